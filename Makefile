@@ -1,0 +1,85 @@
+# Go and git are enough for every target; what more a test needs is named where it is skipped.
+
+GO       ?= go
+FUZZTIME ?= 20s
+# SKIPS=forbid makes a skipped test a failure, as CI does.
+SKIPS    ?=
+
+# The race detector needs cgo and a C compiler.
+race    = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+forbid  = $(if $(filter forbid,$(SKIPS)),-forbid-skips)
+testrun = $(GO) run -C tools ./testrun
+systems = linux darwin windows
+
+.PHONY: help
+help: ## show this help
+	@echo "stepup: adds the second factor that Vault wants to the requests of your apps"
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## build bin/stepup
+	$(GO) build -trimpath -o bin/stepup ./cmd/stepup
+
+.PHONY: demo
+demo: build ## the whole story against an embedded development Vault
+	@bin/stepup demo
+
+.PHONY: test
+test: ## run the tests; says at the end what was skipped and why
+	@$(if $(race),,echo "without the race detector: it needs cgo and a C compiler")
+	@$(testrun) -dir .. $(forbid) $(race) ./...
+	@$(testrun) ./...
+
+.PHONY: e2e
+e2e: ## run the suite against a real Vault (first build: 15 minutes, 6 GB)
+	@vault=$$($(GO) run -C e2e ./getvault) && \
+	STEPUP_E2E_VAULT=$$vault $(testrun) -dir ../e2e -each $(forbid) -count=1 -timeout 20m ./...
+
+.PHONY: bench
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: lint
+lint: bin/staticcheck ## gofmt, go vet and staticcheck for every system, the architecture tests
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	@set -e; for os in $(systems); do echo "vet for $$os"; GOOS=$$os $(GO) vet ./...; done
+	@echo "staticcheck for $(systems)" # at once, because what one system does not use another may
+	@printf '%s\n' $(foreach os,$(systems),"$(os): GOOS=$(os)") | bin/staticcheck -matrix ./...
+	@set -e; for dir in tools e2e; do \
+		echo "vet and staticcheck of the module $$dir"; \
+		$(GO) vet -C $$dir ./...; \
+		(cd $$dir && ../bin/staticcheck ./...); \
+	done
+	@$(GO) test .
+
+# Built, not run by go tool: that would build it for the system that it is to look at.
+bin/staticcheck bin/govulncheck: tools/go.mod tools/go.sum
+	@$(GO) build -C tools -o ../$@ $(import)
+bin/staticcheck:  import = honnef.co/go/tools/cmd/staticcheck
+bin/govulncheck:  import = golang.org/x/vuln/cmd/govulncheck
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@GO=$(GO) tools/fuzz $(FUZZTIME)
+
+.PHONY: cross
+cross: ## build for darwin and windows on amd64 and arm64, and throw the result away
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for os in darwin windows; do for arch in amd64 arm64; do \
+		echo "build for $$os/$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o "$$dir/" ./...; \
+	done; done
+
+.PHONY: vuln
+vuln: bin/govulncheck ## ask the Go vulnerability database about what stepup calls
+	bin/govulncheck ./...
+
+.PHONY: fmt
+fmt: ## format the source
+	gofmt -w .
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

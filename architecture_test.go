@@ -1,0 +1,197 @@
+package stepup_test
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers is the import table of ARCHITECTURE.md: which packages of ours a
+// package may import. A trailing /* is everything below, * is everything.
+func layers() map[string][]string {
+	return map[string][]string{
+		".":                 {},
+		"cmd/stepup":        {"*"},
+		"agent":             {"agent/*", "cache", "prompt"},
+		"agent/peer":        {},
+		"agent/mfa":         {},
+		"agent/rule":        {},
+		"agent/relay":       {"agent/mfa", "agent/rule", "agent/peer", "cache"},
+		"agent/resolve":     {"agent/mfa", "agent/rule", "agent/upstream", "agent/peer", "agent/audit", "cache", "prompt"},
+		"agent/upstream":    {"agent/mfa", "cache"},
+		"agent/control":     {"cache", "prompt", "agent/peer"},
+		"agent/devvault":    {"agent/mfa"},
+		"agent/audit":       {"agent/peer"},
+		"cache":             {},
+		"cache/cachetest":   {"cache"},
+		"prompt":            {"agent/peer"},
+		"prompt/prompttest": {"agent/peer", "prompt"},
+		"config":            {"agent/rule"},
+		"packaging":         {},
+		"examples":          {},
+	}
+}
+
+// A confinement keeps an import, and everything below it, to a few packages.
+type confinement struct {
+	path string
+	to   []string
+	why  string
+}
+
+func confinements() []confinement {
+	return []confinement{
+		{module + "/config", []string{"cmd/stepup"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/agent/devvault", []string{"cmd/stepup"}, "the development Vault belongs to the demo, never to the daemon"},
+		{"github.com/hashicorp/vault/api", []string{"agent/upstream"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
+		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},
+		{"golang.org/x/term", []string{"prompt"}, "only prompt knows terminals"},
+		{"github.com/gen2brain/beeep", []string{"prompt"}, "only prompt knows desktops, and sanitises what they show"},
+		{"github.com/vishvananda/netlink", []string{"agent/peer"}, "only peer asks the kernel who is at the other end"},
+		{"github.com/hashicorp/hcl/v2", []string{"config"}, "only config knows the file format"},
+		{"github.com/zclconf/go-cty", []string{"config"}, "only config knows the file format"},
+		{"github.com/spf13/cobra", []string{"cmd/stepup"}, "only cmd knows command lines"},
+		{"testing", []string{"cache/cachetest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},
+		{"net/http/httptest", []string{"cache/cachetest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},
+	}
+}
+
+// pure are the packages without I/O: what they decide depends on their
+// arguments alone, which is what makes them worth fuzzing.
+func pure() []string { return []string{"agent/mfa", "agent/rule"} }
+
+// outside is what a pure package may not import.
+func outside() []string {
+	return []string{"os", "net", "net/http", "syscall", "log", "log/slog", "database/sql", "golang.org/x/sys", "plugin"}
+}
+
+func checkImports(f *sourceFile) []string {
+	allowed, known := layers()[f.dir]
+	if !known {
+		return []string{fmt.Sprintf("%s: package %s has no row in the import table (architecture_test.go, ARCHITECTURE.md)", f.name, f.dir)}
+	}
+	var bad []string
+	for _, spec := range f.ast.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			bad = append(bad, fmt.Sprintf("%s: %v", f.at(spec.Pos()), err))
+			continue
+		}
+		if ours, ok := strings.CutPrefix(imported, module+"/"); ok && !slices.ContainsFunc(allowed, func(p string) bool { return covers(p, ours) }) {
+			bad = append(bad, fmt.Sprintf("%s: %s may not import %s: the import table allows %q", f.at(spec.Pos()), f.dir, ours, allowed))
+		}
+		for _, c := range confinements() {
+			if within(imported, c.path) && !slices.Contains(c.to, f.dir) {
+				bad = append(bad, fmt.Sprintf("%s: %s may not import %s: %s", f.at(spec.Pos()), f.dir, imported, c.why))
+			}
+		}
+		if slices.Contains(pure(), f.dir) && slices.ContainsFunc(outside(), func(p string) bool { return imported == p || strings.HasPrefix(imported, p+"/") && p != "net" }) {
+			bad = append(bad, fmt.Sprintf("%s: %s does no I/O and may not import %s", f.at(spec.Pos()), f.dir, imported))
+		}
+	}
+	return bad
+}
+
+// covers reports whether an entry of the import table allows a package.
+func covers(entry, pkg string) bool {
+	if entry == "*" {
+		return true
+	}
+	if below, ok := strings.CutSuffix(entry, "*"); ok {
+		return strings.HasPrefix(pkg, below)
+	}
+	return entry == pkg
+}
+
+// within reports whether an import is path or below it.
+func within(imported, path string) bool {
+	return imported == path || strings.HasPrefix(imported, path+"/")
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	hold(t, checkImports)
+	prove(t, checkImports, []sample{
+		{"upwards", "cache/x.go", `package cache; import _ "` + module + `/agent"`, "cache may not import agent"},
+		{"sideways", "agent/mfa/x.go", `package mfa; import _ "` + module + `/agent/rule"`, "agent/mfa may not import agent/rule"},
+		{"config outside cmd", "agent/x.go", `package agent; import _ "` + module + `/config"`, "only cmd knows files"},
+		{"devvault in the daemon", "agent/x.go", `package agent; import _ "` + module + `/agent/devvault"`, "never to the daemon"},
+		{"vault client", "agent/relay/x.go", `package relay; import _ "github.com/hashicorp/vault/api"`, "one package knows"},
+		{"below a confined path", "agent/relay/x.go", `package relay; import _ "github.com/hashicorp/vault/api/auth/userpass"`, "one package knows"},
+		{"keyring", "agent/x.go", `package agent; import _ "github.com/zalando/go-keyring"`, "bounded and killable"},
+		{"terminal", "cmd/stepup/x.go", `package main; import _ "golang.org/x/term"`, "only prompt knows terminals"},
+		{"I/O in a pure package", "agent/rule/x.go", `package rule; import _ "os/exec"`, "does no I/O"},
+		{"unknown package", "agent/extra/x.go", `package extra`, "no row in the import table"},
+		{"allowed", "agent/rule/x.go", `package rule; import _ "net/url"`, ""},
+		{"cmd wires all", "cmd/stepup/x.go", `package main; import _ "` + module + `/config"`, ""},
+	})
+}
+
+// drawers are names that say nothing of what is inside, so that everything ends there.
+func drawers() []string {
+	return []string{"internal", "util", "utils", "common", "types", "pkg", "helper", "helpers", "misc", "shared"}
+}
+
+func checkName(f *sourceFile) []string {
+	for part := range strings.SplitSeq(f.dir, "/") {
+		if slices.Contains(drawers(), part) {
+			return []string{fmt.Sprintf("%s: %s is no noun that can be defined in one sentence", f.name, part)}
+		}
+	}
+	return nil
+}
+
+func TestPackageNames(t *testing.T) {
+	t.Parallel()
+	hold(t, checkName)
+	prove(t, checkName, []sample{
+		{"drawer", "agent/util/x.go", "package util", "util is no noun"},
+		{"noun", "agent/mfa/x.go", "package mfa", ""},
+	})
+}
+
+// checkPackageComment holds each comment to Go's form; how many there are is
+// for [TestPackageComments] to count.
+func checkPackageComment(f *sourceFile) []string {
+	if f.ast.Doc == nil {
+		return nil
+	}
+	forms := []string{"Package " + f.ast.Name.Name + " "}
+	if f.isMain() {
+		program := path.Base(f.dir)
+		forms = []string{"Command " + program + " ", strings.ToUpper(program[:1]) + program[1:] + " "}
+	}
+	text := f.ast.Doc.Text()
+	if slices.ContainsFunc(forms, func(form string) bool { return strings.HasPrefix(text, form) }) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: a package comment begins with %q", f.at(f.ast.Package), forms)}
+}
+
+// Two comments are two truths, and go doc glues them together in file order.
+func TestPackageComments(t *testing.T) {
+	t.Parallel()
+	commented := map[string][]string{}
+	for _, f := range sources(t) {
+		if commented[f.dir] == nil {
+			commented[f.dir] = []string{}
+		}
+		if f.ast.Doc != nil {
+			commented[f.dir] = append(commented[f.dir], f.name)
+		}
+	}
+	for dir, files := range commented {
+		if len(files) != 1 {
+			t.Errorf("%s: one file must have a package comment, not %d %v", dir, len(files), files)
+		}
+	}
+	hold(t, checkPackageComment)
+	prove(t, checkPackageComment, []sample{
+		{"a licence", "cache/x.go", "// All rights reserved.\npackage cache", "begins with"},
+		{"good", "cache/x.go", "// Package cache keeps.\npackage cache", ""},
+		{"good main", "cmd/stepup/x.go", "// Stepup relays.\npackage main", ""},
+	})
+}
