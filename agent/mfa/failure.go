@@ -1,0 +1,175 @@
+package mfa
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A FailureKind is why Vault did not accept a factor.
+type FailureKind int
+
+// The kinds of failure that call for different words or actions.
+const (
+	Unknown      FailureKind = 0 // a text we do not know
+	WrongCode    FailureKind = 1 // wrong or used passcode; Vault does not tell which
+	RateLimited  FailureKind = 2 // too many codes in one period; Wait says how long
+	Expired      FailureKind = 3 // the held login is gone: log in again
+	NotEnrolled  FailureKind = 4 // the person has no secret for this method
+	PushDenied   FailureKind = 5 // refused on the phone
+	PushTimeout  FailureKind = 6 // nobody touched the phone
+	InvalidToken FailureKind = 7 // the caller's own token is dead; no factor helps
+)
+
+// A Failure is Vault's "no" to a factor.
+type Failure struct {
+	Kind   FailureKind
+	Wait   time.Duration // how long Vault wants us to wait; 0 when it does not say
+	Reason string        // Vault's own text; hostile until sanitised
+}
+
+// tryAgain takes a Go duration followed by the word seconds: Vault prints "30s
+// seconds", OpenBao "30.000000002s seconds", older ones "30 seconds".
+var tryAgain = regexp.MustCompile(`(?:try again|available) in ([0-9a-zµ.]{1,32}) seconds`)
+
+// failureTexts are parts of Vault's and OpenBao's answers (vault/login_mfa.go in
+// both), in the order in which they are looked for.
+var failureTexts = []struct {
+	text string
+	kind FailureKind
+}{
+	{"invalid token", InvalidToken},
+	{"maximum TOTP validation attempts", RateLimited},
+	{"invalid request ID", Expired},
+	{"code already used", WrongCode},
+	{"failed to validate TOTP passcode", WrongCode},
+	{"MFA credentials not supplied or incorrect", WrongCode},
+	{"not present in entity", NotEnrolled},
+	{"push verification explicitly rejected", PushDenied},
+	{"push verification timed out", PushTimeout},
+	{"push verification operation canceled", PushTimeout},
+}
+
+// ReadFailure reads the body of an answer that refused a factor.
+func ReadFailure(body []byte) Failure {
+	f := Failure{Reason: strings.Join(Errors(body), "; ")}
+	for _, t := range failureTexts {
+		if strings.Contains(f.Reason, t.text) {
+			f.Kind = t.kind
+			break
+		}
+	}
+	if m := tryAgain.FindStringSubmatch(f.Reason); m != nil {
+		f.Wait = wait(m[1])
+	}
+	return f
+}
+
+// maxWait bounds what a text may make us tell a person; Vault's periods are
+// seconds to minutes.
+const maxWait = time.Hour
+
+func wait(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		seconds, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(seconds) || seconds > maxWait.Seconds() {
+			return 0
+		}
+		d = time.Duration(seconds * float64(time.Second))
+	}
+	if d <= 0 || d > maxWait {
+		return 0
+	}
+	return d
+}
+
+// Errors returns the strings of {"errors": […]}, or nil for any other body.
+func Errors(body []byte) []string {
+	var answer struct {
+		Errors []string `json:"errors"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return nil
+	}
+	return answer.Errors
+}
+
+// MayNeedFactor reports whether the body of a 403 is one behind which a second
+// factor may stand. Vault Enterprise gives no reason, so everything that is
+// Vault's and does not blame the token qualifies (vault/request_handling.go).
+func MayNeedFactor(body []byte) bool {
+	errors := Errors(body)
+	if len(errors) == 0 {
+		return false
+	}
+	return ReadFailure(body).Kind != InvalidToken
+}
+
+// AppendError returns the body of an error with one more string in errors. The
+// rest of the body stays as it is, byte for byte. A body that has no list of
+// errors is replaced by one that has.
+func AppendError(body []byte, text string) []byte {
+	return appendTo(body, "errors", text)
+}
+
+// AppendWarning does the same for warnings, which may be null or absent.
+func AppendWarning(body []byte, text string) []byte {
+	return appendTo(body, "warnings", text)
+}
+
+func appendTo(body []byte, field, text string) []byte {
+	quoted, _ := json.Marshal(text) // a string always marshals
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || fields == nil {
+		return append(append([]byte(`{"`+field+`":[`), quoted...), "]}\n"...)
+	}
+	list, ok := fields[field]
+	if !ok {
+		open := bytes.IndexByte(body, '{') + 1
+		insert := `"` + field + `":[` + string(quoted) + `]`
+		if len(fields) > 0 {
+			insert += ","
+		}
+		return splice(body, open, open, insert)
+	}
+	from := valueOffset(body, field)
+	to := from + len(list)
+	var have []json.RawMessage
+	if json.Unmarshal(list, &have) != nil {
+		have = nil
+	}
+	if len(have) == 0 {
+		return splice(body, from, to, "["+string(quoted)+"]")
+	}
+	return splice(body, to-1, to-1, ","+string(quoted))
+}
+
+func splice(body []byte, from, to int, insert string) []byte {
+	out := make([]byte, 0, len(body)+len(insert))
+	out = append(out, body[:from]...)
+	out = append(out, insert...)
+	return append(out, body[to:]...)
+}
+
+// valueOffset is where the last value of a field of the top object starts: the
+// last one counts for encoding/json, too. body is a valid object that has it.
+func valueOffset(body []byte, field string) (offset int) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, _ = d.Token() // {
+	for d.More() {
+		key, _ := d.Token()
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return offset
+		}
+		if key == field {
+			offset = int(d.InputOffset()) - len(value)
+		}
+	}
+	return offset
+}

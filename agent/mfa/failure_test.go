@@ -1,0 +1,148 @@
+package mfa_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+)
+
+func TestReadFailure(t *testing.T) {
+	t.Parallel()
+	enforcement := func(reason string) string {
+		return `failed to satisfy enforcement ups. error: 2 errors occurred:` + "\n\t* " + reason + "\n\t* login MFA validation failed for methodID: [m1]\n\n"
+	}
+	tests := map[string]struct {
+		text string
+		kind mfa.FailureKind
+		wait time.Duration
+	}{
+		"wrong code":              {enforcement("failed to validate TOTP passcode"), mfa.WrongCode, 0},
+		"wrong code, OpenBao":     {enforcement("MFA credentials not supplied or incorrect"), mfa.WrongCode, 0},
+		"used code, old Vault":    {enforcement("code already used; new code is available in 30 seconds"), mfa.WrongCode, 30 * time.Second},
+		"rate limit":              {enforcement("maximum TOTP validation attempts 6 exceeded the allowed attempts 5. Please try again in 30s seconds"), mfa.RateLimited, 30 * time.Second},
+		"rate limit, minutes":     {enforcement("maximum TOTP validation attempts 6 exceeded the allowed attempts 5. Please try again in 1m0s seconds"), mfa.RateLimited, time.Minute},
+		"rate limit, OpenBao":     {enforcement("maximum TOTP validation attempts 6 exceeded the allowed attempts 5. Please try again in 30.000000002s seconds"), mfa.RateLimited, 30*time.Second + 2},
+		"absurd wait":             {enforcement("maximum TOTP validation attempts 6 exceeded. Please try again in 99999999h seconds"), mfa.RateLimited, 0},
+		"expired":                 {"invalid request ID", mfa.Expired, 0},
+		"not enrolled":            {enforcement(`MFA secret for method ID "x" not present in entity "y" or cached MFA auth response`), mfa.NotEnrolled, 0},
+		"push rejected":           {enforcement("push verification explicitly rejected"), mfa.PushDenied, 0},
+		"push timed out":          {enforcement("push verification timed out"), mfa.PushTimeout, 0},
+		"push cancelled by Vault": {enforcement("duo push verification operation canceled"), mfa.PushTimeout, 0},
+		"dead token":              {"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", mfa.InvalidToken, 0},
+		"something new":           {"the moon is in the wrong phase", mfa.Unknown, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := json.Marshal(map[string][]string{"errors": {tt.text}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := mfa.ReadFailure(body)
+			if f.Kind != tt.kind || f.Wait != tt.wait || f.Reason != tt.text {
+				t.Errorf("ReadFailure = %+v, want kind %v wait %v", f, tt.kind, tt.wait)
+			}
+		})
+	}
+}
+
+func TestMayNeedFactor(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		body string
+		want bool
+	}{
+		"step-up":     {`{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, true},
+		"sentinel":    {`{"errors":["2 errors occurred:\n\t* egp standard policy \"root/x\" evaluation resulted in denial.\n\t* permission denied\n\n"]}`, true},
+		"dead token":  {`{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`, false},
+		"a proxy's":   {`<html>Forbidden</html>`, false},
+		"no errors":   {`{"errors":[]}`, false},
+		"other shape": {`{"errors":"permission denied"}`, false},
+		"empty":       {``, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := mfa.MayNeedFactor([]byte(tt.body)); got != tt.want {
+				t.Errorf("MayNeedFactor = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ body, errors, warnings string }{
+		"one error":        {`{"errors":["a"]}` + "\n", `{"errors":["a","s"]}` + "\n", `{"warnings":["s"],"errors":["a"]}` + "\n"},
+		"no errors":        {`{"errors":[]}`, `{"errors":["s"]}`, `{"warnings":["s"],"errors":[]}`},
+		"null, and spaces": {`{ "errors" : null , "warnings":[ "w" ] }`, `{ "errors" : ["s"] , "warnings":[ "w" ] }`, `{ "errors" : null , "warnings":[ "w" ,"s"] }`},
+		"empty object":     {`{}`, `{"errors":["s"]}`, `{"warnings":["s"]}`},
+		"no JSON":          {`<html>`, `{"errors":["s"]}` + "\n", `{"warnings":["s"]}` + "\n"},
+		"null":             {`null`, `{"errors":["s"]}` + "\n", `{"warnings":["s"]}` + "\n"},
+		"errors elsewhere": {`{"data":{"errors":["x"]},"errors":["a","b"]}`, `{"data":{"errors":["x"]},"errors":["a","b","s"]}`, `{"warnings":["s"],"data":{"errors":["x"]},"errors":["a","b"]}`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := string(mfa.AppendError([]byte(tt.body), "s")); got != tt.errors {
+				t.Errorf("AppendError = %s, want %s", got, tt.errors)
+			}
+			if got := string(mfa.AppendWarning([]byte(tt.body), "s")); got != tt.warnings {
+				t.Errorf("AppendWarning = %s, want %s", got, tt.warnings)
+			}
+		})
+	}
+}
+
+// The law: the result is JSON whose errors are those of before and then ours.
+func FuzzAppendError(f *testing.F) {
+	f.Add([]byte(`{"errors":["a"],"x":{"errors":[1]}}`), "s")
+	f.Add([]byte(`{"errors":["a"],"errors":[]}`), "\"\n")
+	f.Add([]byte(``), "")
+	f.Fuzz(func(t *testing.T, body []byte, text string) {
+		if strings.Contains(strings.ToLower(string(body)), `\u`) || strings.Contains(strings.ReplaceAll(string(body), `"errors"`, ""), "rror") {
+			return // spellings of the field name that encoding/json folds
+		}
+		out := mfa.AppendError(body, text)
+		if !json.Valid(out) {
+			t.Fatalf("not JSON: %s", out)
+		}
+		got := mfa.Errors(out)
+		if got == nil {
+			return // the list holds something else than strings
+		}
+		want := append(slices.Clone(mfa.Errors(body)), strings.ToValidUTF8(text, "\uFFFD"))
+		if len(got) != len(want) || !slices.Equal(got[:len(got)-1], want[:len(want)-1]) {
+			t.Errorf("errors = %q, want %q", got, want)
+		}
+	})
+}
+
+// The law: a wait that is told to a person is positive and at most an hour.
+func FuzzReadFailure(f *testing.F) {
+	f.Add("Please try again in 30s seconds")
+	f.Add("available in 30 seconds")
+	f.Fuzz(func(t *testing.T, text string) {
+		body, err := json.Marshal(map[string][]string{"errors": {text}})
+		if err != nil {
+			t.Skip("not encodable")
+		}
+		if w := mfa.ReadFailure(body).Wait; w < 0 || w > time.Hour {
+			t.Errorf("wait = %v", w)
+		}
+	})
+}
+
+func TestCredentialHeader(t *testing.T) {
+	t.Parallel()
+	if got := (mfa.Credential{Method: "corp", Passcode: "123456"}).Header(); got != "corp:123456" {
+		t.Errorf("passcode: %q", got)
+	}
+	if got := (mfa.Credential{Method: "okta"}).Header(); got != "okta" {
+		t.Errorf("push: %q", got)
+	}
+}

@@ -1,0 +1,82 @@
+// Package mfa holds Vault's words for a second factor: the challenge that a
+// login answers with, the credentials that satisfy it, and the texts by which
+// Vault says that they did not. It does no I/O.
+//
+// The shapes are those of Vault 1.21 (sdk/logical/identity.proto,
+// vault/request_handling.go, vault/login_mfa.go) and of OpenBao 2.x.
+package mfa
+
+// A Challenge is what Vault wants to be satisfied before it gives out the
+// token of a login.
+type Challenge struct {
+	RequestID   string       // names the held login; lives 300 s in Vault's memory
+	Namespace   string       // where the login was sent; validate must go there too
+	WrapTTL     string       // X-Vault-Wrap-TTL of the login, moved to validate; "" means not wrapped
+	Node        string       // scheme://host that answered the login; "" means the configured address
+	Constraints []Constraint // all must be met; sorted by name
+}
+
+// A Constraint is one login enforcement.
+type Constraint struct {
+	Name string
+	Any  []Method // any one meets it
+}
+
+// A Method is one configured MFA method of Vault.
+type Method struct {
+	ID             string // UUID, "" where only a name is known (Enterprise step-up)
+	Type           string // totp, duo, okta, pingid, or a word we do not know yet
+	Name           string // the method's name, "" where Vault did not send one
+	UsesPasscode   bool   // false: Vault pushes, and blocks until the person decided
+	SelfEnrollment bool   // Vault offers to enrol the person now (Enterprise 1.21)
+	Digits         int    // length of a passcode; 0 means unknown
+}
+
+// Label is the name a person knows the method by.
+func (m Method) Label() string {
+	if m.Name != "" {
+		return m.Name
+	}
+	return m.ID
+}
+
+// An Outcome is how a step-up ended, in the words of the Stepup-Outcome header.
+type Outcome string
+
+// The outcomes that an app can see.
+const (
+	Approved    Outcome = "approved"
+	Cached      Outcome = "cached"
+	Denied      Outcome = "denied"
+	Timeout     Outcome = "timeout"
+	Unavailable Outcome = "unavailable"
+	Rejected    Outcome = "rejected"
+	Cooldown    Outcome = "cooldown"
+)
+
+// A Verdict is an outcome with the sentence that explains it to the app.
+type Verdict struct {
+	Outcome Outcome // "" means that no step-up took place
+	Message string  // starts with "stepup: "; "" when Approved
+}
+
+// OK reports whether Vault's answer may be handed on as it is.
+func (v Verdict) OK() bool {
+	return v.Outcome == "" || v.Outcome == Approved || v.Outcome == Cached
+}
+
+// A Credential is one line of X-Vault-MFA.
+type Credential struct {
+	Method   string // name or ID; no colon
+	Passcode string // "" sends the bare name, which starts a push
+}
+
+// Header is the value of one X-Vault-MFA line. Vault neither splits at commas
+// nor trims blanks (http/handler.go, parseMFAHeader), so a credential is a line
+// of its own, written without spaces.
+func (c Credential) Header() string {
+	if c.Passcode == "" {
+		return c.Method
+	}
+	return c.Method + ":" + c.Passcode
+}

@@ -1,0 +1,129 @@
+package mfa
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Limits of a challenge. Vault's own are far below; what is larger was not made
+// by Vault, or was made to exhaust us.
+const (
+	MaxBody        = 1 << 20 // bytes of an answer that is read to find a challenge
+	maxConstraints = 64
+	maxMethods     = 64
+	maxName        = 512
+)
+
+// requirement is auth.mfa_requirement as it stands in the JSON of an answer.
+// Every field is omitted when empty (sdk/logical/identity.pb.go).
+type requirement struct {
+	RequestID   string                    `json:"mfa_request_id"`
+	Constraints map[string]*constraintAny `json:"mfa_constraints"`
+}
+
+type constraintAny struct {
+	Any []*struct {
+		Type           string `json:"type"`
+		ID             string `json:"id"`
+		UsesPasscode   bool   `json:"uses_passcode"`
+		Name           string `json:"name"`
+		SelfEnrollment bool   `json:"self_enrollment_enabled"`
+	} `json:"any"`
+}
+
+// Parse reads the challenge out of the body of a 2xx answer. ok is false when
+// the answer has none. An error means that there is one which cannot be met:
+// truncated, too large, or without a method for each constraint.
+func Parse(body []byte) (c Challenge, ok bool, err error) {
+	if len(body) > MaxBody {
+		return Challenge{}, false, fmt.Errorf("answer has more than %d bytes", MaxBody)
+	}
+	var answer struct {
+		Auth *struct {
+			Requirement *requirement `json:"mfa_requirement"`
+		} `json:"auth"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return Challenge{}, false, errors.New("answer is not complete JSON")
+	}
+	if answer.Auth == nil || answer.Auth.Requirement == nil || answer.Auth.Requirement.RequestID == "" {
+		return Challenge{}, false, nil
+	}
+	c, err = answer.Auth.Requirement.challenge()
+	return c, err == nil, err
+}
+
+func (r *requirement) challenge() (Challenge, error) {
+	switch n := len(r.Constraints); {
+	case len(r.RequestID) > maxName:
+		return Challenge{}, errors.New("mfa_request_id is too long")
+	case n == 0:
+		return Challenge{}, errors.New("mfa_constraints is empty")
+	case n > maxConstraints:
+		return Challenge{}, fmt.Errorf("%d constraints, more than %d", n, maxConstraints)
+	}
+	c := Challenge{RequestID: r.RequestID}
+	for name, any := range r.Constraints {
+		constraint, err := any.constraint(name)
+		if err != nil {
+			return Challenge{}, err
+		}
+		c.Constraints = append(c.Constraints, constraint)
+	}
+	// A JSON object has no order: sorted, so that the person is always asked in
+	// the same one.
+	slices.SortFunc(c.Constraints, func(a, b Constraint) int { return strings.Compare(a.Name, b.Name) })
+	return c, nil
+}
+
+func (a *constraintAny) constraint(name string) (Constraint, error) {
+	if len(name) > maxName {
+		return Constraint{}, errors.New("name of a constraint is too long")
+	}
+	if a == nil || len(a.Any) == 0 {
+		return Constraint{}, fmt.Errorf("constraint %q has no method", name)
+	}
+	if len(a.Any) > maxMethods {
+		return Constraint{}, fmt.Errorf("constraint %q has %d methods, more than %d", name, len(a.Any), maxMethods)
+	}
+	c := Constraint{Name: name}
+	for _, m := range a.Any {
+		if m == nil || m.ID == "" || len(m.ID) > maxName || len(m.Name) > maxName || len(m.Type) > maxName {
+			return Constraint{}, fmt.Errorf("constraint %q has a method without a usable id", name)
+		}
+		c.Any = append(c.Any, Method{
+			ID: m.ID, Type: m.Type, Name: m.Name,
+			UsesPasscode: m.UsesPasscode, SelfEnrollment: m.SelfEnrollment,
+		})
+	}
+	return c, nil
+}
+
+// loginWarning starts the warning that Vault puts on a login which waits for a
+// second factor (vault/request_handling.go, handleLoginRequest).
+const loginWarning = "A login request was issued that is subject to MFA validation"
+
+// ParseWrapped reads the body of a login that asked to be wrapped. Vault then
+// wraps the challenge itself: the answer has wrap_info and no auth. The warning
+// stays outside the wrapping, so a held login can be told from a finished one
+// without spending the wrapping token of the latter.
+func ParseWrapped(body []byte) (token string, ok bool) {
+	if len(body) > MaxBody || !bytes.Contains(body, []byte(loginWarning)) {
+		return "", false
+	}
+	var answer struct {
+		Warnings []string `json:"warnings"`
+		WrapInfo *struct {
+			Token string `json:"token"`
+		} `json:"wrap_info"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || answer.WrapInfo == nil || answer.WrapInfo.Token == "" {
+		return "", false
+	}
+	warned := slices.ContainsFunc(answer.Warnings, func(w string) bool { return strings.HasPrefix(w, loginWarning) })
+	return answer.WrapInfo.Token, warned
+}

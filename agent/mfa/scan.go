@@ -1,0 +1,125 @@
+package mfa
+
+// A Finding is what a Scanner knows so far.
+type Finding int
+
+// The findings of a Scanner.
+const (
+	Undecided Finding = 0 // more bytes are needed
+	Ordinary  Finding = 1 // no challenge: hand everything on
+	Suspect   Finding = 2 // auth.mfa_requirement begins: read to the end and Parse
+)
+
+// A Scanner watches the bytes of a JSON answer go by and says as early as it
+// can that it is no challenge, so that ordinary answers need not be held. It
+// looks only at the keys of the top object and of auth in it, and never keeps
+// more than one key. The zero value is ready.
+type Scanner struct {
+	finding  Finding
+	depth    int
+	inString bool
+	escaped  bool
+	inAuth   bool
+	afterKey bool // a key was read at this depth, its value comes
+	wantKey  bool // the next string is a key
+	key      []byte
+}
+
+// maxKey is more than the length of any key that matters.
+const maxKey = 32
+
+// Scan takes the next bytes and returns the finding. After the first finding
+// other than Undecided it stays.
+func (s *Scanner) Scan(p []byte) Finding {
+	for _, b := range p {
+		if s.finding != Undecided {
+			break
+		}
+		if s.inString {
+			s.stringByte(b)
+			continue
+		}
+		s.byte(b)
+	}
+	return s.finding
+}
+
+func (s *Scanner) stringByte(b byte) {
+	switch {
+	case s.escaped:
+		s.escaped = false
+	case b == '\\':
+		s.escaped = true
+	case b == '"':
+		s.inString = false
+		return
+	}
+	if s.watching() && s.wantKey && len(s.key) <= maxKey {
+		s.key = append(s.key, b)
+	}
+}
+
+// watching reports whether keys at this depth matter.
+func (s *Scanner) watching() bool { return s.depth == 1 || (s.depth == 2 && s.inAuth) }
+
+func (s *Scanner) byte(b byte) {
+	switch b {
+	case ' ', '\t', '\r', '\n':
+		return
+	}
+	if s.depth == 0 && b != '{' {
+		s.finding = Ordinary
+		return
+	}
+	if s.afterKey && b != ':' {
+		s.value(b)
+		if s.finding != Undecided {
+			return
+		}
+	}
+	switch b {
+	case '"':
+		s.inString = true
+		if s.watching() && s.wantKey {
+			s.key = s.key[:0]
+		}
+	case ':':
+		s.wantKey, s.afterKey = false, s.watching()
+	case ',':
+		s.wantKey = s.watching()
+	case '{':
+		s.depth++
+		s.wantKey = s.watching()
+	case '[':
+		s.depth++
+	case '}', ']':
+		s.closed()
+	}
+}
+
+// value sees the first byte of the value that belongs to key.
+func (s *Scanner) value(b byte) {
+	s.afterKey = false
+	switch {
+	case s.depth == 1 && string(s.key) == "auth":
+		if b != '{' {
+			s.finding = Ordinary
+		}
+		s.inAuth = true
+	case s.depth == 2 && s.inAuth && string(s.key) == "mfa_requirement":
+		s.finding = Ordinary
+		if b == '{' {
+			s.finding = Suspect
+		}
+	}
+}
+
+// closed sees the end of an object or array: the end of auth or of the whole
+// answer without a requirement is the end of the question.
+func (s *Scanner) closed() {
+	s.depth--
+	if s.depth <= 0 || (s.depth == 1 && s.inAuth) {
+		s.finding = Ordinary
+	}
+	s.wantKey = false
+}
