@@ -1,0 +1,150 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Errors of [Conn.SameUser]. Each of them means: do not serve this connection.
+var (
+	// ErrOtherUser: the other end belongs to another user of this machine.
+	ErrOtherUser = errors.New("connection of another user")
+	// ErrUnknown: the kernel does not say who is at the other end, or the other
+	// end is already gone.
+	ErrUnknown = errors.New("owner of the connection is unknown")
+	// ErrUnsupported: this system cannot tell for this kind of connection.
+	ErrUnsupported = errors.New("this system does not tell who connects")
+)
+
+// errAbsent: the kernel's table has no such socket at this moment. A table that
+// is read while it changes may miss a row, so it is worth another look.
+var errAbsent = errors.New("no such socket in the kernel's table")
+
+// lookups is how often the kernel is asked about one connection before it is
+// refused as unknown.
+const lookups = 4
+
+// An identity is what the kernel says about the other end at one moment.
+type identity struct {
+	uid   int    // -1 when unknown
+	pid   int    // 0 when only a search by inode can tell
+	start uint64 // start of process pid, in the system's own unit; 0 when unknown
+	inode uint32 // the client's own TCP socket; Linux only
+}
+
+// nobody is the identity that says nothing.
+func nobody() identity { return identity{uid: -1} }
+
+// A Conn is an accepted connection together with what the kernel says about its
+// other end. It is safe for concurrent use.
+type Conn struct {
+	local, remote net.Addr
+	settle        func() (identity, error)
+	describe      func() Peer
+}
+
+// Identify asks the kernel once, without waiting, who is at the other end of c.
+// Call it right after Accept and before anything is read: the earlier the
+// question, the less a client that sends and leaves can hide. What that first
+// look leaves open is asked again by [Conn.SameUser], not here, so that a client
+// cannot hold up an accept loop. c is not read, written, closed or wrapped, and
+// stays the caller's.
+func Identify(c net.Conn) *Conn {
+	id, err := lookup(c, 0)
+	settle := sync.OnceValues(func() (identity, error) {
+		for n := 1; n < lookups && errors.Is(err, errAbsent); n++ {
+			time.Sleep(time.Millisecond << n)
+			id, err = lookup(c, n)
+		}
+		if errors.Is(err, errAbsent) {
+			err = fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+		return id, err
+	})
+	return &Conn{
+		local:  c.LocalAddr(),
+		remote: c.RemoteAddr(),
+		settle: settle,
+		describe: sync.OnceValue(func() Peer {
+			id, err := settle()
+			if err != nil {
+				// A stranger's processes cannot be read, and a search through
+				// all of /proc for each refused connection is work that a
+				// stranger could order.
+				return Peer{UID: id.uid, PID: id.pid}
+			}
+			return describe(id)
+		}),
+	}
+}
+
+// SameUser returns nil if the other end belongs to the user that this process
+// runs as, and otherwise an error wrapping [ErrOtherUser], [ErrUnknown] or
+// [ErrUnsupported]. Root is another user like any other. The answer is found
+// once and kept; the first call may block for some milliseconds.
+func (c *Conn) SameUser() error {
+	_, err := c.settle()
+	return err
+}
+
+// Describe returns who is at the other end, for people to read. The user is the
+// one of the accept; process, executable and parents are read at the first
+// call, which may take some milliseconds, and kept. They are right as long as
+// the client has the connection open (it waits for its answer while a person is
+// asked); a process that is gone by then, or whose number was given to another
+// one, is left out instead of guessed. A process can choose its own name: this
+// is a help for the person, no proof.
+func (c *Conn) Describe() Peer { return c.describe() }
+
+// UID is the user at the other end, -1 when unknown and on Windows. It may block
+// like [Conn.SameUser].
+func (c *Conn) UID() int {
+	id, _ := c.settle()
+	return id.uid
+}
+
+// LocalAddr is the accepting end.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr is the client's end; it has no name for most unix sockets.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// Self reports whether this very process is at the other end. On TCP it reads
+// the process table at the first call.
+func (c *Conn) Self() bool { return c.Describe().PID == os.Getpid() }
+
+// CheckTCP connects to itself over loopback and returns nil if this system
+// recognises the connection as our own, or why TCP clients would be refused.
+// It is for a status page and takes some milliseconds.
+func CheckTCP() error {
+	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return fmt.Errorf("checking TCP clients: %w", err)
+	}
+	defer ln.Close()
+	client, err := net.DialTimeout("tcp4", ln.Addr().String(), time.Second)
+	if err != nil {
+		return fmt.Errorf("checking TCP clients: %w", err)
+	}
+	defer client.Close()
+	_ = ln.SetDeadline(time.Now().Add(time.Second))
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return fmt.Errorf("checking TCP clients: %w", err)
+		}
+		// Somebody else may connect to the port as well; only ours counts.
+		ours := c.RemoteAddr().String() == client.LocalAddr().String()
+		if ours {
+			err = Identify(c).SameUser()
+		}
+		_ = c.Close()
+		if ours {
+			return err
+		}
+	}
+}

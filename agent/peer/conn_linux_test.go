@@ -1,0 +1,387 @@
+package peer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const stranger = 65534
+
+// asStranger makes a client run as another user.
+func asStranger(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to connect as a second user")
+	}
+}
+
+func TestOtherUser(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	for _, network := range []string{"tcp4", "tcp6", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			address := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"}[network]
+			if network == "unix" {
+				dir, err := os.MkdirTemp("", "peer")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = os.RemoveAll(dir) })
+				address = filepath.Join(dir, "s")
+				if err := os.Chmod(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ln := listen(t, network, address)
+			if network == "unix" {
+				if err := os.Chmod(address, 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			startClient(t, ln.Addr(), asStranger)
+			c := Identify(accept(t, ln))
+			if err := c.SameUser(); !errors.Is(err, ErrOtherUser) {
+				t.Fatalf("SameUser() = %v, want %v", err, ErrOtherUser)
+			}
+			if p := c.Describe(); p.UID != stranger || p.Exe != "" || c.Self() {
+				t.Errorf("Describe() = %+v, want only the user", p)
+			}
+		})
+	}
+}
+
+// Both ways of asking must agree on every form of address.
+func TestTablesAgree(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, network, listen, dial string }{
+		{"IPv4", "tcp4", "127.0.0.1:0", "127.0.0.1"},
+		{"another loopback address", "tcp4", "127.0.0.2:0", "127.0.0.2"},
+		{"IPv6", "tcp6", "[::1]:0", "::1"},
+		{"IPv4 to a dual stack listener", "tcp", "[::]:0", "127.0.0.1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ln := listen(t, tt.network, tt.listen)
+			port := ln.Addr().(*net.TCPAddr).Port
+			client, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.ParseIP(tt.dial), Port: port})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			server := accept(t, ln)
+			compareTables(t, addrPort(server.RemoteAddr()), addrPort(server.LocalAddr()))
+			// The accepted end is an IPv6 socket in the dual stack case.
+			compareTables(t, addrPort(server.LocalAddr()), addrPort(server.RemoteAddr()))
+		})
+	}
+}
+
+func compareTables(t *testing.T, local, remote netip.AddrPort) {
+	t.Helper()
+	diag, err := diagSocket(local, remote)
+	if err != nil {
+		t.Fatalf("sock_diag: %v", err)
+	}
+	proc, err := procSocket(local, remote)
+	if err != nil {
+		t.Fatalf("/proc: %v", err)
+	}
+	if diag != proc {
+		t.Errorf("sock_diag says %+v, /proc says %+v", diag, proc)
+	}
+	if diag.inode == 0 || diag.state != tcpEstablished || int(diag.uid) != os.Geteuid() {
+		t.Errorf("socket = %+v, want an open one of ours", diag)
+	}
+}
+
+// A client may be an IPv6 socket that speaks IPv4.
+func TestDualStackClient(t *testing.T) {
+	t.Parallel()
+	ln := listen(t, "tcp4", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	to := &unix.SockaddrInet6{Port: ln.Addr().(*net.TCPAddr).Port, Addr: netip.MustParseAddr("::ffff:127.0.0.1").As16()}
+	if err := unix.Connect(fd, to); err != nil {
+		t.Fatal(err)
+	}
+	server := accept(t, ln)
+	compareTables(t, addrPort(server.RemoteAddr()), addrPort(server.LocalAddr()))
+	if err := Identify(server).SameUser(); err != nil {
+		t.Errorf("SameUser() = %v, want nil", err)
+	}
+}
+
+// The exact query of a port on which somebody listens may answer with the
+// listener, which has an owner and an inode too.
+func TestDiagIsNotFooledByListener(t *testing.T) {
+	t.Parallel()
+	ln := listen(t, "tcp4", "127.0.0.1:0")
+	nobodyThere := netip.MustParseAddrPort("127.0.0.1:1")
+	if sk, err := diagSocket(addrPort(ln.Addr()), nobodyThere); !errors.Is(err, errAbsent) {
+		t.Errorf("diagSocket = %+v, %v, want %v", sk, err, errAbsent)
+	}
+}
+
+// A client that sends and leaves before it is looked at is never taken for
+// somebody: by then the kernel shows its socket without an owner.
+func TestGoneClient(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		leave func(*net.TCPConn)
+	}{
+		{"close", func(c *net.TCPConn) { _ = c.Close() }},
+		{"reset", func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }},
+		{"half close", func(c *net.TCPConn) { _ = c.CloseWrite() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ln := listen(t, "tcp4", "127.0.0.1:0")
+			client, err := net.DialTCP("tcp4", nil, ln.Addr().(*net.TCPAddr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			server := accept(t, ln)
+			if _, err := client.Write([]byte("GET / HTTP/1.1\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			tt.leave(client)
+			if err := Identify(server).SameUser(); !errors.Is(err, ErrUnknown) {
+				t.Errorf("SameUser() = %v, want %v", err, ErrUnknown)
+			}
+		})
+	}
+}
+
+func TestParseDiag(t *testing.T) {
+	t.Parallel()
+	ne := binary.NativeEndian
+	short := make([]byte, nlHeader)
+	ne.PutUint32(short, 4096)
+	refused := make([]byte, nlHeader+4)
+	ne.PutUint32(refused, uint32(len(refused)))
+	ne.PutUint16(refused[4:], unix.NLMSG_ERROR)
+	ne.PutUint32(refused[nlHeader:], ^uint32(unix.ENOENT)+1) // the negative number
+	other := make([]byte, nlHeader+diagAnswer)
+	ne.PutUint32(other, uint32(len(other)))
+	ne.PutUint16(other[4:], unix.NLMSG_DONE)
+	for _, tt := range []struct {
+		name string
+		b    []byte
+		also error
+	}{
+		{"empty", nil, errAbsent},
+		{"length beyond the end", short, errAbsent},
+		{"kernel says no", refused, unix.ENOENT},
+		{"another type", other, errAbsent},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := parseDiag(tt.b); !errors.Is(err, errAbsent) || !errors.Is(err, tt.also) {
+				t.Errorf("parseDiag = %v, want %v", err, tt.also)
+			}
+		})
+	}
+}
+
+// formatTCP writes a row as the kernel does.
+func formatTCP(sk socketInfo) string {
+	end := func(a netip.AddrPort) string {
+		raw := a.Addr().AsSlice()
+		for i := 0; i < len(raw); i += 4 {
+			binary.BigEndian.PutUint32(raw[i:], binary.NativeEndian.Uint32(raw[i:]))
+		}
+		return fmt.Sprintf("%X:%04X", raw, a.Port())
+	}
+	return fmt.Sprintf("%4d: %s %s %02X %08X:%08X %02X:%08X %08X %5d %8d %d 1 0000000000000000 20 4 30 10 -1",
+		3, end(sk.local), end(sk.remote), sk.state, 0, 0, 0, 0, 0, sk.uid, 0, sk.inode)
+}
+
+func TestParseTCP(t *testing.T) {
+	t.Parallel()
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("needs a little-endian machine, on which the rows were taken")
+	}
+	for _, tt := range []struct {
+		name, row string
+		want      socketInfo
+	}{
+		{
+			"IPv4",
+			"   1: 0100007F:1FA4 0100007F:E8B2 01 00000000:00000000 00:00000000 00000000  1000        0 23456 1 0000000000000000 20 4 30 10 -1",
+			socketInfo{netip.MustParseAddrPort("127.0.0.1:8100"), netip.MustParseAddrPort("127.0.0.1:59570"), 1, 1000, 23456},
+		},
+		{
+			"IPv4 in IPv6",
+			"   1: 0000000000000000FFFF00000100007F:1FA4 0000000000000000FFFF00000100007F:E8B2 01 00000000:00000000 00:00000000 00000000  1000        0 23456 1 0000000000000000 20 4 30 10 -1",
+			socketInfo{netip.MustParseAddrPort("127.0.0.1:8100"), netip.MustParseAddrPort("127.0.0.1:59570"), 1, 1000, 23456},
+		},
+		{
+			"IPv6 orphan",
+			"   1: 00000000000000000000000001000000:1FA4 00000000000000000000000001000000:E8B2 04 00000000:00000000 00:00000000 00000000     0        0 0 1 0000000000000000",
+			socketInfo{netip.MustParseAddrPort("[::1]:8100"), netip.MustParseAddrPort("[::1]:59570"), 4, 0, 0},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseTCP(tt.row)
+			if err != nil || got != tt.want {
+				t.Errorf("parseTCP = %+v, %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+	heading := "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+	if got, err := parseTCP(heading); !errors.Is(err, errTCPRow) {
+		t.Errorf("parseTCP of the heading = %+v, %v, want %v", got, err, errTCPRow)
+	}
+}
+
+// Law: what reads as a row reads the same after it was written as the kernel
+// writes it, and is found in a table by its ends.
+func FuzzParseTCP(f *testing.F) {
+	f.Add("   1: 0100007F:1FA4 0100007F:E8B2 01 00000000:00000000 00:00000000 00000000  1000        0 23456 1 0")
+	f.Add("   1: 0000000000000000FFFF00000100007F:1FA4 00000000000000000000000001000000:E8B2 0A 0:0 0:0 0 0 0 0")
+	f.Add("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode")
+	f.Fuzz(func(t *testing.T, row string) {
+		sk, err := parseTCP(row)
+		if err != nil {
+			if sk != (socketInfo{}) {
+				t.Fatalf("an error came with %+v", sk)
+			}
+			return
+		}
+		text := formatTCP(sk)
+		again, err := parseTCP(text)
+		if err != nil || again != sk {
+			t.Fatalf("%q reads as %+v, %v; want %+v", text, again, err, sk)
+		}
+		found, err := findTCP(strings.NewReader("  sl heading\n"+text+"\n"), sk.local, sk.remote)
+		if err != nil || found != sk {
+			t.Fatalf("findTCP = %+v, %v; want %+v", found, err, sk)
+		}
+	})
+}
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	const rest = " S 41 42 43 34816 44 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2"
+	want := stat{parent: 41, session: 43, tty: 34816, start: 98765}
+	for _, tt := range []struct{ label, name string }{
+		{"plain", "terraform"},
+		{"empty", ""},
+		{"spaces", "Web Content"},
+		{"looks like the rest", "a) R 1 (b"},
+		{"parentheses", ")(()"},
+		{"line feed", "a\n) S 1 1 1"},
+	} {
+		t.Run(tt.label, func(t *testing.T) {
+			t.Parallel()
+			want := want
+			want.name = tt.name
+			got, err := parseStat([]byte("40 (" + tt.name + ")" + rest + "\n"))
+			if err != nil || got != want {
+				t.Errorf("parseStat = %+v, %v, want %+v", got, err, want)
+			}
+		})
+	}
+	for _, bad := range []string{"", "40", "40 (a", ") (", "40 (a) S 1 2", "40 (a)" + strings.Replace(rest, "98765", "-1", 1)} {
+		if got, err := parseStat([]byte(bad)); !errors.Is(err, errStat) {
+			t.Errorf("parseStat(%q) = %+v, %v, want %v", bad, got, err, errStat)
+		}
+	}
+}
+
+// Law: whatever a process calls itself, the numbers after its name are the
+// kernel's.
+func FuzzParseStat(f *testing.F) {
+	f.Add("a) R 1 (b", 1, 2, 3, uint64(4))
+	f.Add("", 0, 0, -1, uint64(1)<<63)
+	f.Fuzz(func(t *testing.T, name string, parent, session, tty int, start uint64) {
+		line := fmt.Sprintf("7 (%s) S %d 0 %d %d 0 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0", name, parent, session, tty, start)
+		got, err := parseStat([]byte(line))
+		if want := (stat{name, parent, session, tty, start}); err != nil || got != want {
+			t.Fatalf("parseStat(%q) = %+v, %v; want %+v", line, got, err, want)
+		}
+	})
+}
+
+// Only its first process may be shown for a connection that children inherited.
+func TestHolderIsTheOldest(t *testing.T) {
+	t.Parallel()
+	ln := listen(t, "tcp4", "127.0.0.1:0")
+	client, err := net.DialTCP("tcp4", nil, ln.Addr().(*net.TCPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server := accept(t, ln)
+	file, err := client.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	startClient(t, listen(t, "tcp4", "127.0.0.1:0").Addr(), func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{file} })
+	if p := Identify(server).Describe(); p.PID != os.Getpid() {
+		t.Errorf("Describe() = %+v, want this process", p)
+	}
+}
+
+// A number that was given to another process since is nobody.
+func TestReusedProcessNumber(t *testing.T) {
+	t.Parallel()
+	st, err := readStat(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := identity{uid: os.Geteuid(), pid: os.Getpid(), start: st.start}
+	if p := describe(id); p.PID != os.Getpid() {
+		t.Fatalf("describe = %+v, want this process", p)
+	}
+	id.start--
+	if p := describe(id); p.PID != 0 || p.Exe != "" || p.Chain != nil || p.UID != os.Geteuid() {
+		t.Errorf("describe = %+v, want only the user", p)
+	}
+}
+
+func BenchmarkIdentify(b *testing.B) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	server, err := ln.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer server.Close()
+	for b.Loop() {
+		if err := Identify(server).SameUser(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,31 @@
+// Package peer tells who is at the other end of a local connection: user,
+// process, executable and the chain of parents, as the kernel sees them.
+package peer
+
+import "context"
+
+// A Peer is the process at the other end.
+type Peer struct {
+	PID   int      // 0 when unknown
+	UID   int      // -1 when unknown
+	Exe   string   // path of the executable, from the kernel; "" when unknown
+	Chain []string // base names from the requester itself up to the session; Chain[0] is Exe's
+}
+
+type contextKey struct{}
+
+// NewContext returns ctx with a way to find the peer of its connection.
+// describe is called at most when somebody wants to show the peer, not on the
+// hot path; it may block for the time of a few file reads.
+func NewContext(ctx context.Context, describe func() Peer) context.Context {
+	return context.WithValue(ctx, contextKey{}, describe)
+}
+
+// FromContext returns the peer of the connection that ctx belongs to. Unknown
+// is the answer where there is none.
+func FromContext(ctx context.Context) Peer {
+	if describe, ok := ctx.Value(contextKey{}).(func() Peer); ok {
+		return describe()
+	}
+	return Peer{UID: -1}
+}

@@ -1,0 +1,59 @@
+package peer
+
+import (
+	"bytes"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// describe reads the process behind id.
+func describe(id identity) Peer {
+	p := Peer{UID: id.uid}
+	proc, err := readProcess(id.pid)
+	if err != nil || proc.start != id.start {
+		return p
+	}
+	p.PID, p.Exe = proc.pid, proc.exe
+	p.Chain = chain(proc, readProcess)
+	return p
+}
+
+// readProcess returns the process of a number. The executable is the path that
+// the kernel was given at exec, and left out for other users' processes.
+func readProcess(pid int) (process, error) {
+	if pid <= 0 {
+		return process{}, fmt.Errorf("no process %d", pid)
+	}
+	k, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
+	if err != nil {
+		return process{}, fmt.Errorf("process %d: %w", pid, err)
+	}
+	if int(k.Proc.P_pid) != pid {
+		return process{}, fmt.Errorf("process %d has ended", pid)
+	}
+	comm, _, _ := bytes.Cut(k.Proc.P_comm[:], []byte{0})
+	const sessionLeader = 0x2 // EPROC_SLEADER of sys/sysctl.h
+	return process{
+		pid:      pid,
+		parent:   int(k.Eproc.Ppid),
+		start:    uint64(k.Proc.P_starttime.Sec)*1e6 + uint64(k.Proc.P_starttime.Usec),
+		exe:      executable(pid),
+		name:     string(comm),
+		terminal: k.Eproc.Flag&sessionLeader != 0 && k.Eproc.Tdev != -1,
+	}, nil
+}
+
+// executable reads the path in front of a process's arguments: the number of
+// arguments in four bytes, then the path with a closing zero byte.
+func executable(pid int) string {
+	b, err := unix.SysctlRaw("kern.procargs2", pid)
+	if err != nil || len(b) < 4 {
+		return ""
+	}
+	path, _, ok := bytes.Cut(b[4:], []byte{0})
+	if !ok {
+		return ""
+	}
+	return string(path)
+}

@@ -1,0 +1,151 @@
+package peer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// describe reads the process behind id.
+func describe(id identity) Peer {
+	p := Peer{UID: id.uid}
+	proc, ok := find(id)
+	if !ok {
+		return p
+	}
+	p.PID, p.Exe = proc.pid, proc.exe
+	p.Chain = chain(proc, readProcess)
+	return p
+}
+
+// find returns the process that has the connection open.
+func find(id identity) (process, bool) {
+	if id.inode != 0 {
+		return findHolder(id.inode, id.uid)
+	}
+	if id.pid == 0 {
+		return process{}, false
+	}
+	proc, err := readProcess(id.pid)
+	return proc, err == nil && proc.start == id.start
+}
+
+// findHolder searches the processes of uid for the one that has the socket
+// inode open. Children can have inherited it: the one that started first is
+// taken. The search itself is the guard against reused process numbers, since
+// what it finds has the socket open now.
+func findHolder(inode uint32, uid int) (process, bool) {
+	var best process
+	found := false
+	for _, pid := range pids() {
+		dir := "/proc/" + strconv.Itoa(pid)
+		var st syscall.Stat_t
+		if syscall.Lstat(dir, &st) != nil || int(st.Uid) != uid || !holds(dir, inode) {
+			continue
+		}
+		p, err := readProcess(pid)
+		if err == nil && (!found || p.start < best.start) && holds(dir, inode) {
+			best, found = p, true
+		}
+	}
+	return best, found
+}
+
+// holds reports whether the process of dir has the socket inode open.
+func holds(dir string, inode uint32) bool {
+	fds, err := os.Open(filepath.Join(dir, "fd"))
+	if err != nil {
+		return false
+	}
+	defer fds.Close()
+	want := fmt.Sprintf("socket:[%d]", inode)
+	names, _ := fds.Readdirnames(-1)
+	for _, name := range names {
+		if to, err := os.Readlink(filepath.Join(dir, "fd", name)); err == nil && to == want {
+			return true
+		}
+	}
+	return false
+}
+
+func pids() []int {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var ids []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			ids = append(ids, pid)
+		}
+	}
+	return ids
+}
+
+// readProcess returns the process of a number. Its executable is left out if it
+// may not be read, as for other users' processes.
+func readProcess(pid int) (process, error) {
+	st, err := readStat(pid)
+	if err != nil {
+		return process{}, err
+	}
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	// Read twice: the executable must be that of the same process.
+	if again, err := readStat(pid); err != nil || again.start != st.start {
+		return process{}, fmt.Errorf("process %d has ended", pid)
+	}
+	return process{
+		pid: pid, parent: st.parent, start: st.start, name: st.name,
+		exe:      strings.TrimSuffix(exe, " (deleted)"), // replaced by an upgrade
+		terminal: st.session == pid && st.tty != 0,
+	}, nil
+}
+
+// A stat is what is needed of /proc/PID/stat.
+type stat struct {
+	name    string
+	parent  int
+	session int
+	tty     int
+	start   uint64 // clock ticks since boot
+}
+
+func readStat(pid int) (stat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(b)
+}
+
+var errStat = errors.New("not a process stat line")
+
+// parseStat reads a line of proc(5) stat. A process chooses its own name, which
+// may hold spaces, parentheses and line feeds: the name ends at the last closing
+// parenthesis, since only numbers follow it.
+func parseStat(b []byte) (stat, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return stat{}, errStat
+	}
+	// From field 3 on: state ppid pgrp session tty … (field 22) starttime
+	f := strings.Fields(string(b[end+1:]))
+	if len(f) < 20 {
+		return stat{}, errStat
+	}
+	parent, err1 := strconv.Atoi(f[1])
+	session, err2 := strconv.Atoi(f[3])
+	tty, err3 := strconv.Atoi(f[4])
+	start, err4 := strconv.ParseUint(f[19], 10, 64)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return stat{}, fmt.Errorf("%w: %w", errStat, err)
+	}
+	return stat{name: string(b[open+1 : end]), parent: parent, session: session, tty: tty, start: start}, nil
+}
