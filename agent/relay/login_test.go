@@ -1,0 +1,236 @@
+package relay_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+const (
+	warning   = "A login request was issued that is subject to MFA validation. Please make sure to validate the login by sending another request to mfa/validate endpoint."
+	challenge = `{"request_id":"r","data":null,"wrap_info":null,"warnings":["` + warning + `"],"auth":{"client_token":"","mfa_requirement":` +
+		`{"mfa_request_id":"id1","mfa_constraints":{"ups":{"any":[{"type":"totp","id":"m1","uses_passcode":true,"name":"corp"}]}}}}}` + "\n"
+	wrappedChallenge = `{"request_id":"r","wrap_info":{"token":"wrapping"},"warnings":["` + warning + `"],"auth":null}`
+)
+
+// answering is an upstream that gives one JSON answer.
+func answering(t *testing.T, body string) string {
+	return upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+func loginAnswer(status int, body string, v mfa.Verdict) func(mfa.Challenge) (*http.Response, mfa.Verdict) {
+	return func(mfa.Challenge) (*http.Response, mfa.Verdict) {
+		if status == 0 {
+			return nil, v
+		}
+		return &http.Response{
+			StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}, "X-Vault": {"yes"}},
+			Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		}, v
+	}
+}
+
+func post(t *testing.T, url string, header http.Header) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(`{"password":"p"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		login   func(mfa.Challenge) (*http.Response, mfa.Verdict)
+		status  int
+		want    string
+		outcome string
+	}{
+		"approved": {
+			loginAnswer(200, `{"auth":{"client_token":"hvs.x"}}`, mfa.Verdict{Outcome: mfa.Approved}),
+			200, `{"auth":{"client_token":"hvs.x"}}`, "approved",
+		},
+		"wrong codes": {
+			loginAnswer(403, `{"errors":["failed to satisfy"]}`, mfa.Verdict{Outcome: mfa.Rejected, Message: "stepup: wrong"}),
+			403, `{"errors":["failed to satisfy","stepup: wrong"]}` + "\n", "rejected",
+		},
+		"expired is a 403, too": {
+			loginAnswer(400, `{"errors":["invalid request ID"]}`, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: gone"}),
+			403, `{"errors":["invalid request ID","stepup: gone"]}` + "\n", "unavailable",
+		},
+		"denied before anything was sent": {
+			loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}),
+			403, `{"errors":["stepup: no"]}` + "\n", "denied",
+		},
+		"nobody can be asked": {
+			loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach"}),
+			200, strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), "unavailable",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, answering(t, challenge), nil)
+			var got mfa.Challenge
+			b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+				got = c
+				return tt.login(c)
+			}
+			resp, body := post(t, b.url+"/v1/auth/x/login/alice", http.Header{"X-Vault-Namespace": {"ns1"}})
+			if resp.StatusCode != tt.status || body != tt.want || resp.Header.Get(relay.Outcome) != tt.outcome {
+				t.Errorf("answer %d %s %s", resp.StatusCode, resp.Header.Get(relay.Outcome), body)
+			}
+			want := mfa.Challenge{RequestID: "id1", Namespace: "ns1", Constraints: []mfa.Constraint{
+				{Name: "ups", Any: []mfa.Method{{ID: "m1", Type: "totp", Name: "corp", UsesPasscode: true}}},
+			}}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+type unwrapper func(token cache.Secret, namespace string) ([]byte, error)
+
+func (u unwrapper) Unwrap(_ context.Context, token cache.Secret, namespace string) ([]byte, error) {
+	return u(token, namespace)
+}
+
+func TestWrappedLogin(t *testing.T) {
+	t.Parallel()
+	opened := unwrapper(func(token cache.Secret, _ string) ([]byte, error) {
+		if token.Reveal() != "wrapping" {
+			return nil, errors.New("wrong token")
+		}
+		return []byte(challenge), nil
+	})
+	fails := unwrapper(func(cache.Secret, string) ([]byte, error) { return nil, errors.New("sealed") })
+	tests := map[string]struct {
+		answer    string
+		unwrapper unwrapper
+		verdict   mfa.Verdict
+		want      string
+		calls     int
+	}{
+		"held":          {wrappedChallenge, opened, mfa.Verdict{Outcome: mfa.Approved}, `{"wrap_info":{"token":"final"}}`, 1},
+		"finished":      {`{"wrap_info":{"token":"w"},"warnings":null}`, fails, mfa.Verdict{}, `{"wrap_info":{"token":"w"},"warnings":null}`, 0},
+		"cannot open":   {wrappedChallenge, fails, mfa.Verdict{}, wrappedChallenge, 0},
+		"nobody to ask": {wrappedChallenge, opened, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach"}, strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, answering(t, tt.answer), func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
+			b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+				if c.WrapTTL != "60s" {
+					t.Errorf("wrap ttl = %q", c.WrapTTL)
+				}
+				if !tt.verdict.OK() {
+					return nil, tt.verdict
+				}
+				return loginAnswer(200, `{"wrap_info":{"token":"final"}}`, tt.verdict)(c)
+			}
+			_, body := post(t, b.url+"/v1/auth/x/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})
+			if body != tt.want {
+				t.Errorf("answer %s", body)
+			}
+			if n := len(b.resolver.noted()); n != tt.calls {
+				t.Errorf("resolver was asked %d times", n)
+			}
+		})
+	}
+}
+
+// What only looks like a challenge reaches the app as it is, with one line in
+// the log where it is a broken one.
+func TestNotAChallenge(t *testing.T) {
+	t.Parallel()
+	var many strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&many, `"c%d":{"any":[{"id":"m"}]},`, i)
+	}
+	big := `{"auth":{"mfa_requirement":{"mfa_request_id":"` + strings.Repeat("x", 5<<20) + `"}}}`
+	tests := map[string]struct {
+		body string
+		log  string
+	}{
+		"truncated":          {challenge[:len(challenge)-9], "malformed"},
+		"5 MB":               {big, "malformed"},
+		"10,000 constraints": {`{"auth":{"mfa_requirement":{"mfa_request_id":"x","mfa_constraints":{` + strings.TrimSuffix(many.String(), ",") + `}}}}`, "malformed"},
+		"no constraints":     {`{"auth":{"mfa_requirement":{"mfa_request_id":"x"}}}`, "malformed"},
+		"ordinary login":     {`{"auth":{"client_token":"t","mfa_requirement":null}}`, ""},
+		"secret of the name": {`{"data":{"auth":{"mfa_requirement":{"mfa_request_id":"x"}}},"auth":null}`, ""},
+		"large secret":       {`{"data":{"a":"` + strings.Repeat("x", 200<<10) + `"},"auth":null}`, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, answering(t, tt.body), nil)
+			resp, body := post(t, b.url+"/v1/auth/x/login/alice", nil)
+			if resp.StatusCode != 200 || body != tt.body || resp.Header.Get(relay.Outcome) != "" {
+				t.Errorf("answer changed: %d, %d bytes of %d", resp.StatusCode, len(body), len(tt.body))
+			}
+			if lines := strings.Count(b.log.String(), "\n"); lines > 1 || (lines == 1) != (tt.log != "") || !strings.Contains(b.log.String(), tt.log) {
+				t.Errorf("log: %s", b.log)
+			}
+			if calls := b.resolver.noted(); calls != nil {
+				t.Errorf("resolver was asked: %v", calls)
+			}
+		})
+	}
+}
+
+func TestPackedChallenge(t *testing.T) {
+	t.Parallel()
+	address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.Header().Set("Content-Encoding", "gzip")
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		fmt.Fprint(z, challenge)
+		z.Close()
+		_, _ = w.Write(packed.Bytes())
+	})
+	b := newBench(t, address, nil)
+	b.resolver.login = loginAnswer(200, `{}`, mfa.Verdict{Outcome: mfa.Approved})
+	resp, body := post(t, b.url+"/v1/auth/x/login/alice", http.Header{"Accept-Encoding": {"gzip"}})
+	if body != "{}" || resp.Header.Get(relay.Outcome) != "approved" {
+		t.Errorf("answer %s %v", body, resp.Header)
+	}
+}
+
+func TestLoginMFAOff(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, answering(t, challenge), func(c *relay.Config) { c.LoginMFA = false })
+	if _, body := post(t, b.url+"/v1/auth/x/login/alice", nil); body != challenge {
+		t.Errorf("answer changed: %s", body)
+	}
+}

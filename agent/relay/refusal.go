@@ -1,0 +1,82 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+)
+
+// maxRefusal is more than any error of Vault's; a longer 403 is somebody else's.
+const maxRefusal = 64 << 10
+
+// readRefusal reads the body of a 403 and returns its text, nil when it is not
+// one that Vault makes, and a body that starts from the beginning again.
+func readRefusal(resp *http.Response) (text []byte, body io.ReadCloser) {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
+	if err != nil || len(data) > maxRefusal {
+		return nil, body
+	}
+	return decode(data, resp.Header.Get("Content-Encoding") == "gzip"), body
+}
+
+// refused is Vault's own answer with one more string in errors. Where nothing
+// was sent to Vault there is none, and a 403 takes its place: a client repeats
+// other statuses by itself, and the person would be asked again.
+func refused(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Response {
+	if resp == nil {
+		return newRefusal(r, []string{v.Message}, v)
+	}
+	text, body := readRefusal(resp)
+	_ = body.Close()
+	if text == nil {
+		resp.Header.Set("Content-Type", "application/json") // a load balancer's page gives way
+	}
+	return withBody(resp, mfa.AppendError(text, v.Message), v)
+}
+
+// refusedLogin is the end of a login that was not completed: never Vault's 200,
+// which would look like a login, and no other status that a client repeats.
+func refusedLogin(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Response {
+	if resp == nil {
+		return newRefusal(r, []string{v.Message}, v)
+	}
+	text, body := readRefusal(resp)
+	_ = body.Close()
+	errors := mfa.Errors(text)
+	if len(errors) == 0 {
+		errors = []string{loginStoppedShort}
+	}
+	return newRefusal(r, append(errors, v.Message), v)
+}
+
+func newRefusal(r *http.Request, errors []string, v mfa.Verdict) *http.Response {
+	body, _ := json.Marshal(map[string][]string{"errors": errors})
+	resp := &http.Response{
+		StatusCode: http.StatusForbidden,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:  http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}},
+		Request: r,
+	}
+	return withBody(resp, append(body, '\n'), v)
+}
+
+// withBody gives resp another body, whose old one the caller has closed.
+func withBody(resp *http.Response, body []byte, v mfa.Verdict) *http.Response {
+	resp.Status = fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.ContentLength = int64(len(body))
+	resp.TransferEncoding = nil
+	resp.Header.Del("Content-Encoding")
+	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	resp.Header.Set(Outcome, string(v.Outcome))
+	return resp
+}

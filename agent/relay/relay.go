@@ -1,0 +1,175 @@
+// Package relay is the data path: an http.Handler that hands requests to Vault
+// and answers to the app as they are, byte for byte, and a RoundTripper under it
+// that notices when Vault wants a second factor.
+//
+// Nothing is buffered but the bodies of requests on a rule's path (up to a
+// limit), the bodies of 403s there, and the beginning of JSON answers until it
+// is clear that they are no challenge.
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// Outcome is the header of every answer that took part in a step-up.
+const Outcome = "Stepup-Outcome"
+
+// A Send repeats a request with one line of X-Vault-MFA for each credential.
+// The caller closes the body of the answer.
+type Send = func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error)
+
+// A Resolver turns Vault's wish for a second factor into an answer. Its methods
+// block while a person is asked, end when ctx ends, and are called by many
+// requests at once.
+type Resolver interface {
+	// First sends a request on a rule's path for the first time and watches over
+	// it: where the rule has a push method, Vault asks the phone at once. A verdict
+	// that is not OK ends the step-up; the answer may be nil then. An error means
+	// that Vault was not reached.
+	First(ctx context.Context, m rule.Match, token cache.Secret, send Send) (*http.Response, mfa.Verdict, error)
+	// StepUp is called after a 403, or before anything was sent when m.Once. It
+	// returns Vault's newest answer, nil when there is none newer than the 403.
+	// A verdict without an outcome means that no second factor would help.
+	StepUp(ctx context.Context, m rule.Match, token cache.Secret, send Send) (*http.Response, mfa.Verdict)
+	// Login meets the challenge of a login to r and returns the answer of
+	// sys/mfa/validate: the final one when the verdict is OK, otherwise Vault's
+	// last refusal, nil when there was none.
+	Login(ctx context.Context, c mfa.Challenge, r rule.Request) (*http.Response, mfa.Verdict)
+}
+
+// An Unwrapper opens a wrapping token: Vault wraps the challenge of a login that
+// asked for a wrapped answer.
+type Unwrapper interface {
+	Unwrap(ctx context.Context, token cache.Secret, namespace string) (body []byte, err error)
+}
+
+// Config is what a relay needs. It is not changed after New.
+type Config struct {
+	Vault     string            // name of the vault block, for messages
+	Address   *url.URL          // scheme, host and an optional base path
+	Namespace string            // sent as X-Vault-Namespace when a request has none; "" sends none
+	Base      http.RoundTripper // the way to Vault; must not add headers nor follow redirects
+	Rules     rule.Rules        // of this vault; none means that only logins are looked at
+	LoginMFA  bool              // complete logins that Vault answers with a challenge
+	MaxKept   int64             // bytes of a body kept for repetition; 0 means 1 MiB
+	Resolver  Resolver
+	Unwrapper Unwrapper
+	Log       *slog.Logger
+}
+
+// New returns the handler for the requests of one vault.
+func New(c Config) http.Handler {
+	if c.MaxKept == 0 {
+		c.MaxKept = 1 << 20
+	}
+	transport := &Transport{config: c}
+	return &handler{proxy: &httputil.ReverseProxy{
+		Rewrite:      c.rewrite,
+		Transport:    transport,
+		ErrorHandler: c.fail,
+		ErrorLog:     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		BufferPool:   newBufferPool(),
+	}}
+}
+
+type handler struct{ proxy *httputil.ReverseProxy }
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.proxy.ServeHTTP(&plainWriter{ResponseWriter: w}, r)
+}
+
+// plainWriter keeps the HTTP server from adding what Vault did not send: a
+// guessed Content-Type and a Date.
+type plainWriter struct{ http.ResponseWriter }
+
+func (w *plainWriter) WriteHeader(code int) {
+	if code >= 200 || code == http.StatusSwitchingProtocols {
+		for _, name := range []string{"Content-Type", "Date"} {
+			if _, ok := w.Header()[name]; !ok {
+				w.Header()[name] = nil
+			}
+		}
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets http.ResponseController flush and hijack.
+func (w *plainWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// rewrite points a request at Vault and undoes what ReverseProxy does to it on
+// the way: it drops queries that Go cannot parse and the X-Forwarded headers.
+func (c *Config) rewrite(p *httputil.ProxyRequest) {
+	out, in := p.Out, p.In
+	out.URL = c.target(in)
+	out.Host = ""
+	out.Trailer = in.Trailer // shared: the server fills it when the body ends
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if values, ok := in.Header[name]; ok {
+			out.Header[name] = values
+		}
+	}
+	if c.Namespace != "" && len(out.Header["X-Vault-Namespace"]) == 0 {
+		out.Header.Set("X-Vault-Namespace", c.Namespace)
+	}
+}
+
+// target is in's URL at Vault. The path goes in as Opaque, which net/http sends
+// as it stands: url.URL would escape it anew and lose the caller's spelling.
+func (c *Config) target(in *http.Request) *url.URL {
+	u := &url.URL{Scheme: c.Address.Scheme, Host: c.Address.Host}
+	u.Path, u.RawPath = in.URL.Path, in.URL.RawPath
+	u.RawQuery, u.ForceQuery = in.URL.RawQuery, in.URL.ForceQuery
+	base := strings.TrimSuffix(c.Address.EscapedPath(), "/")
+	raw, query, _ := strings.Cut(in.RequestURI, "?")
+	if raw == "" || raw[0] != '/' {
+		raw = in.URL.EscapedPath()
+	} else {
+		u.RawQuery = query
+	}
+	if base += raw; strings.HasPrefix(base, "//") {
+		return u // net/http takes such an Opaque for a whole URL
+	}
+	u.Opaque = base
+	return u
+}
+
+// fail answers for a Vault that could not be reached. The client's own
+// departure ends here, too; nobody reads that answer.
+func (c *Config) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, text := http.StatusBadGateway, unreachable(c.Vault, err)
+	var network net.Error
+	var redirect *redirectError
+	switch {
+	case r.Context().Err() != nil:
+		c.Log.Debug("app left before the answer", "vault", c.Vault)
+	case errors.As(err, &redirect):
+		text = redirected(c.Vault, redirect)
+	case errors.As(err, &network) && network.Timeout() && !dialing(err):
+		status, text = http.StatusGatewayTimeout, tooSlow(c.Vault)
+	}
+	if r.Context().Err() == nil {
+		c.Log.Warn("no answer from vault", "vault", c.Vault, "error", err)
+	}
+	body, _ := json.Marshal(map[string][]string{"errors": {text}})
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// dialing tells a connection that was never made from an answer that never came.
+func dialing(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

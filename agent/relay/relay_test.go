@@ -1,0 +1,438 @@
+package relay_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// A bench is a relay between a test and an upstream that the test plays.
+type bench struct {
+	url      string // of the relay
+	resolver *resolver
+	log      *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// newBench starts a relay to the server at address; change may alter its Config.
+func newBench(t *testing.T, address string, change func(*relay.Config)) *bench {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{resolver: &resolver{}, log: &syncBuffer{}}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.DisableCompression = true
+	t.Cleanup(base.CloseIdleConnections)
+	c := relay.Config{
+		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: b.resolver,
+		Log: slog.New(slog.NewTextHandler(b.log, nil)),
+	}
+	if change != nil {
+		change(&c)
+	}
+	server := httptest.NewUnstartedServer(relay.New(c))
+	server.Config.DisableGeneralOptionsHandler = true
+	server.Start()
+	t.Cleanup(server.Close)
+	b.url = server.URL
+	return b
+}
+
+// upstream starts a server that the relay talks to.
+func upstream(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// resolver plays the part of package resolve.
+type resolver struct {
+	mu      sync.Mutex
+	calls   []string
+	stepUp  func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict)
+	login   func(c mfa.Challenge) (*http.Response, mfa.Verdict)
+	first   func(send relay.Send) (*http.Response, mfa.Verdict, error)
+	context context.Context
+}
+
+func (r *resolver) note(call string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, call)
+}
+
+func (r *resolver) noted() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
+}
+
+func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
+	r.note("first " + m.Request.Path)
+	if r.first != nil {
+		return r.first(send)
+	}
+	resp, err := send(ctx, nil)
+	return resp, mfa.Verdict{}, err
+}
+
+func (r *resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.Once, token.Reveal()))
+	r.context = ctx
+	if r.stepUp == nil {
+		return nil, mfa.Verdict{}
+	}
+	return r.stepUp(m, send)
+}
+
+func (r *resolver) Login(_ context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
+	r.note("login " + q.Path)
+	return r.login(c)
+}
+
+// raw sends bytes as they are and returns the answer as it is.
+func raw(t *testing.T, address, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+// rawUpstream accepts one connection at a time, hands the request's bytes up to
+// the end of its head (and as many body bytes as it announces) to got, and
+// answers with the given bytes.
+func rawUpstream(t *testing.T, answer string) (address string, got <-chan string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := make(chan string, 16)
+	done := make(chan struct{})
+	t.Cleanup(func() { ln.Close(); <-done })
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serveRaw(conn, answer, requests)
+		}
+	}()
+	return "http://" + ln.Addr().String(), requests
+}
+
+func serveRaw(conn net.Conn, answer string, requests chan<- string) {
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	var head strings.Builder
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		head.WriteString(line)
+		if line == "\r\n" {
+			break
+		}
+	}
+	var body []byte
+	if strings.Contains(head.String(), "Transfer-Encoding: chunked") {
+		for !bytes.HasSuffix(body, []byte("0\r\n\r\n")) && !bytes.HasSuffix(body, []byte("X-Sum: 1\r\n\r\n")) {
+			c, err := r.ReadByte()
+			if err != nil {
+				break
+			}
+			body = append(body, c)
+		}
+	}
+	requests <- head.String() + string(body)
+	_, _ = io.WriteString(conn, answer)
+}
+
+func TestRequestsArriveAsTheyWere(t *testing.T) {
+	t.Parallel()
+	const tail = "Host: x\r\nConnection: close\r\n\r\n"
+	tests := map[string]struct{ request, want string }{
+		"escaped slash":      {"GET /v1/kv/data/a%2Fb HTTP/1.1\r\n", "GET /v1/kv/data/a%2Fb HTTP/1.1\r\n"},
+		"double slash":       {"GET /v1/kv//data//x HTTP/1.1\r\n", "GET /v1/kv//data//x HTTP/1.1\r\n"},
+		"starts with two":    {"GET //v1/kv/data/x HTTP/1.1\r\n", "GET //v1/kv/data/x HTTP/1.1\r\n"},
+		"trailing slash":     {"GET /v1/kv/data/x/ HTTP/1.1\r\n", "GET /v1/kv/data/x/ HTTP/1.1\r\n"},
+		"dots":               {"GET /v1/kv/./a/../b/%2e%2e/c HTTP/1.1\r\n", "GET /v1/kv/./a/../b/%2e%2e/c HTTP/1.1\r\n"},
+		"needless escapes":   {"GET /v1/%6bv/data/%7Ex HTTP/1.1\r\n", "GET /v1/%6bv/data/%7Ex HTTP/1.1\r\n"},
+		"lower case escapes": {"GET /v1/kv/a%2fb%c3%a4 HTTP/1.1\r\n", "GET /v1/kv/a%2fb%c3%a4 HTTP/1.1\r\n"},
+		"odd characters":     {"GET /v1/kv/a\"<>^`{|}b HTTP/1.1\r\n", "GET /v1/kv/a\"<>^`{|}b HTTP/1.1\r\n"},
+		"query order":        {"GET /v1/x?z=1&a=2&z=0 HTTP/1.1\r\n", "GET /v1/x?z=1&a=2&z=0 HTTP/1.1\r\n"},
+		"unparsable query":   {"GET /v1/x?a=%zz;b&&=c&+ HTTP/1.1\r\n", "GET /v1/x?a=%zz;b&&=c&+ HTTP/1.1\r\n"},
+		"empty query":        {"GET /v1/x? HTTP/1.1\r\n", "GET /v1/x? HTTP/1.1\r\n"},
+		"question marks":     {"GET /v1/x?a?b=?c HTTP/1.1\r\n", "GET /v1/x?a?b=?c HTTP/1.1\r\n"},
+		"list":               {"LIST /v1/kv/metadata/ HTTP/1.1\r\n", "LIST /v1/kv/metadata/ HTTP/1.1\r\n"},
+		"unknown method":     {"RECOVER /v1/kv/x HTTP/1.1\r\n", "RECOVER /v1/kv/x HTTP/1.1\r\n"},
+		"options for all":    {"OPTIONS * HTTP/1.1\r\n", "OPTIONS * HTTP/1.1\r\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+			b := newBench(t, address, nil)
+			raw(t, b.url, tt.request+tail)
+			line, _, _ := strings.Cut(<-got, "\n")
+			if line+"\n" != tt.want {
+				t.Errorf("vault saw %q, want %q", line, tt.want)
+			}
+		})
+	}
+}
+
+func TestHeadersArriveAsTheyWere(t *testing.T) {
+	t.Parallel()
+	address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+	b := newBench(t, address, nil)
+	head := strings.Join([]string{
+		"POST /v1/x HTTP/1.1", "Host: app.example", "Accept-Encoding: br, gzip", "Authorization: Bearer hvs.t",
+		"Content-Length: 0", "Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 5.6.7.8",
+		"X-Forwarded-Host: h", "X-Forwarded-Proto: https", "X-Vault-Forward: active-node",
+		"X-Vault-Inconsistent: forward-active-node", "X-Vault-Index: a", "X-Vault-Index: b", "X-Vault-Inline-Auth-Path: auth/userpass/login/a",
+		"X-Vault-Mfa: a:1", "X-Vault-Mfa: b:2", "X-Vault-Namespace: ns1/", "X-Vault-Wrap-Ttl: 60s", "X-Empty: ", "Via: 1.0 other",
+		"Connection: close", "", "",
+	}, "\r\n")
+	raw(t, b.url, head)
+	sent, seen := lines(head), lines(<-got)
+	seen["Host"] = sent["Host"] // the server's own name, by the nature of a relay
+	delete(sent, "Connection")
+	delete(seen, "Connection")
+	if d := cmp.Diff(sent, seen); d != "" {
+		t.Error(d)
+	}
+	if calls := b.resolver.noted(); len(calls) != 0 {
+		t.Errorf("resolver was asked: %v", calls)
+	}
+}
+
+func lines(head string) textproto.MIMEHeader {
+	r := textproto.NewReader(bufio.NewReader(strings.NewReader(head)))
+	_, _ = r.ReadLine()
+	h, _ := r.ReadMIMEHeader()
+	return h
+}
+
+func TestAnswersArriveAsTheyWere(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		"nothing is guessed":   "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html",
+		"repeated headers":     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Vault-Index: a\r\nX-Vault-Index: b\r\nDate: yesterday\r\n\r\n",
+		"odd status":           "HTTP/1.1 473 Performance Standby\r\nContent-Length: 2\r\n\r\n{}",
+		"moved elsewhere":      "HTTP/1.1 301 Moved Permanently\r\nContent-Length: 0\r\nLocation: /v1/x\r\n\r\n",
+		"broken json":          "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: application/json\r\n\r\n{\"a\":",
+		"json of another kind": "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Type: application/json\r\n\r\n[1,2,3]",
+	}
+	for name, answer := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, _ := rawUpstream(t, answer)
+			b := newBench(t, address, nil)
+			got := raw(t, b.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			gotHead, gotBody, _ := strings.Cut(got, "\r\n\r\n")
+			wantHead, wantBody, _ := strings.Cut(answer, "\r\n\r\n")
+			gotLines, wantLines := lines(gotHead+"\r\n\r\n"), lines(wantHead+"\r\n\r\n")
+			gotLines.Del("Connection")
+			if d := cmp.Diff(wantLines, gotLines); d != "" || gotBody != wantBody {
+				t.Errorf("headers %s\nbody %q, want %q", d, gotBody, wantBody)
+			}
+			if a, b := strings.Fields(gotHead)[1], strings.Fields(wantHead)[1]; a != b {
+				t.Errorf("status %s, want %s", a, b)
+			}
+		})
+	}
+}
+
+func TestGzipStaysPacked(t *testing.T) {
+	t.Parallel()
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	fmt.Fprint(z, `{"auth":null,"data":{"a":"b"}}`)
+	z.Close()
+	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(packed.Bytes())
+	})
+	b := newBench(t, address, nil)
+	req, _ := http.NewRequest("GET", b.url+"/v1/x", nil)
+	req.Header.Set("Accept-Encoding", "gzip")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Equal(got, packed.Bytes()) || resp.Header.Get("Content-Encoding") != "gzip" {
+		t.Errorf("body changed: %v, %d bytes, want %d; %v", err, len(got), packed.Len(), resp.Header)
+	}
+}
+
+func TestTrailers(t *testing.T) {
+	t.Parallel()
+	seen := make(chan http.Header, 1)
+	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		seen <- r.Trailer.Clone()
+		w.Header().Set("Trailer", "X-After")
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("X-After", "late")
+		w.Header().Set(http.TrailerPrefix+"X-Unannounced", "later")
+	})
+	b := newBench(t, address, nil)
+	req, _ := http.NewRequest("POST", b.url+"/v1/x", io.MultiReader(strings.NewReader("up")))
+	req.Trailer = http.Header{"X-Sum": {"1"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(http.Header{"X-Sum": {"1"}}, <-seen); d != "" {
+		t.Errorf("request: %s", d)
+	}
+	if d := cmp.Diff(http.Header{"X-After": {"late"}, "X-Unannounced": {"later"}}, resp.Trailer); d != "" {
+		t.Errorf("answer: %s", d)
+	}
+}
+
+// Each part must reach the app before the upstream sends the next, whatever
+// its type: a relay that waits for more would never get it.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ media, first, second string }{
+		"plain":            {"text/plain", "one\n", "two\n"},
+		"lines of json":    {"application/json", "{\"a\":1}\n", "{\"b\":2}\n"},
+		"half of a json":   {"application/json", `{"data":{"a":`, `1}}`},
+		"challenge-like":   {"application/json", `{"warnings":["auth"],"data":[`, `"mfa_requirement"]}`},
+		"headers come now": {"application/json", "", `{}`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			next := make(chan struct{})
+			address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", tt.media)
+				_, _ = io.WriteString(w, tt.first)
+				_ = http.NewResponseController(w).Flush()
+				<-next
+				_, _ = io.WriteString(w, tt.second)
+			})
+			b := newBench(t, address, nil)
+			resp, err := http.Get(b.url + "/v1/sys/monitor")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			got := make([]byte, len(tt.first))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != tt.first {
+				t.Fatalf("first part = %q, %v", got, err)
+			}
+			close(next)
+			rest, err := io.ReadAll(resp.Body)
+			if err != nil || string(rest) != tt.second {
+				t.Errorf("rest = %q, %v", rest, err)
+			}
+		})
+	}
+}
+
+func TestInformational(t *testing.T) {
+	t.Parallel()
+	address, _ := rawUpstream(t, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	b := newBench(t, address, nil)
+	got := raw(t, b.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n") || !strings.HasSuffix(got, "\r\n\r\nok") {
+		t.Errorf("app saw %q", got)
+	}
+	if strings.Contains(got, "Date:") || strings.Contains(got, "Content-Type:") {
+		t.Errorf("headers were added after a 1xx: %q", got)
+	}
+}
+
+func TestNamespaceOfTheVaultBlock(t *testing.T) {
+	t.Parallel()
+	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%q", r.Header["X-Vault-Namespace"])
+	})
+	b := newBench(t, address, func(c *relay.Config) { c.Namespace = "team" })
+	for given, want := range map[string]string{"": `["team"]`, "other": `["other"]`} {
+		req, _ := http.NewRequest("GET", b.url+"/v1/x", nil)
+		if given != "" {
+			req.Header.Set("X-Vault-Namespace", given)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(got) != want {
+			t.Errorf("namespace %q arrived as %s, want %s", given, got, want)
+		}
+	}
+}
+
+func TestBasePath(t *testing.T) {
+	t.Parallel()
+	address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+	b := newBench(t, address+"/behind/lb/", nil)
+	raw(t, b.url, "GET /v1/a%2Fb?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if line, _, _ := strings.Cut(<-got, "\r\n"); line != "GET /behind/lb/v1/a%2Fb?x HTTP/1.1" {
+		t.Errorf("vault saw %q", line)
+	}
+}

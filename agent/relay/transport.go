@@ -1,0 +1,162 @@
+package relay
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// A Transport sends requests to Vault and completes the step-up that an answer
+// asks for. It bends the word of http.RoundTripper, which says not to handle
+// authentication: that is what it is for. It is used under [New] only, which
+// makes the requests that it expects.
+type Transport struct{ config Config }
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// RoundTrip implements http.RoundTripper.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = clone(r.Context(), r) // the caller's stays as it is
+	body := newKeptBody(r, t.config.MaxKept)
+	if handsOff(r) {
+		return t.follow(r, body)
+	}
+	asked, derived := rule.Derive(r.Method, decoded(r.URL, t.config.Address), r.Header.Get("X-Vault-Namespace"))
+	token := callerToken(r)
+	if derived && token != "" {
+		if m, ok := t.config.Rules.Match(asked); ok {
+			return t.guarded(&attempt{request: r, body: body, match: m, token: token})
+		}
+	}
+	resp, err := t.follow(r, body)
+	if err != nil {
+		return nil, err
+	}
+	return t.login(r, resp, asked), nil
+}
+
+// clone copies r but for its trailer, which the server fills in when the body
+// ends.
+func clone(ctx context.Context, r *http.Request) *http.Request {
+	c := r.Clone(ctx)
+	c.Trailer = r.Trailer
+	return c
+}
+
+// handsOff are the requests whose second factor is not ours. One that carries
+// X-Vault-MFA knows what it does. With inline authentication (OpenBao) that
+// header belongs to the login inside the request, which we cannot repeat.
+func handsOff(r *http.Request) bool {
+	return len(r.Header["X-Vault-Mfa"]) > 0 || r.Header.Get("X-Vault-Inline-Auth-Path") != ""
+}
+
+// callerToken is the caller's own token, from either header that Vault takes
+// (http/handler.go, getTokenFromReq). Without one nobody is elevated.
+func callerToken(r *http.Request) cache.Secret {
+	if token := r.Header.Get("X-Vault-Token"); token != "" {
+		return cache.Secret(token)
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return ""
+	}
+	return cache.Secret(strings.TrimSpace(token))
+}
+
+// decoded is the URL as Vault decodes it: without the base path of the address.
+func decoded(u, address *url.URL) *url.URL {
+	raw, _, _ := strings.Cut(u.Opaque, "?")
+	if raw == "" {
+		return u
+	}
+	raw = strings.TrimPrefix(raw, strings.TrimSuffix(address.EscapedPath(), "/"))
+	path, err := url.PathUnescape(raw)
+	if err != nil {
+		return u
+	}
+	return &url.URL{Path: path, RawQuery: u.RawQuery}
+}
+
+// An attempt is one request on a rule's path.
+type attempt struct {
+	request *http.Request
+	body    *keptBody
+	match   rule.Match
+	token   cache.Secret
+}
+
+// guarded sends a request on a rule's path and steps up when Vault refuses it.
+func (t *Transport) guarded(a *attempt) (*http.Response, error) {
+	ctx := a.request.Context()
+	whole, err := a.body.fill()
+	if err != nil {
+		return nil, err
+	}
+	if !whole {
+		return t.askFirst(a)
+	}
+	first, verdict, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
+	switch {
+	case err != nil:
+		return nil, err
+	case !verdict.OK():
+		return refused(a.request, first, verdict), nil
+	case verdict.Outcome != "":
+		return t.approved(a, first, verdict), nil
+	case first.StatusCode != http.StatusForbidden:
+		return t.login(a.request, first, a.match.Request), nil
+	}
+	text, rest := readRefusal(first)
+	if first.Body = rest; !mfa.MayNeedFactor(text) {
+		return first, nil
+	}
+	resp, verdict := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a))
+	switch {
+	case verdict.Outcome == "":
+		return first, nil
+	case verdict.OK():
+		_ = first.Body.Close()
+		return t.approved(a, resp, verdict), nil
+	case resp == nil:
+		return refused(a.request, first, verdict), nil
+	}
+	_ = first.Body.Close()
+	return refused(a.request, resp, verdict), nil
+}
+
+// askFirst is the way of a body that is too large to be kept: the person is
+// asked before it is sent, because it can be sent only once.
+func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
+	a.match.Once = true
+	resp, verdict := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a))
+	switch {
+	case verdict.Outcome == "":
+		return t.follow(a.request, a.body)
+	case verdict.OK():
+		return t.approved(a, resp, verdict), nil
+	}
+	return refused(a.request, resp, verdict), nil
+}
+
+// sender repeats the request of a.
+func (t *Transport) sender(a *attempt) Send {
+	return func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error) {
+		r := clone(ctx, a.request)
+		for _, c := range credentials {
+			// One line for each: Vault does not split at commas.
+			r.Header["X-Vault-Mfa"] = append(r.Header["X-Vault-Mfa"], c.Header())
+		}
+		return t.follow(r, a.body)
+	}
+}
+
+func (t *Transport) approved(a *attempt, resp *http.Response, v mfa.Verdict) *http.Response {
+	resp = t.login(a.request, resp, a.match.Request)
+	resp.Header.Set(Outcome, string(v.Outcome))
+	return resp
+}
