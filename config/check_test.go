@@ -1,0 +1,210 @@
+package config
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// head is a file to which one thing is added: lines 1 to 3.
+const head = `vault "main" { address = "https://vault.example:8200" }
+listener "tcp" { address = "127.0.0.1:8100" }
+mfa_method "m" { type = "totp" }
+`
+
+func rulesWith(arguments string) string {
+	return "step_up \"r\" {\n  paths = [\"kv/*\"]\n  methods = [\"m\"]\n  grant \"header\" {}\n" + arguments + "\n}\n"
+}
+
+// Each rule of the grammar, by the smallest file that breaks it: what is said,
+// and on which line.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	long := "/" + strings.Repeat("x", 104)
+	tests := []struct {
+		name string
+		src  string
+		want string // "LINE: part of the summary"
+	}{
+		{"unknown block", head + "vaults {}", `4: unknown block "vaults"`},
+		{"unknown argument", head + "cache { ttl = 1 }", `4: unknown argument "ttl" in cache`},
+		{"argument at top", head + "level = \"info\"", `4: unknown argument "level"`},
+		{"nested block", head + "cache {\n  memory {}\n}", `5: unknown block "memory" in cache`},
+		{"argument in rule", head + rulesWith("path = 1"), `8: unknown argument "path" in step_up "r"`},
+		{"argument twice", head + "cache {\n  store = \"memory\"\n  store = \"memory\"\n}", "6: syntax: attribute redefined"},
+		{"no vault", `listener "tcp" { address = "127.0.0.1:1" }`, "1: there is no vault block"},
+		{"no listener", `vault "a" { address = "http://a" }`, "1: there is no listener block"},
+		{"empty file", "", "1: there is no vault block"},
+		{"vault without name", "vault {}\n" + head, "1: vault needs a name"},
+		{"listener with two names", "listener \"tcp\" \"x\" {}\n" + head, "1: listener has more than one name"},
+		{"blank name", "vault \" \" {}\n" + head, "1: the name is empty"},
+		{"long name", "vault \"" + strings.Repeat("x", 129) + "\" {}\n" + head, "1: the name is too long"},
+		{"unprintable name", "vault \"a\u202eb\" {}\n" + head, "1: the name has a character"},
+		{"several vaults", "vault \"b\" { address = \"https://b\" }\n" + head, "3: the listener does not say which vault"},
+		{"port 65536", `listener "tcp" { address = "127.0.0.1:65536" }` + "\n" + head, "1: \"127.0.0.1:65536\" has no usable port"},
+		{"listener zone", `listener "tcp" { address = "[::1%lo]:1" }` + "\n" + head, "1: listener \"tcp\" is not on a loopback"},
+		{"mapped address twice", `listener "tcp" { address = "[::ffff:127.0.0.1]:8100" }` + "\n" + head, "3: two listeners use the address"},
+		{"mapped address of another", `listener "tcp" { address = "[::ffff:192.0.2.1]:8100" }` + "\n" + head, "1: listener \"tcp\" is not on a loopback"},
+		{"socket of 105 bytes", "listener \"unix\" { address = \"" + long + "\" }\n" + head, "1: the path of the unix socket has 105 bytes"},
+		{"abstract socket", "listener \"unix\" { address = \"@stepup\" }\n" + head, "1: address is not an absolute path"},
+		{"telemetry on a listener", head + `telemetry { address = "localhost:8100" }`, "4: two listeners use the address"},
+		{"vault port 0", `vault "x" { address = "https://a:0" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a:0\" has no usable port"},
+		{"vault empty port", `vault "x" { address = "https://a:" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a:\" has no usable port"},
+		{"vault fragment", `vault "x" { address = "https://a#" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a#\" has a query or fragment"},
+		{"vault user", `vault "x" { address = "https://u@a" }` + "\n" + `listener "unix" { address = "/a" }`, "1: the address has a user or password"},
+		{"vault opaque", `vault "x" { address = "https:a" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https:a\" has no host"},
+		{"own listener by default port", `vault "x" { address = "http://localhost" }` + "\n" + `listener "tcp" { address = "127.0.0.1:80" }`, `1: vault "x" points at stepup's own listener "tcp" on line 2`},
+		{"own listener as 127.0.0.2", `vault "x" { address = "https://127.0.0.2:81" }` + "\n" + `listener "tcp" { address = "127.0.0.2:81" }`, `1: vault "x" points at`},
+		{"own listener on ::1", `vault "x" { address = "http://localhost.:81" }` + "\n" + `listener "tcp" { address = "[::1]:81" }`, `1: vault "x" points at`},
+		{"not a file", `vault "x" {` + "\n  address = \"https://a\"\n  ca_cert = \"${home}\"\n}", "3: ca_cert cannot be read"},
+		{"command without word", head + `prompt { command = "x" }`, "4: wrong type: this must be a list of texts"},
+		{"two rules of one name", head + rulesWith(``) + rulesWith(`vault = "other"`), `10: there are two step_up blocks "r"`},
+		{"grant without label", head + "step_up \"r\" {\n  paths = [\"a\"]\n  grant {}\n}", "6: grant needs"},
+		{"password as list", head + "step_up \"r\" {\n  paths = [\"a\"]\n  grant \"login\" {\n    path = \"auth/a/login/b\"\n    password = [\"x\"]\n  }\n}", "8: wrong type: this must be text"},
+		{"huge number", head + "prompt { attempts = 1e400 }", "4: attempts must be a whole number"},
+		{"huge size", head + "prompt { max_pending = 99999999999999999999 }", "4: max_pending must be a whole number"},
+		{"negated text", head + `log { level = -"info" }`, "4: this expression is not possible"},
+		{"condition", head + `log { level = true ? "info" : "warn" }`, "4: this expression is not possible"},
+		{"directive", head + `log { level = "%{ if true }info%{ endif }" }`, "4: this expression is not possible"},
+		{"number in text", head + `log { level = "${5}info" }`, "4: this expression is not possible"},
+		{"env without name", head + `log { level = "${env}" }`, "4: env needs the name"},
+		{"env with two names", head + `log { level = "${env.A.B}" }`, "4: env needs the name"},
+		{"no method at all", strings.Replace(head, "mfa_method \"m\" { type = \"totp\" }", "", 1) + rulesWith(""), `6: step_up "r" names mfa_method "m", which is not declared`},
+		{"size of a wrong type", "vault \"a\" {\n  max_kept_body = true\n}", "2: wrong type: this must be a number of bytes"},
+		{"flag for a number", head + "prompt { attempts = true }", "4: wrong type: this must be a whole number, not true or false"},
+		{"invalid UTF-8", head + "log { level = \"\xff\" }", "4: syntax: invalid character encoding"},
+		{"too large", head + strings.Repeat("#\n", maxFile/2), "1: the configuration is larger than 256 KiB"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, diags := Parse("stepup.hcl", []byte(tt.src), fixed())
+			if cfg != nil {
+				t.Fatal("loads")
+			}
+			var got []string
+			for _, line := range diags.lines(hcl.DiagError) {
+				got = append(got, strings.TrimPrefix(line, "stepup.hcl:"))
+				if strings.HasPrefix(got[len(got)-1], tt.want) {
+					return
+				}
+			}
+			t.Errorf("want %q among %q", tt.want, got)
+		})
+	}
+}
+
+// What looks odd and is right.
+func TestAccepted(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, src string }{
+		{"two listeners on any free port", `vault "a" { address = "http://127.0.0.1:8200" }
+listener "tcp" { address = "127.0.0.1:0" }
+listener "tcp" { address = "127.0.0.1:0" }`},
+		{"socket of 104 bytes", head + "listener \"unix\" { address = \"/" + strings.Repeat("x", 103) + "\" }"},
+		{"vault on another port of this host", `vault "a" { address = "http://localhost:8200" }
+listener "tcp" { address = "127.0.0.1:8100" }`},
+		{"vault that cannot be resolved now", `vault "a" { address = "http://nowhere.example:8100" }
+listener "tcp" { address = "127.0.0.1:8100" }`},
+		{"empty namespace", `vault "a" {
+  address   = "https://a"
+  namespace = ""
+}
+listener "unix" { address = "/run/a.sock" }`},
+		{"dollar sign", head + `login_mfa { prefer = ["a$${b}"] }`},
+		{"method of a login that is not declared", head + `login_mfa { prefer = ["other"] }`},
+		{"empty singletons", head + "login_mfa {}\nprompt {}\ncache {}\nlog {}"},
+		{"variables without quotes", head + "audit { file = state_dir }"},
+		{"byte order mark", "\ufeff" + head},
+		{"windows line ends", strings.ReplaceAll(head, "\n", "\r\n")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if _, diags := Parse("stepup.hcl", []byte(tt.src), fixed()); len(diags.All()) > 0 {
+				t.Error(report(t, diags))
+			}
+		})
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg, diags := Load(filepath.Join(dir, "stepup.hcl"), fixed())
+	got := report(t, diags)
+	if cfg != nil || !strings.Contains(got, "hint: stepup config init") || !strings.Contains(got, dir) {
+		t.Errorf("got %v, %q", cfg, got)
+	}
+	if _, diags = Load(dir, fixed()); !strings.Contains(report(t, diags), "not a regular file") {
+		t.Error(report(t, diags))
+	}
+}
+
+func TestLinkedSockets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	mkdir(t, real)
+	symlink(t, real, link)
+	src := `vault "a" { address = "unix://` + filepath.ToSlash(link) + `/x.sock" }
+listener "unix" { address = "` + filepath.ToSlash(real) + `/x.sock" }`
+	if _, diags := Parse("stepup.hcl", []byte(src), fixed()); !strings.Contains(report(t, diags), "own listener") {
+		t.Errorf("a socket behind a link is not recognised: %s", report(t, diags))
+	}
+}
+
+func TestKeyPair(t *testing.T) {
+	t.Parallel()
+	cert, key := keyPair(t)
+	_, otherKey := keyPair(t)
+	tests := []struct{ name, ca, cert, key, want string }{
+		{"other key", cert, cert, otherKey, "do not work together"},
+		{"key as certificate", cert, key, cert, "do not work together"},
+		{"authority without certificate", key, cert, key, "there is no PEM certificate"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			src := "vault \"a\" {\n address = \"https://a\"\n ca_cert = \"" + filepath.ToSlash(tt.ca) + "\"\n client_cert = \"" +
+				filepath.ToSlash(tt.cert) + "\"\n client_key = \"" + filepath.ToSlash(tt.key) + "\"\n}\n"
+			_, diags := Parse("stepup.hcl", []byte(src), fixed())
+			if got := report(t, diags); !strings.Contains(got, tt.want) {
+				t.Errorf("want %q in:\n%s", tt.want, got)
+			}
+		})
+	}
+}
+
+func TestNotYetIsInTheGrammar(t *testing.T) {
+	t.Parallel()
+	shapes := grammar()
+	for key := range notYet() {
+		name, _, _ := strings.Cut(key, "=")
+		if _, isBlock := shapes[name]; isBlock {
+			continue
+		}
+		i := strings.LastIndex(name, ".")
+		if i < 0 || !slices.Contains(shapes[name[:i]].args, name[i+1:]) {
+			t.Errorf("%q is neither a block nor an argument", key)
+		}
+	}
+}
+
+// Nesting that would overflow the parser's stack ends the process, which no
+// test can catch: getting past this one is the proof.
+func TestDeepNesting(t *testing.T) {
+	t.Parallel()
+	for _, unit := range []string{"(", "[", "{", "!", "-", "\"${", "a ? b : ", "\"%{ if a }", "a.*", "a && ", "a[", "<<A\n${", "\nx {\n"} {
+		t.Run(unit, func(t *testing.T) {
+			t.Parallel()
+			src := "a = " + strings.Repeat(unit, (maxFile-4)/len(unit))
+			if cfg, diags := Parse("stepup.hcl", []byte(src), fixed()); cfg != nil || !diags.HasErrors() {
+				t.Errorf("%.20q loads", src)
+			}
+		})
+	}
+}

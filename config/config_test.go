@@ -1,0 +1,421 @@
+package config
+
+import (
+	"bytes"
+	stdcmp "cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/vault-stepup/stepup/agent/rule"
+)
+
+// fixed is what diagnostics depend on, without anything of this machine.
+func fixed() Options {
+	return Options{
+		Env: func(name string) string {
+			return map[string]string{"VAULT_HOST": "vault.example", "HIDDEN": "hvs.topsecret", "EMPTY": ""}[name]
+		},
+		Home: "/home/alice", RuntimeDir: "/run/user/1000/stepup", StateDir: "/home/alice/.local/state/stepup",
+		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+			switch host {
+			case "me.example":
+				return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1")}, nil
+			case "vault.example":
+				return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+			}
+			return nil, errors.New("no such host")
+		},
+	}
+}
+
+// keyPair writes a self-signed certificate and its key as PEM files.
+func keyPair(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	return write(t, filepath.Join(dir, "corp-ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		write(t, filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}))
+}
+
+func write(t *testing.T, path string, content []byte) string {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// report is what a person reads.
+func report(t *testing.T, d Diagnostics) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := d.Write(&b, 100, false); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func pattern(t *testing.T, s string) rule.Pattern {
+	t.Helper()
+	p, err := rule.ParsePattern(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func compare() cmp.Options {
+	return cmp.Options{
+		cmp.Comparer(func(a, b rule.Pattern) bool { return a.String() == b.String() }),
+		cmp.Comparer(func(a, b *url.URL) bool { return a.String() == b.String() }),
+		cmpopts.EquateEmpty(),
+	}
+}
+
+// The example of the contract, with its one file replaced.
+func TestContractExample(t *testing.T) {
+	t.Parallel()
+	cert, _ := keyPair(t)
+	opt := fixed()
+	opt.Home = filepath.Dir(cert)
+	got, diags := Load("testdata/contract.hcl", opt)
+	if diags.HasErrors() {
+		t.Fatal(report(t, diags))
+	}
+	want := &Config{
+		Vaults: []Vault{{
+			Name: "corp", Address: &url.URL{Scheme: "https", Host: "vault.corp.example:8200"},
+			CACert: cert, MaxBody: 1 << 20, Timeout: 150 * time.Second,
+		}},
+		Listeners: []Listener{
+			{Network: TCP, Address: "127.0.0.1:8100", Vault: "corp"},
+			{Network: Unix, Address: "/run/user/1000/stepup/vault.sock", Vault: "corp"},
+		},
+		Methods: []Method{{
+			Name: "corp_totp", Type: "totp", Digits: 6,
+			PasscodeCommand: []string{"ykman", "oath", "accounts", "code", "-s", "Vault"},
+		}},
+		Rules: rule.Rules{
+			{
+				Name: "prod-kv", Paths: []rule.Pattern{pattern(t, "kv/data/prod/*"), pattern(t, "transit/sign/+")},
+				Capabilities: []rule.Operation{rule.Read, rule.Update}, Methods: []string{"corp_totp"},
+				Grant: rule.Grant{Kind: rule.HeaderGrant},
+			},
+			{
+				Name: "prod-deploy", Paths: []rule.Pattern{pattern(t, "kv/data/deploy/*")}, Methods: []string{"corp_totp"},
+				Grant: rule.Grant{
+					Kind: rule.TokenGrant, Path: "auth/token/create/prod-stepup",
+					Policies: []string{"prod-stepup"}, TTL: 5 * time.Minute,
+				},
+			},
+			{
+				Name: "secure", Paths: []rule.Pattern{pattern(t, "kv/data/secure/*")},
+				Grant: rule.Grant{Kind: rule.LoginGrant, Path: "auth/stepup/login/alice", Password: "prompt", MaxTTL: 10 * time.Minute},
+			},
+		},
+		LoginMFA: LoginMFA{
+			Enabled: true, Prefer: []string{"corp_totp"},
+			LegacyMounts: []string{"auth/ldap"}, OktaMounts: []string{"auth/okta"},
+		},
+		Prompt: Prompt{
+			Use: []string{"attached", "desktop", "terminal"}, Command: []string{"/usr/local/bin/my-askpass"},
+			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64,
+		},
+		Cache:     Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
+		Audit:     Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
+		Telemetry: Telemetry{Address: "127.0.0.1:9108"},
+		Log:       Log{Level: slog.LevelInfo, Format: "text"},
+	}
+	if diff := cmp.Diff(want, got, compare()); diff != "" {
+		t.Errorf("decoded differently (-want +got):\n%s", diff)
+	}
+	warnings := []string{
+		"contract.hcl:12: passcode_command is not supported yet",
+		`contract.hcl:25: grant "token" is not supported yet`,
+		`contract.hcl:33: grant "login" is not supported yet`,
+		"contract.hcl:43: login_mfa legacy_mounts is not supported yet",
+		"contract.hcl:44: login_mfa okta_mounts is not supported yet",
+		`contract.hcl:47: prompter "desktop" is not supported yet`,
+		`contract.hcl:48: command has no effect, because use does not name "command"`,
+		`contract.hcl:57: lock_on "sleep" is not supported yet`,
+		`contract.hcl:57: lock_on "screen_lock" is not supported yet`,
+		"contract.hcl:60: telemetry is not supported yet",
+	}
+	if diff := cmp.Diff(warnings, diags.Warnings()); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+const minimal = `
+vault "main" { address = "https://vault.example:8200" }
+listener "tcp" { address = "127.0.0.1:8100" }
+`
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got, diags := Parse("stepup.hcl", []byte(minimal), fixed())
+	if len(diags.All()) > 0 {
+		t.Fatal(report(t, diags))
+	}
+	want := &Config{
+		Vaults: []Vault{{
+			Name: "main", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"},
+			MaxBody: 1 << 20, Timeout: 150 * time.Second,
+		}},
+		Listeners: []Listener{{Network: TCP, Address: "127.0.0.1:8100", Vault: "main"}},
+		LoginMFA:  LoginMFA{Enabled: true},
+		Prompt: Prompt{
+			Use: []string{"attached", "desktop", "terminal"}, Timeout: 55 * time.Second,
+			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64,
+		},
+		Cache: Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
+		Log:   Log{Level: slog.LevelInfo, Format: "text"},
+	}
+	if diff := cmp.Diff(want, got, compare()); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+// Everything that has no place in the contract's example.
+func TestEveryArgument(t *testing.T) {
+	t.Parallel()
+	cert, key := keyPair(t)
+	opt := fixed()
+	opt.Home = filepath.Dir(cert)
+	src := `
+vault "a" {
+  address         = "https://${env.VAULT_HOST}:8200/"
+  namespace       = "team-a"
+  ca_path         = "${home}"
+  client_cert     = "${home}/` + filepath.Base(cert) + `"
+  client_key      = "${home}/` + filepath.Base(key) + `"
+  tls_server_name = "vault"
+  tls_skip_verify = true
+  max_kept_body   = "512KiB"
+  timeout         = "30s"
+}
+vault "b" {
+  address       = "unix:///run/vault.sock"
+  max_kept_body = 0
+}
+listener "tcp" {
+  address = "localhost:8100"
+  vault   = "a"
+  require_request_header = true
+}
+listener "tcp" {
+  address = "[::1]:8100"
+  vault   = "b"
+}
+mfa_method "x" {
+  type            = "duo"
+  digits          = 8
+  passcode_source = "keyring"
+}
+step_up "r" {
+  vault     = "b"
+  paths     = ["/a/+/b"]
+  namespace = "root"
+  methods   = ["x"]
+  grant "token" {
+    path           = "/auth/token/create"
+    num_uses       = 3
+    no_parent      = true
+    eager          = true
+    max_ttl        = "1m"
+    revoke_on_stop = true
+  }
+}
+step_up "l" {
+  paths = ["b"]
+  grant "login" {
+    path           = "auth/userpass/login/bob"
+    command        = ["pass", "show", "vault"]
+    eager          = true
+    revoke_on_stop = true
+  }
+}
+login_mfa { enabled = false }
+prompt {
+  use          = ["command"]
+  command      = ["ask"]
+  confirm_push = true
+  max_pending  = 2
+  attempts     = 1
+}
+cache {
+  store   = "memory"
+  lock_on = []
+}
+log {
+  level  = "error"
+  format = "json"
+}
+`
+	got, diags := Parse("stepup.hcl", []byte(src), opt)
+	if diags.HasErrors() {
+		t.Fatal(report(t, diags))
+	}
+	want := &Config{
+		Vaults: []Vault{
+			{
+				Name: "a", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"}, Namespace: "team-a",
+				CAPath: opt.Home, ClientCert: cert, ClientKey: key, TLSServerName: "vault", TLSSkipVerify: true,
+				MaxBody: 512 << 10, Timeout: 30 * time.Second,
+			},
+			{Name: "b", Address: &url.URL{Scheme: "unix", Path: "/run/vault.sock"}, Timeout: 150 * time.Second},
+		},
+		Listeners: []Listener{
+			{Network: TCP, Address: "127.0.0.1:8100", Vault: "a", RequireHeader: true},
+			{Network: TCP, Address: "[::1]:8100", Vault: "b"},
+		},
+		Methods: []Method{{Name: "x", Type: "duo", Digits: 8, PasscodeSource: "keyring"}},
+		Rules: rule.Rules{
+			{
+				Name: "r", Vault: "b", Paths: []rule.Pattern{pattern(t, "a/+/b")}, Namespace: "root", Methods: []string{"x"},
+				Grant: rule.Grant{
+					Kind: rule.TokenGrant, Path: "auth/token/create", NumUses: 3, NoParent: true, Eager: true,
+					MaxTTL: time.Minute, RevokeOnStop: true,
+				},
+			},
+			{
+				Name: "l", Paths: []rule.Pattern{pattern(t, "b")},
+				Grant: rule.Grant{
+					Kind: rule.LoginGrant, Path: "auth/userpass/login/bob", PasswordCommand: []string{"pass", "show", "vault"},
+					Eager: true, RevokeOnStop: true,
+				},
+			},
+		},
+		Prompt: Prompt{
+			Use: []string{"command"}, Command: []string{"ask"}, Timeout: 55 * time.Second, Attempts: 1,
+			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2,
+		},
+		Cache: Cache{Store: "memory", MaxTTL: 15 * time.Minute},
+		Log:   Log{Level: slog.LevelError, Format: "json"},
+	}
+	if diff := cmp.Diff(want, got, compare()); diff != "" {
+		t.Errorf("decoded differently (-want +got):\n%s", diff)
+	}
+	if v, ok := got.Vault("b"); !ok || v.Name != "b" {
+		t.Errorf("Vault(b) = %v, %v", v, ok)
+	}
+	if m, ok := got.Method("x"); !ok || m.Type != "duo" {
+		t.Errorf("Method(x) = %v, %v", m, ok)
+	}
+	if _, ok := got.Vault("c"); ok {
+		t.Error("Vault(c) was found")
+	}
+}
+
+func TestStarter(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "https://vault.example:8200", "http://127.0.0.1:8200", "unix:///run/vault.sock"} {
+		cfg, diags := Parse("stepup.hcl", Starter(address), fixed())
+		if len(diags.All()) > 0 {
+			t.Fatal(report(t, diags))
+		}
+		if want := stdcmp.Or(address, "https://127.0.0.1:8200"); cfg.Vaults[0].Address.String() != want {
+			t.Errorf("Starter(%q) has the address %v", address, cfg.Vaults[0].Address)
+		}
+	}
+	// The part that is commented out is meant to be used.
+	_, example, found := strings.Cut(string(Starter("")), "# mfa_method")
+	if !found {
+		t.Fatal("the starter file has no example of a method")
+	}
+	src := minimal + "mfa_method" + strings.ReplaceAll(strings.ReplaceAll(example, "\n# ", "\n"), "\n#", "\n")
+	cfg, diags := Parse("stepup.hcl", []byte(src), fixed())
+	if len(diags.All()) > 0 {
+		t.Fatal(report(t, diags))
+	}
+	if len(cfg.Rules) != 1 || len(cfg.Methods) != 1 {
+		t.Errorf("the example in the starter file has %d rules and %d methods", len(cfg.Rules), len(cfg.Methods))
+	}
+}
+
+// An address comes from a command line.
+func TestStarterAddressIsText(t *testing.T) {
+	t.Parallel()
+	_, diags := Parse("stepup.hcl", Starter("https://x\"\n}\naudit { file = \"/etc/x\" }\nvault \"y\" {\n z = \"${env.HIDDEN}"), fixed())
+	for _, d := range diags.All() {
+		if d.Subject.Start.Line != 6 {
+			t.Errorf("the address became grammar:\n%s", report(t, diags))
+		}
+	}
+	if !diags.HasErrors() {
+		t.Error("loads")
+	}
+}
+
+func TestLogLevels(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	} {
+		cfg, diags := Parse("stepup.hcl", []byte(minimal+`log { level = "`+word+`" }`), fixed())
+		if diags.HasErrors() {
+			t.Fatal(report(t, diags))
+		}
+		if cfg.Log.Level != want {
+			t.Errorf("%s is %v", word, cfg.Log.Level)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		in   string
+		want int64
+		ok   bool
+	}{
+		{"1MiB", 1 << 20, true},
+		{"512 KiB", 512 << 10, true},
+		{"2GiB", 2 << 30, true},
+		{"7B", 7, true},
+		{"0", 0, true},
+		{"1MB", 0, false},
+		{"1.5MiB", 0, false},
+		{"-1", 0, false},
+		{"99999999999GiB", 0, false},
+		{"MiB", 0, false},
+		{"", 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.in, func(t *testing.T) {
+			t.Parallel()
+			if got, ok := parseSize(tt.in); got != tt.want || ok != tt.ok {
+				t.Errorf("parseSize(%q) = %d, %v; want %d, %v", tt.in, got, ok, tt.want, tt.ok)
+			}
+		})
+	}
+}

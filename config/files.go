@@ -1,0 +1,127 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// tls reads how the connection to Vault is secured. The files are read now, so
+// that a wrong path is an error at its line and not of the first request.
+func (b *block) tls(v *Vault) {
+	if t, ok := b.pem("ca_cert"); ok {
+		v.CACert = t.path
+		if !x509.NewCertPool().AppendCertsFromPEM(t.content) {
+			b.d.fail(t.at.at, wordsNoCertificate(t.at))
+		}
+	}
+	if t, ok := b.absolute("ca_path"); ok {
+		v.CAPath = t.value
+		if _, err := os.ReadDir(t.value); err != nil {
+			b.d.fail(t.at, wordsUnreadable("ca_path", t, err))
+		}
+	}
+	cert, certOK := b.pem("client_cert")
+	key, keyOK := b.pem("client_key")
+	v.ClientCert, v.ClientKey = cert.path, key.path
+	if b.has("client_cert") != b.has("client_key") {
+		have, lacks := "client_cert", "client_key"
+		if b.has(lacks) {
+			have, lacks = lacks, have
+		}
+		b.d.fail(b.body.Attributes[have].NameRange, wordsAlone(have, lacks))
+	}
+	if certOK && keyOK {
+		if _, err := tls.X509KeyPair(cert.content, key.content); err != nil {
+			b.d.fail(cert.at.at, wordsKeyPair(err))
+		}
+	}
+	if t, ok := b.text("tls_server_name"); ok {
+		v.TLSServerName = t.value
+	}
+	b.flag("tls_skip_verify", &v.TLSSkipVerify)
+	if v.Address == nil || v.Address.Scheme == "https" {
+		return
+	}
+	for _, a := range sortedAttributes(b.body) {
+		switch a.Name {
+		case "ca_cert", "ca_path", "client_cert", "client_key", "tls_server_name", "tls_skip_verify":
+			b.d.warn(a.SrcRange, wordsNoTLS(a.Name, v.Address.Scheme))
+		}
+	}
+}
+
+type pemFile struct {
+	path    string
+	content []byte
+	at      text
+}
+
+func (b *block) pem(name string) (pemFile, bool) {
+	t, ok := b.absolute(name)
+	if !ok {
+		return pemFile{}, false
+	}
+	content, err := readFile(t.value, maxPemFile)
+	if err != nil {
+		b.d.fail(t.at, wordsUnreadable(name, t, err))
+		return pemFile{path: t.value}, false
+	}
+	return pemFile{path: t.value, content: content, at: t}, true
+}
+
+// size reads a number of bytes, or text such as "512KiB".
+func (b *block) size(name string, target *int64) {
+	a, ok := b.body.Attributes[name]
+	if !ok {
+		return
+	}
+	v, ok := b.d.evaluate(a.Expr, wantSize)
+	if !ok {
+		return
+	}
+	n, ok := sizeOf(v)
+	switch {
+	case !ok:
+		b.d.fail(a.Expr.Range(), wordsType(wantSize, b.d.source(a.Expr.Range())))
+	case n < 0 || n > maxKeptBody:
+		b.d.fail(a.Expr.Range(), wordsSizeRange(name, maxKeptBody))
+	default:
+		*target = n
+	}
+}
+
+func sizeOf(v cty.Value) (int64, bool) {
+	switch {
+	case isA(v, cty.Number):
+		n, accuracy := v.AsBigFloat().Int64()
+		return n, accuracy == big.Exact
+	case isA(v, cty.String):
+		return parseSize(v.AsString())
+	}
+	return 0, false
+}
+
+// parseSize reads "1MiB", "512 KiB", "100B" or "4096".
+func parseSize(s string) (int64, bool) {
+	unit := int64(1)
+	for _, u := range []struct {
+		suffix string
+		bytes  int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}} {
+		if rest, ok := strings.CutSuffix(s, u.suffix); ok {
+			s, unit = strings.TrimRight(rest, " "), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return 0, false
+	}
+	return n * unit, true
+}

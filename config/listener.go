@@ -1,0 +1,129 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// A listening is an address that the agent will listen on.
+type listening struct {
+	what   string         // for messages
+	key    string         // equal for equal addresses
+	addr   netip.AddrPort // tcp
+	unix   string         // unix: the path with its folder's links followed
+	at     text
+	header hcl.Range
+	named  bool // says itself which vault
+	index  int  // in Config.Listeners
+}
+
+func (b *block) listener() {
+	d := b.d
+	d.declared["listener"] = append(d.declared["listener"], b.label)
+	known := d.oneOf("listener", b.label, []string{TCP, Unix})
+	l := Listener{Network: b.label.value}
+	node := listening{what: b.title, header: b.header, index: len(d.cfg.Listeners), named: b.has("vault")}
+	b.need("address")
+	b.flag("require_request_header", &l.RequireHeader)
+	if t, ok := b.text("vault"); ok {
+		l.Vault = t.value
+		d.refer("vault", b.title, t)
+	}
+	t, ok := b.text("address")
+	switch {
+	case !ok || !known:
+	case l.Network == TCP:
+		if node.addr, ok = d.loopback(b.title, t); ok {
+			l.Address = node.addr.String()
+			node.key = l.Address
+		}
+	default:
+		if l.Address, ok = d.socket(t); ok {
+			node.unix = followed(l.Address)
+			node.key = "unix:" + node.unix
+		}
+	}
+	node.at = t
+	d.listeners = append(d.listeners, node)
+	d.cfg.Listeners = append(d.cfg.Listeners, l)
+}
+
+// loopback reads IP:port. The result has no name in it: a name that is looked
+// up again when the socket is made could by then mean another address.
+func (d *decoder) loopback(what string, t text) (netip.AddrPort, bool) {
+	host, port, err := net.SplitHostPort(t.value)
+	if err != nil {
+		d.fail(t.at, wordsHostPort(t))
+		return netip.AddrPort{}, false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		d.fail(t.at, wordsPort(t))
+		return netip.AddrPort{}, false
+	}
+	if isLocalhost(host) {
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || ip.Zone() != "" || !ip.Unmap().IsLoopback() {
+		d.fail(t.at, wordsNotLoopback(what, t))
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), true
+}
+
+func isLocalhost(host string) bool {
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
+}
+
+// socket reads the path of a unix socket.
+func (d *decoder) socket(t text) (string, bool) {
+	if !filepath.IsAbs(t.value) {
+		d.fail(t.at, wordsRelative("address", t))
+		return "", false
+	}
+	path := filepath.Clean(t.value)
+	if len(path) > maxUnixPath {
+		d.fail(t.at, wordsLongSocket(len(path)))
+		return "", false
+	}
+	return path, true
+}
+
+// followed gives a path by which two spellings of one socket can be compared.
+func followed(path string) string {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return path // the folder is not there yet
+	}
+	return filepath.Join(dir, filepath.Base(path))
+}
+
+// checkListeners refuses two listeners on one address. The second would fail to
+// start, or on a unix socket take the place of the first.
+func (d *decoder) checkListeners() {
+	seen := map[string]listening{}
+	if d.opt.RuntimeDir != "" {
+		control := followed(filepath.Join(d.opt.RuntimeDir, "control.sock"))
+		seen["unix:"+control] = listening{what: "the agent's control socket"}
+	}
+	all := d.listeners
+	if d.telemetry != nil {
+		all = append(all[:len(all):len(all)], *d.telemetry)
+	}
+	for _, l := range all {
+		if l.key == "" || (l.addr.IsValid() && l.addr.Port() == 0) {
+			continue
+		}
+		if first, taken := seen[l.key]; taken {
+			d.fail(l.at.at, wordsAddressTaken(l.at, first))
+			continue
+		}
+		seen[l.key] = l
+	}
+}

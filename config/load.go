@@ -1,0 +1,156 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// Options is what a file's meaning depends on besides its text. The zero value
+// takes everything from the process.
+type Options struct {
+	Env        func(string) string // nil: os.Getenv; an empty answer means unset
+	Home       string              // ${home}; "": from Env
+	RuntimeDir string              // ${runtime_dir}; "": [RuntimeDir]
+	StateDir   string              // ${state_dir}; "": [StateDir]
+	// Resolve finds the addresses of an upstream host, to refuse one that is a
+	// listener of ours. It is asked only when the ports are equal. nil:
+	// net.DefaultResolver. It is given 2 s.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+func (o Options) filled() Options {
+	if o.Env == nil {
+		o.Env = os.Getenv
+	}
+	if o.Home == "" {
+		o.Home = homeDir(o.Env)
+	}
+	if o.RuntimeDir == "" {
+		o.RuntimeDir = RuntimeDir(o.Env)
+	}
+	if o.StateDir == "" {
+		o.StateDir = StateDir(o.Env)
+	}
+	if o.Resolve == nil {
+		o.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	return o
+}
+
+// Load reads and checks the file at path. With errors among the diagnostics the
+// Config is nil. It reads the certificate files that the configuration names,
+// and may block for 2 s per vault on name resolution, but changes nothing.
+func Load(path string, opt Options) (*Config, Diagnostics) {
+	src, err := readFile(path, maxFile)
+	if err != nil {
+		return nil, fileDiagnostics(path, err)
+	}
+	return Parse(path, src, opt)
+}
+
+// Parse is [Load] for text that is already here; name is what diagnostics call it.
+func Parse(name string, src []byte, opt Options) (*Config, Diagnostics) {
+	d := &decoder{
+		opt: opt.filled(), name: name, src: src, cfg: defaults(),
+		shapes: grammar(), notYet: notYet(),
+		declared: map[string][]text{}, once: map[string]hcl.Range{}, resolved: map[string][]netip.Addr{},
+	}
+	if len(src) > maxFile {
+		d.fail(d.start(), wordsTooLarge(maxFile))
+		return nil, d.finish()
+	}
+	if at, deep := tooDeep(name, src); deep {
+		d.fail(at, wordsTooDeep())
+		return nil, d.finish()
+	}
+	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	if diags.HasErrors() {
+		// What follows a syntax error is guesswork: reporting it would be noise.
+		d.diags = syntaxErrors(diags)
+		return nil, d.finish()
+	}
+	d.file(file.Body.(*hclsyntax.Body)) // what ParseConfig documents
+	out := d.finish()
+	if out.HasErrors() {
+		return nil, out
+	}
+	return &d.cfg, out
+}
+
+// tooDeep finds nesting that would overflow the stack of hclsyntax's parser,
+// which recurses without a limit: a panic that cannot be recovered. Besides
+// brackets it recurses on the operators and directives counted here, none of
+// which this grammar has a use for.
+func tooDeep(name string, src []byte) (hcl.Range, bool) {
+	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser reports the same errors again
+	depth, odd := 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp:
+			depth++
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd:
+			depth = max(0, depth-1)
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenQuestion, hclsyntax.TokenStar, hclsyntax.TokenTemplateControl:
+			odd++
+		}
+		if depth > maxNesting || odd > maxOddities {
+			return t.Range, true
+		}
+	}
+	return hcl.Range{}, false
+}
+
+var (
+	errNotRegular = errors.New("is not a regular file")
+	errTooLarge   = errors.New("is too large")
+)
+
+// readFile reads a regular file of at most limit bytes. A device or FIFO would
+// block or never end, and the agent reads its configuration while it serves.
+func readFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
+	}
+	return b, nil
+}
+
+// resolve asks for the addresses of host, once and with a limit of its own.
+func (d *decoder) resolve(host string) []netip.Addr {
+	if addrs, done := d.resolved[host]; done {
+		return addrs
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxResolve)
+	defer cancel()
+	addrs, err := d.opt.Resolve(ctx, host)
+	if err != nil {
+		addrs = nil // offline is no reason not to start; the relay notices loops at run time
+	}
+	d.resolved[host] = addrs
+	return addrs
+}

@@ -1,0 +1,38 @@
+# stepup: the second factor between your tools and Vault.
+# Check this file with "stepup config check"; a running agent picks up changes.
+
+# The Vault server itself. VAULT_ADDR of your tools points at the listener below.
+vault "main" {
+  address = "ADDRESS"
+  # namespace = "team-a"                 # for requests that name none
+  # ca_cert   = "/etc/ssl/company-ca.pem"
+}
+
+# Where tools connect: export VAULT_ADDR=http://127.0.0.1:8100
+listener "tcp" {
+  address = "127.0.0.1:8100"
+}
+
+# The same for tools that speak unix sockets: export VAULT_ADDR=unix://…/vault.sock
+listener "unix" {
+  address = "${runtime_dir}/vault.sock"
+}
+
+# A login that Vault answers with a demand for a second factor is completed
+# here; your tool gets its token. No more than this is needed for it.
+login_mfa {
+  enabled = true
+}
+
+# Vault Enterprise: paths whose policy has mfa_methods. Take the # away and put
+# your own names in.
+#
+# mfa_method "my_totp" {                  # the method's name in Vault
+#   type = "totp"                         # totp, duo, okta or pingid
+# }
+#
+# step_up "production" {
+#   paths   = ["kv/data/prod/*"]          # as in a policy: * at the end, + for one segment
+#   methods = ["my_totp"]
+#   grant "header" {}
+# }

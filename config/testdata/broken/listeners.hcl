@@ -1,0 +1,17 @@
+vault "corp" { address = "https://vault.example:8200" }
+listener "tcp" { address = "127.0.0.1:8100" }
+listener "tcp" { address = "localhost:8100" }
+listener "tcp" { address = "[::1]:8100" }
+listener "tcp" { address = "0.0.0.0:8100" }
+listener "tcp" { address = ":8100" }
+listener "tcp" { address = "192.0.2.7:8100" }
+listener "tcp" { address = "myhost:8100" }
+listener "tcp" { address = "127.0.0.1" }
+listener "tcp" { address = "127.0.0.1:https" }
+listener "unix" { address = "vault.sock" }
+listener "unix" { address = "~/vault.sock" }
+listener "unix" { address = "/run/user/1000/a-folder-with-a-very-long-name/another-folder-with-a-very-long-name/one-more-for-good-measure.sock" }
+listener "unix" { address = "${runtime_dir}/vault.sock" }
+listener "unix" { address = "/run/user/1000/stepup/./vault.sock" }
+listener "unix" { address = "${runtime_dir}/control.sock" }
+telemetry { address = "0.0.0.0:9108" }

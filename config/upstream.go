@@ -1,0 +1,125 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// An upstream is the address of a vault block.
+type upstream struct {
+	title string
+	url   *url.URL
+	at    text
+}
+
+func (b *block) vault() {
+	v := defaultVault()
+	v.Name = b.label.value
+	b.d.declare("vault", b.label)
+	b.need("address")
+	if t, ok := b.text("address"); ok {
+		if v.Address, ok = b.d.address(t); ok {
+			b.d.vaults = append(b.d.vaults, upstream{title: b.title, url: v.Address, at: t})
+		}
+	}
+	if t, ok := b.optionalText("namespace"); ok {
+		v.Namespace = t.value
+	}
+	b.duration("timeout", maxUpstream, &v.Timeout)
+	b.size("max_kept_body", &v.MaxBody)
+	b.tls(&v)
+	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)
+}
+
+// address reads the URL of a Vault server. Errors of url.Parse are not
+// repeated: they quote the text, which may hold a password.
+func (d *decoder) address(t text) (*url.URL, bool) {
+	u, err := url.Parse(t.value)
+	var problem message
+	switch {
+	case err != nil:
+		problem = wordsURL(t)
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "unix":
+		problem = wordsScheme(t)
+	case u.User != nil:
+		problem = wordsUserInfo()
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(t.value, "#"):
+		problem = wordsQuery(t)
+	case u.Scheme == "unix":
+		if u.Host == "" && filepath.IsAbs(u.Path) {
+			return &url.URL{Scheme: "unix", Path: filepath.Clean(u.Path)}, true
+		}
+		problem = wordsUnixURL(t)
+	case u.Hostname() == "" || u.Opaque != "":
+		problem = wordsNoHost(t)
+	case u.Path != "" && u.Path != "/":
+		problem = wordsURLPath(t)
+	case u.Port() != "" && !validPort(u.Port()) || strings.HasSuffix(u.Host, ":"):
+		problem = wordsPort(t)
+	default:
+		return &url.URL{Scheme: u.Scheme, Host: u.Host}, true
+	}
+	d.fail(t.at, problem)
+	return nil, false
+}
+
+func validPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// checkUpstreams refuses an upstream that is one of our own listeners: each
+// request would come back for ever. That happens easily, because VAULT_ADDR is
+// both the server for people and the agent for apps (hashicorp/vault#15707).
+func (d *decoder) checkUpstreams() {
+	for _, up := range d.vaults {
+		for _, l := range d.listeners {
+			if l.key != "" && d.sameSocket(up.url, l) {
+				d.fail(up.at.at, wordsOwnListener(up, l))
+				break
+			}
+		}
+	}
+}
+
+// sameSocket reports whether dialling u reaches the listener l.
+func (d *decoder) sameSocket(u *url.URL, l listening) bool {
+	if u.Scheme == "unix" || l.unix != "" {
+		return u.Scheme == "unix" && followed(u.Path) == l.unix
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || l.addr.Port() != uint16(n) || n == 0 {
+		return false
+	}
+	if isLocalhost(u.Hostname()) {
+		return usualLoopback(l.addr.Addr())
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return reaches(ip, l.addr.Addr())
+	}
+	// Also the odd spellings of an address that a resolver accepts: 127.1, 0x7f000001.
+	for _, ip := range d.resolve(u.Hostname()) {
+		if reaches(ip, l.addr.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// reaches reports whether a connection to ip arrives at a listener on own. The
+// unspecified address means this host.
+func reaches(ip, own netip.Addr) bool {
+	ip = ip.WithZone("").Unmap()
+	return ip == own || (ip.IsUnspecified() && usualLoopback(own))
+}
+
+func usualLoopback(ip netip.Addr) bool {
+	return ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || ip == netip.IPv6Loopback()
+}
