@@ -36,37 +36,37 @@ type Failure struct {
 // seconds", OpenBao "30.000000002s seconds", older ones "30 seconds".
 var tryAgain = regexp.MustCompile(`(?:try again|available) in ([0-9a-zµ.]{1,32}) seconds`)
 
-// failureTexts are parts of Vault's and OpenBao's answers (vault/login_mfa.go in
-// both), in the order in which they are looked for.
-var failureTexts = []struct {
-	text string
-	kind FailureKind
-}{
-	{"invalid token", InvalidToken},
-	{"maximum TOTP validation attempts", RateLimited},
-	{"invalid request ID", Expired},
-	{"code already used", WrongCode},
-	{"failed to validate TOTP passcode", WrongCode},
-	{"MFA credentials not supplied or incorrect", WrongCode},
-	{"not present in entity", NotEnrolled},
-	{"push verification explicitly rejected", PushDenied},
-	{"push verification timed out", PushTimeout},
-	{"push verification operation canceled", PushTimeout},
-}
-
 // ReadFailure reads the body of an answer that refused a factor.
 func ReadFailure(body []byte) Failure {
 	f := Failure{Reason: strings.Join(Errors(body), "; ")}
-	for _, t := range failureTexts {
-		if strings.Contains(f.Reason, t.text) {
-			f.Kind = t.kind
-			break
-		}
-	}
+	f.Kind = failureKind(f.Reason)
 	if m := tryAgain.FindStringSubmatch(f.Reason); m != nil {
 		f.Wait = wait(m[1])
 	}
 	return f
+}
+
+// failureKind knows the answers of Vault and of OpenBao by parts of their texts
+// (vault/login_mfa.go in both).
+func failureKind(reason string) FailureKind {
+	says := func(text string) bool { return strings.Contains(reason, text) }
+	switch {
+	case says("invalid token"):
+		return InvalidToken
+	case says("maximum TOTP validation attempts"):
+		return RateLimited
+	case says("invalid request ID"):
+		return Expired
+	case says("code already used"), says("failed to validate TOTP passcode"), says("MFA credentials not supplied or incorrect"):
+		return WrongCode
+	case says("not present in entity"):
+		return NotEnrolled
+	case says("push verification explicitly rejected"):
+		return PushDenied
+	case says("push verification timed out"), says("push verification operation canceled"):
+		return PushTimeout
+	}
+	return Unknown
 }
 
 // maxWait bounds what a text may make us tell a person; Vault's periods are

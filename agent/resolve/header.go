@@ -1,0 +1,185 @@
+package resolve
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+type send = func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error)
+
+// methods are those of a rule. The configuration was checked: all are declared.
+func (r *Resolver) methods(names []string) (all []mfa.Method, push mfa.Method) {
+	for _, name := range names {
+		m := r.config.Methods[name]
+		all = append(all, m)
+		if !m.UsesPasscode && push.Name == "" {
+			push = m
+		}
+	}
+	return all, push
+}
+
+// First implements relay.Resolver. Under a rule without a push method it only
+// sends. With one, Vault pushes at once where the policy wants it and blocks;
+// what it says after that is final.
+func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
+	_, push := r.methods(m.Rule.Methods)
+	if push.Name == "" || m.Rule.Grant.Kind != rule.HeaderGrant {
+		resp, err := send(ctx, nil)
+		return resp, mfa.Verdict{}, err
+	}
+	s := r.begin(ctx, m.Request, m.Rule.Name, token)
+	if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
+		// Sending would push again, to a person who has just said no.
+		return nil, v, nil
+	}
+	c := s.watch(ctx, push, func(ctx context.Context) (*http.Response, error) { return send(ctx, nil) })
+	switch {
+	case c.told && c.err != nil && ctx.Err() == nil && verdict(ctx, c.err).Outcome == mfa.Denied:
+		return nil, s.conclude(ctx, verdict(ctx, c.err)), nil
+	case c.err != nil:
+		return nil, mfa.Verdict{}, c.err
+	case c.refusedPush():
+		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}), nil
+	case c.told && c.resp.StatusCode < http.StatusBadRequest:
+		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Approved}), nil
+	}
+	return c.resp, mfa.Verdict{}, nil
+}
+
+// StepUp implements relay.Resolver for the header grant: the same request again,
+// with a line of X-Vault-MFA for every method of the rule.
+func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict) {
+	methods, push := r.methods(m.Rule.Methods)
+	if !slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode }) && !m.Once {
+		return nil, mfa.Verdict{} // a push that Vault wanted was sent with the first request
+	}
+	s := r.begin(ctx, m.Request, m.Rule.Name, token)
+	if m.Rule.Grant.Kind != rule.HeaderGrant {
+		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: notSupported(m.Rule.Grant.Kind)}
+	}
+	if v, granted := s.granted(ctx, token); !granted {
+		return nil, v
+	}
+	s.record(audit.Challenge, 0)
+	app := ctx
+	ctx, cancel := context.WithDeadline(ctx, s.deadline)
+	defer cancel()
+	leave, v := s.enter(app, ctx)
+	if leave == nil {
+		return nil, v
+	}
+	defer leave()
+	h := &headerGrant{stepUp: s, app: app, methods: methods, push: push, send: send}
+	if m.Once {
+		s.attempts = 1
+	}
+	v = h.run(ctx)
+	return h.last, s.conclude(app, v)
+}
+
+// granted asks Vault whether the caller's token may do this at all. If not, the
+// 403 is an ordinary one, and a prompt for it could not be explained.
+// sys/capabilities-self neither shows nor wants a second factor (vault/acl.go).
+func (s *stepUp) granted(ctx context.Context, token cache.Secret) (mfa.Verdict, bool) {
+	capabilities, err := s.config.Vault.Capabilities(ctx, token, s.request.Namespace, s.request.Path)
+	if err != nil {
+		s.config.Log.Warn("capability probe failed", "vault", s.key.Vault, "path", s.request.Path, "error", err)
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: probeFailed(err)}, false
+	}
+	return mfa.Verdict{}, s.request.Grants(capabilities)
+}
+
+// A headerGrant is one request on its way through prompts and repetitions.
+type headerGrant struct {
+	*stepUp
+	app     context.Context // of the request, without the prompt's deadline
+	methods []mfa.Method
+	push    mfa.Method // one of methods, or empty
+	send    send
+	last    *http.Response // Vault's newest answer
+}
+
+func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
+	reason := ""
+	for attempt := 1; attempt <= h.attempts; attempt++ {
+		credentials, again, err := h.ask(ctx, question{attempt: attempt, reason: reason})
+		if err != nil {
+			return verdict(h.app, err)
+		}
+		if again != "" {
+			reason = again
+			continue
+		}
+		// The answer may take longer than a prompt: from here only the app ends it.
+		c := h.repeat(h.app, credentials)
+		if c.err != nil {
+			return verdict(h.app, c.err)
+		}
+		h.replace(c.resp)
+		switch {
+		case c.refusedPush():
+			return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
+		case c.resp.StatusCode != http.StatusForbidden:
+			return mfa.Verdict{Outcome: mfa.Approved}
+		}
+		failure := mfa.ReadFailure(keepBody(c.resp))
+		if failure.Kind == mfa.InvalidToken {
+			break
+		}
+		reason = wrongCode
+	}
+	return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
+}
+
+// repeat sends the request with credentials; where one of them is a push, the
+// person is told to look at the phone.
+func (h *headerGrant) repeat(ctx context.Context, credentials []mfa.Credential) call {
+	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, credentials) }
+	if h.push.Name == "" {
+		resp, err := do(ctx)
+		return call{resp: resp, err: err}
+	}
+	return h.watch(ctx, h.push, do)
+}
+
+// ask gets a credential for each method; again is the reason to ask anew.
+func (h *headerGrant) ask(ctx context.Context, q question) (credentials []mfa.Credential, again string, err error) {
+	codes, again, err := h.passcodes(ctx, h.methods, q)
+	if err != nil || again != "" {
+		return nil, again, err
+	}
+	for _, m := range h.methods {
+		credentials = append(credentials, mfa.Credential{Method: m.Name, Passcode: codes[id(m)]})
+	}
+	return credentials, "", nil
+}
+
+// replace closes the answer before and keeps the new one.
+func (h *headerGrant) replace(resp *http.Response) {
+	if h.last != nil {
+		_ = h.last.Body.Close()
+	}
+	h.last = resp
+}
+
+// keepBody reads the beginning of a body and puts it back.
+func keepBody(resp *http.Response) []byte {
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxFailure))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
+	return data
+}
+
+// maxFailure is more than any text of Vault's about a factor.
+const maxFailure = 64 << 10

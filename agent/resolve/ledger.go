@@ -1,0 +1,173 @@
+package resolve
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// codeMemory is how long a code is not sent again. Vault itself remembers one
+// for its period times (2 + skew), 90 s by default.
+const codeMemory = 3 * time.Minute
+
+// A turnKey names what is decided one at a time: the requests of one caller
+// under one rule, or the logins on one path.
+type turnKey struct {
+	cache.Key
+	Path string // of a login, which has no caller yet
+}
+
+// A Ledger remembers across requests, vaults and reloads: whose turn it is, which
+// callers are cooling down, and which codes were sent. The zero value is not
+// usable; see NewLedger.
+type Ledger struct {
+	secret [32]byte // keeps codes from being kept in the clear
+
+	mu      sync.Mutex // guards what follows; never held while anything is waited for
+	turns   map[turnKey]*turn
+	cooling map[turnKey]decision
+	codes   map[[sha256.Size]byte]time.Time
+	methods map[string]time.Time // when a method's last code was sent
+}
+
+// NewLedger returns an empty ledger.
+func NewLedger() *Ledger {
+	l := &Ledger{
+		turns:   make(map[turnKey]*turn),
+		cooling: make(map[turnKey]decision),
+		codes:   make(map[[sha256.Size]byte]time.Time),
+		methods: make(map[string]time.Time),
+	}
+	_, _ = rand.Read(l.secret[:]) // never fails (crypto/rand)
+	return l
+}
+
+// A turn is a queue of requests that would ask the same person the same thing.
+type turn struct {
+	slot  chan struct{}
+	users int
+}
+
+// enter waits for the turn of k. The caller must leave it.
+func (l *Ledger) enter(ctx context.Context, k turnKey) error {
+	l.mu.Lock()
+	t, ok := l.turns[k]
+	if !ok {
+		t = &turn{slot: make(chan struct{}, 1)}
+		l.turns[k] = t
+	}
+	t.users++
+	l.mu.Unlock()
+	select {
+	case t.slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		l.drop(k, t)
+		return ctx.Err()
+	}
+}
+
+func (l *Ledger) leave(k turnKey) {
+	l.mu.Lock()
+	t := l.turns[k]
+	l.mu.Unlock()
+	<-t.slot
+	l.drop(k, t)
+}
+
+func (l *Ledger) drop(k turnKey, t *turn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.users--; t.users == 0 {
+		delete(l.turns, k)
+	}
+}
+
+// A decision is a no that holds for a while.
+type decision struct {
+	verdict mfa.Verdict
+	at      time.Time
+	until   time.Time
+}
+
+// cool starts the cool-down of k.
+func (l *Ledger) cool(k turnKey, v mfa.Verdict, d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for key, old := range l.cooling {
+		if now.After(old.until) {
+			delete(l.cooling, key)
+		}
+	}
+	l.cooling[k] = decision{verdict: v, at: now, until: now.Add(d)}
+}
+
+// warm ends the cool-down of k, after a yes.
+func (l *Ledger) warm(k turnKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.cooling, k)
+}
+
+// cooled returns the verdict that holds for a request on k which began at
+// arrived: the no itself for those that waited for it, a cool-down for later ones.
+func (l *Ledger) cooled(k turnKey, arrived time.Time) (mfa.Verdict, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.cooling[k]
+	left := time.Until(d.until)
+	switch {
+	case !ok || left <= 0:
+		return mfa.Verdict{}, false
+	case d.at.After(arrived):
+		return d.verdict, true
+	}
+	return mfa.Verdict{Outcome: mfa.Cooldown, Message: coolingDown(d.verdict.Outcome, left)}, true
+}
+
+// spend marks codes, by method, as sent and reports whether they may be: a code
+// goes to Vault at most once, because Vault burns it even where the request
+// fails, and counts the repetition as an attack. Either all are marked or none.
+func (l *Ledger) spend(codes map[string]string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for old, at := range l.codes {
+		if now.Sub(at) > codeMemory {
+			delete(l.codes, old)
+		}
+	}
+	for method, code := range codes {
+		if _, sent := l.codes[l.sum(method, code)]; sent {
+			return false
+		}
+	}
+	for method, code := range codes {
+		l.codes[l.sum(method, code)], l.methods[method] = now, now
+	}
+	return true
+}
+
+// sum stands for a code, which is never kept in the clear.
+func (l *Ledger) sum(method, code string) (sum [sha256.Size]byte) {
+	h := hmac.New(sha256.New, l.secret[:])
+	h.Write([]byte(method + "\x00" + code))
+	h.Sum(sum[:0])
+	return sum
+}
+
+// usedLately reports whether the code that a device shows now may be one that
+// was sent already: a period is 30 s by default.
+func (l *Ledger) usedLately(method string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, ok := l.methods[method]
+	return ok && time.Since(at) < 30*time.Second
+}

@@ -1,0 +1,73 @@
+package resolve
+
+import (
+	"context"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A question is what is known when a person is asked for codes.
+type question struct {
+	attempt int
+	reason  string // why it is asked again; ""
+}
+
+// passcodes asks for a code of every method that has one, once for each, and
+// marks them as sent. The codes come by the id of their method. again is the
+// reason to ask anew: a code cannot be right, and sending it would cost one of
+// the person's tries at Vault.
+func (s *stepUp) passcodes(ctx context.Context, methods []mfa.Method, q question) (codes map[string]string, again string, err error) {
+	codes = make(map[string]string)
+	spent := make(map[string]string)
+	for _, m := range methods {
+		if _, have := codes[id(m)]; have || !m.UsesPasscode {
+			continue
+		}
+		code, err := s.passcode(ctx, m, q)
+		if err != nil {
+			return nil, "", err
+		}
+		if m.Digits > 0 && !isDigits(code, m.Digits) {
+			return nil, wrongDigits(m.Digits), nil
+		}
+		codes[id(m)], spent[s.spentAs(m)] = code, code
+	}
+	if !s.config.Ledger.spend(spent) {
+		return nil, codeSentBefore, nil
+	}
+	return codes, "", nil
+}
+
+func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string, error) {
+	if q.reason == "" && s.config.Ledger.usedLately(s.spentAs(m)) {
+		q.reason = waitForNext
+	}
+	return s.ask(ctx, prompt.Request{
+		Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits,
+		Attempt: q.attempt, Message: q.reason,
+	})
+}
+
+// spentAs names a method across the vaults that share the ledger.
+func (s *stepUp) spentAs(m mfa.Method) string { return s.key.Vault + "/" + id(m) }
+
+// id is what Vault knows a method by.
+func id(m mfa.Method) string {
+	if m.ID != "" {
+		return m.ID
+	}
+	return m.Name
+}
+
+func isDigits(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,99 @@
+package resolve
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// tellAfter is how long Vault may take before it is taken to wait for a phone:
+// the person is told within a second.
+const tellAfter = 700 * time.Millisecond
+
+// quick is the longest time after which a 403 is still an ordinary one. Vault
+// checks a passcode at once; what takes longer was a push that somebody refused
+// or missed, and asking again would push again.
+const quick = 3 * time.Second
+
+// A call is one answer of Vault that may wait for a phone.
+type call struct {
+	resp *http.Response
+	err  error
+	told bool          // the person was told to look at the phone
+	took time.Duration // from the start to the answer
+}
+
+// refusedPush reports whether a phone said no, or nothing.
+func (c call) refusedPush() bool {
+	return c.told && c.resp != nil && c.resp.StatusCode == http.StatusForbidden && c.took >= quick
+}
+
+// watch runs do, in which Vault may push m to a phone and block. After a moment
+// the person is told to look there; a denial here ends the call with
+// prompt.ErrDenied. do is over when watch returns.
+func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Context) (*http.Response, error)) call {
+	ctx, cancel := context.WithCancel(ctx)
+	started := time.Now()
+	done := make(chan call, 1)
+	go func() {
+		resp, err := do(ctx)
+		done <- call{resp: resp, err: err}
+	}()
+	timer := time.NewTimer(tellAfter)
+	defer timer.Stop()
+	select {
+	case c := <-done:
+		return c.finish(started, false, cancel)
+	case <-timer.C:
+	}
+	s.method = m.Label()
+	s.record(audit.Prompt, 0)
+	push := s.fill(prompt.Request{Kind: prompt.Push, Method: m.Label(), MethodType: m.Type, Message: lookAtPhone})
+	push.Deadline = time.Now().Add(maxPush)
+	notice := s.config.Asker.Tell(ctx, push)
+	select {
+	case c := <-done:
+		notice.Done(pushResult(c))
+		return c.finish(started, true, cancel)
+	case <-notice.Denied():
+		cancel()
+		if c := <-done; c.resp != nil {
+			_ = c.resp.Body.Close()
+		}
+		notice.Done(pushDeniedHere)
+		return call{err: prompt.ErrDenied, told: true, took: time.Since(started)}
+	}
+}
+
+// maxPush is what the person sees as the end of a push; Vault's own limit is 90 s.
+const maxPush = 90 * time.Second
+
+// finish ties the end of the call's context to the end of its body.
+func (c call) finish(started time.Time, told bool, cancel context.CancelFunc) call {
+	c.told, c.took = told, time.Since(started)
+	switch {
+	case c.resp == nil:
+		cancel()
+	case c.resp.StatusCode == http.StatusSwitchingProtocols:
+		// The connection now belongs to the app; it ends with the request's context.
+		context.AfterFunc(c.resp.Request.Context(), cancel)
+	default:
+		c.resp.Body = &cancelBody{ReadCloser: c.resp.Body, cancel: cancel}
+	}
+	return c
+}
+
+type cancelBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *cancelBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,140 @@
+// Package resolve takes a step-up from Vault's wish to an answer: whether a
+// factor would help at all, who is asked and how often, one at a time for each
+// caller and rule, and what is sent to Vault.
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A Vault answers the questions that stepup asks itself. *upstream.Client is one.
+type Vault interface {
+	// Capabilities are those of token on path, as sys/capabilities-self lists them.
+	Capabilities(ctx context.Context, token cache.Secret, namespace, path string) ([]string, error)
+	// Validate sends the factors of a held login. It blocks while a push is open,
+	// is never repeated, and returns an answer of any status.
+	Validate(ctx context.Context, c mfa.Challenge, payload map[string][]string) (*http.Response, error)
+}
+
+// An Asker reaches the person. *prompt.Broker is one.
+type Asker interface {
+	Ask(ctx context.Context, r prompt.Request) (string, error)
+	Tell(ctx context.Context, r prompt.Request) *prompt.Notice
+}
+
+// An Auditor keeps the record of decisions. *audit.Log is one.
+type Auditor interface {
+	Write(r audit.Record) error
+}
+
+// Config is what a Resolver needs. It is not changed after New.
+type Config struct {
+	VaultName string
+	Vault     Vault
+	Asker     Asker
+	Methods   map[string]mfa.Method // the mfa_method blocks by name
+	Prefer    []string              // names of methods taken from an any list without asking
+	Attempts  int                   // prompts for one request; 0 means 3
+	Timeout   time.Duration         // from the request to its answer while a person is asked; 0 means 55 s
+	Cooldown  time.Duration         // no new prompt for the same caller and rule after a no; 0 means 30 s
+	Ledger    *Ledger               // what must survive a reload; shared by all vaults
+	Identify  func(cache.Secret) string
+	Audit     Auditor // nil means none
+	Log       *slog.Logger
+}
+
+// A Resolver steps up requests to one vault. It implements relay.Resolver.
+type Resolver struct{ config Config }
+
+// New returns a Resolver.
+func New(c Config) *Resolver {
+	c.Attempts = cmp.Or(c.Attempts, 3)
+	c.Timeout = cmp.Or(c.Timeout, 55*time.Second)
+	c.Cooldown = cmp.Or(c.Cooldown, 30*time.Second)
+	return &Resolver{config: c}
+}
+
+// A stepUp is one request on its way to a decision.
+type stepUp struct {
+	*Resolver
+	key      cache.Key
+	request  rule.Request
+	rule     string // "" for a login
+	attempts int
+	started  time.Time
+	deadline time.Time
+	peer     func() peer.Peer // slow the first time: asked for when it is shown
+	method   string           // label of the method asked last
+}
+
+func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, token cache.Secret) *stepUp {
+	now := time.Now()
+	return &stepUp{
+		Resolver: r,
+		key: cache.Key{
+			Vault:     r.config.VaultName,
+			Namespace: rule.Namespace(q.Namespace),
+			Identity:  r.config.Identify(token),
+			Rule:      ruleName,
+		},
+		request:  q,
+		rule:     ruleName,
+		attempts: r.config.Attempts,
+		started:  now,
+		deadline: now.Add(r.config.Timeout),
+		peer:     func() peer.Peer { return peer.FromContext(ctx) },
+	}
+}
+
+// ask puts one question to the person.
+func (s *stepUp) ask(ctx context.Context, p prompt.Request) (string, error) {
+	s.method = p.Method
+	s.record(audit.Prompt, 0)
+	answer, err := s.config.Asker.Ask(ctx, s.fill(p))
+	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "", prompt.ErrTimeout
+	}
+	return answer, err
+}
+
+// fill completes a question with what the person must know about the request.
+func (s *stepUp) fill(p prompt.Request) prompt.Request {
+	p.Rule = s.rule
+	p.Vault = s.key.Vault
+	p.Namespace = s.request.Namespace
+	p.Path = s.request.Path
+	p.Operation = string(s.request.Operation)
+	p.Requester = s.peer()
+	p.Deadline = s.deadline
+	p.Attempts = s.attempts
+	p.Attempt = max(p.Attempt, 1)
+	return p
+}
+
+// record writes one line of the audit log. A log that cannot be written is
+// said, and does not stop the person's work.
+func (s *stepUp) record(event audit.Event, took time.Duration) {
+	if s.config.Audit == nil {
+		return
+	}
+	err := s.config.Audit.Write(audit.Record{
+		Event: event, Rule: s.rule, Vault: s.key.Vault, Namespace: s.request.Namespace,
+		Path: s.request.Path, Operation: string(s.request.Operation), Method: s.method,
+		Requester: s.peer(), DurationMS: took.Milliseconds(), Token: s.key.Identity,
+	})
+	if err != nil {
+		s.config.Log.Error("audit log cannot be written", "error", err)
+	}
+}

@@ -1,0 +1,85 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// verdict says what an error of a prompt means for the app. app is the context
+// of its request.
+func verdict(app context.Context, err error) mfa.Verdict {
+	switch {
+	case app.Err() != nil:
+		// The app left: nobody reads this, and it is nobody's no.
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
+	case errors.Is(err, prompt.ErrDenied):
+		return mfa.Verdict{Outcome: mfa.Denied, Message: appDenied}
+	case errors.Is(err, prompt.ErrCanceled):
+		return mfa.Verdict{Outcome: mfa.Denied, Message: appCanceled}
+	case errors.Is(err, prompt.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return mfa.Verdict{Outcome: mfa.Timeout, Message: appTimeout}
+	case errors.Is(err, prompt.ErrBusy):
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appBusy}
+	case errors.Is(err, prompt.ErrUnavailable):
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appNoPrompt}
+	}
+	return mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
+}
+
+// conclude writes the decision down and starts the cool-down that follows a no.
+// An app that left decided nothing.
+func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
+	if app.Err() != nil {
+		return v
+	}
+	event := map[mfa.Outcome]audit.Event{
+		mfa.Approved: audit.Approved,
+		mfa.Denied:   audit.Denied,
+		mfa.Timeout:  audit.Timeout,
+		mfa.Rejected: audit.Rejected,
+	}[v.Outcome]
+	s.config.Log.Info("step-up decided", "outcome", v.Outcome, "rule", s.rule, "vault", s.key.Vault, "path", s.request.Path)
+	switch v.Outcome {
+	case mfa.Approved:
+		s.config.Ledger.warm(s.turn())
+	case mfa.Denied, mfa.Timeout, mfa.Rejected:
+		s.config.Ledger.cool(s.turn(), v, s.config.Cooldown)
+	}
+	if event != "" {
+		s.record(event, time.Since(s.started))
+	}
+	return v
+}
+
+// turn is what this request is decided one at a time with.
+func (s *stepUp) turn() turnKey {
+	k := turnKey{Key: s.key}
+	if s.rule == "" {
+		k.Path = s.request.Path
+	}
+	return k
+}
+
+// enter waits for this request's turn. When it ends with a verdict, that is
+// the answer: somebody said no meanwhile, or lately.
+func (s *stepUp) enter(app, ctx context.Context) (leave func(), v mfa.Verdict) {
+	if err := s.config.Ledger.enter(ctx, s.turn()); err != nil {
+		// Nobody saw a prompt for this one, so it starts no cool-down.
+		v = verdict(app, err)
+		if v.Outcome == mfa.Timeout {
+			v.Message = appWaited
+		}
+		return nil, v
+	}
+	leave = func() { s.config.Ledger.leave(s.turn()) }
+	if v, ok := s.config.Ledger.cooled(s.turn(), s.started); ok {
+		leave()
+		return nil, v
+	}
+	return leave, mfa.Verdict{}
+}

@@ -1,0 +1,103 @@
+package resolve
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+)
+
+// Every sentence that a person reads because of a step-up. Those for an app
+// start with "stepup: ", say what happened and then what to do; those for a
+// prompt say what happened before. Vault's own words may stand in them: the
+// prompt package sanitises what it shows.
+
+const (
+	appDenied      = "stepup: the second factor was denied; run it again if that was a mistake"
+	appTimeout     = "stepup: nobody answered the prompt in time; run it again and answer within the time it shows"
+	appWaited      = "stepup: another request for the same rule was still being asked about; run it again"
+	appCanceled    = "stepup: the prompt was cancelled by stepup lock or because the agent stopped; run it again"
+	appNoPrompt    = "stepup: there is no way to ask you for the second factor; run `stepup attach` in a terminal and try again"
+	appBusy        = "stepup: too many prompts are open; answer those (`stepup prompts`) and try again"
+	appRejected    = "stepup: vault did not accept the codes; wait for a new one and run it again"
+	appPushRefused = "stepup: the push was refused on the phone, or nobody answered it; run it again to get a new one"
+	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
+	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
+
+	lookAtPhone     = "approve the push on your phone"
+	waitForNext     = "the last code was used a moment ago: wait for the next one"
+	wrongCode       = "wrong code, or one that was used: wait for the next one"
+	codeSentBefore  = "that code was sent already: wait for the next one"
+	chooseMethod    = "choose the method to confirm with"
+	pushApproved    = "done"
+	pushRefused     = "refused, or not answered in time"
+	pushUnreachable = "vault could not be reached"
+	pushDeniedHere  = "denied here; the push on the phone may be ignored"
+)
+
+func coolingDown(was mfa.Outcome, left time.Duration) string {
+	why := map[mfa.Outcome]string{
+		mfa.Denied:   "it was denied a moment ago",
+		mfa.Timeout:  "nobody answered a moment ago",
+		mfa.Rejected: "the codes were wrong a moment ago",
+	}[was]
+	return fmt.Sprintf("stepup: not asking again yet: %s; try again in %s", why, seconds(left))
+}
+
+func notSupported(g rule.GrantKind) string {
+	return fmt.Sprintf("stepup: grant %q is not supported yet; use grant \"header\"", g)
+}
+
+func probeFailed(err error) string {
+	return fmt.Sprintf("stepup: cannot tell whether a second factor would help: sys/capabilities-self: %v", err)
+}
+
+func vaultFailed(err error) string {
+	return fmt.Sprintf("stepup: vault could not be reached with the second factor: %v", err)
+}
+
+func vaultAnswered(status int) string {
+	return fmt.Sprintf("stepup: vault could not check the second factor (status %d); try again later", status)
+}
+
+func rejectedWait(d time.Duration) string {
+	return fmt.Sprintf("stepup: too many wrong codes for vault; try again in %s", seconds(d))
+}
+
+func tooManyCodes(d time.Duration) string {
+	return fmt.Sprintf("too many wrong codes: wait %s, then use a new one", seconds(d))
+}
+
+func wrongDigits(digits int) string {
+	return fmt.Sprintf("a code of this method has %d digits", digits)
+}
+
+func vaultSays(reason string) string {
+	if reason == "" {
+		return wrongCode
+	}
+	return "vault says: " + strings.Join(strings.Fields(reason), " ")
+}
+
+func seconds(d time.Duration) string {
+	n := int(math.Ceil(d.Seconds()))
+	if n == 1 {
+		return "1 second"
+	}
+	return fmt.Sprintf("%d seconds", n)
+}
+
+// pushResult is the last line of a push notice.
+func pushResult(c call) string {
+	switch {
+	case c.err != nil:
+		return pushUnreachable
+	case c.resp.StatusCode == http.StatusForbidden:
+		return pushRefused
+	}
+	return pushApproved
+}
