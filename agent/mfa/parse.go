@@ -1,7 +1,6 @@
 package mfa
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,27 +102,23 @@ func (a *constraintAny) constraint(name string) (Constraint, error) {
 	return c, nil
 }
 
-// loginWarning starts the warning that Vault puts on a login which waits for a
-// second factor (vault/request_handling.go, handleLoginRequest).
-const loginWarning = "A login request was issued that is subject to MFA validation"
-
-// ParseWrapped reads the body of a login that asked to be wrapped. Vault then
-// wraps the challenge itself: the answer has wrap_info and no auth. The warning
-// stays outside the wrapping, so a held login can be told from a finished one
-// without spending the wrapping token of the latter.
-func ParseWrapped(body []byte) (token string, ok bool) {
-	if len(body) > MaxBody || !bytes.Contains(body, []byte(loginWarning)) {
-		return "", false
-	}
+// ParseWrapped reads the body of a login that asked for a wrapped answer. Vault
+// then wraps the challenge itself and shows nothing of it (http/logical.go,
+// respondLogical). What gives it away is that wrapped_accessor is missing: every
+// finished login has one, but for batch tokens. maybe is set when the token must
+// be opened to know; opening uses it up.
+func ParseWrapped(body []byte) (token string, maybe bool) {
 	var answer struct {
-		Warnings []string `json:"warnings"`
+		Auth     json.RawMessage `json:"auth"`
 		WrapInfo *struct {
-			Token string `json:"token"`
+			Token           string `json:"token"`
+			WrappedAccessor string `json:"wrapped_accessor"`
 		} `json:"wrap_info"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil || answer.WrapInfo == nil || answer.WrapInfo.Token == "" {
+	if len(body) > MaxBody || json.Unmarshal(body, &answer) != nil || answer.WrapInfo == nil {
 		return "", false
 	}
-	warned := slices.ContainsFunc(answer.Warnings, func(w string) bool { return strings.HasPrefix(w, loginWarning) })
-	return answer.WrapInfo.Token, warned
+	token = answer.WrapInfo.Token
+	clear := len(answer.Auth) > 0 && string(answer.Auth) != "null"
+	return token, token != "" && answer.WrapInfo.WrappedAccessor == "" && !clear
 }

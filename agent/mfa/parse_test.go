@@ -76,13 +76,14 @@ func TestParseOthers(t *testing.T) {
 
 func TestParseWrapped(t *testing.T) {
 	t.Parallel()
-	warning := `"warnings":["A login request was issued that is subject to MFA validation. Please …"]`
 	tests := map[string]struct{ body, want string }{
-		"held login":        {`{"wrap_info":{"token":"hvs.w"},` + warning + `,"auth":null}`, "hvs.w"},
-		"finished login":    {`{"wrap_info":{"token":"hvs.w","wrapped_accessor":"a"},"warnings":null}`, ""},
-		"held, not wrapped": {`{"wrap_info":null,` + warning + `}`, ""},
-		"text elsewhere":    {`{"wrap_info":{"token":"t"},"warnings":["x: A login request was issued that is subject to MFA validation"]}`, ""},
-		"no JSON":           {`A login request was issued that is subject to MFA validation`, ""},
+		"held login":          {`{"data":null,"wrap_info":{"token":"hvs.w","creation_path":"auth/x/login/a"},"warnings":null,"auth":null}`, "hvs.w"},
+		"finished login":      {`{"wrap_info":{"token":"hvs.w","wrapped_accessor":"a"},"warnings":null}`, ""},
+		"not wrapped":         {`{"wrap_info":null,"auth":{"client_token":"t"}}`, ""},
+		"auth in the clear":   {`{"wrap_info":{"token":"hvs.w"},"auth":{"client_token":"t"}}`, ""},
+		"no token":            {`{"wrap_info":{}}`, ""},
+		"truncated":           {`{"wrap_info":{"token":"hvs.w"}`, ""},
+		"of another protocol": {`{"wrap_info":"token"}`, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,7 @@
 package mfa
 
+import "bytes"
+
 // A Finding is what a Scanner knows so far.
 type Finding int
 
@@ -31,18 +33,36 @@ const maxKey = 32
 // Scan takes the next bytes and returns the finding. After the first finding
 // other than Undecided it stays.
 func (s *Scanner) Scan(p []byte) Finding {
-	for _, b := range p {
-		if s.finding != Undecided {
-			break
-		}
-		if s.inString {
-			s.stringByte(b)
+	for i := 0; i < len(p) && s.finding == Undecided; i++ {
+		if !s.inString {
+			s.byte(p[i])
 			continue
 		}
-		s.byte(b)
+		if !s.escaped && !s.keeping() {
+			i += plain(p[i:])
+			if i == len(p) {
+				break
+			}
+		}
+		s.stringByte(p[i])
 	}
 	return s.finding
 }
+
+// plain is the number of bytes before the next one that matters in a string:
+// most of a large answer is passed over by it.
+func plain(p []byte) int {
+	if end := bytes.IndexByte(p, '"'); end >= 0 {
+		p = p[:end]
+	}
+	if escape := bytes.IndexByte(p, '\\'); escape >= 0 {
+		return escape
+	}
+	return len(p)
+}
+
+// keeping reports whether the bytes of this string are a key that is read.
+func (s *Scanner) keeping() bool { return s.wantKey && s.watching() && len(s.key) <= maxKey }
 
 func (s *Scanner) stringByte(b byte) {
 	switch {
@@ -54,7 +74,7 @@ func (s *Scanner) stringByte(b byte) {
 		s.inString = false
 		return
 	}
-	if s.watching() && s.wantKey && len(s.key) <= maxKey {
+	if s.keeping() {
 		s.key = append(s.key, b)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 )
 
@@ -20,6 +21,26 @@ type keptBody struct {
 	err    error // how src ended; io.EOF when it is kept whole
 	lost   bool  // more went by than was kept: cannot be sent again
 	closed chan struct{}
+}
+
+// once is b for a request that net/http must not repeat by itself. It repeats
+// only what has no body at all (net/http, Request.isReplayable), so where there
+// is none, an empty one takes its place; it is not seen on the wire.
+func (b *keptBody) once() *keptBody {
+	if b != nil {
+		return b
+	}
+	return &keptBody{src: io.NopCloser(strings.NewReader("")), err: io.EOF}
+}
+
+// whole reports whether all of the body went by and is kept.
+func (b *keptBody) whole() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err == io.EOF && !b.lost
 }
 
 // newKeptBody takes over the body of r. nil means that r has none.

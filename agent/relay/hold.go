@@ -12,7 +12,7 @@ import (
 const (
 	// maxUndecided is read of an answer without knowing whether it is a challenge.
 	// In a challenge everything before auth is a few hundred bytes.
-	maxUndecided = 64 << 10
+	maxUndecided = 16 << 10
 	// stall is how long an undecided answer may pause. A challenge arrives at
 	// once; what trickles is a stream that the app waits for.
 	stall = 250 * time.Millisecond
@@ -50,7 +50,7 @@ func (h *heldBody) readAhead() {
 		if h.step(chunk[:n], err) {
 			return
 		}
-		if n == len(chunk) && n < 64<<10 {
+		if n == len(chunk) && n < maxUndecided {
 			chunk = make([]byte, 2*n)
 		}
 	}

@@ -3,56 +3,72 @@ package relay
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
 )
 
 const wrapTTL = "X-Vault-Wrap-Ttl"
 
-// login looks for a challenge in an answer, on whatever path it came, and
+// login looks for a challenge in the answer to x, on whatever path it came, and
 // returns the final answer of the login instead. Every other answer comes back
 // as it was.
-func (t *Transport) login(r *http.Request, resp *http.Response, asked rule.Request) *http.Response {
+func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	if !t.config.LoginMFA || !mayHoldChallenge(resp) {
 		return resp
 	}
-	ctx := r.Context()
+	wrapped := x.wrappedLogin()
 	encoded := resp.Header.Get("Content-Encoding") != ""
-	held := hold(resp.Body, !encoded && r.Header.Get(wrapTTL) == "")
+	held := hold(resp.Body, !encoded && !wrapped)
 	resp.Body = held
-	body, truncated := held.body(ctx)
+	body, truncated := held.body(x.request.Context())
 	if truncated {
-		t.config.Log.Warn("challenge is malformed, relayed as it is", "vault", t.config.Vault, "error", "incomplete or too large")
+		t.malformed(errors.New("incomplete or too large"))
 		return resp
 	}
 	if body == nil {
 		return resp
 	}
-	c, original, ok := t.challenge(r, decode(body, encoded))
+	plain := decode(body, encoded)
+	if wrapped {
+		opened, again := t.open(x, plain)
+		if again != nil {
+			_ = held.Close()
+			return again
+		}
+		plain = opened
+	}
+	c, ok, err := mfa.Parse(plain)
+	if err != nil && bytes.Contains(plain, []byte(`"mfa_requirement"`)) {
+		t.malformed(err)
+	}
 	if !ok {
 		return resp
 	}
-	c.Namespace = r.Header.Get("X-Vault-Namespace")
-	c.Node = node(r, resp)
-	final, verdict := t.config.Resolver.Login(ctx, c, asked)
-	if verdict.OK() {
-		_ = held.Close()
-		final.Request = r
+	_ = held.Close()
+	c.Namespace, c.WrapTTL, c.Node = x.request.Header.Get("X-Vault-Namespace"), x.request.Header.Get(wrapTTL), node(x.request, resp)
+	final, verdict := t.config.Resolver.Login(x.request.Context(), c, x.asked)
+	switch {
+	case verdict.OK():
+		final.Request = x.request
 		final.Header.Set(Outcome, string(verdict.Outcome))
 		return final
-	}
-	if final == nil && verdict.Outcome == mfa.Unavailable {
+	case final == nil && verdict.Outcome == mfa.Unavailable:
 		// Nobody can be asked: the app may know what to do with the challenge.
-		_ = held.Close()
-		return withBody(resp, mfa.AppendWarning(original, verdict.Message), verdict)
+		return withBody(resp, mfa.AppendWarning(plain, verdict.Message), verdict)
 	}
-	_ = held.Close()
-	return refusedLogin(r, final, verdict)
+	return refusedLogin(x.request, final, verdict)
+}
+
+// malformed says once what was wrong with a challenge that is handed on.
+func (t *Transport) malformed(err error) {
+	t.config.Log.Warn("challenge is malformed, relayed as it is", "vault", t.config.Vault, "error", err)
 }
 
 // mayHoldChallenge says whether an answer is worth a look.
@@ -68,27 +84,40 @@ func mayHoldChallenge(resp *http.Response) bool {
 	return encoding == "" || encoding == "gzip"
 }
 
-// challenge reads the challenge out of an answer; original is the answer that
-// holds it in the clear. Where the app asked for a wrapped answer, Vault wraps
-// the challenge, too, and only a warning shows it.
-func (t *Transport) challenge(r *http.Request, body []byte) (c mfa.Challenge, original []byte, ok bool) {
-	ttl := r.Header.Get(wrapTTL)
-	if ttl != "" {
-		if token, held := mfa.ParseWrapped(body); held {
-			opened, err := t.config.Unwrapper.Unwrap(r.Context(), cache.Secret(token), r.Header.Get("X-Vault-Namespace"))
-			if err != nil {
-				t.config.Log.Warn("wrapped challenge could not be opened, relayed as it is", "vault", t.config.Vault, "error", err)
-				return mfa.Challenge{}, nil, false
-			}
-			body = opened
-		}
+// wrappedLogin reports whether x is a login that asked for a wrapped answer. A
+// request with a token is none, although it may be below auth/: its wrapped
+// answer, such as a secret ID, must not be opened.
+func (x *exchange) wrappedLogin() bool {
+	if x.request.Header.Get(wrapTTL) == "" || callerToken(x.request) != "" {
+		return false
 	}
-	c, ok, err := mfa.Parse(body)
-	if err != nil && bytes.Contains(body, []byte(`"mfa_requirement"`)) {
-		t.config.Log.Warn("challenge is malformed, relayed as it is", "vault", t.config.Vault, "error", err)
+	segments := strings.Split(x.asked.Path, "/")
+	auth := slices.Index(segments, "auth")
+	return auth >= 0 && (slices.Contains(segments[auth:], "login") || slices.Contains(segments[auth:], "callback"))
+}
+
+// open looks into the wrapped answer of a login, in which Vault has wrapped the
+// challenge, too. Opening uses the wrapping token up, so where there was none (a
+// batch token, which has no accessor either) the login is done again: again is
+// the answer for the app then.
+func (t *Transport) open(x *exchange, body []byte) (opened []byte, again *http.Response) {
+	token, maybe := mfa.ParseWrapped(body)
+	if !maybe || !x.body.whole() {
+		return body, nil
 	}
-	c.WrapTTL = ttl
-	return c, body, ok
+	opened, err := t.config.Unwrapper.Unwrap(x.request.Context(), cache.Secret(token), x.request.Header.Get("X-Vault-Namespace"))
+	if err != nil {
+		t.config.Log.Warn("wrapped answer of a login could not be opened, relayed as it is", "vault", t.config.Vault, "error", err)
+		return body, nil
+	}
+	if _, held, err := mfa.Parse(opened); held || err != nil {
+		return opened, nil
+	}
+	again, err = t.follow(clone(x.request.Context(), x.request), x.body)
+	if err != nil {
+		return nil, newRefusal(x.request, []string{unreachable(t.config.Vault, err)}, mfa.Verdict{Outcome: mfa.Unavailable})
+	}
+	return nil, again
 }
 
 // decode undoes gzip, by which a load balancer may have packed Vault's answer.

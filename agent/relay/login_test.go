@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,7 @@ const (
 	warning   = "A login request was issued that is subject to MFA validation. Please make sure to validate the login by sending another request to mfa/validate endpoint."
 	challenge = `{"request_id":"r","data":null,"wrap_info":null,"warnings":["` + warning + `"],"auth":{"client_token":"","mfa_requirement":` +
 		`{"mfa_request_id":"id1","mfa_constraints":{"ups":{"any":[{"type":"totp","id":"m1","uses_passcode":true,"name":"corp"}]}}}}}` + "\n"
-	wrappedChallenge = `{"request_id":"r","wrap_info":{"token":"wrapping"},"warnings":["` + warning + `"],"auth":null}`
+	wrappedChallenge = `{"request_id":"","data":null,"wrap_info":{"token":"wrapping","creation_path":"auth/x/login/alice"},"warnings":null,"auth":null}`
 )
 
 // answering is an upstream that gives one JSON answer.
@@ -126,29 +127,49 @@ func (u unwrapper) Unwrap(_ context.Context, token cache.Secret, namespace strin
 
 func TestWrappedLogin(t *testing.T) {
 	t.Parallel()
-	opened := unwrapper(func(token cache.Secret, _ string) ([]byte, error) {
-		if token.Reveal() != "wrapping" {
-			return nil, errors.New("wrong token")
+	opens := func(content string) unwrapper {
+		return func(token cache.Secret, _ string) ([]byte, error) {
+			if token.Reveal() != "wrapping" {
+				return nil, errors.New("wrong token")
+			}
+			return []byte(content), nil
 		}
-		return []byte(challenge), nil
-	})
-	fails := unwrapper(func(cache.Secret, string) ([]byte, error) { return nil, errors.New("sealed") })
+	}
+	never := unwrapper(func(cache.Secret, string) ([]byte, error) { return nil, errors.New("opened what it must not") })
+	const login, finished = "/v1/auth/x/login/alice", `{"wrap_info":{"token":"w","wrapped_accessor":"a"},"warnings":null}`
 	tests := map[string]struct {
+		path      string
 		answer    string
+		header    http.Header
 		unwrapper unwrapper
 		verdict   mfa.Verdict
 		want      string
-		calls     int
+		sent      int // requests that Vault saw
 	}{
-		"held":          {wrappedChallenge, opened, mfa.Verdict{Outcome: mfa.Approved}, `{"wrap_info":{"token":"final"}}`, 1},
-		"finished":      {`{"wrap_info":{"token":"w"},"warnings":null}`, fails, mfa.Verdict{}, `{"wrap_info":{"token":"w"},"warnings":null}`, 0},
-		"cannot open":   {wrappedChallenge, fails, mfa.Verdict{}, wrappedChallenge, 0},
-		"nobody to ask": {wrappedChallenge, opened, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach"}, strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), 1},
+		"held":              {path: login, answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},
+		"finished":          {path: login, answer: finished, unwrapper: never, want: finished, sent: 1},
+		"a batch token":     {path: login, answer: wrappedChallenge, unwrapper: opens(`{"auth":{"client_token":"hvb.x"}}`), want: wrappedChallenge, sent: 2},
+		"a secret id":       {path: "/v1/auth/approle/role/login/secret-id", answer: wrappedChallenge, header: http.Header{"X-Vault-Token": {"t"}}, unwrapper: never, want: wrappedChallenge, sent: 1},
+		"no login":          {path: "/v1/auth/approle/role/x/secret-id", answer: wrappedChallenge, unwrapper: never, want: wrappedChallenge, sent: 1},
+		"a secret":          {path: "/v1/kv/data/login", answer: wrappedChallenge, unwrapper: never, want: wrappedChallenge, sent: 1},
+		"cannot open":       {path: login, answer: wrappedChallenge, unwrapper: func(cache.Secret, string) ([]byte, error) { return nil, errors.New("sealed") }, want: wrappedChallenge, sent: 1},
+		"nobody to ask":     {path: login, answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach"}, want: strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), sent: 1},
+		"in a namespace":    {path: "/v1/ns1/auth/x/login/alice", answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},
+		"wrapped by nobody": {path: login, answer: challenge, unwrapper: never, verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, answering(t, tt.answer), func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
+			var sent atomic.Int32
+			address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+				sent.Add(1)
+				if body, err := io.ReadAll(r.Body); err != nil || string(body) != `{"password":"p"}` || r.Header.Get("X-Vault-Wrap-Ttl") != "60s" {
+					t.Errorf("vault got %q with %v, %v", body, r.Header, err)
+				}
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, tt.answer)
+			})
+			b := newBench(t, address, func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
 			b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
 				if c.WrapTTL != "60s" {
 					t.Errorf("wrap ttl = %q", c.WrapTTL)
@@ -158,12 +179,19 @@ func TestWrappedLogin(t *testing.T) {
 				}
 				return loginAnswer(200, `{"wrap_info":{"token":"final"}}`, tt.verdict)(c)
 			}
-			_, body := post(t, b.url+"/v1/auth/x/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})
+			header := http.Header{"X-Vault-Wrap-Ttl": {"60s"}}
+			for k, v := range tt.header {
+				header[k] = v
+			}
+			_, body := post(t, b.url+tt.path, header)
 			if body != tt.want {
 				t.Errorf("answer %s", body)
 			}
-			if n := len(b.resolver.noted()); n != tt.calls {
+			if n := len(b.resolver.noted()); (n > 0) != (tt.verdict.Outcome != "") {
 				t.Errorf("resolver was asked %d times", n)
+			}
+			if n := int(sent.Load()); n != tt.sent {
+				t.Errorf("vault saw %d requests, want %d", n, tt.sent)
 			}
 		})
 	}

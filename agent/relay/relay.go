@@ -63,7 +63,7 @@ type Config struct {
 	Base      http.RoundTripper // the way to Vault; must not add headers nor follow redirects
 	Rules     rule.Rules        // of this vault; none means that only logins are looked at
 	LoginMFA  bool              // complete logins that Vault answers with a challenge
-	MaxKept   int64             // bytes of a body kept for repetition; 0 means 1 MiB
+	MaxKept   int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
 	Resolver  Resolver
 	Unwrapper Unwrapper
 	Log       *slog.Logger

@@ -436,3 +436,5 @@ func TestBasePath(t *testing.T) {
 		t.Errorf("vault saw %q", line)
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

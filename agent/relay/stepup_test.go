@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -347,5 +348,44 @@ func TestRedirects(t *testing.T) {
 				t.Errorf("answer %d %s", resp.StatusCode, body)
 			}
 		})
+	}
+}
+
+// A connection that Vault (or a load balancer) closes instead of answering must
+// not make net/http repeat the request by itself: that would be a second push,
+// or a code that is sent twice.
+func TestSentOnceOverABrokenConnection(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[string]int{}
+	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		seen[r.URL.Path]++
+		mu.Unlock()
+		if r.URL.Path != "/v1/kv/data/prod/db" {
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	})
+	b := newBench(t, address, prodRule(t))
+	for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
+		req, _ := http.NewRequest("GET", b.url+path, nil)
+		req.Header.Set("X-Vault-Token", "t")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if n := seen["/v1/kv/data/prod/db"]; n != 1 {
+		t.Errorf("vault saw it %d times", n)
 	}
 }

@@ -30,14 +30,22 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	token := callerToken(r)
 	if derived && token != "" {
 		if m, ok := t.config.Rules.Match(asked); ok {
-			return t.guarded(&attempt{request: r, body: body, match: m, token: token})
+			return t.guarded(&attempt{exchange: exchange{request: r, body: body, asked: asked}, match: m, token: token})
 		}
 	}
+	x := &exchange{request: r, body: body, asked: asked}
 	resp, err := t.follow(r, body)
 	if err != nil {
 		return nil, err
 	}
-	return t.login(r, resp, asked), nil
+	return t.login(x, resp), nil
+}
+
+// An exchange is one request of an app.
+type exchange struct {
+	request *http.Request
+	body    *keptBody
+	asked   rule.Request // zero when it needs no capability of its own
 }
 
 // clone copies r but for its trailer, which the server fills in when the body
@@ -84,10 +92,9 @@ func decoded(u, address *url.URL) *url.URL {
 
 // An attempt is one request on a rule's path.
 type attempt struct {
-	request *http.Request
-	body    *keptBody
-	match   rule.Match
-	token   cache.Secret
+	exchange
+	match rule.Match
+	token cache.Secret
 }
 
 // guarded sends a request on a rule's path and steps up when Vault refuses it.
@@ -109,7 +116,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	case verdict.Outcome != "":
 		return t.approved(a, first, verdict), nil
 	case first.StatusCode != http.StatusForbidden:
-		return t.login(a.request, first, a.match.Request), nil
+		return t.login(&a.exchange, first), nil
 	}
 	text, rest := readRefusal(first)
 	if first.Body = rest; !mfa.MayNeedFactor(text) {
@@ -143,7 +150,9 @@ func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 	return refused(a.request, resp, verdict), nil
 }
 
-// sender repeats the request of a.
+// sender sends the request of a, each call once. net/http would repeat a GET by
+// itself when a kept connection breaks before the answer: that is a second push,
+// or a code that arrives twice.
 func (t *Transport) sender(a *attempt) Send {
 	return func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error) {
 		r := clone(ctx, a.request)
@@ -151,12 +160,16 @@ func (t *Transport) sender(a *attempt) Send {
 			// One line for each: Vault does not split at commas.
 			r.Header["X-Vault-Mfa"] = append(r.Header["X-Vault-Mfa"], c.Header())
 		}
-		return t.follow(r, a.body)
+		body := a.body
+		if r.Method == http.MethodGet {
+			body = body.once()
+		}
+		return t.follow(r, body)
 	}
 }
 
 func (t *Transport) approved(a *attempt, resp *http.Response, v mfa.Verdict) *http.Response {
-	resp = t.login(a.request, resp, a.match.Request)
+	resp = t.login(&a.exchange, resp)
 	resp.Header.Set(Outcome, string(v.Outcome))
 	return resp
 }
