@@ -1,0 +1,98 @@
+// Package cache keeps step-up tokens: what they are bound to, when they end, and
+// where they are stored. A token is found only under the key of the caller that
+// it was made for.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// A Secret is a token, password or passcode. It does not print itself: fmt,
+// encoding/json and log/slog give a placeholder. [Secret.Reveal] is the way out,
+// so that each use can be found by that word.
+//
+// The standard library leaves some ways around its methods: fmt asks none of an
+// unexported field, none for %p, and none behind a pointer inside another value
+// when the verb does not fit a pointer (%s); encoding/json asks none of the key
+// of a map. So a struct that keeps a Secret in an unexported field or is handed
+// around by pointer has a Format method of its own, and no map has Secrets as keys.
+type Secret string
+
+const redacted = "[redacted]"
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// Format implements fmt.Formatter for all verbs, %x and %q included.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// MarshalText keeps a secret out of JSON and other text encodings.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue keeps a secret out of logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// A Key says whom a token belongs to. A token is never served under another key.
+type Key struct {
+	Vault     string // name of the vault block
+	Namespace string // Vault namespace without slashes at its ends; "" is root
+	Identity  string // HMAC of the caller's own token, from an [Identifier]
+	Rule      string // name of the step_up block
+}
+
+// A Token is a step-up token with what is needed to stop using it in time.
+type Token struct {
+	Secret   Secret
+	Accessor string
+	Created  time.Time // wall clock
+	Expires  time.Time // wall clock; the zero time is already over
+}
+
+// Alive reports whether the token may be used at now. A token that claims to be
+// made in the future was stored before the clock was set back: it is not used.
+func (t Token) Alive(now time.Time) bool {
+	now = now.Round(0) // wall clock: the monotonic one stops while a machine sleeps
+	return t.Secret != "" && now.Before(t.Expires.Round(0)) && !t.Created.Round(0).After(now)
+}
+
+// Format implements fmt.Formatter for all verbs.
+func (t Token) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "token with accessor %q until %s", t.Accessor, t.Expires.Format(time.RFC3339))
+}
+
+// Errors of a Store.
+var (
+	// ErrNotFound: there is no token under the key.
+	ErrNotFound = errors.New("no token under this key")
+	// ErrUnavailable: the store cannot be used now (missing, locked or too slow).
+	ErrUnavailable = errors.New("token store is unavailable")
+	// ErrTooLarge: the token does not fit into one item of the store.
+	ErrTooLarge = errors.New("token is too large for the store")
+)
+
+// A Store keeps tokens. Implementations are safe for concurrent use, bounded in
+// time by ctx, and pass cachetest.Run.
+type Store interface {
+	// Get returns the token under k, or an error wrapping ErrNotFound or
+	// ErrUnavailable. An expired token is not found.
+	Get(ctx context.Context, k Key) (Token, error)
+	// Put keeps t under k, replacing what was there.
+	Put(ctx context.Context, k Key, t Token) error
+	// Delete forgets the token under k; that there is none is no error.
+	Delete(ctx context.Context, k Key) error
+	// List returns every live entry, in no order.
+	List(ctx context.Context) ([]Entry, error)
+}
+
+// An Entry is a token in a store, with its key.
+type Entry struct {
+	Key   Key
+	Token Token
+}
+
+// Format implements fmt.Formatter for all verbs.
+func (e Entry) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%v under %+v", e.Token, e.Key) }

@@ -1,0 +1,69 @@
+package cache
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// minIdentifierKey is the shortest key of an [Identifier], in bytes.
+const minIdentifierKey = 32
+
+// An Identifier turns a caller's token into a name that can be stored, compared
+// and shown: the same token gives the same name, and nobody without the key can
+// tell which token a name belongs to. It prints as [redacted].
+type Identifier struct {
+	key []byte
+}
+
+// NewIdentifier returns the Identifier of key, which it copies. Names are stable
+// across restarts as long as the key is. A key under 32 bytes is an error.
+func NewIdentifier(key []byte) (*Identifier, error) {
+	if len(key) < minIdentifierKey {
+		return nil, errors.New("key of the identifier is shorter than 32 bytes")
+	}
+	// Domain separation: a key that is also used elsewhere, for a log perhaps,
+	// gives no name that could be mistaken for a caller.
+	return &Identifier{key: sum(key, "stepup caller identity v1")}, nil
+}
+
+// RandomIdentifier returns an Identifier whose names last as long as the process.
+func RandomIdentifier() *Identifier {
+	key := make([]byte, minIdentifierKey)
+	_, _ = rand.Read(key) // never fails: crypto/rand ends the program instead
+	return &Identifier{key: key}
+}
+
+// Identify returns the name of token, 32 hexadecimal digits (HMAC-SHA-256, 128
+// bits of it). No token has no name: "" goes in and "" comes out, and a [Key]
+// without Identity must not be looked up.
+func (i *Identifier) Identify(token Secret) string {
+	if token == "" {
+		return ""
+	}
+	return hex.EncodeToString(sum(i.key, token.Reveal())[:16])
+}
+
+// Format implements fmt.Formatter for all verbs, so that the key is not printed.
+func (i *Identifier) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// LogValue keeps the key out of logs.
+func (i *Identifier) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Short is the part of a name that is shown to people.
+func Short(id string) string {
+	if len(id) <= 8 {
+		return id
+	}
+	return id[:8]
+}
+
+func sum(key []byte, text string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}

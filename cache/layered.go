@@ -1,0 +1,268 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// A Layered store is memory with a slower store behind it, which may come and
+// go. The back is asked once for each key, or once for all by List; whatever it
+// cannot do is kept in memory and done when it is back. One process at a time
+// uses a back.
+type Layered struct {
+	front *Memory
+	back  Store
+	slot  chan struct{} // one use of the back at a time: a thousand requests for one key ask it once
+
+	mu     sync.Mutex
+	absent map[Key]bool   // known not to be in the back
+	dirty  map[Key]uint64 // the back differs from the front; the number of the change
+	change uint64
+	loaded bool  // all of the back is in the front
+	err    error // of the last use of the back
+}
+
+var _ Store = (*Layered)(nil)
+
+// maxAbsent bounds what is remembered of callers without a token.
+const maxAbsent = 4096
+
+// NewLayered returns a store of front with back behind it. Nobody else may use
+// either.
+func NewLayered(front *Memory, back Store) *Layered {
+	return &Layered{
+		front: front, back: back, slot: make(chan struct{}, 1),
+		absent: make(map[Key]bool), dirty: make(map[Key]uint64),
+	}
+}
+
+// State tells whether tokens outlive the process: what the back says of itself,
+// if it does, else what its last use showed.
+func (l *Layered) State() State {
+	if s, ok := l.back.(interface{ State() State }); ok {
+		return s.State()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return State{Condition: Failed, Why: whyOther(l.err.Error(), "")}
+	}
+	return State{Condition: Available}
+}
+
+// Get implements [Store]. That the back cannot be used makes a token that is
+// only there not found; it is asked again next time.
+func (l *Layered) Get(ctx context.Context, k Key) (Token, error) {
+	if t, known, err := l.lookup(ctx, k); known {
+		return t, err
+	}
+	if err := l.acquire(ctx); err != nil {
+		return Token{}, err
+	}
+	defer l.release()
+	if t, known, err := l.lookup(ctx, k); known { // others may have asked meanwhile
+		return t, err
+	}
+	t, err := l.back.Get(ctx, k)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if newer, err := l.front.Get(ctx, k); err == nil {
+		return newer, nil
+	}
+	if _, changed := l.dirty[k]; changed {
+		return Token{}, ErrNotFound // deleted while the back was being asked
+	}
+	l.err = nil
+	switch {
+	case err == nil:
+		_ = l.front.Put(ctx, k, t) // memory never fails
+		return l.front.Get(ctx, k)
+	case errors.Is(err, ErrNotFound):
+		l.markAbsentLocked(k)
+	default:
+		l.err = err
+	}
+	return Token{}, ErrNotFound
+}
+
+// lookup answers from what is known without the back.
+func (l *Layered) lookup(ctx context.Context, k Key) (t Token, known bool, err error) {
+	t, err = l.front.Get(ctx, k)
+	if err == nil {
+		return t, true, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, changed := l.dirty[k]
+	return t, changed || l.loaded || l.absent[k], err
+}
+
+// Put implements [Store]. It fails only when ctx ends; the token is then in
+// memory.
+func (l *Layered) Put(ctx context.Context, k Key, t Token) error {
+	l.mu.Lock()
+	l.markLocked(k)
+	_ = l.front.Put(ctx, k, t) // memory never fails
+	l.mu.Unlock()
+	return l.flush(ctx)
+}
+
+// Delete implements [Store]. The token is never served again by this process,
+// whatever is returned. An error means that it may still be in the back, where
+// a later process could find it; the back will be told when it can be used.
+func (l *Layered) Delete(ctx context.Context, k Key) error {
+	l.mu.Lock()
+	l.markLocked(k)
+	_ = l.front.Delete(ctx, k) // memory never fails
+	l.mu.Unlock()
+	if err := l.flush(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, left := l.dirty[k]; left && !nothingThere(l.err) {
+		return l.err
+	}
+	return nil
+}
+
+// List implements [Store]: the tokens of both. That the back cannot be used is
+// no error.
+func (l *Layered) List(ctx context.Context) ([]Entry, error) {
+	if err := l.flush(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.load(ctx); err != nil {
+		return nil, err
+	}
+	return l.front.List(ctx)
+}
+
+// load brings what is in the back into the front, once.
+func (l *Layered) load(ctx context.Context) error {
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	defer l.release()
+	l.mu.Lock()
+	loaded := l.loaded
+	l.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	entries, err := l.back.List(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if _, changed := l.dirty[e.Key]; changed {
+			continue
+		}
+		if _, err := l.front.Get(ctx, e.Key); err != nil {
+			_ = l.front.Put(ctx, e.Key, e.Token) // memory never fails
+		}
+	}
+	l.loaded = true
+	clear(l.absent)
+	return nil
+}
+
+// Format implements fmt.Formatter: the tokens of both stores stay inside.
+func (l *Layered) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "layered store") }
+
+func (l *Layered) markLocked(k Key) {
+	l.change++
+	l.dirty[k] = l.change
+	delete(l.absent, k)
+}
+
+// flush makes the back what the front is, for every key that was changed. It
+// always writes what is true at that moment, so that two changes of one key
+// cannot overtake each other. It stops at the first key that the back cannot
+// take now. Its error is that of ctx only.
+func (l *Layered) flush(ctx context.Context) error {
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	defer l.release()
+	for {
+		l.mu.Lock()
+		var k Key
+		var change uint64
+		for k, change = range l.dirty {
+			break
+		}
+		t, found := l.front.Get(ctx, k)
+		l.mu.Unlock()
+		if change == 0 {
+			return nil
+		}
+		err := l.write(ctx, k, t, found == nil)
+		if !l.flushed(k, change, err) {
+			return nil
+		}
+	}
+}
+
+// write makes the back hold t under k, or nothing when t is not there or too
+// large: memory only must not leave its predecessor behind.
+func (l *Layered) write(ctx context.Context, k Key, t Token, there bool) error {
+	if there {
+		if err := l.back.Put(ctx, k, t); !errors.Is(err, ErrTooLarge) {
+			return err
+		}
+	}
+	return l.back.Delete(ctx, k)
+}
+
+// flushed keeps the result for one key, and reports whether to go on.
+func (l *Layered) flushed(k Key, change uint64, err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+	var ring *RingError
+	switch {
+	case err == nil:
+	case errors.As(err, &ring) && ring.Condition == Disabled:
+		clear(l.dirty) // will never be read either
+		return false
+	default:
+		return false
+	}
+	if l.dirty[k] == change {
+		delete(l.dirty, k)
+		if _, err := l.front.Get(context.Background(), k); err != nil { // memory needs no context
+			l.markAbsentLocked(k)
+		}
+	}
+	return true
+}
+
+func (l *Layered) markAbsentLocked(k Key) {
+	if len(l.absent) >= maxAbsent {
+		clear(l.absent)
+	}
+	l.absent[k] = true
+}
+
+func nothingThere(err error) bool {
+	var ring *RingError
+	return errors.As(err, &ring) && (ring.Condition == Disabled || ring.Condition == Missing)
+}
+
+func (l *Layered) acquire(ctx context.Context) error {
+	select {
+	case l.slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+}
+
+func (l *Layered) release() { <-l.slot }

@@ -1,0 +1,128 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A ChildRing is the keyring of the operating system, each call in a process of
+// its own. The library underneath can wait for ever on a dialog; when the limit
+// is over the process is killed, and the dialog goes away with its connection to
+// the bus. A secret travels through pipes only, never in arguments or environment.
+type ChildRing struct {
+	// Command is the program with its arguments that runs [ServeRing] between
+	// its standard input and output. The program must be an absolute path.
+	Command []string
+	// Limit bounds one call. Zero means 3 seconds.
+	Limit time.Duration
+	// Env is the environment of the process; nil means that of this process.
+	// Vault's token variables are taken out of either.
+	Env []string
+}
+
+var _ Ring = (*ChildRing)(nil)
+
+// Get implements [Ring].
+func (c *ChildRing) Get(ctx context.Context, service, user string) (Secret, error) {
+	return c.call(ctx, ringRequest{Operation: ringGet, Service: service, User: user})
+}
+
+// Set implements [Ring].
+func (c *ChildRing) Set(ctx context.Context, service, user string, value Secret) error {
+	_, err := c.call(ctx, ringRequest{Operation: ringSet, Service: service, User: user, Value: value.Reveal()})
+	return err
+}
+
+// Delete implements [Ring].
+func (c *ChildRing) Delete(ctx context.Context, service, user string) error {
+	_, err := c.call(ctx, ringRequest{Operation: ringDelete, Service: service, User: user})
+	return err
+}
+
+func (c *ChildRing) call(ctx context.Context, q ringRequest) (Secret, error) {
+	q.Version = ringVersion
+	frame, err := json.Marshal(q)
+	if err != nil || len(frame) > ringFrame {
+		return "", ErrTooLarge // and not err, which may quote the value
+	}
+	limit := c.Limit
+	if limit == 0 {
+		limit = 3 * time.Second
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	a, err := c.run(limited, frame)
+	switch {
+	case err == nil:
+		return a.result(Secret(q.Value))
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	case limited.Err() != nil:
+		return "", &RingError{Condition: Slow, Why: whySlow(limit)}
+	default:
+		return "", &RingError{Condition: Failed, Why: whyHelper + ": " + whyOther(err.Error(), Secret(q.Value))}
+	}
+}
+
+// run starts the process, gives it frame and returns its answer. No process is
+// left when it returns.
+func (c *ChildRing) run(ctx context.Context, frame []byte) (ringAnswer, error) {
+	if len(c.Command) == 0 {
+		return ringAnswer{}, errors.New("no helper program is set")
+	}
+	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
+	cmd.Env = c.environment()
+	cmd.WaitDelay = time.Second
+	killWithChildren(cmd)
+	// The pipe stays open until the process ends: that it closes tells the
+	// process that we are gone, and ends a dialog that nobody waits for.
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return ringAnswer{}, err
+	}
+	out := &boundedBuffer{limit: ringFrame}
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		return ringAnswer{}, err
+	}
+	_, writeErr := in.Write(frame) // fits into the pipe: does not block
+	waitErr := cmd.Wait()
+	var a ringAnswer
+	if err := json.Unmarshal(out.kept.Bytes(), &a); err != nil {
+		return ringAnswer{}, errors.Join(writeErr, waitErr, errors.New("no answer"))
+	}
+	if a.Version != ringVersion {
+		return ringAnswer{}, errors.New(whyProtocol)
+	}
+	return a, nil
+}
+
+func (c *ChildRing) environment() []string {
+	env := c.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		return strings.HasPrefix(v, "VAULT_TOKEN=") || strings.HasPrefix(v, "BAO_TOKEN=")
+	})
+}
+
+// A boundedBuffer drops what is too much instead of blocking its writer. The
+// buffer is not embedded: io.Copy would find its ReadFrom and pass the limit by.
+type boundedBuffer struct {
+	kept  bytes.Buffer
+	limit int
+}
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	_, _ = b.kept.Write(p[:min(len(p), b.limit-b.kept.Len())])
+	return len(p), nil
+}

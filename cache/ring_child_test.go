@@ -1,0 +1,172 @@
+package cache_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// patience is a limit that only a hanging test reaches.
+const patience = time.Minute
+
+func TestChildRingAnswers(t *testing.T) {
+	t.Parallel()
+	const secret = "hvs.SECRET"
+	for name, test := range map[string]struct {
+		command []string
+		want    error
+		state   cache.Condition
+		why     string
+	}{
+		"ok":           {asChild("child-answers", `{"v":1,"status":"ok"}`), nil, "", ""},
+		"not found":    {asChild("child-answers", `{"v":1,"status":"not_found"}`), cache.ErrNotFound, "", ""},
+		"too large":    {asChild("child-answers", `{"v":1,"status":"too_large"}`), cache.ErrTooLarge, "", ""},
+		"locked":       {asChild("child-answers", `{"v":1,"status":"locked","why":"w"}`), cache.ErrUnavailable, cache.Locked, "w"},
+		"missing":      {asChild("child-answers", `{"v":1,"status":"missing","why":"w"}`), cache.ErrUnavailable, cache.Missing, "w"},
+		"disabled":     {asChild("child-answers", `{"v":1,"status":"disabled","why":"w"}`), cache.ErrUnavailable, cache.Disabled, "w"},
+		"unknown word": {asChild("child-answers", `{"v":1,"status":"available"}`), cache.ErrUnavailable, cache.Failed, ""},
+		"other version": {
+			asChild("child-answers", `{"v":2,"status":"ok"}`), cache.ErrUnavailable, cache.Failed,
+			"the helper process of the keyring failed: the helper process of the keyring is of another version",
+		},
+		"no answer":  {asChild("child-answers", ``), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: no answer"},
+		"a crash":    {asChild("child-crashes"), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: exit status 3 no answer"},
+		"a flood":    {asChild("child-floods"), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: no answer"},
+		"the secret": {asChild("child-mirrors"), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed"},
+		"no program": {nil, cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: no helper program is set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ring := &cache.ChildRing{Command: test.command, Limit: patience}
+			err := ring.Set(t.Context(), "stepup", "user", secret)
+			if !errors.Is(err, test.want) {
+				t.Fatalf("error %v, want %v", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Error("the error repeats the secret")
+			}
+			var state *cache.RingError
+			if errors.As(err, &state) != (test.state != "") {
+				t.Fatalf("error %v", err)
+			}
+			if state != nil && (state.Condition != test.state || state.Why != test.why) {
+				t.Errorf("state is %q because %q", state.Condition, state.Why)
+			}
+		})
+	}
+}
+
+func TestChildRingKeepsSecretsToItsPipes(t *testing.T) {
+	t.Parallel()
+	ring := &cache.ChildRing{
+		Command: asChild("child-reveals"), Limit: patience,
+		Env: append(os.Environ(), "VAULT_TOKEN=hvs.SECRET", "BAO_TOKEN=hvs.SECRET", "VAULT_ADDR=kept"),
+	}
+	seen, err := ring.Get(t.Context(), "stepup", "user")
+	must(t, err)
+	if !strings.Contains(seen.Reveal(), "VAULT_ADDR=kept") {
+		t.Fatal("the child does not show its environment")
+	}
+	if strings.Contains(seen.Reveal(), "SECRET") {
+		t.Error("a token of the environment reaches the child")
+	}
+	if err := ring.Set(t.Context(), "stepup", "user", "hvs.SECRET"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChildRingLimit(t *testing.T) {
+	t.Parallel()
+	ring := &cache.ChildRing{Command: asChild("child-hangs", listen(t).Addr().String()), Limit: 50 * time.Millisecond}
+	_, err := ring.Get(t.Context(), "stepup", "user")
+	var state *cache.RingError
+	if !errors.As(err, &state) || state.Condition != cache.Slow || state.Why != "the keyring did not answer within 50ms" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestChildRingKillsWhatItStarted(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs process groups")
+	}
+	listener := listen(t)
+	ring := &cache.ChildRing{Command: asChild("child-hangs", listener.Addr().String()), Limit: patience}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		_, err := ring.Get(ctx, "stepup", "user")
+		result <- err
+	}()
+	var conns []net.Conn
+	for range 2 { // the child and its child
+		conn, err := listener.Accept()
+		must(t, err)
+		defer func() { _ = conn.Close() }()
+		_, err = io.ReadFull(conn, make([]byte, 1))
+		must(t, err)
+		conns = append(conns, conn)
+	}
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) || !errors.Is(err, cache.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	for _, conn := range conns { // ends when its process does
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("the process writes")
+		}
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ring") // a socket's path has 108 bytes at most
+	must(t, err)
+	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	must(t, err)
+	t.Cleanup(func() {
+		_ = listener.Close()
+		_ = os.RemoveAll(dir)
+	})
+	return listener
+}
+
+func TestServeRingRequests(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"nothing":   "",
+		"not JSON":  "hvs.SECRET",
+		"too large": `{"value":"` + strings.Repeat("SECRET", 10_000),
+	} {
+		var out bytes.Buffer
+		err := cache.ServeRing(strings.NewReader(request), &out)
+		if err == nil || out.Len() > 0 || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: error %v, %d bytes of answer", name, err, out.Len())
+		}
+	}
+	for name, test := range map[string]struct{ request, why string }{
+		"other version": {`{"v":9,"op":"get","service":"s","user":"u"}`, "another version"},
+		"no user":       {`{"v":1,"op":"get","service":"s"}`, "without service or user"},
+		"no service":    {`{"v":1,"op":"delete","user":"u"}`, "without service or user"},
+	} {
+		in, feed := io.Pipe() // stays open: somebody waits
+		go func() { _, _ = feed.Write([]byte(test.request)) }()
+		var out bytes.Buffer
+		must(t, cache.ServeRing(in, &out))
+		must(t, feed.Close())
+		if !strings.Contains(out.String(), `"status":"failed"`) || !strings.Contains(out.String(), test.why) {
+			t.Errorf("%s: %s", name, out.String())
+		}
+	}
+}
