@@ -1,0 +1,65 @@
+package prompt
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Limits of an answer in bytes.
+const (
+	maxPasscode = 256  // a YubiKey OTP has 44 characters
+	maxAnswer   = 4096 // as much as is read from a prompt command
+)
+
+// Check returns the answer as it counts: blanks around it dropped, those inside a
+// passcode too; the choice that a number stands for; "yes" for Confirm. A password
+// loses only its line end. It returns ErrAnswer when the answer does not fit r, and
+// ErrDenied when it is a no to a Confirm. The length of a passcode is not
+// checked here.
+func Check(r Request, answer string) (string, error) {
+	trimmed := strings.TrimSpace(answer)
+	switch r.Kind {
+	case Passcode:
+		return checkPasscode(trimmed)
+	case Password:
+		answer = strings.TrimRight(answer, "\r\n")
+		if answer == "" || len(answer) > maxAnswer {
+			return "", ErrAnswer
+		}
+		return answer, nil
+	case Choose:
+		return checkChoice(r.Choices, trimmed)
+	case Confirm:
+		switch strings.ToLower(trimmed) {
+		case "n", "no":
+			return "", ErrDenied // a script that prints no and exits 0 means no
+		}
+		return "yes", nil
+	}
+	return "", ErrAnswer // a push is decided on the phone
+}
+
+func checkPasscode(s string) (string, error) {
+	s = strings.NewReplacer(" ", "", "\t", "", "\u00a0", "").Replace(s) // people type "123 456"
+	if s == "" || len(s) > maxPasscode {
+		return "", ErrAnswer
+	}
+	for i := range len(s) {
+		// It becomes part of a header line: no control character may end that line.
+		if s[i] <= ' ' || s[i] > '~' {
+			return "", ErrAnswer
+		}
+	}
+	return s, nil
+}
+
+func checkChoice(choices []string, s string) (string, error) {
+	if slices.Contains(choices, s) {
+		return s, nil
+	}
+	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= len(choices) {
+		return choices[n-1], nil
+	}
+	return "", ErrAnswer
+}

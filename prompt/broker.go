@@ -1,0 +1,266 @@
+package prompt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A Named is a prompter with the name that logs and status know it by.
+type Named struct {
+	Name     string
+	Prompter Prompter
+}
+
+// A BrokerConfig says who is asked and for how long.
+type BrokerConfig struct {
+	Prompters  []Named          // asked at once, one question at a time; may be empty
+	Attachable bool             // people may answer over the control socket
+	Grace      time.Duration    // how long a question that no prompter can show waits for somebody to attach; 0 means 5 s
+	Timeout    time.Duration    // how long a question is open at most; 0 means 55 s
+	MaxPending int              // more than this many are refused; 0 means 64
+	Log        *slog.Logger     // nil means none
+	Now        func() time.Time // nil means time.Now
+}
+
+func (c BrokerConfig) withDefaults() BrokerConfig {
+	c.Grace = cmp.Or(c.Grace, 5*time.Second)
+	// Vault's own client gives up after 60 s: the app must hear from us first.
+	c.Timeout = cmp.Or(c.Timeout, 55*time.Second)
+	c.MaxPending = cmp.Or(c.MaxPending, 64)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// A Broker carries questions to whoever can answer them and takes the first
+// answer. All methods may be called at the same time.
+type Broker struct {
+	shows sync.WaitGroup // every goroutine that the broker started
+
+	mu       sync.Mutex // guards what follows; never held while somebody is asked
+	config   BrokerConfig
+	pending  []*entry // undecided, oldest first
+	queue    []*entry // those of them that wait for the prompters
+	showing  *entry   // the one that the prompters have; it may be decided already
+	watchers map[*watcher]struct{}
+	attached int
+	closed   bool
+}
+
+// NewBroker returns a broker that the caller must Close.
+func NewBroker(c BrokerConfig) *Broker {
+	return &Broker{config: c.withDefaults(), watchers: make(map[*watcher]struct{})}
+}
+
+// Reconfigure replaces the configuration. Pending prompts stay with the
+// prompters that show them and keep their deadlines.
+func (b *Broker) Reconfigure(c BrokerConfig) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.config = c.withDefaults()
+}
+
+// Close cancels every prompt, ends every watch and waits until no prompter
+// shows anything. The broker refuses questions from then on.
+func (b *Broker) Close() {
+	b.mu.Lock()
+	b.closed = true
+	b.cancelAllLocked()
+	for w := range b.watchers {
+		b.dropLocked(w)
+	}
+	b.mu.Unlock()
+	b.shows.Wait()
+}
+
+// Ask puts the question to the person and blocks until it is decided. The
+// answer has passed [Check]; for Choose it is one of r.Choices as given.
+//
+// It fails with ErrDenied, ErrTimeout, ErrUnavailable (nobody can be asked),
+// ErrCanceled (by CancelAll or Close), ErrBusy, or ctx.Err(), in which case the
+// question was withdrawn everywhere. ID and Queued of r are ignored. A Push is
+// not a question; see Tell.
+func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if r.Kind == Push {
+		return "", ErrAnswer
+	}
+	e, err := b.enqueue(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	b.expire(ctx, e)
+	return e.answer, e.err
+}
+
+// expire blocks until e is decided, and decides it when its time is over.
+func (b *Broker) expire(ctx context.Context, e *entry) {
+	timer := time.NewTimer(e.request.Deadline.Sub(e.created))
+	defer timer.Stop()
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		b.decide(e, verdict{EventCanceled, ctx.Err(), ErrNotNeeded})
+	case <-timer.C:
+		b.decide(e, verdict{EventTimeout, ErrTimeout, ErrTimeout})
+	}
+	<-e.done // of whoever decided first
+}
+
+// Tell shows at once, beside any open question, that a push waits on the
+// person's phone. It does not block. The notice is withdrawn by Done, by a denial, when ctx
+// ends, or at r.Deadline (zero means the broker's Timeout).
+func (b *Broker) Tell(ctx context.Context, r Request) *Notice {
+	r.Kind = Push
+	e, err := b.enqueue(ctx, r)
+	if err != nil {
+		b.logger().Warn("a push is not shown", "error", err)
+		return &Notice{}
+	}
+	return &Notice{broker: b, entry: e}
+}
+
+// A Notice is a push that the person was told of.
+type Notice struct {
+	broker *Broker // nil when there was no room to show it
+	entry  *entry
+}
+
+// Denied is closed when the person said no to the push on this side, or when all
+// prompts were cancelled. It is never closed when the notice merely ended.
+func (n *Notice) Denied() <-chan struct{} {
+	if n.entry == nil {
+		return nil
+	}
+	return n.entry.denied
+}
+
+// Done ends the notice with a line that says how the push was decided, and waits
+// until it is off every screen. A second call only waits.
+func (n *Notice) Done(message string) {
+	if n.entry == nil {
+		return
+	}
+	n.broker.finish(n.entry, SanitizeText(message, maxMessage))
+	<-n.entry.hidden
+}
+
+// CancelAll ends every pending prompt with ErrCanceled. It does not wait.
+func (b *Broker) CancelAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cancelAllLocked()
+}
+
+func (b *Broker) cancelAllLocked() {
+	for len(b.pending) > 0 {
+		b.decideLocked(b.pending[0], verdict{EventCanceled, ErrCanceled, ErrCanceled})
+	}
+}
+
+// Pending lists the prompts that are open, oldest first. It counts as somebody
+// having looked: a question that no prompter can show now waits for its deadline.
+// Use Len where only the number is wanted.
+func (b *Broker) Pending() []Request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]Request, 0, len(b.pending))
+	for _, e := range b.pending {
+		e.lookLocked()
+		list = append(list, b.viewLocked(e))
+	}
+	return list
+}
+
+// Len is the number of prompts that are open.
+func (b *Broker) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pending)
+}
+
+// Prompters lists the names of the configured prompters.
+func (b *Broker) Prompters() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	names := make([]string, 0, len(b.config.Prompters))
+	for _, p := range b.config.Prompters {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Answer decides a prompt. It fails with ErrUnknown when no such prompt is
+// open (any more), and with ErrAnswer when the answer does not fit, in which case the
+// prompt stays open.
+func (b *Broker) Answer(id, answer string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.findLocked(id)
+	if e == nil {
+		return ErrUnknown
+	}
+	return b.acceptLocked(e, answer)
+}
+
+// Deny says no to a prompt; ErrUnknown when no such prompt is open.
+func (b *Broker) Deny(id string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.findLocked(id)
+	if e == nil {
+		return ErrUnknown
+	}
+	b.decideLocked(e, verdict{EventDenied, ErrDenied, ErrDenied})
+	return nil
+}
+
+// show asks every prompter at once and returns when all of them have ended.
+func (b *Broker) show(ctx context.Context, e *entry) {
+	b.mu.Lock()
+	prompters, r := b.config.Prompters, b.viewLocked(e)
+	b.mu.Unlock()
+	var asked sync.WaitGroup
+	for _, p := range prompters {
+		asked.Go(func() { b.showOn(ctx, p, e, r) })
+	}
+	asked.Wait()
+}
+
+func (b *Broker) showOn(ctx context.Context, p Named, e *entry, r Request) {
+	answer, err := p.Prompter.Prompt(ctx, r)
+	if ctx.Err() != nil {
+		return // decided elsewhere; a late answer does not count
+	}
+	log := b.logger().With("prompter", p.Name, "id", r.ID)
+	switch {
+	case err == nil && r.Kind == Push:
+		// It showed the notice and left; there is nothing to decide.
+	case err == nil:
+		if err := b.accept(e, answer); errors.Is(err, ErrAnswer) {
+			log.Warn("prompter gave an answer that does not fit")
+		}
+	case errors.Is(err, ErrDenied):
+		b.decide(e, verdict{EventDenied, ErrDenied, ErrDenied})
+	case errors.Is(err, ErrUnavailable):
+		log.Debug("prompter cannot ask now", "error", err)
+	default:
+		log.Warn("prompter failed", "error", err)
+	}
+}
+
+func (b *Broker) logger() *slog.Logger {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.config.Log
+}

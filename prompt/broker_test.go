@@ -1,0 +1,301 @@
+package prompt_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/prompttest"
+)
+
+func broker(t *testing.T, c prompt.BrokerConfig, scripts ...*prompttest.Script) *prompt.Broker {
+	t.Helper()
+	for i, s := range scripts {
+		c.Prompters = append(c.Prompters, prompt.Named{Name: fmt.Sprintf("script%d", i), Prompter: s})
+	}
+	b := prompt.NewBroker(c)
+	t.Cleanup(b.Close)
+	return b
+}
+
+func passcode() prompt.Request {
+	r := prompttest.Request(prompt.Passcode)
+	r.Deadline = time.Time{}
+	return r
+}
+
+func waiting() *prompttest.Script {
+	return prompttest.NewScript(prompttest.Reply{Wait: true}, prompttest.Reply{Wait: true}, prompttest.Reply{Wait: true})
+}
+
+type asked struct {
+	answer string
+	err    error
+	after  time.Duration
+}
+
+// ask asks in the background of a synctest bubble.
+func ask(ctx context.Context, b *prompt.Broker, r prompt.Request) <-chan asked {
+	out, start := make(chan asked, 1), time.Now()
+	go func() {
+		answer, err := b.Ask(ctx, r)
+		out <- asked{answer, err, time.Since(start)}
+	}()
+	synctest.Wait()
+	return out
+}
+
+func want(t *testing.T, got asked, answer string, err error) {
+	t.Helper()
+	if got.answer != answer || !errors.Is(got.err, err) {
+		t.Errorf("Ask = %q, %v; want %q, %v", got.answer, got.err, answer, err)
+	}
+}
+
+func TestFirstAnswerWins(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow, gone := waiting(), prompttest.NewScript(prompttest.Reply{Err: prompt.ErrUnavailable})
+		fast := prompttest.Func(func(context.Context, prompt.Request) (string, error) {
+			time.Sleep(time.Second)
+			return " 123 456\n", nil
+		})
+		b := broker(t, prompt.BrokerConfig{}, slow, gone, fast)
+		want(t, <-ask(t.Context(), b, passcode()), "123456", nil)
+		synctest.Wait()
+		if got := slow.Withdrawn(); !slices.Equal(got, []error{prompt.ErrElsewhere}) {
+			t.Errorf("the loser was told %v", got)
+		}
+		if n := b.Len(); n != 0 {
+			t.Errorf("%d prompts are left", n)
+		}
+	})
+}
+
+func TestDenialOfOneEndsAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := waiting()
+		b := broker(t, prompt.BrokerConfig{}, slow, prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDenied}))
+		want(t, <-ask(t.Context(), b, passcode()), "", prompt.ErrDenied)
+		synctest.Wait()
+		if got := slow.Withdrawn(); len(got) > 1 || len(got) == 1 && !errors.Is(got[0], prompt.ErrDenied) {
+			t.Errorf("the other was told %v", got)
+		}
+	})
+}
+
+// TestNobodyToAsk covers who can still be waited for when no prompter shows the
+// question.
+func TestNobodyToAsk(t *testing.T) {
+	t.Parallel()
+	never := func(context.Context, *prompt.Broker) {}
+	attach := func(ctx context.Context, b *prompt.Broker) { b.Watch(ctx, true) }
+	after := func(d time.Duration, f func(context.Context, *prompt.Broker)) func(context.Context, *prompt.Broker) {
+		return func(ctx context.Context, b *prompt.Broker) { time.Sleep(d); f(ctx, b) }
+	}
+	for _, c := range []struct {
+		name       string
+		attachable bool
+		before     func(context.Context, *prompt.Broker)
+		during     func(context.Context, *prompt.Broker)
+		err        error
+		took       time.Duration
+	}{
+		{"not attachable", false, attach, never, prompt.ErrUnavailable, 0},
+		{"nobody attaches", true, never, never, prompt.ErrUnavailable, 5 * time.Second},
+		{"attached before", true, attach, never, prompt.ErrTimeout, 55 * time.Second},
+		{"attached within the grace", true, never, after(4*time.Second, attach), prompt.ErrTimeout, 55 * time.Second},
+		{"listed within the grace", true, never,
+			after(4*time.Second, func(_ context.Context, b *prompt.Broker) { b.Pending() }), prompt.ErrTimeout, 55 * time.Second},
+		{"watched without attaching", true, never,
+			func(ctx context.Context, b *prompt.Broker) { b.Watch(ctx, false) }, prompt.ErrUnavailable, 5 * time.Second},
+		{"counted only", true, never, func(_ context.Context, b *prompt.Broker) { b.Len() }, prompt.ErrUnavailable, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := broker(t, prompt.BrokerConfig{Attachable: c.attachable}, prompttest.NewScript())
+				c.before(t.Context(), b)
+				out := ask(t.Context(), b, passcode())
+				c.during(t.Context(), b)
+				got := <-out
+				want(t, got, "", c.err)
+				if got.after != c.took {
+					t.Errorf("Ask took %v of bubble time, want %v", got.after, c.took)
+				}
+			})
+		})
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		deadline time.Duration
+		took     time.Duration
+	}{
+		{"of the broker", 0, 55 * time.Second},
+		{"of the caller", 10 * time.Second, 10 * time.Second},
+		{"the earlier one", time.Hour, 55 * time.Second},
+		{"past", -time.Second, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				slow, r := waiting(), passcode()
+				if c.deadline != 0 {
+					r.Deadline = time.Now().Add(c.deadline)
+				}
+				b := broker(t, prompt.BrokerConfig{}, slow)
+				got := <-ask(t.Context(), b, r)
+				want(t, got, "", prompt.ErrTimeout)
+				if got.after != c.took {
+					t.Errorf("Ask took %v of bubble time, want %v", got.after, c.took)
+				}
+				synctest.Wait()
+				for _, cause := range slow.Withdrawn() {
+					if !errors.Is(cause, prompt.ErrTimeout) {
+						t.Errorf("the prompter was told %v", cause)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestAnswerAfterSleep: timers stand still while a machine sleeps, the clock
+// does not.
+func TestAnswerAfterSleep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var slept atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
+		b := broker(t, prompt.BrokerConfig{Now: now}, waiting())
+		out := ask(t.Context(), b, passcode())
+		slept.Store(int64(time.Hour))
+		if err := b.Answer(b.Pending()[0].ID, "123456"); !errors.Is(err, prompt.ErrUnknown) {
+			t.Errorf("Answer = %v, want ErrUnknown", err)
+		}
+		want(t, <-out, "", prompt.ErrTimeout)
+	})
+}
+
+func TestCallerLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := waiting()
+		b := broker(t, prompt.BrokerConfig{}, slow)
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := ask(ctx, b, passcode()), ask(ctx, b, passcode())
+		cancel()
+		want(t, <-first, "", context.Canceled)
+		want(t, <-second, "", context.Canceled)
+		synctest.Wait()
+		if got := slow.Withdrawn(); !slices.Equal(got, []error{prompt.ErrNotNeeded}) {
+			t.Errorf("the prompter was told %v, want one ErrNotNeeded: the second was never shown", got)
+		}
+		if _, err := b.Ask(ctx, passcode()); !errors.Is(err, context.Canceled) {
+			t.Errorf("Ask with an ended context: %v", err)
+		}
+	})
+}
+
+func TestAnswerFromElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := broker(t, prompt.BrokerConfig{}, waiting())
+		r := passcode()
+		r.Kind, r.Choices = prompt.Choose, []string{"corp\x00totp", "corp\x01totp", "duo"}
+		out := ask(t.Context(), b, r)
+		p := b.Pending()[0]
+		if !slices.Equal(p.Choices, []string{"corp?totp", "corp?totp (2)", "duo"}) {
+			t.Fatalf("choices are shown as %q", p.Choices)
+		}
+		if len(p.ID) != 6 || strings.Trim(p.ID, "abcdefghijkmnpqrstuvwxyz23456789") != "" {
+			t.Errorf("ID %q is hard to type", p.ID)
+		}
+		for _, bad := range []string{"", "corp", "4", "corp\x00totp"} {
+			if err := b.Answer(p.ID, bad); !errors.Is(err, prompt.ErrAnswer) {
+				t.Errorf("Answer(%q) = %v, want ErrAnswer", bad, err)
+			}
+		}
+		if err := b.Answer("zzzzzz", "duo"); !errors.Is(err, prompt.ErrUnknown) {
+			t.Errorf("Answer of an unknown prompt = %v", err)
+		}
+		if err := b.Answer(" "+strings.ToUpper(p.ID), "corp?totp (2)"); err != nil {
+			t.Errorf("Answer = %v", err)
+		}
+		want(t, <-out, "corp\x01totp", nil)
+		if err := b.Deny(p.ID); !errors.Is(err, prompt.ErrUnknown) {
+			t.Errorf("Deny of a decided prompt = %v", err)
+		}
+	})
+}
+
+func TestConfirmTakesNoForNo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := passcode()
+		r.Kind = prompt.Confirm
+		b := broker(t, prompt.BrokerConfig{}, prompttest.Answers("no", "sure"))
+		want(t, <-ask(t.Context(), b, r), "", prompt.ErrDenied)
+		want(t, <-ask(t.Context(), b, r), "yes", nil)
+	})
+}
+
+func TestReconfigureKeepsPending(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		old, fresh := waiting(), prompttest.Answers("222222")
+		b := broker(t, prompt.BrokerConfig{}, old)
+		first, second := ask(t.Context(), b, passcode()), ask(t.Context(), b, passcode())
+		b.Reconfigure(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "fresh", Prompter: fresh}}})
+		if got := b.Prompters(); !slices.Equal(got, []string{"fresh"}) {
+			t.Errorf("Prompters = %q", got)
+		}
+		if n := len(b.Pending()); n != 2 {
+			t.Errorf("%d prompts are pending, want 2", n)
+		}
+		if err := b.Answer(b.Pending()[0].ID, "111111"); err != nil {
+			t.Errorf("Answer = %v", err)
+		}
+		want(t, <-first, "111111", nil)
+		want(t, <-second, "222222", nil)
+	})
+}
+
+func TestHostileRequestIsSanitised(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := prompttest.Answers("2")
+		b := broker(t, prompt.BrokerConfig{}, s)
+		r := prompttest.HostileRequest(prompt.Choose)
+		for i := range 200 {
+			r.Choices = append(r.Choices, fmt.Sprint("more", i))
+		}
+		want(t, <-ask(t.Context(), b, r), r.Choices[1], nil)
+		got := s.Requests()[0]
+		all := append([]string{got.Rule, got.Vault, got.Namespace, got.Path, got.Operation, got.Method, got.MethodType, got.Requester.Exe},
+			append(got.Choices, got.Requester.Chain...)...)
+		for _, field := range all {
+			if field == "" || prompt.Sanitize(field, 256) != field {
+				t.Errorf("a prompter gets %q", field)
+			}
+		}
+		if got.Message == "" || prompt.SanitizeText(got.Message, 400) != got.Message {
+			t.Errorf("a prompter gets the message %q", got.Message)
+		}
+		if len(got.Choices) != 99 || len(slices.Compact(slices.Sorted(slices.Values(got.Choices)))) != 99 {
+			t.Errorf("%d choices, or some look the same", len(got.Choices))
+		}
+	})
+}

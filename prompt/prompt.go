@@ -1,0 +1,74 @@
+// Package prompt asks the person: a broker that shows one question on every
+// prompter that can show it and takes the first answer, and the prompters
+// themselves. Only this package knows terminals and dialogs.
+package prompt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/peer"
+)
+
+// A Kind says what is asked for.
+type Kind string
+
+// The kinds of the prompt command's contract.
+const (
+	Passcode Kind = "passcode" // a one-time code; shown while it is typed
+	Password Kind = "password" // hidden while it is typed
+	Choose   Kind = "choose"   // one of Choices
+	Confirm  Kind = "confirm"  // any answer but "no" is a yes, ErrDenied is a no
+	Push     Kind = "push"     // the person is only told; ends when the push is decided
+)
+
+// A Request is one question. Every string in it may come from a stranger; the
+// broker sanitises each with [Sanitize] before any prompter sees it.
+type Request struct {
+	ID         string // given by the broker; short, safe to type
+	Kind       Kind
+	Rule       string // "" for a login
+	Vault      string
+	Namespace  string
+	Path       string // without /v1/
+	Operation  string // Vault's capability word
+	Method     string
+	MethodType string
+	Digits     int // length of a passcode, 0 when unknown
+	Choices    []string
+	Attempt    int // from 1
+	Attempts   int
+	Message    string // what happened before and what to do, for the person; may be ""
+	Requester  peer.Peer
+	Deadline   time.Time // zero on the way into the broker means its Timeout
+	Queued     int       // other questions that wait; given by the broker
+}
+
+// Errors of a prompt.
+var (
+	// ErrDenied: the person said no.
+	ErrDenied = errors.New("denied by the person")
+	// ErrTimeout: nobody answered before the deadline.
+	ErrTimeout = errors.New("nobody answered in time")
+	// ErrUnavailable: this prompter, or none at all, can show the request now.
+	ErrUnavailable = errors.New("no way to prompt")
+	// ErrCanceled: prompts were cancelled as a whole (stepup lock, shutdown).
+	ErrCanceled = errors.New("prompt was cancelled")
+	// ErrBusy: too many prompts are pending.
+	ErrBusy = errors.New("too many prompts are pending")
+	// ErrUnknown: no prompt with this ID is pending.
+	ErrUnknown = errors.New("no such prompt")
+	// ErrAnswer: the answer does not fit the request (empty, or not one of the choices).
+	ErrAnswer = errors.New("answer does not fit the prompt")
+)
+
+// A Prompter shows a request to a person.
+type Prompter interface {
+	// Prompt blocks until there is an answer, ctx ends or the request cannot be
+	// shown. It returns ErrDenied for an explicit no, an error wrapping
+	// ErrUnavailable when it cannot ask now, and ctx.Err() when ctx ended, in
+	// which case nothing of the question stays on the screen as if it were open.
+	// For Push it only tells, and blocks until ctx ends.
+	Prompt(ctx context.Context, r Request) (answer string, err error)
+}

@@ -1,0 +1,150 @@
+package prompttest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A Subject is a prompter with the person who sits in front of it.
+type Subject struct {
+	Prompter prompt.Prompter
+	Shown    func()       // blocks until a question or a push is in front of the person
+	Answer   func(string) // types an answer to the question that is shown
+	Deny     func()       // says no to it
+}
+
+// Request is a question as an app causes it.
+func Request(kind prompt.Kind) prompt.Request {
+	r := prompt.Request{
+		ID: "abc234", Kind: kind, Rule: "prod-kv", Vault: "corp", Path: "kv/data/prod/db", Operation: "read",
+		Method: "corp_totp", MethodType: "totp", Digits: 6, Attempt: 1, Attempts: 3,
+		Requester: peer.Peer{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "make", "zsh"}},
+		Deadline:  time.Now().Add(time.Minute),
+	}
+	if kind == prompt.Choose {
+		r.Choices = []string{"corp_totp", "corp_duo"}
+	}
+	return r
+}
+
+// Hostile is a string that tries everything: escape sequences, line ends, bidi
+// marks, quotes, expansions, invalid UTF-8, a leading dash and its length.
+func Hostile() string {
+	return "-x\x1b[2J\x1b]0;owned\a\r\nstepup: approved\x00\u202egnp\u2066 <b>&amp;\"'`$(id)${x}%s\\\xff\xfe" + strings.Repeat("A", 64<<10)
+}
+
+// HostileRequest is a question that consists of hostile strings.
+func HostileRequest(kind prompt.Kind) prompt.Request {
+	r, h := Request(kind), Hostile()
+	r.Rule, r.Vault, r.Namespace, r.Path, r.Operation, r.Method, r.MethodType, r.Message = h, h, h, h, h, h, h, h
+	r.Requester.Exe, r.Requester.Chain = h, []string{h, h}
+	if kind == prompt.Choose {
+		r.Choices = []string{h + "1", h + "2"}
+	}
+	return r
+}
+
+type result struct {
+	answer string
+	err    error
+}
+
+// start asks in the background; the result comes within the test's patience.
+func start(ctx context.Context, p prompt.Prompter, r prompt.Request) func(*testing.T) result {
+	done := make(chan result, 1)
+	go func() {
+		answer, err := p.Prompt(ctx, r)
+		done <- result{answer, err}
+	}()
+	return func(t *testing.T) result {
+		t.Helper()
+		select {
+		case got := <-done:
+			return got
+		case <-time.After(20 * time.Second):
+			t.Fatal("the prompter does not return")
+			return result{}
+		}
+	}
+}
+
+// Run checks that a prompter keeps the promises of [prompt.Prompter]. It opens
+// one subject and uses it for every case in turn, as an agent does.
+func Run(t *testing.T, open func(*testing.T) Subject) {
+	s := open(t)
+	for _, c := range []struct {
+		name, typed, want string
+		kind              prompt.Kind
+	}{
+		{"passcode", "123456", "123456", prompt.Passcode},
+		{"password with a blank", "two  words!", "two  words!", prompt.Password},
+		{"choose", "corp_duo", "corp_duo", prompt.Choose},
+		{"confirm", "y", "yes", prompt.Confirm},
+	} {
+		t.Run(c.name, func(t *testing.T) { testAnswer(t, s, exchange{Request(c.kind), c.typed, c.want}) })
+	}
+	t.Run("hostile request is answered", func(t *testing.T) {
+		testAnswer(t, s, exchange{HostileRequest(prompt.Passcode), "123456", "123456"})
+	})
+	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+		t.Run("deny "+string(kind), func(t *testing.T) {
+			wait := start(t.Context(), s.Prompter, Request(kind))
+			s.Shown()
+			s.Deny()
+			if got := wait(t); !errors.Is(got.err, prompt.ErrDenied) {
+				t.Errorf("Prompt = %q, %v; want ErrDenied", got.answer, got.err)
+			}
+		})
+	}
+	t.Run("withdrawn", func(t *testing.T) { testWithdrawn(t, s, Request(prompt.Passcode)) })
+	t.Run("push is told until it is decided", func(t *testing.T) { testWithdrawn(t, s, Request(prompt.Push)) })
+	t.Run("withdrawn before it is shown", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if got := start(ctx, s.Prompter, Request(prompt.Passcode))(t); !errors.Is(got.err, context.Canceled) {
+			t.Errorf("Prompt = %q, %v; want context.Canceled", got.answer, got.err)
+		}
+	})
+	t.Run("next question after all that", func(t *testing.T) {
+		testAnswer(t, s, exchange{Request(prompt.Passcode), "000001", "000001"})
+	})
+}
+
+// An exchange is a question, what the person types, and the answer that it means.
+type exchange struct {
+	request     prompt.Request
+	typed, want string
+}
+
+func testAnswer(t *testing.T, s Subject, e exchange) {
+	t.Helper()
+	wait := start(t.Context(), s.Prompter, e.request)
+	s.Shown()
+	s.Answer(e.typed)
+	got := wait(t)
+	if got.err != nil {
+		t.Fatalf("Prompt: %v", got.err)
+	}
+	answer, err := prompt.Check(e.request, got.answer)
+	if err != nil || answer != e.want {
+		t.Errorf("Check(Prompt) = %q, %v; want %q", answer, err, e.want)
+	}
+}
+
+func testWithdrawn(t *testing.T, s Subject, r prompt.Request) {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	wait := start(ctx, s.Prompter, r)
+	s.Shown()
+	cancel(prompt.ErrElsewhere)
+	if got := wait(t); !errors.Is(got.err, context.Canceled) {
+		t.Errorf("Prompt = %q, %v; want context.Canceled", got.answer, got.err)
+	}
+}

@@ -1,0 +1,275 @@
+package prompt
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An entry is one prompt from the moment it is asked until it is off every
+// screen.
+type entry struct {
+	request  Request  // sanitised; never changes
+	original []string // the choices as they were given
+	created  time.Time
+	withdraw context.CancelCauseFunc // takes it from the prompters, with the reason
+
+	turn   chan struct{} // closed when the prompters are free for it
+	looked chan struct{} // closed when a person attached or listed the prompts
+	done   chan struct{} // closed when decided; answer and err are final then
+	hidden chan struct{} // closed when no prompter shows it any more
+	denied chan struct{} // closed when a person refused it, or all were cancelled
+
+	answer string
+	err    error
+}
+
+// A verdict is the end of an entry, as watchers, the asker and the prompters
+// that lost are told of it.
+type verdict struct {
+	event string
+	err   error
+	cause error
+}
+
+// lookLocked notes that a person saw e in a list.
+func (e *entry) lookLocked() {
+	if !isClosed(e.looked) {
+		close(e.looked)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// enqueue makes r pending and starts the goroutine that carries it to the
+// prompters.
+func (b *Broker) enqueue(ctx context.Context, r Request) (*entry, error) {
+	e := &entry{
+		original: r.Choices,
+		turn:     make(chan struct{}),
+		looked:   make(chan struct{}),
+		done:     make(chan struct{}),
+		hidden:   make(chan struct{}),
+		denied:   make(chan struct{}),
+	}
+	// The prompters' context outlives the caller's by design: whoever decides the
+	// entry ends it and can give the reason.
+	show, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
+	e.withdraw = withdraw
+	e.request = r.sanitized()
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.admitLocked(e); err != nil {
+		withdraw(err)
+		return nil, err
+	}
+	b.shows.Go(func() { b.carry(show, e) })
+	if r.Kind == Push {
+		b.shows.Go(func() { b.expire(ctx, e) })
+	}
+	return e, nil
+}
+
+func (b *Broker) admitLocked(e *entry) error {
+	if b.closed {
+		return ErrCanceled
+	}
+	if len(b.pending) >= b.config.MaxPending {
+		return ErrBusy
+	}
+	e.created = b.config.Now()
+	latest := e.created.Add(b.config.Timeout)
+	if d := e.request.Deadline; d.IsZero() || (d.After(latest) && e.request.Kind != Push) {
+		e.request.Deadline = latest
+	}
+	// Wall clock: what is shown and sent must not depend on how long we slept.
+	e.request.Deadline = e.request.Deadline.Round(0)
+	e.request.ID = b.newIDLocked()
+	if b.attached > 0 {
+		close(e.looked)
+	}
+	b.pending = append(b.pending, e)
+	if e.request.Kind == Push {
+		close(e.turn)
+		b.publishLocked(EventTold, b.viewLocked(e))
+		return nil
+	}
+	b.queue = append(b.queue, e)
+	b.publishLocked(EventPrompt, b.viewLocked(e))
+	b.advanceLocked()
+	return nil
+}
+
+// carry brings e to the prompters when its turn comes and, when none of them can
+// show it, waits for a person to attach.
+func (b *Broker) carry(ctx context.Context, e *entry) {
+	defer close(e.hidden)
+	select {
+	case <-e.turn:
+	case <-e.done:
+	}
+	if !isClosed(e.done) {
+		b.show(ctx, e)
+	}
+	// The next question comes only now: two at a time on one screen would mix.
+	b.release(e)
+	if e.request.Kind != Push {
+		b.linger(e)
+	}
+	<-e.done
+}
+
+// linger ends a question that no prompter shows, unless a person can still
+// answer it from elsewhere.
+func (b *Broker) linger(e *entry) {
+	b.mu.Lock()
+	attachable, grace := b.config.Attachable, b.config.Grace
+	b.mu.Unlock()
+	if attachable {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-e.done:
+			return
+		case <-e.looked:
+			return // it stays open until its deadline
+		case <-timer.C:
+		}
+	}
+	b.decide(e, verdict{EventUnavailable, ErrUnavailable, ErrUnavailable})
+}
+
+// release gives the prompters to the next question.
+func (b *Broker) release(e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.showing == e {
+		b.showing = nil
+	}
+	b.advanceLocked()
+}
+
+func (b *Broker) advanceLocked() {
+	if b.showing != nil || len(b.queue) == 0 {
+		return
+	}
+	b.showing, b.queue = b.queue[0], b.queue[1:]
+	close(b.showing.turn)
+}
+
+// accept decides e by an answer, if the answer fits and nobody was faster.
+func (b *Broker) accept(e *entry, answer string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.acceptLocked(e, answer)
+}
+
+func (b *Broker) acceptLocked(e *entry, answer string) error {
+	if isClosed(e.done) {
+		return ErrUnknown
+	}
+	// Timers stand still while the machine sleeps: an answer counts by the clock.
+	if b.config.Now().Round(0).After(e.request.Deadline) {
+		b.decideLocked(e, verdict{EventTimeout, ErrTimeout, ErrTimeout})
+		return ErrUnknown
+	}
+	clean, err := Check(e.request, answer)
+	if err == ErrDenied { //nolint:errorlint // Check returns it bare
+		b.decideLocked(e, verdict{EventDenied, ErrDenied, ErrDenied})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(e.request.Choices, clean); e.request.Kind == Choose && i >= 0 {
+		clean = e.original[i]
+	}
+	e.answer = clean
+	b.decideLocked(e, verdict{EventAnswered, nil, ErrElsewhere})
+	return nil
+}
+
+// finish ends a notice with the line that says how the push was decided.
+func (b *Broker) finish(e *entry, message string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !isClosed(e.done) {
+		b.decideLocked(e, verdict{EventDone, nil, Decided{Message: message}})
+	}
+}
+
+// decide ends e unless it is decided already.
+func (b *Broker) decide(e *entry, v verdict) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !isClosed(e.done) {
+		b.decideLocked(e, v)
+	}
+}
+
+// decideLocked ends e; the caller knows that it is undecided.
+func (b *Broker) decideLocked(e *entry, v verdict) {
+	is := func(x *entry) bool { return x == e }
+	b.pending = slices.DeleteFunc(b.pending, is)
+	b.queue = slices.DeleteFunc(b.queue, is)
+	e.err = v.err
+	close(e.done)
+	if v.event == EventDenied || v.err == ErrCanceled { //nolint:errorlint // a verdict's own value
+		close(e.denied)
+	}
+	e.withdraw(v.cause)
+	r := b.viewLocked(e)
+	if d, ok := v.cause.(Decided); ok { //nolint:errorlint // likewise
+		r.Message = d.Message
+	}
+	b.publishLocked(v.event, r)
+}
+
+// viewLocked is what outsiders see of e: a copy of their own.
+func (b *Broker) viewLocked(e *entry) Request {
+	r := e.request
+	r.Choices = slices.Clone(r.Choices)
+	r.Requester.Chain = slices.Clone(r.Requester.Chain)
+	for _, q := range b.queue {
+		if q != e {
+			r.Queued++
+		}
+	}
+	return r
+}
+
+func (b *Broker) findLocked(id string) *entry {
+	id = strings.ToLower(strings.TrimSpace(id))
+	for _, e := range b.pending {
+		if e.request.ID == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// newIDLocked makes 30 random bits that are easy to read out and to type: no l,
+// o, 0 or 1. It is not a secret, but a program must not answer by guessing.
+func (b *Broker) newIDLocked() string {
+	const alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+	for {
+		var raw [6]byte
+		rand.Read(raw[:]) // never fails
+		for i := range raw {
+			raw[i] = alphabet[raw[i]%byte(len(alphabet))]
+		}
+		if id := string(raw[:]); b.findLocked(id) == nil {
+			return id
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package prompt_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/prompttest"
+)
+
+func TestQueueShowsOneAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var showing, most atomic.Int32
+		var order []string
+		s := prompttest.Func(func(_ context.Context, r prompt.Request) (string, error) {
+			most.Store(max(most.Load(), showing.Add(1)))
+			defer showing.Add(-1)
+			time.Sleep(time.Second)
+			order = append(order, fmt.Sprintf("%s/%d", r.Rule, r.Queued))
+			return "123456", nil
+		})
+		b := broker(t, prompt.BrokerConfig{}, s)
+		var all []<-chan asked
+		for _, rule := range []string{"a", "b", "c"} {
+			r := passcode()
+			r.Rule = rule
+			all = append(all, ask(t.Context(), b, r))
+		}
+		for i, out := range all {
+			got := <-out
+			want(t, got, "123456", nil)
+			if d := time.Duration(i+1) * time.Second; got.after != d {
+				t.Errorf("question %d was answered after %v, want %v", i, got.after, d)
+			}
+		}
+		if got := strings.Join(order, " "); got != "a/0 b/1 c/0" || most.Load() != 1 {
+			t.Errorf("shown %q, %d at a time", got, most.Load())
+		}
+	})
+}
+
+// TestSlowLoserHoldsTheScreen: the next question waits until the last is gone,
+// the asker does not.
+func TestSlowLoserHoldsTheScreen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		loser := prompttest.Func(func(ctx context.Context, _ prompt.Request) (string, error) {
+			<-ctx.Done()
+			time.Sleep(3 * time.Second) // a dialog that fades out
+			return "", ctx.Err()
+		})
+		b := broker(t, prompt.BrokerConfig{}, loser, prompttest.Answers("1", "2"))
+		first, second := ask(t.Context(), b, passcode()), ask(t.Context(), b, passcode())
+		if got := <-first; got.answer != "1" || got.after != 0 {
+			t.Errorf("first: %+v", got)
+		}
+		if got := <-second; got.answer != "2" || got.after != 3*time.Second {
+			t.Errorf("second: %+v", got)
+		}
+	})
+}
+
+func TestBusyClosedAndPush(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := broker(t, prompt.BrokerConfig{MaxPending: 1}, waiting())
+		out := ask(t.Context(), b, passcode())
+		if _, err := b.Ask(t.Context(), passcode()); !errors.Is(err, prompt.ErrBusy) {
+			t.Errorf("Ask = %v, want ErrBusy", err)
+		}
+		b.Tell(t.Context(), passcode()).Done("a notice without room ends without harm")
+		if _, err := b.Ask(t.Context(), prompttest.Request(prompt.Push)); !errors.Is(err, prompt.ErrAnswer) {
+			t.Errorf("Ask of a push = %v, want ErrAnswer", err)
+		}
+		b.Close()
+		want(t, <-out, "", prompt.ErrCanceled)
+		if _, err := b.Ask(t.Context(), passcode()); !errors.Is(err, prompt.ErrCanceled) {
+			t.Errorf("Ask after Close = %v, want ErrCanceled", err)
+		}
+		if _, open := <-b.Watch(t.Context(), true); open || b.Attached() != 0 {
+			t.Error("Watch after Close is open")
+		}
+	})
+}
+
+// TestOnlyOneDecides races answers, denials and the caller's leaving.
+func TestOnlyOneDecides(t *testing.T) {
+	t.Parallel()
+	b := broker(t, prompt.BrokerConfig{Attachable: true})
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		events := b.Watch(ctx, true)
+		result := make(chan asked, 1)
+		go func() {
+			answer, err := b.Ask(ctx, passcode())
+			result <- asked{answer: answer, err: err}
+		}()
+		id := (<-events).Request.ID
+		var won atomic.Int32
+		var all sync.WaitGroup
+		for i := range 4 {
+			all.Go(func() {
+				if b.Answer(id, fmt.Sprint(i)) == nil {
+					won.Add(1)
+				}
+			})
+			all.Go(func() {
+				if b.Deny(id) == nil {
+					won.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if got := <-result; won.Load() != 1 || (got.err == nil) == (got.answer == "") {
+			t.Fatalf("%d callers won, Ask = %q, %v", won.Load(), got.answer, got.err)
+		}
+		cancel()
+	}
+}
+
+func TestManyAsks(t *testing.T) {
+	t.Parallel()
+	echo := prompttest.Func(func(_ context.Context, r prompt.Request) (string, error) { return r.Rule, nil })
+	b := broker(t, prompt.BrokerConfig{MaxPending: 100}, echo, waiting())
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() {
+			r := passcode()
+			r.Rule = fmt.Sprint("rule", i)
+			if got, err := b.Ask(t.Context(), r); got != r.Rule || err != nil {
+				t.Errorf("Ask(%s) = %q, %v", r.Rule, got, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := b.Len(); n != 0 {
+		t.Errorf("%d prompts are left", n)
+	}
+}

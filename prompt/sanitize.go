@@ -1,0 +1,147 @@
+package prompt
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/vault-stepup/stepup/agent/peer"
+)
+
+// Caps of what is shown, in characters.
+const (
+	maxName    = 64
+	maxPath    = 256
+	maxMessage = 400
+	maxChoices = 99
+	maxChain   = 12
+)
+
+// namePunctuation beside letters, digits and the blank is safe everywhere: no
+// character of it ends a string, or starts an escape, a tag, an entity, an
+// expansion or an option, in a terminal, in Pango or notification markup, in
+// D-Bus, AppleScript, PowerShell, cmd.exe, sh or a tmux format. That leaves out
+// quotes, backslash, backtick, $ < > & | ; % ^ ! ~ # { } [ ] and all that is not ASCII
+// (bidi marks, look-alikes, the typographic quotes that PowerShell takes for
+// quotes). Parentheses need a $ or # before them to do anything; ? stands for
+// what was replaced.
+const namePunctuation = "._:/@+=,-()?"
+
+// textPunctuation is what sentences need in addition. An apostrophe could end a
+// string in single quotes together with what follows it: no driver may put a
+// message into program text, quoted or not.
+const textPunctuation = namePunctuation + "';!*"
+
+// Sanitize makes s fit to be shown to a person, whatever stranger it is from: a
+// character outside letters, digits, blank and ._:/@+=,-()? becomes a question
+// mark, a run of blanks becomes one, there are none at the ends, the first
+// character is never a dash, and what is longer than limit bytes loses its middle
+// to an ellipsis. It is idempotent.
+func Sanitize(s string, limit int) string {
+	return shorten(clean(clip(s, limit), namePunctuation), limit)
+}
+
+// SanitizeText is Sanitize for sentences: white space of any kind counts as a
+// blank, double quotes and backticks become apostrophes, brackets become
+// parentheses, and ';!* are kept.
+func SanitizeText(s string, limit int) string {
+	return shorten(clean(readable(clip(s, limit)), textPunctuation), limit)
+}
+
+// readable turns the punctuation of sentences into its harmless neighbours.
+func readable(s string) string {
+	return strings.NewReplacer("\n", " ", "\r", " ", "\t", " ", `"`, "'", "`", "'", "\u2018", "'", "\u2019", "'",
+		"\u201c", "'", "\u201d", "'", "[", "(", "]", ")", "\u2026", "...", "\u2013", "-", "\u2014", "-").Replace(s)
+}
+
+func clean(s, punctuation string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	blank := true         // the last one written, or none
+	for _, c := range s { // invalid UTF-8 comes as U+FFFD, byte by byte
+		switch {
+		case c == ' ' && blank:
+			continue // a run of them could push the end of a line out of sight
+		case c == ' ', isAlphanumeric(c), c < utf8.RuneSelf && strings.ContainsRune(punctuation, c):
+			b.WriteByte(byte(c))
+		default:
+			b.WriteByte('?')
+		}
+		blank = c == ' '
+	}
+	out := strings.TrimSuffix(b.String(), " ")
+	if strings.HasPrefix(out, "-") {
+		return "?" + out[1:] // a program would take it for an option
+	}
+	return out
+}
+
+func isAlphanumeric(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// clip leaves of a very long string what could be shown of it: a stranger's
+// megabytes should not cost us time.
+func clip(s string, limit int) string {
+	if limit <= 0 {
+		return ""
+	}
+	if len(s)/8 <= limit {
+		return s
+	}
+	return s[:4*limit] + ellipsis + s[len(s)-4*limit:]
+}
+
+const ellipsis = "..."
+
+// shorten takes out the middle: the start of a path and its end both matter.
+func shorten(s string, limit int) string {
+	switch {
+	case len(s) <= limit:
+		return s
+	case limit <= len(ellipsis):
+		return strings.TrimSpace(s[:max(limit, 0)])
+	}
+	keep := limit - len(ellipsis)
+	return strings.TrimSpace(s[:keep-keep/2] + ellipsis + s[len(s)-keep/2:])
+}
+
+// sanitized returns r with every string fit to be shown. Choices that look the
+// same after it are numbered; those beyond the 99th are dropped, nobody reads so
+// far.
+func (r Request) sanitized() Request {
+	r.Rule = Sanitize(r.Rule, maxName)
+	r.Vault = Sanitize(r.Vault, maxName)
+	r.Namespace = Sanitize(r.Namespace, 2*maxName)
+	r.Path = Sanitize(r.Path, maxPath)
+	r.Operation = Sanitize(r.Operation, maxName)
+	r.Method = Sanitize(r.Method, maxName)
+	r.MethodType = Sanitize(r.MethodType, maxName)
+	r.Message = SanitizeText(r.Message, maxMessage)
+	r.Requester = sanitizePeer(r.Requester)
+	r.Choices = sanitizeChoices(r.Choices)
+	return r
+}
+
+func sanitizePeer(p peer.Peer) peer.Peer {
+	p.Exe = Sanitize(p.Exe, maxPath)
+	chain := make([]string, 0, min(len(p.Chain), maxChain))
+	for _, name := range p.Chain[:min(len(p.Chain), maxChain)] {
+		chain = append(chain, Sanitize(name, maxName))
+	}
+	p.Chain = chain
+	return p
+}
+
+func sanitizeChoices(choices []string) []string {
+	out := make([]string, 0, min(len(choices), maxChoices))
+	for _, c := range choices[:min(len(choices), maxChoices)] {
+		label := Sanitize(c, maxName)
+		for n := 2; label == "" || slices.Contains(out, label); n++ {
+			label = strings.TrimSpace(Sanitize(c, maxName-5) + " (" + strconv.Itoa(n) + ")")
+		}
+		out = append(out, label)
+	}
+	return out
+}

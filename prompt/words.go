@@ -1,0 +1,198 @@
+package prompt
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file owns every word that a person reads on a terminal. Its rules: lower
+// case and no full stop; first who wants what, then where, then what is wrong,
+// then what to do; nothing that the person cannot act on; only text that went through
+// the sanitiser.
+
+// Render says who wants what and why, in one or more lines that each end with a
+// newline: what stands above the question.
+func Render(r Request) string {
+	r = r.sanitized()
+	var b strings.Builder
+	b.WriteString(Brief(r) + "\n")
+	line := func(s string) {
+		if s != "" {
+			b.WriteString("  " + s + "\n")
+		}
+	}
+	line(where(r))
+	line(r.Message)
+	line(attempt(r))
+	line(queued(r))
+	if r.Kind == Choose {
+		for i, c := range r.Choices {
+			line(strconv.Itoa(i+1) + ") " + c)
+		}
+	}
+	return b.String()
+}
+
+// Brief is the first line of Render without its end: who wants what.
+func Brief(r Request) string {
+	r = r.sanitized()
+	return "stepup: " + who(r) + " wants to " + what(r)
+}
+
+// Question is the line that the answer is typed behind; it ends with a blank.
+func Question(r Request, now time.Time) string {
+	r = r.sanitized()
+	of := ""
+	if r.Method != "" {
+		of = " for " + r.Method
+	}
+	rest := remaining(r, now) + "ctrl-c to deny): "
+	switch r.Kind {
+	case Passcode:
+		return "  passcode" + of + " (" + digits(r) + rest
+	case Password:
+		return "  password" + of + " (not shown, " + rest
+	case Choose:
+		return "  your choice, 1 to " + strconv.Itoa(len(r.Choices)) + " (" + rest
+	case Confirm:
+		return "  go on? y/N (" + rest
+	}
+	return "  approve it on your phone" + through(r) + "\n"
+}
+
+// Withdrawn says why a question that is on the screen needs no answer any more.
+func Withdrawn(cause error) string {
+	var decided Decided
+	switch {
+	case errors.As(cause, &decided):
+		return decidedWords(decided)
+	case errors.Is(cause, ErrElsewhere):
+		return "answered elsewhere"
+	case errors.Is(cause, ErrDenied):
+		return "denied elsewhere"
+	case errors.Is(cause, ErrTimeout):
+		return "timed out"
+	case errors.Is(cause, ErrCanceled):
+		return "cancelled"
+	case errors.Is(cause, ErrUnavailable):
+		return "given up"
+	}
+	return "no longer needed"
+}
+
+func decidedWords(d Decided) string {
+	if message := SanitizeText(d.Message, maxMessage); message != "" {
+		return message
+	}
+	return "the push was decided"
+}
+
+// misfit says why an answer was not taken.
+func misfit(r Request) string {
+	switch r.Kind {
+	case Choose:
+		return "  please type a number from 1 to " + strconv.Itoa(len(r.Choices))
+	case Passcode:
+		return "  please type the code, or ctrl-c to deny"
+	}
+	return "  please type the password, or ctrl-c to deny"
+}
+
+const (
+	deniedWords    = "  denied"
+	dismissedWords = "  not answered here"
+)
+
+func who(r Request) string {
+	name := r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:]
+	if name == "" && len(r.Requester.Chain) > 0 {
+		name = r.Requester.Chain[0]
+	}
+	switch {
+	case r.Requester.PID == 0 && name == "":
+		return "an unknown program"
+	case r.Requester.PID == 0:
+		return name
+	case name == "":
+		return fmt.Sprintf("an unknown program (pid %d)", r.Requester.PID)
+	}
+	return fmt.Sprintf("%s (pid %d)", name, r.Requester.PID)
+}
+
+func what(r Request) string {
+	switch {
+	case r.Rule == "" && r.Path == "":
+		return "log in"
+	case r.Rule == "":
+		return "log in at " + r.Path
+	case r.Path == "":
+		return "pass rule " + r.Rule
+	case r.Operation == "":
+		return "use " + r.Path
+	}
+	return r.Operation + " " + r.Path
+}
+
+func where(r Request) string {
+	var parts []string
+	add := func(label, value string) {
+		if value != "" {
+			parts = append(parts, label+value)
+		}
+	}
+	add("vault ", r.Vault)
+	add("namespace ", r.Namespace)
+	add("rule ", r.Rule)
+	if len(r.Requester.Chain) > 1 {
+		add("asked by ", strings.Join(r.Requester.Chain, " <- "))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func attempt(r Request) string {
+	switch {
+	case r.Attempt <= 1:
+		return ""
+	case r.Attempts <= 0:
+		return "attempt " + strconv.Itoa(r.Attempt)
+	}
+	return fmt.Sprintf("attempt %d of %d", r.Attempt, r.Attempts)
+}
+
+func queued(r Request) string {
+	switch {
+	case r.Queued <= 0:
+		return ""
+	case r.Queued == 1:
+		return "1 more question is waiting"
+	}
+	return strconv.Itoa(r.Queued) + " more questions are waiting"
+}
+
+func digits(r Request) string {
+	if r.Digits <= 0 {
+		return ""
+	}
+	return strconv.Itoa(r.Digits) + " digits, "
+}
+
+func remaining(r Request, now time.Time) string {
+	left := r.Deadline.Sub(now).Round(time.Second)
+	if r.Deadline.IsZero() || left <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d s, ", int(left/time.Second))
+}
+
+func through(r Request) string {
+	switch {
+	case r.Method != "" && r.MethodType != "":
+		return " (" + r.Method + ", " + r.MethodType + ")"
+	case r.Method+r.MethodType != "":
+		return " (" + r.Method + r.MethodType + ")"
+	}
+	return ""
+}
