@@ -1,0 +1,143 @@
+package devvault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Push is the phone of a push method: what waits for the person, and the person's
+// thumb. Its methods may be called by any goroutine.
+type Push struct {
+	kind    string
+	timeout time.Duration
+
+	mu      sync.Mutex
+	waiting []*pending    // oldest first
+	sent    int           // ever
+	always  *bool         // the answer to every push, nil to wait for one
+	changed chan struct{} // closed and replaced when waiting grows
+}
+
+// A pending is a push that nobody has decided yet.
+type pending struct{ decided chan bool } // holds one
+
+// AddPushMethod adds a method of type okta, duo or pingid, for Login MFA and, in the
+// root namespace, for step-up. A request that needs it blocks until the Push is
+// approved or denied, its time is over, or the client leaves.
+func (n *Namespace) AddPushMethod(name, kind string) *Push {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	p := &Push{kind: kind, timeout: n.s.cfg.PushTimeout, changed: make(chan struct{})}
+	n.addMethodLocked(&method{name: name, kind: kind, push: p})
+	return p
+}
+
+// Approve lets the oldest push that waits pass; false means that none waits.
+func (p *Push) Approve() bool { return p.decide(true) }
+
+// Deny refuses the oldest push that waits; false means that none waits.
+func (p *Push) Deny() bool { return p.decide(false) }
+
+// Always decides every push from now on at once.
+func (p *Push) Always(approve bool) {
+	p.mu.Lock()
+	p.always = &approve
+	p.mu.Unlock()
+	for p.decide(approve) {
+	}
+}
+
+// Pending is how many pushes wait for the person.
+func (p *Push) Pending() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}
+
+// Sent is how many pushes were ever sent.
+func (p *Push) Sent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent
+}
+
+// Wait blocks until a push waits for the person, or ctx ends, whose error it returns.
+func (p *Push) Wait(ctx context.Context) error {
+	for {
+		p.mu.Lock()
+		n, changed := len(p.waiting), p.changed
+		p.mu.Unlock()
+		if n > 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *Push) decide(approve bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		return false
+	}
+	p.waiting[0].decided <- approve
+	p.waiting = p.waiting[1:]
+	return true
+}
+
+// ask sends a push and blocks until it is decided. The error says why it was not approved,
+// in the words of the provider's client in Vault.
+func (p *Push) ask(ctx context.Context, done <-chan struct{}) error {
+	mine := &pending{decided: make(chan bool, 1)}
+	p.mu.Lock()
+	p.sent++
+	if p.always != nil {
+		mine.decided <- *p.always
+	} else {
+		p.waiting = append(p.waiting, mine)
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+	p.mu.Unlock()
+
+	timer := time.NewTimer(p.timeout)
+	defer timer.Stop()
+	select {
+	case approved := <-mine.decided:
+		if !approved {
+			return p.reason("explicitly rejected", "Login request denied.")
+		}
+		return nil
+	case <-timer.C:
+		p.forget(mine)
+		return p.reason("timed out", "Login timed out.")
+	case <-ctx.Done():
+	case <-done:
+	}
+	p.forget(mine)
+	if p.kind == "duo" {
+		return errors.New("duo push verification operation canceled")
+	}
+	return errors.New("push verification operation canceled")
+}
+
+func (p *Push) reason(word, duo string) error {
+	if p.kind == "duo" {
+		return fmt.Errorf("duo authentication failed: %q", duo)
+	}
+	return errors.New("push verification " + word)
+}
+
+func (p *Push) forget(mine *pending) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *pending) bool { return w == mine })
+}

@@ -1,0 +1,196 @@
+package devvault
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// ServeHTTP answers as a single unsealed Vault node does.
+func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	if !s.enter() {
+		fail(w, refuse(http.StatusServiceUnavailable, textClosed))
+		return
+	}
+	defer s.life.handlers.Done()
+	w, hr, finish := s.records.begin(w, hr)
+	defer finish()
+	s.serve(w, hr)
+}
+
+func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
+	if clean := cleanPath(hr.URL.Path); clean != hr.URL.Path {
+		u := url.URL{Path: clean, RawQuery: hr.URL.RawQuery}
+		http.Redirect(w, hr, u.String(), s.cfg.CleanStatus)
+		return
+	}
+	if !strings.HasPrefix(hr.URL.Path, "/v1/") {
+		if strings.HasPrefix(hr.URL.Path, "/ui/") {
+			http.NotFound(w, hr)
+			return
+		}
+		http.Redirect(w, hr, "/ui/", http.StatusTemporaryRedirect)
+		return
+	}
+	r, err := s.parse(w, hr)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	s.monitors.emit("[DEBUG] core: request: operation=" + string(r.op) + " path=" + r.path)
+	resp, err := s.handle(r)
+	switch {
+	case err != nil:
+		fail(w, err)
+	case resp == nil && r.op == opRead:
+		fail(w, &fault{status: http.StatusNotFound})
+	default:
+		respond(w, r, s.wrapped(r, resp))
+	}
+}
+
+// cleanPath is what http.ServeMux redirects to: no //, no dots, and the slash at
+// the end kept.
+func cleanPath(p string) string {
+	if p == "" || p[0] != '/' {
+		p = "/" + p
+	}
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
+// handle finds who answers. It must not hold s.mu where a person is waited for.
+func (s *Server) handle(r *request) (*response, error) {
+	if (r.op == opUpdate || r.op == opPatch) && strings.HasSuffix(r.path, "/") {
+		return nil, refuse(http.StatusBadRequest, textTrailingSlash)
+	}
+	if r.path == "sys/mfa/validate" {
+		return s.validate(r)
+	}
+	if m, name := s.loginAt(r); m != nil {
+		return s.login(r, m, name)
+	}
+	if h := openRoute(r); h != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return h(s, r)
+	}
+	return s.authorized(r)
+}
+
+// A handler answers a request. It is called with s.mu held.
+type handler func(s *Server, r *request) (*response, error)
+
+// openRoute is the paths that need no token.
+func openRoute(r *request) handler {
+	switch {
+	case r.path == "sys/health":
+		return (*Server).healthLocked
+	case r.path == "sys/seal-status":
+		return (*Server).sealStatusLocked
+	case r.path == "sys/leader":
+		return (*Server).leaderLocked
+	case r.path == "sys/wrapping/lookup":
+		return (*Server).wrapLookupLocked
+	case r.path == "sys/wrapping/unwrap":
+		return (*Server).unwrapLocked
+	case r.path == "sys/internal/ui/mounts" || strings.HasPrefix(r.path, "sys/internal/ui/mounts/"):
+		return (*Server).uiMountsLocked
+	}
+	return nil
+}
+
+// authorized answers a request that needs a token: token, policy, second factor,
+// and only then the backend, so that a refusal never has a side effect.
+func (s *Server) authorized(r *request) (*response, error) {
+	s.mu.Lock()
+	t, err := s.tokenLocked(r.tokenID)
+	if err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	r.token = t
+	methods, err := s.permitLocked(r)
+	s.mu.Unlock()
+	if err == nil && len(methods) > 0 {
+		err = s.stepUp(r, methods)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The token may be gone since: revoked while a push waited, or used up by another
+	// request with the same one.
+	if s.state.tokens[t.id] != t {
+		return nil, refuse(http.StatusForbidden, textInvalidToken)
+	}
+	// A use is spent even when the request is denied (vault/request_handling.go).
+	defer s.spendLocked(t)()
+	if err != nil {
+		return nil, err
+	}
+	return s.backendLocked(r)
+}
+
+// permitLocked looks at the policies of r.token, and returns the MFA methods that they
+// want for the path.
+func (s *Server) permitLocked(r *request) (methods []string, err error) {
+	a := s.aclLocked(r.token)
+	if a.root {
+		return nil, nil // root skips MFA too (vault/acl.go)
+	}
+	op := r.op
+	if op == opUpdate && !s.existsLocked(r) {
+		op = opCreate
+	}
+	g := a.lookup(r.ns.path+r.path, op == opList)
+	if g == nil || !g.allows(op) {
+		return nil, refuse(http.StatusForbidden, textDenied)
+	}
+	return g.methods, nil
+}
+
+// existsLocked is the existence check of a backend: without one, every write is an update.
+func (s *Server) existsLocked(r *request) bool {
+	m, rest := r.ns.mountLocked(r.path)
+	if m == nil {
+		return true
+	}
+	switch m.kind {
+	case "kv":
+		key, isData := strings.CutPrefix(rest, "data/")
+		return !isData || m.kv.secrets[key] != nil
+	case "cubbyhole":
+		return r.token.cubbyhole[rest] != nil
+	default:
+		return true
+	}
+}
+
+func (s *Server) backendLocked(r *request) (*response, error) {
+	m, rest := r.ns.mountLocked(r.path)
+	if m == nil {
+		return nil, refuse(http.StatusNotFound, textNoRoute, r.path)
+	}
+	if r.op == opNone {
+		return nil, refuse(http.StatusMethodNotAllowed, textUnsupported)
+	}
+	switch m.kind {
+	case "kv":
+		return s.kvLocked(r, m, rest)
+	case "cubbyhole":
+		return s.cubbyholeLocked(r, rest)
+	case "transit":
+		return s.transitLocked(r, rest)
+	case "token":
+		return s.tokenBackendLocked(r, rest)
+	case "system":
+		return s.systemLocked(r, rest)
+	default:
+		return nil, refuse(http.StatusNotFound, textNoPath)
+	}
+}
