@@ -88,6 +88,11 @@ func lookupTCP(c net.Conn, raw syscall.RawConn, attempt int) (identity, error) {
 	if err != nil {
 		return nobody(), err
 	}
+	return owner(sk)
+}
+
+// owner judges the client's row of the table.
+func owner(sk socketInfo) (identity, error) {
 	// A socket that its process has closed with data still under way is an
 	// orphan: the kernel shows it with inode 0 and, whoever it was, uid 0. Taking
 	// that for root would let every user in who sends and closes at once.

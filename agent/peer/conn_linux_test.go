@@ -173,6 +173,64 @@ func TestGoneClient(t *testing.T) {
 	}
 }
 
+// A stranger connects, sends, resets, and leaves the port to a program of ours,
+// which connects from it as well. What the stranger sent is still there to read,
+// and the table now has a socket of ours with exactly those ends.
+func TestAddressTakenOver(t *testing.T) {
+	t.Parallel()
+	ln := listen(t, "tcp4", "127.0.0.1:0")
+	to := ln.Addr().(*net.TCPAddr)
+	mallory, err := net.DialTCP("tcp4", nil, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := mallory.LocalAddr().(*net.TCPAddr)
+	server := accept(t, ln)
+	if _, err := mallory.Write([]byte("GET / HTTP/1.1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = mallory.SetLinger(0)
+	_ = mallory.Close()
+	alice, err := net.DialTCP("tcp4", from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alice.Close()
+	if sk, err := diagSocket(addrPort(from), addrPort(to)); err != nil || sk.inode == 0 {
+		t.Fatalf("the table has %+v, %v; want the new socket", sk, err)
+	}
+	if err := Identify(server).SameUser(); !errors.Is(err, ErrUnknown) {
+		t.Errorf("SameUser() of the first connection = %v, want %v", err, ErrUnknown)
+	}
+	if err := Identify(accept(t, ln)).SameUser(); err != nil {
+		t.Errorf("SameUser() of the second connection = %v, want nil", err)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	me := uint32(os.Geteuid())
+	for _, tt := range []struct {
+		name string
+		sk   socketInfo
+		want error
+	}{
+		{"ours", socketInfo{uid: me, inode: 7, state: tcpEstablished}, nil},
+		{"another user's", socketInfo{uid: me + 1, inode: 7, state: tcpEstablished}, ErrOtherUser},
+		{"orphan", socketInfo{uid: 0, inode: 0, state: tcpEstablished}, ErrUnknown},
+		{"orphan of ours", socketInfo{uid: me, inode: 0, state: tcpEstablished}, ErrUnknown},
+		{"closing", socketInfo{uid: me, inode: 7, state: unix.BPF_TCP_FIN_WAIT2}, ErrUnknown},
+		{"a listener", socketInfo{uid: me, inode: 7, state: unix.BPF_TCP_LISTEN}, ErrUnknown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if id, err := owner(tt.sk); !errors.Is(err, tt.want) {
+				t.Errorf("owner = %+v, %v, want %v", id, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestParseDiag(t *testing.T) {
 	t.Parallel()
 	ne := binary.NativeEndian

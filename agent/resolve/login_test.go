@@ -117,7 +117,7 @@ func TestLogin(t *testing.T) {
 		},
 		"push approved": {
 			challenge: push, validate: pushAnswer(200, "{}"), outcome: mfa.Approved, status: 200, payloads: []map[string][]string{{"m3": {""}}},
-			asked: []string{"push phone 1/3 approve the push on your phone"},
+			asked: []string{"push phone 1/3 "},
 		},
 		"push refused": {
 			challenge: push, validate: pushAnswer(403, `{"errors":["push verification explicitly rejected"]}`), outcome: mfa.Denied, text: "refused on the phone", status: 403,

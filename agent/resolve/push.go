@@ -53,7 +53,7 @@ func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Contex
 	}
 	s.method = m.Label()
 	s.record(audit.Prompt, 0)
-	push := s.fill(prompt.Request{Kind: prompt.Push, Method: m.Label(), MethodType: m.Type, Message: lookAtPhone})
+	push := s.fill(prompt.Request{Kind: prompt.Push, Method: m.Label(), MethodType: m.Type})
 	push.Deadline = time.Now().Add(maxPush)
 	notice := s.config.Asker.Tell(ctx, push)
 	select {

@@ -28,7 +28,6 @@ const (
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
 	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
 
-	lookAtPhone     = "approve the push on your phone"
 	waitForNext     = "the last code was used a moment ago: wait for the next one"
 	wrongCode       = "wrong code, or one that was used: wait for the next one"
 	codeSentBefore  = "that code was sent already: wait for the next one"

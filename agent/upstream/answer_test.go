@@ -202,13 +202,26 @@ func TestStatusErrorText(t *testing.T) {
 	}
 }
 
+// Something in front of Vault shows our request in its error page.
+func TestEchoedTokenIsCutOut(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{fmt.Sprint("request was ", r.Header)}})
+	})))
+	err := c.RevokeSelf(t.Context(), testToken, "")
+	if err == nil || strings.Contains(err.Error(), testToken.Reveal()) || !strings.Contains(err.Error(), "[redacted]") {
+		t.Errorf("error = %v, want one with the token cut out", err)
+	}
+}
+
 // FuzzStatusError states that no answer brings the token, a second line or a
 // control character into an error.
 func FuzzStatusError(f *testing.F) {
-	f.Add(403, []byte(`{"errors":["permission denied"]}`), "hvs.secret")
-	f.Add(400, []byte(`{"errors":["your header was hvs.secret","\u001b[0m"]}`), "hvs.secret")
-	f.Add(502, []byte(`<html>`), "hvs.secret")
-	f.Add(500, []byte(`{"errors":["aab"]}`), "ab")
+	f.Add(403, []byte(`{"errors":["permission denied"]}`), "secret")
+	f.Add(400, []byte(`{"errors":["your header was hvs.secret","\u001b[0m"]}`), "secret")
+	f.Add(502, []byte(`<html>`), "secret")
+	f.Add(500, []byte(`{"errors":["hvs.hvs.a.a"]}`), "a")
 	f.Fuzz(func(t *testing.T, status int, body []byte, token string) {
 		e := newStatusError(status, body, cache.Secret("hvs."+token))
 		for _, text := range e.Errors {

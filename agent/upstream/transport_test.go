@@ -157,20 +157,26 @@ func TestTransportTrust(t *testing.T) {
 	}
 }
 
-func TestTransportClientCertificate(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t, "ca")
+// mutualServer wants a certificate of ca and answers with the name in it.
+func mutualServer(t *testing.T, ca *authority) *httptest.Server {
+	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
-	hour := time.Now().Add(time.Hour)
-	server := ca.issue(t, "vault.test", hour)
-	srv := tlsServer(t, &tls.Config{
+	server := ca.issue(t, "vault.test", time.Now().Add(time.Hour))
+	return tlsServer(t, &tls.Config{
 		Certificates: []tls.Certificate{server.tls(t)},
 		ClientCAs:    pool,
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 	}, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
 	})
+}
+
+func TestTransportClientCertificate(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, "ca")
+	srv := mutualServer(t, ca)
+	hour := time.Now().Add(time.Hour)
 	dir := t.TempDir()
 	caFile := write(t, dir, "ca.pem", ca.pem)
 	put := func(p pair) (cert, key string) {

@@ -1,0 +1,237 @@
+// Package agent is the process: it owns the listeners, the guard in front of
+// them, the control socket, and every goroutine. What is done with a request is
+// the matter of the packages below it.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// ControlSocket is the name of the control socket in the runtime folder.
+const ControlSocket = "control.sock"
+
+// stopGrace is how long a clean stop waits for answers that are under way.
+const stopGrace = 3 * time.Second
+
+// Options is what a configuration file does not say.
+type Options struct {
+	RuntimeDir string // 0700, created when missing; one agent runs in it
+	Version    string // for the status
+	Log        *slog.Logger
+	Ready      func() // called once when every listener is open; nil is allowed
+}
+
+// An Agent serves apps until it is stopped. [New], then [Agent.Run] once.
+type Agent struct {
+	options  Options
+	started  time.Time
+	broker   *prompt.Broker
+	ledger   *resolve.Ledger
+	identity *cache.Identifier
+	loop     *Loop
+	servers  sync.WaitGroup // one for each goroutine that serves a listener
+
+	mu          sync.Mutex // guards what follows; not held while a listener serves
+	config      Config
+	configError string // of the last reload
+	vaults      map[string]*vault
+	open        map[listenerKey]*listener
+	audit       *audit.Log
+	running     bool
+}
+
+// New returns an agent for c. Nothing is opened yet.
+func New(c Config, o Options) *Agent {
+	a := &Agent{
+		options:  o,
+		started:  time.Now().Round(0),
+		ledger:   resolve.NewLedger(),
+		identity: cache.RandomIdentifier(),
+		loop:     &Loop{},
+		open:     make(map[listenerKey]*listener),
+		config:   c,
+	}
+	a.loop.Dialer.Timeout = 10 * time.Second
+	a.broker = prompt.NewBroker(a.brokerConfig(c))
+	return a
+}
+
+// Run opens the listeners and serves until ctx ends; then it cancels what is
+// open, waits for its goroutines and returns nil. ErrRunning means that another
+// agent has the runtime folder.
+func (a *Agent) Run(ctx context.Context) error {
+	release, err := LockRuntimeDir(a.options.RuntimeDir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer a.stop()
+	if err := a.serveControl(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	err = a.applyLocked(ctx, a.config)
+	a.running = err == nil
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if a.options.Ready != nil {
+		a.options.Ready()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Reload replaces the configuration. Open connections, prompts and cool-downs
+// stay; listeners are opened and closed as their addresses come and go. On an
+// error everything stays as it was.
+func (a *Agent) Reload(ctx context.Context, c Config) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.running {
+		return errors.New("agent is not running")
+	}
+	if err := a.applyLocked(ctx, c); err != nil {
+		a.configError = err.Error()
+		return err
+	}
+	a.configError = ""
+	return nil
+}
+
+// ReloadFailed keeps the configuration and lets the status say why.
+func (a *Agent) ReloadFailed(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.configError = err.Error()
+}
+
+func (a *Agent) applyLocked(ctx context.Context, c Config) error {
+	log, err := a.openAudit(c)
+	if err != nil {
+		return err
+	}
+	vaults, err := a.buildVaults(c, log)
+	if err == nil {
+		err = a.listenLocked(ctx, c, vaults)
+	}
+	if err != nil {
+		if log != a.audit {
+			_ = log.Close()
+		}
+		return err
+	}
+	for _, v := range a.vaults {
+		v.transport.CloseIdleConnections()
+	}
+	if log != a.audit {
+		_ = a.audit.Close()
+	}
+	a.config, a.vaults, a.audit = c, vaults, log
+	a.broker.Reconfigure(a.brokerConfig(c))
+	return nil
+}
+
+// openAudit opens the audit log of c, or keeps the one that is open.
+func (a *Agent) openAudit(c Config) (*audit.Log, error) {
+	switch {
+	case c.AuditFile == "":
+		return nil, nil
+	case a.audit != nil && a.config.AuditFile == c.AuditFile:
+		return a.audit, nil
+	}
+	log, err := audit.Open(c.AuditFile)
+	if err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	return log, nil
+}
+
+func (a *Agent) brokerConfig(c Config) prompt.BrokerConfig {
+	return prompt.BrokerConfig{
+		Prompters:  c.Prompt.Prompters,
+		Attachable: c.Prompt.Attachable,
+		Timeout:    c.Prompt.Timeout,
+		MaxPending: c.Prompt.MaxPending,
+		Log:        a.options.Log,
+	}
+}
+
+// serveControl opens the control socket, on which alone approvals are taken:
+// never on a listener that apps use.
+func (a *Agent) serveControl(ctx context.Context) error {
+	ln, err := Listen(ctx, "unix", filepath.Join(a.options.RuntimeDir, ControlSocket))
+	if err != nil {
+		return err
+	}
+	handler := control.NewHandler(control.HandlerConfig{
+		Prompts: a.broker, Status: a.Status, Lock: a.lock, Log: a.options.Log,
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.newListener(ctx, ln, Listener{Network: "unix"})
+	l.handler.Store(&handler)
+	a.open[listenerKey{"control", ""}] = l
+	a.serve(l)
+	return nil
+}
+
+// stop ends everything: prompts first, so that the requests which wait for them
+// are answered, then the servers, then the log that they write to.
+func (a *Agent) stop() {
+	a.mu.Lock()
+	a.running = false
+	all := make([]*listener, 0, len(a.open))
+	for _, l := range a.open {
+		all = append(all, l)
+	}
+	clear(a.open)
+	a.mu.Unlock()
+	for _, l := range all {
+		_ = l.ln.Close()
+	}
+	a.broker.Close()
+	var closing sync.WaitGroup
+	for _, l := range all {
+		closing.Go(func() { l.close() })
+	}
+	closing.Wait()
+	a.servers.Wait()
+	for _, v := range a.vaults {
+		v.transport.CloseIdleConnections()
+	}
+	_ = a.audit.Close()
+}
+
+// lock forgets every step-up token and cancels every prompt.
+func (a *Agent) lock(context.Context) (control.LockResult, error) {
+	n := a.broker.Len()
+	a.broker.CancelAll()
+	a.options.Log.Info("locked", "prompts", n)
+	a.record(audit.Record{Event: audit.Locked, Requester: peer.Peer{UID: -1}})
+	return control.LockResult{Prompts: n}, nil
+}
+
+// record writes to the audit log, if there is one.
+func (a *Agent) record(r audit.Record) {
+	a.mu.Lock()
+	log := a.audit
+	a.mu.Unlock()
+	if err := log.Write(r); err != nil {
+		a.options.Log.Error("audit log cannot be written", "error", err)
+	}
+}

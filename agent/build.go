@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/upstream"
+)
+
+// A vault is everything that stands between a listener and one upstream.
+type vault struct {
+	config    Vault
+	transport *http.Transport
+	client    *upstream.Client
+	handler   http.Handler
+}
+
+func (a *Agent) buildVaults(c Config, log *audit.Log) (map[string]*vault, error) {
+	vaults := make(map[string]*vault)
+	for _, v := range c.Vaults {
+		built, err := a.buildVault(c, v, log)
+		if err != nil {
+			return nil, fmt.Errorf("vault %q: %w", v.Name, err)
+		}
+		vaults[v.Name] = built
+	}
+	return vaults, nil
+}
+
+func (a *Agent) buildVault(c Config, v Vault, log *audit.Log) (*vault, error) {
+	base, socket := upstream.Base(v.Address)
+	tls := v.TLS
+	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout = socket, a.loop.Dial, v.Timeout
+	transport, err := upstream.NewTransport(tls)
+	if err != nil {
+		return nil, err
+	}
+	client, err := upstream.New(upstream.Config{Name: v.Name, Address: v.Address, Transport: transport, Timeout: v.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	resolver := resolve.New(resolve.Config{
+		VaultName: v.Name,
+		Vault:     client,
+		Asker:     a.broker,
+		Methods:   c.Methods,
+		Prefer:    c.Prefer,
+		Attempts:  c.Prompt.Attempts,
+		Timeout:   c.Prompt.Timeout,
+		Cooldown:  c.Prompt.Cooldown,
+		Ledger:    a.ledger,
+		Identify:  a.identity.Identify,
+		Audit:     log,
+		Log:       a.options.Log,
+	})
+	handler := relay.New(relay.Config{
+		Vault:     v.Name,
+		Address:   base,
+		Namespace: v.Namespace,
+		Base:      transport,
+		Rules:     rulesOf(c.Rules, v.Name),
+		LoginMFA:  c.LoginMFA,
+		MaxKept:   v.MaxKept,
+		Resolver:  resolver,
+		Unwrapper: client,
+		Log:       a.options.Log,
+	})
+	return &vault{config: v, transport: transport, client: client, handler: handler}, nil
+}
+
+// rulesOf are the rules that hold for a vault.
+func rulesOf(all rule.Rules, vault string) rule.Rules {
+	var own rule.Rules
+	for _, r := range all {
+		if r.Vault == "" || r.Vault == vault {
+			own = append(own, r)
+		}
+	}
+	return own
+}

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A Config is what a running agent does; package config reads it from a file and
+// cmd carries it over. It has been checked: every name that it refers to is
+// there. It is not changed after [New] or [Agent.Reload] got it.
+type Config struct {
+	File      string // where it came from, for the status
+	Vaults    []Vault
+	Listeners []Listener
+	Methods   map[string]mfa.Method // by the name of the mfa_method block
+	Rules     rule.Rules
+	LoginMFA  bool     // complete logins that Vault holds
+	Prefer    []string // methods taken from an any list without asking
+	Prompt    Prompt
+	AuditFile string   // "" means none
+	Cache     string   // store of step-up tokens, for the status
+	Notes     []string // what the status should say about this configuration
+}
+
+// A Vault is one upstream.
+type Vault struct {
+	Name      string
+	Address   *url.URL
+	Namespace string // for requests without a namespace of their own
+	TLS       upstream.TLS
+	MaxKept   int64         // bytes of a body kept for repetition; 0 means 1 MiB, less means none
+	Timeout   time.Duration // until Vault's response header; 0 means 150 s
+}
+
+// A Listener is one address for apps.
+type Listener struct {
+	Network       string // tcp or unix
+	Address       string // loopback host:port, or an absolute path
+	Vault         string // name of a Vault
+	RequireHeader bool   // refuse requests without X-Vault-Request: true
+}
+
+// Prompt is how a person is asked.
+type Prompt struct {
+	Prompters  []prompt.Named // all that can show a prompt do, at once
+	Attachable bool           // attached terminals and `stepup answer` count as prompters
+	Timeout    time.Duration  // 0 means 55 s
+	Attempts   int            // 0 means 3
+	Cooldown   time.Duration  // 0 means 30 s
+	MaxPending int            // 0 means 64
+}
+
+func (c Config) vault(name string) Vault {
+	for _, v := range c.Vaults {
+		if v.Name == name {
+			return v
+		}
+	}
+	return Vault{}
+}

@@ -1,0 +1,112 @@
+//go:build !windows
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// exclusivePort has nothing to do: these systems give a port to one user.
+func exclusivePort(string, string, syscall.RawConn) error { return nil }
+
+// privateSocket gives a socket its mode before it gets its name. Linux makes the
+// file with that mode; other systems refuse, and the caller changes it later.
+func privateSocket(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), 0o600) })
+}
+
+// privateFolder makes sure that dir is a folder of ours that nobody else can
+// look into, and creates it if it is missing.
+func privateFolder(dir string) error {
+	f, info, err := openFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info.Mode().Perm() == 0o700 {
+		return nil
+	}
+	if err := f.Chmod(0o700); err != nil {
+		return fmt.Errorf("folder: %w", err)
+	}
+	return nil
+}
+
+// socketFolder makes sure that nobody else can replace a socket in dir, and
+// creates it, for us alone, if it is missing. It does not change the mode of a
+// folder that is there: it may be somebody's home.
+func socketFolder(dir string) error {
+	f, info, err := openFolder(dir)
+	if err != nil {
+		return err
+	}
+	_ = f.Close()
+	// Whoever can write to the folder can put a socket of their own in place of
+	// ours, and is then sent the tokens of every app.
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%w: "+wordsWritable, ErrUnsafe, dir)
+	}
+	return nil
+}
+
+// openFolder opens a folder of ours, and creates it if it is missing. It does
+// not follow a symbolic link: in a shared folder such as /tmp somebody else could
+// have put it there and could turn it to another place later.
+func openFolder(dir string) (*os.File, fs.FileInfo, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("folder: %w", err)
+	}
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil, fmt.Errorf("%w: "+wordsNotFolder, ErrUnsafe, dir)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil, fmt.Errorf("%w: "+wordsNotOurs, ErrUnsafe, dir)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("folder: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !ours(info) {
+		err = fmt.Errorf("%w: "+wordsNotOurs, ErrUnsafe, dir)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// ours reports whether a file belongs to the user that this process runs as.
+func ours(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
+// refusedConn reports whether nobody listens on a socket that is there.
+func refusedConn(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
+
+func openLock(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+}
+
+// lockFile takes the file for this process, or returns ErrRunning.
+func lockFile(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrRunning
+	}
+	return err
+}
+
+// unlockFile ends the lock at once. Closing alone would leave it to a child that
+// has been forked and not yet executed.
+func unlockFile(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }

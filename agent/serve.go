@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/peer"
+)
+
+// A listenerKey tells listeners apart over a reload.
+type listenerKey struct{ network, address string }
+
+func (l Listener) key() listenerKey { return listenerKey{l.Network, l.Address} }
+
+// A listener is an open address. Its handler changes with the configuration; its
+// connections stay.
+type listener struct {
+	config  Listener
+	ln      net.Listener
+	server  *http.Server
+	handler atomic.Pointer[http.Handler]
+	cancel  context.CancelFunc // ends streams that would keep a stop waiting
+}
+
+// ServeHTTP implements http.Handler.
+func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*l.handler.Load()).ServeHTTP(w, r)
+}
+
+func (a *Agent) newListener(ctx context.Context, ln net.Listener, c Listener) *listener {
+	l := &listener{config: c, ln: ln}
+	guard := &Guard{Addr: ln.Addr(), RequireHeader: c.RequireHeader, Loop: a.loop, OnRefuse: a.refused}
+	l.server = newServer(l, guard, a.options.Log)
+	// Requests outlive the moment in which the agent is told to stop, so that
+	// those that are under way get their answer.
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.cancel = cancel
+	l.server.BaseContext = func(net.Listener) context.Context { return base }
+	return l
+}
+
+// serve starts the goroutine that a.servers waits for.
+func (a *Agent) serve(l *listener) {
+	a.servers.Go(func() {
+		if err := l.server.Serve(l.ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			a.options.Log.Error("listener ended", "address", l.ln.Addr().String(), "error", err)
+		}
+	})
+}
+
+// close waits for answers that are under way, for a moment, and then ends them.
+func (l *listener) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := l.server.Shutdown(ctx); err != nil {
+		l.cancel()
+		_ = l.server.Close()
+	}
+	l.cancel()
+}
+
+// refused is told by every guard whom it did not let in.
+func (a *Agent) refused(reason string, p peer.Peer) {
+	a.options.Log.Warn("request refused", "reason", reason, "uid", p.UID, "pid", p.PID, "exe", p.Exe)
+	a.record(audit.Record{Event: audit.Refused, Method: reason, Requester: p})
+}
+
+// listenLocked opens what c has and is not open, gives every listener its
+// handler, and closes what c no longer has. When one cannot be opened, those
+// opened before are closed again and nothing has changed.
+func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*vault) error {
+	opened := make(map[listenerKey]*listener)
+	keep := map[listenerKey]bool{{"control", ""}: true}
+	for _, want := range c.Listeners {
+		keep[want.key()] = true
+		if have, ok := a.open[want.key()]; ok && have.config.RequireHeader == want.RequireHeader {
+			continue
+		}
+		if err := a.reopenLocked(ctx, want, opened); err != nil {
+			for _, l := range opened {
+				_ = l.ln.Close()
+			}
+			return err
+		}
+	}
+	for key, l := range opened {
+		a.open[key] = l
+	}
+	for _, want := range c.Listeners {
+		l := a.open[want.key()]
+		l.config = want
+		l.handler.Store(&vaults[want.Vault].handler)
+	}
+	for key, l := range a.open {
+		if !keep[key] {
+			delete(a.open, key)
+			a.options.Log.Info("listener closed", "address", l.ln.Addr().String())
+			_ = l.ln.Close()
+			a.servers.Go(l.close)
+		}
+	}
+	for _, l := range opened {
+		a.serve(l)
+		a.options.Log.Info("listening", "network", l.config.Network, "address", l.ln.Addr().String(), "vault", l.config.Vault)
+	}
+	return nil
+}
+
+// reopenLocked opens a listener. One on the same address whose guard must change
+// gives its place up first.
+func (a *Agent) reopenLocked(ctx context.Context, want Listener, opened map[listenerKey]*listener) error {
+	if have, ok := a.open[want.key()]; ok {
+		delete(a.open, want.key())
+		_ = have.ln.Close()
+		a.servers.Go(have.close)
+	}
+	ln, err := Listen(ctx, want.Network, want.Address)
+	if err != nil {
+		return fmt.Errorf("%s listener %s: %w", want.Network, want.Address, err)
+	}
+	opened[want.key()] = a.newListener(ctx, ln, want)
+	return nil
+}

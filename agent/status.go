@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/rule"
+)
+
+// statusTimeout bounds what a status waits for an upstream.
+const statusTimeout = 2 * time.Second
+
+// Status collects what the agent is doing. It asks every upstream for its
+// health, which may take two seconds.
+func (a *Agent) Status(ctx context.Context) control.Status {
+	a.mu.Lock()
+	c, vaults := a.config, a.vaults
+	s := control.Status{
+		Version:     a.options.Version,
+		PID:         os.Getpid(),
+		Started:     a.started,
+		ConfigFile:  c.File,
+		ConfigError: a.configError,
+		Cache:       control.Cache{Store: c.Cache, State: "empty"},
+		Notes:       slices.Clone(c.Notes),
+	}
+	for _, l := range c.Listeners {
+		address := l.Address
+		if open, ok := a.open[l.key()]; ok {
+			address = open.ln.Addr().String() // the port that was given for :0
+		}
+		s.Listeners = append(s.Listeners, control.Listener{
+			Network: l.Network, Address: address, Vault: l.Vault, RequireHeader: l.RequireHeader,
+		})
+	}
+	a.mu.Unlock()
+	check := checkWords(peer.CheckTCP())
+	for i := range s.Listeners {
+		if s.Listeners[i].Network == "tcp" {
+			s.Listeners[i].Check = check
+		} else {
+			s.Listeners[i].Check = checkWords(nil)
+		}
+	}
+	s.Vaults = health(ctx, c.Vaults, vaults)
+	for _, r := range c.Rules {
+		s.Rules = append(s.Rules, statusRule(r))
+	}
+	s.Prompts = control.NewPrompts(a.broker.Pending())
+	s.Attached = a.broker.Attached()
+	s.Prompters = a.broker.Prompters()
+	return s
+}
+
+// health asks all upstreams at once.
+func health(ctx context.Context, configs []Vault, vaults map[string]*vault) []control.Vault {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	all := make([]control.Vault, len(configs))
+	var asking sync.WaitGroup
+	for i, c := range configs {
+		all[i] = control.Vault{Name: c.Name, Address: c.Address.String()}
+		v, ok := vaults[c.Name]
+		if !ok {
+			continue
+		}
+		asking.Go(func() {
+			h, err := v.client.Health(ctx)
+			if err != nil {
+				all[i].Error = err.Error()
+				return
+			}
+			all[i].Up, all[i].Version, all[i].Sealed = h.Up, h.Version, h.Sealed
+		})
+	}
+	asking.Wait()
+	return all
+}
+
+func statusRule(r rule.Rule) control.Rule {
+	s := control.Rule{Name: r.Name, Namespace: r.Namespace, Methods: r.Methods, Grant: string(r.Grant.Kind)}
+	for _, p := range r.Paths {
+		s.Paths = append(s.Paths, p.String())
+	}
+	for _, op := range r.Capabilities {
+		s.Capabilities = append(s.Capabilities, string(op))
+	}
+	return s
+}
+
+func checkWords(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return wordsSameUser
+}

@@ -1,0 +1,34 @@
+package agent
+
+// Every word that an app or a person reads from this package. Lower case, no
+// full stop; what happened first, then what to do. Nothing that a stranger sent
+// is repeated here.
+
+// refusalPrefix starts every text of ours in a Vault-shaped answer.
+const refusalPrefix = "stepup: "
+
+// Texts of the guard's refusals. A %s stands for the listener's own address.
+const (
+	wordsOtherUser   = "this agent serves only the user that started it; run `stepup agent` as your own user"
+	wordsUnknown     = "cannot tell which user this connection belongs to; keep it open until the answer has come, or use the unix socket"
+	wordsUnsupported = "this system does not tell who connects to this kind of listener; use the unix socket"
+	wordsLoop        = "this request came from the agent itself; set `address` of the vault block to the real Vault, not to one of the agent's listeners"
+	wordsTarget      = "this is not a forward proxy; set VAULT_ADDR to the agent instead of a proxy variable"
+	wordsHost        = "the Host header is not this listener's; set VAULT_ADDR to http://%s"
+	wordsBrowser     = "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch header"
+	wordsHeader      = "this listener requires the header X-Vault-Request: true; clients made with Vault's library send it"
+)
+
+// Texts of listeners and the runtime folder. A %s stands for the path or address.
+const (
+	wordsNotLoopback = "%s is not a loopback address: anybody on the network could use your tokens; use 127.0.0.1 or a unix socket"
+	wordsNotFolder   = "%s is not a folder (a symbolic link is refused too); use a folder of your own"
+	wordsNotOurs     = "%s belongs to another user; use a folder of your own"
+	wordsWritable    = "other users may write to %s and could put a socket of theirs in place of the agent's; run `chmod go-w` on it or use ${runtime_dir}"
+	wordsNotSocket   = "%s exists and is not a socket; remove it or choose another path"
+	wordsInUse       = "another program answers on %s; stop it or choose another path"
+	wordsNetwork     = "unknown kind of listener %q"
+)
+
+// wordsSameUser is what the status says of a listener that can tell its clients apart.
+const wordsSameUser = "same user only"
