@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// settle is how long a configuration file must be left alone before it is read
+// again: editors write, rename and touch in a burst.
+const settle = 200 * time.Millisecond
+
+func (a *app) agentCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "agent",
+		Short: textAgent,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context()) },
+	}
+}
+
+func (a *app) runAgent(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	file, err := filepath.Abs(a.configFile())
+	if err != nil {
+		return err
+	}
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	log, level := newLog(c.Log, a.err)
+	running := agent.New(settings(c, file, log), agent.Options{
+		RuntimeDir: a.runtimeDir(),
+		Version:    version(),
+		Log:        log,
+		Ready:      func() { log.Info("ready", "config", file) },
+	})
+	r := &reloader{app: a, agent: running, file: file, log: log, level: level}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer stop()
+		return running.Run(ctx)
+	})
+	group.Go(func() error { return r.run(ctx) })
+	err = group.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// A reloader gives the agent the configuration again when it was changed or
+// somebody asks by SIGHUP.
+type reloader struct {
+	app   *app
+	agent *agent.Agent
+	file  string
+	log   *slog.Logger
+	level *slog.LevelVar
+}
+
+func (r *reloader) run(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	// The folder is watched, not the file: editors replace a file by another of
+	// its name, and a watch would stay with the one that is gone.
+	watcher, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer watcher.Close()
+		err = watcher.Add(filepath.Dir(r.file))
+	}
+	if err != nil {
+		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
+		watcher = &fsnotify.Watcher{}
+	}
+	settled := time.NewTimer(time.Hour)
+	settled.Stop()
+	last, _ := os.ReadFile(r.file)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			last, _ = os.ReadFile(r.file)
+			r.reload(ctx)
+		case <-watcher.Events:
+			settled.Reset(settle)
+		case err := <-watcher.Errors:
+			r.log.Warn("watching the configuration", "error", err)
+		case <-settled.C:
+			now, err := os.ReadFile(r.file)
+			if err == nil && string(now) != string(last) {
+				last = now
+				r.reload(ctx)
+			}
+		}
+	}
+}
+
+func (r *reloader) reload(ctx context.Context) {
+	c, diagnostics := config.Load(r.file, r.app.configOptions())
+	for _, warning := range diagnostics.Warnings() {
+		r.log.Warn("configuration", "warning", warning)
+	}
+	err := diagnostics.Err()
+	if err == nil {
+		err = r.agent.Reload(ctx, settings(c, r.file, r.log))
+	}
+	if err != nil {
+		r.agent.ReloadFailed(err)
+		r.log.Error("reload failed, the old configuration stays in force", "error", err)
+		return
+	}
+	r.level.Set(c.Log.Level)
+	r.log.Info("configuration reloaded", "config", r.file)
+}

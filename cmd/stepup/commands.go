@@ -1,0 +1,44 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+// The groups of the help.
+const (
+	groupAgent   = "agent"
+	groupPrompts = "prompts"
+)
+
+// commands are all subcommands.
+func (a *app) commands() []*cobra.Command {
+	return slices.Concat(
+		inGroup(groupAgent,
+			a.configCommand(),
+			a.agentCommand(),
+			a.statusCommand(),
+		),
+		inGroup(groupPrompts,
+			a.attachCommand(),
+			a.promptsCommand(),
+			a.answerCommand(),
+			a.denyCommand(),
+			a.lockCommand(),
+		),
+		[]*cobra.Command{
+			a.demoCommand(),
+			a.versionCommand(),
+			a.completionCommand(),
+		},
+		a.laterCommands(),
+	)
+}
+
+func inGroup(id string, all ...*cobra.Command) []*cobra.Command {
+	for _, cmd := range all {
+		cmd.GroupID = id
+	}
+	return all
+}

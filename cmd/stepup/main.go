@@ -1,0 +1,33 @@
+// Command stepup stands between programs and HashiCorp Vault or OpenBao and
+// takes care of the second factor: programs set VAULT_ADDR to it, people are
+// asked. This package only wires: one file for each subcommand, and ui.go for
+// every word that people read.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}))
+}
+
+// A console is what a command gets from and gives to the outside.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) string
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, c console) int {
+	a := &app{console: c}
+	root := a.root()
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return a.report(err)
+	}
+	return exitDone
+}

@@ -1,0 +1,68 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
+)
+
+// TestMain lets the test binary be stepup, and the app of the scripts in
+// testdata/script.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"stepup": func() {
+			// Away from the terminal of whoever runs the tests: nothing may be asked
+			// there. A process that got a terminal of its own from a test leads a
+			// session already: it fails here, and keeps it.
+			_, _ = syscall.Setsid()
+			main()
+		},
+		"vaultget": func() {
+			if err := vaultget(os.Args[1]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		},
+	})
+}
+
+// vaultget is an app: it reads a path through the agent, or logs alice in there
+// if that is a login, and prints status, outcome and body.
+func vaultget(path string) error {
+	s, err := control.NewClient(filepath.Join(os.Getenv("STEPUP_RUNTIME_DIR"), agent.ControlSocket)).Status(context.Background())
+	if err != nil {
+		return err
+	}
+	method, body := http.MethodGet, ""
+	if strings.Contains(path, "/login/") {
+		method, body = http.MethodPut, `{"password":"alice's password"}`
+	}
+	req, err := http.NewRequest(method, "http://"+s.Listeners[0].Address+"/v1/"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if method == http.MethodGet {
+		req.Header.Set("X-Vault-Token", os.Getenv("APP_TOKEN"))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.StatusCode, resp.Header.Get("Stepup-Outcome"))
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return err
+}

@@ -1,0 +1,231 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/devvault"
+)
+
+var update = flag.Bool("update", false, "write what the commands print into the scripts")
+
+// patience is how long a script waits for what must come: much longer than a
+// busy machine needs, so that it only ends what would hang.
+const patience = 30 * time.Second
+
+// TestScript runs every script of testdata/script. Each has a development Vault,
+// a runtime folder and a configuration (agent.hcl) of its own.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  exits,
+			"ready":  ready,
+			"serves": serves,
+			"hangup": hangup,
+			"asked":  asked,
+			"code":   code,
+			"thumb":  thumb,
+			"mode":   mode,
+			"tty":    startTTY,
+			"screen": expectScreen,
+			"type":   typeTTY,
+			"left":   leftTTY,
+		},
+	})
+}
+
+// A world is what a script's commands share.
+type world struct {
+	vault   *devvault.Server
+	push    *devvault.Push
+	screens map[string]*screen
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+const agentConfig = `vault "dev" {
+  address = "${env.DEV_VAULT}"
+}
+listener "tcp" { address = "127.0.0.1:0" }
+mfa_method "corp_totp" { type = "totp" }
+mfa_method "corp_duo" { type = "duo" }
+step_up "prod" {
+  paths   = ["kv/data/prod/*"]
+  methods = ["corp_totp"]
+  grant "header" {}
+}
+step_up "phone" {
+  paths   = ["kv/data/phone/*"]
+  methods = ["corp_duo"]
+  grant "header" {}
+}
+prompt {
+  use      = ["attached"]
+  cooldown = "1ms"
+}
+cache  { store = "memory" }
+log    { level = "warn" }
+`
+
+func setUp(env *testscript.Env) error {
+	v := devvault.New(devvault.Config{})
+	env.Defer(v.Close)
+	v.AddTOTPMethod("corp_totp")
+	w := &world{vault: v, screens: make(map[string]*screen), push: v.AddPushMethod("corp_duo", "duo")}
+	v.AddPolicy("app",
+		devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
+		devvault.PathRule{Path: "kv/data/phone/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_duo"}})
+	alice := v.AddUser("userpass", "alice", "alice's password", "app")
+	if _, _, err := v.EnrolTOTP("corp_totp", alice); err != nil {
+		return err
+	}
+	if err := v.AddLoginEnforcement("logins", []string{"corp_totp", "corp_duo"}, []string{"userpass"}); err != nil {
+		return err
+	}
+	for _, path := range []string{"kv/prod/db", "kv/phone/db"} {
+		if err := v.PutSecret(path, map[string]any{"value": "the secret of " + path}); err != nil {
+			return err
+		}
+	}
+	url, err := v.Start()
+	if err != nil {
+		return err
+	}
+	// Not in $WORK: the path of a socket must be short.
+	runtimeDir, err := os.MkdirTemp("", "su")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = os.RemoveAll(runtimeDir) })
+	env.Values[worldKey{}] = w
+	env.Setenv("DEV_VAULT", url)
+	env.Setenv("APP_TOKEN", v.CreateToken([]string{"default", "app"}, "alice"))
+	env.Setenv("STEPUP_RUNTIME_DIR", runtimeDir)
+	env.Setenv("STEPUP_STATE_DIR", filepath.Join(env.WorkDir, "state"))
+	env.Setenv("STEPUP_CONFIG", filepath.Join(env.WorkDir, "agent.hcl"))
+	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+	// A process with the race detector sleeps for a second at its end.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
+	return os.WriteFile(filepath.Join(env.WorkDir, "agent.hcl"), []byte(agentConfig), 0o600)
+}
+
+// exits CODE COMMAND [ARGUMENT...]: the command ends with that exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARGUMENT...]")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+func clientOf(ts *testscript.TestScript) *control.Client {
+	return control.NewClient(filepath.Join(ts.Getenv("STEPUP_RUNTIME_DIR"), agent.ControlSocket))
+}
+
+// eventually calls done until it is true.
+func eventually(ts *testscript.TestScript, what string, done func() bool) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	guard := time.After(patience)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-guard:
+			ts.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// ready [CONFIG-ERROR]: the agent answers; with an argument, its last reload has
+// failed with that text.
+func ready(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, "the agent is ready", func() bool {
+		s, err := clientOf(ts).Status(context.Background())
+		return err == nil && len(s.Listeners) > 0 && (len(args) == 0 || strings.Contains(s.ConfigError, args[0]))
+	})
+}
+
+// hangup: sends the agent a SIGHUP.
+func hangup(ts *testscript.TestScript, _ bool, _ []string) {
+	s, err := clientOf(ts).Status(context.Background())
+	ts.Check(err)
+	ts.Check(syscall.Kill(s.PID, syscall.SIGHUP))
+}
+
+// serves VAULT: the agent has a configuration in force whose first vault is that.
+func serves(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, "the agent serves "+args[0], func() bool {
+		s, err := clientOf(ts).Status(context.Background())
+		return err == nil && len(s.Vaults) > 0 && s.Vaults[0].Name == args[0]
+	})
+}
+
+// asked N: so many prompts are open. Sets $ID to the newest of them and $ID1,
+// $ID2… to all of them, oldest first.
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: asked N")
+	}
+	var open []control.Prompt
+	eventually(ts, args[0]+" prompts are open", func() bool {
+		var err error
+		open, err = clientOf(ts).Prompts(context.Background())
+		return err == nil && strconv.Itoa(len(open)) == args[0]
+	})
+	for i, p := range open {
+		ts.Setenv("ID", p.ID)
+		ts.Setenv("ID"+strconv.Itoa(i+1), p.ID)
+	}
+}
+
+// code: sets $CODE to what alice's app shows.
+func code(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("CODE", worldOf(ts).vault.Code("corp_totp", "alice"))
+}
+
+// thumb: approves the push that is on alice's phone, or will be.
+func thumb(ts *testscript.TestScript, _ bool, _ []string) {
+	eventually(ts, "a push is on the phone", worldOf(ts).push.Approve)
+}
+
+// mode FILE MODE: the file has that mode, in octal.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+const (
+	// answerTimeout bounds a call to the agent that a person waits for.
+	answerTimeout = 10 * time.Second
+	// Two denials within this time are a person who wants to get out.
+	twice = time.Second
+)
+
+// A decider takes what a person said to a prompt. [control.Client] is one.
+type decider interface {
+	Answer(ctx context.Context, id, answer string) error
+	Deny(ctx context.Context, id string) error
+}
+
+// A session shows the prompts of one stream of events on a terminal.
+type session struct {
+	terminal prompt.Prompter
+	agent    decider
+	notify   func(format string, args ...any) // writes a line beside the prompts
+	leave    context.CancelFunc               // ends the stream of events
+	now      func() time.Time
+
+	withdraw context.CancelCauseFunc // takes everything off the screen; set by run
+
+	open   map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only run touches it
+	last   chan struct{}                      // closed when the newest question is over; only run touches it
+	shown  sync.WaitGroup                     // one for each prompt
+	denied time.Time                          // handed on from question to question, one after the other
+}
+
+// run shows every prompt until the stream ends, then takes those that are open
+// off the screen and waits until they are.
+func (s *session) run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
+	s.open = make(map[string]context.CancelCauseFunc)
+	s.last = make(chan struct{})
+	close(s.last)
+	// Not the stream's own context: the terminal says why a question goes away.
+	shown, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
+	s.withdraw = withdraw
+	defer s.shown.Wait()
+	defer withdraw(prompt.ErrUnavailable)
+	// Whoever leaves does not wait for the agent to notice.
+	defer context.AfterFunc(ctx, func() { withdraw(prompt.ErrUnavailable) })()
+	for e, err := range events {
+		if err != nil {
+			return err
+		}
+		s.event(shown, e)
+	}
+	return nil
+}
+
+func (s *session) event(ctx context.Context, e control.Event) {
+	if e.Type == control.Watching {
+		s.notify(textAttached)
+		return
+	}
+	if e.Prompt == nil {
+		return
+	}
+	change := prompt.Event{Time: e.Time, Type: e.Type, Request: e.Prompt.Request()}
+	id := change.Request.ID
+	withdraw, known := s.open[id]
+	switch {
+	case change.Ended() && known:
+		withdraw(change.Cause())
+		delete(s.open, id)
+	case !change.Ended() && !known:
+		ctx, withdraw := context.WithCancelCause(ctx)
+		s.open[id] = withdraw
+		s.show(ctx, change)
+	}
+}
+
+// show starts the goroutine of a prompt. Questions come one after the other, in
+// their order; what a person is only told comes at once.
+func (s *session) show(ctx context.Context, e prompt.Event) {
+	if e.Type == prompt.EventTold {
+		s.shown.Go(func() { s.tell(ctx, e.Request) })
+		return
+	}
+	before, over := s.last, make(chan struct{})
+	s.last = over
+	s.shown.Go(func() {
+		defer close(over)
+		<-before
+		s.ask(ctx, e.Request)
+	})
+}
+
+func (s *session) tell(ctx context.Context, r prompt.Request) {
+	if _, err := s.terminal.Prompt(ctx, r); ctx.Err() == nil && err != nil {
+		s.notify(textNotShown, err)
+	}
+}
+
+// ask puts one question until the agent takes the answer, or it is withdrawn.
+func (s *session) ask(ctx context.Context, r prompt.Request) {
+	for {
+		answer, err := s.terminal.Prompt(ctx, r)
+		switch {
+		case err == nil:
+			if s.sent(ctx, r, answer) {
+				return
+			}
+			r.Message = textAskAgain
+		case errors.Is(err, prompt.ErrDenied):
+			s.deny(ctx, r)
+			return
+		case ctx.Err() != nil:
+			return // the terminal has said why
+		default:
+			s.notify(textStillOpen, r.ID)
+			return
+		}
+	}
+}
+
+// sent reports whether the question is over.
+func (s *session) sent(ctx context.Context, r prompt.Request, answer string) bool {
+	// What was typed in time is sent, even when the person leaves meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer cancel()
+	err := s.agent.Answer(ctx, r.ID, answer)
+	switch {
+	case err == nil:
+		s.notify(textSent)
+	case errors.Is(err, prompt.ErrAnswer):
+		return false
+	case errors.Is(err, prompt.ErrUnknown):
+		s.notify(textTooLate)
+	default:
+		s.notify(textNotSent, err)
+	}
+	return true
+}
+
+func (s *session) deny(ctx context.Context, r prompt.Request) {
+	if again := s.now(); again.Sub(s.denied) < twice {
+		s.withdraw(prompt.ErrUnavailable) // before the next question is up
+		s.leave()
+	} else {
+		s.denied = again
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer cancel()
+	if err := s.agent.Deny(ctx, r.ID); err != nil && !errors.Is(err, prompt.ErrUnknown) {
+		s.notify(textNotSent, err)
+	}
+}

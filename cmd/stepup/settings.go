@@ -1,0 +1,86 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// settings carries a configuration file over into what the agent takes.
+func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
+	s := agent.Config{
+		File:      file,
+		Methods:   make(map[string]mfa.Method),
+		Rules:     c.Rules,
+		LoginMFA:  c.LoginMFA.Enabled,
+		Prefer:    c.LoginMFA.Prefer,
+		AuditFile: c.Audit.File,
+		Cache:     c.Cache.Store,
+		Prompt: agent.Prompt{
+			Prompters:  prompters(c.Prompt, log),
+			Attachable: slices.Contains(c.Prompt.Use, config.UseAttached),
+			Timeout:    c.Prompt.Timeout,
+			Attempts:   c.Prompt.Attempts,
+			Cooldown:   c.Prompt.Cooldown,
+			MaxPending: c.Prompt.MaxPending,
+		},
+	}
+	for _, v := range c.Vaults {
+		s.Vaults = append(s.Vaults, agent.Vault{
+			Name: v.Name, Address: v.Address, Namespace: v.Namespace, MaxKept: maxKept(v.MaxBody), Timeout: v.Timeout,
+			TLS: upstream.TLS{
+				CACert: v.CACert, CAPath: v.CAPath, ClientCert: v.ClientCert, ClientKey: v.ClientKey,
+				ServerName: v.TLSServerName, SkipVerify: v.TLSSkipVerify,
+			},
+		})
+	}
+	for _, l := range c.Listeners {
+		s.Listeners = append(s.Listeners, agent.Listener(l))
+	}
+	for _, m := range c.Methods {
+		// Of the types that Vault knows, only totp always takes a code; the others
+		// push (vault/login_mfa.go). Duo with a passcode needs a word from the person.
+		s.Methods[m.Name] = mfa.Method{Type: m.Type, Name: m.Name, Digits: m.Digits, UsesPasscode: m.Type == "totp"}
+	}
+	return s
+}
+
+// prompters makes what prompt.use names. Attached terminals come by themselves.
+func prompters(p config.Prompt, log *slog.Logger) []prompt.Named {
+	var all []prompt.Named
+	if slices.Contains(p.Use, config.UseTerminal) {
+		all = append(all, prompt.Named{Name: config.UseTerminal, Prompter: prompt.NewTerminal(prompt.TerminalConfig{})})
+	}
+	if slices.Contains(p.Use, config.UseCommand) {
+		all = append(all, prompt.Named{
+			Name:     config.UseCommand,
+			Prompter: prompt.NewCommand(prompt.CommandConfig{Args: p.Command, Log: log}),
+		})
+	}
+	return all
+}
+
+// newLog makes the agent's log. A reload may change its level, not its format.
+func newLog(c config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.Level)
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, options)), level
+	}
+	return slog.New(slog.NewTextHandler(w, options)), level
+}
+
+// maxKept carries over that 0 keeps nothing; the agent takes 0 for its default.
+func maxKept(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A sheet is text in two columns: a name, and lines that belong to it.
+type sheet struct{ strings.Builder }
+
+// row writes the lines beside the name; each may have cells with tabs between
+// them, which are aligned within the row. Without lines it writes nothing.
+func (s *sheet) row(name string, lines ...string) {
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, line := range lines {
+		fmt.Fprintln(table, line)
+	}
+	_ = table.Flush() // a Builder takes everything
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(s, strings.TrimRight(fmt.Sprintf("%-10s %s", name, strings.TrimRight(line, "\n")), " "))
+		name = ""
+	}
+}
+
+// statusText is the status for people.
+func statusText(st control.Status, now time.Time) string {
+	var s sheet
+	s.row("agent", fmt.Sprintf("stepup %s, pid %d, up %s", printable(st.Version), st.PID, duration(now.Sub(st.Started))))
+	s.row("config", printable(st.ConfigFile))
+	if st.ConfigError != "" {
+		s.row("", "error: "+printable(st.ConfigError), "the configuration from before is still in force")
+	}
+	s.row("listeners", listenerLines(st.Listeners)...)
+	s.row("vaults", vaultLines(st.Vaults)...)
+	s.row("rules", ruleLines(st.Rules)...)
+	s.row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
+	s.row("cache", cacheLines(st, now)...)
+	for _, note := range st.Notes {
+		s.row("note", printable(note))
+	}
+	return s.String()
+}
+
+// listenerLines can be pasted into a shell, comment and all.
+func listenerLines(all []control.Listener) []string {
+	var lines []string
+	for _, l := range all {
+		about := []string{"vault " + printable(l.Vault)}
+		if l.Check != "" {
+			about = append(about, printable(l.Check))
+		}
+		if l.RequireHeader {
+			about = append(about, "only with X-Vault-Request")
+		}
+		scheme := "http://"
+		if l.Network == config.Unix {
+			scheme = "unix://"
+		}
+		lines = append(lines, "export VAULT_ADDR="+shellQuote(scheme+printable(l.Address))+"\t# "+strings.Join(about, ", "))
+	}
+	return lines
+}
+
+func vaultLines(all []control.Vault) []string {
+	var lines []string
+	for _, v := range all {
+		state := "up"
+		switch {
+		case v.Error != "":
+			state = "down: " + printable(v.Error)
+		case v.Sealed:
+			state = "sealed"
+		case !v.Up:
+			state = "down"
+		}
+		if v.Version != "" {
+			state += ", version " + printable(v.Version)
+		}
+		lines = append(lines, printable(v.Name)+"\t"+printable(v.Address)+"\t"+state)
+	}
+	return lines
+}
+
+func ruleLines(all []control.Rule) []string {
+	var lines []string
+	for _, r := range all {
+		where := printable(strings.Join(r.Paths, ", "))
+		if r.Namespace != "" {
+			where += " in namespace " + printable(r.Namespace)
+		}
+		what := "all operations"
+		if len(r.Capabilities) > 0 {
+			what = printable(strings.Join(r.Capabilities, ", "))
+		}
+		how := printable(r.Grant)
+		if len(r.Methods) > 0 {
+			how += " with " + printable(strings.Join(r.Methods, " and "))
+		}
+		lines = append(lines, printable(r.Name)+"\t"+where+"\t"+what+"\t"+how)
+	}
+	if len(lines) == 0 {
+		return []string{"none: only logins are completed"}
+	}
+	return lines
+}
+
+func promptsLine(n int) string {
+	if n == 0 {
+		return "none is open"
+	}
+	return counted(n, "prompt") + " open: `stepup prompts`"
+}
+
+// askedLine says who is asked, and how to be asked where nobody is.
+func askedLine(st control.Status) string {
+	var ways []string
+	for _, name := range st.Prompters {
+		ways = append(ways, printable(name))
+	}
+	if st.Attached > 0 {
+		ways = append(ways, counted(st.Attached, "attached terminal"))
+	}
+	if len(ways) == 0 {
+		return "nobody is asked now: run `stepup attach`"
+	}
+	return "asked by " + strings.Join(ways, ", ")
+}
+
+func cacheLines(st control.Status, now time.Time) []string {
+	state := printable(st.Cache.Store)
+	if st.Cache.State != "" {
+		state += ", " + printable(st.Cache.State)
+	}
+	if st.Cache.Reason != "" {
+		state += ": " + printable(st.Cache.Reason)
+	}
+	lines := []string{state}
+	for _, t := range st.Tokens {
+		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\tused %d times",
+			printable(t.Rule), printable(t.Caller), duration(t.Expires.Sub(now)), t.Uses))
+	}
+	return lines
+}
+
+// promptsText lists what can be answered.
+func promptsText(open []control.Prompt, now time.Time) string {
+	if len(open) == 0 {
+		return "no prompts are open\n"
+	}
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tLEFT\tKIND\tRULE\tQUESTION")
+	for _, p := range open {
+		rule := printable(p.Rule)
+		if rule == "" {
+			rule = "-" // a login
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(p.ID), duration(p.Deadline.Sub(now)), printable(string(p.Kind)), rule, question(p))
+	}
+	_ = table.Flush()
+	return b.String()
+}
+
+// question says who wants what, in the words of the prompt itself.
+func question(p control.Prompt) string {
+	return strings.TrimPrefix(prompt.Brief(p.Request()), "stepup: ")
+}
+
+func lockText(r control.LockResult) string {
+	var done []string
+	add := func(n int, thing, verb string) {
+		if n > 0 {
+			done = append(done, counted(n, thing)+" "+verb)
+		}
+	}
+	add(r.Revoked, "token", "revoked")
+	add(r.Forgotten, "token", "forgotten")
+	add(r.Prompts, "prompt", "cancelled")
+	if len(done) == 0 {
+		done = []string{"there were no tokens and no prompts"}
+	}
+	text := "locked: " + strings.Join(done, ", ") + "\n"
+	for _, note := range r.Notes {
+		text += "note: " + printable(note) + "\n"
+	}
+	return text
+}
+
+func checkedText(name string, c *config.Config) string {
+	return fmt.Sprintf("%s: %s, %s, %s: ok", printable(name),
+		counted(len(c.Vaults), "vault"), counted(len(c.Listeners), "listener"), counted(len(c.Rules), "rule"))
+}
+
+// wroteText says what was written where, and what to do next. flag is what the
+// next commands need to find the file, with a blank before it, or "".
+func wroteText(path string, s starter, flag string) string {
+	var b strings.Builder
+	origin := ""
+	if s.origin != "" {
+		origin = " (" + s.origin + ")"
+	}
+	fmt.Fprintf(&b, "wrote %s\nfor the Vault server at %s%s\n\nnext:\n", printable(path), printable(s.address), origin)
+	if s.invent {
+		fmt.Fprintf(&b, "  edit the address in %s\n", printable(filepath.Base(path)))
+	}
+	fmt.Fprintf(&b, "  stepup config check%s\n  stepup agent%s\n", flag, flag)
+	return b.String()
+}
+
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// duration is d in at most two units, for people.
+func duration(d time.Duration) string {
+	d = max(0, d).Round(time.Second)
+	switch days, hours, minutes := d/(24*time.Hour), d/time.Hour, d/time.Minute; {
+	case days > 0:
+		return fmt.Sprintf("%dd%dh", days, hours%24)
+	case hours > 0:
+		return fmt.Sprintf("%dh%dm", hours, minutes%60)
+	case minutes > 0:
+		return fmt.Sprintf("%dm%ds", minutes, d/time.Second%60)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
