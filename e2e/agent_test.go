@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// secretMarker is part of the values that the agent's environment holds and that
+// must come out nowhere.
+const secretMarker = "marker-4f1c"
+
+// An agent is a running "stepup agent".
+type agent struct {
+	addr   string // http://127.0.0.1:port
+	socket string // the unix listener
+	dir    string
+	bin    string
+	env    []string
+	log    *output
+	cmd    *exec.Cmd
+	done   chan error
+	hide   []string // must not be in the log or the audit log
+}
+
+// setup is what a test chooses of an agent; zero values are good.
+type setup struct {
+	upstream string  // default: the shared server
+	person   *person // default: no way to prompt but "attached"
+	attempts int     // default 3
+	timeout  string  // default 20s
+	cooldown string  // default 1s
+	extra    string  // more blocks: rules, login_mfa
+	hide     []string
+}
+
+func (s setup) config(addr string) string {
+	if s.attempts == 0 {
+		s.attempts = 3
+	}
+	if s.timeout == "" {
+		s.timeout = "20s"
+	}
+	if s.cooldown == "" {
+		s.cooldown = "1s"
+	}
+	drivers := `use = ["attached"]`
+	if s.person != nil {
+		drivers = fmt.Sprintf("use = [\"command\"]\n  command = [%q, %q, %q]", os.Args[0], personArg, s.person.url)
+	}
+	return fmt.Sprintf(`
+vault "corp" { address = %q }
+listener "tcp" { address = %q }
+listener "unix" { address = "${runtime_dir}/vault.sock" }
+prompt {
+  %s
+  attempts = %d
+  timeout  = %q
+  cooldown = %q
+}
+cache { store = "memory" }
+audit { file = "${state_dir}/audit.jsonl" }
+log { level = "debug" }
+%s
+`, s.upstream, addr, drivers, s.attempts, s.timeout, s.cooldown, s.extra)
+}
+
+// startAgent returns when the agent's listener answers; at the end of the test
+// it is stopped and looked over.
+func startAgent(t *testing.T, s setup) *agent {
+	t.Helper()
+	srv := needVault(t)
+	bin, err := world.stepup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.upstream == "" {
+		s.upstream = srv.addr
+	}
+	addr := mustPort(t)
+	dir := tempDir(t)
+	a := &agent{
+		addr: "http://" + addr, socket: filepath.Join(dir, "run", "vault.sock"), dir: dir, bin: bin,
+		log: &output{}, done: make(chan error, 1), hide: append([]string{secretMarker}, s.hide...),
+	}
+	file := filepath.Join(dir, "stepup.hcl")
+	write(t, file, s.config(addr))
+	for _, sub := range []string{"run", "state", "home"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.env = cleanEnv(filepath.Join(dir, "home"), "STEPUP_CONFIG="+file,
+		"STEPUP_RUNTIME_DIR="+filepath.Join(dir, "run"), "STEPUP_STATE_DIR="+filepath.Join(dir, "state"))
+	a.cmd = exec.Command(bin, "agent")
+	// What usually stands in a shell whose VAULT_ADDR points at the agent
+	// itself: none of it may choose the upstream, or reach anyone.
+	a.cmd.Env = append(a.env, "VAULT_ADDR="+a.addr, "VAULT_AGENT_ADDR="+a.addr, "VAULT_TOKEN="+secretMarker,
+		"VAULT_NAMESPACE=nowhere", "VAULT_MAX_RETRIES=9")
+	a.cmd.Stderr, a.cmd.Stdout = a.log, a.log
+	tie(a.cmd)
+	if err := a.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { a.done <- a.cmd.Wait() }()
+	t.Cleanup(func() { a.stop(t) })
+	a.waitReady(t)
+	return a
+}
+
+func (a *agent) waitReady(t *testing.T) {
+	t.Helper()
+	eventually(t, "stepup answers", func() bool {
+		select {
+		case err := <-a.done:
+			a.done <- err
+			t.Fatalf("stepup agent ended: %v\n%s", err, a.log)
+		default:
+		}
+		resp, err := http.Get(a.addr + "/v1/sys/seal-status")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return true
+	})
+}
+
+// stop ends the agent as systemd does, and checks that it went well: exit code
+// 0, no crash, no race, no secret in what it wrote.
+func (a *agent) stop(t *testing.T) {
+	t.Helper()
+	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("SIGTERM: %v", err)
+	}
+	select {
+	case err := <-a.done:
+		if err != nil {
+			t.Errorf("stepup agent: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		_ = a.cmd.Process.Signal(syscall.SIGQUIT) // a dump of its goroutines
+		<-a.done
+		t.Error("stepup agent did not stop after SIGTERM")
+	}
+	log := a.log.String()
+	for _, bad := range []string{"panic:", "DATA RACE", "goroutine "} {
+		if strings.Contains(log, bad) {
+			t.Errorf("the log of the agent contains %q", bad)
+		}
+	}
+	audit, err := os.ReadFile(filepath.Join(a.dir, "state", "audit.jsonl"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	for _, secret := range a.hide {
+		if strings.Contains(log, secret) || strings.Contains(string(audit), secret) {
+			t.Errorf("a secret got into the log or the audit log: %s", secret)
+		}
+	}
+	if t.Failed() {
+		t.Logf("log of stepup:\n%s", log)
+	}
+}
+
+// stepup is the binary with the agent's own environment, for the commands that
+// speak to it.
+func (a *agent) stepup(stdin string) program {
+	return program{path: a.bin, env: a.env, stdin: stdin}
+}

@@ -1,0 +1,238 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// personArg makes the test binary a prompt command: it hands what it reads to
+// the test, over HTTP, and prints what the test says.
+const personArg = "e2e-person"
+
+const exitHeader = "Exit-Code"
+
+// personMain runs in the process that stepup starts.
+func personMain(url string) int {
+	asked, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return 2
+	}
+	body, err := json.Marshal(question{Asked: asked, Environ: os.Environ()})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "not JSON:", err)
+		return 2
+	}
+	resp, err := http.Post(url, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return 2
+	}
+	defer resp.Body.Close()
+	code, err := strconv.Atoi(resp.Header.Get(exitHeader))
+	if err != nil {
+		return 2
+	}
+	_, _ = io.Copy(os.Stdout, resp.Body)
+	return code
+}
+
+type question struct {
+	Asked   json.RawMessage
+	Environ []string
+}
+
+// asked is the JSON of the contract's section "Prompt command".
+type asked struct {
+	ID         string   `json:"id"`
+	Kind       string   `json:"kind"`
+	Rule       string   `json:"rule"`
+	Vault      string   `json:"vault"`
+	Namespace  string   `json:"namespace"`
+	Path       string   `json:"path"`
+	Operation  string   `json:"operation"`
+	Method     string   `json:"method"`
+	MethodType string   `json:"method_type"`
+	Digits     int      `json:"digits"`
+	Choices    []string `json:"choices"`
+	Attempt    int      `json:"attempt"`
+	Attempts   int      `json:"attempts"`
+	Message    string   `json:"message"`
+	Requester  struct {
+		PID   int      `json:"pid"`
+		UID   int      `json:"uid"`
+		Exe   string   `json:"exe"`
+		Chain []string `json:"chain"`
+	} `json:"requester"`
+	Deadline time.Time `json:"deadline"`
+}
+
+// contractFields are always present.
+var contractFields = []string{
+	"id", "kind", "rule", "vault", "namespace", "path", "operation", "method", "method_type", "digits",
+	"choices", "attempt", "attempts", "message", "requester", "deadline",
+}
+
+// answer is what the prompt command prints, and its exit code: 0 answered,
+// 1 denied, 2 cannot ask now.
+type answer struct {
+	text string
+	exit int
+}
+
+func code(text string) answer { return answer{text: text} }
+
+func deny() answer { return answer{exit: 1} }
+
+// A person answers the prompts of one agent.
+type person struct {
+	url string
+	act func(context.Context, asked) answer
+
+	mu     sync.Mutex
+	asked  []asked
+	broken []string // what the contract does not allow
+	gone   int      // prompts that stepup ended before they were answered
+}
+
+// newPerson lets act answer; it is called in a goroutine of its own for each
+// prompt, and its context ends when stepup ends the command.
+func newPerson(t *testing.T, act func(context.Context, asked) answer) *person {
+	t.Helper()
+	p := &person{act: act}
+	srv := httptest.NewServer(p)
+	t.Cleanup(srv.Close)
+	p.url = srv.URL
+	return p
+}
+
+// nobody fails the test when it is asked anything.
+func nobody(t *testing.T) *person {
+	t.Helper()
+	return newPerson(t, func(_ context.Context, a asked) answer {
+		t.Errorf("a prompt that should not be: %+v", a)
+		return deny()
+	})
+}
+
+// typist always types a fresh code of c.
+func typist(t *testing.T, c *codes) *person {
+	t.Helper()
+	return newPerson(t, func(context.Context, asked) answer { return code(c.next()) })
+}
+
+func (p *person) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var q question
+	var a asked
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	broken := check(q)
+	if err := json.Unmarshal(q.Asked, &a); err != nil {
+		broken = append(broken, err.Error())
+	}
+	p.mu.Lock()
+	p.asked = append(p.asked, a)
+	p.broken = append(p.broken, broken...)
+	p.mu.Unlock()
+	reply := p.act(r.Context(), a)
+	if r.Context().Err() != nil {
+		p.mu.Lock()
+		p.gone++
+		p.mu.Unlock()
+		return
+	}
+	w.Header().Set(exitHeader, strconv.Itoa(reply.exit))
+	_, _ = io.WriteString(w, reply.text+"\n")
+}
+
+// check holds one prompt against the contract.
+func check(q question) (broken []string) {
+	var fields map[string]any
+	if err := json.Unmarshal(q.Asked, &fields); err != nil {
+		return []string{err.Error()}
+	}
+	for _, name := range contractFields {
+		if _, ok := fields[name]; !ok {
+			broken = append(broken, "no field "+name)
+		}
+	}
+	for _, kv := range q.Environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if slices.Contains([]string{"VAULT_TOKEN", "BAO_TOKEN"}, name) || strings.Contains(kv, secretMarker) {
+			broken = append(broken, "a secret in the environment: "+name)
+		}
+	}
+	return broken
+}
+
+// prompts returns what was asked so far, and fails the test when a prompt did
+// not keep to the contract.
+func (p *person) prompts(t *testing.T) []asked {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.broken {
+		t.Errorf("prompt command: %s", b)
+	}
+	return slices.Clone(p.asked)
+}
+
+// ended counts the prompts that stepup closed by itself.
+func (p *person) ended() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
+// wait returns the nth prompt (from 0) once it is there.
+func (p *person) wait(t *testing.T, n int) asked {
+	t.Helper()
+	eventually(t, fmt.Sprintf("prompt %d", n), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.asked) > n
+	})
+	return p.prompts(t)[n]
+}
+
+// TestPerson tries the driver by itself, as stepup would start it.
+func TestPerson(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		say  answer
+		want string
+	}{
+		{"answers", code("123456"), "123456\n"},
+		{"denies", deny(), "\n"},
+		{"cannot ask", answer{exit: 2}, "\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPerson(t, func(context.Context, asked) answer { return test.say })
+			got := program{path: os.Args[0], env: cleanEnv(t.TempDir()), stdin: `{"id":"x","kind":"passcode"}`}.
+				run(t, personArg, p.url)
+			if got.code != test.say.exit || got.stdout != test.want {
+				t.Errorf("exit %d, output %q; want %d, %q", got.code, got.stdout, test.say.exit, test.want)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if len(p.asked) != 1 || p.asked[0].ID != "x" || !slices.Contains(p.broken, "no field rule") {
+				t.Errorf("recorded %+v, complaints %q", p.asked, p.broken)
+			}
+		})
+	}
+}

@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The log of the server arrives line by line while the request stays open.
+func TestMonitor(t *testing.T) {
+	t.Parallel()
+	srv := needVault(t)
+	a := startAgent(t, setup{person: nobody(t)})
+	vault, _ := cli(t, a.addr, "VAULT_TOKEN=root")
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, vault.path, "monitor", "-log-level=debug")
+	cmd.Env = vault.env
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			lines <- s.Text()
+		}
+	}()
+	// Something to log, as often as it takes until the CLI listens.
+	mount := fmt.Sprintf("monitored%d", users.Add(1))
+	seen := ""
+	for i := 0; seen == "" && ctx.Err() == nil; i++ {
+		srv.write(t, fmt.Sprintf("sys/mounts/%s-%d", mount, i), map[string]any{"type": "kv"})
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				t.Fatal("vault monitor ended")
+			}
+			seen = line
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+	if seen == "" {
+		t.Fatal("no line came while the stream was open")
+	}
+	cancel()
+	for range lines { // until the CLI has ended
+	}
+	_ = cmd.Wait()
+}
+
+// snapshot checks what "vault operator raft snapshot save" wrote: a whole gzip
+// of a tar whose own sums hold. It returns the names of its members.
+func snapshot(t *testing.T, file string) (names []string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := map[string][]byte{}
+	for r := tar.NewReader(z); ; {
+		head, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if members[head.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, head.Name)
+	}
+	if _, err := io.Copy(io.Discard, z); err != nil {
+		t.Fatalf("the end of the gzip: %v", err)
+	}
+	for line := range strings.Lines(string(members["SHA256SUMS"])) {
+		want, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		sum := sha256.Sum256(members[name])
+		if hex.EncodeToString(sum[:]) != want {
+			t.Errorf("%s does not have its sum", name)
+		}
+	}
+	if len(members["SHA256SUMS"]) == 0 || len(members["state.bin"]) == 0 {
+		t.Errorf("members %q", names)
+	}
+	return names
+}
+
+func TestRaft(t *testing.T) {
+	t.Parallel()
+	srv, key := startRaft(t)
+	srv.write(t, "sys/mounts/bulk", map[string]any{"type": "kv"})
+	noise := strings.Repeat("0123456789abcdef", 32<<10)
+	for i := range 8 { // sizes that no buffer holds by chance
+		srv.write(t, fmt.Sprintf("bulk/%d", i), map[string]any{"v": noise + fmt.Sprint(i)})
+	}
+	a := startAgent(t, setup{upstream: srv.addr, person: nobody(t)})
+	token := srv.root.Token()
+	direct, _ := cli(t, srv.addr, "VAULT_TOKEN="+token)
+	through, _ := cli(t, a.addr, "VAULT_TOKEN="+token)
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "direct"), filepath.Join(dir, "through")
+	direct.ok(t, "operator", "raft", "snapshot", "save", one)
+	through.ok(t, "operator", "raft", "snapshot", "save", two)
+	if want, have := snapshot(t, one), snapshot(t, two); !slices.Equal(want, have) {
+		t.Errorf("members %q, directly %q", have, want)
+	}
+	// Back in, through stepup: a body far over what is kept for repetition.
+	through.ok(t, "operator", "raft", "snapshot", "restore", "-force", two)
+	eventually(t, "the server is back", func() bool {
+		_, err := srv.root.Logical().Read("bulk/0")
+		return err == nil
+	})
+
+	t.Run("the server is killed", func(t *testing.T) {
+		srv.stop()
+		g := call{"GET", "/v1/bulk/0", []string{tokenHeader(token)}, ""}.send(t, a.addr)
+		if errs := g.errors(t); g.status != http.StatusBadGateway || len(errs) != 1 || !strings.HasPrefix(errs[0], "stepup: ") {
+			t.Errorf("status %d, errors %q", g.status, errs)
+		}
+		if !strings.HasPrefix(g.header.Get("Content-Type"), "application/json") {
+			t.Errorf("Content-Type %q", g.header.Get("Content-Type"))
+		}
+		if r := through.run(t, "read", "bulk/0"); r.code != 2 || !strings.Contains(r.stderr, "stepup: ") {
+			t.Errorf("vault read: exit %d\n%s", r.code, r.stderr)
+		}
+	})
+	t.Run("and started again", func(t *testing.T) {
+		if err := srv.start(); err != nil {
+			t.Fatal(err)
+		}
+		sealed := call{"GET", "/v1/bulk/0", []string{tokenHeader(token)}, ""}
+		if diff := different(sealed.send(t, srv.addr), sealed.send(t, a.addr)); diff != "" {
+			t.Errorf("sealed: %s", diff)
+		}
+		srv.unseal(t, key)
+		g := sealed.send(t, a.addr)
+		g.wantPlain(t, 200)
+		if !bytes.Contains([]byte(g.body), []byte(noise)) {
+			t.Error("the value did not come back")
+		}
+	})
+}
+
+// A large answer and a large body, of which nothing is on a rule's path.
+func TestRelayLarge(t *testing.T) {
+	t.Parallel()
+	srv := needVault(t)
+	token, kv := newReader(t)
+	a := startAgent(t, setup{person: nobody(t)})
+	post := call{"POST", "/v1/secret/data/" + kv + "/big", []string{tokenHeader(token)}, bigBody()}
+	post.send(t, a.addr).wantPlain(t, 200)
+	read := call{"GET", "/v1/secret/data/" + kv + "/big", []string{tokenHeader(token)}, ""}
+	if diff := different(read.send(t, srv.addr), read.send(t, a.addr)); diff != "" {
+		t.Error(diff)
+	}
+}

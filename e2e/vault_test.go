@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// A server is a running vault.
+type server struct {
+	addr string // http://127.0.0.1:port
+	root *api.Client
+	log  *output
+	args []string
+	home string
+	cmd  *exec.Cmd
+}
+
+// startDev starts an unsealed server in memory, with KV version 2 at secret/ and
+// userpass at its usual place.
+func startDev(dir string) (*server, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{addr: "http://" + port, home: filepath.Join(dir, "vault"), log: &output{}}
+	if err := os.Mkdir(s.home, 0o700); err != nil {
+		return nil, err
+	}
+	s.args = []string{"server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + port}
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	if s.root, err = s.client(s.addr, "root"); err != nil {
+		return nil, err
+	}
+	err = s.root.Sys().EnableAuthWithOptions("userpass", &api.EnableAuthOptions{Type: "userpass"})
+	if err != nil {
+		return nil, fmt.Errorf("enabling userpass: %w\n%s", err, s.log)
+	}
+	return s, nil
+}
+
+// startRaft starts a server with raft storage that a test may kill, seal and
+// start again. The key unseals it.
+func startRaft(t *testing.T) (s *server, key string) {
+	t.Helper()
+	needVault(t)
+	home := tempDir(t)
+	port, cluster := mustPort(t), mustPort(t)
+	s = &server{addr: "http://" + port, home: home, log: &output{}}
+	config := fmt.Sprintf(`
+storage "raft" {
+  path    = %q
+  node_id = "n1"
+}
+listener "tcp" {
+  address         = %q
+  cluster_address = %q
+  tls_disable     = true
+}
+api_addr      = %q
+cluster_addr  = %q
+disable_mlock = true
+`, home, port, cluster, s.addr, "https://"+cluster)
+	file := filepath.Join(home, "vault.hcl")
+	write(t, file, config)
+	s.args = []string{"server", "-config=" + file}
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	client, err := s.client(s.addr, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := client.Sys().Init(&api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	if err != nil {
+		t.Fatalf("initialising raft: %v\n%s", err, s.log)
+	}
+	client.SetToken(made.RootToken)
+	s.root = client
+	s.unseal(t, made.Keys[0])
+	return s, made.Keys[0]
+}
+
+// unseal returns when the server is active.
+func (s *server) unseal(t *testing.T, key string) {
+	t.Helper()
+	if _, err := s.root.Sys().Unseal(key); err != nil {
+		t.Fatalf("unsealing: %v\n%s", err, s.log)
+	}
+	eventually(t, "the server is active", func() bool {
+		resp, err := http.Get(s.addr + "/v1/sys/health")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// start runs the server and waits until it answers at all.
+func (s *server) start() error {
+	s.cmd = exec.Command(world.vault, s.args...)
+	s.cmd.Env = cleanEnv(s.home)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	tie(s.cmd)
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		resp, err := http.Get(s.addr + "/v1/sys/seal-status")
+		if err == nil {
+			resp.Body.Close()
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.stop()
+	return fmt.Errorf("vault does not answer at %s\n%s", s.addr, s.log)
+}
+
+// stop kills the server: nothing of it is worth keeping, and a test of a dead
+// Vault wants it dead.
+func (s *server) stop() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+// client speaks to addr, which is the server, a gate before it, or stepup.
+func (s *server) client(addr, token string) (*api.Client, error) {
+	config := api.DefaultConfig()
+	config.Address = addr
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	client.SetToken(token)
+	return client, nil
+}
+
+// write and read are root's own calls; they end the test when they fail.
+func (s *server) write(t *testing.T, path string, data map[string]any) *api.Secret {
+	t.Helper()
+	secret, err := s.root.Logical().WriteWithContext(t.Context(), path, data)
+	if err != nil {
+		t.Fatalf("root writes %s: %v", path, err)
+	}
+	return secret
+}
+
+func (s *server) read(t *testing.T, path string) *api.Secret {
+	t.Helper()
+	secret, err := s.root.Logical().ReadWithContext(t.Context(), path)
+	if err != nil || secret == nil {
+		t.Fatalf("root reads %s: %v, %v", path, secret, err)
+	}
+	return secret
+}
+
+// output collects what a program prints; it is safe for concurrent use.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func mustPort(t *testing.T) string {
+	t.Helper()
+	addr, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+// tempDir is short enough for the path of a unix socket, which t.TempDir is not.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(world.dir, "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls for what another process does in its own time.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain: %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
