@@ -12,9 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vault-stepup/stepup/agent/peer"
 )
@@ -39,8 +42,8 @@ func TestStrangerProcess(t *testing.T) {
 	os.Exit(0)
 }
 
-// beStranger asks for something and prints the answer, or sends and leaves at
-// once, many times.
+// beStranger asks for something and prints the answer, holds a connection until
+// its standard input ends, or sends and leaves at once, many times.
 func beStranger(what, network, address string) error {
 	const request = "GET /v1/secret HTTP/1.1\r\nHost: localhost\r\nX-Vault-Request: true\r\n\r\n"
 	if what == "ask" {
@@ -59,6 +62,15 @@ func beStranger(what, network, address string) error {
 		defer resp.Body.Close()
 		fmt.Println(resp.StatusCode)
 		_, err = io.Copy(os.Stdout, resp.Body)
+		return err
+	}
+	if what == "hold" {
+		c, err := net.Dial(network, address)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = io.Copy(io.Discard, os.Stdin)
 		return err
 	}
 	for range 200 {
@@ -201,24 +213,87 @@ func TestSocketModeFromTheStart(t *testing.T) {
 	}
 }
 
-// The lock ends with the process, however that ends.
-func TestLockEndsWithProcess(t *testing.T) {
+// A child that was forked and has not executed yet holds a copy of the lock's
+// descriptor; release must end the lock all the same.
+func TestReleaseEndsInheritedLock(t *testing.T) {
 	t.Parallel()
 	dir := privateTempDir(t)
 	release, err := LockRuntimeDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A child that outlives us must not inherit the lock.
-	child := exec.Command("sleep", "60")
-	if err := child.Start(); err != nil {
-		t.Skip("needs sleep: ", err)
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
 	}
-	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	copied := -1
+	for _, fd := range fds {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == filepath.Join(dir, "agent.lock") {
+			n, err := strconv.Atoi(fd.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if copied, err = unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if copied < 0 {
+		t.Fatal("the lock is not open")
+	}
+	defer unix.Close(copied)
 	release()
 	again, err := LockRuntimeDir(dir)
 	if err != nil {
 		t.Fatalf("second lock: %v", err)
 	}
 	again()
+}
+
+// What looks like our own connection by one end only, and comes from another
+// process, is an app's.
+func TestLoopLeavesOtherProcessesAlone(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				address = socketPath(t)
+			}
+			ln, err := Listen(t.Context(), network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			cmd := exec.Command("/proc/self/exe", "-test.run=^TestStrangerProcess$")
+			cmd.Env = []string{clientEnv + "=hold " + network + " " + ln.Addr().String()}
+			stdin, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = stdin.Close(); _ = cmd.Wait() }()
+			c, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			app := peer.Identify(c)
+			if got := app.Describe().PID; got != cmd.Process.Pid {
+				t.Fatalf("client is process %d, want %d", got, cmd.Process.Pid)
+			}
+			l := &Loop{}
+			if network == "unix" {
+				l.add("", endName(c.LocalAddr())) // an upstream that is this socket
+			} else {
+				l.add(endName(c.RemoteAddr()), "192.0.2.1:8200")
+			}
+			if l.contains(app) {
+				t.Error("an app is taken for the agent itself")
+			}
+		})
+	}
 }

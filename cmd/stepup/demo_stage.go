@@ -50,7 +50,7 @@ func openStage(ctx context.Context, vault *demoVault, p prompt.Prompter) (*stage
 func (s *stage) open(ctx context.Context, p prompt.Prompter) error {
 	dir, err := os.MkdirTemp("", "stepup-demo-")
 	if err != nil {
-		return fmt.Errorf("making a folder: %w", err)
+		return &hinted{error: fmt.Errorf("making a folder: %w", err), hint: hintDemoFolder}
 	}
 	s.dir = dir
 	ready, err := s.startAgent(ctx, p)
@@ -74,8 +74,8 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 	}
 	nothing := func(string) string { return "" } // what is configured on this machine does not count here
 	c, diagnostics := config.Parse(file, text, config.Options{Env: nothing, Home: s.dir, RuntimeDir: s.dir, StateDir: s.dir})
-	if err := diagnostics.Err(); err != nil {
-		return nil, err
+	if err := diagnostics.Err(); err != nil { // of the folder: the path of a socket is short
+		return nil, &hinted{error: err, hint: hintDemoFolder}
 	}
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "agent.log"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {

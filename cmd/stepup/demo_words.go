@@ -31,6 +31,7 @@ only if all of it is as it should be.`
 	textDemoOver   = "\nthe demo is over; its Vault, its agent and its folder are gone\n"
 	textDemoPassed = "\nall steps did what they say\n"
 	textDemoIdle   = "\n  enter shows your codes, ctrl-c ends the demo\n"
+	hintDemoFolder = "set TMPDIR to a folder with a short path in which files may be made"
 	hintDemoAuto   = "`stepup demo --auto` needs none: it answers its own prompts"
 
 	wordsUnixSocket = "on the unix socket"
