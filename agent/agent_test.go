@@ -365,6 +365,21 @@ func TestReload(t *testing.T) {
 	if _, err := os.Stat(r.socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("closed listener left its socket: %v", err)
 	}
+	strict := c
+	strict.Listeners = []agent.Listener{c.Listeners[0]}
+	strict.Listeners[0].RequireHeader = true
+	if err := r.agent.Reload(t.Context(), strict); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.do(t, "GET", "/v1/kv/data/dev/db", "", "X-Vault-Token", r.token); got.status != 412 {
+		t.Errorf("without the header: %+v", got)
+	}
+	if got := r.do(t, "GET", "/v1/kv/data/dev/db", "", "X-Vault-Token", r.token, "X-Vault-Request", "true"); got.status != 200 {
+		t.Errorf("with the header: %+v", got)
+	}
+	if err := r.agent.Reload(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	bad := c
 	bad.Listeners = append([]agent.Listener{{Network: "tcp", Address: "192.0.2.1:1", Vault: "corp"}}, c.Listeners...)
 	if err := r.agent.Reload(t.Context(), bad); !errors.Is(err, agent.ErrUnsafe) {

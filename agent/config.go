@@ -54,12 +54,3 @@ type Prompt struct {
 	Cooldown   time.Duration  // 0 means 30 s
 	MaxPending int            // 0 means 64
 }
-
-func (c Config) vault(name string) Vault {
-	for _, v := range c.Vaults {
-		if v.Name == name {
-			return v
-		}
-	}
-	return Vault{}
-}

@@ -34,14 +34,19 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (a *Agent) newListener(ctx context.Context, ln net.Listener, c Listener) *listener {
 	l := &listener{config: c, ln: ln}
-	guard := &Guard{Addr: ln.Addr(), RequireHeader: c.RequireHeader, Loop: a.loop, OnRefuse: a.refused}
-	l.server = newServer(l, guard, a.options.Log)
+	l.server = newServer(l, a.guard(ln, false), a.options.Log)
 	// Requests outlive the moment in which the agent is told to stop, so that
 	// those that are under way get their answer.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.cancel = cancel
 	l.server.BaseContext = func(net.Listener) context.Context { return base }
 	return l
+}
+
+// guard is the guard of a listener. Every one checks who connects; whether the
+// request header is required may change with the configuration.
+func (a *Agent) guard(ln net.Listener, requireHeader bool) *Guard {
+	return &Guard{Addr: ln.Addr(), RequireHeader: requireHeader, Loop: a.loop, OnRefuse: a.refused}
 }
 
 // serve starts the goroutine that a.servers waits for.
@@ -78,15 +83,17 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 	keep := map[listenerKey]bool{{"control", ""}: true}
 	for _, want := range c.Listeners {
 		keep[want.key()] = true
-		if have, ok := a.open[want.key()]; ok && have.config.RequireHeader == want.RequireHeader {
+		if _, ok := a.open[want.key()]; ok {
 			continue
 		}
-		if err := a.reopenLocked(ctx, want, opened); err != nil {
+		ln, err := Listen(ctx, want.Network, want.Address)
+		if err != nil {
 			for _, l := range opened {
 				_ = l.ln.Close()
 			}
-			return err
+			return fmt.Errorf("%s listener %s: %w", want.Network, want.Address, err)
 		}
+		opened[want.key()] = a.newListener(ctx, ln, want)
 	}
 	for key, l := range opened {
 		a.open[key] = l
@@ -94,7 +101,11 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 	for _, want := range c.Listeners {
 		l := a.open[want.key()]
 		l.config = want
-		l.handler.Store(&vaults[want.Vault].handler)
+		handler := vaults[want.Vault].handler
+		if want.RequireHeader {
+			handler = a.guard(l.ln, true).Wrap(handler)
+		}
+		l.handler.Store(&handler)
 	}
 	for key, l := range a.open {
 		if !keep[key] {
@@ -108,21 +119,5 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 		a.serve(l)
 		a.options.Log.Info("listening", "network", l.config.Network, "address", l.ln.Addr().String(), "vault", l.config.Vault)
 	}
-	return nil
-}
-
-// reopenLocked opens a listener. One on the same address whose guard must change
-// gives its place up first.
-func (a *Agent) reopenLocked(ctx context.Context, want Listener, opened map[listenerKey]*listener) error {
-	if have, ok := a.open[want.key()]; ok {
-		delete(a.open, want.key())
-		_ = have.ln.Close()
-		a.servers.Go(have.close)
-	}
-	ln, err := Listen(ctx, want.Network, want.Address)
-	if err != nil {
-		return fmt.Errorf("%s listener %s: %w", want.Network, want.Address, err)
-	}
-	opened[want.key()] = a.newListener(ctx, ln, want)
 	return nil
 }

@@ -47,12 +47,27 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, 
 		return nil, s.conclude(ctx, verdict(ctx, c.err)), nil
 	case c.err != nil:
 		return nil, mfa.Verdict{}, c.err
-	case c.refusedPush():
+	case c.refusedPush() || s.refusedQuickly(ctx, c, m, token):
 		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}), nil
 	case c.told && c.resp.StatusCode < http.StatusBadRequest:
 		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Approved}), nil
 	}
 	return c.resp, mfa.Verdict{}, nil
+}
+
+// refusedQuickly reports whether a 403 that came soon after the person was told
+// was their no. Where the rule has a passcode as well, that may be what Vault
+// missed; where the token may not do it anyway, nobody was asked.
+func (s *stepUp) refusedQuickly(ctx context.Context, c call, m rule.Match, token cache.Secret) bool {
+	if !c.told || c.resp.StatusCode != http.StatusForbidden {
+		return false
+	}
+	methods, _ := s.methods(m.Rule.Methods)
+	if slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode }) {
+		return false
+	}
+	_, granted := s.granted(ctx, token)
+	return granted
 }
 
 // StepUp implements relay.Resolver for the header grant: the same request again,

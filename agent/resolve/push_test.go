@@ -30,7 +30,8 @@ func TestFirst(t *testing.T) {
 		"push refused":           {[]string{"okta"}, 10 * time.Second, 403, true, mfa.Denied},
 		"no push was needed":     {[]string{"okta"}, 10 * time.Millisecond, 200, false, ""},
 		"an ordinary 403":        {[]string{"okta"}, 10 * time.Millisecond, 403, false, ""},
-		"a slow, ordinary 403":   {[]string{"okta"}, 2 * time.Second, 403, true, ""},
+		"refused at once":        {[]string{"okta"}, 2 * time.Second, 403, true, mfa.Denied},
+		"slow, code is missing":  {[]string{"totp", "okta"}, 2 * time.Second, 403, true, ""},
 		"slow vault, an error":   {[]string{"okta"}, 10 * time.Second, 500, true, ""},
 		"code missing, no push":  {[]string{"totp", "okta"}, 10 * time.Millisecond, 403, false, ""},
 		"told within one second": {[]string{"okta"}, 999 * time.Millisecond, 200, true, mfa.Approved},
@@ -57,6 +58,18 @@ func TestFirst(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestSlowOrdinaryDenial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.vault.capabilities = []string{"list"}
+		_, v, err := s.resolver.First(t.Context(), prod("okta"), "tok", (&sending{right: "-", delay: 2 * time.Second}).send)
+		if err != nil || v.Outcome != "" {
+			t.Errorf("verdict %+v, %v", v, err)
+		}
+	})
 }
 
 // A denial here drops the request at Vault; while it cools down nothing is
