@@ -26,9 +26,10 @@ import (
 // Outcome is the header of every answer that took part in a step-up.
 const Outcome = "Stepup-Outcome"
 
-// A Send repeats a request with one line of X-Vault-MFA for each credential.
-// The caller closes the body of the answer.
-type Send = func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error)
+// A Send sends a request once more: with one line of X-Vault-MFA for each
+// credential, and with a step-up token in the place of the caller's own; the
+// zero token leaves that. The caller closes the body of the answer.
+type Send = func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error)
 
 // A Resolver turns Vault's wish for a second factor into an answer. Its methods
 // block while a person is asked, end when ctx ends, and are called by many

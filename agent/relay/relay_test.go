@@ -110,7 +110,7 @@ func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send
 	if r.first != nil {
 		return r.first(send)
 	}
-	resp, err := send(ctx, nil)
+	resp, err := send(ctx, nil, cache.Token{})
 	return resp, mfa.Verdict{}, err
 }
 

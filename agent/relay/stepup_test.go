@@ -17,6 +17,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
 )
 
 const denied = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}` + "\n"
@@ -49,7 +50,7 @@ func guardedVault(want ...string) http.HandlerFunc {
 // answerWith sends once with the given lines and judges by the status.
 func answerWith(credentials ...mfa.Credential) func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
 	return func(_ rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
-		resp, err := send(context.Background(), credentials)
+		resp, err := send(context.Background(), credentials, cache.Token{})
 		if err != nil {
 			return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: " + err.Error()}
 		}
@@ -201,7 +202,7 @@ func TestFirstDecides(t *testing.T) {
 		outcome string
 	}{
 		"approved on the phone": {func(send relay.Send) (*http.Response, mfa.Verdict, error) {
-			resp, err := send(context.Background(), nil)
+			resp, err := send(context.Background(), nil, cache.Token{})
 			return resp, mfa.Verdict{Outcome: mfa.Approved}, err
 		}, 200, "GET /v1/kv/data/prod/db 0", "approved"},
 		"cooling down, nothing sent": {func(relay.Send) (*http.Response, mfa.Verdict, error) {

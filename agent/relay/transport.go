@@ -29,7 +29,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	asked, derived := rule.Derive(r.Method, decoded(r.URL, t.config.Address), r.Header.Get("X-Vault-Namespace"))
 	token := callerToken(r)
 	if derived && token != "" {
-		if m, ok := t.config.Rules.Match(asked); ok {
+		if m, ok := t.match(asked); ok {
 			return t.guarded(&attempt{exchange: exchange{request: r, body: body, asked: asked}, match: m, token: token})
 		}
 	}
@@ -39,6 +39,14 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return t.login(x, resp), nil
+}
+
+// match finds the rule of a request, or of the path that a preflight is about.
+func (t *Transport) match(asked rule.Request) (rule.Match, bool) {
+	if m, ok := t.config.Rules.Match(asked); ok {
+		return m, true
+	}
+	return t.config.Rules.MatchPreflight(asked)
 }
 
 // An exchange is one request of an app.
@@ -154,8 +162,11 @@ func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 // itself when a kept connection breaks before the answer: that is a second push,
 // or a code that arrives twice.
 func (t *Transport) sender(a *attempt) Send {
-	return func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error) {
+	return func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
 		r := clone(ctx, a.request)
+		if token.Secret != "" {
+			present(r.Header, token)
+		}
 		for _, c := range credentials {
 			// One line for each: Vault does not split at commas.
 			r.Header["X-Vault-Mfa"] = append(r.Header["X-Vault-Mfa"], c.Header())
@@ -165,6 +176,17 @@ func (t *Transport) sender(a *attempt) Send {
 			body = body.once()
 		}
 		return t.follow(r, body)
+	}
+}
+
+// present puts a step-up token in the place of the caller's own. A standby that
+// has not heard of the token yet is asked to wait for the state in which it was
+// made (X-Vault-Index).
+func present(h http.Header, token cache.Token) {
+	h.Del("Authorization") // the other header that Vault takes a token from
+	h.Set("X-Vault-Token", token.Secret.Reveal())
+	if token.Index != "" {
+		h.Add("X-Vault-Index", token.Index)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 )
 
-type send = func(ctx context.Context, credentials []mfa.Credential) (*http.Response, error)
+type send = func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error)
 
 // methods are those of a rule. The configuration was checked: all are declared.
 func (r *Resolver) methods(names []string) (all []mfa.Method, push mfa.Method) {
@@ -31,9 +31,12 @@ func (r *Resolver) methods(names []string) (all []mfa.Method, push mfa.Method) {
 // sends. With one, Vault pushes at once where the policy wants it and blocks;
 // what it says after that is final.
 func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
+	if m.Rule.Grant.Kind != rule.HeaderGrant {
+		return r.withToken(ctx, m, token, send)
+	}
 	_, push := r.methods(m.Rule.Methods)
-	if push.Name == "" || m.Rule.Grant.Kind != rule.HeaderGrant {
-		resp, err := send(ctx, nil)
+	if push.Name == "" {
+		resp, err := send(ctx, nil, cache.Token{})
 		return resp, mfa.Verdict{}, err
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
@@ -41,7 +44,7 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, 
 		// Sending would push again, to a person who has just said no.
 		return nil, v, nil
 	}
-	c := s.watch(ctx, push, func(ctx context.Context) (*http.Response, error) { return send(ctx, nil) })
+	c := s.watch(ctx, push, func(ctx context.Context) (*http.Response, error) { return send(ctx, nil, cache.Token{}) })
 	switch {
 	case c.told && c.err != nil && ctx.Err() == nil && verdict(ctx, c.err).Outcome == mfa.Denied:
 		return nil, s.conclude(ctx, verdict(ctx, c.err)), nil
@@ -70,17 +73,22 @@ func (s *stepUp) refusedQuickly(ctx context.Context, c call, m rule.Match, token
 	return granted
 }
 
-// StepUp implements relay.Resolver for the header grant: the same request again,
-// with a line of X-Vault-MFA for every method of the rule.
+// StepUp implements relay.Resolver.
 func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict) {
+	if m.Rule.Grant.Kind == rule.HeaderGrant {
+		return r.withHeader(ctx, m, token, send)
+	}
+	return r.toToken(ctx, m, token, send)
+}
+
+// withHeader sends the same request again, with a line of X-Vault-MFA for every
+// method of the rule.
+func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict) {
 	methods, push := r.methods(m.Rule.Methods)
 	if !slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode }) && !m.Once {
 		return nil, mfa.Verdict{} // a push that Vault wanted was sent with the first request
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	if m.Rule.Grant.Kind != rule.HeaderGrant {
-		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: notSupported(m.Rule.Grant.Kind)}
-	}
 	if v, granted := s.granted(ctx, token); !granted {
 		return nil, v
 	}
@@ -107,7 +115,7 @@ func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret,
 func (s *stepUp) granted(ctx context.Context, token cache.Secret) (mfa.Verdict, bool) {
 	capabilities, err := s.config.Vault.Capabilities(ctx, token, s.request.Namespace, s.request.Path)
 	if err != nil {
-		s.config.Log.Warn("capability probe failed", "vault", s.key.Vault, "path", s.request.Path, "error", err)
+		s.config.Log.Warn("capability probe failed", "vault", s.config.VaultName, "path", s.request.Path, "error", err)
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: probeFailed(err)}, false
 	}
 	return mfa.Verdict{}, s.request.Grants(capabilities)
@@ -158,7 +166,7 @@ func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
 // repeat sends the request with credentials; where one of them is a push, the
 // person is told to look at the phone.
 func (h *headerGrant) repeat(ctx context.Context, credentials []mfa.Credential) call {
-	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, credentials) }
+	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, credentials, cache.Token{}) }
 	if h.push.Name == "" {
 		resp, err := do(ctx)
 		return call{resp: resp, err: err}
@@ -167,15 +175,9 @@ func (h *headerGrant) repeat(ctx context.Context, credentials []mfa.Credential) 
 }
 
 // ask gets a credential for each method; again is the reason to ask anew.
-func (h *headerGrant) ask(ctx context.Context, q question) (credentials []mfa.Credential, again string, err error) {
+func (h *headerGrant) ask(ctx context.Context, q question) (all []mfa.Credential, again string, err error) {
 	codes, again, err := h.passcodes(ctx, h.methods, q)
-	if err != nil || again != "" {
-		return nil, again, err
-	}
-	for _, m := range h.methods {
-		credentials = append(credentials, mfa.Credential{Method: m.Name, Passcode: codes[id(m)]})
-	}
-	return credentials, "", nil
+	return credentials(h.methods, codes), again, err
 }
 
 // replace closes the answer before and keeps the new one.

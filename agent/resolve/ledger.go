@@ -24,8 +24,9 @@ type turnKey struct {
 }
 
 // A Ledger remembers across requests, vaults and reloads: whose turn it is, which
-// callers are cooling down, and which codes were sent. The zero value is not
-// usable; see NewLedger.
+// callers are cooling down, which codes were sent, and which tokens are being
+// stepped up to. The zero value is not usable; see NewLedger. It owns a goroutine
+// for each flight, which Close ends.
 type Ledger struct {
 	secret [32]byte // keeps codes from being kept in the clear
 
@@ -34,6 +35,11 @@ type Ledger struct {
 	cooling map[turnKey]decision
 	codes   map[[sha256.Size]byte]time.Time
 	methods map[string]time.Time // when a method's last code was sent
+	flights map[cache.Key]*flight
+	flying  context.Context         // of the flights that run now
+	cancel  context.CancelCauseFunc // ends flying
+	closed  bool
+	landing sync.WaitGroup // one for each flight
 }
 
 // NewLedger returns an empty ledger.
@@ -43,7 +49,9 @@ func NewLedger() *Ledger {
 		cooling: make(map[turnKey]decision),
 		codes:   make(map[[sha256.Size]byte]time.Time),
 		methods: make(map[string]time.Time),
+		flights: make(map[cache.Key]*flight),
 	}
+	l.newContextLocked()
 	_, _ = rand.Read(l.secret[:]) // never fails (crypto/rand)
 	return l
 }
@@ -153,6 +161,14 @@ func (l *Ledger) spend(codes map[string]string) bool {
 		l.codes[l.sum(method, code)], l.methods[method] = now, now
 	}
 	return true
+}
+
+// sent reports whether a code of a method was sent already.
+func (l *Ledger) sent(method, code string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, ok := l.codes[l.sum(method, code)]
+	return ok && time.Since(at) <= codeMemory
 }
 
 // sum stands for a code, which is never kept in the clear.

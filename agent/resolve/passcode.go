@@ -2,8 +2,10 @@ package resolve
 
 import (
 	"context"
+	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -40,6 +42,9 @@ func (s *stepUp) passcodes(ctx context.Context, methods []mfa.Method, q question
 }
 
 func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string, error) {
+	if s.config.FromSeed[m.Name] {
+		return s.fromSeed(ctx, m, q)
+	}
 	if q.reason == "" && s.config.Ledger.usedLately(s.spentAs(m)) {
 		q.reason = waitForNext
 	}
@@ -47,6 +52,33 @@ func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string
 		Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits,
 		Attempt: q.attempt, Message: q.reason,
 	})
+}
+
+// fromSeed makes the code itself, from a seed that the person has given to
+// stepup. It does so only after a yes: a program that could have a code made
+// without one would need no person at all.
+func (s *stepUp) fromSeed(ctx context.Context, m mfa.Method, q question) (string, error) {
+	if q.reason == "" {
+		q.reason = confirmSeed
+	}
+	_, err := s.ask(ctx, prompt.Request{
+		Kind: prompt.Confirm, Method: m.Label(), MethodType: m.Type, Attempt: q.attempt, Message: q.reason,
+	})
+	for err == nil {
+		var code cache.Secret
+		var left time.Duration
+		code, left, err = s.config.Secrets.Code(ctx, m.Name, time.Now())
+		if err != nil || !s.config.Ledger.sent(s.spentAs(m), code.Reveal()) {
+			return code.Reveal(), err
+		}
+		// This period's code was used: the next one is a moment away.
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return "", err
 }
 
 // spentAs names a method across the vaults that share the ledger.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -42,7 +43,7 @@ func TestFirst(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				resp, v, err := s.resolver.First(t.Context(), prod(tt.methods...), "tok",
-					func(ctx context.Context, _ []mfa.Credential) (*http.Response, error) {
+					func(ctx context.Context, _ []mfa.Credential, _ cache.Token) (*http.Response, error) {
 						time.Sleep(tt.delay)
 						return answer(tt.status, generic), nil
 					})
@@ -103,7 +104,7 @@ func TestVaultIsGoneWhileItPushes(t *testing.T) {
 		s := newStage(t, nil)
 		gone := errors.New("connection reset")
 		_, v, err := s.resolver.First(t.Context(), prod("okta"), "tok",
-			func(context.Context, []mfa.Credential) (*http.Response, error) {
+			func(context.Context, []mfa.Credential, cache.Token) (*http.Response, error) {
 				time.Sleep(5 * time.Second)
 				return nil, gone
 			})

@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -26,6 +27,35 @@ type Vault interface {
 	// Validate sends the factors of a held login. It blocks while a push is open,
 	// is never repeated, and returns an answer of any status.
 	Validate(ctx context.Context, c mfa.Challenge, payload map[string][]string) (*http.Response, error)
+	// Mint creates a token with the caller's own and the factors of r. It blocks
+	// and answers as Validate does.
+	Mint(ctx context.Context, r upstream.MintRequest) (*http.Response, error)
+	// Login logs in with a password. It answers as Validate does; the answer may
+	// be a challenge.
+	Login(ctx context.Context, r upstream.LoginRequest) (*http.Response, error)
+	// LookupSelf fails with an *upstream.StatusError when Vault does not know token.
+	LookupSelf(ctx context.Context, token cache.Secret, namespace string) (upstream.TokenInfo, error)
+}
+
+// Tokens keeps step-up tokens. *cache.Layered is one.
+type Tokens interface {
+	Take(ctx context.Context, k cache.Key) (cache.Token, error)
+	Get(ctx context.Context, k cache.Key) (cache.Token, error)
+	Put(ctx context.Context, k cache.Key, t cache.Token) error
+	Delete(ctx context.Context, k cache.Key) error
+}
+
+// Secrets finds what a person has given to stepup to keep or to fetch.
+type Secrets interface {
+	// Password returns the password for a login grant that does not ask for it:
+	// from the keyring, or from its command. cache.ErrNotFound means that the
+	// person must be asked.
+	Password(ctx context.Context, vault string, g rule.Grant) (cache.Secret, error)
+	// Keep stores a password that Vault has accepted; the empty one forgets it.
+	Keep(ctx context.Context, vault string, g rule.Grant, password cache.Secret) error
+	// Code returns the code of a method whose seed is kept, at now, and how long
+	// it is valid.
+	Code(ctx context.Context, method string, now time.Time) (cache.Secret, time.Duration, error)
 }
 
 // An Asker reaches the person. *prompt.Broker is one.
@@ -42,6 +72,7 @@ type Auditor interface {
 // Config is what a Resolver needs. It is not changed after New.
 type Config struct {
 	VaultName string
+	Address   string // of the vault: a token is never sent to another one
 	Vault     Vault
 	Asker     Asker
 	Methods   map[string]mfa.Method // the mfa_method blocks by name
@@ -49,7 +80,11 @@ type Config struct {
 	Attempts  int                   // prompts for one request; 0 means 3
 	Timeout   time.Duration         // from the request to its answer while a person is asked; 0 means 55 s
 	Cooldown  time.Duration         // no new prompt for the same caller and rule after a no; 0 means 30 s
-	Ledger    *Ledger               // what must survive a reload; shared by all vaults
+	Tokens    Tokens
+	MaxTTL    time.Duration // a token is never used longer; 0 means 15 m
+	Secrets   Secrets
+	FromSeed  map[string]bool // methods whose code comes from a kept seed
+	Ledger    *Ledger         // what must survive a reload; shared by all vaults
 	Identify  func(cache.Secret) string
 	Audit     Auditor // nil means none
 	Log       *slog.Logger
@@ -63,6 +98,7 @@ func New(c Config) *Resolver {
 	c.Attempts = cmp.Or(c.Attempts, 3)
 	c.Timeout = cmp.Or(c.Timeout, 55*time.Second)
 	c.Cooldown = cmp.Or(c.Cooldown, 30*time.Second)
+	c.MaxTTL = cmp.Or(c.MaxTTL, 15*time.Minute)
 	return &Resolver{config: c}
 }
 
@@ -84,7 +120,7 @@ func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, t
 	return &stepUp{
 		Resolver: r,
 		key: cache.Key{
-			Vault:     r.config.VaultName,
+			Vault:     r.config.VaultName + " " + r.config.Address,
 			Namespace: rule.Namespace(q.Namespace),
 			Identity:  r.config.Identify(token),
 			Rule:      ruleName,
@@ -112,7 +148,7 @@ func (s *stepUp) ask(ctx context.Context, p prompt.Request) (string, error) {
 // fill completes a question with what the person must know about the request.
 func (s *stepUp) fill(p prompt.Request) prompt.Request {
 	p.Rule = s.rule
-	p.Vault = s.key.Vault
+	p.Vault = s.config.VaultName
 	p.Namespace = s.request.Namespace
 	p.Path = s.request.Path
 	p.Operation = string(s.request.Operation)
@@ -130,7 +166,7 @@ func (s *stepUp) record(event audit.Event, took time.Duration) {
 		return
 	}
 	err := s.config.Audit.Write(audit.Record{
-		Event: event, Rule: s.rule, Vault: s.key.Vault, Namespace: s.request.Namespace,
+		Event: event, Rule: s.rule, Vault: s.config.VaultName, Namespace: s.request.Namespace,
 		Path: s.request.Path, Operation: string(s.request.Operation), Method: s.method,
 		Requester: s.peer(), DurationMS: took.Milliseconds(), Token: s.key.Identity,
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -33,15 +34,23 @@ type stage struct {
 	person   *person
 	vault    *vault
 	audit    *auditor
+	tokens   *cache.Memory
+	secrets  *secrets
+	ledger   *resolve.Ledger
 }
 
 func newStage(t *testing.T, change func(*resolve.Config)) *stage {
 	t.Helper()
-	s := &stage{person: &person{}, vault: &vault{capabilities: []string{"read", "update"}}, audit: &auditor{}}
+	s := &stage{
+		person: &person{}, vault: &vault{capabilities: []string{"read", "update"}}, audit: &auditor{},
+		tokens: &cache.Memory{}, secrets: &secrets{}, ledger: resolve.NewLedger(),
+	}
+	t.Cleanup(s.ledger.Close)
 	s.broker = prompt.NewBroker(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "person", Prompter: s.person}}})
 	t.Cleanup(s.broker.Close)
 	c := resolve.Config{
-		VaultName: "corp", Vault: s.vault, Asker: s.broker, Ledger: resolve.NewLedger(), Audit: s.audit,
+		VaultName: "corp", Address: "https://vault", Vault: s.vault, Asker: s.broker, Ledger: s.ledger, Audit: s.audit,
+		Tokens: s.tokens, Secrets: s.secrets,
 		Identify: func(token cache.Secret) string { return "hmac-" + token.Reveal() },
 		Log:      slog.New(slog.DiscardHandler),
 		Methods: map[string]mfa.Method{
@@ -115,6 +124,63 @@ type vault struct {
 	probed       []string
 	validated    []map[string][]string
 	validate     func(ctx context.Context, payload map[string][]string) (*http.Response, error)
+	mints        []upstream.MintRequest
+	mint         func(ctx context.Context, r upstream.MintRequest) (*http.Response, error)
+	passwords    []string
+	login        func(ctx context.Context, r upstream.LoginRequest) (*http.Response, error)
+	lookup       error
+	lookups      int
+}
+
+func (v *vault) Mint(ctx context.Context, r upstream.MintRequest) (*http.Response, error) {
+	v.mu.Lock()
+	v.mints = append(v.mints, r)
+	v.mu.Unlock()
+	return v.mint(ctx, r)
+}
+
+func (v *vault) Login(ctx context.Context, r upstream.LoginRequest) (*http.Response, error) {
+	v.mu.Lock()
+	v.passwords = append(v.passwords, r.Password.Reveal())
+	v.mu.Unlock()
+	return v.login(ctx, r)
+}
+
+func (v *vault) LookupSelf(context.Context, cache.Secret, string) (upstream.TokenInfo, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lookups++
+	return upstream.TokenInfo{}, v.lookup
+}
+
+// secrets is the keyring of a test.
+type secrets struct {
+	password cache.Secret
+	err      error
+	kept     []string
+	codes    []cache.Secret
+}
+
+func (s *secrets) Password(context.Context, string, rule.Grant) (cache.Secret, error) {
+	if s.err == nil && s.password == "" {
+		return "", cache.ErrNotFound
+	}
+	return s.password, s.err
+}
+
+func (s *secrets) Keep(_ context.Context, _ string, _ rule.Grant, password cache.Secret) error {
+	s.kept = append(s.kept, password.Reveal())
+	s.password = password
+	return nil
+}
+
+// Code gives the first code until half a minute has passed, then the next.
+func (s *secrets) Code(_ context.Context, _ string, now time.Time) (cache.Secret, time.Duration, error) {
+	if len(s.codes) == 0 {
+		return "", 0, cache.ErrNotFound
+	}
+	step := now.Unix() / 30
+	return s.codes[step%int64(len(s.codes))], time.Unix((step+1)*30, 0).Sub(now), nil
 }
 
 func (v *vault) Capabilities(_ context.Context, token cache.Secret, namespace, path string) ([]string, error) {
@@ -156,12 +222,15 @@ type sending struct {
 	delay time.Duration
 }
 
-func (s *sending) send(ctx context.Context, credentials []mfa.Credential) (*http.Response, error) {
+func (s *sending) send(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
 	var lines []string
 	for _, c := range credentials {
 		lines = append(lines, c.Header())
 	}
 	line := strings.Join(lines, ",")
+	if token.Secret != "" {
+		line = "token " + token.Secret.Reveal()
+	}
 	s.mu.Lock()
 	s.lines = append(s.lines, line)
 	s.mu.Unlock()
@@ -246,9 +315,6 @@ func TestHeaderGrant(t *testing.T) {
 			change: func(s *stage) { s.vault.probeErr = errors.New("no") },
 		},
 		"only a push: it was sent already": {match: prod("okta")},
-		"a later grant": {
-			match: rule.Match{Rule: &rule.Rule{Name: "prod", Methods: []string{"totp"}, Grant: rule.Grant{Kind: rule.TokenGrant}}}, outcome: mfa.Unavailable, text: `grant "token" is not supported yet`,
-		},
 		"sent only once": {
 			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, Once: true}, right: "-", codes: []string{"111111"}, outcome: mfa.Rejected,
 			sent: []string{"totp:111111"}, asked: []string{"passcode totp 1/1 "},

@@ -43,7 +43,7 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 		mfa.Timeout:  audit.Timeout,
 		mfa.Rejected: audit.Rejected,
 	}[v.Outcome]
-	s.config.Log.Info("step-up decided", "outcome", v.Outcome, "rule", s.rule, "vault", s.key.Vault, "path", s.request.Path)
+	s.config.Log.Info("step-up decided", "outcome", v.Outcome, "rule", s.rule, "vault", s.config.VaultName, "path", s.request.Path)
 	switch v.Outcome {
 	case mfa.Approved:
 		s.config.Ledger.warm(s.turn())

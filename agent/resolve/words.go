@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/rule"
 )
 
 // Every sentence that a person reads because of a step-up. Those for an app
@@ -31,6 +30,7 @@ const (
 	waitForNext     = "the last code was used a moment ago: wait for the next one"
 	wrongCode       = "wrong code, or one that was used: wait for the next one"
 	codeSentBefore  = "that code was sent already: wait for the next one"
+	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
 	pushApproved    = "done"
 	pushRefused     = "refused, or not answered in time"
@@ -47,9 +47,31 @@ func coolingDown(was mfa.Outcome, left time.Duration) string {
 	return fmt.Sprintf("stepup: not asking again yet: %s; try again in %s", why, seconds(left))
 }
 
-func notSupported(g rule.GrantKind) string {
-	return fmt.Sprintf("stepup: grant %q is not supported yet; use grant \"header\"", g)
+func noToken(path string) string {
+	return fmt.Sprintf("stepup: %s answered without a token; check the path of the rule's grant", path)
 }
+
+func mintRefused(path, reason string) string {
+	return fmt.Sprintf("stepup: vault does not create a token at %s: %s", path, oneLine(reason))
+}
+
+func mayNotMint(path string) string {
+	return fmt.Sprintf("stepup: your token may not create tokens at %s; its policies must grant update there", path)
+}
+
+func loginRefused(path, reason string) string {
+	if reason == "" {
+		return fmt.Sprintf("stepup: vault did not accept the password at %s; run it again", path)
+	}
+	return fmt.Sprintf("stepup: vault refused the login at %s: %s", path, oneLine(reason))
+}
+
+func wrongPassword(reason string) string {
+	return "wrong password (" + oneLine(reason) + ")"
+}
+
+// oneLine is Vault's text without its line breaks and bullets.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func probeFailed(err error) string {
 	return fmt.Sprintf("stepup: cannot tell whether a second factor would help: sys/capabilities-self: %v", err)
@@ -79,7 +101,7 @@ func vaultSays(reason string) string {
 	if reason == "" {
 		return wrongCode
 	}
-	return "vault says: " + strings.Join(strings.Fields(reason), " ")
+	return "vault says: " + oneLine(reason)
 }
 
 func seconds(d time.Duration) string {

@@ -1,0 +1,69 @@
+package resolve
+
+import (
+	"context"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A flight is one step-up to a token, however many requests wait for it. It
+// belongs to the ledger, not to the request that started it: whoever gave up
+// finds the token in the cache when they come back.
+type flight struct {
+	done    chan struct{} // closed when verdict is set, and the token in the cache
+	verdict mfa.Verdict
+}
+
+// join returns the flight for k and starts it where there is none. run gets a
+// context that ends when flights are cancelled.
+func (l *Ledger) join(k cache.Key, run func(context.Context) mfa.Verdict) *flight {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f, ok := l.flights[k]; ok {
+		return f
+	}
+	f := &flight{done: make(chan struct{})}
+	if l.closed {
+		f.verdict = mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
+		close(f.done)
+		return f
+	}
+	l.flights[k] = f
+	ctx := l.flying
+	l.landing.Go(func() {
+		f.verdict = run(ctx)
+		if context.Cause(ctx) != nil && !f.verdict.OK() {
+			f.verdict = mfa.Verdict{Outcome: mfa.Denied, Message: appCanceled}
+		}
+		l.mu.Lock()
+		delete(l.flights, k)
+		l.mu.Unlock()
+		close(f.done)
+	})
+	return f
+}
+
+// CancelFlights ends every flight and waits for it. What a flight has minted by
+// then is in the cache. Flights that start later are not touched.
+func (l *Ledger) CancelFlights() {
+	l.mu.Lock()
+	cancel := l.cancel
+	l.newContextLocked()
+	l.mu.Unlock()
+	cancel(prompt.ErrCanceled)
+	l.landing.Wait()
+}
+
+// Close ends every flight, waits for it and refuses new ones.
+func (l *Ledger) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.CancelFlights()
+}
+
+func (l *Ledger) newContextLocked() {
+	l.flying, l.cancel = context.WithCancelCause(context.Background())
+}

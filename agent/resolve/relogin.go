@@ -1,0 +1,109 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// login logs in at the path of a login grant and meets the challenge that Vault
+// answers with. A wrong password is told from a wrong code: Vault checks the
+// password first, and answers 400 to a wrong one.
+func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
+	reason := ""
+	for attempt := 1; attempt <= g.attempts; attempt++ {
+		password, kept, err := g.password(ctx, question{attempt: attempt, reason: reason})
+		if err != nil {
+			return cache.Token{}, verdict(g.flight, err)
+		}
+		resp, err := g.config.Vault.Login(g.flight, upstream.LoginRequest{
+			Path: g.rule.Grant.Path, Namespace: g.request.Namespace, Password: password,
+		})
+		if err != nil {
+			return cache.Token{}, verdict(g.flight, err)
+		}
+		if resp.StatusCode/100 == 2 {
+			g.keep(password, kept)
+			return g.factor(ctx, resp)
+		}
+		failure := mfa.ReadFailure(keepBody(resp))
+		status := resp.StatusCode
+		_ = resp.Body.Close()
+		switch {
+		case status != http.StatusBadRequest && status != http.StatusUnauthorized && status != http.StatusForbidden:
+			return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: loginRefused(g.rule.Grant.Path, failure.Reason)}
+		case kept && len(g.rule.Grant.PasswordCommand) > 0:
+			// The command would give the same one again.
+			return cache.Token{}, mfa.Verdict{Outcome: mfa.Rejected, Message: loginRefused(g.rule.Grant.Path, failure.Reason)}
+		case kept:
+			g.forget()
+		}
+		reason = wrongPassword(failure.Reason)
+	}
+	return cache.Token{}, mfa.Verdict{Outcome: mfa.Rejected, Message: loginRefused(g.rule.Grant.Path, "")}
+}
+
+// password gets the password from where the grant says; kept reports that the
+// person was not asked for it.
+func (g *tokenGrant) password(ctx context.Context, q question) (password cache.Secret, kept bool, err error) {
+	if g.rule.Grant.Password != "prompt" {
+		password, err := g.config.Secrets.Password(ctx, g.key.Vault, g.rule.Grant)
+		if err == nil {
+			return password, true, nil
+		}
+		if !errors.Is(err, cache.ErrNotFound) {
+			g.config.Log.Warn("password cannot be fetched, asking for it", "rule", g.stepUp.rule, "error", err)
+		}
+	}
+	answer, err := g.ask(ctx, prompt.Request{
+		Kind: prompt.Password, Method: g.rule.Grant.Path, Attempt: q.attempt, Message: q.reason,
+	})
+	return cache.Secret(answer), false, err
+}
+
+// keep stores a password that was typed and that Vault took, where the grant
+// wants it kept.
+func (g *tokenGrant) keep(password cache.Secret, kept bool) {
+	if kept || g.rule.Grant.Password != "keyring" {
+		return
+	}
+	if err := g.config.Secrets.Keep(g.flight, g.key.Vault, g.rule.Grant, password); err != nil {
+		g.config.Log.Warn("password cannot be kept in the keyring", "rule", g.stepUp.rule, "error", err)
+	}
+}
+
+func (g *tokenGrant) forget() {
+	if err := g.config.Secrets.Keep(g.flight, g.key.Vault, g.rule.Grant, ""); err != nil {
+		g.config.Log.Warn("wrong password stays in the keyring", "rule", g.stepUp.rule, "error", err)
+	}
+}
+
+// factor meets the challenge in the answer of a login. An answer without one is
+// a login that needed no second factor: a set-up that protects nothing, which is
+// said, and used.
+func (g *tokenGrant) factor(ctx context.Context, resp *http.Response) (cache.Token, mfa.Verdict) {
+	challenge, held, err := mfa.Parse(keepBody(resp))
+	if err != nil {
+		_ = resp.Body.Close()
+		return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: noToken(g.rule.Grant.Path)}
+	}
+	if !held {
+		g.config.Log.Warn("login of a step-up asked for no second factor", "rule", g.stepUp.rule, "path", g.rule.Grant.Path)
+		return g.token(resp)
+	}
+	_ = resp.Body.Close()
+	challenge.Namespace = g.request.Namespace
+	l := &login{stepUp: g.stepUp, app: g.flight, challenge: challenge}
+	if v := l.run(ctx); !v.OK() {
+		if l.last != nil {
+			_ = l.last.Body.Close()
+		}
+		return cache.Token{}, v
+	}
+	return g.token(l.last)
+}

@@ -1,0 +1,184 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+const (
+	// lookupLimit bounds the store on a request's way.
+	lookupLimit = 3 * time.Second
+	// slack is taken off a token's life, for the way to Vault and clocks that
+	// differ a little.
+	slack = 5 * time.Second
+)
+
+// withToken sends a request under a rule with a token or login grant for the
+// first time: with the cached token of this caller, if there is one. A 403 with
+// it is Vault's word unless the token turns out to be dead; then it is
+// forgotten, and stepped up to once more.
+func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
+	s := r.begin(ctx, m.Request, m.Rule.Name, own)
+	t, ok := s.cached(ctx)
+	if !ok {
+		if m.Rule.Grant.Eager {
+			resp, v := r.toToken(ctx, m, own, send)
+			return resp, v, nil
+		}
+		resp, err := send(ctx, nil, cache.Token{})
+		return resp, mfa.Verdict{}, err
+	}
+	resp, err := send(ctx, nil, t)
+	if err != nil {
+		return nil, mfa.Verdict{}, err
+	}
+	if resp.StatusCode != http.StatusForbidden || !s.dead(ctx, t) {
+		s.record(audit.Cached, time.Since(s.started))
+		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
+	}
+	if err := r.config.Tokens.Delete(ctx, s.key); err != nil {
+		r.config.Log.Warn("dead step-up token stays in the store", "rule", m.Rule.Name, "error", err)
+	}
+	next, v := r.toToken(ctx, m, own, send)
+	if next == nil {
+		return resp, v, nil
+	}
+	_ = resp.Body.Close()
+	return next, v, nil
+}
+
+// cached returns the token of this caller for this rule, and counts its use.
+func (s *stepUp) cached(ctx context.Context) (cache.Token, bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	t, err := s.config.Tokens.Take(ctx, s.key)
+	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+		s.config.Log.Warn("step-up token cannot be looked up", "rule", s.rule, "error", err)
+	}
+	return t, err == nil
+}
+
+// dead reports whether Vault no longer knows a cached token. Where Vault cannot
+// be asked, its 403 stands.
+func (s *stepUp) dead(ctx context.Context, t cache.Token) bool {
+	_, err := s.config.Vault.LookupSelf(ctx, t.Secret, s.request.Namespace)
+	status, ok := errors.AsType[*upstream.StatusError](err)
+	return ok && status.Status == http.StatusForbidden
+}
+
+// toToken steps up to a token and sends the request with it. All requests of
+// this caller under this rule share one flight. When the app leaves, the flight
+// goes on until it is decided.
+func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict) {
+	s := r.begin(ctx, m.Request, m.Rule.Name, own)
+	if m.Once {
+		// Nothing was tried before, because it can be sent only once.
+		if t, ok := s.cached(ctx); ok {
+			return s.sendOnce(ctx, t, send)
+		}
+	}
+	for ctx.Err() == nil {
+		if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
+			return nil, v
+		}
+		f := r.config.Ledger.join(s.key, func(ctx context.Context) mfa.Verdict {
+			return s.fly(ctx, m.Rule, own)
+		})
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			continue
+		}
+		if !f.verdict.OK() {
+			return nil, f.verdict
+		}
+		t, err := r.config.Tokens.Take(ctx, s.key)
+		if err != nil {
+			continue // others used it up: with num_uses a token serves only so many
+		}
+		resp, err := send(ctx, nil, t)
+		if err != nil {
+			return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
+		}
+		return resp, mfa.Verdict{Outcome: mfa.Approved}
+	}
+	return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
+}
+
+// sendOnce sends a request that cannot be repeated with a cached token. One that
+// turns out to be dead is forgotten for the next try.
+func (s *stepUp) sendOnce(ctx context.Context, t cache.Token, send send) (*http.Response, mfa.Verdict) {
+	resp, err := send(ctx, nil, t)
+	if err != nil {
+		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
+	}
+	if resp.StatusCode == http.StatusForbidden && s.dead(ctx, t) {
+		_ = s.config.Tokens.Delete(ctx, s.key)
+	}
+	return resp, mfa.Verdict{Outcome: mfa.Cached}
+}
+
+// fly is the way of one flight: it looks into the cache once more, because the
+// flight before may have landed meanwhile, and then asks, mints or logs in.
+func (s *stepUp) fly(ctx context.Context, r *rule.Rule, own cache.Secret) mfa.Verdict {
+	if _, err := s.config.Tokens.Get(ctx, s.key); err == nil {
+		return mfa.Verdict{Outcome: mfa.Approved}
+	}
+	s.record(audit.Challenge, 0)
+	asking, cancel := context.WithDeadline(ctx, s.deadline)
+	defer cancel()
+	g := &tokenGrant{stepUp: s, flight: ctx, rule: r, own: own}
+	step := g.mint
+	if r.Grant.Kind == rule.LoginGrant {
+		step = g.login
+	}
+	t, v := step(asking)
+	if v.OK() {
+		if err := s.config.Tokens.Put(ctx, s.key, t); err != nil {
+			s.config.Log.Warn("step-up token is kept in memory only", "rule", s.rule, "error", err)
+		}
+	}
+	return s.conclude(ctx, v)
+}
+
+// A tokenGrant is one flight on its way to a token.
+type tokenGrant struct {
+	*stepUp
+	flight context.Context // without the prompt's deadline
+	rule   *rule.Rule
+	own    cache.Secret // the caller's token
+}
+
+// token reads the token out of the answer of a mint or login.
+func (g *tokenGrant) token(resp *http.Response) (cache.Token, mfa.Verdict) {
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mfa.MaxBody))
+	if err != nil {
+		return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
+	}
+	auth, err := upstream.ParseAuth(body)
+	if err != nil {
+		return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: noToken(g.rule.Grant.Path)}
+	}
+	life := g.config.MaxTTL
+	for _, limit := range []time.Duration{g.rule.Grant.MaxTTL, auth.TTL} {
+		if limit > 0 {
+			life = min(life, limit)
+		}
+	}
+	now := time.Now().Round(0) // wall clock: the monotonic one stops while the machine sleeps
+	t := cache.Token{
+		Secret: auth.Token, Accessor: auth.Accessor, Created: now, Expires: now.Add(life - min(slack, life/10)),
+		Uses: auth.Uses, Index: upstream.Index(resp),
+	}
+	return t, mfa.Verdict{Outcome: mfa.Approved}
+}
