@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/control"
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -31,7 +31,8 @@ type Options struct {
 	RuntimeDir string // 0700, created when missing; one agent runs in it
 	Version    string // for the status
 	Log        *slog.Logger
-	Ready      func() // called once when every listener is open; nil is allowed
+	Ring       cache.Ring // the keyring of the operating system; nil means there is none
+	Ready      func()     // called once when every listener is open; nil is allowed
 }
 
 // An Agent serves apps until it is stopped. [New], then [Agent.Run] once.
@@ -42,12 +43,17 @@ type Agent struct {
 	ledger   *resolve.Ledger
 	identity *cache.Identifier
 	loop     *Loop
+	secrets  *secrets
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
+
+	lockers   sync.WaitGroup     // the goroutine of the locker
+	stopLocks context.CancelFunc // ends it; guarded by mu
 
 	mu          sync.Mutex // guards what follows; not held while a listener serves
 	config      Config
 	configError string // of the last reload
 	vaults      map[string]*vault
+	tokens      *tokens
 	open        map[listenerKey]*listener
 	audit       *audit.Log
 	running     bool
@@ -56,13 +62,13 @@ type Agent struct {
 // New returns an agent for c. Nothing is opened yet.
 func New(c Config, o Options) *Agent {
 	a := &Agent{
-		options:  o,
-		started:  time.Now().Round(0),
-		ledger:   resolve.NewLedger(),
-		identity: cache.RandomIdentifier(),
-		loop:     &Loop{},
-		open:     make(map[listenerKey]*listener),
-		config:   c,
+		options: o,
+		started: time.Now().Round(0),
+		ledger:  resolve.NewLedger(),
+		secrets: newSecrets(o.Ring),
+		loop:    &Loop{},
+		open:    make(map[listenerKey]*listener),
+		config:  c,
 	}
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
@@ -82,6 +88,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.serveControl(ctx); err != nil {
 		return err
 	}
+	a.identify(ctx)
 	a.mu.Lock()
 	err = a.applyLocked(ctx, a.config)
 	a.running = err == nil
@@ -125,7 +132,8 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	vaults, err := a.buildVaults(c, log)
+	store := a.tokensFor(c)
+	vaults, err := a.buildVaults(c, store, log)
 	if err == nil {
 		err = a.listenLocked(ctx, c, vaults)
 	}
@@ -141,8 +149,12 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	if log != a.audit {
 		_ = a.audit.Close()
 	}
-	a.config, a.vaults, a.audit = c, vaults, log
+	lockOn := a.vaults == nil || !slices.Equal(a.config.Cache.LockOn, c.Cache.LockOn)
+	a.config, a.vaults, a.audit, a.tokens = c, vaults, log, store
 	a.broker.Reconfigure(a.brokerConfig(c))
+	if lockOn {
+		a.watchLocked(ctx)
+	}
 	return nil
 }
 
@@ -204,26 +216,23 @@ func (a *Agent) stop() {
 	for _, l := range all {
 		_ = l.ln.Close()
 	}
+	if a.stopLocks != nil {
+		a.stopLocks()
+	}
+	a.lockers.Wait()
 	a.broker.Close()
+	a.ledger.Close()
 	var closing sync.WaitGroup
 	for _, l := range all {
 		closing.Go(func() { l.close() })
 	}
 	closing.Wait()
 	a.servers.Wait()
+	a.revokeOnStop()
 	for _, v := range a.vaults {
 		v.transport.CloseIdleConnections()
 	}
 	_ = a.audit.Close()
-}
-
-// lock forgets every step-up token and cancels every prompt.
-func (a *Agent) lock(context.Context) (control.LockResult, error) {
-	n := a.broker.Len()
-	a.broker.CancelAll()
-	a.options.Log.Info("locked", "prompts", n)
-	a.record(audit.Record{Event: audit.Locked, Requester: peer.Peer{UID: -1}})
-	return control.LockResult{Prompts: n}, nil
 }
 
 // record writes to the audit log, if there is one.

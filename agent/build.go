@@ -19,10 +19,16 @@ type vault struct {
 	handler   http.Handler
 }
 
-func (a *Agent) buildVaults(c Config, log *audit.Log) (map[string]*vault, error) {
+// parts are shared by all vaults.
+type parts struct {
+	tokens *tokens
+	audit  *audit.Log
+}
+
+func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string]*vault, error) {
 	vaults := make(map[string]*vault)
 	for _, v := range c.Vaults {
-		built, err := a.buildVault(c, v, log)
+		built, err := a.buildVault(c, v, parts{store, log})
 		if err != nil {
 			return nil, fmt.Errorf("vault %q: %w", v.Name, err)
 		}
@@ -31,7 +37,7 @@ func (a *Agent) buildVaults(c Config, log *audit.Log) (map[string]*vault, error)
 	return vaults, nil
 }
 
-func (a *Agent) buildVault(c Config, v Vault, log *audit.Log) (*vault, error) {
+func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 	base, socket := upstream.Base(v.Address)
 	tls := v.TLS
 	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout = socket, a.loop.Dial, v.Timeout
@@ -45,7 +51,12 @@ func (a *Agent) buildVault(c Config, v Vault, log *audit.Log) (*vault, error) {
 	}
 	resolver := resolve.New(resolve.Config{
 		VaultName: v.Name,
+		Address:   v.Address.String(),
 		Vault:     client,
+		Tokens:    with.tokens,
+		MaxTTL:    c.Cache.MaxTTL,
+		Secrets:   a.secrets,
+		FromSeed:  c.FromSeed,
 		Asker:     a.broker,
 		Methods:   c.Methods,
 		Prefer:    c.Prefer,
@@ -54,7 +65,7 @@ func (a *Agent) buildVault(c Config, v Vault, log *audit.Log) (*vault, error) {
 		Cooldown:  c.Prompt.Cooldown,
 		Ledger:    a.ledger,
 		Identify:  a.identity.Identify,
-		Audit:     log,
+		Audit:     with.audit,
 		Log:       a.options.Log,
 	})
 	handler := relay.New(relay.Config{

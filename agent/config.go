@@ -22,9 +22,9 @@ type Config struct {
 	LoginMFA  bool     // complete logins that Vault holds
 	Prefer    []string // methods taken from an any list without asking
 	Prompt    Prompt
-	AuditFile string   // "" means none
-	Cache     string   // store of step-up tokens, for the status
-	Notes     []string // what the status should say about this configuration
+	AuditFile string // "" means none
+	Cache     Cache
+	FromSeed  map[string]bool // methods whose code is made from a kept seed
 }
 
 // A Vault is one upstream.
@@ -53,4 +53,11 @@ type Prompt struct {
 	Attempts   int            // 0 means 3
 	Cooldown   time.Duration  // 0 means 30 s
 	MaxPending int            // 0 means 64
+}
+
+// Cache is where step-up tokens are kept and when they are forgotten.
+type Cache struct {
+	Keyring bool          // keep them in the keyring, too, so that they survive a restart
+	MaxTTL  time.Duration // a token is never used longer; 0 means 15 m
+	LockOn  []string      // sleep, screen_lock
 }

@@ -100,25 +100,18 @@ func (l *Loop) contains(c *peer.Conn) bool {
 	}
 	local, remote := endName(c.LocalAddr()), endName(c.RemoteAddr())
 	l.mu.Lock()
-	ends, known := l.open[remote]
-	same := slices.Contains(ends, local)
+	same := slices.Contains(l.open[remote], local)
 	l.mu.Unlock()
-	switch {
-	case !known:
-		return false
-	case same && remote != "":
-		return true
-	case same:
-		// Every unix client is nameless: it is ours if the process is. A
-		// program that runs the agent inside may use its sockets as long as no
-		// upstream of its own is the same socket.
-		return c.Self()
-	case remote == "":
-		return false
+	if remote != "" {
+		// Both ends must be the same: a program may have the port that we use
+		// towards another host. A connection that a packet filter sent back to us
+		// has another far end, too, and its owner is not found.
+		return same
 	}
-	// Only our end is the same. Either an app has the port that we use towards
-	// another host, or a packet filter has sent our connection back to us.
-	return c.Self()
+	// Every unix client is nameless: it is ours if the process is. A program that
+	// runs the agent inside may use its sockets as long as no upstream of its own
+	// is the same socket.
+	return same && c.Self()
 }
 
 // endName is an address in one spelling; "" for a nameless one.

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,15 +18,14 @@ const statusTimeout = 2 * time.Second
 // health, which may take two seconds.
 func (a *Agent) Status(ctx context.Context) control.Status {
 	a.mu.Lock()
-	c, vaults := a.config, a.vaults
+	c, vaults, store := a.config, a.vaults, a.tokens
 	s := control.Status{
 		Version:     a.options.Version,
 		PID:         os.Getpid(),
 		Started:     a.started,
 		ConfigFile:  c.File,
 		ConfigError: a.configError,
-		Cache:       control.Cache{Store: c.Cache, State: "empty"},
-		Notes:       slices.Clone(c.Notes),
+		Notes:       lockerNotes(c.Cache.LockOn),
 	}
 	for _, l := range c.Listeners {
 		address := l.Address
@@ -51,6 +49,8 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	for _, r := range c.Rules {
 		s.Rules = append(s.Rules, statusRule(r))
 	}
+	s.Cache = store.status()
+	s.Tokens = a.cachedTokens(ctx, store)
 	s.Prompts = control.NewPrompts(a.broker.Pending())
 	s.Attached = a.broker.Attached()
 	s.Prompters = a.broker.Prompters()

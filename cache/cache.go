@@ -50,6 +50,13 @@ type Token struct {
 	Accessor string
 	Created  time.Time // wall clock
 	Expires  time.Time // wall clock; the zero time is already over
+	// Uses is how many requests the token is still good for; zero means no limit.
+	// [Memory.Take] and [Layered.Take] count.
+	Uses int
+	// Index is the X-Vault-Index of the answer that made the token, "" when there
+	// was none. Requests with the token carry it, so that a standby does not
+	// refuse a token that it has not heard of.
+	Index string
 }
 
 // Alive reports whether the token may be used at now. A token that claims to be

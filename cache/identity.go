@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,6 +13,10 @@ import (
 
 // minIdentifierKey is the shortest key of an [Identifier], in bytes.
 const minIdentifierKey = 32
+
+// identityDomain keeps domains apart: a key that is also used elsewhere, for a
+// log perhaps, gives no name that could be mistaken for a caller.
+const identityDomain = "stepup caller identity v1"
 
 // An Identifier turns a caller's token into a name that can be stored, compared
 // and shown: the same token gives the same name, and nobody without the key can
@@ -26,9 +31,7 @@ func NewIdentifier(key []byte) (*Identifier, error) {
 	if len(key) < minIdentifierKey {
 		return nil, errors.New("key of the identifier is shorter than 32 bytes")
 	}
-	// Domain separation: a key that is also used elsewhere, for a log perhaps,
-	// gives no name that could be mistaken for a caller.
-	return &Identifier{key: sum(key, "stepup caller identity v1")}, nil
+	return &Identifier{key: sum(key, identityDomain)}, nil
 }
 
 // RandomIdentifier returns an Identifier whose names last as long as the process.
@@ -36,6 +39,39 @@ func RandomIdentifier() *Identifier {
 	key := make([]byte, minIdentifierKey)
 	_, _ = rand.Read(key) // never fails: crypto/rand ends the program instead
 	return &Identifier{key: key}
+}
+
+// LoadIdentifier returns the Identifier of the key that ring keeps for scope, and
+// makes the key when there is none. When the ring cannot be used, the Identifier
+// is one of [RandomIdentifier] and the State says why: what is stored under its
+// names is not found again by a later process. It blocks as long as two or three
+// calls of ring.
+func LoadIdentifier(ctx context.Context, ring Ring, scope string) (*Identifier, State) {
+	items := ringItems{ring: ring, scope: scope, kind: "identity"}
+	text, err := items.get(ctx)
+	if errors.Is(err, ErrNotFound) {
+		fresh := make([]byte, minIdentifierKey)
+		_, _ = rand.Read(fresh) // never fails: crypto/rand ends the program instead
+		text = Secret(hex.EncodeToString(fresh))
+		err = items.put(ctx, text)
+	}
+	if err != nil {
+		return RandomIdentifier(), stateOf(err)
+	}
+	key, err := hex.DecodeString(text.Reveal())
+	if err != nil || len(key) < minIdentifierKey {
+		return RandomIdentifier(), State{Condition: Failed, Why: whyKey}
+	}
+	return &Identifier{key: sum(key, identityDomain)}, State{Condition: Available}
+}
+
+// stateOf is what an error of a [Ring] says about it.
+func stateOf(err error) State {
+	var ring *RingError
+	if errors.As(err, &ring) {
+		return State{Condition: ring.Condition, Why: ring.Why}
+	}
+	return State{Condition: Failed, Why: whyOther(err.Error(), "")}
 }
 
 // Identify returns the name of token, 32 hexadecimal digits (HMAC-SHA-256, 128

@@ -33,6 +33,9 @@ type item struct {
 	Accessor  string    `json:"accessor"`
 	Created   time.Time `json:"created"`
 	Expires   time.Time `json:"expires"`
+	// Absent in what earlier releases wrote, which had neither.
+	Uses  int    `json:"uses,omitempty"`
+	Index string `json:"index,omitempty"`
 }
 
 func encodeItem(k Key, t Token) (Secret, error) {
@@ -41,6 +44,7 @@ func encodeItem(k Key, t Token) (Secret, error) {
 		Vault:   k.Vault, Namespace: k.Namespace, Identity: k.Identity, Rule: k.Rule,
 		Token: t.Secret.Reveal(), Accessor: t.Accessor,
 		Created: t.Created.UTC().Round(0), Expires: t.Expires.UTC().Round(0),
+		Uses: t.Uses, Index: t.Index,
 	})
 	if err != nil {
 		// A year of five digits. Not err itself: it may quote the value.
@@ -59,20 +63,26 @@ func decodeItem(raw Secret) (Key, Token, bool) {
 	if len(raw) > maxItem || json.Unmarshal([]byte(raw.Reveal()), &i) != nil {
 		return Key{}, Token{}, false
 	}
-	if i.Version != itemVersion || i.Token == "" {
+	if i.Version != itemVersion || i.Token == "" || i.Uses < 0 {
 		return Key{}, Token{}, false
 	}
 	k := Key{Vault: i.Vault, Namespace: i.Namespace, Identity: i.Identity, Rule: i.Rule}
-	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires}
+	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index}
 	return k, wall(t), true
 }
 
 // itemName is the user name of the item of k: a hash, because keyrings show the
 // names of items to every program and write them unencrypted.
 func itemName(scope string, k Key) string {
+	return hashedName("stepup item v1", scope, k.Vault, k.Namespace, k.Identity, k.Rule)
+}
+
+// hashedName is itemNameLen hexadecimal digits that stand for the fields; what
+// begins the hash keeps kinds of items apart.
+func hashedName(what string, fields ...string) string {
 	h := sha256.New()
-	h.Write([]byte("stepup item v1"))
-	for _, field := range []string{scope, k.Vault, k.Namespace, k.Identity, k.Rule} {
+	h.Write([]byte(what))
+	for _, field := range fields {
 		// The length keeps ("a","bc") and ("ab","c") apart.
 		var size [8]byte
 		binary.BigEndian.PutUint64(size[:], uint64(len(field)))

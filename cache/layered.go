@@ -88,6 +88,23 @@ func (l *Layered) Get(ctx context.Context, k Key) (Token, error) {
 	return Token{}, ErrNotFound
 }
 
+// Take is Get for one request with the token, as [Memory.Take] is. Uses are
+// counted in memory only: a write to a keyring for each request would cost more
+// than the request. So a process that starts again may find a token with more
+// uses than it has left; Vault refuses it then, like any other dead token.
+func (l *Layered) Take(ctx context.Context, k Key) (Token, error) {
+	if _, err := l.Get(ctx, k); err != nil {
+		return Token{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, err := l.front.Take(ctx, k)
+	if err == nil && t.Uses == 1 {
+		l.markLocked(k) // what the back still has must not come forward again
+	}
+	return t, err
+}
+
 // lookup answers from what is known without the back.
 func (l *Layered) lookup(ctx context.Context, k Key) (t Token, known bool, err error) {
 	t, err = l.front.Get(ctx, k)

@@ -36,6 +36,29 @@ func (m *Memory) Get(_ context.Context, k Key) (Token, error) {
 	return t, nil
 }
 
+// Take is Get for one request with the token: a token that is limited in its uses
+// has one less afterwards, and is gone with the last. The Uses of what Take
+// returns still count this one.
+func (m *Memory) Take(_ context.Context, k Key) (Token, error) {
+	now := m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.tokens[k]
+	if !ok || !t.Alive(now) {
+		delete(m.tokens, k)
+		return Token{}, ErrNotFound
+	}
+	switch left := t; t.Uses {
+	case 0:
+	case 1:
+		delete(m.tokens, k)
+	default:
+		left.Uses--
+		m.tokens[k] = left
+	}
+	return t, nil
+}
+
 // Put implements [Store]. It also removes what is over, so that callers who
 // never come back cost nothing for long.
 func (m *Memory) Put(_ context.Context, k Key, t Token) error {

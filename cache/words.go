@@ -18,6 +18,7 @@ const (
 	whyCollection  = "the default collection of the keyring is locked"
 	whyItem        = "the item in the keyring is locked"
 	whyMismatch    = "the keyring gave back something else than was stored"
+	whyKey         = "the key that callers are told apart by is damaged in the keyring"
 	whyUnsupported = "this platform has no keyring"
 	whyHelper      = "the helper process of the keyring failed"
 	whyProtocol    = "the helper process of the keyring is of another version"

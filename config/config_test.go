@@ -160,14 +160,10 @@ func TestContractExample(t *testing.T) {
 	}
 	warnings := []string{
 		"contract.hcl:12: passcode_command is not supported yet",
-		`contract.hcl:25: grant "token" is not supported yet`,
-		`contract.hcl:33: grant "login" is not supported yet`,
 		"contract.hcl:43: login_mfa legacy_mounts is not supported yet",
 		"contract.hcl:44: login_mfa okta_mounts is not supported yet",
 		`contract.hcl:47: prompter "desktop" is not supported yet`,
 		`contract.hcl:48: command has no effect, because use does not name "command"`,
-		`contract.hcl:57: lock_on "sleep" is not supported yet`,
-		`contract.hcl:57: lock_on "screen_lock" is not supported yet`,
 		"contract.hcl:60: telemetry is not supported yet",
 	}
 	if diff := cmp.Diff(warnings, diags.Warnings()); diff != "" {

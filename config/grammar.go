@@ -50,16 +50,11 @@ func grammar() map[string]shape {
 // all there is to do when it works.
 func notYet() map[string]string {
 	return map[string]string{
-		"step_up.grant.token":         `grant "token"`,
-		"step_up.grant.login":         `grant "login"`,
 		"mfa_method.passcode_command": "passcode_command",
-		"mfa_method.passcode_source":  "passcode_source",
 		"login_mfa.legacy_mounts":     "login_mfa legacy_mounts",
 		"login_mfa.okta_mounts":       "login_mfa okta_mounts",
 		"prompt.confirm_push=true":    "prompt confirm_push",
 		"prompt.use=desktop":          `prompter "desktop"`,
-		"cache.lock_on=sleep":         `lock_on "sleep"`,
-		"cache.lock_on=screen_lock":   `lock_on "screen_lock"`,
 		"telemetry":                   "telemetry",
 	}
 }

@@ -219,6 +219,10 @@ func secretValue(value string) bool {
 	return ok && strings.Contains(user, ":")
 }
 
+// Environ is this process's environment for a program of the user: without
+// Vault's token variables and whatever else looks like a secret.
+func Environ() []string { return withoutSecrets(os.Environ()) }
+
 // withoutSecrets returns the environment for a program that is not ours.
 func withoutSecrets(environ []string) []string {
 	kept := make([]string, 0, len(environ))

@@ -67,7 +67,7 @@ type Token struct {
 	Namespace string    `json:"namespace"`
 	Caller    string    `json:"caller"` // short HMAC of the caller's own token
 	Expires   time.Time `json:"expires"`
-	Uses      int       `json:"uses"`
+	Uses      int       `json:"uses"` // left; 0 means any number
 }
 
 // Cache is where step-up tokens are kept.

@@ -62,6 +62,11 @@ func (rs Rules) Match(r Request) (Match, bool) {
 	return Match{}, false
 }
 
+// Has reports whether the rule of that name is there and is as is says.
+func (rs Rules) Has(name string, is func(Rule) bool) bool {
+	return slices.ContainsFunc(rs, func(r Rule) bool { return r.Name == name && is(r) })
+}
+
 func (r *Rule) matches(q Request) bool {
 	if !r.covers(q.Operation) {
 		return false

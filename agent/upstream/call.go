@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -29,9 +30,13 @@ type call struct {
 	wrapTTL   string // "" sends no header
 	// Token is exported because fmt prints a field that is not without asking its
 	// Format method, and so in clear.
-	Token cache.Secret
-	body  any // encoded as JSON; nil sends no body
+	Token       cache.Secret
+	credentials []mfa.Credential // one X-Vault-MFA line each
+	body        any              // encoded as JSON; nil sends no body
 }
+
+// Format implements fmt.Formatter: credentials and body are plain text.
+func (k call) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%s %s", k.method, k.path) }
 
 // send makes the call at base and follows redirects within the trust. The
 // caller closes the body. Errors carry method, path and host, never a query,
@@ -86,6 +91,9 @@ func (c *Client) once(ctx context.Context, target *url.URL, k call, body []byte)
 	}
 	if k.Token != "" {
 		req.Header.Set(api.AuthHeaderName, k.Token.Reveal())
+	}
+	for _, credential := range k.credentials {
+		req.Header.Add("X-Vault-MFA", credential.Header())
 	}
 	return c.http.Do(req)
 }

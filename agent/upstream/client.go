@@ -1,6 +1,6 @@
 // Package upstream is the calls that we make to Vault ourselves: answering a
-// held login, asking what a token may do, unwrapping, looking up and revoking a
-// token, health. It also makes the transport that these calls and the relay
+// held login, minting a token, logging in, asking what a token may do, unwrapping,
+// looking up and revoking a token, health. It also makes the transport that these calls and the relay
 // share, so that both trust the same servers.
 //
 // The words and shapes are those of hashicorp/vault/api, but not its Client:
@@ -37,7 +37,7 @@ type Config struct {
 	Name      string            // name of the vault block, for errors
 	Address   *url.URL          // http, https or unix; a base path is kept
 	Transport http.RoundTripper // from [NewTransport], shared with the relay
-	Timeout   time.Duration     // limit of Validate; zero means 150 s
+	Timeout   time.Duration     // limit of Validate, Mint and Login; zero means 150 s
 }
 
 // A Client calls one Vault. It is safe for concurrent use, holds no token and

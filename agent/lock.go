@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+const (
+	// revokeLimit bounds the revocation of one token.
+	revokeLimit = 5 * time.Second
+	// stopRevokeLimit bounds all of them when the agent stops.
+	stopRevokeLimit = 3 * time.Second
+	// revokers is how many tokens are revoked at once.
+	revokers = 8
+)
+
+// lock cancels every prompt, ends every step-up that is under way, and revokes
+// and forgets every step-up token. A token that Vault could not be told about is
+// forgotten all the same; the notes say until when it lives.
+func (a *Agent) lock(ctx context.Context) (control.LockResult, error) {
+	result := control.LockResult{Prompts: a.broker.Len()}
+	a.broker.CancelAll()
+	a.ledger.CancelFlights()
+	a.mu.Lock()
+	store := a.tokens
+	a.mu.Unlock()
+	if store != nil {
+		a.forget(ctx, store, &result, func(cache.Key) bool { return true })
+	}
+	a.options.Log.Info("locked", "prompts", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
+	a.record(audit.Record{Event: audit.Locked, Requester: peer.Peer{UID: -1}})
+	return result, nil
+}
+
+// revokeOnStop ends the tokens whose rules want it before the agent is gone.
+func (a *Agent) revokeOnStop() {
+	if a.tokens == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopRevokeLimit)
+	defer cancel()
+	var result control.LockResult
+	a.forget(ctx, a.tokens, &result, func(k cache.Key) bool {
+		return a.config.Rules.Has(k.Rule, func(r rule.Rule) bool { return r.Grant.RevokeOnStop })
+	})
+	for _, note := range result.Notes {
+		a.options.Log.Warn("stopping", "note", note)
+	}
+}
+
+// forget revokes and deletes the tokens that are meant, and counts.
+func (a *Agent) forget(ctx context.Context, store *tokens, result *control.LockResult, meant func(cache.Key) bool) {
+	entries, err := store.List(ctx)
+	if err != nil {
+		result.Notes = append(result.Notes, noteNotListed(err))
+	}
+	var mu sync.Mutex // guards result
+	var working sync.WaitGroup
+	slots := make(chan struct{}, revokers)
+	for _, e := range entries {
+		if !meant(e.Key) {
+			continue
+		}
+		working.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			notes := a.end(ctx, store, e)
+			mu.Lock()
+			defer mu.Unlock()
+			result.Forgotten++
+			if len(notes) == 0 {
+				result.Revoked++
+			}
+			result.Notes = append(result.Notes, notes...)
+		})
+	}
+	working.Wait()
+}
+
+// end revokes one token at its Vault and deletes it. The notes say what of it
+// is left.
+func (a *Agent) end(ctx context.Context, store *tokens, e cache.Entry) (notes []string) {
+	// Deleted first: from here on no request is served with it.
+	if err := store.Delete(ctx, e.Key); err != nil {
+		notes = append(notes, noteStillKept(e, err))
+	}
+	if err := a.revoke(ctx, e); err != nil {
+		return append(notes, noteNotRevoked(e, err))
+	}
+	a.record(audit.Record{
+		Event: audit.Revoked, Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
+		Token: e.Key.Identity, Requester: peer.Peer{UID: -1},
+	})
+	return notes
+}
+
+func (a *Agent) revoke(ctx context.Context, e cache.Entry) error {
+	a.mu.Lock()
+	v, ok := a.vaults[vaultOf(e.Key)]
+	a.mu.Unlock()
+	// A token goes only to the address that it came from.
+	if !ok || v.config.Name+" "+v.config.Address.String() != e.Key.Vault {
+		return fmt.Errorf("vault %q is no longer configured", vaultOf(e.Key))
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
+	defer cancel()
+	return v.client.RevokeSelf(ctx, e.Token.Secret, e.Key.Namespace)
+}
+
+// watchLocked starts the goroutine that locks when the machine sleeps or its
+// screen is locked, in the place of the one before.
+func (a *Agent) watchLocked(ctx context.Context) {
+	if a.stopLocks != nil {
+		a.stopLocks()
+	}
+	// It ends with the agent, not with the reload that started it.
+	ctx, a.stopLocks = context.WithCancel(context.WithoutCancel(ctx))
+	if len(a.config.Cache.LockOn) == 0 {
+		return
+	}
+	l := newLocker(a.config.Cache.LockOn, func(reason string) {
+		a.options.Log.Info("locking", "reason", reason)
+		_, _ = a.lock(context.WithoutCancel(ctx)) // never fails; what is left is in its notes
+	}, a.options.Log)
+	a.lockers.Go(func() { l.run(ctx) })
+}

@@ -1,0 +1,237 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// soleLocker has no sources but those given.
+func soleLocker(on []string, lock func(string), sources ...source) *locker {
+	l := newLocker(on, lock, quiet())
+	l.sources = sources
+	return l
+}
+
+func TestClockDrift(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		jump time.Duration // of the wall clock against the other
+		want int           // locks
+	}{
+		{"none", 0, 0},
+		{"corrected by a time service", 30 * time.Second, 0},
+		{"corrected backwards", -30 * time.Second, 0},
+		{"slept", 31 * time.Second, 1},
+		{"slept for days", 72 * time.Hour, 1},
+		{"set back", -31 * time.Second, 1},
+		{"set back by years", -20 * 365 * 24 * time.Hour, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var reasons []string
+				l := soleLocker([]string{"sleep"}, func(reason string) { reasons = append(reasons, reason) })
+				start, jump := time.Now(), time.Duration(0)
+				l.drift = &drift{
+					wall:  func() time.Time { return time.Now().Add(jump) },
+					awake: func() time.Duration { return time.Since(start) },
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() { l.run(ctx); close(ended) }()
+				time.Sleep(45 * time.Second)
+				jump = tt.jump
+				time.Sleep(10 * time.Minute) // one event, however many ticks follow
+				cancel()
+				<-ended
+				if want := slices.Repeat([]string{reasonJump}, tt.want); !slices.Equal(reasons, want) {
+					t.Errorf("locked for %q, want %q", reasons, want)
+				}
+			})
+		})
+	}
+}
+
+// The monotonic clock of the system is not the wall clock: else nothing would
+// ever drift.
+func TestAwakeClockGoesOn(t *testing.T) {
+	t.Parallel()
+	d := newDrift()
+	d.since()
+	before := d.awake()
+	for d.awake() == before {
+		continue
+	}
+	if moved := d.since().Abs(); moved > maxDrift {
+		t.Errorf("drifted by %v at once", moved)
+	}
+}
+
+func TestNothingToLockOn(t *testing.T) {
+	t.Parallel()
+	for _, on := range [][]string{nil, {"screen_lock"}, {"full moon"}} {
+		t.Run(strings.Join(on, " "), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := soleLocker(on, func(reason string) { t.Errorf("locked: %s", reason) })
+				l.drift = &drift{wall: time.Now, awake: func() time.Duration { return 0 }} // every tick would be a sleep
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				l.run(ctx)
+			})
+		})
+	}
+	if l := newLocker(nil, nil, quiet()); len(l.sources) != 0 {
+		t.Errorf("%d sources are listened to for nothing", len(l.sources))
+	}
+}
+
+// A source that is not there is asked for ever more seldom, and the log says so once.
+func TestSourceIsMissing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var opened []time.Time
+		var log bytes.Buffer
+		l := soleLocker([]string{"screen_lock"}, nil, source{"bus", func(context.Context) error {
+			opened = append(opened, time.Now())
+			return errors.New("no such bus")
+		}, "the bus is not there"})
+		l.log = slog.New(slog.NewTextHandler(&log, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		l.run(ctx)
+		want := time.Second
+		for i := 1; i < len(opened); i++ {
+			if got := opened[i].Sub(opened[i-1]); got != want {
+				t.Fatalf("try %d came after %v, want %v", i, got, want)
+			}
+			want = min(2*want, retryMax)
+		}
+		if len(opened) < 24*60/5 {
+			t.Errorf("gave up after %d tries", len(opened))
+		}
+		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "level=WARN msg=\"the bus is not there\" cause=\"no such bus\"") {
+			t.Errorf("the log says:\n%s", log.String())
+		}
+		if !slices.Contains(l.notes(), "the bus is not there") {
+			t.Errorf("notes are %q", l.notes())
+		}
+	})
+}
+
+func TestSourceComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lives := []time.Duration{0, 0, 0, steady, 0} // how long each connection lasts
+		wait := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, time.Second, 2 * time.Second}
+		var opened, ended []time.Time
+		var log bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		var l *locker
+		l = soleLocker([]string{"sleep"}, nil, source{"bus", func(ctx context.Context) error {
+			n := len(opened)
+			opened = append(opened, time.Now())
+			if n == len(lives) {
+				cancel()
+				return nil
+			}
+			if lives[n] > 0 {
+				l.report("bus", "", nil)
+				time.Sleep(lives[n])
+			}
+			ended = append(ended, time.Now())
+			return errors.New("gone")
+		}, "lost"})
+		l.log = slog.New(slog.NewTextHandler(&log, nil))
+		l.run(ctx)
+		for i := range wait {
+			if got := opened[i+1].Sub(ended[i]); got != wait[i] {
+				t.Errorf("connection %d was opened after %v, want %v", i+1, got, wait[i])
+			}
+		}
+		if lost, back := strings.Count(log.String(), "level=INFO msg=lost"), strings.Count(log.String(), wordsNoticing); lost != 2 || back != 1 {
+			t.Errorf("the log says:\n%s", log.String())
+		}
+	})
+}
+
+// Whatever happens while a lock is made is answered by one more lock.
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var reasons []string
+		proceed := make(chan struct{})
+		l := soleLocker(nil, func(reason string) {
+			reasons = append(reasons, reason)
+			<-proceed
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { l.run(ctx); close(ended) }()
+		first := l.orders.place("a")
+		synctest.Wait()
+		second, third := l.orders.place("b"), l.orders.place("c")
+		proceed <- struct{}{}
+		<-first
+		synctest.Wait()
+		select {
+		case <-second:
+			t.Error("an event is called done by a lock that began before it")
+		default:
+		}
+		cancel()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("run did not wait for the lock")
+		default:
+		}
+		proceed <- struct{}{}
+		<-second
+		<-third
+		<-ended
+		if want := []string{"a", "b"}; !slices.Equal(reasons, want) {
+			t.Errorf("locked for %q, want %q", reasons, want)
+		}
+	})
+}
+
+func TestLockerNotes(t *testing.T) {
+	t.Parallel()
+	both := []string{"sleep", "screen_lock"}
+	tests := []struct {
+		name, goos string
+		on         []string
+		want       []string
+	}{
+		{"linux", "linux", both, nil},
+		{"nothing asked", "darwin", nil, nil},
+		{"darwin", "darwin", both, []string{
+			"lock_on \"sleep\": on macOS sleep is noticed after waking up, within 30 s; run `stepup lock` before",
+			"lock_on \"screen_lock\" has no effect on macOS: screen locks are not noticed there; run `stepup lock`",
+		}},
+		{"windows", "windows", []string{"screen_lock"}, []string{
+			"lock_on \"screen_lock\" has no effect on Windows: screen locks are not noticed there; run `stepup lock`",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := lockerNotesOf(tt.goos, tt.on); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+const (
+	// passwordLimit bounds a password command. It may itself ask for a finger or a
+	// PIN, but the person must have time left for the code.
+	passwordLimit = 20 * time.Second
+	// maxPassword is more than Vault's own limit for one.
+	maxPassword = 4 << 10
+)
+
+var errNoKeyring = errors.New("there is no keyring")
+
+// secrets fetches what the person has given to stepup to keep, or told it how to
+// get. It implements resolve.Secrets.
+type secrets struct {
+	passwords *cache.Passwords // nil without a keyring
+	seeds     *cache.Seeds
+}
+
+var _ resolve.Secrets = (*secrets)(nil)
+
+func newSecrets(ring cache.Ring) *secrets {
+	if ring == nil {
+		return &secrets{}
+	}
+	return &secrets{passwords: cache.NewPasswords(ring, ""), seeds: cache.NewSeeds(ring, "")}
+}
+
+// Password implements resolve.Secrets.
+func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (cache.Secret, error) {
+	switch {
+	case len(g.PasswordCommand) > 0:
+		return runPassword(ctx, g.PasswordCommand)
+	case s.passwords == nil:
+		return "", cache.ErrNotFound
+	}
+	return s.passwords.Get(ctx, vault, g.Path)
+}
+
+// Keep implements resolve.Secrets.
+func (s *secrets) Keep(ctx context.Context, vault string, g rule.Grant, password cache.Secret) error {
+	switch {
+	case s.passwords == nil:
+		return errNoKeyring
+	case password == "":
+		return s.passwords.Delete(ctx, vault, g.Path)
+	}
+	return s.passwords.Put(ctx, vault, g.Path, password)
+}
+
+// Code implements resolve.Secrets.
+func (s *secrets) Code(ctx context.Context, method string, now time.Time) (cache.Secret, time.Duration, error) {
+	if s.seeds == nil {
+		return "", 0, errNoKeyring
+	}
+	return s.seeds.Code(ctx, method, now)
+}
+
+// runPassword runs a program of the user, without a shell, and takes the first
+// line of its output. What it prints is never repeated in an error.
+func runPassword(ctx context.Context, args []string) (cache.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, passwordLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // named in the person's own configuration
+	cmd.Env = prompt.Environ()
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", fmt.Errorf("password command: %w", err)
+	}
+	_, _ = io.CopyN(&out, pipe, maxPassword)
+	if err := cmd.Wait(); err != nil {
+		return "", fmt.Errorf("password command: %w", err)
+	}
+	line, _, _ := strings.Cut(out.String(), "\n")
+	if line = strings.TrimSuffix(line, "\r"); line == "" {
+		return "", errors.New("password command printed nothing")
+	}
+	return cache.Secret(line), nil
+}
