@@ -46,6 +46,7 @@ func (a *app) runAgent(ctx context.Context) error {
 		RuntimeDir: a.runtimeDir(),
 		Version:    version(),
 		Log:        log,
+		Ring:       keyRing(),
 		Ready:      func() { log.Info("ready", "config", file) },
 	})
 	r := &reloader{app: a, agent: running, file: file, log: log, level: level}

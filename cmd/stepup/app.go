@@ -63,7 +63,10 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err, seeHelp(cmd.CommandPath()))
 	})
-	root.AddGroup(&cobra.Group{ID: groupAgent, Title: textGroupAgent}, &cobra.Group{ID: groupPrompts, Title: textGroupPrompts})
+	root.AddGroup(
+		&cobra.Group{ID: groupAgent, Title: textGroupAgent},
+		&cobra.Group{ID: groupPrompts, Title: textGroupPrompts},
+		&cobra.Group{ID: groupSecrets, Title: textGroupSecrets})
 	root.AddCommand(a.commands()...)
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)

@@ -10,6 +10,7 @@ import (
 const (
 	groupAgent   = "agent"
 	groupPrompts = "prompts"
+	groupSecrets = "secrets"
 )
 
 // commands are all subcommands.
@@ -27,10 +28,15 @@ func (a *app) commands() []*cobra.Command {
 			a.denyCommand(),
 			a.lockCommand(),
 		),
+		inGroup(groupSecrets,
+			a.tokenHelperCommand(),
+			a.totpCommand(),
+		),
 		[]*cobra.Command{
 			a.demoCommand(),
 			a.versionCommand(),
 			a.completionCommand(),
+			a.keyringCommand(),
 		},
 		a.laterCommands(),
 	)

@@ -14,10 +14,6 @@ func (a *app) laterCommands() []*cobra.Command {
 		group(later("service", textService),
 			later("install", textServiceInstall), later("uninstall", textServiceUninstall),
 			later("status", textServiceStatus), later("print", textServicePrint)),
-		group(later("token-helper", textHelper),
-			later("get", textHelperGet), later("store", textHelperStore), later("erase", textHelperErase)),
-		group(later("totp", textTOTP),
-			later("add METHOD", textTOTPAdd), later("code METHOD", textTOTPCode), later("remove METHOD", textTOTPRemove)),
 		later("doctor", textDoctor),
 	}
 	for _, cmd := range all {

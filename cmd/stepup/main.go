@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}))
+	os.Exit(run(context.Background(), commandLine(os.Args), console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}))
 }
 
 // A console is what a command gets from and gives to the outside.

@@ -21,7 +21,12 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 		LoginMFA:  c.LoginMFA.Enabled,
 		Prefer:    c.LoginMFA.Prefer,
 		AuditFile: c.Audit.File,
-		Cache:     c.Cache.Store,
+		FromSeed:  make(map[string]bool),
+		Cache: agent.Cache{
+			Keyring: c.Cache.Store == config.StoreKeyring,
+			MaxTTL:  c.Cache.MaxTTL,
+			LockOn:  c.Cache.LockOn,
+		},
 		Prompt: agent.Prompt{
 			Prompters:  prompters(c.Prompt, log),
 			Attachable: slices.Contains(c.Prompt.Use, config.UseAttached),
@@ -46,6 +51,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	for _, m := range c.Methods {
 		// Of the types that Vault knows, only totp always takes a code; the others
 		// push (vault/login_mfa.go). Duo with a passcode needs a word from the person.
+		s.FromSeed[m.Name] = m.PasscodeSource == "keyring"
 		s.Methods[m.Name] = mfa.Method{Type: m.Type, Name: m.Name, Digits: m.Digits, UsesPasscode: m.Type == "totp"}
 	}
 	return s

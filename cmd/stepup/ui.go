@@ -1,7 +1,8 @@
 package main
 
 // Every word that people read from the commands is in this file, the layout of
-// what has columns in ui_tables.go, the tour in demo_words.go. The rules: lower
+// what has columns in ui_tables.go, the keyring in ui_secrets.go, the tour in
+// demo_words.go. The rules: lower
 // case, no full stop; results go to standard output, everything else to standard
 // error; what is wrong starts with "error: ", the way out is a line that starts
 // with "hint: " and names the command to run. What the agent tells goes through
@@ -35,6 +36,7 @@ Start with:
 
 	textGroupAgent   = "The agent:"
 	textGroupPrompts = "Its prompts:"
+	textGroupSecrets = "The keyring:"
 
 	textAgent      = "run the agent in the foreground"
 	textAttach     = "answer the agent's prompts on this terminal"
@@ -118,14 +120,6 @@ const (
 	textServiceUninstall = "stop and remove the service"
 	textServiceStatus    = "say whether the service runs"
 	textServicePrint     = "print the service's files"
-	textHelper           = "a Vault token helper that keeps the token in the keyring"
-	textHelperGet        = "print the token"
-	textHelperStore      = "keep the token from standard input"
-	textHelperErase      = "forget the token"
-	textTOTP             = "TOTP seeds in the keyring"
-	textTOTPAdd          = "keep a seed"
-	textTOTPCode         = "print the current code"
-	textTOTPRemove       = "forget a seed"
 )
 
 // Ways out. A %s stands for the ID of a prompt, if nothing else is said.

@@ -144,10 +144,20 @@ func cacheLines(st control.Status, now time.Time) []string {
 	}
 	lines := []string{state}
 	for _, t := range st.Tokens {
-		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\tused %d times",
-			printable(t.Rule), printable(t.Caller), duration(t.Expires.Sub(now)), t.Uses))
+		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\t%s",
+			printable(t.Rule), printable(t.Caller), duration(t.Expires.Sub(now)), usesLeft(t.Uses)))
 	}
 	return lines
+}
+
+func usesLeft(n int) string {
+	switch n {
+	case 0:
+		return "any number of uses"
+	case 1:
+		return "one use left"
+	}
+	return fmt.Sprintf("%d uses left", n)
 }
 
 // promptsText lists what can be answered.

@@ -54,7 +54,7 @@ rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with 
 prompts    2 prompts open: ` + "`stepup prompts`" + `
            asked by terminal, command, 2 attached terminals
 cache      keyring, memory: the keyring is locked
-           ns  for caller 0a1b2c3d  1m30s left  used 3 times
+           ns  for caller 0a1b2c3d  1m30s left  3 uses left
 note       a note
 `},
 		{"nothing", control.Status{Started: now.Add(time.Hour), Vaults: []control.Vault{{Name: "v"}}, Cache: control.Cache{Store: "memory"}},
