@@ -191,7 +191,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 		return err
 	}
 	handler := control.NewHandler(control.HandlerConfig{
-		Prompts: a.broker, Status: a.Status, Lock: a.lock, Log: a.options.Log,
+		Prompts: person{a.broker, a.ledger}, Status: a.Status, Lock: a.lock, Log: a.options.Log,
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()

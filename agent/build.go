@@ -57,6 +57,8 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		MaxTTL:    c.Cache.MaxTTL,
 		Secrets:   a.secrets,
 		FromSeed:  c.FromSeed,
+		Commands:  c.Commands,
+		Silence:   c.Prompt.Silence,
 		Asker:     a.broker,
 		Methods:   c.Methods,
 		Prefer:    c.Prefer,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/prompt"
@@ -24,7 +25,8 @@ type Config struct {
 	Prompt    Prompt
 	AuditFile string // "" means none
 	Cache     Cache
-	FromSeed  map[string]bool // methods whose code is made from a kept seed
+	FromSeed  map[string]bool     // methods whose code is made from a kept seed
+	Commands  map[string][]string // programs that print the code of a method
 }
 
 // A Vault is one upstream.
@@ -53,6 +55,7 @@ type Prompt struct {
 	Attempts   int            // 0 means 3
 	Cooldown   time.Duration  // 0 means 30 s
 	MaxPending int            // 0 means 64
+	Silence    resolve.Silence
 }
 
 // Cache is where step-up tokens are kept and when they are forgotten.

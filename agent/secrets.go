@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,9 +18,9 @@ import (
 )
 
 const (
-	// passwordLimit bounds a password command. It may itself ask for a finger or a
+	// commandLimit bounds a password or passcode command. It may itself ask for a finger or a
 	// PIN, but the person must have time left for the code.
-	passwordLimit = 20 * time.Second
+	commandLimit = 20 * time.Second
 	// maxPassword is more than Vault's own limit for one.
 	maxPassword = 4 << 10
 )
@@ -46,7 +47,7 @@ func newSecrets(ring cache.Ring) *secrets {
 func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (cache.Secret, error) {
 	switch {
 	case len(g.PasswordCommand) > 0:
-		return runPassword(ctx, g.PasswordCommand)
+		return s.Run(ctx, g.PasswordCommand)
 	case s.passwords == nil:
 		return "", cache.ErrNotFound
 	}
@@ -72,10 +73,10 @@ func (s *secrets) Code(ctx context.Context, method string, now time.Time) (cache
 	return s.seeds.Code(ctx, method, now)
 }
 
-// runPassword runs a program of the user, without a shell, and takes the first
-// line of its output. What it prints is never repeated in an error.
-func runPassword(ctx context.Context, args []string) (cache.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, passwordLimit)
+// Run implements resolve.Secrets: a program of the user, without a shell, and the
+// first line of its output. What it prints is never repeated in an error.
+func (s *secrets) Run(ctx context.Context, args []string) (cache.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // named in the person's own configuration
 	cmd.Env = prompt.Environ()
@@ -86,15 +87,15 @@ func runPassword(ctx context.Context, args []string) (cache.Secret, error) {
 		return "", err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("password command: %w", err)
+		return "", fmt.Errorf("%s: %w", filepath.Base(args[0]), err)
 	}
 	_, _ = io.CopyN(&out, pipe, maxPassword)
 	if err := cmd.Wait(); err != nil {
-		return "", fmt.Errorf("password command: %w", err)
+		return "", fmt.Errorf("%s: %w", filepath.Base(args[0]), err)
 	}
 	line, _, _ := strings.Cut(out.String(), "\n")
 	if line = strings.TrimSuffix(line, "\r"); line == "" {
-		return "", errors.New("password command printed nothing")
+		return "", fmt.Errorf("%s printed nothing", filepath.Base(args[0]))
 	}
 	return cache.Secret(line), nil
 }

@@ -114,8 +114,16 @@ type Prompt struct {
 	Attempts    int           // at least 1
 	Cooldown    time.Duration // after a denial, timeout or rejection; never 0
 	ConfirmPush bool
-	MaxPending  int // prompts that may wait at once
+	MaxPending  int      // prompts that may wait at once
+	Never       []string // programs for which nobody is asked; "*" at the end of a name stands for any rest
+	Detached    string   // Ask or Never: for programs without a terminal or graphical session
 }
+
+// Words of Prompt.Detached and of prompt in a step_up block.
+const (
+	Ask   = "ask"
+	Never = "never"
+)
 
 // Words of Cache.
 const (

@@ -148,7 +148,7 @@ func TestContractExample(t *testing.T) {
 		},
 		Prompt: Prompt{
 			Use: []string{"attached", "desktop", "terminal"}, Command: []string{"/usr/local/bin/my-askpass"},
-			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64,
+			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: Ask,
 		},
 		Cache:     Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
 		Audit:     Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
@@ -159,10 +159,8 @@ func TestContractExample(t *testing.T) {
 		t.Errorf("decoded differently (-want +got):\n%s", diff)
 	}
 	warnings := []string{
-		"contract.hcl:12: passcode_command is not supported yet",
 		"contract.hcl:43: login_mfa legacy_mounts is not supported yet",
 		"contract.hcl:44: login_mfa okta_mounts is not supported yet",
-		`contract.hcl:47: prompter "desktop" is not supported yet`,
 		`contract.hcl:48: command has no effect, because use does not name "command"`,
 		"contract.hcl:60: telemetry is not supported yet",
 	}
@@ -191,7 +189,7 @@ func TestDefaults(t *testing.T) {
 		LoginMFA:  LoginMFA{Enabled: true},
 		Prompt: Prompt{
 			Use: []string{"attached", "desktop", "terminal"}, Timeout: 55 * time.Second,
-			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64,
+			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: Ask,
 		},
 		Cache: Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
 		Log:   Log{Level: slog.LevelInfo, Format: "text"},
@@ -252,7 +250,8 @@ step_up "r" {
   }
 }
 step_up "l" {
-  paths = ["b"]
+  paths  = ["b"]
+  prompt = "never"
   grant "login" {
     path           = "auth/userpass/login/bob"
     command        = ["pass", "show", "vault"]
@@ -267,6 +266,8 @@ prompt {
   confirm_push = true
   max_pending  = 2
   attempts     = 1
+  never        = ["cron", "jenkins*"]
+  detached     = "never"
 }
 cache {
   store   = "memory"
@@ -304,7 +305,7 @@ log {
 				},
 			},
 			{
-				Name: "l", Paths: []rule.Pattern{pattern(t, "b")},
+				Name: "l", Paths: []rule.Pattern{pattern(t, "b")}, Silent: true,
 				Grant: rule.Grant{
 					Kind: rule.LoginGrant, Path: "auth/userpass/login/bob", PasswordCommand: []string{"pass", "show", "vault"},
 					Eager: true, RevokeOnStop: true,
@@ -313,7 +314,7 @@ log {
 		},
 		Prompt: Prompt{
 			Use: []string{"command"}, Command: []string{"ask"}, Timeout: 55 * time.Second, Attempts: 1,
-			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2,
+			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2, Never: []string{"cron", "jenkins*"}, Detached: Never,
 		},
 		Cache: Cache{Store: "memory", MaxTTL: 15 * time.Minute},
 		Log:   Log{Level: slog.LevelError, Format: "json"},

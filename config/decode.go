@@ -187,6 +187,10 @@ func (b *block) prompt() {
 	b.duration("cooldown", maxCooldown, &c.Cooldown)
 	b.flag("confirm_push", &c.ConfirmPush)
 	b.count("max_pending", 1, maxMaxPending, &c.MaxPending)
+	b.word("detached", []string{Ask, Never}, &c.Detached)
+	if list, ok := b.someTexts("never"); ok {
+		c.Never = values(list)
+	}
 	switch uses := slices.Contains(c.Use, UseCommand); {
 	case uses && !b.has("command"):
 		b.d.fail(b.body.Attributes["use"].SrcRange, wordsNoCommand())

@@ -18,6 +18,7 @@ func defaults() Config {
 			Attempts:   3,
 			Cooldown:   30 * time.Second,
 			MaxPending: 64,
+			Detached:   Ask,
 		},
 		Cache: Cache{Store: StoreKeyring, MaxTTL: 15 * time.Minute, LockOn: []string{LockSleep}},
 		Log:   Log{Level: slog.LevelInfo, Format: FormatText},

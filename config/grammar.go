@@ -27,7 +27,7 @@ func grammar() map[string]shape {
 		"mfa_method": {label: "the name or ID of the method in Vault", args: []string{"type", "digits", "passcode_command", "passcode_source"}},
 		"step_up": {
 			label:  "a name",
-			args:   []string{"paths", "capabilities", "namespace", "methods", "vault"},
+			args:   []string{"paths", "capabilities", "namespace", "methods", "vault", "prompt"},
 			blocks: []string{"grant"},
 		},
 		"step_up.grant":        {label: `"header", "token" or "login"`},
@@ -36,7 +36,7 @@ func grammar() map[string]shape {
 		"step_up.grant.login":  {args: []string{"path", "password", "command", "eager", "max_ttl", "revoke_on_stop"}},
 		"login_mfa":            {once: true, args: []string{"enabled", "prefer", "legacy_mounts", "okta_mounts"}},
 		"prompt": {once: true, args: []string{
-			"use", "command", "timeout", "attempts", "cooldown", "confirm_push", "max_pending",
+			"use", "command", "timeout", "attempts", "cooldown", "confirm_push", "max_pending", "never", "detached",
 		}},
 		"cache":     {once: true, args: []string{"store", "max_ttl", "lock_on"}},
 		"audit":     {once: true, args: []string{"file"}},
@@ -50,11 +50,9 @@ func grammar() map[string]shape {
 // all there is to do when it works.
 func notYet() map[string]string {
 	return map[string]string{
-		"mfa_method.passcode_command": "passcode_command",
-		"login_mfa.legacy_mounts":     "login_mfa legacy_mounts",
-		"login_mfa.okta_mounts":       "login_mfa okta_mounts",
-		"prompt.confirm_push=true":    "prompt confirm_push",
-		"prompt.use=desktop":          `prompter "desktop"`,
-		"telemetry":                   "telemetry",
+		"login_mfa.legacy_mounts":  "login_mfa legacy_mounts",
+		"login_mfa.okta_mounts":    "login_mfa okta_mounts",
+		"prompt.confirm_push=true": "prompt confirm_push",
+		"telemetry":                "telemetry",
 	}
 }

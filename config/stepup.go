@@ -27,6 +27,9 @@ func (b *block) stepUp() {
 		r.Vault = t.value
 		b.d.refer("vault", b.title, t)
 	}
+	ask := Ask
+	b.word("prompt", []string{Ask, Never}, &ask)
+	r.Silent = ask == Never
 	// A login answers the methods that Vault names in its challenge; the other
 	// grants have to know them beforehand.
 	if r.Grant.Kind == rule.HeaderGrant || r.Grant.Kind == rule.TokenGrant {

@@ -252,6 +252,8 @@ func (b *Broker) showOn(ctx context.Context, p Named, e *entry, r Request) {
 		}
 	case errors.Is(err, ErrDenied):
 		b.decide(e, verdict{EventDenied, ErrDenied, ErrDenied})
+	case errors.Is(err, ErrDismissed):
+		b.dismissed(e)
 	case errors.Is(err, ErrUnavailable):
 		log.Debug("prompter cannot ask now", "error", err)
 	default:

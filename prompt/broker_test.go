@@ -136,6 +136,32 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 }
 
+// Closing one window is "not now": whoever else shows the question may answer.
+func TestDismissed(t *testing.T) {
+	t.Parallel()
+	closing := func() *prompttest.Script { return prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDismissed}) }
+	tests := map[string]struct {
+		scripts []*prompttest.Script
+		config  prompt.BrokerConfig
+		answer  string
+		err     error
+	}{
+		"another answers":      {[]*prompttest.Script{closing(), prompttest.Answers("123456")}, prompt.BrokerConfig{}, "123456", nil},
+		"closed everywhere":    {[]*prompttest.Script{closing(), closing()}, prompt.BrokerConfig{}, "", prompt.ErrDismissed},
+		"others cannot show":   {[]*prompttest.Script{closing(), prompttest.NewScript(prompttest.Reply{Err: prompt.ErrUnavailable})}, prompt.BrokerConfig{Attachable: true}, "", prompt.ErrDismissed},
+		"nobody could show it": {nil, prompt.BrokerConfig{Attachable: true}, "", prompt.ErrUnavailable},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := broker(t, tt.config, tt.scripts...)
+				want(t, <-ask(t.Context(), b, passcode()), tt.answer, tt.err)
+			})
+		})
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -15,6 +15,7 @@ const (
 	EventTimeout     = "timeout"     // the deadline passed
 	EventCanceled    = "canceled"    // nobody needs it any more, or all were cancelled
 	EventUnavailable = "unavailable" // nobody could be asked
+	EventDismissed   = "dismissed"   // the person closed it everywhere without an answer
 	EventDone        = "done"        // a push was decided; Request.Message says how
 )
 
@@ -56,6 +57,8 @@ func (e Event) Cause() error {
 		return ErrElsewhere
 	case EventDenied:
 		return ErrDenied
+	case EventDismissed:
+		return ErrDismissed
 	case EventTimeout:
 		return ErrTimeout
 	case EventUnavailable:

@@ -49,6 +49,9 @@ type Request struct {
 var (
 	// ErrDenied: the person said no.
 	ErrDenied = errors.New("denied by the person")
+	// ErrDismissed: the person closed the question without an answer, which is
+	// "not now" and no denial. Other prompters keep showing it.
+	ErrDismissed = errors.New("closed without an answer")
 	// ErrTimeout: nobody answered before the deadline.
 	ErrTimeout = errors.New("nobody answered in time")
 	// ErrUnavailable: this prompter, or none at all, can show the request now.
@@ -66,8 +69,8 @@ var (
 // A Prompter shows a request to a person.
 type Prompter interface {
 	// Prompt blocks until there is an answer, ctx ends or the request cannot be
-	// shown. It returns ErrDenied for an explicit no, an error wrapping
-	// ErrUnavailable when it cannot ask now, and ctx.Err() when ctx ended, in
+	// shown. It returns ErrDenied for an explicit no, ErrDismissed when the person
+	// closed it, an error wrapping ErrUnavailable when it cannot ask now, and ctx.Err() when ctx ended, in
 	// which case nothing of the question stays on the screen as if it were open.
 	// For Push it only tells, and blocks until ctx ends.
 	Prompt(ctx context.Context, r Request) (answer string, err error)

@@ -22,6 +22,7 @@ type entry struct {
 	hidden chan struct{} // closed when no prompter shows it any more
 	denied chan struct{} // closed when a person refused it, or all were cancelled
 
+	closed bool // a person closed it on a prompter; guarded by the broker's mu
 	answer string
 	err    error
 }
@@ -146,7 +147,21 @@ func (b *Broker) linger(e *entry) {
 		case <-timer.C:
 		}
 	}
+	b.mu.Lock()
+	closed := e.closed
+	b.mu.Unlock()
+	if closed {
+		b.decide(e, verdict{EventDismissed, ErrDismissed, ErrDismissed})
+		return
+	}
 	b.decide(e, verdict{EventUnavailable, ErrUnavailable, ErrUnavailable})
+}
+
+// dismissed remembers that the person closed e on one prompter.
+func (b *Broker) dismissed(e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.closed = true
 }
 
 // release gives the prompters to the next question.

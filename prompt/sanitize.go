@@ -126,6 +126,7 @@ func (r Request) sanitized() Request {
 
 func sanitizePeer(p peer.Peer) peer.Peer {
 	p.Exe = Sanitize(p.Exe, maxPath)
+	p.Claim = Sanitize(p.Claim, maxName)
 	chain := make([]string, 0, min(len(p.Chain), maxChain))
 	for _, name := range p.Chain[:min(len(p.Chain), maxChain)] {
 		chain = append(chain, Sanitize(name, maxName))

@@ -25,6 +25,7 @@ func Render(r Request) string {
 		}
 	}
 	line(where(r))
+	line(claimed(r))
 	line(r.Message)
 	line(attempt(r))
 	line(queued(r))
@@ -34,6 +35,16 @@ func Render(r Request) string {
 		}
 	}
 	return b.String()
+}
+
+// claimed is what the requester says of itself, where that says more than the
+// name that the kernel knows. It is marked as a claim: any process can say it.
+func claimed(r Request) string {
+	c := r.Requester.Claim
+	if c == "" || len(r.Requester.Chain) > 0 && c == r.Requester.Chain[0] {
+		return ""
+	}
+	return "calls itself: " + c
 }
 
 // Brief is the first line of Render without its end: who wants what.
@@ -77,6 +88,8 @@ func Withdrawn(cause error) string {
 		return "timed out"
 	case errors.Is(cause, ErrCanceled):
 		return "cancelled"
+	case errors.Is(cause, ErrDismissed):
+		return "closed without an answer"
 	case errors.Is(cause, ErrUnavailable):
 		return "given up"
 	}

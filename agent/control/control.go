@@ -124,6 +124,7 @@ type Requester struct {
 	UID   int      `json:"uid"`
 	Exe   string   `json:"exe"`
 	Chain []string `json:"chain"`
+	Claim string   `json:"claim"` // what the process says of itself
 }
 
 // NewPrompt is the JSON form of a request.
@@ -148,6 +149,7 @@ func NewPrompt(r prompt.Request) Prompt {
 			UID:   r.Requester.UID,
 			Exe:   r.Requester.Exe,
 			Chain: notNil(r.Requester.Chain),
+			Claim: r.Requester.Claim,
 		},
 		Deadline: r.Deadline,
 		Queued:   r.Queued,
@@ -171,9 +173,12 @@ func (p Prompt) Request() prompt.Request {
 		Attempt:    p.Attempt,
 		Attempts:   p.Attempts,
 		Message:    p.Message,
-		Requester:  peer.Peer(p.Requester),
-		Deadline:   p.Deadline,
-		Queued:     p.Queued,
+		Requester: peer.Peer{
+			PID: p.Requester.PID, UID: p.Requester.UID, Exe: p.Requester.Exe,
+			Chain: p.Requester.Chain, Claim: p.Requester.Claim,
+		},
+		Deadline: p.Deadline,
+		Queued:   p.Queued,
 	}
 }
 

@@ -10,6 +10,13 @@ type Peer struct {
 	UID   int      // -1 when unknown
 	Exe   string   // path of the executable, from the kernel; "" when unknown
 	Chain []string // base names from the requester itself up to the session; Chain[0] is Exe's
+
+	// Claim is what the process says of itself: its own name and, if that is a
+	// plain word, its first argument. Any process can say anything here.
+	Claim string
+	// Detached reports that the process has neither a terminal nor a graphical
+	// session: nobody sits in front of it. False when unknown.
+	Detached bool
 }
 
 type contextKey struct{}

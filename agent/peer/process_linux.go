@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,7 +21,26 @@ func describe(id identity) Peer {
 	}
 	p.PID, p.Exe = proc.pid, proc.exe
 	p.Chain = chain(proc, readProcess)
+	p.Claim = claim(readList(proc.pid, "cmdline"))
+	p.Detached = !proc.hasTTY && !graphical(readList(proc.pid, "environ"))
 	return p
+}
+
+// readList reads a file of /proc/PID that is a list of strings which end in NUL.
+func readList(pid int, name string) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+}
+
+// graphical reports whether an environment names a display.
+func graphical(environ []string) bool {
+	return slices.ContainsFunc(environ, func(v string) bool {
+		return strings.HasPrefix(v, "DISPLAY=") && v != "DISPLAY=" ||
+			strings.HasPrefix(v, "WAYLAND_DISPLAY=") && v != "WAYLAND_DISPLAY="
+	})
 }
 
 // find returns the process that has the connection open.
@@ -105,6 +125,7 @@ func readProcess(pid int) (process, error) {
 		pid: pid, parent: st.parent, start: st.start, name: st.name,
 		exe:      strings.TrimSuffix(exe, " (deleted)"), // replaced by an upgrade
 		terminal: st.session == pid && st.tty != 0,
+		hasTTY:   st.tty != 0,
 	}, nil
 }
 

@@ -89,7 +89,11 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 		return nil, mfa.Verdict{} // a push that Vault wanted was sent with the first request
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
+	s.quiet = m.Rule.Silent
 	if v, granted := s.granted(ctx, token); !granted {
+		return nil, v
+	}
+	if v, ok := s.silent(); ok {
 		return nil, v
 	}
 	s.record(audit.Challenge, 0)

@@ -34,7 +34,9 @@ type Ledger struct {
 	turns   map[turnKey]*turn
 	cooling map[turnKey]decision
 	codes   map[[sha256.Size]byte]time.Time
-	methods map[string]time.Time // when a method's last code was sent
+	methods map[string]time.Time    // when a method's last code was sent
+	denials map[turnKey][]time.Time // the latest, by topic
+	silent  map[turnKey]bool        // topics that were denied too often
 	flights map[cache.Key]*flight
 	flying  context.Context         // of the flights that run now
 	cancel  context.CancelCauseFunc // ends flying
@@ -49,6 +51,8 @@ func NewLedger() *Ledger {
 		cooling: make(map[turnKey]decision),
 		codes:   make(map[[sha256.Size]byte]time.Time),
 		methods: make(map[string]time.Time),
+		denials: make(map[turnKey][]time.Time),
+		silent:  make(map[turnKey]bool),
 		flights: make(map[cache.Key]*flight),
 	}
 	l.newContextLocked()

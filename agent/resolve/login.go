@@ -18,6 +18,9 @@ import (
 // code the same request ID is used again; Vault keeps it for five minutes.
 func (r *Resolver) Login(ctx context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
 	s := r.begin(ctx, q, "", "")
+	if v, ok := s.silent(); ok {
+		return nil, v
+	}
 	s.record(audit.Challenge, 0)
 	app := ctx
 	ctx, cancel := context.WithDeadline(ctx, s.deadline)

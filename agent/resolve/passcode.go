@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -45,6 +46,9 @@ func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string
 	if s.config.FromSeed[m.Name] {
 		return s.fromSeed(ctx, m, q)
 	}
+	if code, ok := s.fromCommand(ctx, m, q); ok {
+		return code, nil
+	}
 	if q.reason == "" && s.config.Ledger.usedLately(s.spentAs(m)) {
 		q.reason = waitForNext
 	}
@@ -52,6 +56,29 @@ func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string
 		Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits,
 		Attempt: q.attempt, Message: q.reason,
 	})
+}
+
+// fromCommand lets the method's own program give the first code. Whatever goes
+// wrong with it, the person is asked; so are they for every further code, since
+// the program would print the same again.
+func (s *stepUp) fromCommand(ctx context.Context, m mfa.Method, q question) (string, bool) {
+	command := s.config.Commands[m.Name]
+	if len(command) == 0 || q.attempt > 1 {
+		return "", false
+	}
+	code, err := s.config.Secrets.Run(ctx, command)
+	clean := strings.Join(strings.Fields(code.Reveal()), "")
+	switch {
+	case err != nil:
+		s.config.Log.Warn("passcode command failed, asking instead", "method", m.Name, "error", err)
+	case m.Digits > 0 && !isDigits(clean, m.Digits):
+		s.config.Log.Warn("passcode command printed something else than a code, asking instead", "method", m.Name)
+	case s.config.Ledger.sent(s.spentAs(m), clean):
+		s.config.Log.Info("passcode command printed a code that was sent already, asking instead", "method", m.Name)
+	default:
+		return clean, true
+	}
+	return "", false
 }
 
 // fromSeed makes the code itself, from a seed that the person has given to

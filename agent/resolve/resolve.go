@@ -56,6 +56,8 @@ type Secrets interface {
 	// Code returns the code of a method whose seed is kept, at now, and how long
 	// it is valid.
 	Code(ctx context.Context, method string, now time.Time) (cache.Secret, time.Duration, error)
+	// Run returns what a program prints.
+	Run(ctx context.Context, command []string) (cache.Secret, error)
 }
 
 // An Asker reaches the person. *prompt.Broker is one.
@@ -83,8 +85,10 @@ type Config struct {
 	Tokens    Tokens
 	MaxTTL    time.Duration // a token is never used longer; 0 means 15 m
 	Secrets   Secrets
-	FromSeed  map[string]bool // methods whose code comes from a kept seed
-	Ledger    *Ledger         // what must survive a reload; shared by all vaults
+	FromSeed  map[string]bool     // methods whose code comes from a kept seed
+	Commands  map[string][]string // programs that print the code of a method; tried before the person
+	Silence   Silence
+	Ledger    *Ledger // what must survive a reload; shared by all vaults
 	Identify  func(cache.Secret) string
 	Audit     Auditor // nil means none
 	Log       *slog.Logger
@@ -113,6 +117,7 @@ type stepUp struct {
 	deadline time.Time
 	peer     func() peer.Peer // slow the first time: asked for when it is shown
 	method   string           // label of the method asked last
+	quiet    bool             // the rule says that nobody is asked
 }
 
 func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, token cache.Secret) *stepUp {

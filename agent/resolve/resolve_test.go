@@ -159,6 +159,7 @@ type secrets struct {
 	err      error
 	kept     []string
 	codes    []cache.Secret
+	printed  cache.Secret // by a command
 }
 
 func (s *secrets) Password(context.Context, string, rule.Grant) (cache.Secret, error) {
@@ -173,6 +174,8 @@ func (s *secrets) Keep(_ context.Context, _ string, _ rule.Grant, password cache
 	s.password = password
 	return nil
 }
+
+func (s *secrets) Run(context.Context, []string) (cache.Secret, error) { return s.printed, s.err }
 
 // Code gives the first code until half a minute has passed, then the next.
 func (s *secrets) Code(_ context.Context, _ string, now time.Time) (cache.Secret, time.Duration, error) {

@@ -86,7 +86,11 @@ func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, 
 			return s.sendOnce(ctx, t, send)
 		}
 	}
+	s.quiet = m.Rule.Silent
 	for ctx.Err() == nil {
+		if v, ok := s.silent(); ok {
+			return nil, v
+		}
 		if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
 			return nil, v
 		}

@@ -19,6 +19,8 @@ func verdict(app context.Context, err error) mfa.Verdict {
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
 	case errors.Is(err, prompt.ErrDenied):
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appDenied}
+	case errors.Is(err, prompt.ErrDismissed):
+		return mfa.Verdict{Outcome: mfa.Denied, Message: appDismissed}
 	case errors.Is(err, prompt.ErrCanceled):
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appCanceled}
 	case errors.Is(err, prompt.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -49,6 +51,9 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 		s.config.Ledger.warm(s.turn())
 	case mfa.Denied, mfa.Timeout, mfa.Rejected:
 		s.config.Ledger.cool(s.turn(), v, s.config.Cooldown)
+	}
+	if v.Outcome == mfa.Denied && v.Message != appCanceled {
+		s.config.Ledger.tire(s.topic())
 	}
 	if event != "" {
 		s.record(event, time.Since(s.started))

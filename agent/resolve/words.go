@@ -17,6 +17,7 @@ import (
 
 const (
 	appDenied      = "stepup: the second factor was denied; run it again if that was a mistake"
+	appDismissed   = "stepup: the prompt was closed without an answer; run it again"
 	appTimeout     = "stepup: nobody answered the prompt in time; run it again and answer within the time it shows"
 	appWaited      = "stepup: another request for the same rule was still being asked about; run it again"
 	appCanceled    = "stepup: the prompt was cancelled by stepup lock or because the agent stopped; run it again"
@@ -27,9 +28,14 @@ const (
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
 	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
 
-	waitForNext     = "the last code was used a moment ago: wait for the next one"
-	wrongCode       = "wrong code, or one that was used: wait for the next one"
-	codeSentBefore  = "that code was sent already: wait for the next one"
+	waitForNext    = "the last code was used a moment ago: wait for the next one"
+	wrongCode      = "wrong code, or one that was used: wait for the next one"
+	codeSentBefore = "that code was sent already: wait for the next one"
+	appQuietRule   = "stepup: this rule never prompts (prompt = \"never\"); step up to it with another program first"
+	appDetached    = "stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"
+	appNeverAsked  = "stepup: this program is on the list of those that are never prompted"
+	appTired       = "stepup: denied three times in ten minutes, so nobody is asked any more; run `stepup attach` to be asked again"
+
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
 	pushApproved    = "done"

@@ -40,6 +40,7 @@ type Rule struct {
 	Namespace    string      // "" means any; "root" means root only
 	Methods      []string    // names of mfa_method blocks; every one must be satisfied
 	Grant        Grant
+	Silent       bool // nobody is asked; a cached token still serves
 }
 
 // Rules are tried in file order; the first that matches wins.

@@ -4,9 +4,12 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
@@ -22,6 +25,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 		Prefer:    c.LoginMFA.Prefer,
 		AuditFile: c.Audit.File,
 		FromSeed:  make(map[string]bool),
+		Commands:  make(map[string][]string),
 		Cache: agent.Cache{
 			Keyring: c.Cache.Store == config.StoreKeyring,
 			MaxTTL:  c.Cache.MaxTTL,
@@ -34,6 +38,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 			Attempts:   c.Prompt.Attempts,
 			Cooldown:   c.Prompt.Cooldown,
 			MaxPending: c.Prompt.MaxPending,
+			Silence:    resolve.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
 		},
 	}
 	for _, v := range c.Vaults {
@@ -51,6 +56,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	for _, m := range c.Methods {
 		// Of the types that Vault knows, only totp always takes a code; the others
 		// push (vault/login_mfa.go). Duo with a passcode needs a word from the person.
+		s.Commands[m.Name] = m.PasscodeCommand
 		s.FromSeed[m.Name] = m.PasscodeSource == "keyring"
 		s.Methods[m.Name] = mfa.Method{Type: m.Type, Name: m.Name, Digits: m.Digits, UsesPasscode: m.Type == "totp"}
 	}
@@ -89,4 +95,20 @@ func maxKept(n int64) int64 {
 		return -1
 	}
 	return n
+}
+
+// never finds the requesters for which nobody is asked: any program in their
+// chain may be the one that is named.
+func never(names []string) func(peer.Peer) bool {
+	if len(names) == 0 {
+		return nil
+	}
+	return func(p peer.Peer) bool {
+		return slices.ContainsFunc(p.Chain, func(program string) bool {
+			return slices.ContainsFunc(names, func(name string) bool {
+				start, any := strings.CutSuffix(name, "*")
+				return program == name || any && strings.HasPrefix(program, start)
+			})
+		})
+	}
 }

@@ -1,0 +1,158 @@
+package resolve_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+func TestNobodyIsAskedForBatchJobs(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		silence resolve.Silence
+		rule    bool
+		peer    peer.Peer
+		outcome mfa.Outcome
+		text    string
+	}{
+		"rule never prompts":      {rule: true, outcome: mfa.Unavailable, text: `prompt = "never"`},
+		"detached program":        {silence: resolve.Silence{Detached: true}, peer: peer.Peer{Detached: true}, outcome: mfa.Unavailable, text: "without a terminal"},
+		"program with a terminal": {silence: resolve.Silence{Detached: true}, outcome: mfa.Denied},
+		"detached, but wanted":    {peer: peer.Peer{Detached: true}, outcome: mfa.Denied},
+		"program on the list":     {silence: resolve.Silence{Never: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{Exe: "/usr/sbin/cron"}, outcome: mfa.Unavailable, text: "never prompted"},
+		"program not on the list": {silence: resolve.Silence{Never: func(peer.Peer) bool { return false }}, outcome: mfa.Denied},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				for _, m := range []rule.Match{prod("totp"), deploy()} {
+					s := newStage(t, func(c *resolve.Config) { c.Silence = tt.silence })
+					s.person.codes("no")
+					m.Rule.Silent = tt.rule
+					ctx := peer.NewContext(t.Context(), func() peer.Peer { return tt.peer })
+					_, v := s.resolver.StepUp(ctx, m, "tok", (&sending{}).send)
+					if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+						t.Errorf("%s: %+v", m.Rule.Name, v)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A cached token serves a rule that never prompts, too.
+func TestSilentRuleUsesTheCache(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.codes("111111")
+		s.vault.mint = mintsWith("totp:111111", "new")
+		up := &sending{right: "token new"}
+		if _, v, _ := first(t.Context(), s, deploy(), up); v.Outcome != mfa.Approved {
+			t.Fatalf("%+v", v)
+		}
+		m := deploy()
+		m.Rule.Silent = true
+		if _, v, _ := first(t.Context(), s, m, up); v.Outcome != mfa.Cached {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+// After three denials in ten minutes a rule falls silent, whoever asks, until a
+// person shows up; another rule does not.
+func TestFatigue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		ask := func(caller cache.Secret, name string) mfa.Outcome {
+			m := prod("totp")
+			m.Rule.Name = name
+			s.person.codes("no")
+			_, v := s.resolver.StepUp(t.Context(), m, caller, (&sending{}).send)
+			return v.Outcome
+		}
+		for _, caller := range []cache.Secret{"a", "b", "c"} {
+			if o := ask(caller, "prod"); o != mfa.Denied {
+				t.Fatalf("%s: %s", caller, o)
+			}
+			time.Sleep(time.Minute)
+		}
+		if o := ask("d", "prod"); o != mfa.Cooldown {
+			t.Errorf("fourth caller: %s", o)
+		}
+		if o := ask("d", "other"); o != mfa.Denied {
+			t.Errorf("another rule: %s", o)
+		}
+		time.Sleep(time.Hour)
+		if o := ask("d", "prod"); o != mfa.Cooldown {
+			t.Errorf("an hour later: %s", o)
+		}
+		s.ledger.Wake()
+		if o := ask("d", "prod"); o != mfa.Denied {
+			t.Errorf("after somebody attached: %s", o)
+		}
+	})
+}
+
+func TestSlowDenialsDoNotTire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		for i := range 6 {
+			s.person.codes("no")
+			if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", (&sending{}).send); v.Outcome != mfa.Denied {
+				t.Errorf("denial %d: %+v", i, v)
+			}
+			time.Sleep(6 * time.Minute)
+		}
+	})
+}
+
+func TestPasscodeCommand(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		printed cache.Secret
+		err     error
+		codes   []string
+		right   string
+		asked   []string
+		sent    []string
+	}{
+		"right":             {printed: "111 111\n", right: "totp:111111", sent: []string{"totp:111111"}},
+		"wrong, then asked": {printed: "111111", right: "totp:222222", codes: []string{"222222"}, sent: []string{"totp:111111", "totp:222222"}, asked: []string{"passcode totp 2/3 wrong code, or one that was used: wait for the next one"}},
+		"fails":             {err: errors.New("no device"), right: "totp:222222", codes: []string{"222222"}, sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 "}},
+		"prints a sentence": {printed: "touch your key", right: "totp:222222", codes: []string{"222222"}, sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 "}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, func(c *resolve.Config) { c.Commands = map[string][]string{"totp": {"ykman"}} })
+				s.secrets.printed, s.secrets.err = tt.printed, tt.err
+				s.person.codes(tt.codes...)
+				up := &sending{right: tt.right}
+				if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", up.send); v.Outcome != mfa.Approved {
+					t.Errorf("%+v", v)
+				}
+				if d := cmp.Diff(tt.sent, up.lines); d != "" {
+					t.Errorf("sent: %s", d)
+				}
+				if d := cmp.Diff(tt.asked, s.person.messages()); d != "" {
+					t.Errorf("asked: %s", d)
+				}
+			})
+		})
+	}
+}
