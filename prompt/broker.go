@@ -225,20 +225,43 @@ func (b *Broker) Deny(id string) error {
 	return nil
 }
 
-// show asks every prompter at once and returns when all of them have ended.
+// show asks every prompter at once and returns when all of them have ended, or
+// have told of e and cannot take an answer themselves.
 func (b *Broker) show(ctx context.Context, e *entry) {
 	b.mu.Lock()
 	prompters, r := b.config.Prompters, b.viewLocked(e)
 	b.mu.Unlock()
 	var asked sync.WaitGroup
 	for _, p := range prompters {
-		asked.Go(func() { b.showOn(ctx, p, e, r) })
+		asked.Add(1)
+		done := sync.OnceFunc(asked.Done)
+		e.shown.Go(func() {
+			defer done()
+			b.showOn(ctx, p, showing{e, r, done})
+		})
 	}
 	asked.Wait()
 }
 
-func (b *Broker) showOn(ctx context.Context, p Named, e *entry, r Request) {
-	answer, err := p.Prompter.Prompt(ctx, r)
+// A showing is one question on its way to one prompter.
+type showing struct {
+	entry   *entry
+	request Request
+	told    func() // it is on the screen and cannot be answered there
+}
+
+func (b *Broker) showOn(ctx context.Context, p Named, s showing) {
+	e, r := s.entry, s.request
+	var answer string
+	var err error
+	if t, ok := p.Prompter.(Teller); ok && r.Kind != Push {
+		answer, err = t.PromptOrTell(ctx, r, func() {
+			b.toldOf(e)
+			s.told()
+		})
+	} else {
+		answer, err = p.Prompter.Prompt(ctx, r)
+	}
 	if ctx.Err() != nil {
 		return // decided elsewhere; a late answer does not count
 	}

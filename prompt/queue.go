@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,7 +23,8 @@ type entry struct {
 	hidden chan struct{} // closed when no prompter shows it any more
 	denied chan struct{} // closed when a person refused it, or all were cancelled
 
-	closed bool // a person closed it on a prompter; guarded by the broker's mu
+	shown  sync.WaitGroup // one for each prompter that has it on the screen
+	closed bool           // a person closed it on a prompter; guarded by the broker's mu
 	answer string
 	err    error
 }
@@ -128,6 +130,7 @@ func (b *Broker) carry(ctx context.Context, e *entry) {
 		b.linger(e)
 	}
 	<-e.done
+	e.shown.Wait()
 }
 
 // linger ends a question that no prompter shows, unless a person can still
@@ -155,6 +158,16 @@ func (b *Broker) linger(e *entry) {
 		return
 	}
 	b.decide(e, verdict{EventUnavailable, ErrUnavailable, ErrUnavailable})
+}
+
+// toldOf notes that the person reads how to answer e from a terminal: that is a
+// way to be asked.
+func (b *Broker) toldOf(e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.config.Attachable {
+		e.lookLocked()
+	}
 }
 
 // dismissed remembers that the person closed e on one prompter.

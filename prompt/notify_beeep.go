@@ -1,0 +1,25 @@
+//go:build darwin || windows
+
+package prompt
+
+import (
+	"context"
+
+	"github.com/gen2brain/beeep"
+)
+
+// systemNotifier shows notifications without buttons. beeep runs osascript and,
+// where COM fails, PowerShell, with the text inside their program text and not
+// escaped by their rules: only because describe writes nothing outside the
+// sanitiser's alphabet ($, backtick and double quote are not in it) is it never run.
+func systemNotifier(c NotifierConfig) func(context.Context, Request, func()) (string, error) {
+	c.Send = func(title, body string) error {
+		// beeep's own way to set it. The sender runs one at a time, and only its first
+		// call writes.
+		if beeep.AppName != appName {
+			beeep.AppName = appName
+		}
+		return beeep.Alert(title, body, "")
+	}
+	return newPlainNotifier(c).show
+}
