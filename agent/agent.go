@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -110,7 +109,7 @@ func (a *Agent) Reload(ctx context.Context, c Config) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.running {
-		return errors.New("agent is not running")
+		return errNotRunning
 	}
 	if err := a.applyLocked(ctx, c); err != nil {
 		a.configError = err.Error()
@@ -192,6 +191,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 	}
 	handler := control.NewHandler(control.HandlerConfig{
 		Prompts: person{a.broker, a.ledger}, Status: a.Status, Lock: a.lock, Log: a.options.Log,
+		Leases: leaser{a}, Obtain: a.obtain,
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -17,6 +17,8 @@ type vault struct {
 	transport *http.Transport
 	client    *upstream.Client
 	handler   http.Handler
+	resolver  *resolve.Resolver
+	rules     rule.Rules
 }
 
 // parts are shared by all vaults.
@@ -70,19 +72,20 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Audit:     with.audit,
 		Log:       a.options.Log,
 	})
+	rules := rulesOf(c.Rules, v.Name)
 	handler := relay.New(relay.Config{
 		Vault:     v.Name,
 		Address:   base,
 		Namespace: v.Namespace,
 		Base:      transport,
-		Rules:     rulesOf(c.Rules, v.Name),
+		Rules:     rules,
 		LoginMFA:  c.LoginMFA,
 		MaxKept:   v.MaxKept,
 		Resolver:  resolver,
 		Unwrapper: client,
 		Log:       a.options.Log,
 	})
-	return &vault{config: v, transport: transport, client: client, handler: handler}, nil
+	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
 }
 
 // rulesOf are the rules that hold for a vault.

@@ -21,6 +21,7 @@ func (l Listener) key() listenerKey { return listenerKey{l.Network, l.Address} }
 // connections stay.
 type listener struct {
 	config  Listener
+	private *private // nil for those of the configuration
 	ln      net.Listener
 	server  *http.Server
 	handler atomic.Pointer[http.Handler]
@@ -108,7 +109,7 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 		l.handler.Store(&handler)
 	}
 	for key, l := range a.open {
-		if !keep[key] {
+		if !keep[key] && !l.keepPrivate(vaults) {
 			delete(a.open, key)
 			a.options.Log.Info("listener closed", "address", l.ln.Addr().String())
 			_ = l.ln.Close()

@@ -27,15 +27,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		ConfigError: a.configError,
 		Notes:       lockerNotes(c.Cache.LockOn),
 	}
-	for _, l := range c.Listeners {
-		address := l.Address
-		if open, ok := a.open[l.key()]; ok {
-			address = open.ln.Addr().String() // the port that was given for :0
-		}
-		s.Listeners = append(s.Listeners, control.Listener{
-			Network: l.Network, Address: address, Vault: l.Vault, RequireHeader: l.RequireHeader,
-		})
-	}
+	s.Listeners = a.listenersLocked()
 	a.mu.Unlock()
 	check := checkWords(peer.CheckTCP())
 	for i := range s.Listeners {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 	wordsTarget      = "this is not a forward proxy; set VAULT_ADDR to the agent instead of a proxy variable"
 	wordsHost        = "the Host header is not this listener's; set VAULT_ADDR to http://%s"
 	wordsBrowser     = "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch header"
+	wordsTree        = "this listener serves only the command that it was opened for and what that starts; use the agent's own listeners (`stepup status`)"
 	wordsHeader      = "this listener requires the header X-Vault-Request: true; clients made with Vault's library send it"
 )
 
@@ -35,6 +37,12 @@ const (
 	wordsNotSocket   = "%s exists and is not a socket; remove it or choose another path"
 	wordsInUse       = "another program answers on %s; stop it or choose another path"
 	wordsNetwork     = "unknown kind of listener %q"
+)
+
+// Errors of a running agent.
+var (
+	errNotRunning  = errors.New("agent is not running")
+	errManyPrivate = errors.New("too many private listeners are open")
 )
 
 // wordsSameUser is what the status says of a listener that can tell its clients apart.

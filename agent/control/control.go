@@ -38,6 +38,7 @@ type Listener struct {
 	Vault         string `json:"vault"`
 	RequireHeader bool   `json:"require_request_header"`
 	Check         string `json:"check"` // how the user at the other end is told
+	PID           int    `json:"pid"`   // serves only this process and those below it; 0 serves the user
 }
 
 // A Vault is an upstream and whether it answers.

@@ -53,7 +53,12 @@ type HandlerConfig struct {
 	// Lock forgets and revokes all tokens and cancels all prompts. Its context
 	// does not end with the client.
 	Lock func(context.Context) (LockResult, error)
-	Log  *slog.Logger // nil discards
+	// Leases opens listeners for one command each; nil has no such routes.
+	Leases Leaser
+	// Obtain steps up before a request needs it; nil has no such route. It fails
+	// with ErrNoVault, ErrNoRule or ErrHeaderGrant; a person's no is no error.
+	Obtain func(context.Context, Obtain) (Obtained, error)
+	Log    *slog.Logger // nil discards
 }
 
 type handler struct {
@@ -75,6 +80,13 @@ func NewHandler(cfg HandlerConfig) http.Handler {
 	mux.Handle("/v1/prompts/{id}/deny", only(http.MethodPost, h.deny))
 	mux.Handle("/v1/lock", only(http.MethodPost, h.lock))
 	mux.Handle("/v1/events", only(http.MethodGet, h.events))
+	if cfg.Leases != nil {
+		mux.HandleFunc("/v1/listeners", h.listeners)
+		mux.Handle("/v1/listeners/{id}", only(http.MethodDelete, h.release))
+	}
+	if cfg.Obtain != nil {
+		mux.Handle("/v1/stepup", only(http.MethodPost, h.obtain))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, http.StatusNotFound, wordsNoRoute)
 	})

@@ -45,6 +45,7 @@ type Conn struct {
 	local, remote net.Addr
 	settle        func() (identity, error)
 	describe      func() Peer
+	lineage       func() ([]int, error)
 }
 
 // Identify asks the kernel once, without waiting, who is at the other end of c.
@@ -78,6 +79,13 @@ func Identify(c net.Conn) *Conn {
 				return Peer{UID: id.uid, PID: id.pid}
 			}
 			return describe(id)
+		}),
+		lineage: sync.OnceValues(func() ([]int, error) {
+			id, err := settle()
+			if err != nil {
+				return nil, err
+			}
+			return lineageOf(id)
 		}),
 	}
 }

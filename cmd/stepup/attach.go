@@ -41,6 +41,7 @@ func (a *app) runAttach(ctx context.Context) error {
 		return err
 	}
 	s := &session{terminal: a.newTerminal(), agent: client, notify: a.notify, leave: leave, now: time.Now}
+	s.watching = func() { a.notify(textAttached) }
 	err = s.run(ctx, events)
 	if ctx.Err() != nil {
 		a.notify(textLeft)

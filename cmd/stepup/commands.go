@@ -20,6 +20,7 @@ func (a *app) commands() []*cobra.Command {
 			a.configCommand(),
 			a.agentCommand(),
 			a.statusCommand(),
+			a.execCommand(),
 		),
 		inGroup(groupPrompts,
 			a.attachCommand(),

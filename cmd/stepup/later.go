@@ -10,7 +10,6 @@ import (
 // "unknown command" about something that the documentation has.
 func (a *app) laterCommands() []*cobra.Command {
 	all := []*cobra.Command{
-		later("exec [--rule R] -- COMMAND [ARGUMENT...]", textExec),
 		group(later("service", textService),
 			later("install", textServiceInstall), later("uninstall", textServiceUninstall),
 			later("status", textServiceStatus), later("print", textServicePrint)),

@@ -3,20 +3,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/vault-stepup/stepup/agent"
-	"github.com/vault-stepup/stepup/agent/control"
 )
 
 // TestMain lets the test binary be stepup, and the app of the scripts in
@@ -27,7 +22,9 @@ func TestMain(m *testing.M) {
 			// Away from the terminal of whoever runs the tests: nothing may be asked
 			// there. A process that got a terminal of its own from a test leads a
 			// session already: it fails here, and keeps it.
-			_, _ = syscall.Setsid()
+			if os.Getenv(keepTTY) == "" {
+				_, _ = syscall.Setsid()
+			}
 			main()
 		},
 		"vaultget": func() {
@@ -42,7 +39,7 @@ func TestMain(m *testing.M) {
 // vaultget is an app: it reads a path through the agent, or logs alice in there
 // if that is a login, and prints status, outcome and body.
 func vaultget(path string) error {
-	s, err := control.NewClient(filepath.Join(os.Getenv("STEPUP_RUNTIME_DIR"), agent.ControlSocket)).Status(context.Background())
+	base, err := appAddress()
 	if err != nil {
 		return err
 	}
@@ -50,7 +47,7 @@ func vaultget(path string) error {
 	if strings.Contains(path, "/login/") {
 		method, body = http.MethodPut, `{"password":"alice's password"}`
 	}
-	req, err := http.NewRequest(method, "http://"+s.Listeners[0].Address+"/v1/"+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, base+"/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		return err
 	}

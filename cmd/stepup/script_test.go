@@ -40,18 +40,20 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"ready":  ready,
-			"serves": serves,
-			"hangup": hangup,
-			"asked":  asked,
-			"code":   code,
-			"thumb":  thumb,
-			"mode":   mode,
-			"tty":    startTTY,
-			"screen": expectScreen,
-			"type":   typeTTY,
-			"left":   leftTTY,
+			"exits":   exits,
+			"ready":   ready,
+			"serves":  serves,
+			"hangup":  hangup,
+			"asked":   asked,
+			"code":    code,
+			"thumb":   thumb,
+			"mode":    mode,
+			"tty":     startTTY,
+			"screen":  expectScreen,
+			"type":    typeTTY,
+			"left":    leftTTY,
+			"waits":   waits,
+			"refused": refused,
 		},
 	})
 }
@@ -78,6 +80,14 @@ step_up "prod" {
   methods = ["corp_totp"]
   grant "header" {}
 }
+step_up "ship" {
+  paths   = ["kv/data/ship/*"]
+  methods = ["corp_totp"]
+  grant "token" {
+    path     = "auth/token/create/stepup"
+    policies = ["ship"]
+  }
+}
 step_up "phone" {
   paths   = ["kv/data/phone/*"]
   methods = ["corp_duo"]
@@ -99,6 +109,9 @@ func setUp(env *testscript.Env) error {
 	v.AddPolicy("app",
 		devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
 		devvault.PathRule{Path: "kv/data/phone/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_duo"}})
+	v.AddPolicy("minter", devvault.PathRule{Path: "auth/token/create/stepup", Capabilities: []string{"update"}, MFAMethods: []string{"corp_totp"}})
+	v.AddPolicy("ship", devvault.PathRule{Path: "kv/data/ship/*", Capabilities: []string{"read"}})
+	v.AddTokenRole("stepup", devvault.TokenRole{AllowedPolicies: []string{"ship"}})
 	alice := v.AddUser("userpass", "alice", "alice's password", "app")
 	if _, _, err := v.EnrolTOTP("corp_totp", alice); err != nil {
 		return err
@@ -106,7 +119,7 @@ func setUp(env *testscript.Env) error {
 	if err := v.AddLoginEnforcement("logins", []string{"corp_totp", "corp_duo"}, []string{"userpass"}); err != nil {
 		return err
 	}
-	for _, path := range []string{"kv/prod/db", "kv/phone/db"} {
+	for _, path := range []string{"kv/prod/db", "kv/phone/db", "kv/ship/web"} {
 		if err := v.PutSecret(path, map[string]any{"value": "the secret of " + path}); err != nil {
 			return err
 		}
@@ -123,7 +136,7 @@ func setUp(env *testscript.Env) error {
 	env.Defer(func() { _ = os.RemoveAll(runtimeDir) })
 	env.Values[worldKey{}] = w
 	env.Setenv("DEV_VAULT", url)
-	env.Setenv("APP_TOKEN", v.CreateToken([]string{"default", "app"}, "alice"))
+	env.Setenv("APP_TOKEN", v.CreateToken([]string{"default", "app", "minter"}, "alice"))
 	env.Setenv("STEPUP_RUNTIME_DIR", runtimeDir)
 	env.Setenv("STEPUP_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("STEPUP_CONFIG", filepath.Join(env.WorkDir, "agent.hcl"))

@@ -32,6 +32,10 @@ type session struct {
 	leave    context.CancelFunc               // ends the stream of events
 	now      func() time.Time
 
+	quiet    bool                 // says nothing of an answer that was taken: a command's output may be there already
+	watching func()               // called when nothing is missed any more
+	unseen   func(prompt.Request) // tells of a question that could not be put; nil says that it is open
+
 	withdraw context.CancelCauseFunc // takes everything off the screen; set by run
 
 	open   map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only run touches it
@@ -64,7 +68,7 @@ func (s *session) run(ctx context.Context, events iter.Seq2[control.Event, error
 
 func (s *session) event(ctx context.Context, e control.Event) {
 	if e.Type == control.Watching {
-		s.notify(textAttached)
+		s.watching()
 		return
 	}
 	if e.Prompt == nil {
@@ -121,6 +125,9 @@ func (s *session) ask(ctx context.Context, r prompt.Request) {
 			return
 		case ctx.Err() != nil:
 			return // the terminal has said why
+		case s.unseen != nil && errors.Is(err, errNoScreen):
+			s.unseen(r)
+			return
 		default:
 			s.notify(textStillOpen, r.ID)
 			return
@@ -135,6 +142,7 @@ func (s *session) sent(ctx context.Context, r prompt.Request, answer string) boo
 	defer cancel()
 	err := s.agent.Answer(ctx, r.ID, answer)
 	switch {
+	case err == nil && s.quiet:
 	case err == nil:
 		s.notify(textSent)
 	case errors.Is(err, prompt.ErrAnswer):

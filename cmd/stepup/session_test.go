@@ -41,6 +41,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{events: make(chan control.Event), ended: make(chan error, 1), decided: make(map[string]string)}
 	d.ctx, d.leave = context.WithCancel(t.Context())
 	d.terminal, d.agent, d.now = d, d, time.Now
+	d.watching = func() { d.notify(textAttached) }
 	d.notify = func(format string, args ...any) { d.note(&d.lines, fmt.Sprintf(format, args...)) }
 	go func() { d.ended <- d.run(d.ctx, d.stream) }()
 	return d

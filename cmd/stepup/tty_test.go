@@ -46,11 +46,11 @@ func startTTY(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = s.tty, &s.out, s.tty
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	for _, name := range []string{"STEPUP_RUNTIME_DIR", "STEPUP_STATE_DIR", "STEPUP_CONFIG", "HOME", "GORACE"} {
+	for _, name := range []string{"STEPUP_RUNTIME_DIR", "STEPUP_STATE_DIR", "STEPUP_CONFIG", "HOME", "GORACE", "PATH", "DEV_VAULT", "APP_TOKEN", "VAULT_TOKEN", "SHELL"} {
 		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
 	}
 	// Without bold: a script reads what it says.
-	s.cmd.Env = append(s.cmd.Env, "TERM=dumb")
+	s.cmd.Env = append(s.cmd.Env, "TERM=dumb", keepTTY+"=yes")
 	ts.Check(s.cmd.Start())
 	go s.watch()
 	go func() {
@@ -130,10 +130,10 @@ func expectScreen(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // typeTTY is the script command: type NAME TEXT types the text, in which \n is
-// the enter key and ^C and ^D are what they say.
+// the enter key and ^C, ^D and ^Z are what they say.
 func typeTTY(ts *testscript.TestScript, _ bool, args []string) {
 	s := screenOf(ts, args, 2)
-	_, err := s.ptmx.WriteString(strings.NewReplacer(`\n`, "\r", "^C", "\x03", "^D", "\x04").Replace(args[1]))
+	_, err := s.ptmx.WriteString(strings.NewReplacer(`\n`, "\r", "^C", "\x03", "^D", "\x04", "^Z", "\x1a").Replace(args[1]))
 	ts.Check(err)
 }
 

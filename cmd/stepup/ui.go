@@ -113,7 +113,6 @@ const (
 	textLaterLong = "%s\n\nThis command is not supported yet."
 	textNotYet    = "`%s` is not supported yet"
 
-	textExec             = "run a command and answer its prompts on this terminal"
 	textDoctor           = "check what stepup needs, with the fix for what is missing"
 	textService          = "the agent as a service of the user's session"
 	textServiceInstall   = "install and start the service"

@@ -57,6 +57,9 @@ func listenerLines(all []control.Listener) []string {
 		if l.Check != "" {
 			about = append(about, printable(l.Check))
 		}
+		if l.PID != 0 {
+			about = append(about, fmt.Sprintf(textOnlyFor, l.PID))
+		}
 		if l.RequireHeader {
 			about = append(about, "only with X-Vault-Request")
 		}

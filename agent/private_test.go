@@ -1,0 +1,271 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+func (r *rig) control() *control.Client {
+	return control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket))
+}
+
+// get reads a path of the agent at an address.
+func get(t *testing.T, url string, header ...string) (int, string) {
+	t.Helper()
+	r := &rig{url: url}
+	got := r.do(t, "GET", "/v1/kv/data/dev/db", "", header...)
+	return got.status, got.body
+}
+
+// gone waits until nobody listens there.
+func gone(t *testing.T, address string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		resp, err := http.Get("http://" + address + "/v1/sys/health")
+		if err != nil {
+			return
+		}
+		_ = resp.Body.Close()
+	}
+	t.Fatalf("%s is still served", address)
+}
+
+func TestPrivateListener(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, leave := context.WithCancel(t.Context())
+	lease, err := r.control().Lease(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + lease.Address
+	if status, body := get(t, base, "X-Vault-Token", r.token); status != 200 {
+		t.Errorf("from inside: %d %s", status, body)
+	}
+	listeners, err := r.control().Listeners(t.Context())
+	if i := slices.IndexFunc(listeners, func(l control.Listener) bool { return l.Address == lease.Address }); err != nil || i != 2 || listeners[i].PID != os.Getpid() {
+		t.Errorf("listed %+v, %v", listeners, err)
+	}
+	// A reload keeps it, with the new configuration.
+	c := r.config
+	c.Listeners = c.Listeners[:1]
+	if err := r.agent.Reload(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := get(t, base, "X-Vault-Token", r.token); status != 200 {
+		t.Errorf("after a reload: %d %s", status, body)
+	}
+	leave()
+	gone(t, lease.Address)
+
+	second, err := r.control().Lease(t.Context(), "corp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.control().Release(t.Context(), second.ID); err != nil {
+		t.Error(err)
+	}
+	gone(t, second.Address)
+	third, err := r.control().Lease(t.Context(), "corp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Without its vault it ends.
+	c.Vaults, c.Listeners = slices.Clone(c.Vaults), slices.Clone(c.Listeners)
+	c.Vaults[0].Name, c.Listeners[0].Vault = "other", "other"
+	if err := r.agent.Reload(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, third.Address)
+	if _, err := r.control().Lease(t.Context(), "corp"); !errors.Is(err, control.ErrNoVault) {
+		t.Errorf("a vault that is gone: %v", err)
+	}
+}
+
+// A process that is not below the one that asked is refused, with the secret too.
+// The agent and the test are one process here, so it is the lease that belongs to
+// another: a child asks for it.
+func TestPrivateListenerRefusesOthers(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs curl that speaks to unix sockets")
+	}
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("needs curl")
+	}
+	r := newRig(t)
+	cmd := exec.CommandContext(t.Context(), curl, "-sN", "--unix-socket", filepath.Join(r.dir, "run", agent.ControlSocket),
+		"-d", `{"vault":"corp"}`, "http://localhost/v1/listeners")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n, err := out.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := string(buf[:n])
+	field := func(name string) string {
+		_, rest, _ := strings.Cut(answer, `"`+name+`":"`)
+		value, _, _ := strings.Cut(rest, `"`)
+		return value
+	}
+	base := "http://" + field("address")
+	for name, header := range map[string][]string{
+		"without the secret": {"X-Vault-Token", r.token},
+		"with the secret":    {"X-Vault-Token", r.token, "Authorization", basic(field("secret"))},
+	} {
+		if status, body := get(t, base, header...); status != 403 || !strings.Contains(body, "stepup: this listener serves only the command") {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if len(field("secret")) < 26 {
+		t.Errorf("answer %q", answer)
+	}
+	// It ends with the process that asked for it.
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	gone(t, strings.TrimPrefix(base, "http://"))
+	log, err := os.ReadFile(filepath.Join(r.dir, "audit.jsonl"))
+	if err != nil || !strings.Contains(string(log), agent.RefusedTree) || strings.Contains(string(log), field("secret")) {
+		t.Errorf("audit log: %v\n%s", err, log)
+	}
+}
+
+func basic(password string) string {
+	req := &http.Request{Header: http.Header{}, URL: &url.URL{}}
+	req.SetBasicAuth("stepup", password)
+	return req.Header.Get("Authorization")
+}
+
+// Our credentials end here; those of somebody else, and tokens, are Vault's.
+func TestPrivateListenerStripsItsCredentials(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lease, err := r.control().Lease(t.Context(), "corp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + lease.Address
+	for _, value := range []string{basic(lease.Secret.Reveal()), basic("another"), "Bearer " + r.token} {
+		status, body := get(t, base, "X-Vault-Token", r.token, "Authorization", value)
+		if status != 200 {
+			t.Errorf("%d %s", status, body)
+		}
+		requests := r.vault.Requests()
+		got := requests[len(requests)-1].Header.Get("Authorization")
+		if ours := strings.HasPrefix(value, "Basic ") && value == basic(lease.Secret.Reveal()); ours && got != "" || !ours && got != value {
+			t.Errorf("vault got %d bytes of Authorization", len(got))
+		}
+	}
+}
+
+func TestObtain(t *testing.T) {
+	t.Parallel()
+	r := newTokenRig(t)
+	ask := func(name, vault string) (control.Obtained, error) {
+		return r.control().Obtain(t.Context(), control.Obtain{Rule: name, Vault: vault, Token: cache.Secret(r.token)})
+	}
+	for _, want := range []string{"approved", "cached"} {
+		if got, err := ask("deploy", ""); err != nil || got.Outcome != want || !got.OK() {
+			t.Errorf("%s: %+v, %v", want, got, err)
+		}
+	}
+	// What was got beforehand is what the request finds.
+	if got := r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token); got.status != 200 || got.outcome != "cached" {
+		t.Errorf("%+v", got)
+	}
+	if q := r.asked.Requests(); len(q) != 1 || q[0].Rule != "deploy" || q[0].Path != "" || q[0].Requester.PID != os.Getpid() {
+		t.Errorf("asked %+v", q)
+	}
+	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
+	if got, err := ask("secure", "corp"); err != nil || got.Outcome != "denied" || got.OK() || !strings.HasPrefix(got.Message, "stepup: ") {
+		t.Errorf("denied: %+v, %v", got, err)
+	}
+	if got, err := ask("secure", "corp"); err != nil || got.Outcome != "cooldown" {
+		t.Errorf("again: %+v, %v", got, err)
+	}
+	if _, err := ask("absent", ""); !errors.Is(err, control.ErrNoRule) {
+		t.Errorf("absent: %v", err)
+	}
+	if _, err := ask("deploy", "absent"); !errors.Is(err, control.ErrNoRule) {
+		t.Errorf("absent vault: %v", err)
+	}
+	c := r.config
+	c.Rules = append(slices.Clone(c.Rules), rule.Rule{Name: "each", Paths: patterns(t, "kv/data/each/*"), Methods: []string{"corp"}, Grant: rule.Grant{Kind: rule.HeaderGrant}})
+	if err := r.agent.Reload(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ask("each", ""); !errors.Is(err, control.ErrHeaderGrant) {
+		t.Errorf("header grant: %v", err)
+	}
+}
+
+func TestPrivateDir(t *testing.T) {
+	t.Parallel()
+	parent := filepath.Join(t.TempDir(), "run")
+	dir, err := agent.PrivateDir(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{parent, dir} {
+		if info, err := os.Stat(d); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", d, info, err)
+		}
+	}
+	// What a killed agent left goes; what is locked, or young, stays.
+	dead, alive := filepath.Join(parent, "exec-dead"), filepath.Join(parent, "exec-alive")
+	for _, d := range []string{dead, alive} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release, err := agent.LockRuntimeDir(alive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	long := time.Now().Add(-time.Hour)
+	for _, d := range []string{dead, alive} {
+		if err := os.Chtimes(d, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := agent.PrivateDir(parent); err != nil {
+		t.Fatal(err)
+	}
+	for d, want := range map[string]bool{dead: false, alive: true, dir: true} {
+		if _, err := os.Stat(d); (err == nil) != want {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(parent, link); err != nil {
+		t.Skip("needs symbolic links")
+	}
+	if _, err := agent.PrivateDir(link); !errors.Is(err, agent.ErrUnsafe) {
+		t.Errorf("through a link: %v", err)
+	}
+}

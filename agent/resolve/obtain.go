@@ -1,0 +1,42 @@
+package resolve
+
+import (
+	"context"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// Obtain gets the token of a rule with a token or login grant for a caller before
+// any request of theirs needs it, in the flight that such a request would start or
+// join. It blocks until that is decided or ctx ends. Cached means that there is
+// one already. A header grant gives no token; the caller makes sure that it is
+// none.
+func (r *Resolver) Obtain(ctx context.Context, ru *rule.Rule, namespace string, own cache.Secret) mfa.Verdict {
+	// Without a path: none is asked for yet, and the person reads which rule it is.
+	s := r.begin(ctx, rule.Request{Namespace: rule.Namespace(namespace)}, ru.Name, own)
+	// Get, not Take: a token that serves one request is left for that.
+	if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {
+		if !s.dead(ctx, t) {
+			return mfa.Verdict{Outcome: mfa.Cached}
+		}
+		if err := r.config.Tokens.Delete(ctx, s.key); err != nil {
+			r.config.Log.Warn("dead step-up token stays in the store", "rule", ru.Name, "error", err)
+		}
+	}
+	s.quiet = ru.Silent
+	if v, ok := s.silent(); ok {
+		return v
+	}
+	if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
+		return v
+	}
+	f := r.config.Ledger.join(s.key, func(ctx context.Context) mfa.Verdict { return s.fly(ctx, ru, own) })
+	select {
+	case <-f.done:
+		return f.verdict
+	case <-ctx.Done():
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// startAgent runs an agent in this process that ends with the command. It has
+// the configuration of the one that is not running, but for the listeners: those
+// addresses are left for it.
+func (x *execution) startAgent(ctx context.Context) error {
+	file, err := filepath.Abs(x.configFile())
+	if err != nil {
+		return err
+	}
+	c, err := x.load()
+	if err != nil {
+		return err
+	}
+	x.vaultName, err = chooseVault(x.vault, vaultNames(c))
+	if err != nil {
+		return err
+	}
+	dir, err := agent.PrivateDir(x.app.runtimeDir())
+	if err != nil {
+		return err
+	}
+	x.later(func() { _ = os.RemoveAll(dir) })
+	ready := make(chan struct{})
+	// On the terminal of a command only what needs the person.
+	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
+	log, _ := newLog(c.Log, x.err)
+	running := agent.New(x.privateSettings(c, file, log), agent.Options{
+		RuntimeDir: dir, Version: version(), Log: log, Ring: keyRing(), Ready: func() { close(ready) },
+	})
+	life, stop := context.WithCancel(context.WithoutCancel(x.life))
+	ended := make(chan error, 1)
+	go func() { ended <- running.Run(life) }()
+	x.later(stop)
+	select {
+	case <-ready:
+		x.later(func() { stop(); <-ended })
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		stop()
+		<-ended
+		return ctx.Err()
+	}
+	x.own, x.runtimeDir = true, dir
+	x.client = control.NewClient(filepath.Join(dir, agent.ControlSocket))
+	listeners, err := x.client.Listeners(ctx)
+	if err != nil {
+		return err
+	}
+	return x.choose(listeners)
+}
+
+// privateSettings are those of an agent for one command.
+func (x *execution) privateSettings(c *config.Config, file string, log *slog.Logger) agent.Config {
+	s := settings(c, file, log)
+	s.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
+	// The terminal is asked by the session that attaches, as with any agent: two
+	// who read one terminal would take each other's lines.
+	s.Prompt.Prompters = slices.DeleteFunc(s.Prompt.Prompters, func(n prompt.Named) bool { return n.Name == config.UseTerminal })
+	s.Prompt.Attachable = s.Prompt.Attachable || prompt.Announce("") == nil
+	return s
+}
+
+func vaultNames(c *config.Config) []string {
+	var names []string
+	for _, v := range c.Vaults {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// attachedEnv tells a stepup exec inside the command that its terminal is already
+// asked, by which process and for which agent.
+const attachedEnv = "STEPUP_ATTACHED"
+
+// attach answers prompts on this terminal until the command has ended. Without a
+// terminal nobody is asked here; the agent's other ways remain.
+func (x *execution) attach(ctx context.Context) {
+	if prompt.Announce("") != nil {
+		return
+	}
+	if x.asker = x.outerAsker(); x.asker != 0 {
+		return
+	}
+	life, leave := context.WithCancel(x.life)
+	events, err := x.client.Events(life, true)
+	if err != nil {
+		leave()
+		announce(textExecNotAttached, err)
+		return
+	}
+	ready, ended := make(chan struct{}), make(chan struct{})
+	s := &session{
+		terminal: prompt.NewTerminal(prompt.TerminalConfig{Getenv: x.env, Open: x.openTerminal}),
+		agent:    x.client, notify: announce, now: time.Now, quiet: true,
+		leave:    func() { announce(textExecLeft); leave() },
+		watching: func() { close(ready) }, unseen: unseen,
+	}
+	go func() {
+		defer close(ended)
+		// The command goes on without us: it will say itself what it misses.
+		if _ = s.run(life, events); life.Err() == nil {
+			announce(textExecDetached)
+		}
+	}()
+	x.later(func() {
+		leave()
+		<-ended
+	})
+	x.asker = os.Getpid()
+	// The command's first request must find us there.
+	select {
+	case <-ready:
+	case <-ended:
+	case <-ctx.Done():
+	}
+}
+
+// outerAsker is the stepup exec around this one that asks on the same terminal
+// for the same agent, 0 when there is none: two who ask there would take each
+// other's lines.
+func (x *execution) outerAsker() int {
+	pid, dir, ok := parseAttached(x.env(attachedEnv))
+	if ok && dir == x.runtimeDir && peer.Descends(os.Getpid(), pid) && prompt.SameTerminal(pid) {
+		return pid
+	}
+	return 0
+}
+
+// errNoScreen: the terminal has not shown the question at all.
+var errNoScreen = errors.New("the terminal is in use")
+
+// openTerminal opens the terminal, also while a job of a shell that is the
+// command has the foreground. While the shell itself has it, what is typed is
+// for the shell.
+func (x *execution) openTerminal() (prompt.Tty, error) {
+	child := x.signals.child()
+	tty, err := prompt.BorrowTTY(func(pgrp int) bool {
+		return child != 0 && pgrp != child && peer.Descends(pgrp, child)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoScreen, err)
+	}
+	return tty, nil
+}

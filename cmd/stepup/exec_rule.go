@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+const (
+	// helperLimit bounds a token helper; it may ask for a finger.
+	helperLimit = 60 * time.Second
+	maxToken    = 64 << 10
+)
+
+// stepUp gets the token of a rule before the command starts, so that nothing
+// interrupts it later.
+func (x *execution) stepUp(ctx context.Context) error {
+	token, err := x.callerToken(ctx)
+	if err != nil {
+		return err
+	}
+	got, err := x.client.Obtain(ctx, control.Obtain{
+		Rule: x.rule, Vault: x.vaultName, Namespace: cmp.Or(x.env("VAULT_NAMESPACE"), x.env("BAO_NAMESPACE")), Token: token,
+	})
+	switch {
+	case errors.Is(err, control.ErrHeaderGrant):
+		return usage(fmt.Errorf(textRuleHeader, printable(x.rule)), hintRuleHeader)
+	case errors.Is(err, control.ErrNoRule):
+		return usage(fmt.Errorf(textNoRule, printable(x.rule), printable(x.vaultName)), hintRules)
+	case err != nil:
+		return err
+	case got.OK():
+		return nil
+	}
+	failed := &hinted{error: fmt.Errorf(textNotSteppedUp, printable(strings.TrimPrefix(got.Message, "stepup: "))), code: exitFailed}
+	switch got.Outcome {
+	case "denied", "timeout", "rejected":
+		failed.code = exitRefused
+	}
+	return failed
+}
+
+// callerToken is the token that the command will use, found as the Vault CLI
+// finds it: VAULT_TOKEN, the token helper, ~/.vault-token.
+func (x *execution) callerToken(ctx context.Context) (cache.Secret, error) {
+	if _, token := x.first([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
+		return cache.Secret(token), nil
+	}
+	file, err := x.helperFile(vaultCLI())
+	if err != nil {
+		return "", err
+	}
+	c, err := readHelperFile(file)
+	if err != nil {
+		return "", err
+	}
+	var text []byte
+	if c.helper != "" {
+		text, err = x.askHelper(ctx, c.helper)
+	} else {
+		text, err = x.readTokenFile()
+	}
+	if err != nil {
+		return "", err
+	}
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return "", &hinted{error: errNoToken, hint: hintNoToken}
+	}
+	return cache.Secret(text), nil
+}
+
+// askHelper runs the CLI's token helper, told the address that the command will
+// be told.
+func (x *execution) askHelper(ctx context.Context, helper string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, helperLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, helper, "get") //nolint:gosec // named in the person's own configuration
+	cmd.Env = x.environ(os.Environ())
+	cmd.Stderr = x.err
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	cmd.Stdout = &limitedWriter{to: &out, left: maxToken}
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf(textHelperFailed, printable(helper), err)
+	}
+	return out.Bytes(), nil
+}
+
+// limitedWriter drops what is too much.
+type limitedWriter struct {
+	to   *bytes.Buffer
+	left int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	keep := p[:min(len(p), l.left)]
+	l.left -= len(keep)
+	l.to.Write(keep)
+	return len(p), nil
+}
+
+func (x *execution) readTokenFile() ([]byte, error) {
+	home := x.env("HOME")
+	if home == "" {
+		var err error
+		if home, err = os.UserHomeDir(); err != nil {
+			return nil, errHelperNoFolder
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(home, ".vault-token"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
+}
