@@ -97,7 +97,7 @@ func (g *tokenGrant) factor(ctx context.Context, resp *http.Response) (cache.Tok
 		return g.token(resp)
 	}
 	_ = resp.Body.Close()
-	challenge.Namespace = g.request.Namespace
+	challenge.Namespace, challenge.Node = g.request.Namespace, upstream.Node(resp)
 	l := &login{stepUp: g.stepUp, app: g.flight, challenge: challenge}
 	if v := l.run(ctx); !v.OK() {
 		if l.last != nil {

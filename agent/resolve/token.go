@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -67,12 +68,18 @@ func (s *stepUp) cached(ctx context.Context) (cache.Token, bool) {
 	return t, err == nil
 }
 
+// policyDenial is how a policy refuses a token that Vault knows; for one that it
+// does not know there are two errors, or none of this form in older versions
+// (vault/request_handling.go, CheckToken).
+const policyDenial = "1 error occurred:\n\t* permission denied\n\n"
+
 // dead reports whether Vault no longer knows a cached token. Where Vault cannot
-// be asked, its 403 stands.
+// be asked, its 403 stands. A live token without the default policy may not look
+// itself up; taken for dead, it would mean a prompt for each ordinary denial.
 func (s *stepUp) dead(ctx context.Context, t cache.Token) bool {
 	_, err := s.config.Vault.LookupSelf(ctx, t.Secret, s.request.Namespace)
 	status, ok := errors.AsType[*upstream.StatusError](err)
-	return ok && status.Status == http.StatusForbidden
+	return ok && status.Status == http.StatusForbidden && !slices.Contains(status.Errors, policyDenial)
 }
 
 // toToken steps up to a token and sends the request with it. All requests of

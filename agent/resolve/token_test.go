@@ -254,6 +254,8 @@ func TestCached403(t *testing.T) {
 	}{
 		"token lives: vault's word":    {nil, nil, mfa.Cached, 403, []string{"token old"}},
 		"vault cannot say":             {errors.New("gone"), nil, mfa.Cached, 403, []string{"token old"}},
+		"token lives, may not look":    {&upstream.StatusError{Status: 403, Errors: []string{"1 error occurred:\n\t* permission denied\n\n"}}, nil, mfa.Cached, 403, []string{"token old"}},
+		"token is dead, vault says it": {&upstream.StatusError{Status: 403, Errors: []string{"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"}}, []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
 		"token is dead: once more":     {&upstream.StatusError{Status: 403}, []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
 		"token is dead, person denies": {&upstream.StatusError{Status: 403}, []string{"no"}, mfa.Denied, 403, []string{"token old"}},
 	}

@@ -16,7 +16,7 @@ import (
 // prompt package sanitises what it shows.
 
 const (
-	appDenied      = "stepup: the second factor was denied; run it again if that was a mistake"
+	appDenied      = "stepup: the second factor was denied; if that was a mistake, try again after the cool-down"
 	appTimeout     = "stepup: nobody answered the prompt in time; run it again and answer within the time it shows"
 	appWaited      = "stepup: another request for the same rule was still being asked about; run it again"
 	appCanceled    = "stepup: the prompt was cancelled by stepup lock or because the agent stopped; run it again"
