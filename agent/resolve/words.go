@@ -24,6 +24,7 @@ const (
 	appBusy        = "stepup: too many prompts are open; answer those (`stepup prompts`) and try again"
 	appRejected    = "stepup: vault did not accept the codes; wait for a new one and run it again"
 	appPushRefused = "stepup: the push was refused on the phone, or nobody answered it; run it again to get a new one"
+	appTooLate     = "stepup: vault refused only after a long wait, as after a push that nobody approved, so it is not asked again; if there was a push, name its method in the rule"
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
 	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
 
