@@ -128,8 +128,9 @@ type vault struct {
 	mint         func(ctx context.Context, r upstream.MintRequest) (*http.Response, error)
 	passwords    []string
 	login        func(ctx context.Context, r upstream.LoginRequest) (*http.Response, error)
-	lookup       error
-	lookups      int
+	lookup       error // of a step-up token
+	lookups      int   // of those
+	callerDead   bool
 }
 
 func (v *vault) Mint(ctx context.Context, r upstream.MintRequest) (*http.Response, error) {
@@ -146,9 +147,15 @@ func (v *vault) Login(ctx context.Context, r upstream.LoginRequest) (*http.Respo
 	return v.login(ctx, r)
 }
 
-func (v *vault) LookupSelf(context.Context, cache.Secret, string) (upstream.TokenInfo, error) {
+func (v *vault) LookupSelf(_ context.Context, token cache.Secret, _ string) (upstream.TokenInfo, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	switch {
+	case token == "tok" && v.callerDead:
+		return upstream.TokenInfo{}, &upstream.StatusError{Status: 403}
+	case token == "tok":
+		return upstream.TokenInfo{}, nil
+	}
 	v.lookups++
 	return upstream.TokenInfo{}, v.lookup
 }
