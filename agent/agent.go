@@ -50,6 +50,7 @@ type Agent struct {
 
 	lockers   sync.WaitGroup     // the goroutine of the locker
 	stopLocks context.CancelFunc // ends it; guarded by mu
+	locker    *locker            // guarded by mu; nil without lock_on
 
 	mu          sync.Mutex // guards what follows; not held while a listener serves
 	config      Config
