@@ -45,8 +45,11 @@ type Agent struct {
 	secrets  *secrets
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
 
+	memoryOnly sync.Once // for the one line in the log that says so
+
 	lockers   sync.WaitGroup     // the goroutine of the locker
 	stopLocks context.CancelFunc // ends it; guarded by mu
+	locker    *locker            // guarded by mu; nil without lock_on
 
 	mu          sync.Mutex // guards what follows; not held while a listener serves
 	config      Config

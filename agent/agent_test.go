@@ -254,7 +254,7 @@ func TestDenied(t *testing.T) {
 	r := newRig(t)
 	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
 	got := r.do(t, "GET", "/v1/kv/data/prod/db", "", "X-Vault-Token", r.token)
-	want := `{"errors":["1 error occurred:\n\t* permission denied\n\n","stepup: the second factor was denied; run it again if that was a mistake"]}` + "\n"
+	want := `{"errors":["1 error occurred:\n\t* permission denied\n\n","stepup: the second factor was denied; if that was a mistake, try again after the cool-down"]}` + "\n"
 	if got != (reply{403, want, "denied"}) {
 		t.Errorf("%+v", got)
 	}

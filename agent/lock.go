@@ -62,46 +62,40 @@ func (a *Agent) forget(ctx context.Context, store *tokens, result *control.LockR
 	if err != nil {
 		result.Notes = append(result.Notes, noteNotListed(err))
 	}
-	var mu sync.Mutex // guards result
-	var working sync.WaitGroup
-	slots := make(chan struct{}, revokers)
+	// All are deleted before the first is revoked: from here on no request is
+	// served with them, also when Vault does not answer.
+	var deleted []cache.Entry
 	for _, e := range entries {
 		if !meant(e.Key) {
 			continue
 		}
+		if err := store.Delete(ctx, e.Key); err != nil {
+			result.Notes = append(result.Notes, noteStillKept(e, err))
+		}
+		deleted = append(deleted, e)
+	}
+	result.Forgotten += len(deleted)
+	var mu sync.Mutex // guards result
+	var working sync.WaitGroup
+	slots := make(chan struct{}, revokers)
+	for _, e := range deleted {
 		working.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			notes := a.end(ctx, store, e)
+			err := a.revoke(ctx, e)
 			mu.Lock()
 			defer mu.Unlock()
-			result.Forgotten++
-			if len(notes) == 0 {
-				result.Revoked++
+			if err != nil {
+				result.Notes = append(result.Notes, noteNotRevoked(e, err))
+				return
 			}
-			result.Notes = append(result.Notes, notes...)
+			result.Revoked++
 		})
 	}
 	working.Wait()
 }
 
-// end revokes one token at its Vault and deletes it. The notes say what of it
-// is left.
-func (a *Agent) end(ctx context.Context, store *tokens, e cache.Entry) (notes []string) {
-	// Deleted first: from here on no request is served with it.
-	if err := store.Delete(ctx, e.Key); err != nil {
-		notes = append(notes, noteStillKept(e, err))
-	}
-	if err := a.revoke(ctx, e); err != nil {
-		return append(notes, noteNotRevoked(e, err))
-	}
-	a.record(audit.Record{
-		Event: audit.Revoked, Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
-		Token: e.Key.Identity, Requester: peer.Peer{UID: -1},
-	})
-	return notes
-}
-
+// revoke ends one token at its Vault.
 func (a *Agent) revoke(ctx context.Context, e cache.Entry) error {
 	a.mu.Lock()
 	v, ok := a.vaults[vaultOf(e.Key)]
@@ -112,7 +106,14 @@ func (a *Agent) revoke(ctx context.Context, e cache.Entry) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
 	defer cancel()
-	return v.client.RevokeSelf(ctx, e.Token.Secret, e.Key.Namespace)
+	if err := v.client.RevokeSelf(ctx, e.Token.Secret, e.Key.Namespace); err != nil {
+		return err
+	}
+	a.record(audit.Record{
+		Event: audit.Revoked, Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
+		Token: e.Key.Identity, Requester: peer.Peer{UID: -1},
+	})
+	return nil
 }
 
 // watchLocked starts the goroutine that locks when the machine sleeps or its
@@ -123,12 +124,17 @@ func (a *Agent) watchLocked(ctx context.Context) {
 	}
 	// It ends with the agent, not with the reload that started it.
 	ctx, a.stopLocks = context.WithCancel(context.WithoutCancel(ctx))
+	a.locker = nil
 	if len(a.config.Cache.LockOn) == 0 {
 		return
 	}
 	l := newLocker(a.config.Cache.LockOn, func(reason string) {
 		a.options.Log.Info("locking", "reason", reason)
-		_, _ = a.lock(context.WithoutCancel(ctx)) // never fails; what is left is in its notes
+		result, _ := a.lock(context.WithoutCancel(ctx)) // never fails; what is left is in its notes
+		for _, note := range result.Notes {
+			a.options.Log.Warn("locked, but", "note", note)
+		}
 	}, a.options.Log)
+	a.locker = l
 	a.lockers.Go(func() { l.run(ctx) })
 }

@@ -55,7 +55,7 @@ func busSockets(address string) []string {
 			value, err := dbus.UnescapeBusAddressValue(escaped)
 			switch {
 			case err != nil || value == "":
-			case key == "path":
+			case key == "path" && value[0] == '/': // net would take @name for an abstract one
 				sockets = append(sockets, value)
 			case key == "abstract":
 				sockets = append(sockets, "@"+value)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,16 +44,17 @@ func TestClockDrift(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var reasons []string
 				l := soleLocker([]string{"sleep"}, func(reason string) { reasons = append(reasons, reason) })
-				start, jump := time.Now(), time.Duration(0)
+				start := time.Now()
+				var jump atomic.Int64
 				l.drift = &drift{
-					wall:  func() time.Time { return time.Now().Add(jump) },
+					wall:  func() time.Time { return time.Now().Add(time.Duration(jump.Load())) },
 					awake: func() time.Duration { return time.Since(start) },
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
 				go func() { l.run(ctx); close(ended) }()
 				time.Sleep(45 * time.Second)
-				jump = tt.jump
+				jump.Store(int64(tt.jump))
 				time.Sleep(10 * time.Minute) // one event, however many ticks follow
 				cancel()
 				<-ended

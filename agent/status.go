@@ -25,7 +25,9 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		Started:     a.started,
 		ConfigFile:  c.File,
 		ConfigError: a.configError,
-		Notes:       lockerNotes(c.Cache.LockOn),
+	}
+	if a.locker != nil {
+		s.Notes = a.locker.notes()
 	}
 	s.Listeners = a.listenersLocked()
 	a.mu.Unlock()

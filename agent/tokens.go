@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/control"
@@ -35,8 +34,15 @@ func (a *Agent) identify(ctx context.Context) {
 	identity, state := cache.LoadIdentifier(ctx, a.options.Ring, "")
 	a.identity = identity
 	if state.Condition != cache.Available {
-		a.options.Log.Warn("keyring cannot be used: step-up tokens are kept in memory only", "state", state.Condition, "why", state.Why)
+		a.sayMemoryOnly("state", state.Condition, "why", state.Why)
 	}
+}
+
+// sayMemoryOnly is said once: a keyring that fails does so again and again.
+func (a *Agent) sayMemoryOnly(why ...any) {
+	a.memoryOnly.Do(func() {
+		a.options.Log.Warn("keyring cannot be used: step-up tokens are kept in memory only; see `stepup status`", why...)
+	})
 }
 
 // tokensFor keeps the store that is there unless the configuration wants another.
@@ -47,14 +53,11 @@ func (a *Agent) tokensFor(c Config) *tokens {
 	}
 	var back cache.Store = &cache.Memory{}
 	if keyring {
-		var once sync.Once
 		back = cache.NewKeyring(cache.KeyringConfig{
 			Ring:  a.options.Ring,
 			Scope: c.File, // two agents with two configurations do not share an index
 			OnError: func(operation string, err error) {
-				once.Do(func() {
-					a.options.Log.Warn("keyring failed: step-up tokens may be in memory only, see `stepup status`", "operation", operation, "error", err)
-				})
+				a.sayMemoryOnly("operation", operation, "why", err)
 			},
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestItemNameTellsNothing(t *testing.T) {
@@ -24,11 +25,14 @@ func TestItemNameTellsNothing(t *testing.T) {
 }
 
 func FuzzItem(f *testing.F) {
-	f.Add("corp", "ns", "00ff", "rule", "hvs.x", int64(1_700_000_000))
-	f.Add("", "", "", "", "\x00\xff", int64(-1))
-	f.Fuzz(func(t *testing.T, vault, namespace, identity, rule, secret string, unix int64) {
-		k := Key{vault, namespace, identity, rule}
-		want := Token{Secret: Secret(secret), Created: time.Unix(unix, 0), Expires: time.Unix(unix, 999_999_999)}
+	f.Add("corp", "ns", "00ff", "hvs.x", int64(1_700_000_000), 3)
+	f.Add("", "", "", "\x00\xff", int64(-1), -1)
+	f.Fuzz(func(t *testing.T, vault, namespace, rest, secret string, unix int64, uses int) {
+		k := Key{vault, namespace, rest, "of " + rest}
+		want := Token{
+			Secret: Secret(secret), Created: time.Unix(unix, 0), Expires: time.Unix(unix, 999_999_999),
+			Uses: uses, Index: rest,
+		}
 		raw, err := encodeItem(k, want)
 		if err != nil {
 			return
@@ -37,11 +41,16 @@ func FuzzItem(f *testing.F) {
 			t.Fatalf("%d bytes", len(raw))
 		}
 		gotKey, got, ok := decodeItem(raw)
-		valid := secret != "" && strings.ToValidUTF8(vault+namespace+identity+rule+secret, "") == vault+namespace+identity+rule+secret
-		if !valid {
+		if secret == "" || uses < 0 {
+			if ok {
+				t.Fatal("an impossible token is taken")
+			}
+			return
+		}
+		if !utf8.ValidString(vault) || !utf8.ValidString(namespace) || !utf8.ValidString(rest) || !utf8.ValidString(secret) {
 			return // JSON replaces what is not UTF-8: the key differs, the item is not found
 		}
-		if !ok || gotKey != k || got.Secret != want.Secret ||
+		if !ok || gotKey != k || got.Secret != want.Secret || got.Uses != uses || got.Index != rest ||
 			!got.Created.Equal(want.Created) || !got.Expires.Equal(want.Expires) {
 			t.Fatal("an item does not come back as it was stored")
 		}
@@ -84,4 +93,23 @@ func TestIndexHoldsThirty(t *testing.T) {
 		}
 	}
 	t.Error("the index never gets too large")
+}
+
+// What an earlier release wrote is still read.
+func TestItemsOfEarlierReleases(t *testing.T) {
+	t.Parallel()
+	const old = `{"v":1,"vault":"corp","namespace":"ns","identity":"00ff","rule":"r","token":"hvs.x","accessor":"a",` +
+		`"created":"2026-01-02T03:04:05Z","expires":"2026-01-02T03:09:05Z"}`
+	k, got, ok := decodeItem(old)
+	want := Token{
+		Secret: "hvs.x", Accessor: "a",
+		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Expires: time.Date(2026, 1, 2, 3, 9, 5, 0, time.UTC),
+	}
+	if !ok || k != (Key{"corp", "ns", "00ff", "r"}) || got != want {
+		t.Errorf("item is read as %+v, %v", k, ok)
+	}
+	again, err := encodeItem(k, got)
+	if err != nil || again != old {
+		t.Error("a token without uses and index is written in another way than before")
+	}
 }

@@ -131,6 +131,25 @@ func TestRealKeyring(t *testing.T) {
 			t.Errorf("got %v, error %v", got, err)
 		}
 	})
+	t.Run("the next process knows its callers", func(t *testing.T) {
+		first, state := cache.LoadIdentifier(t.Context(), d.ring(), "restart")
+		next, _ := cache.LoadIdentifier(t.Context(), d.ring(), "restart")
+		if state.Condition != cache.Available || first.Identify("t") != next.Identify("t") {
+			t.Errorf("state is %v", state)
+		}
+	})
+	t.Run("seeds, passwords and logins", func(t *testing.T) {
+		for name, s := range shelves(d.ring(), "") {
+			must(t, s.put(t.Context(), "corp", "path", seedURL))
+			if got, err := s.get(t.Context(), "corp", "path"); err != nil || got != seedURL {
+				t.Errorf("%s: error %v", name, err)
+			}
+			must(t, s.remove(t.Context(), "corp", "path"))
+			if _, err := s.get(t.Context(), "corp", "path"); !errors.Is(err, cache.ErrNotFound) {
+				t.Errorf("%s after remove: error %v", name, err)
+			}
+		}
+	})
 	t.Run("names in the keyring tell nothing", func(t *testing.T) {
 		var open, locked []dbus.ObjectPath
 		service := d.conn.Object(secretsName, "/org/freedesktop/secrets")

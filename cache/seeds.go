@@ -94,7 +94,9 @@ func parseSeed(otpauth Secret) (seed, error) {
 	if err != nil {
 		return bad("its parameters are malformed")
 	}
-	s := seed{Secret: Secret(strings.TrimRight(strings.ToUpper(query.Get("secret")), "="))}
+	// People copy seeds in groups of four and in lower case, some with the padding.
+	text = strings.ToUpper(strings.ReplaceAll(query.Get("secret"), " ", ""))
+	s := seed{Secret: Secret(strings.TrimRight(text, "="))}
 	if s.opts.Algorithm, err = algorithm(query.Get("algorithm")); err != nil {
 		return bad("its algorithm is none of SHA1, SHA256 and SHA512")
 	}

@@ -210,11 +210,18 @@ func (b *block) words(name string, words []string, target *[]string) {
 	}
 }
 
-// command reads a program with its arguments. It is never given to a shell.
+// command reads a program with its arguments. It is never given to a shell: a
+// bare name is looked up in PATH, and "~" means nothing.
 func (b *block) command(name string, target *[]string) {
-	if list, ok := b.someTexts(name); ok {
-		*target = values(list)
+	list, ok := b.someTexts(name)
+	if !ok {
+		return
 	}
+	if program := list[0]; filepath.Base(program.value) != program.value && !filepath.IsAbs(program.value) {
+		b.d.fail(program.at, wordsRelative(name, program))
+		return
+	}
+	*target = values(list)
 }
 
 func values(list []text) []string {

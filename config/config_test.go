@@ -30,7 +30,7 @@ import (
 func fixed() Options {
 	return Options{
 		Env: func(name string) string {
-			return map[string]string{"VAULT_HOST": "vault.example", "HIDDEN": "hvs.topsecret", "EMPTY": ""}[name]
+			return map[string]string{"VAULT_HOST": "vault.example", "HIDDEN": "hvs.topsecret", "EMPTY": "", "FOLDER": os.TempDir()}[name]
 		},
 		Home: "/home/alice", RuntimeDir: "/run/user/1000/stepup", StateDir: "/home/alice/.local/state/stepup",
 		Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {

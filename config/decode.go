@@ -209,6 +209,7 @@ func (b *block) cache() {
 func (b *block) audit() {
 	b.need("file")
 	if t, ok := b.absolute("file"); ok {
+		b.d.notFolder("file", t)
 		b.d.cfg.Audit.File = t.value
 	}
 }

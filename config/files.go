@@ -75,6 +75,13 @@ func (b *block) pem(name string) (pemFile, bool) {
 	return pemFile{path: t.value, content: content, at: t}, true
 }
 
+// notFolder refuses a folder in the place of a file, or socket, that the agent makes.
+func (d *decoder) notFolder(name string, t text) {
+	if info, err := os.Stat(t.value); err == nil && info.IsDir() {
+		d.fail(t.at, wordsFolder(name, t))
+	}
+}
+
 // size reads a number of bytes, or text such as "512KiB".
 func (b *block) size(name string, target *int64) {
 	a, ok := b.body.Attributes[name]

@@ -87,6 +87,7 @@ func (d *decoder) socket(t text) (string, bool) {
 		d.fail(t.at, wordsRelative("address", t))
 		return "", false
 	}
+	d.notFolder("address", t)
 	path := filepath.Clean(t.value)
 	if len(path) > maxUnixPath {
 		d.fail(t.at, wordsLongSocket(len(path)))

@@ -216,6 +216,10 @@ func wordsUnreadable(name string, t text, err error) message {
 	return say(fmt.Sprintf("%s cannot be read: %s: %s", name, t.shown, cause(err)), "")
 }
 
+func wordsFolder(name string, t text) message {
+	return say(fmt.Sprintf("%s is a folder: %s", name, t.shown), "name a file in it")
+}
+
 // cause is the part of a file error that does not repeat the path.
 func cause(err error) string {
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {

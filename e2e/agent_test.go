@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,8 +25,8 @@ type agent struct {
 	dir    string
 	bin    string
 	env    []string
-	log    *output
-	cmd    *exec.Cmd
+	log    *output   // of all its processes, one after the other
+	cmd    *exec.Cmd // nil when it does not run
 	done   chan error
 	hide   []string // must not be in the log or the audit log
 }
@@ -37,7 +38,9 @@ type setup struct {
 	attempts int     // default 3
 	timeout  string  // default 20s
 	cooldown string  // default 1s
+	store    string  // of the cache; default memory
 	extra    string  // more blocks: rules, login_mfa
+	env      []string
 	hide     []string
 }
 
@@ -50,6 +53,9 @@ func (s setup) config(addr string) string {
 	}
 	if s.cooldown == "" {
 		s.cooldown = "1s"
+	}
+	if s.store == "" {
+		s.store = "memory"
 	}
 	drivers := `use = ["attached"]`
 	if s.person != nil {
@@ -65,11 +71,11 @@ prompt {
   timeout  = %q
   cooldown = %q
 }
-cache { store = "memory" }
+cache { store = %q }
 audit { file = "${state_dir}/audit.jsonl" }
 log { level = "debug" }
 %s
-`, s.upstream, addr, drivers, s.attempts, s.timeout, s.cooldown, s.extra)
+`, s.upstream, addr, drivers, s.attempts, s.timeout, s.cooldown, s.store, s.extra)
 }
 
 // startAgent returns when the agent's listener answers; at the end of the test
@@ -88,7 +94,7 @@ func startAgent(t *testing.T, s setup) *agent {
 	dir := tempDir(t)
 	a := &agent{
 		addr: "http://" + addr, socket: filepath.Join(dir, "run", "vault.sock"), dir: dir, bin: bin,
-		log: &output{}, done: make(chan error, 1), hide: append([]string{secretMarker}, s.hide...),
+		log: &output{}, hide: append([]string{secretMarker}, s.hide...),
 	}
 	file := filepath.Join(dir, "stepup.hcl")
 	write(t, file, s.config(addr))
@@ -97,22 +103,43 @@ func startAgent(t *testing.T, s setup) *agent {
 			t.Fatal(err)
 		}
 	}
-	a.env = cleanEnv(filepath.Join(dir, "home"), "STEPUP_CONFIG="+file,
-		"STEPUP_RUNTIME_DIR="+filepath.Join(dir, "run"), "STEPUP_STATE_DIR="+filepath.Join(dir, "state"))
-	a.cmd = exec.Command(bin, "agent")
+	// With the race detector a program waits for a second before it ends, and a
+	// call to the keyring is a program.
+	a.env = cleanEnv(filepath.Join(dir, "home"), append(s.env, "GORACE=atexit_sleep_ms=0", "STEPUP_CONFIG="+file,
+		"STEPUP_RUNTIME_DIR="+filepath.Join(dir, "run"), "STEPUP_STATE_DIR="+filepath.Join(dir, "state"))...)
+	t.Cleanup(func() { a.inspect(t) })
+	t.Cleanup(func() { a.stop(t) })
+	a.run(t)
+	return a
+}
+
+// run starts the agent, also once more after it has ended.
+func (a *agent) run(t *testing.T) {
+	t.Helper()
+	a.cmd = exec.Command(a.bin, "agent")
 	// What usually stands in a shell whose VAULT_ADDR points at the agent
 	// itself: none of it may choose the upstream, or reach anyone.
-	a.cmd.Env = append(a.env, "VAULT_ADDR="+a.addr, "VAULT_AGENT_ADDR="+a.addr, "VAULT_TOKEN="+secretMarker,
+	a.cmd.Env = append(slices.Clone(a.env), "VAULT_ADDR="+a.addr, "VAULT_AGENT_ADDR="+a.addr, "VAULT_TOKEN="+secretMarker,
 		"VAULT_NAMESPACE=nowhere", "VAULT_MAX_RETRIES=9")
 	a.cmd.Stderr, a.cmd.Stdout = a.log, a.log
 	tie(a.cmd)
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { a.done <- a.cmd.Wait() }()
-	t.Cleanup(func() { a.stop(t) })
+	cmd, done := a.cmd, make(chan error, 1)
+	a.done = done
+	go func() { done <- cmd.Wait() }()
 	a.waitReady(t)
-	return a
+}
+
+// kill ends the agent as a crash or a full machine does, without a word to it.
+func (a *agent) kill(t *testing.T) {
+	t.Helper()
+	if err := a.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-a.done
+	a.cmd = nil
 }
 
 func (a *agent) waitReady(t *testing.T) {
@@ -133,10 +160,12 @@ func (a *agent) waitReady(t *testing.T) {
 	})
 }
 
-// stop ends the agent as systemd does, and checks that it went well: exit code
-// 0, no crash, no race, no secret in what it wrote.
+// stop ends the agent as systemd does; it must go well.
 func (a *agent) stop(t *testing.T) {
 	t.Helper()
+	if a.cmd == nil {
+		return
+	}
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("SIGTERM: %v", err)
 	}
@@ -150,6 +179,12 @@ func (a *agent) stop(t *testing.T) {
 		<-a.done
 		t.Error("stepup agent did not stop after SIGTERM")
 	}
+	a.cmd = nil
+}
+
+// inspect looks over what the agent wrote: no crash, no race, no secret.
+func (a *agent) inspect(t *testing.T) {
+	t.Helper()
 	log := a.log.String()
 	for _, bad := range []string{"panic:", "DATA RACE", "goroutine "} {
 		if strings.Contains(log, bad) {

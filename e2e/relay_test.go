@@ -185,10 +185,13 @@ func TestRelayKV(t *testing.T) {
 	direct, _ := cli(t, srv.addr, "VAULT_TOKEN=root")
 	through, _ := cli(t, a.addr, "VAULT_TOKEN=root")
 	for _, args := range [][]string{{"status"}, {"secrets", "list", "-detailed"}, {"auth", "list"}, {"policy", "list"}, {"path-help", "secret"}, {"events", "subscribe", "kv*"}} {
-		want, have := direct.run(t, args...), through.run(t, args...)
+		var want, have result
 		// Policies and mounts come and go with the tests beside this one.
-		if args[0] == "policy" {
-			want.stdout, have.stdout = "", ""
+		for i := 0; i == 0 || (want != have && i < 10); i++ {
+			want, have = direct.run(t, args...), through.run(t, args...)
+			if args[0] == "policy" { // too many to be the same twice
+				want.stdout, have.stdout = "", ""
+			}
 		}
 		if want != have {
 			t.Errorf("vault %q: %+v, the server says %+v", args, have, want)

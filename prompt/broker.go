@@ -145,6 +145,14 @@ func (n *Notice) Denied() <-chan struct{} {
 	return n.entry.denied
 }
 
+// Err is why Denied was closed: ErrDenied or ErrCanceled. It is nil before.
+func (n *Notice) Err() error {
+	if n.entry == nil || !isClosed(n.entry.denied) {
+		return nil
+	}
+	return n.entry.err
+}
+
 // Done ends the notice with a line that says how the push was decided, and waits
 // until it is off every screen. A second call only waits.
 func (n *Notice) Done(message string) {

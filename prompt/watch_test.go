@@ -85,17 +85,17 @@ func TestNotice(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		end    func(*prompt.Broker, *prompt.Notice, context.CancelFunc)
-		denied bool
+		denied error
 		event  string
 	}{
 		{"done", func(_ *prompt.Broker, n *prompt.Notice, _ context.CancelFunc) {
 			n.Done("approved\x1b[2J")
 			n.Done("again")
-		}, false, "done"},
-		{"denied here", func(b *prompt.Broker, _ *prompt.Notice, _ context.CancelFunc) { _ = b.Deny(b.Pending()[0].ID) }, true, "denied"},
-		{"all cancelled", func(b *prompt.Broker, _ *prompt.Notice, _ context.CancelFunc) { b.CancelAll() }, true, "canceled"},
-		{"nobody waits", func(_ *prompt.Broker, _ *prompt.Notice, cancel context.CancelFunc) { cancel() }, false, "canceled"},
-		{"deadline", func(*prompt.Broker, *prompt.Notice, context.CancelFunc) { time.Sleep(2 * time.Minute) }, false, "timeout"},
+		}, nil, "done"},
+		{"denied here", func(b *prompt.Broker, _ *prompt.Notice, _ context.CancelFunc) { _ = b.Deny(b.Pending()[0].ID) }, prompt.ErrDenied, "denied"},
+		{"all cancelled", func(b *prompt.Broker, _ *prompt.Notice, _ context.CancelFunc) { b.CancelAll() }, prompt.ErrCanceled, "canceled"},
+		{"nobody waits", func(_ *prompt.Broker, _ *prompt.Notice, cancel context.CancelFunc) { cancel() }, nil, "canceled"},
+		{"deadline", func(*prompt.Broker, *prompt.Notice, context.CancelFunc) { time.Sleep(2 * time.Minute) }, nil, "timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -113,13 +113,16 @@ func TestNotice(t *testing.T) {
 				synctest.Wait()
 				select {
 				case <-n.Denied():
-					if !c.denied {
+					if c.denied == nil {
 						t.Error("Denied is closed")
 					}
 				default:
-					if c.denied {
+					if c.denied != nil {
 						t.Error("Denied is open")
 					}
+				}
+				if err := n.Err(); !errors.Is(err, c.denied) {
+					t.Errorf("Err is %v, want %v", err, c.denied)
 				}
 				n.Done("late")
 				if got := types(events); got != "told "+c.event {

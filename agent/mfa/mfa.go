@@ -58,6 +58,9 @@ const (
 type Verdict struct {
 	Outcome Outcome // "" means that no step-up took place
 	Message string  // starts with "stepup: "; "" when Approved
+
+	// NoPrompt: nobody was asked, because there is no way to. Only with Unavailable.
+	NoPrompt bool
 }
 
 // OK reports whether Vault's answer may be handed on as it is.

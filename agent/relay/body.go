@@ -62,7 +62,7 @@ func (b *keptBody) fill() (whole bool, err error) {
 	data, err := io.ReadAll(io.LimitReader(b.src, b.limit+1))
 	b.kept = data
 	if err != nil {
-		return false, err
+		return false, &bodyError{err}
 	}
 	if int64(len(data)) > b.limit {
 		return false, nil
@@ -97,6 +97,14 @@ type bodyReader struct {
 	closed chan struct{}
 }
 
+// A bodyError is a body that the app did not send as HTTP wants it, or not to its
+// end. It says nothing about Vault.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return e.err.Error() }
+
+func (e *bodyError) Unwrap() error { return e.err }
+
 var errBodyClosed = errors.New("body of the request was closed")
 
 func (r *bodyReader) Read(p []byte) (int, error) {
@@ -117,6 +125,9 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	n, err := b.src.Read(p)
+	if err != nil && err != io.EOF {
+		err = &bodyError{err}
+	}
 	b.err = err
 	r.keep(p[:n])
 	return n, err

@@ -23,35 +23,37 @@ const (
 // released, Read continues where it stopped. Close ends the goroutine and waits.
 type heldBody struct {
 	src  io.ReadCloser
+	scan bool          // false for encoded bodies, which are only collected
 	done chan struct{} // closed when the goroutine no longer reads src
 
 	mu       sync.Mutex
+	more     sync.Cond // signals each step of the goroutine
+	reading  bool      // the goroutine has src
 	scanner  mfa.Scanner
-	scan     bool // false for encoded bodies, which are only collected
 	buf      []byte
 	offset   int
 	err      error
 	released bool
-	progress chan struct{} // replaced and closed at each step
 }
 
 // hold starts to read src. With scan false nothing is decided before its end.
 func hold(src io.ReadCloser, scan bool) *heldBody {
-	h := &heldBody{src: src, scan: scan, done: make(chan struct{}), progress: make(chan struct{})}
+	h := &heldBody{src: src, scan: scan, reading: true, done: make(chan struct{}), buf: make([]byte, 0, firstChunk)}
+	h.more.L = &h.mu
 	go h.readAhead()
 	return h
 }
 
+// firstChunk takes most answers whole.
+const firstChunk = 4 << 10
+
 func (h *heldBody) readAhead() {
 	defer close(h.done)
-	chunk := make([]byte, 4<<10)
+	chunk := make([]byte, firstChunk)
 	for {
 		n, err := h.src.Read(chunk)
 		if h.step(chunk[:n], err) {
 			return
-		}
-		if n == len(chunk) && n < maxUndecided {
-			chunk = make([]byte, 2*n)
 		}
 	}
 }
@@ -62,19 +64,21 @@ func (h *heldBody) step(p []byte, err error) (stop bool) {
 	defer h.mu.Unlock()
 	h.buf = append(h.buf, p...)
 	h.err = err
+	finding := mfa.Undecided
 	if h.scan {
-		h.scanner.Scan(p)
+		finding = h.scanner.Scan(p)
 	}
-	close(h.progress)
-	h.progress = make(chan struct{})
-	switch finding := h.scanner.Scan(nil); {
+	switch {
 	case err != nil, h.released:
-		return true
+		stop = true
 	case finding == mfa.Suspect:
-		return len(h.buf) > mfa.MaxBody
+		stop = len(h.buf) > mfa.MaxBody
 	default:
-		return finding == mfa.Ordinary || len(h.buf) > maxUndecided
+		stop = finding == mfa.Ordinary || len(h.buf) > maxUndecided
 	}
+	h.reading = !stop
+	h.more.Broadcast()
+	return stop
 }
 
 // body waits until the whole of a suspect answer is there and returns it. nil
@@ -83,32 +87,31 @@ func (h *heldBody) step(p []byte, err error) (stop bool) {
 func (h *heldBody) body(ctx context.Context) (whole []byte, truncated bool) {
 	timer := time.NewTimer(stall)
 	defer timer.Stop()
-	for {
-		h.mu.Lock()
-		progress, suspect := h.progress, h.scanner.Scan(nil) == mfa.Suspect
-		h.mu.Unlock()
-		pause := timer.C
-		if suspect {
-			pause = nil
-		}
-		select {
-		case <-h.done:
-			return h.result()
-		case <-progress:
-		case <-pause:
-			h.release()
-			return nil, false
-		case <-ctx.Done():
-			h.release()
-			return nil, false
-		}
+	select {
+	case <-h.done:
+		return h.result()
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if !h.release() {
+		return nil, false
+	}
+	// A challenge has begun: the rest of it is worth waiting for.
+	select {
+	case <-h.done:
+		return h.result()
+	case <-ctx.Done():
+		return nil, false
 	}
 }
 
-func (h *heldBody) release() {
+// release lets the answer go on unless it is a suspect, which it reports.
+func (h *heldBody) release() (suspect bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.released = true
+	suspect = h.scanner.Scan(nil) == mfa.Suspect
+	h.released = !suspect
+	return suspect
 }
 
 func (h *heldBody) result() (whole []byte, truncated bool) {
@@ -126,40 +129,22 @@ func (h *heldBody) result() (whole []byte, truncated bool) {
 
 // Read implements io.Reader: first what was read ahead, then the source.
 func (h *heldBody) Read(p []byte) (int, error) {
-	for {
-		h.mu.Lock()
-		if h.offset < len(h.buf) {
-			n := copy(p, h.buf[h.offset:])
-			if h.offset += n; h.offset == len(h.buf) {
-				h.buf, h.offset = h.buf[:0], 0
-			}
-			h.mu.Unlock()
-			return n, nil
-		}
-		progress, err := h.progress, h.err
-		h.mu.Unlock()
-		if err != nil {
-			return 0, err
-		}
-		select {
-		case <-h.done:
-			if h.drained() {
-				return h.src.Read(p)
-			}
-		case <-progress:
-		}
-	}
-}
-
-// drained reports whether nothing is left of what was read ahead.
-func (h *heldBody) drained() bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.offset < len(h.buf) || h.err != nil {
-		return false
+	for h.reading && h.offset == len(h.buf) {
+		h.more.Wait()
 	}
-	h.buf, h.offset = nil, 0
-	return true
+	if h.offset < len(h.buf) {
+		defer h.mu.Unlock()
+		n := copy(p, h.buf[h.offset:])
+		h.offset += n
+		return n, nil
+	}
+	err := h.err
+	h.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return h.src.Read(p)
 }
 
 // Close closes the source, which ends the read ahead, and waits for that.

@@ -59,7 +59,7 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 		final.Request = x.request
 		final.Header.Set(Outcome, string(verdict.Outcome))
 		return final
-	case final == nil && verdict.Outcome == mfa.Unavailable:
+	case final == nil && verdict.NoPrompt:
 		// Nobody can be asked: the app may know what to do with the challenge.
 		return withBody(resp, mfa.AppendWarning(plain, verdict.Message), verdict)
 	}
@@ -73,7 +73,7 @@ func (t *Transport) malformed(err error) {
 
 // mayHoldChallenge says whether an answer is worth a look.
 func mayHoldChallenge(resp *http.Response) bool {
-	if resp.StatusCode/100 != 2 || resp.Body == nil || resp.Body == http.NoBody || resp.ContentLength > mfa.MaxBody {
+	if resp.StatusCode/100 != 2 || resp.Body == nil || resp.Body == http.NoBody {
 		return false
 	}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,8 +92,12 @@ func TestLogin(t *testing.T) {
 			loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}),
 			403, `{"errors":["stepup: no"]}` + "\n", "denied",
 		},
+		"vault is gone in the middle": {
+			loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: refused"}),
+			403, `{"errors":["stepup: refused"]}` + "\n", "unavailable",
+		},
 		"nobody can be asked": {
-			loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach"}),
+			loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach", NoPrompt: true}),
 			200, strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), "unavailable",
 		},
 	}
@@ -153,7 +158,7 @@ func TestWrappedLogin(t *testing.T) {
 		"no login":          {path: "/v1/auth/approle/role/x/secret-id", answer: wrappedChallenge, unwrapper: never, want: wrappedChallenge, sent: 1},
 		"a secret":          {path: "/v1/kv/data/login", answer: wrappedChallenge, unwrapper: never, want: wrappedChallenge, sent: 1},
 		"cannot open":       {path: login, answer: wrappedChallenge, unwrapper: func(cache.Secret, string) ([]byte, error) { return nil, errors.New("sealed") }, want: wrappedChallenge, sent: 1},
-		"nobody to ask":     {path: login, answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach"}, want: strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), sent: 1},
+		"nobody to ask":     {path: login, answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach", NoPrompt: true}, want: strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), sent: 1},
 		"in a namespace":    {path: "/v1/ns1/auth/x/login/alice", answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},
 		"wrapped by nobody": {path: login, answer: challenge, unwrapper: never, verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},
 	}
@@ -233,6 +238,26 @@ func TestNotAChallenge(t *testing.T) {
 				t.Errorf("resolver was asked: %v", calls)
 			}
 		})
+	}
+}
+
+// A broken challenge is noticed by its beginning, also where Content-Length says
+// that it is too large to be one.
+func TestLargeChallengeWithALength(t *testing.T) {
+	t.Parallel()
+	large := `{"auth":{"mfa_requirement":{"mfa_request_id":"` + strings.Repeat("x", 5<<20) + `"}}}`
+	address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
+		_, _ = io.WriteString(w, large)
+	})
+	b := newBench(t, address, nil)
+	resp, body := post(t, b.url+"/v1/auth/x/login/alice", nil)
+	if resp.ContentLength != int64(len(large)) || body != large {
+		t.Errorf("answer changed: %d bytes of %d", len(body), len(large))
+	}
+	if lines := strings.Count(b.log.String(), "\n"); lines != 1 || !strings.Contains(b.log.String(), "malformed") {
+		t.Errorf("log: %s", b.log)
 	}
 }
 

@@ -146,27 +146,33 @@ func (c *Config) target(in *http.Request) *url.URL {
 	return u
 }
 
-// fail answers for a Vault that could not be reached. The client's own
-// departure ends here, too; nobody reads that answer.
+// fail answers for a Vault that could not be reached, and for a body that could
+// not be read. The client's own departure ends here, too; nobody reads that
+// answer.
 func (c *Config) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusBadGateway, unreachable(c.Vault, err)
 	var network net.Error
 	var redirect *redirectError
+	var body *bodyError
 	switch {
 	case r.Context().Err() != nil:
 		c.Log.Debug("app left before the answer", "vault", c.Vault)
+	case errors.As(err, &body):
+		// Not a 502, after which a client would send the same once more.
+		status, text = http.StatusBadRequest, brokenBody(body)
+		c.Log.Debug("body of a request cannot be read", "vault", c.Vault, "error", err)
 	case errors.As(err, &redirect):
 		text = redirected(c.Vault, redirect)
 	case errors.As(err, &network) && network.Timeout() && !dialing(err):
 		status, text = http.StatusGatewayTimeout, tooSlow(c.Vault)
 	}
-	if r.Context().Err() == nil {
+	if r.Context().Err() == nil && body == nil {
 		c.Log.Warn("no answer from vault", "vault", c.Vault, "error", err)
 	}
-	body, _ := json.Marshal(map[string][]string{"errors": {text}})
+	answer, _ := json.Marshal(map[string][]string{"errors": {text}})
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(append(answer, '\n'))
 }
 
 // dialing tells a connection that was never made from an answer that never came.

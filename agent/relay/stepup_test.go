@@ -278,6 +278,26 @@ func TestVaultIsGone(t *testing.T) {
 	}
 }
 
+// A body that is not what HTTP wants is the app's fault: no 502, which blames
+// Vault and makes clients try again.
+func TestBrokenBody(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]string{"ordinary path": "/v1/x", "path of a rule": "/v1/kv/data/prod/x"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }), nil)
+			got := raw(t, b.url, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+			want := `{"errors":["stepup: the body of the request cannot be read: invalid byte in chunk length"]}`
+			if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, want) {
+				t.Errorf("answer %s", got)
+			}
+			if b.log.String() != "" {
+				t.Errorf("log: %s", b.log)
+			}
+		})
+	}
+}
+
 func TestVaultIsSlow(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -17,6 +17,10 @@ func redirected(vault string, err *redirectError) string {
 	return fmt.Sprintf("stepup: vault %q redirects to %s, which was not followed: %s", vault, err.target, err.reason)
 }
 
+func brokenBody(err *bodyError) string {
+	return fmt.Sprintf("stepup: the body of the request cannot be read: %v", err)
+}
+
 const (
 	tooManyRedirects  = "too many redirects in a row"
 	unusableLocation  = "its location cannot be used"

@@ -35,11 +35,11 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, 
 		return r.withToken(ctx, m, token, send)
 	}
 	_, push := r.methods(m.Rule.Methods)
-	if push.Name == "" {
-		resp, err := send(ctx, nil, cache.Token{})
-		return resp, mfa.Verdict{}, err
-	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
+	if push.Name == "" {
+		c := timed(ctx, func(ctx context.Context) (*http.Response, error) { return send(ctx, nil, cache.Token{}) })
+		return c.resp, s.tooLate(ctx, c, token), c.err
+	}
 	if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
 		// Sending would push again, to a person who has just said no.
 		return nil, v, nil
@@ -56,6 +56,18 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, 
 		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Approved}), nil
 	}
 	return c.resp, mfa.Verdict{}, nil
+}
+
+// tooLate ends a step-up whose 403 came after a long wait: Vault may have pushed
+// by a method that the rule does not name, and sending again would push again.
+func (s *stepUp) tooLate(ctx context.Context, c call, token cache.Secret) mfa.Verdict {
+	if !c.late() || !mfa.MayNeedFactor(keepBody(c.resp)) {
+		return mfa.Verdict{}
+	}
+	if _, granted := s.granted(ctx, token); !granted {
+		return mfa.Verdict{} // an ordinary denial, by a slow Vault
+	}
+	return s.conclude(ctx, mfa.Verdict{Outcome: mfa.Unavailable, Message: appTooLate})
 }
 
 // refusedQuickly reports whether a 403 that came soon after the person was told
@@ -105,10 +117,7 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 		return nil, v
 	}
 	defer leave()
-	h := &headerGrant{stepUp: s, app: app, methods: methods, push: push, send: send}
-	if m.Once {
-		s.attempts = 1
-	}
+	h := &headerGrant{stepUp: s, app: app, methods: methods, push: push, send: send, once: m.Once}
 	v = h.run(ctx)
 	return h.last, s.conclude(app, v)
 }
@@ -132,6 +141,7 @@ type headerGrant struct {
 	methods []mfa.Method
 	push    mfa.Method // one of methods, or empty
 	send    send
+	once    bool           // the request can be sent only once
 	last    *http.Response // Vault's newest answer
 }
 
@@ -155,12 +165,12 @@ func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
 		switch {
 		case c.refusedPush():
 			return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
+		case c.late():
+			return mfa.Verdict{Outcome: mfa.Unavailable, Message: appTooLate}
 		case c.resp.StatusCode != http.StatusForbidden:
 			return mfa.Verdict{Outcome: mfa.Approved}
-		}
-		failure := mfa.ReadFailure(keepBody(c.resp))
-		if failure.Kind == mfa.InvalidToken {
-			break
+		case h.once, mfa.ReadFailure(keepBody(c.resp)).Kind == mfa.InvalidToken:
+			return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
 		}
 		reason = wrongCode
 	}
@@ -172,8 +182,7 @@ func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
 func (h *headerGrant) repeat(ctx context.Context, credentials []mfa.Credential) call {
 	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, credentials, cache.Token{}) }
 	if h.push.Name == "" {
-		resp, err := do(ctx)
-		return call{resp: resp, err: err}
+		return timed(ctx, do)
 	}
 	return h.watch(ctx, h.push, do)
 }

@@ -16,6 +16,10 @@ import (
 // for its period times (2 + skew), 90 s by default.
 const codeMemory = 3 * time.Minute
 
+// waitMemory is how long a no is kept for those that waited for it: longer than
+// any prompt is open.
+const waitMemory = 10 * time.Minute
+
 // A turnKey names what is decided one at a time: the requests of one caller
 // under one rule, or the logins on one path.
 type turnKey struct {
@@ -114,7 +118,7 @@ func (l *Ledger) cool(k turnKey, v mfa.Verdict, d time.Duration) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for key, old := range l.cooling {
-		if now.After(old.until) {
+		if now.After(old.until) && now.Sub(old.at) > waitMemory {
 			delete(l.cooling, key)
 		}
 	}
@@ -136,10 +140,12 @@ func (l *Ledger) cooled(k turnKey, arrived time.Time) (mfa.Verdict, bool) {
 	d, ok := l.cooling[k]
 	left := time.Until(d.until)
 	switch {
-	case !ok || left <= 0:
+	case !ok:
 		return mfa.Verdict{}, false
 	case d.at.After(arrived):
-		return d.verdict, true
+		return d.verdict, true // however long its turn took to come
+	case left <= 0:
+		return mfa.Verdict{}, false
 	}
 	return mfa.Verdict{Outcome: mfa.Cooldown, Message: coolingDown(d.verdict.Outcome, left)}, true
 }

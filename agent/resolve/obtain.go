@@ -18,12 +18,15 @@ func (r *Resolver) Obtain(ctx context.Context, ru *rule.Rule, namespace string, 
 	s := r.begin(ctx, rule.Request{Namespace: rule.Namespace(namespace)}, ru.Name, own)
 	// Get, not Take: a token that serves one request is left for that.
 	if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {
-		if !s.dead(ctx, t) {
+		if !s.dead(ctx, t.Secret) {
 			return mfa.Verdict{Outcome: mfa.Cached}
 		}
 		if err := r.config.Tokens.Delete(ctx, s.key); err != nil {
 			r.config.Log.Warn("dead step-up token stays in the store", "rule", ru.Name, "error", err)
 		}
+	}
+	if s.dead(ctx, own) {
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appDeadCaller}
 	}
 	s.quiet = ru.Silent
 	if v, ok := s.silent(); ok {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -28,14 +30,30 @@ type call struct {
 	took time.Duration // from the start to the answer
 }
 
+// late reports whether a 403 came too late to be an ordinary one.
+func (c call) late() bool {
+	return c.resp != nil && c.resp.StatusCode == http.StatusForbidden && c.took >= quick
+}
+
 // refusedPush reports whether a phone said no, or nothing.
-func (c call) refusedPush() bool {
-	return c.told && c.resp != nil && c.resp.StatusCode == http.StatusForbidden && c.took >= quick
+func (c call) refusedPush() bool { return c.told && c.late() }
+
+// timed runs do where no push is expected, and measures from the moment in which
+// Vault had the whole request: a slow way there is not a phone that nobody takes.
+func timed(ctx context.Context, do func(context.Context) (*http.Response, error)) call {
+	var asked atomic.Pointer[time.Time]
+	since := func() { now := time.Now(); asked.Store(&now) }
+	since()
+	resp, err := do(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { since() },
+	}))
+	return call{resp: resp, err: err, took: time.Since(*asked.Load())}
 }
 
 // watch runs do, in which Vault may push m to a phone and block. After a moment
 // the person is told to look there; a denial here ends the call with
-// prompt.ErrDenied. do is over when watch returns.
+// prompt.ErrDenied, a lock or the agent's end with prompt.ErrCanceled. do is over
+// when watch returns.
 func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Context) (*http.Response, error)) call {
 	ctx, cancel := context.WithCancel(ctx)
 	started := time.Now()
@@ -66,7 +84,7 @@ func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Contex
 			_ = c.resp.Body.Close()
 		}
 		notice.Done(pushDeniedHere)
-		return call{err: prompt.ErrDenied, told: true, took: time.Since(started)}
+		return call{err: notice.Err(), told: true, took: time.Since(started)}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,9 @@ func TestFirst(t *testing.T) {
 		told    bool
 		outcome mfa.Outcome
 	}{
-		"no push method":         {[]string{"totp"}, 10 * time.Second, 403, false, ""},
+		"no push method":         {[]string{"totp"}, 10 * time.Millisecond, 403, false, ""},
+		"a push nobody named":    {[]string{"totp"}, 10 * time.Second, 403, false, mfa.Unavailable},
+		"a slow answer":          {[]string{"totp"}, 10 * time.Second, 200, false, ""},
 		"push approved":          {[]string{"okta"}, 10 * time.Second, 200, true, mfa.Approved},
 		"push refused":           {[]string{"okta"}, 10 * time.Second, 403, true, mfa.Denied},
 		"no push was needed":     {[]string{"okta"}, 10 * time.Millisecond, 200, false, ""},
@@ -63,10 +66,33 @@ func TestFirst(t *testing.T) {
 
 func TestSlowOrdinaryDenial(t *testing.T) {
 	t.Parallel()
+	for method, delay := range map[string]time.Duration{"okta": 2 * time.Second, "totp": 10 * time.Second} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, nil)
+				s.vault.capabilities = []string{"list"}
+				_, v, err := s.resolver.First(t.Context(), prod(method), "tok", (&sending{right: "-", delay: delay}).send)
+				if err != nil || v.Outcome != "" {
+					t.Errorf("verdict %+v, %v", v, err)
+				}
+			})
+		})
+	}
+}
+
+// The clock of a push starts when Vault has the request: connecting may take
+// longer than any answer.
+func TestSlowConnectionIsNoPush(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, nil)
-		s.vault.capabilities = []string{"list"}
-		_, v, err := s.resolver.First(t.Context(), prod("okta"), "tok", (&sending{right: "-", delay: 2 * time.Second}).send)
+		_, v, err := s.resolver.First(t.Context(), prod("totp"), "tok",
+			func(ctx context.Context, _ []mfa.Credential, _ cache.Token) (*http.Response, error) {
+				time.Sleep(time.Minute)
+				httptrace.ContextClientTrace(ctx).WroteRequest(httptrace.WroteRequestInfo{})
+				return answer(403, generic), nil
+			})
 		if err != nil || v.Outcome != "" {
 			t.Errorf("verdict %+v, %v", v, err)
 		}
@@ -118,13 +144,37 @@ func TestVaultIsGoneWhileItPushes(t *testing.T) {
 // push is sent for it.
 func TestRefusedPushIsNotRepeated(t *testing.T) {
 	t.Parallel()
+	for outcome, methods := range map[mfa.Outcome][]string{
+		mfa.Denied:      {"totp", "okta"},
+		mfa.Unavailable: {"totp"}, // a push that the rule does not name
+	} {
+		t.Run(string(outcome), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, nil)
+				s.person.codes("111111", "222222")
+				up := &sending{right: "-", delay: 10 * time.Second}
+				_, v := s.resolver.StepUp(t.Context(), prod(methods...), "tok", up.send)
+				if v.Outcome != outcome || len(up.lines) != 1 {
+					t.Errorf("verdict %+v after %v", v, up.lines)
+				}
+			})
+		})
+	}
+}
+
+// A lock is not a person's word about this push.
+func TestPushIsCancelledByALock(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, nil)
-		s.person.codes("111111", "222222")
-		up := &sending{right: "-", delay: 10 * time.Second}
-		_, v := s.resolver.StepUp(t.Context(), prod("totp", "okta"), "tok", up.send)
-		if v.Outcome != mfa.Denied || len(up.lines) != 1 {
-			t.Errorf("verdict %+v after %v", v, up.lines)
+		go func() {
+			time.Sleep(5 * time.Second)
+			s.broker.CancelAll()
+		}()
+		_, v, err := s.resolver.First(t.Context(), prod("okta"), "tok", (&sending{delay: time.Minute}).send)
+		if err != nil || v.Outcome != mfa.Denied || !strings.Contains(v.Message, "cancelled by stepup lock") {
+			t.Errorf("verdict %+v, %v", v, err)
 		}
 	})
 }

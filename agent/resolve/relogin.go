@@ -52,7 +52,7 @@ func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
 // person was not asked for it.
 func (g *tokenGrant) password(ctx context.Context, q question) (password cache.Secret, kept bool, err error) {
 	if g.rule.Grant.Password != "prompt" {
-		password, err := g.config.Secrets.Password(ctx, g.key.Vault, g.rule.Grant)
+		password, err := g.config.Secrets.Password(ctx, g.account(), g.rule.Grant)
 		if err == nil {
 			return password, true, nil
 		}
@@ -66,19 +66,23 @@ func (g *tokenGrant) password(ctx context.Context, q question) (password cache.S
 	return cache.Secret(answer), false, err
 }
 
+// account is where a kept password belongs: the same path in another namespace is
+// another person's.
+func (g *tokenGrant) account() string { return g.key.Vault + " " + g.key.Namespace }
+
 // keep stores a password that was typed and that Vault took, where the grant
 // wants it kept.
 func (g *tokenGrant) keep(password cache.Secret, kept bool) {
 	if kept || g.rule.Grant.Password != "keyring" {
 		return
 	}
-	if err := g.config.Secrets.Keep(g.flight, g.key.Vault, g.rule.Grant, password); err != nil {
+	if err := g.config.Secrets.Keep(g.flight, g.account(), g.rule.Grant, password); err != nil {
 		g.config.Log.Warn("password cannot be kept in the keyring", "rule", g.stepUp.rule, "error", err)
 	}
 }
 
 func (g *tokenGrant) forget() {
-	if err := g.config.Secrets.Keep(g.flight, g.key.Vault, g.rule.Grant, ""); err != nil {
+	if err := g.config.Secrets.Keep(g.flight, g.account(), g.rule.Grant, ""); err != nil {
 		g.config.Log.Warn("wrong password stays in the keyring", "rule", g.stepUp.rule, "error", err)
 	}
 }
@@ -97,7 +101,7 @@ func (g *tokenGrant) factor(ctx context.Context, resp *http.Response) (cache.Tok
 		return g.token(resp)
 	}
 	_ = resp.Body.Close()
-	challenge.Namespace = g.request.Namespace
+	challenge.Namespace, challenge.Node = g.request.Namespace, upstream.Node(resp)
 	l := &login{stepUp: g.stepUp, app: g.flight, challenge: challenge}
 	if v := l.run(ctx); !v.OK() {
 		if l.last != nil {

@@ -128,8 +128,9 @@ type vault struct {
 	mint         func(ctx context.Context, r upstream.MintRequest) (*http.Response, error)
 	passwords    []string
 	login        func(ctx context.Context, r upstream.LoginRequest) (*http.Response, error)
-	lookup       error
-	lookups      int
+	lookup       error // of a step-up token
+	lookups      int   // of those
+	callerDead   bool
 }
 
 func (v *vault) Mint(ctx context.Context, r upstream.MintRequest) (*http.Response, error) {
@@ -146,9 +147,15 @@ func (v *vault) Login(ctx context.Context, r upstream.LoginRequest) (*http.Respo
 	return v.login(ctx, r)
 }
 
-func (v *vault) LookupSelf(context.Context, cache.Secret, string) (upstream.TokenInfo, error) {
+func (v *vault) LookupSelf(_ context.Context, token cache.Secret, _ string) (upstream.TokenInfo, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	switch {
+	case token == "tok" && v.callerDead:
+		return upstream.TokenInfo{}, &upstream.StatusError{Status: 403}
+	case token == "tok":
+		return upstream.TokenInfo{}, nil
+	}
 	v.lookups++
 	return upstream.TokenInfo{}, v.lookup
 }
@@ -203,9 +210,13 @@ func (v *vault) Validate(ctx context.Context, _ mfa.Challenge, payload map[strin
 type auditor struct {
 	mu     sync.Mutex
 	events []audit.Event
+	slow   func() // called before each event, if set
 }
 
 func (a *auditor) Write(r audit.Record) error {
+	if a.slow != nil {
+		a.slow()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.events = append(a.events, r.Event)
@@ -320,7 +331,12 @@ func TestHeaderGrant(t *testing.T) {
 		"only a push: it was sent already": {match: prod("okta")},
 		"sent only once": {
 			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, Once: true}, right: "-", codes: []string{"111111"}, outcome: mfa.Rejected,
-			sent: []string{"totp:111111"}, asked: []string{"passcode totp 1/1 "},
+			sent: []string{"totp:111111"}, asked: []string{"passcode totp 1/3 "},
+		},
+		"sent only once, but a slip of the finger is not sent": {
+			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, Once: true}, right: "totp:222222",
+			codes: []string{"1234", "222222"}, outcome: mfa.Approved,
+			sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 a code of this method has 6 digits"},
 		},
 		"no way to ask": {
 			match: prod("totp"), outcome: mfa.Unavailable, text: "stepup attach",
@@ -440,6 +456,39 @@ func TestOnePromptAtATime(t *testing.T) {
 		}
 		if n := len(s.person.messages()); n != 1 {
 			t.Errorf("%d prompts, want 1", n)
+		}
+	})
+}
+
+// Whoever waited for a no gets it, even if their turn comes when the cool-down
+// is over: on a busy machine, a short one ends before all of them were answered.
+func TestNoOutlivesTheCooldownForThoseWhoWaited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, func(c *resolve.Config) { c.Cooldown = time.Nanosecond })
+		s.person.codes("no")
+		asked := make(chan struct{})
+		deny := s.person.answer
+		s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
+			<-asked
+			return deny(ctx, r)
+		}
+		s.audit.slow = func() { time.Sleep(time.Second) } // between the no and the next one's turn
+		var all sync.WaitGroup
+		outcomes := make([]mfa.Outcome, 3)
+		for i := range outcomes {
+			all.Go(func() {
+				_, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", (&sending{}).send)
+				outcomes[i] = v.Outcome
+			})
+		}
+		time.Sleep(10 * time.Second)
+		close(asked)
+		all.Wait()
+		for i, o := range outcomes {
+			if o != mfa.Denied {
+				t.Errorf("request %d: %s", i, o)
+			}
 		}
 	})
 }

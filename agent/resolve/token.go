@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -30,7 +31,7 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 	s := r.begin(ctx, m.Request, m.Rule.Name, own)
 	t, ok := s.cached(ctx)
 	if !ok {
-		if m.Rule.Grant.Eager {
+		if m.Rule.Grant.Eager && !s.dead(ctx, own) {
 			resp, v := r.toToken(ctx, m, own, send)
 			return resp, v, nil
 		}
@@ -41,12 +42,15 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 	if err != nil {
 		return nil, mfa.Verdict{}, err
 	}
-	if resp.StatusCode != http.StatusForbidden || !s.dead(ctx, t) {
+	if resp.StatusCode != http.StatusForbidden || !s.dead(ctx, t.Secret) {
 		s.record(audit.Cached, time.Since(s.started))
 		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
 	}
 	if err := r.config.Tokens.Delete(ctx, s.key); err != nil {
 		r.config.Log.Warn("dead step-up token stays in the store", "rule", m.Rule.Name, "error", err)
+	}
+	if s.dead(ctx, own) {
+		return resp, mfa.Verdict{}, nil
 	}
 	next, v := r.toToken(ctx, m, own, send)
 	if next == nil {
@@ -67,12 +71,22 @@ func (s *stepUp) cached(ctx context.Context) (cache.Token, bool) {
 	return t, err == nil
 }
 
-// dead reports whether Vault no longer knows a cached token. Where Vault cannot
-// be asked, its 403 stands.
-func (s *stepUp) dead(ctx context.Context, t cache.Token) bool {
-	_, err := s.config.Vault.LookupSelf(ctx, t.Secret, s.request.Namespace)
+// policyDenial is how a policy refuses a token that Vault knows; for one that it
+// does not know there are two errors, or none of this form in older versions
+// (vault/request_handling.go, CheckToken).
+const policyDenial = "1 error occurred:\n\t* permission denied\n\n"
+
+// dead reports whether Vault does not know a token. Where Vault cannot be asked,
+// it is taken for alive: a 403 stands. So is one that may not look itself up, for
+// want of the default policy; or each ordinary denial would mean a prompt.
+//
+// It is asked of the app's own token, too, wherever no 403 to that one has shown
+// it alive. A login grant needs nothing of it, so otherwise whoever can reach the
+// listener would have the person asked, with any string for a token.
+func (s *stepUp) dead(ctx context.Context, token cache.Secret) bool {
+	_, err := s.config.Vault.LookupSelf(ctx, token, s.request.Namespace)
 	status, ok := errors.AsType[*upstream.StatusError](err)
-	return ok && status.Status == http.StatusForbidden
+	return ok && status.Status == http.StatusForbidden && !slices.Contains(status.Errors, policyDenial)
 }
 
 // toToken steps up to a token and sends the request with it. All requests of
@@ -84,6 +98,9 @@ func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, 
 		// Nothing was tried before, because it can be sent only once.
 		if t, ok := s.cached(ctx); ok {
 			return s.sendOnce(ctx, t, send)
+		}
+		if s.dead(ctx, own) {
+			return nil, mfa.Verdict{}
 		}
 	}
 	s.quiet = m.Rule.Silent
@@ -125,7 +142,7 @@ func (s *stepUp) sendOnce(ctx context.Context, t cache.Token, send send) (*http.
 	if err != nil {
 		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
 	}
-	if resp.StatusCode == http.StatusForbidden && s.dead(ctx, t) {
+	if resp.StatusCode == http.StatusForbidden && s.dead(ctx, t.Secret) {
 		_ = s.config.Tokens.Delete(ctx, s.key)
 	}
 	return resp, mfa.Verdict{Outcome: mfa.Cached}

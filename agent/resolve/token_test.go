@@ -254,6 +254,8 @@ func TestCached403(t *testing.T) {
 	}{
 		"token lives: vault's word":    {nil, nil, mfa.Cached, 403, []string{"token old"}},
 		"vault cannot say":             {errors.New("gone"), nil, mfa.Cached, 403, []string{"token old"}},
+		"token lives, may not look":    {&upstream.StatusError{Status: 403, Errors: []string{"1 error occurred:\n\t* permission denied\n\n"}}, nil, mfa.Cached, 403, []string{"token old"}},
+		"token is dead, vault says it": {&upstream.StatusError{Status: 403, Errors: []string{"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"}}, []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
 		"token is dead: once more":     {&upstream.StatusError{Status: 403}, []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
 		"token is dead, person denies": {&upstream.StatusError{Status: 403}, []string{"no"}, mfa.Denied, 403, []string{"token old"}},
 	}
@@ -349,6 +351,54 @@ func TestEagerAndOnce(t *testing.T) {
 				}
 				if d := cmp.Diff([]string{"token new", "token new"}, up.lines); d != "" {
 					t.Error(d)
+				}
+			})
+		})
+	}
+}
+
+// Nobody is asked for an app whose own token is dead, though no 403 has said so.
+func TestDeadCaller(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		match  func(*rule.Match)
+		cached bool
+		sent   []string
+	}{
+		"eager":               {match: func(m *rule.Match) { m.Rule.Grant.Eager = true }, sent: []string{""}},
+		"once":                {match: func(m *rule.Match) { m.Once = true }},
+		"cached token is too": {match: func(*rule.Match) {}, cached: true, sent: []string{"token old"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, nil)
+				s.vault.callerDead, s.vault.lookup = true, &upstream.StatusError{Status: 403}
+				s.person.codes("111111")
+				s.vault.mint = mintsWith("totp:111111", "new")
+				m := deploy()
+				tt.match(&m)
+				if tt.cached {
+					key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
+					old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
+					if err := s.tokens.Put(t.Context(), key, old); err != nil {
+						t.Fatal(err)
+					}
+				}
+				up := &sending{right: "token new"}
+				var v mfa.Verdict
+				var err error
+				if m.Once {
+					_, v = s.resolver.StepUp(t.Context(), m, "tok", up.send)
+				} else {
+					_, v, err = s.resolver.First(t.Context(), m, "tok", up.send)
+				}
+				if v.Outcome != "" || err != nil {
+					t.Errorf("verdict %+v, want none; %v", v, err)
+				}
+				if d := cmp.Diff(tt.sent, up.lines); d != "" || len(s.vault.mints) != 0 {
+					t.Errorf("%d mints, sent %s", len(s.vault.mints), d)
 				}
 			})
 		})

@@ -26,9 +26,9 @@ func verdict(app context.Context, err error) mfa.Verdict {
 	case errors.Is(err, prompt.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return mfa.Verdict{Outcome: mfa.Timeout, Message: appTimeout}
 	case errors.Is(err, prompt.ErrBusy):
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appBusy}
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appBusy, NoPrompt: true}
 	case errors.Is(err, prompt.ErrUnavailable):
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appNoPrompt}
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appNoPrompt, NoPrompt: true}
 	}
 	return mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
 }

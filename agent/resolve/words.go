@@ -16,8 +16,8 @@ import (
 // prompt package sanitises what it shows.
 
 const (
-	appDenied      = "stepup: the second factor was denied; run it again if that was a mistake"
 	appDismissed   = "stepup: the prompt was closed without an answer; run it again"
+	appDenied      = "stepup: the second factor was denied; if that was a mistake, try again after the cool-down"
 	appTimeout     = "stepup: nobody answered the prompt in time; run it again and answer within the time it shows"
 	appWaited      = "stepup: another request for the same rule was still being asked about; run it again"
 	appCanceled    = "stepup: the prompt was cancelled by stepup lock or because the agent stopped; run it again"
@@ -25,6 +25,7 @@ const (
 	appBusy        = "stepup: too many prompts are open; answer those (`stepup prompts`) and try again"
 	appRejected    = "stepup: vault did not accept the codes; wait for a new one and run it again"
 	appPushRefused = "stepup: the push was refused on the phone, or nobody answered it; run it again to get a new one"
+	appTooLate     = "stepup: vault refused only after a long wait, as after a push that nobody approved, so it is not asked again; if there was a push, name its method in the rule"
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
 	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
 
@@ -34,6 +35,7 @@ const (
 	appQuietRule   = "stepup: this rule never prompts (prompt = \"never\"); step up to it with another program first"
 	appDetached    = "stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"
 	appNeverAsked  = "stepup: this program is on the list of those that are never prompted"
+	appDeadCaller  = "stepup: vault does not know your token; log in again"
 	appTired       = "stepup: denied three times in ten minutes, so nobody is asked any more; run `stepup attach` to be asked again"
 
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"

@@ -103,20 +103,13 @@ func (c *Client) Validate(ctx context.Context, ch mfa.Challenge, payload map[str
 		}
 		factors[method] = codes
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	resp, err := c.send(ctx, c.node(ch.Node), call{
+	return c.raw(ctx, c.node(ch.Node), call{
 		method:    http.MethodPost,
 		path:      "sys/mfa/validate",
 		namespace: ch.Namespace,
 		wrapTTL:   ch.WrapTTL,
 		body:      map[string]any{"mfa_request_id": ch.RequestID, "mfa_payload": factors},
 	})
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	resp.Body = &cancelBody{ReadCloser: resp.Body, cancel: cancel}
-	return resp, nil
 }
 
 // Capabilities returns what the token may do at path (without /v1/), in Vault's
@@ -165,7 +158,8 @@ type TokenInfo struct {
 }
 
 // LookupSelf returns what Vault knows of the token. A [StatusError] with status
-// 403 means that the token is dead. At most 5 s.
+// 403 means that the token is dead, or that no policy of it allows the question;
+// its Errors tell. At most 5 s.
 func (c *Client) LookupSelf(ctx context.Context, token cache.Secret, namespace string) (TokenInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -52,7 +53,7 @@ func (r MintRequest) body() map[string]any {
 // own, of any status, its body unread; the caller closes it. An error means that
 // there is no answer of Vault.
 func (c *Client) Mint(ctx context.Context, r MintRequest) (*http.Response, error) {
-	return c.raw(ctx, call{
+	return c.raw(ctx, c.base, call{
 		method:      http.MethodPost,
 		path:        r.Path,
 		namespace:   r.Namespace,
@@ -73,7 +74,7 @@ type LoginRequest struct {
 // [Client.Mint] says holds. A held login answers 200 with an MFA requirement
 // (see mfa.Parse); [Node] of the answer is where it is held.
 func (c *Client) Login(ctx context.Context, r LoginRequest) (*http.Response, error) {
-	return c.raw(ctx, call{
+	return c.raw(ctx, c.base, call{
 		method:    http.MethodPost,
 		path:      r.Path,
 		namespace: r.Namespace,
@@ -81,10 +82,11 @@ func (c *Client) Login(ctx context.Context, r LoginRequest) (*http.Response, err
 	})
 }
 
-// raw makes the call at the configured address and gives Vault's answer as it is.
-func (c *Client) raw(ctx context.Context, k call) (*http.Response, error) {
+// raw makes the call at base, within Config.Timeout, and gives Vault's answer as
+// it is.
+func (c *Client) raw(ctx context.Context, base *url.URL, k call) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	resp, err := c.send(ctx, c.base, k)
+	resp, err := c.send(ctx, base, k)
 	if err != nil {
 		cancel()
 		return nil, err

@@ -21,6 +21,10 @@ import (
 // again: editors write, rename and touch in a burst.
 const settle = 200 * time.Millisecond
 
+// settleLimit is the longest wait for that: the folder may be one in which
+// something is always written.
+const settleLimit = 2 * time.Second
+
 func (a *app) agentCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "agent",
@@ -33,7 +37,7 @@ func (a *app) agentCommand() *cobra.Command {
 func (a *app) runAgent(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	file, err := filepath.Abs(a.configFile())
+	file, err := a.configPath()
 	if err != nil {
 		return err
 	}
@@ -75,12 +79,10 @@ func (r *reloader) run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	// The folder is watched, not the file: editors replace a file by another of
-	// its name, and a watch would stay with the one that is gone.
 	watcher, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer watcher.Close()
-		err = watcher.Add(filepath.Dir(r.file))
+		err = r.watch(watcher)
 	}
 	if err != nil {
 		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
@@ -88,6 +90,7 @@ func (r *reloader) run(ctx context.Context) error {
 	}
 	settled := time.NewTimer(time.Hour)
 	settled.Stop()
+	var since time.Time // of the first event that is not settled; zero when all are
 	last, _ := os.ReadFile(r.file)
 	for {
 		select {
@@ -97,10 +100,17 @@ func (r *reloader) run(ctx context.Context) error {
 			last, _ = os.ReadFile(r.file)
 			r.reload(ctx)
 		case <-watcher.Events:
-			settled.Reset(settle)
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) < settleLimit {
+				settled.Reset(settle)
+			}
 		case err := <-watcher.Errors:
 			r.log.Warn("watching the configuration", "error", err)
 		case <-settled.C:
+			since = time.Time{}
+			_ = r.watch(watcher) // a link may lead elsewhere now
 			now, err := os.ReadFile(r.file)
 			if err == nil && string(now) != string(last) {
 				last = now
@@ -108,6 +118,16 @@ func (r *reloader) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// watch looks at the folder, not the file: editors replace a file by another of
+// its name, and a watch would stay with the one that is gone. Where the file is a
+// link (a folder of dotfiles), the folder that it leads to is watched as well.
+func (r *reloader) watch(w *fsnotify.Watcher) error {
+	if target, err := filepath.EvalSymlinks(r.file); err == nil && target != r.file {
+		_ = w.Add(filepath.Dir(target)) // the link's own folder is what must not fail
+	}
+	return w.Add(filepath.Dir(r.file))
 }
 
 func (r *reloader) reload(ctx context.Context) {

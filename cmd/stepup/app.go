@@ -135,7 +135,7 @@ func (a *app) client() *control.Client {
 // load reads the configuration and prints what is wrong with it. Warnings are
 // printed and do not stop anything.
 func (a *app) load() (*config.Config, error) {
-	file, err := filepath.Abs(a.configFile())
+	file, err := a.configPath()
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ import (
 // testdata/script.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
+		helperName:    main,
+		helperNameBao: main,
 		"stepup": func() {
 			// Away from the terminal of whoever runs the tests: nothing may be asked
 			// there. A process that got a terminal of its own from a test leads a

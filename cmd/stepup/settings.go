@@ -66,6 +66,11 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 // prompters makes what prompt.use names. Attached terminals come by themselves.
 func prompters(p config.Prompt, log *slog.Logger) []prompt.Named {
 	var all []prompt.Named
+	if slices.Contains(p.Use, config.UseDesktop) {
+		all = append(all,
+			prompt.Named{Name: config.UseDesktop, Prompter: prompt.NewDesktop(prompt.DesktopConfig{Log: log})},
+			prompt.Named{Name: "notification", Prompter: prompt.NewNotifier(prompt.NotifierConfig{})})
+	}
 	if slices.Contains(p.Use, config.UseTerminal) {
 		all = append(all, prompt.Named{Name: config.UseTerminal, Prompter: prompt.NewTerminal(prompt.TerminalConfig{})})
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -22,7 +23,7 @@ import (
 // knows no other key), as people and we write it.
 var helperLine = regexp.MustCompile(`^\s*"?token_helper"?\s*=\s*("(?:[^"\\]|\\.)*")\s*$`)
 
-func (a *app) helperEnable(_ context.Context, f flavour) error {
+func (a *app) helperEnable(ctx context.Context, f flavour) error {
 	file, err := a.helperFile(f)
 	if err != nil {
 		return err
@@ -41,6 +42,7 @@ func (a *app) helperEnable(_ context.Context, f flavour) error {
 	if err := linkHelper(link); err != nil {
 		return err
 	}
+	a.warnKeyring(ctx)
 	if now.helper == link {
 		a.say(textHelperAlready, printable(file))
 		return nil
@@ -54,6 +56,15 @@ func (a *app) helperEnable(_ context.Context, f flavour) error {
 	return nil
 }
 
+// warnKeyring says in time that the CLI will fail for want of a keyring. It is no
+// reason to refuse: the line may be written in an SSH session for the desktop.
+func (a *app) warnKeyring(ctx context.Context) {
+	_, err := logins().Get(ctx, defaultServer)
+	if ring := (*cache.RingError)(nil); errors.As(err, &ring) {
+		a.notify(textHelperNoKeyring, ring.Why)
+	}
+}
+
 func (a *app) helperDisable(_ context.Context, f flavour) error {
 	file, err := a.helperFile(f)
 	if err != nil {
@@ -63,7 +74,7 @@ func (a *app) helperDisable(_ context.Context, f flavour) error {
 	if err != nil {
 		return err
 	}
-	if now.at < 0 || now.ours(file) != nil {
+	if !now.mine() {
 		a.say(textHelperNone, printable(file))
 		return nil
 	}
@@ -218,13 +229,19 @@ func parseHelperFile(text string) helperConfig {
 	return c
 }
 
+// mine reports whether the line names us, wherever the link is or was.
+func (c helperConfig) mine() bool {
+	name := strings.TrimSuffix(filepath.Base(c.helper), ".exe")
+	return c.at >= 0 && (name == helperName || name == helperNameBao)
+}
+
 // ours returns nil when nothing in the file is somebody else's.
 func (c helperConfig) ours(file string) error {
-	switch name := strings.TrimSuffix(filepath.Base(c.helper), ".exe"); {
+	switch {
+	case c.at >= 0 && !c.mine():
+		return &hinted{error: fmt.Errorf(textHelperForeign, printable(file), printable(c.helper)), hint: hintHelperForeign}
 	case c.other:
 		return &hinted{error: fmt.Errorf(textHelperOther, printable(file)), hint: hintHelperOther}
-	case c.at >= 0 && name != helperName && name != helperNameBao:
-		return &hinted{error: fmt.Errorf(textHelperForeign, printable(file), printable(c.helper)), hint: hintHelperForeign}
 	}
 	return nil
 }

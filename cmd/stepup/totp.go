@@ -67,9 +67,12 @@ func (a *app) addSeed(ctx context.Context, method, image string) error {
 	if err != nil {
 		return err
 	}
-	if err := all.Add(ctx, method, otpauth); errors.Is(err, cache.ErrSeed) {
+	switch err := all.Add(ctx, method, otpauth); {
+	case errors.Is(err, cache.ErrSeed):
 		return &hinted{error: err, hint: fmt.Sprintf(hintSeed, shellQuote(method))}
-	} else if err != nil {
+	case errors.Is(err, cache.ErrTooLarge):
+		return errSeedLong
+	case err != nil:
 		return ringFailure(err, "")
 	}
 	a.say(textSeedKept, method)
@@ -114,7 +117,10 @@ func typeSeed(ctx context.Context) (cache.Secret, error) {
 		return err
 	})
 	_, _ = io.WriteString(tty, "\n")
-	return cache.Secret(strings.TrimSpace(line)), err
+	if err != nil {
+		return "", &hinted{error: errNotAnswered, code: exitRefused}
+	}
+	return cache.Secret(strings.TrimSpace(line)), nil
 }
 
 func seedInImage(file string) (cache.Secret, error) {

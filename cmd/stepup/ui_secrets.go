@@ -62,6 +62,8 @@ file goes when it is empty. Tokens stay in the keyring.`
 	textHelperTaken    = "%s is there and is no link"
 	textHelperAddress  = "%s is not the address of a Vault server"
 
+	textHelperNoKeyring = "stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s"
+
 	hintHelperOff     = "`stepup token-helper disable` makes the CLI keep tokens in ~/.vault-token again"
 	hintHelperForeign = "take that line out first; stepup does not"
 	hintHelperOther   = "Ansible Vault keeps a password in a file of that name, which the Vault CLI cannot read: set VAULT_CONFIG_PATH to another file"
@@ -126,7 +128,7 @@ var (
 	errHelperName      = errors.New("the path of the link has characters that the file cannot hold")
 	errMethodArgument  = errors.New("METHOD is no name of a method; a seed is never an argument, because other users of this machine could read it")
 	errSeedEmpty       = errors.New("no otpauth:// URL on standard input")
-	errSeedLong        = errors.New("what is on standard input is too long for an otpauth:// URL")
+	errSeedLong        = errors.New("that is too long for an otpauth:// URL")
 	errImageSize       = errors.New("the picture is too large")
 	errImageUnreadable = errors.New("there is none, or it is not sharp enough")
 )

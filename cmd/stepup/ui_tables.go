@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -138,19 +139,28 @@ func askedLine(st control.Status) string {
 }
 
 func cacheLines(st control.Status, now time.Time) []string {
-	state := printable(st.Cache.Store)
-	if st.Cache.State != "" {
-		state += ", " + printable(st.Cache.State)
-	}
-	if st.Cache.Reason != "" {
-		state += ": " + printable(st.Cache.Reason)
-	}
-	lines := []string{state}
+	lines := []string{storeLine(st.Cache)}
 	for _, t := range st.Tokens {
 		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\t%s",
 			printable(t.Rule), printable(t.Caller), duration(t.Expires.Sub(now)), usesLeft(t.Uses)))
 	}
 	return lines
+}
+
+// storeLine says where tokens are kept, and why not where they should be.
+func storeLine(c control.Cache) string {
+	if c.Store == config.StoreMemory {
+		return c.Store
+	}
+	switch state := cache.Condition(c.State); state {
+	case cache.Available, cache.Untested:
+		return printable(c.Store + ", " + c.State)
+	}
+	line := "memory only, the keyring is " + printable(c.State)
+	if c.Reason != "" {
+		line += ": " + printable(c.Reason)
+	}
+	return line
 }
 
 func usesLeft(n int) string {

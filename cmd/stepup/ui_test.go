@@ -38,7 +38,7 @@ func TestStatusText(t *testing.T) {
 			Tokens:   []control.Token{{Rule: "ns", Caller: "0a1b2c3d", Expires: now.Add(90 * time.Second), Uses: 3}},
 			Prompts:  make([]control.Prompt, 2),
 			Attached: 2, Prompters: []string{"terminal", "command"},
-			Cache: control.Cache{Store: "keyring", State: "memory", Reason: "the keyring is locked"},
+			Cache: control.Cache{Store: "keyring", State: "locked", Reason: "the default collection of the keyring is locked"},
 			Notes: []string{"a note"},
 		}, `agent      stepup v1.2.3, pid 4711, up 3h4m
 config     /home/ü/stepup.hcl
@@ -53,7 +53,7 @@ rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with 
            ns       x in namespace team/            all operations  token with a
 prompts    2 prompts open: ` + "`stepup prompts`" + `
            asked by terminal, command, 2 attached terminals
-cache      keyring, memory: the keyring is locked
+cache      memory only, the keyring is locked: the default collection of the keyring is locked
            ns  for caller 0a1b2c3d  1m30s left  3 uses left
 note       a note
 `},

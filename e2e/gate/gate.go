@@ -44,6 +44,7 @@ type Gate struct {
 type Seen struct {
 	Method string
 	Path   string   // decoded
+	Token  string   // that it was sent with; "" is none
 	MFA    []string // the lines of X-Vault-MFA
 	Read   int64    // bytes of the body that were read by the gate or by Vault
 	Status int      // 0 while it is being answered
@@ -88,7 +89,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
 	g.mu.Lock()
 	at := len(g.seen)
-	g.seen = append(g.seen, Seen{Method: r.Method, Path: r.URL.Path, MFA: slices.Clone(r.Header.Values("X-Vault-MFA"))})
+	g.seen = append(g.seen, Seen{
+		Method: r.Method, Path: r.URL.Path, Token: callerToken(r), MFA: slices.Clone(r.Header.Values("X-Vault-MFA")),
+	})
 	g.mu.Unlock()
 	defer func() {
 		g.mu.Lock()
@@ -125,10 +128,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // wanted finds the methods that r must satisfy, and whose they are. None means
 // that the request is Vault's alone: nothing is guarded, or Vault denies it anyway.
 func (g *Gate) wanted(r *http.Request) (methods []string, entity string, err error) {
-	token := r.Header.Get("X-Vault-Token")
-	if token == "" {
-		token, _ = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	}
+	token := callerToken(r)
 	op, p, ok := operation(r)
 	if token == "" || !ok {
 		return nil, "", nil
@@ -165,6 +165,14 @@ func (g *Gate) wanted(r *http.Request) (methods []string, entity string, err err
 	}
 	entity, _ = info.Data["entity_id"].(string)
 	return methods, entity, nil
+}
+
+func callerToken(r *http.Request) string {
+	if token := r.Header.Get("X-Vault-Token"); token != "" {
+		return token
+	}
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token
 }
 
 // operation derives what Vault checks. ok is false where nothing is checked, or

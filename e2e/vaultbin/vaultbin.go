@@ -34,7 +34,10 @@ func Find(ctx context.Context) (string, error) {
 	if _, err := os.Stat(bin); errors.Is(err, os.ErrNotExist) && os.Getenv(Variable) == "" {
 		return "", fmt.Errorf("%w at %s", ErrMissing, bin)
 	}
-	out, err := exec.CommandContext(ctx, bin, "version").Output()
+	version := exec.CommandContext(ctx, bin, "version")
+	// Without a word about the session bus Vault starts one, and leaves it behind.
+	version.Env = append(os.Environ(), "DBUS_SESSION_BUS_ADDRESS=disabled:")
+	out, err := version.Output()
 	if err != nil {
 		return "", fmt.Errorf("%s version: %w", bin, err)
 	}

@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// kinds are those of the prompts so far, in order.
+func (p *person) kinds(t *testing.T) string {
+	t.Helper()
+	var kinds []string
+	for _, a := range p.prompts(t) {
+		kinds = append(kinds, a.Kind)
+	}
+	return strings.Join(kinds, " ")
+}
+
+// withPassword changes where the password of a login grant comes from.
+func (s setup) withPassword(line string) setup {
+	s.extra = strings.Replace(s.extra, `password = "prompt"`, line, 1)
+	return s
+}
+
+// A password that Vault took is kept in the keyring; one that Vault no longer
+// takes is asked for again.
+func TestPasswordFromKeyring(t *testing.T) {
+	t.Parallel()
+	d := newDesktop(t)
+	w := newLoginGrant(t)
+	var changed atomic.Bool
+	p := newPerson(t, func(_ context.Context, a asked) answer {
+		if changed.Load() && a.Kind == "passcode" {
+			return deny() // a third code would take half a minute
+		}
+		return w.answer(t, a)
+	})
+	s := w.setup(p).withPassword(`password = "keyring"`)
+	s.store, s.env = "keyring", d.env
+	a := w.start(t, s)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	a.stepup("").ok(t, "lock")
+	a.kill(t)
+	a.run(t)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	if have, want := p.kinds(t), "password passcode passcode"; have != want {
+		t.Fatalf("asked %q, want %q", have, want)
+	}
+	a.stepup("").ok(t, "lock")
+	w.password += "-changed"
+	w.stepUpUser(t, nil)
+	changed.Store(true)
+	w.get().send(t, a.addr).wantStep(t, 403, "denied")
+	if have, want := p.kinds(t), "password passcode passcode password passcode"; have != want {
+		t.Errorf("asked %q, want %q", have, want)
+	}
+	if q := p.prompts(t)[3]; !strings.Contains(q.Message, "wrong password") {
+		t.Errorf("asked for the new password without a reason: %+v", q)
+	}
+}
+
+func TestPasswordFromCommand(t *testing.T) {
+	t.Parallel()
+	w := newLoginGrant(t)
+	p := w.typist(t)
+	file := filepath.Join(t.TempDir(), "password")
+	write(t, file, w.password+"\nnot this line\n")
+	a := w.start(t, w.setup(p).withPassword(fmt.Sprintf("command = [\"cat\", %q]", file)))
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	if have := p.kinds(t); have != "passcode" {
+		t.Errorf("asked %q, want only the code", have)
+	}
+}
+
+// A seed that stepup keeps makes the codes, but never without a yes.
+func TestPasscodeFromKeyring(t *testing.T) {
+	t.Parallel()
+	d := newDesktop(t)
+	w := newTokenGrant(t)
+	p := newPerson(t, func(_ context.Context, a asked) answer {
+		if a.Kind != "confirm" {
+			t.Errorf("asked %+v", a)
+			return deny()
+		}
+		return answer{}
+	})
+	s := w.setup(p)
+	s.store, s.env = "keyring", d.env
+	s.extra = strings.Replace(s.extra, `{ type = "totp" }`, "{\n type = \"totp\"\n passcode_source = \"keyring\"\n}", 1)
+	a := w.start(t, s)
+	seed := fmt.Sprintf("otpauth://totp/Vault:%s?secret=%s&issuer=Vault\n", w.name, w.codes.secret)
+	a.stepup(seed).ok(t, "totp", "add", w.method)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	if have := p.kinds(t); have != "confirm" {
+		t.Errorf("asked %q, want one confirmation", have)
+	}
+}

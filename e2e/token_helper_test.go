@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// A signedIn is the real CLI, set up by "token-helper enable" to keep its token
+// in the keyring of a desktop.
+func signedIn(t *testing.T, d *desktop, addr string) (vault, stepup program, home string) {
+	t.Helper()
+	bin, err := world.stepup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, home = cli(t, addr, d.env...)
+	// The agent's folders are those of the person who runs the CLI.
+	vault.env = append(vault.env, "XDG_CONFIG_HOME="+filepath.Join(home, "config"), "XDG_RUNTIME_DIR="+filepath.Join(home, "run"))
+	stepup = program{path: bin, env: vault.env}
+	stepup.ok(t, "token-helper", "enable")
+	return vault, stepup, home
+}
+
+// accessor is that of the token which the CLI finds by itself.
+func accessor(t *testing.T, vault program) string {
+	t.Helper()
+	id, _ := dig(vault.ok(t, "token", "lookup", "-format=json").fields(t), "data", "accessor").(string)
+	return id
+}
+
+func child(t *testing.T, policies ...string) *api.SecretAuth {
+	t.Helper()
+	made, err := needVault(t).root.Auth().Token().Create(&api.TokenCreateRequest{Policies: policies, TTL: "10m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Auth
+}
+
+// The CLI logs in, finds its token again, replaces and forgets it, through the
+// agent as well as past it; ~/.vault-token never comes to be.
+func TestTokenHelperOfRealCLI(t *testing.T) {
+	t.Parallel()
+	d := newDesktop(t)
+	srv := needVault(t)
+	vault, stepup, home := signedIn(t, d, srv.addr)
+	if r := vault.run(t, "token", "lookup"); r.code == 0 {
+		t.Errorf("before the login there is a token:\n%s", r.stdout)
+	}
+
+	first, second := child(t, "default"), child(t, "default")
+	vault.stdin = first.ClientToken
+	vault.ok(t, "login", "-")
+	if got := accessor(t, vault); got != first.Accessor {
+		t.Errorf("the CLI finds the token %q, want %q", got, first.Accessor)
+	}
+	vault.stdin = second.ClientToken
+	vault.ok(t, "login", "-")
+	if got := accessor(t, vault); got != second.Accessor {
+		t.Errorf("after another login the CLI finds the token %q, want %q", got, second.Accessor)
+	}
+
+	// The same token behind the agent, because it belongs to the server.
+	a := startAgent(t, setup{hide: []string{second.ClientToken}})
+	through := vault
+	through.env = append(append([]string{}, vault.env...), "VAULT_ADDR="+a.addr, "STEPUP_RUNTIME_DIR="+filepath.Join(a.dir, "run"))
+	if got := accessor(t, through); got != second.Accessor {
+		t.Errorf("through the agent the CLI finds the token %q, want %q", got, second.Accessor)
+	}
+	// Past a server that it does not belong to, it is not there.
+	elsewhere := stepup
+	elsewhere.env = append(append([]string{}, stepup.env...), "VAULT_ADDR=http://127.0.0.1:1")
+	if got := elsewhere.ok(t, "token-helper", "get").stdout; got != "" {
+		t.Error("the token is given out for another server")
+	}
+
+	stepup.ok(t, "token-helper", "erase")
+	if r := vault.run(t, "token", "lookup"); r.code == 0 {
+		t.Errorf("after erase there is a token:\n%s", r.stdout)
+	}
+	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
+		t.Error("there is a token in a file")
+	}
+	stepup.ok(t, "token-helper", "disable")
+	vault.ok(t, "login", "-")
+	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err != nil {
+		t.Errorf("after disable the CLI is not as it was: %v", err)
+	}
+}
+
+// A keyring that is locked makes the CLI fail with words, not fall back to a file.
+func TestTokenHelperOfRealCLIWithoutKeyring(t *testing.T) {
+	t.Parallel()
+	d := newDesktop(t)
+	vault, _, home := signedIn(t, d, needVault(t).addr)
+	token := child(t, "default").ClientToken
+	vault.stdin = token
+	vault.ok(t, "login", "-")
+	d.lock(t)
+	for _, args := range [][]string{{"token", "lookup"}, {"login", "-"}} {
+		r := vault.run(t, args...)
+		if said := r.stdout + r.stderr; r.code == 0 || !strings.Contains(said, "the default collection of the keyring is locked") {
+			t.Errorf("%q: exit %d\n%s", args, r.code, said)
+		}
+		if strings.Contains(r.stderr, token) {
+			t.Errorf("%q: the token is in the error", args)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
+		t.Error("there is a token in a file")
+	}
+}

@@ -1,0 +1,42 @@
+package prompt
+
+import "time"
+
+// What the golden tests for other systems need of the inside.
+type Invocation struct {
+	Args  []string
+	Input string
+	Read  func(code int, output string) (string, error)
+}
+
+func exported(v invocation) Invocation { return Invocation{v.args, v.input, v.read} }
+
+func MacInvocation(r Request, now time.Time) Invocation {
+	return exported(macInvocation(newSheet(r, now)))
+}
+
+func WindowsInvocation(r Request, now time.Time) Invocation {
+	return exported(windowsInvocation(newSheet(r, now)))
+}
+
+func DialogText(r Request, now time.Time, canDeny bool) string { return newSheet(r, now).text(canDeny) }
+
+func programs(dialogs []dialog) []string {
+	var names []string
+	for _, d := range dialogs {
+		names = append(names, d.program)
+	}
+	return names
+}
+
+func MacPrograms(k Kind) []string                { return programs(macDialogs(k)) }
+func WindowsPrograms(root string) []string       { return programs(windowsDialogs(root)) }
+func SessionPrograms(k Kind, s Session) []string { return programs(sessionDialogs(k, s)) }
+
+func AssuanEscape(s string) string              { return assuanEscape(s) }
+func AssuanUnescape(s string) string            { return assuanUnescape(s) }
+func AssuanClip(s string, n int) string         { return clipEscape(s, n) }
+func BusSocket(s string) (string, bool)         { return busSocket(s) }
+func BusAddress(s string) string                { return busAddress(s) }
+func ParseUserEnvironment(s string) []string    { return parseUserEnvironment(s) }
+func ParseDisplay(s string) (string, int, bool) { return parseDisplay(s) }

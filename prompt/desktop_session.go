@@ -1,0 +1,97 @@
+package prompt
+
+import (
+	"slices"
+	"strings"
+)
+
+// sessionDialogs lists the programs for a kind of question in a session, best
+// first. A passcode goes to those that show it while it is typed; a password to
+// pinentry, which keeps it in memory that is not swapped.
+func sessionDialogs(kind Kind, s Session) []dialog {
+	boxes := []dialog{oneShot("zenity", zenityInvocation), oneShot("kdialog", kdialogInvocation)}
+	qt := prefersQt(s)
+	if qt {
+		slices.Reverse(boxes)
+	}
+	switch kind {
+	case Password:
+		return append(pinentries(s, qt), boxes...)
+	case Choose:
+		return boxes // pinentry has no list
+	}
+	return append(boxes, pinentries(s, qt)...)
+}
+
+// prefersQt reports whether the desktop's own look is Qt's.
+func prefersQt(s Session) bool {
+	for name := range strings.SplitSeq(strings.ToUpper(s.Desktop), ":") {
+		if name == "KDE" || name == "LXQT" {
+			return true
+		}
+	}
+	return false
+}
+
+// pinentries lists those with a window. pinentry-curses and -tty are never
+// wanted: they would draw on whatever terminal they find.
+func pinentries(s Session, qt bool) []dialog {
+	names := []string{"pinentry-gnome3", "pinentry-gtk-2", "pinentry-qt", "pinentry-qt6", "pinentry-qt5"}
+	if qt {
+		names = append(names[2:], names[:2]...)
+	}
+	var dialogs []dialog
+	// A plain "pinentry" may be any of them: each says what it is.
+	for _, name := range append(names, "pinentry") {
+		dialogs = append(dialogs, pinentryDialog(name, func(flavour string) bool { return fits(flavour, s) }))
+	}
+	return dialogs
+}
+
+// fits reports whether the window of a pinentry would be on the screen of the
+// session.
+func fits(flavour string, s Session) bool {
+	switch {
+	case !hasWindow(flavour):
+		return false
+	case strings.HasPrefix(flavour, "gnome3"):
+		// Its window is the desktop's own, found over the bus, also where the person
+		// sits at a forwarded display.
+		return s.BusAddress != "" && !s.Forwarded()
+	case strings.HasPrefix(flavour, "gtk"):
+		return s.Display != "" // GTK 2 has no Wayland
+	}
+	return true
+}
+
+// dialogEnviron is the environment of a dialog program in a session.
+func dialogEnviron(environ []string, s Session) []string {
+	kept := make([]string, 0, len(environ)+8)
+	for _, variable := range s.within(withoutSecrets(environ)) {
+		name, _, _ := strings.Cut(variable, "=")
+		if !meddles(name) {
+			kept = append(kept, variable)
+		}
+	}
+	if !hasUTF8(kept) {
+		// Else zenity would print a question mark for each ü of a password.
+		kept = append(kept, "LC_ALL=C.UTF-8")
+	}
+	return kept
+}
+
+// meddles finds variables that change what a dialog program means by its exit
+// code, whom it belongs to, or where it is shown.
+func meddles(name string) bool {
+	switch name {
+	case "WINDOWID", "DESKTOP_STARTUP_ID", "XDG_ACTIVATION_TOKEN", "GPG_TTY", "PINENTRY_USER_DATA":
+		return true
+	}
+	return strings.HasPrefix(name, "ZENITY_") || strings.HasPrefix(name, "DIALOG_")
+}
+
+// hasUTF8 reports whether the character set of an environment is UTF-8.
+func hasUTF8(environ []string) bool {
+	name := strings.ToUpper(locale(environ))
+	return strings.HasSuffix(name, ".UTF-8") || strings.HasSuffix(name, ".UTF8")
+}

@@ -1,0 +1,185 @@
+package prompt
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What a dialog may be wide and long, in characters and lines: some programs
+// make the window as wide as the text, and a stranger can give us a long one.
+const (
+	dialogColumns = 72
+	maxDialogName = 64
+	maxDialogText = 200 // of one line that a stranger has a part in
+)
+
+// A sheet is what one dialog shows. Every string in it came through the
+// sanitiser.
+type sheet struct {
+	request Request // sanitised
+	note    string  // why the same question comes again; "" the first time
+	seconds int     // until the deadline; 0 when there is none
+}
+
+func newSheet(r Request, now time.Time) sheet {
+	r = r.sanitized()
+	r.Requester.Exe = Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], maxDialogName)
+	s := sheet{request: r}
+	if left := r.Deadline.Sub(now); !r.Deadline.IsZero() && left > 0 {
+		s.seconds = int((left + time.Second - 1) / time.Second)
+	}
+	return s
+}
+
+// title is the text of the window's frame.
+func (s sheet) title() string { return title(s.request) }
+
+// text is everything that the dialog says, in lines. canDeny tells whether the
+// dialog has a button for a no.
+func (s sheet) text(canDeny bool) string {
+	return joinBlocks(s.facts(), s.trouble(), s.wish(canDeny))
+}
+
+// joinBlocks puts an empty line between those that are not empty.
+func joinBlocks(blocks ...string) string {
+	var kept []string
+	for _, b := range blocks {
+		if b != "" {
+			kept = append(kept, b)
+		}
+	}
+	return strings.Join(kept, "\n\n")
+}
+
+// facts say who wants what, and where.
+func (s sheet) facts() string {
+	r := s.request
+	context := make([]string, 0, 6)
+	add := func(label, value string) {
+		if value != "" {
+			context = append(context, fold(label+Sanitize(value, maxDialogText)))
+		}
+	}
+	add("Vault: ", r.Vault)
+	add("Namespace: ", r.Namespace)
+	add("Rule: ", r.Rule)
+	if len(r.Requester.Chain) > 1 {
+		add("Started by: ", strings.Join(r.Requester.Chain[1:], ", "))
+	}
+	if claim, ok := strings.CutPrefix(claimed(r), "calls itself: "); ok {
+		add("Calls itself: ", claim)
+	}
+	return joinBlocks(fold(who(r)+" wants to "+what(r)), strings.Join(context, "\n"))
+}
+
+// trouble says what went wrong before; "" when nothing did.
+func (s sheet) trouble() string {
+	r := s.request
+	message := cmp.Or(s.note, r.Message)
+	switch {
+	case r.Attempt <= 1 || s.note != "":
+		return fold(message)
+	case message == "":
+		message = "please try again"
+	}
+	return fold("Attempt " + ofAttempts(r) + ": " + message)
+}
+
+func ofAttempts(r Request) string {
+	switch {
+	case r.Attempts <= 0:
+		return strconv.Itoa(r.Attempt)
+	case r.Attempt >= r.Attempts:
+		return fmt.Sprintf("%d of %d, the last one", r.Attempt, r.Attempts)
+	}
+	return fmt.Sprintf("%d of %d", r.Attempt, r.Attempts)
+}
+
+// wish says what to do, and how long there is time for it.
+func (s sheet) wish(canDeny bool) string {
+	r := s.request
+	lines := []string{fold(s.demand())}
+	if waiting := queued(r); waiting != "" {
+		lines = append(lines, waiting)
+	}
+	if s.seconds > 0 {
+		lines = append(lines, fmt.Sprintf("This window closes after %d s", s.seconds))
+	}
+	if id := Sanitize(r.ID, maxName); !canDeny && id != "" {
+		lines = append(lines, "To deny it, run: stepup deny "+id)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (s sheet) demand() string {
+	r, of := s.request, ""
+	if r.Method != "" {
+		of = " for " + r.Method
+	}
+	switch r.Kind {
+	case Passcode:
+		if r.Digits > 0 {
+			of += " (" + strconv.Itoa(r.Digits) + " digits)"
+		}
+		return "Passcode" + of
+	case Password:
+		return "Password" + of
+	case Choose:
+		return "Choose how to confirm it"
+	}
+	return "Go on?"
+}
+
+// pinentryPrompt stands before the field.
+func pinentryPrompt(k Kind) string {
+	if k == Passcode {
+		return "Passcode:"
+	}
+	return "Password:"
+}
+
+// denyChoice stands below the choices where there is no button for a no.
+const denyChoice = "Deny this request"
+
+// again says why an answer was not taken.
+func again(r Request) string {
+	switch r.Kind {
+	case Choose:
+		return "Nothing was chosen"
+	case Passcode:
+		return "That was no passcode"
+	}
+	return "That was no password"
+}
+
+// choiceLines number the choices, so that none can look like a button.
+func choiceLines(r Request) []string {
+	lines := make([]string, 0, len(r.Choices))
+	for i, c := range r.Choices {
+		lines = append(lines, strconv.Itoa(i+1)+") "+c)
+	}
+	return lines
+}
+
+// fold breaks a line where it gets too wide, at a blank or else behind a slash
+// or anywhere. What continues a line is set in: a stranger must not be able to
+// begin one.
+func fold(line string) string {
+	const inset = "    "
+	var b strings.Builder
+	for width := dialogColumns; len(line) > width; width = dialogColumns - len(inset) {
+		cut := strings.LastIndexByte(line[:width], ' ')
+		if cut < width/2 {
+			cut = strings.LastIndexByte(line[:width-1], '/') + 1
+		}
+		if cut < width/2 {
+			cut = width
+		}
+		b.WriteString(strings.TrimRight(line[:cut], " ") + "\n" + inset)
+		line = strings.TrimLeft(line[cut:], " ")
+	}
+	return b.String() + line
+}

@@ -1,0 +1,52 @@
+package prompt
+
+import (
+	"strconv"
+	"strings"
+)
+
+const kdialogDeny = "deny"
+
+// kdialogInvocation asks with KDE's kdialog. Its boxes for text have two
+// buttons, of which neither can be a no.
+func kdialogInvocation(s sheet) invocation {
+	r := s.request
+	args := []string{"--title", s.title()}
+	switch r.Kind {
+	case Passcode:
+		args = append(args, "--inputbox", s.text(false), "")
+	case Password:
+		// The text of this box is markup whatever is in it.
+		args = append(args, "--password", "<qt>"+strings.ReplaceAll(escapeMarkup(s.text(false)), "\n", "<br>")+"</qt>")
+	case Choose:
+		args = append(args, "--menu", s.text(true))
+		for i, c := range choiceLines(r) {
+			args = append(args, strconv.Itoa(i+1), c)
+		}
+		args = append(args, kdialogDeny, denyChoice)
+	default:
+		args = append(args, "--yes-label", labelApprove, "--no-label", labelDeny, "--cancel-label", labelLeave, "--yesnocancel", s.text(true))
+	}
+	return invocation{
+		args: args,
+		read: func(code int, output string) (string, error) { return readKdialog(r, code, output) },
+	}
+}
+
+func readKdialog(r Request, code int, output string) (string, error) {
+	switch {
+	case r.Kind == Confirm && code == 0:
+		return "yes", nil
+	case r.Kind == Confirm && code == 1:
+		return "", ErrDenied
+	case r.Kind == Confirm && code == 2, r.Kind != Confirm && code == 1:
+		return "", ErrDismissed
+	case r.Kind == Choose && code == 0 && output == kdialogDeny:
+		return "", ErrDenied
+	case r.Kind == Choose && code == 0:
+		return choiceOf(r, output), nil
+	case code == 0:
+		return output, nil
+	}
+	return "", failed("kdialog", code)
+}

@@ -1,0 +1,152 @@
+package prompt
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// macScript shows one dialog and gives what happened as JSON. It is the same for
+// every question; %DATA% is a string literal of JSON. osascript prints the value of
+// the last expression.
+const macScript = `'use strict';
+const q = JSON.parse(%DATA%);
+const app = Application.currentApplication();
+app.includeStandardAdditions = true;
+function ask() {
+  app.activate();
+  try {
+    if (q.choices.length > 0) {
+      const picked = app.chooseFromList(q.choices, {
+        withTitle: q.title, withPrompt: q.text, okButtonName: q.ok, cancelButtonName: q.cancel
+      });
+      return picked === false ? { button: q.cancel } : { button: q.ok, text: picked[0] };
+    }
+    const options = {
+      withTitle: q.title, withIcon: 'caution', buttons: [q.deny, q.cancel, q.ok],
+      defaultButton: q.entry ? q.ok : q.cancel, cancelButton: q.cancel
+    };
+    if (q.entry) {
+      options.defaultAnswer = '';
+      options.hiddenAnswer = q.hidden;
+    }
+    if (q.seconds > 0) {
+      options.givingUpAfter = q.seconds;
+    }
+    const r = app.displayDialog(q.text, options);
+    return r.gaveUp ? { gaveUp: true } : { button: r.buttonReturned, text: r.textReturned };
+  } catch (e) {
+    if (e.errorNumber === -128) {
+      return { button: q.cancel };
+    }
+    throw e;
+  }
+}
+JSON.stringify(ask());
+`
+
+// A scriptData is what the scripts for macOS and Windows are given.
+type scriptData struct {
+	Title   string   `json:"title"`
+	Text    string   `json:"text"`
+	OK      string   `json:"ok"`
+	Cancel  string   `json:"cancel"`
+	Deny    string   `json:"deny"`
+	Entry   bool     `json:"entry"`
+	Hidden  bool     `json:"hidden"`
+	Choices []string `json:"choices"`
+	Seconds int      `json:"seconds"`
+}
+
+func newScriptData(s sheet) scriptData {
+	r := s.request
+	d := scriptData{
+		Title: s.title(), Text: s.text(true), OK: labelSeen, Cancel: labelLeave, Deny: labelDeny,
+		Entry: r.Kind == Passcode || r.Kind == Password, Hidden: r.Kind == Password,
+		Choices: []string{}, Seconds: s.seconds,
+	}
+	switch r.Kind {
+	case Confirm:
+		d.OK = labelApprove
+	case Choose:
+		d.Choices = choiceLines(r)
+	}
+	return d
+}
+
+// encode returns the data as one line of JSON in ASCII, in which no <, > or &
+// is left. The data has strings, numbers and booleans only, so it does not fail.
+func (d scriptData) encode() string {
+	line, err := json.Marshal(d)
+	if err != nil {
+		return "{}"
+	}
+	return string(line)
+}
+
+// A scriptResult is what the scripts print.
+type scriptResult struct {
+	Button string `json:"button"`
+	Text   string `json:"text"`
+	GaveUp bool   `json:"gaveUp"`
+}
+
+// read says what the end of a script means.
+func (d scriptData) read(r Request, code int, output string) (string, error) {
+	var result scriptResult
+	if code != 0 || json.Unmarshal([]byte(output), &result) != nil {
+		return "", failed("the dialog script", code)
+	}
+	switch {
+	case result.GaveUp:
+		return "", ErrDismissed // we take it down before that unless we are not there any more
+	case result.Button == d.Deny, r.Kind == Choose && strings.HasSuffix(result.Text, ") "+denyChoice):
+		return "", ErrDenied
+	case result.Button != d.OK:
+		return "", ErrDismissed
+	case r.Kind == Confirm:
+		return "yes", nil
+	case r.Kind == Choose:
+		return choiceOf(r, result.Text), nil
+	}
+	return result.Text, nil
+}
+
+// macInvocation asks through osascript. The data is part of the program there,
+// as the value of a string that is written with JSON's escapes twice: whatever is in it stays
+// data.
+func macInvocation(s sheet) invocation {
+	d := newScriptData(s)
+	if s.seconds > 0 {
+		d.Seconds = s.seconds + 2
+	}
+	if s.request.Kind == Choose { // its window has two buttons
+		d.Choices = append(d.Choices, strconv.Itoa(len(d.Choices)+1)+") "+denyChoice)
+	}
+	literal, err := json.Marshal(d.encode())
+	if err != nil {
+		literal = []byte(`"{}"`)
+	}
+	return invocation{
+		args:  []string{"-l", "JavaScript", "-"},
+		input: strings.Replace(macScript, "%DATA%", string(literal), 1),
+		read:  func(code int, output string) (string, error) { return d.read(s.request, code, output) },
+	}
+}
+
+// macDialogs lists the programs for a kind of question on macOS. A launchd agent
+// has neither Homebrew nor GPG Suite in its PATH.
+func macDialogs(kind Kind) []dialog {
+	script := oneShot("/usr/bin/osascript", macInvocation)
+	if kind != Password {
+		return []dialog{script}
+	}
+	var dialogs []dialog
+	for _, path := range []string{
+		"pinentry-mac", "/opt/homebrew/bin/pinentry-mac", "/usr/local/bin/pinentry-mac",
+		"/usr/local/MacGPG2/libexec/pinentry-mac.app/Contents/MacOS/pinentry-mac",
+	} {
+		dialogs = append(dialogs, pinentryDialog(path, hasWindow))
+	}
+	return append(dialogs, script)
+}

@@ -1,0 +1,86 @@
+package prompt
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Exit codes that zenity is told to use, by its documented variables, because
+// its own say too little: a window that is torn down ends with 0, and a
+// display that cannot be opened with 1, as Cancel would.
+const (
+	zenityOK       = 20
+	zenityTimeout  = 5 // some dialogs do not let it be changed
+	zenityCanceled = 21
+	zenityClosed   = 22 // also a button of ours up to zenity 3
+	zenityExtra    = 23 // a button of ours from zenity 4 on
+)
+
+// zenityInvocation asks with zenity 3.20 or later.
+func zenityInvocation(s sheet) invocation {
+	r, text := s.request, s.text(true)
+	args := []string{
+		"--title=" + s.title(),
+		"--cancel-label=" + labelLeave,
+		"--extra-button=" + labelDeny,
+	}
+	if s.seconds > 0 {
+		// In case that we are killed: else the window would stay for ever.
+		args = append(args, "--timeout="+strconv.Itoa(s.seconds+2))
+	}
+	switch r.Kind {
+	case Passcode:
+		// An entry's text has no markup, but an underscore is taken for the mark of a
+		// shortcut key.
+		args = append(args, "--ok-label="+labelSeen, "--entry", "--text="+strings.ReplaceAll(text, "_", "__"))
+	case Password:
+		args = append(args, "--ok-label="+labelSeen, "--entry", "--hide-text", "--text="+strings.ReplaceAll(text, "_", "__"))
+	case Choose:
+		args = append(args, "--ok-label="+labelSeen, "--width=480", "--height=360", "--list", "--text="+escapeMarkup(text),
+			"--column=#", "--column=choice", "--hide-column=1", "--print-column=1", "--hide-header")
+		for i, c := range choiceLines(r) {
+			args = append(args, strconv.Itoa(i+1), c)
+		}
+	default:
+		// Enter, meant for another window, must not be a yes.
+		args = append(args, "--ok-label="+labelApprove, "--question", "--no-markup", "--no-wrap", "--default-cancel", "--text="+text)
+	}
+	return invocation{
+		args: args,
+		env: []string{
+			"ZENITY_OK=" + strconv.Itoa(zenityOK), "ZENITY_CANCEL=" + strconv.Itoa(zenityCanceled),
+			"ZENITY_ESC=" + strconv.Itoa(zenityClosed), "ZENITY_EXTRA=" + strconv.Itoa(zenityExtra),
+		},
+		read: func(code int, output string) (string, error) { return readZenity(r, code, output) },
+	}
+}
+
+func readZenity(r Request, code int, output string) (string, error) {
+	switch {
+	case code == zenityOK && r.Kind == Confirm:
+		return "yes", nil
+	case code == zenityOK && r.Kind == Choose:
+		// A double click prints the choice twice, with a bar between.
+		number, _, _ := strings.Cut(output, "|")
+		return choiceOf(r, number), nil
+	case code == zenityOK:
+		return output, nil
+	case slices.Contains([]int{zenityClosed, zenityExtra}, code) && output == labelDeny:
+		return "", ErrDenied
+	case code == zenityClosed, code == zenityCanceled, code == zenityTimeout:
+		return "", ErrDismissed // time is over: we take it down before that, if we are there
+	}
+	return "", failed("zenity", code)
+}
+
+// choiceOf returns the choice with a number as choiceLines give it, and "" for
+// anything else, which fits no question.
+func choiceOf(r Request, number string) string {
+	number, _, _ = strings.Cut(number, ")")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > len(r.Choices) {
+		return ""
+	}
+	return r.Choices[n-1]
+}

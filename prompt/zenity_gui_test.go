@@ -1,0 +1,121 @@
+//go:build linux
+
+package prompt_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/prompttest"
+)
+
+func TestZenity(t *testing.T) {
+	d := newDesk(t, "zenity")
+	d.perform(t, "zenity", []gesture{
+		{"is answered", prompt.Passcode, "123 456", []string{"Return"}, "123456", nil},
+		{"denied", prompt.Passcode, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
+		{"closed", prompt.Passcode, "123", []string{"alt+F4"}, "", prompt.ErrDismissed},
+		{"not now", prompt.Passcode, "123", []string{"Escape"}, "", prompt.ErrDismissed},
+		{"that is a label", prompt.Password, "Deny", []string{"Return"}, "Deny", nil},
+		{"is answered", prompt.Password, "two  words! <b>&amp;</b>\\n", []string{"Return"}, "two  words! <b>&amp;</b>\\n", nil},
+		{"denied", prompt.Password, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
+		{"second", prompt.Choose, "", []string{"Down", "Return"}, "corp_duo", nil},
+		{"first", prompt.Choose, "", []string{"Home", "Return"}, "corp_totp", nil},
+		{"denied", prompt.Choose, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
+		{"closed", prompt.Choose, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
+		{"enter meant for another window", prompt.Confirm, "", []string{"Return"}, "", prompt.ErrDismissed},
+		{"approved", prompt.Confirm, "", []string{"Tab", "Return"}, "yes", nil},
+		{"denied", prompt.Confirm, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
+		{"closed", prompt.Confirm, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
+	})
+}
+
+func TestZenityConforms(t *testing.T) {
+	d := newDesk(t, "zenity")
+	q, kind := questions{d, make(chan prompt.Kind, 1)}, prompt.Push
+	prompttest.Run(t, func(*testing.T) prompttest.Subject {
+		return prompttest.Subject{
+			Prompter: q,
+			Shown: func() {
+				if kind = <-q.asked; kind != prompt.Push { // that is not for a window
+					d.shown()
+				}
+			},
+			Answer: func(answer string) {
+				switch kind {
+				case prompt.Choose:
+					d.press("Down", "Return")
+				case prompt.Confirm:
+					d.press("Tab", "Return")
+				default:
+					d.write(answer)
+					d.press("Return")
+				}
+			},
+			Deny: func() { d.press("shift+Tab", "Return") },
+		}
+	})
+}
+
+// TestZenityAgain: an answer that does not fit brings the question again, with
+// the reason.
+func TestZenityAgain(t *testing.T) {
+	d := newDesk(t, "zenity")
+	result := d.ask(t.Context(), prompttest.Request(prompt.Passcode))
+	d.shown()
+	first := d.owner()
+	d.press("Return")
+	d.await("another window", func() bool { now := d.owner(); return now != "" && now != first })
+	d.shown()
+	d.shoot("zenity-passcode-again")
+	d.write("123456")
+	d.press("Return")
+	if answer, err := result(); answer != "123456" || err != nil {
+		t.Errorf("Prompt = %q, %v", answer, err)
+	}
+}
+
+func TestZenityTakenDown(t *testing.T) {
+	d := newDesk(t, "zenity")
+	t.Run("withdrawn", func(t *testing.T) {
+		d.t = t
+		ctx, cancel := context.WithCancelCause(t.Context())
+		result := d.ask(ctx, prompttest.Request(prompt.Passcode))
+		d.shown()
+		cancel(prompt.ErrElsewhere)
+		if _, err := result(); !errors.Is(err, context.Canceled) {
+			t.Errorf("Prompt = %v, want context.Canceled", err)
+		}
+	})
+	t.Run("deadline", func(t *testing.T) {
+		d.t = t
+		r := prompttest.Request(prompt.Passcode)
+		r.Deadline = time.Now().Add(2 * time.Second)
+		if _, err := d.ask(t.Context(), r)(); !errors.Is(err, prompt.ErrUnavailable) || !errors.Is(err, prompt.ErrTimeout) {
+			t.Errorf("Prompt = %v, want ErrUnavailable and ErrTimeout", err)
+		}
+	})
+}
+
+func TestZenityHostileText(t *testing.T) {
+	d := newDesk(t, "zenity")
+	for kind, keys := range map[prompt.Kind][]string{
+		prompt.Passcode: {"1", "Return"}, prompt.Password: {"1", "Return"}, prompt.Choose: {"Home", "Return"}, prompt.Confirm: {"Tab", "Return"},
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			d.t = t
+			r := prompttest.HostileRequest(kind)
+			result := d.ask(t.Context(), r)
+			d.shown()
+			d.shoot("zenity-hostile-" + string(kind))
+			d.press(keys...)
+			answer, err := result()
+			if err != nil || kind == prompt.Choose && answer != r.Choices[0] {
+				t.Errorf("Prompt = %.40q, %v", answer, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,118 @@
+package stepup_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vault-stepup/stepup/config"
+)
+
+func readText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// groups gives what the first group of a pattern matched, each once, in order.
+func groups(pattern, text string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// What a new user copies must load without a word.
+func TestReadmeConfigurations(t *testing.T) {
+	t.Parallel()
+	blocks := groups("(?ms)^```hcl\n(.*?)^```$", readText(t, "README.md"))
+	if len(blocks) < 2 {
+		t.Fatalf("%d HCL blocks, want at least 2", len(blocks))
+	}
+	for _, block := range blocks {
+		_, diagnostics := config.Parse("README.md", []byte(block), config.Options{
+			Env:  func(string) string { return "" },
+			Home: "/home/alice", RuntimeDir: "/run/user/1000/stepup", StateDir: "/home/alice/.local/state/stepup",
+		})
+		if len(diagnostics.All()) > 0 {
+			var b bytes.Buffer
+			_ = diagnostics.Write(&b, 0, false) // a Buffer does not fail
+			t.Errorf("%s\nin\n%s", &b, block)
+		}
+	}
+}
+
+// A command that nobody can read about is not there.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	readme := readText(t, "README.md")
+	files, err := filepath.Glob("cmd/stepup/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files of cmd/stepup, %v", len(files), err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, name := range groups(`Use:\s*"([a-z-]+)`, readText(t, file)) {
+			if name != "stepup" && !regexp.MustCompile(`stepup ([a-z-]+ )?`+name+`\b`).MatchString(readme) {
+				t.Errorf("%s has the command %q, which README.md does not mention", file, name)
+			}
+		}
+	}
+}
+
+// The list of what is not supported yet is neither short of anything nor behind
+// the times: what it has in code quotes is what the program says it of.
+func TestReadmeNotSupportedYet(t *testing.T) {
+	t.Parallel()
+	_, list, opened := strings.Cut(readText(t, "README.md"), "\n### Not supported yet\n")
+	list, _, closed := strings.Cut(list, "\n## ")
+	if !opened || !closed {
+		t.Fatal("README.md has no section of what is not supported yet")
+	}
+	_, words, _ := strings.Cut(readText(t, "config/grammar.go"), "func notYet()")
+	says := groups("(?m)^\t\t\"[^\"]+\": +[\"`](.+)[\"`],$", words)
+	for _, name := range groups(`(?m)^\t\t(?:group\()?later\("([a-z-]+)`, readText(t, "cmd/stepup/later.go")) {
+		says = append(says, "stepup "+name)
+	}
+	lists := groups("`([^`]+)`", list)
+	for _, word := range says {
+		if !slices.Contains(lists, word) {
+			t.Errorf("%s is not supported yet, and README.md does not say so", word)
+		}
+	}
+	for _, word := range lists {
+		if !slices.Contains(says, word) {
+			t.Errorf("README.md says that %s is not supported yet, the program does not", word)
+		}
+	}
+}
+
+// The import table that people read is the one that is enforced.
+func TestImportTable(t *testing.T) {
+	t.Parallel()
+	rows := map[string][]string{}
+	row := regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|.*\\| `[a-z]+\\.go` \\| (.*) \\|$")
+	for _, m := range row.FindAllStringSubmatch(readText(t, "ARCHITECTURE.md"), -1) {
+		rows[m[1]] = groups("`([^`]+)`", m[2])
+	}
+	for dir, allowed := range layers() {
+		if _, err := os.Stat(dir); dir == "." || err != nil {
+			continue // the root is only tests; a package may be planned
+		}
+		want := slices.Sorted(slices.Values(allowed))
+		if got, ok := rows[dir]; !ok || !slices.Equal(got, want) {
+			t.Errorf("ARCHITECTURE.md: %s imports %q (has a row: %v), the import table of the test says %q", dir, got, ok, want)
+		}
+	}
+}
