@@ -44,7 +44,7 @@ type rig struct {
 	asked  *prompttest.Script
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{vault: devvault.New(devvault.Config{Record: true}), dir: t.TempDir(), log: &bytes.Buffer{}}
 	address, err := r.vault.Start()
@@ -60,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) furnish(t *testing.T) {
+func (r *rig) furnish(t testing.TB) {
 	t.Helper()
 	v := r.vault
 	v.AddTOTPMethod("corp")
@@ -86,7 +86,7 @@ func (r *rig) furnish(t *testing.T) {
 	r.token = v.CreateToken([]string{"default", "prod"}, alice)
 }
 
-func (r *rig) configFor(t *testing.T, address string) agent.Config {
+func (r *rig) configFor(t testing.TB, address string) agent.Config {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -119,7 +119,7 @@ func (r *rig) configFor(t *testing.T, address string) agent.Config {
 }
 
 // start runs the agent until the test ends and checks that it ends cleanly.
-func (r *rig) start(t *testing.T) {
+func (r *rig) start(t testing.TB) {
 	t.Helper()
 	ready := make(chan struct{})
 	r.agent = agent.New(r.config, agent.Options{
@@ -175,7 +175,7 @@ type reply struct {
 	outcome string
 }
 
-func (r *rig) do(t *testing.T, method, path, body string, header ...string) reply {
+func (r *rig) do(t testing.TB, method, path, body string, header ...string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, r.url+path, strings.NewReader(body))
 	if err != nil {

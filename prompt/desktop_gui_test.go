@@ -25,13 +25,13 @@ const patience = 30 * time.Second
 
 // A desk is a screen of its own with a window manager, and the person at it.
 type desk struct {
-	t       *testing.T
+	t       testing.TB
 	display string
 	folder  string // runtime and home folder of the session
 	allowed []string
 }
 
-func needs(t *testing.T, programs ...string) {
+func needs(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
@@ -42,7 +42,7 @@ func needs(t *testing.T, programs ...string) {
 
 // newDesk starts an X server and a window manager for the test; only the
 // allowed dialog programs are found there.
-func newDesk(t *testing.T, allowed ...string) *desk {
+func newDesk(t testing.TB, allowed ...string) *desk {
 	t.Helper()
 	needs(t, append([]string{"Xvfb", "openbox", "xdotool"}, allowed...)...)
 	d := &desk{t: t, folder: t.TempDir(), allowed: allowed}
