@@ -11,7 +11,7 @@ import (
 // What a dialog may be wide and long, in characters and lines: some programs
 // make the window as wide as the text, and a stranger can give us a long one.
 const (
-	dialogColumns = 72
+	dialogColumns = 64
 	maxDialogName = 64
 	maxDialogText = 200 // of one line that a stranger has a part in
 )
@@ -164,11 +164,13 @@ func choiceLines(r Request) []string {
 	return lines
 }
 
+// inset stands before what continues a line.
+const inset = "    "
+
 // fold breaks a line where it gets too wide, at a blank or else behind a slash
 // or anywhere. What continues a line is set in: a stranger must not be able to
 // begin one.
 func fold(line string) string {
-	const inset = "    "
 	var b strings.Builder
 	for width := dialogColumns; len(line) > width; width = dialogColumns - len(inset) {
 		cut := strings.LastIndexByte(line[:width], ' ')

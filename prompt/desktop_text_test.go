@@ -80,10 +80,10 @@ This window closes after 55 s
 			r.Path = "kv/data/" + strings.Repeat("team/", 20) + strings.Repeat("x", 60)
 			r.Deadline = now.Add(-time.Second)
 		}), true, `
-terraform (pid 4711) wants to read kv/data/team/team/team/team/team/
-    team/team/team/team/team/team/team/team/team/team/team/team/team/
-    team/team/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
-    xx
+terraform (pid 4711) wants to read
+    kv/data/team/team/team/team/team/team/team/team/team/team/
+    team/team/team/team/team/team/team/team/team/team/
+    xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 
 Vault: corp
 Rule: prod-kv

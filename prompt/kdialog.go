@@ -16,8 +16,7 @@ func kdialogInvocation(s sheet) invocation {
 	case Passcode:
 		args = append(args, "--inputbox", s.text(false), "")
 	case Password:
-		// The text of this box is markup whatever is in it.
-		args = append(args, "--password", "<qt>"+strings.ReplaceAll(escapeMarkup(s.text(false)), "\n", "<br>")+"</qt>")
+		args = append(args, "--password", richText(s.text(false)))
 	case Choose:
 		args = append(args, "--menu", s.text(true))
 		for i, c := range choiceLines(r) {
@@ -31,6 +30,13 @@ func kdialogInvocation(s sheet) invocation {
 		args: args,
 		read: func(code int, output string) (string, error) { return readKdialog(r, code, output) },
 	}
+}
+
+// richText writes lines as markup: the box for passwords takes any text for it.
+// Blanks that set a line in would be lost.
+func richText(text string) string {
+	const blank = "&nbsp;"
+	return "<qt>" + strings.NewReplacer("\n"+inset, "<br>"+strings.Repeat(blank, len(inset)), "\n", "<br>").Replace(escapeMarkup(text)) + "</qt>"
 }
 
 func readKdialog(r Request, code int, output string) (string, error) {
