@@ -27,6 +27,15 @@ type parts struct {
 	audit  *audit.Log
 }
 
+// auditor is nil without an audit log, so that nobody looks up who asks for a
+// line that is not written.
+func (p parts) auditor() resolve.Auditor {
+	if p.audit == nil {
+		return nil
+	}
+	return p.audit
+}
+
 func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string]*vault, error) {
 	vaults := make(map[string]*vault)
 	for _, v := range c.Vaults {
@@ -69,7 +78,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Cooldown:  c.Prompt.Cooldown,
 		Ledger:    a.ledger,
 		Identify:  a.identity.Identify,
-		Audit:     with.audit,
+		Audit:     with.auditor(),
 		Log:       a.options.Log,
 	})
 	rules := rulesOf(c.Rules, v.Name)

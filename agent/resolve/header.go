@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
@@ -25,6 +24,11 @@ func (r *Resolver) methods(names []string) (all []mfa.Method, push mfa.Method) {
 		}
 	}
 	return all, push
+}
+
+// usePasscode reports whether a code is asked for by any of methods.
+func usePasscode(methods []mfa.Method) bool {
+	return slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode })
 }
 
 // First implements relay.Resolver. Under a rule without a push method it only
@@ -77,8 +81,7 @@ func (s *stepUp) refusedQuickly(ctx context.Context, c call, m rule.Match, token
 	if !c.told || c.resp.StatusCode != http.StatusForbidden {
 		return false
 	}
-	methods, _ := s.methods(m.Rule.Methods)
-	if slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode }) {
+	if methods, _ := s.methods(m.Rule.Methods); usePasscode(methods) {
 		return false
 	}
 	_, granted := s.granted(ctx, token)
@@ -97,7 +100,7 @@ func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret,
 // method of the rule.
 func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict) {
 	methods, push := r.methods(m.Rule.Methods)
-	if !slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode }) && !m.Once {
+	if !usePasscode(methods) && !m.Once {
 		return nil, mfa.Verdict{} // a push that Vault wanted was sent with the first request
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
@@ -108,18 +111,9 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 	if v, ok := s.silent(); ok {
 		return nil, v
 	}
-	s.record(audit.Challenge, 0)
-	app := ctx
-	ctx, cancel := context.WithDeadline(ctx, s.deadline)
-	defer cancel()
-	leave, v := s.enter(app, ctx)
-	if leave == nil {
-		return nil, v
-	}
-	defer leave()
-	h := &headerGrant{stepUp: s, app: app, methods: methods, push: push, send: send, once: m.Once}
-	v = h.run(ctx)
-	return h.last, s.conclude(app, v)
+	h := &headerGrant{stepUp: s, app: ctx, methods: methods, push: push, send: send, once: m.Once}
+	v := s.inTurn(ctx, h.run)
+	return h.last, v
 }
 
 // granted asks Vault whether the caller's token may do this at all. If not, the
@@ -141,8 +135,19 @@ type headerGrant struct {
 	methods []mfa.Method
 	push    mfa.Method // one of methods, or empty
 	send    send
-	once    bool           // the request can be sent only once
-	last    *http.Response // Vault's newest answer
+	once    bool // the request can be sent only once
+	newest
+}
+
+// newest keeps Vault's newest answer, nil before the first.
+type newest struct{ last *http.Response }
+
+// replace closes the answer before and keeps the new one.
+func (n *newest) replace(resp *http.Response) {
+	if n.last != nil {
+		_ = n.last.Body.Close()
+	}
+	n.last = resp
 }
 
 func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
@@ -191,14 +196,6 @@ func (h *headerGrant) repeat(ctx context.Context, credentials []mfa.Credential) 
 func (h *headerGrant) ask(ctx context.Context, q question) (all []mfa.Credential, again string, err error) {
 	codes, again, err := h.passcodes(ctx, h.methods, q)
 	return credentials(h.methods, codes), again, err
-}
-
-// replace closes the answer before and keeps the new one.
-func (h *headerGrant) replace(resp *http.Response) {
-	if h.last != nil {
-		_ = h.last.Body.Close()
-	}
-	h.last = resp
 }
 
 // keepBody reads the beginning of a body and puts it back.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
@@ -21,18 +20,9 @@ func (r *Resolver) Login(ctx context.Context, c mfa.Challenge, q rule.Request) (
 	if v, ok := s.silent(); ok {
 		return nil, v
 	}
-	s.record(audit.Challenge, 0)
-	app := ctx
-	ctx, cancel := context.WithDeadline(ctx, s.deadline)
-	defer cancel()
-	leave, v := s.enter(app, ctx)
-	if leave == nil {
-		return nil, v
-	}
-	defer leave()
-	l := &login{stepUp: s, app: app, challenge: c}
-	v = l.run(ctx)
-	return l.last, s.conclude(app, v)
+	l := &login{stepUp: s, app: ctx, challenge: c}
+	v := s.inTurn(ctx, l.run)
+	return l.last, v
 }
 
 // A login is one held login on its way through prompts and validations.
@@ -41,7 +31,7 @@ type login struct {
 	app       context.Context // of the login's request, without the prompt's deadline
 	challenge mfa.Challenge
 	methods   []mfa.Method // one for each constraint, in their order
-	last      *http.Response
+	newest
 }
 
 func (l *login) run(ctx context.Context) mfa.Verdict {
@@ -98,7 +88,7 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 		return "", mfa.Verdict{Outcome: mfa.Timeout, Message: appPushRefused}
 	case status != http.StatusForbidden && status != http.StatusBadRequest:
 		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultAnswered(status)}
-	case !slices.ContainsFunc(l.methods, func(m mfa.Method) bool { return m.UsesPasscode }):
+	case !usePasscode(l.methods):
 		return "", mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
 	case f.Kind == mfa.WrongCode:
 		return wrongCode, final
@@ -125,13 +115,6 @@ func (l *login) validate(codes map[string]string) call {
 		return call{resp: resp, err: err}
 	}
 	return l.watch(l.app, push, do)
-}
-
-func (l *login) replace(resp *http.Response) {
-	if l.last != nil {
-		_ = l.last.Body.Close()
-	}
-	l.last = resp
 }
 
 // choose picks the method for one constraint: the only one, the preferred one,

@@ -25,13 +25,13 @@ type Silence struct {
 // jobs, and rules that were denied too often. attended reports whether somebody
 // has attached a terminal, which ends the second.
 func (s *stepUp) silent() (mfa.Verdict, bool) {
-	p := s.peer()
+	silence := s.config.Silence
 	switch {
 	case s.quiet:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appQuietRule}, true
-	case s.config.Silence.Detached && p.Detached:
+	case silence.Detached && s.peer().Detached:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appDetached}, true
-	case s.config.Silence.Never != nil && s.config.Silence.Never(p):
+	case silence.Never != nil && silence.Never(s.peer()):
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appNeverAsked}, true
 	case s.config.Ledger.tired(s.topic()):
 		return mfa.Verdict{Outcome: mfa.Cooldown, Message: appTired}, true

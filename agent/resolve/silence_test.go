@@ -1,8 +1,11 @@
 package resolve_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 func TestNobodyIsAskedForBatchJobs(t *testing.T) {
@@ -155,4 +159,38 @@ func TestPasscodeCommand(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who asks is looked up for what a person or the audit log reads, and for nothing
+// else: a search through the process table for each waiting request is not.
+func TestWaitersAreNotLookedUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.answer = func(context.Context, prompt.Request) (string, error) {
+			time.Sleep(10 * time.Second)
+			return "111111", nil
+		}
+		s.vault.mint = mintsWith("totp:111111", "new")
+		var all sync.WaitGroup
+		var lookedUp atomic.Int32
+		for range 20 {
+			all.Go(func() {
+				var mine atomic.Bool
+				ctx := peer.NewContext(t.Context(), func() peer.Peer {
+					if mine.CompareAndSwap(false, true) {
+						lookedUp.Add(1)
+					}
+					return peer.Peer{}
+				})
+				if _, v := s.resolver.StepUp(ctx, deploy(), "tok", (&sending{right: "token new"}).send); v.Outcome != mfa.Approved {
+					t.Errorf("%+v", v)
+				}
+			})
+		}
+		all.Wait()
+		if n := lookedUp.Load(); n != 1 {
+			t.Errorf("%d of 20 were looked up", n)
+		}
+	})
 }

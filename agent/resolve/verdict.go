@@ -70,6 +70,20 @@ func (s *stepUp) turn() turnKey {
 	return k
 }
 
+// inTurn lets decide ask the person when it is this request's turn, within the
+// time that a prompt has, and concludes. app is the context of the request.
+func (s *stepUp) inTurn(app context.Context, decide func(context.Context) mfa.Verdict) mfa.Verdict {
+	s.record(audit.Challenge, 0)
+	ctx, cancel := context.WithDeadline(app, s.deadline)
+	defer cancel()
+	leave, v := s.enter(app, ctx)
+	if leave == nil {
+		return v
+	}
+	defer leave()
+	return s.conclude(app, decide(ctx))
+}
+
 // enter waits for this request's turn. When it ends with a verdict, that is
 // the answer: somebody said no meanwhile, or lately.
 func (s *stepUp) enter(app, ctx context.Context) (leave func(), v mfa.Verdict) {
