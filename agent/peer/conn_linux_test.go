@@ -180,7 +180,8 @@ func TestAddressTakenOver(t *testing.T) {
 	t.Parallel()
 	ln := listen(t, "tcp4", "127.0.0.1:0")
 	to := ln.Addr().(*net.TCPAddr)
-	mallory, err := net.DialTCP("tcp4", nil, to)
+	// An address of its own: on 127.0.0.1 another test may be given the port in between.
+	mallory, err := net.DialTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 83, 7, 11)}, to)
 	if err != nil {
 		t.Fatal(err)
 	}
