@@ -537,20 +537,40 @@ func TestLoop(t *testing.T) {
 func TestVaultGoesAndComesBack(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	address := r.config.Vaults[0].Address.Host
-	r.vault.Close()
+	vault := serveAt(t, r.vault, "127.83.7.12:0") // where no other test takes the port in between
+	c := r.config
+	c.Vaults = []agent.Vault{{Name: "corp", Address: &url.URL{Scheme: "http", Host: vault.Addr}}}
+	if err := r.agent.Reload(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.do(t, "GET", "/v1/sys/health", ""); got.status != 200 {
+		t.Errorf("there: %+v", got)
+	}
+	_ = vault.Close()
 	if got := r.do(t, "GET", "/v1/kv/data/dev/db", "", "X-Vault-Token", r.token); got.status != 502 || !strings.Contains(got.body, `"stepup: vault \"corp\" cannot be reached`) {
 		t.Errorf("gone: %+v", got)
 	}
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Skipf("needs the port of the old Vault again: %v", err)
-	}
-	again := devvault.New(devvault.Config{RootToken: "root"})
-	server := &http.Server{Handler: again, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(ln) }()
-	defer server.Close()
+	serveAt(t, r.vault, vault.Addr)
 	if got := r.do(t, "GET", "/v1/sys/health", ""); got.status != 200 {
 		t.Errorf("back: %+v", got)
 	}
+}
+
+// serveAt serves h until the test ends or the server is closed. Its Addr is where
+// it listens.
+func serveAt(t *testing.T, h http.Handler, address string) *http.Server {
+	t.Helper()
+	ln, err := net.Listen("tcp", address)
+	// A child that another test has just forked holds the old listener until it has executed.
+	for tries := 0; err != nil && tries < 3000; tries++ {
+		time.Sleep(10 * time.Millisecond)
+		ln, err = net.Listen("tcp", address)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Addr: ln.Addr().String(), Handler: h, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(ln) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return server
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -192,7 +193,12 @@ func TestAddressTakenOver(t *testing.T) {
 	}
 	_ = mallory.SetLinger(0)
 	_ = mallory.Close()
+	// A child that another test has just forked holds the port until it has executed.
 	alice, err := net.DialTCP("tcp4", from, to)
+	for tries := 0; errors.Is(err, unix.EADDRINUSE) && tries < 3000; tries++ {
+		time.Sleep(10 * time.Millisecond)
+		alice, err = net.DialTCP("tcp4", from, to)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
