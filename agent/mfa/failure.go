@@ -23,6 +23,7 @@ const (
 	PushDenied   FailureKind = 5 // refused on the phone
 	PushTimeout  FailureKind = 6 // nobody touched the phone
 	InvalidToken FailureKind = 7 // the caller's own token is dead; no factor helps
+	Unreachable  FailureKind = 8 // Vault could not use the service behind the factor: an outage, nobody's no
 )
 
 // A Failure is Vault's "no" to a factor.
@@ -65,8 +66,31 @@ func failureKind(reason string) FailureKind {
 		return PushDenied
 	case says("push verification timed out"), says("push verification operation canceled"):
 		return PushTimeout
+	case outage(reason):
+		return Unreachable
+	case says("context deadline exceeded"):
+		return PushTimeout // Vault gave up on a service that was waiting for a phone
 	}
 	return Unknown
+}
+
+// outage reports whether a text is about the way from Vault to the service
+// behind a factor. Vault hands on what Go's network says, and has words of its own
+// for Duo (vault/login_mfa.go; helper/mfa/duo up to 1.10, later in lower case).
+func outage(reason string) bool {
+	for _, text := range []string{
+		"ould not call Duo auth", "ould not look up Duo user information",
+		"check against Duo failed", "Duo api check returned nil", "failed to perform Duo preauth",
+		"failed to authenticate with Duo", "failed to get authentication status from Duo",
+		"dial tcp", "proxyconnect tcp", "no such host", "connection refused", "connection reset by peer",
+		"network is unreachable", "no route to host", "i/o timeout", "TLS handshake timeout", "tls: ", "x509: ",
+		"Client.Timeout exceeded", "nil response from pingid",
+	} {
+		if strings.Contains(reason, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxWait bounds what a text may make us tell a person; Vault's periods are

@@ -78,6 +78,8 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: appExpired}
 	case f.Kind == mfa.NotEnrolled:
 		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNotEnrolled}
+	case f.Kind == mfa.Unreachable:
+		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(f.Reason)}
 	case f.Kind == mfa.RateLimited && time.Until(l.deadline) < f.Wait:
 		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: rejectedWait(f.Wait)}
 	case f.Kind == mfa.RateLimited:

@@ -125,6 +125,10 @@ func TestLogin(t *testing.T) {
 		"push missed": {
 			challenge: push, validate: pushAnswer(403, `{"errors":["push verification timed out"]}`), outcome: mfa.Timeout, text: "nobody answered it", status: 403,
 		},
+		"the provider is down": {
+			challenge: push, validate: pushAnswer(403, `{"errors":["Get \"https://corp.okta.com/\": dial tcp: lookup corp.okta.com: no such host"]}`),
+			outcome: mfa.Unavailable, text: "cannot use the service behind the second factor: Get \"https://corp.okta.com/\": dial tcp", status: 403,
+		},
 		"push refused in words of the provider": {
 			challenge: push, validate: pushAnswer(403, `{"errors":["Authentication rejected by user"]}`), outcome: mfa.Denied, status: 403,
 		},

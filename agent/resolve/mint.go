@@ -62,6 +62,8 @@ func (g *tokenGrant) refusedMint(c call, push mfa.Method) (v mfa.Verdict, final 
 	path := g.rule.Grant.Path
 	failure := mfa.ReadFailure(keepBody(c.resp))
 	switch {
+	case failure.Kind == mfa.Unreachable:
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(failure.Reason)}, true
 	case c.refusedPush() || c.told && c.resp.StatusCode == http.StatusForbidden && push.Name != "":
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, true
 	case c.resp.StatusCode != http.StatusForbidden || failure.Kind == mfa.InvalidToken:

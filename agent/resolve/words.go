@@ -89,6 +89,12 @@ func vaultFailed(err error) string {
 	return fmt.Sprintf("stepup: vault could not be reached with the second factor: %v", err)
 }
 
+// providerDown is for an outage of the service behind a factor: no code and no
+// thumb helps, so the person reads where the way out is.
+func providerDown(reason string) string {
+	return fmt.Sprintf("stepup: vault cannot use the service behind the second factor: %s; try again later, or see break-glass in the README", oneLine(reason))
+}
+
 func vaultAnswered(status int) string {
 	return fmt.Sprintf("stepup: vault could not check the second factor (status %d); try again later", status)
 }
