@@ -51,6 +51,19 @@ func TestReadmeConfigurations(t *testing.T) {
 	}
 }
 
+// A conversation that nobody finds helps nobody.
+func TestReadmeConversations(t *testing.T) {
+	t.Parallel()
+	linked := groups(`\]\((examples/conversations/[^)]+)\)`, readText(t, "README.md"))
+	pages, err := filepath.Glob("examples/conversations/*.md")
+	for i := range pages {
+		pages[i] = filepath.ToSlash(pages[i])
+	}
+	if err != nil || len(pages) == 0 || !slices.Equal(linked, pages) {
+		t.Errorf("README.md links %q, there are %q (%v)", linked, pages, err)
+	}
+}
+
 // A command that nobody can read about is not there.
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()

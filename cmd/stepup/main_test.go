@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 			}
 			main()
 		},
+		"vault": func() {
+			text, code := vaultProgram(os.Args[1:])
+			fmt.Print(text)
+			os.Exit(code)
+		},
 		"vaultget": func() {
 			if err := vaultget(os.Args[1]); err != nil {
 				fmt.Fprintln(os.Stderr, err)

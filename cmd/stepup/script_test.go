@@ -39,29 +39,33 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setUp,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"ready":   ready,
-			"serves":  serves,
-			"hangup":  hangup,
-			"asked":   asked,
-			"code":    code,
-			"thumb":   thumb,
-			"mode":    mode,
-			"tty":     startTTY,
-			"screen":  expectScreen,
-			"type":    typeTTY,
-			"left":    leftTTY,
-			"waits":   waits,
-			"refused": refused,
-		},
+		Cmds:                scriptCommands(),
 	})
+}
+
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"exits":   exits,
+		"ready":   ready,
+		"serves":  serves,
+		"hangup":  hangup,
+		"asked":   asked,
+		"code":    code,
+		"thumb":   thumb,
+		"mode":    mode,
+		"tty":     startTTY,
+		"screen":  expectScreen,
+		"type":    typeTTY,
+		"left":    leftTTY,
+		"waits":   waits,
+		"refused": refused,
+	}
 }
 
 // A world is what a script's commands share.
 type world struct {
 	vault   *devvault.Server
-	push    *devvault.Push
+	pushes  map[string]*devvault.Push // by name of their method
 	screens map[string]*screen
 }
 
@@ -105,7 +109,7 @@ func setUp(env *testscript.Env) error {
 	v := devvault.New(devvault.Config{})
 	env.Defer(v.Close)
 	v.AddTOTPMethod("corp_totp")
-	w := &world{vault: v, screens: make(map[string]*screen), push: v.AddPushMethod("corp_duo", "duo")}
+	w := &world{vault: v, screens: make(map[string]*screen), pushes: map[string]*devvault.Push{"corp_duo": v.AddPushMethod("corp_duo", "duo")}}
 	v.AddPolicy("app",
 		devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
 		devvault.PathRule{Path: "kv/data/phone/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_duo"}})
@@ -128,6 +132,14 @@ func setUp(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	if err := w.enter(env, url); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(env.WorkDir, "agent.hcl"), []byte(agentConfig), 0o600)
+}
+
+// enter gives a script its environment.
+func (w *world) enter(env *testscript.Env, url string) error {
 	// Not in $WORK: the path of a socket must be short.
 	runtimeDir, err := os.MkdirTemp("", "su")
 	if err != nil {
@@ -136,14 +148,14 @@ func setUp(env *testscript.Env) error {
 	env.Defer(func() { _ = os.RemoveAll(runtimeDir) })
 	env.Values[worldKey{}] = w
 	env.Setenv("DEV_VAULT", url)
-	env.Setenv("APP_TOKEN", v.CreateToken([]string{"default", "app", "minter"}, "alice"))
+	env.Setenv("APP_TOKEN", w.vault.CreateToken([]string{"default", "app", "minter"}, "alice"))
 	env.Setenv("STEPUP_RUNTIME_DIR", runtimeDir)
 	env.Setenv("STEPUP_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("STEPUP_CONFIG", filepath.Join(env.WorkDir, "agent.hcl"))
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	// A process with the race detector sleeps for a second at its end.
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
-	return os.WriteFile(filepath.Join(env.WorkDir, "agent.hcl"), []byte(agentConfig), 0o600)
+	return nil
 }
 
 // exits CODE COMMAND [ARGUMENT...]: the command ends with that exit code.
@@ -224,14 +236,31 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// code: sets $CODE to what alice's app shows.
-func code(ts *testscript.TestScript, _ bool, _ []string) {
-	ts.Setenv("CODE", worldOf(ts).vault.Code("corp_totp", "alice"))
+// code [METHOD]: sets $CODE to what alice's app shows for corp_totp, or METHOD.
+func code(ts *testscript.TestScript, _ bool, args []string) {
+	method := "corp_totp"
+	if len(args) > 0 {
+		method = args[0]
+	}
+	ts.Setenv("CODE", worldOf(ts).vault.UnusedCode(method, "alice"))
 }
 
-// thumb: approves the push that is on alice's phone, or will be.
-func thumb(ts *testscript.TestScript, _ bool, _ []string) {
-	eventually(ts, "a push is on the phone", worldOf(ts).push.Approve)
+// thumb [METHOD]: approves the push that is on alice's phone, or will be; with !,
+// refuses it. METHOD is corp_duo where it is left out.
+func thumb(ts *testscript.TestScript, neg bool, args []string) {
+	method := "corp_duo"
+	if len(args) > 0 {
+		method = args[0]
+	}
+	push := worldOf(ts).pushes[method]
+	if push == nil {
+		ts.Fatalf("%s pushes to no phone", method)
+	}
+	decide := push.Approve
+	if neg {
+		decide = push.Deny
+	}
+	eventually(ts, "a push is on the phone", decide)
 }
 
 // mode FILE MODE: the file has that mode, in octal.

@@ -18,6 +18,7 @@ import (
 
 // A screen is the person's end of a terminal that a command runs on.
 type screen struct {
+	args   []string // what a person would have typed
 	cmd    *exec.Cmd
 	ptmx   *os.File
 	tty    *os.File      // the command's end, held open: what is not read is lost with the last one who has it
@@ -39,7 +40,7 @@ func startTTY(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
-	s := &screen{closed: make(chan struct{}), exited: make(chan struct{}), fresh: make(chan struct{}, 1)}
+	s := &screen{args: args[1:], closed: make(chan struct{}), exited: make(chan struct{}), fresh: make(chan struct{}, 1)}
 	s.cmd = exec.Command(path, args[2:]...)
 	s.cmd.Dir = ts.MkAbs(".")
 	s.ptmx, s.tty, err = pty.Open()

@@ -1,0 +1,205 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vault-stepup/stepup/agent/devvault"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// stages are what the hcl block of a conversation does not say about its Vault, by
+// name of the conversation. They run after stageRules.
+func stages() map[string]func(*world) error {
+	return map[string]func(*world) error{}
+}
+
+// around is what the hcl block of a conversation leaves out.
+const around = `vault "corp" { address = "${env.DEV_VAULT}" }
+listener "tcp" { address = "127.0.0.1:0" }
+cache { store = "memory" }
+log { level = "warn" }
+`
+
+func setUpConversation(env *testscript.Env) error {
+	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+	page, err := os.ReadFile(pageFile(name))
+	if err != nil {
+		return err
+	}
+	block, ok := blockOf(string(page), "hcl")
+	if !ok {
+		return fmt.Errorf("%s has no hcl block", pageFile(name))
+	}
+	const prompt = "prompt {\n"
+	if !strings.Contains(block, prompt) {
+		block += prompt + "}\n"
+	}
+	hcl := around + strings.Replace(block, prompt, prompt+"  use = [\"attached\"]\n", 1)
+	w := &world{vault: devvault.New(devvault.Config{}), screens: make(map[string]*screen), pushes: make(map[string]*devvault.Push)}
+	env.Defer(w.vault.Close)
+	url, err := w.vault.Start()
+	if err != nil {
+		return err
+	}
+	c, diagnostics := config.Parse(name+".md", []byte(hcl), config.Options{Env: func(string) string { return url }})
+	if err := diagnostics.Err(); err != nil {
+		return err
+	}
+	if err := w.stageRules(c); err != nil {
+		return err
+	}
+	if more := stages()[name]; more != nil {
+		if err := more(w); err != nil {
+			return err
+		}
+	}
+	if err := w.enter(env, url); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(env.WorkDir, "agent.hcl"), []byte(hcl), 0o600)
+}
+
+// stageRules makes the methods of a configuration, has policies want them on the
+// paths of its rules, and puts a secret there: kv/X/db for kv/data/X/*.
+func (w *world) stageRules(c *config.Config) error {
+	v := w.vault
+	v.AddUser("userpass", "alice", "alice's password", "app")
+	for _, m := range c.Methods {
+		if m.Type != "totp" {
+			w.pushes[m.Name] = v.AddPushMethod(m.Name, m.Type)
+			continue
+		}
+		v.AddTOTPMethod(m.Name)
+		if _, _, err := v.EnrolTOTP(m.Name, "alice"); err != nil {
+			return err
+		}
+	}
+	policies := map[string][]devvault.PathRule{}
+	for _, r := range c.Rules {
+		policy, methods := "app", r.Methods
+		if r.Grant.Kind != rule.HeaderGrant {
+			policy, methods = r.Name, nil // the short token's
+		}
+		for _, p := range r.Paths {
+			policies[policy] = append(policies[policy], devvault.PathRule{Path: p.String(), Capabilities: []string{"create", "read", "update"}, MFAMethods: methods})
+			mount, rest, _ := strings.Cut(strings.TrimSuffix(p.String(), "*"), "/data/")
+			if err := v.PutSecret(mount+"/"+rest+"db", map[string]any{"password": "tulip-anchor-forty"}); err != nil {
+				return err
+			}
+		}
+		if r.Grant.Kind == rule.TokenGrant {
+			policies["app"] = append(policies["app"], devvault.PathRule{Path: r.Grant.Path, Capabilities: []string{"update"}, MFAMethods: r.Methods})
+			v.AddTokenRole(r.Grant.Path[strings.LastIndexByte(r.Grant.Path, '/')+1:], devvault.TokenRole{AllowedPolicies: []string{r.Name}})
+		}
+	}
+	for name, rules := range policies {
+		v.AddPolicy(name, rules...)
+	}
+	return nil
+}
+
+// vaultProgram stands for the vault command: it says what that says, as far as a
+// conversation shows it. Its exit code is the second result.
+func vaultProgram(args []string) (text string, code int) {
+	base, err := appAddress()
+	if err != nil {
+		return err.Error() + "\n", 1
+	}
+	r, doing, err := vaultRequest(base, args)
+	if err != nil {
+		return err.Error() + "\n", 1
+	}
+	if doing != "logging in" {
+		r.Header.Set("X-Vault-Token", os.Getenv("APP_TOKEN"))
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Sprintf("Error %s: %v\n", doing, err), 2
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err.Error() + "\n", 2
+	}
+	return vaultSays(resp, doing, body)
+}
+
+func vaultRequest(base string, args []string) (r *http.Request, doing string, err error) {
+	words := strings.Join(args, " ")
+	fields := map[string]any{}
+	for _, arg := range args {
+		if k, v, ok := strings.Cut(arg, "="); ok && !strings.HasPrefix(arg, "-") {
+			fields[k] = v
+		}
+	}
+	send := func(method, path string, body any) (*http.Request, error) {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		return http.NewRequest(method, base+"/v1/"+path, strings.NewReader(string(data)))
+	}
+	switch {
+	case strings.HasPrefix(words, "kv get "):
+		path := strings.Replace(args[2], "/", "/data/", 1)
+		r, err = http.NewRequest(http.MethodGet, base+"/v1/"+path, nil)
+		return r, "reading " + path, err
+	case strings.HasPrefix(words, "kv put "):
+		path := strings.Replace(args[2], "/", "/data/", 1)
+		r, err = send(http.MethodPut, path, map[string]any{"data": fields})
+		return r, "writing data to " + path, err
+	case strings.HasPrefix(words, "login "):
+		mount := "userpass"
+		for _, arg := range args {
+			if method, ok := strings.CutPrefix(arg, "-method="); ok {
+				mount = method
+			}
+		}
+		r, err = send(http.MethodPut, fmt.Sprintf("auth/%s/login/%s", mount, fields["username"]), map[string]any{"password": "alice's password"})
+		return r, "logging in", err
+	}
+	return nil, "", errors.New("this vault knows: kv get PATH, kv put PATH K=V, login -method=MOUNT username=NAME")
+}
+
+func vaultSays(resp *http.Response, doing string, body []byte) (text string, code int) {
+	var answer struct {
+		Data struct {
+			Data map[string]any `json:"data"`
+		} `json:"data"`
+		Auth *struct {
+			Token string `json:"client_token"`
+		} `json:"auth"`
+		Errors []string `json:"errors"`
+	}
+	jsonErr := json.Unmarshal(body, &answer)
+	switch {
+	case resp.StatusCode >= http.StatusBadRequest:
+		text = fmt.Sprintf("Error %s: Error making API request.\n\nURL: %s %s\nCode: %d. ", doing, resp.Request.Method, resp.Request.URL, resp.StatusCode)
+		if jsonErr != nil {
+			return text + "Raw Message:\n\n" + string(body) + "\n", 2
+		}
+		return text + "Errors:\n\n* " + strings.Join(answer.Errors, "\n* ") + "\n", 2
+	case answer.Auth != nil:
+		return "Success! You are now authenticated.\ntoken    " + answer.Auth.Token + "\n", 0
+	case answer.Data.Data == nil:
+		return "Success!\n", 0
+	}
+	for _, k := range slices.Sorted(maps.Keys(answer.Data.Data)) {
+		text += fmt.Sprintf("%-8s    %v\n", k, answer.Data.Data[k])
+	}
+	return "====== Data ======\nKey         Value\n---         -----\n" + text, 0
+}
