@@ -60,6 +60,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand())
 	root.PersistentFlags().StringVar(&a.configFlag, "config", "", textConfigFlag)
+	completeFlag(root, "config", completeConfig)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err, seeHelp(cmd.CommandPath()))
 	})

@@ -62,5 +62,6 @@ func (f *format) Type() string { return "text|json" }
 func formatFlag(cmd *cobra.Command) *format {
 	f := formatText
 	cmd.Flags().Var(&f, "format", textFormatFlag)
+	completeFlag(cmd, "format", completeWords(string(formatText), string(formatJSON)))
 	return &f
 }

@@ -32,7 +32,7 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	return group(&cobra.Command{Use: "config", Short: textConfig},
 		&cobra.Command{
-			Use: "check [FILE]", Short: textConfigCheck, Long: textConfigCheckLong, Args: takes(1),
+			Use: "check [FILE]", Short: textConfigCheck, Long: textConfigCheckLong, Args: takes(1), ValidArgsFunction: completeConfig,
 			RunE: func(_ *cobra.Command, args []string) error { return a.checkConfig(args) },
 		},
 		initialise,

@@ -50,6 +50,9 @@ func (a *app) execCommand() *cobra.Command {
 	flags.StringVar(&o.listen, "listen", listenShared, textExecListen)
 	flags.StringVar(&o.vault, "vault", "", textExecVault)
 	flags.BoolVar(&o.credentials, "url-credentials", false, textExecCredentials)
+	completeFlag(cmd, "rule", a.completeRule)
+	completeFlag(cmd, "listen", completeWords(listenShared, listenPrivate))
+	completeFlag(cmd, "vault", a.completeVault)
 	return cmd
 }
 

@@ -44,18 +44,3 @@ func (a *app) denyCommand() *cobra.Command {
 		},
 	}
 }
-
-// completeID gives the shell the IDs that can be answered now.
-func (a *app) completeID(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	var ids []string
-	if len(args) == 0 {
-		open, err := a.client().Prompts(cmd.Context())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		for _, p := range open {
-			ids = append(ids, p.ID+"\t"+question(p))
-		}
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
-}

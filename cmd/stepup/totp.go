@@ -21,17 +21,17 @@ import (
 const maxSeedInput = 4 << 10
 
 func (a *app) totpCommand() *cobra.Command {
-	add := &cobra.Command{Use: "add METHOD", Short: textTOTPAdd, Long: textTOTPAddLong, Args: takesMethod()}
+	add := &cobra.Command{Use: "add METHOD", Short: textTOTPAdd, Long: textTOTPAddLong, Args: takesMethod(), ValidArgsFunction: a.completeMethod}
 	image := add.Flags().String("image", "", textTOTPImage)
 	add.RunE = func(cmd *cobra.Command, args []string) error { return a.addSeed(cmd.Context(), args[0], *image) }
 	return group(&cobra.Command{Use: "totp", Short: textTOTP, Long: textTOTPLong},
 		add,
 		&cobra.Command{
-			Use: "code METHOD", Short: textTOTPCode, Long: textTOTPCodeLong, Args: takesMethod(),
+			Use: "code METHOD", Short: textTOTPCode, Long: textTOTPCodeLong, Args: takesMethod(), ValidArgsFunction: a.completeMethod,
 			RunE: func(cmd *cobra.Command, args []string) error { return a.printCode(cmd.Context(), args[0]) },
 		},
 		&cobra.Command{
-			Use: "remove METHOD", Short: textTOTPRemove, Args: takesMethod(),
+			Use: "remove METHOD", Short: textTOTPRemove, Args: takesMethod(), ValidArgsFunction: a.completeMethod,
 			RunE: func(cmd *cobra.Command, args []string) error { return a.removeSeed(cmd.Context(), args[0]) },
 		})
 }
