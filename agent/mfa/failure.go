@@ -68,7 +68,7 @@ func failureKind(reason string) FailureKind {
 		return PushTimeout
 	case outage(reason):
 		return Unreachable
-	case says("context deadline exceeded"):
+	case says("context deadline exceeded"), says("context canceled"):
 		return PushTimeout // Vault gave up on a service that was waiting for a phone
 	}
 	return Unknown

@@ -33,6 +33,7 @@ func TestReadFailure(t *testing.T) {
 		"push timed out":          {enforcement("push verification timed out"), mfa.PushTimeout, 0},
 		"push cancelled by Vault": {enforcement("duo push verification operation canceled"), mfa.PushTimeout, 0},
 		"PingID asked too long":   {enforcement(`Post "https://idpxnyl3m.pingidentity.eu/rest/4/authonline/do": context deadline exceeded`), mfa.PushTimeout, 0},
+		"PingID, Vault gave up":   {enforcement(`Post "https://idpxnyl3m.pingidentity.eu/rest/4/authonline/do": context canceled`), mfa.PushTimeout, 0},
 		"PingID is down":          {enforcement(`Post "https://idpxnyl3m.pingidentity.eu/rest/4/authonline/do": dial tcp 192.0.2.7:443: connect: connection refused`), mfa.Unreachable, 0},
 		"Okta is not found":       {enforcement(`Get "https://corp.okta.com/api/v1/users": dial tcp: lookup corp.okta.com on 192.0.2.53:53: no such host`), mfa.Unreachable, 0},
 		"Duo is down":             {enforcement(`Get "https://api-1.duosecurity.com/auth/v2/check": net/http: TLS handshake timeout`), mfa.Unreachable, 0},
