@@ -174,7 +174,7 @@ func (a *agent) stop(t *testing.T) {
 		if err != nil {
 			t.Errorf("stepup agent: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		_ = a.cmd.Process.Signal(syscall.SIGQUIT) // a dump of its goroutines
 		<-a.done
 		t.Error("stepup agent did not stop after SIGTERM")

@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vault-stepup/stepup/e2e/okta"
 	"github.com/vault-stepup/stepup/e2e/pingid"
 	"github.com/vault-stepup/stepup/e2e/vaultbin"
 )
 
-// world is what all tests share: two binaries, one server, one phone company.
+// world is what all tests share: two binaries, one server, two phone
+// companies.
 // Tests keep apart by their own users, methods, paths and agents.
 var world suite
 
@@ -26,7 +28,10 @@ type suite struct {
 	why    string // why there is no vault
 	dir    string
 	server *server
+	hasty  func() (*server, error) // one that waits 4 s for a phone, not 90
 	ping   *pingid.Stub
+	okta   *okta.Stub // nil with noOkta
+	noOkta string     // why there is none
 	stepup func() (string, error)
 }
 
@@ -57,6 +62,11 @@ func run(m *testing.M) int {
 	world.stepup = sync.OnceValues(buildStepup)
 	world.ping = pingid.New()
 	defer world.ping.Close()
+	if world.okta, err = okta.New(dir); err != nil {
+		world.noOkta = err.Error()
+	} else {
+		defer world.okta.Close()
+	}
 
 	world.vault, err = findVault()
 	if err != nil {
@@ -67,7 +77,17 @@ func run(m *testing.M) int {
 		}
 		return m.Run()
 	}
-	world.server, err = startDev(dir)
+	var hasty *server
+	world.hasty = sync.OnceValues(func() (_ *server, err error) {
+		hasty, err = startDev(filepath.Join(dir, "hasty"), `default_max_request_duration = "4s"`)
+		return hasty, err
+	})
+	defer func() {
+		if hasty != nil {
+			hasty.stop()
+		}
+	}()
+	world.server, err = startDev(filepath.Join(dir, "vault"), "")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

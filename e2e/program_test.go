@@ -2,9 +2,9 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -23,32 +23,90 @@ type result struct {
 	code           int
 }
 
-// run waits for the program to end; one that hangs ends the test.
+// A running is a program that was started.
+type running struct {
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+	done           chan error
+}
+
+// start runs the program beside the test, at whose end it is killed.
+func (p program) start(t *testing.T, args ...string) *running {
+	t.Helper()
+	r := &running{cmd: exec.Command(p.path, args...), done: make(chan error, 1)}
+	r.cmd.Env = p.env
+	r.cmd.Stdin = strings.NewReader(p.stdin)
+	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
+	tie(r.cmd)
+	if err := r.cmd.Start(); err != nil {
+		t.Fatalf("%s %q: %v", p.path, args, err)
+	}
+	go func() { r.done <- r.cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		_ = r.wait(t)
+	})
+	return r
+}
+
+// wait returns when the program has ended; one that hangs ends the test.
+func (r *running) wait(t *testing.T) result {
+	t.Helper()
+	var exit *exec.ExitError
+	select {
+	case err := <-r.done:
+		r.done <- nil // for whoever waits again
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatalf("%q: %v\n%s%s", r.cmd.Args, err, &r.stdout, &r.stderr)
+		}
+	case <-time.After(2 * patience):
+		_ = r.cmd.Process.Kill()
+		<-r.done
+		r.done <- nil
+		t.Fatalf("%q does not end\n%s%s", r.cmd.Args, &r.stdout, &r.stderr)
+	}
+	return result{r.stdout.String(), r.stderr.String(), r.cmd.ProcessState.ExitCode()}
+}
+
+// ended reports whether the program has ended.
+func (r *running) ended() bool {
+	select {
+	case err := <-r.done:
+		r.done <- err
+		return true
+	default:
+		return false
+	}
+}
+
+// interrupt is ctrl-c of whoever runs the program.
+func (r *running) interrupt(t *testing.T) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run waits for the program to end.
 func (p program) run(t *testing.T, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, p.path, args...)
-	cmd.Env = p.env
-	cmd.Stdin = strings.NewReader(p.stdin)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if ctx.Err() != nil || (err != nil && !errors.As(err, &exit)) {
-		t.Fatalf("%s %q: %v, %v\n%s%s", p.path, args, err, ctx.Err(), &stdout, &stderr)
-	}
-	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return p.start(t, args...).wait(t)
 }
 
 // ok is run for what must succeed.
 func (p program) ok(t *testing.T, args ...string) result {
 	t.Helper()
-	r := p.run(t, args...)
-	if r.code != 0 {
-		t.Fatalf("%q: exit %d\n%s%s", args, r.code, r.stdout, r.stderr)
+	return p.start(t, args...).ok(t)
+}
+
+// ok is wait for what must succeed.
+func (r *running) ok(t *testing.T) result {
+	t.Helper()
+	got := r.wait(t)
+	if got.code != 0 {
+		t.Fatalf("%q: exit %d\n%s%s", r.cmd.Args, got.code, got.stdout, got.stderr)
 	}
-	return r
+	return got
 }
 
 // cli is the real vault CLI with a home folder of its own.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,21 +22,30 @@ type server struct {
 	log  *output
 	args []string
 	home string
+	env  []string // besides the clean one
 	cmd  *exec.Cmd
 }
 
 // startDev starts an unsealed server in memory, with KV version 2 at secret/ and
-// userpass at its usual place.
-func startDev(dir string) (*server, error) {
-	port, err := freePort()
+// userpass at its usual place. It trusts the stub of Okta, where there is one.
+// more is added to its configuration. Its port is held until the tests end.
+func startDev(home, more string) (*server, error) {
+	port, _, err := holdPort()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{addr: "http://" + port, home: filepath.Join(dir, "vault"), log: &output{}}
+	s := &server{addr: "http://" + port, home: home, log: &output{}}
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		return nil, err
 	}
-	s.args = []string{"server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + port}
+	file := filepath.Join(home, "vault.hcl")
+	if err := os.WriteFile(file, []byte(more), 0o600); err != nil {
+		return nil, err
+	}
+	if world.okta != nil {
+		s.env = []string{"SSL_CERT_FILE=" + world.okta.Certificate()}
+	}
+	s.args = []string{"server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + port, "-config=" + file}
 	if err := s.start(); err != nil {
 		return nil, err
 	}
@@ -113,13 +121,13 @@ func (s *server) unseal(t *testing.T, key string) {
 // start runs the server and waits until it answers at all.
 func (s *server) start() error {
 	s.cmd = exec.Command(world.vault, s.args...)
-	s.cmd.Env = cleanEnv(s.home)
+	s.cmd.Env = cleanEnv(s.home, s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	tie(s.cmd)
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for time.Now().Before(deadline) {
 		resp, err := http.Get(s.addr + "/v1/sys/seal-status")
 		if err == nil {
@@ -188,24 +196,6 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-func mustPort(t *testing.T) string {
-	t.Helper()
-	addr, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr
-}
-
 // tempDir is short enough for the path of a unix socket, which t.TempDir is not.
 func tempDir(t *testing.T) string {
 	t.Helper()
@@ -224,10 +214,14 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
+// patience is how long a test waits for what must come: a busy machine is slow,
+// and only a failure waits that long.
+const patience = 60 * time.Second
+
 // eventually polls for what another process does in its own time.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for !ok() {
 		select {

@@ -41,11 +41,12 @@ type Stub struct {
 	mu     sync.Mutex
 	phones map[string]Phone
 	pushes map[string]int
+	open   map[string]int
 }
 
 // New starts a stub; Close stops it.
 func New() *Stub {
-	s := &Stub{key: make([]byte, 32), phones: map[string]Phone{}, pushes: map[string]int{}}
+	s := &Stub{key: make([]byte, 32), phones: map[string]Phone{}, pushes: map[string]int{}, open: map[string]int{}}
 	_, _ = rand.Read(s.key) // never fails (crypto/rand)
 	s.server = httptest.NewServer(s)
 	return s
@@ -85,6 +86,13 @@ func (s *Stub) Pushes(user string) int {
 	return s.pushes[user]
 }
 
+// Open counts the pushes that Vault waits for.
+func (s *Stub) Open(user string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[user]
+}
+
 // ServeHTTP answers Vault's one call.
 func (s *Stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	text, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
@@ -104,7 +112,13 @@ func (s *Stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	phone, ok := s.phones[claims.Body.User]
 	s.pushes[claims.Body.User]++
+	s.open[claims.Body.User]++
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.open[claims.Body.User]--
+	}()
 	d := Decision{Message: "user has no device"}
 	if ok {
 		d = phone(r.Context(), claims.Body.User)

@@ -60,7 +60,7 @@ func TestStub(t *testing.T) {
 			}
 		})
 	}
-	if n := s.Pushes("ann"); n != 1 {
-		t.Errorf("ann got %d pushes, want 1", n)
+	if n, open := s.Pushes("ann"), s.Open("ann"); n != 1 || open != 0 {
+		t.Errorf("ann got %d pushes, %d still open; want 1 and 0", n, open)
 	}
 }

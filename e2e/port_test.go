@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"net"
+	"runtime"
+	"testing"
+)
+
+// mustPort holds a port for as long as the test runs.
+func mustPort(t *testing.T) string {
+	t.Helper()
+	addr, release, err := holdPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return addr
+}
+
+// A held port can be listened on, again and again, and nobody else is given it.
+func TestHoldPort(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("needs Linux, where a port can be held")
+	}
+	addr := mustPort(t)
+	for range 3 {
+		var l net.Listener
+		// A program that another test starts just now has the old listener for a moment.
+		eventually(t, "the port can be listened on", func() (ok bool) {
+			var err error
+			l, err = net.Listen("tcp", addr)
+			return err == nil
+		})
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Ended by the server, as by a kill: the port remembers the connection.
+		_ = l.Close()
+		_ = conn.Close()
+	}
+	for range 50 {
+		other := mustPort(t)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if other == addr || l.Addr().String() == addr {
+			t.Fatalf("%s was given to another", addr)
+		}
+	}
+}
