@@ -56,6 +56,8 @@ type Prompt struct {
 	Cooldown   time.Duration  // 0 means 30 s
 	MaxPending int            // 0 means 64
 	Silence    resolve.Silence
+	// ConfirmPush asks before Vault is made to push.
+	ConfirmPush bool
 }
 
 // Cache is where step-up tokens are kept and when they are forgotten.

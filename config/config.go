@@ -85,7 +85,8 @@ type Listener struct {
 type Method struct {
 	Name            string   // name or ID in Vault; goes into X-Vault-MFA, so it has no colon or blank
 	Type            string   // totp, duo, okta or pingid
-	Digits          int      // length of a passcode
+	Digits          int      // length of a passcode; 0 means any
+	Passcode        bool     // of duo: a passcode may be typed instead of the push
 	PasscodeCommand []string // program and arguments; nil asks the person
 	PasscodeSource  string   // "keyring", or "" asks the person
 }

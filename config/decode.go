@@ -142,6 +142,13 @@ func (b *block) method() {
 	}
 	b.need("type")
 	b.word("type", []string{"totp", "duo", "okta", "pingid"}, &m.Type)
+	b.flag("passcode", &m.Passcode)
+	if m.Type != "totp" {
+		m.Digits = 0 // Duo takes codes of several lengths
+	}
+	if m.Type != "duo" && b.has("passcode") && m.Type != "" {
+		b.d.fail(b.body.Attributes["passcode"].NameRange, wordsOnlyDuo(m.Type))
+	}
 	b.count("digits", minDigits, maxDigits, &m.Digits)
 	b.command("passcode_command", &m.PasscodeCommand)
 	b.word("passcode_source", []string{StoreKeyring}, &m.PasscodeSource)

@@ -24,12 +24,13 @@ func grammar() map[string]shape {
 			"tls_server_name", "tls_skip_verify", "max_kept_body", "timeout",
 		}},
 		"listener":   {label: `"tcp" or "unix"`, args: []string{"address", "vault", "require_request_header"}},
-		"mfa_method": {label: "the name or ID of the method in Vault", args: []string{"type", "digits", "passcode_command", "passcode_source"}},
+		"mfa_method": {label: "the name or ID of the method in Vault", args: []string{"type", "digits", "passcode", "passcode_command", "passcode_source"}},
 		"step_up": {
 			label:  "a name",
 			args:   []string{"paths", "capabilities", "namespace", "methods", "vault", "prompt"},
-			blocks: []string{"grant"},
+			blocks: []string{"grant", "sentinel"},
 		},
+		"step_up.sentinel":     {label: "the name of the policy in Vault", args: []string{"methods"}},
 		"step_up.grant":        {label: `"header", "token" or "login"`},
 		"step_up.grant.header": {},
 		"step_up.grant.token":  {args: []string{"path", "policies", "ttl", "num_uses", "no_parent", "eager", "max_ttl", "revoke_on_stop"}},
@@ -50,9 +51,8 @@ func grammar() map[string]shape {
 // all there is to do when it works.
 func notYet() map[string]string {
 	return map[string]string{
-		"login_mfa.legacy_mounts":  "login_mfa legacy_mounts",
-		"login_mfa.okta_mounts":    "login_mfa okta_mounts",
-		"prompt.confirm_push=true": "prompt confirm_push",
-		"telemetry":                "telemetry",
+		"login_mfa.legacy_mounts": "login_mfa legacy_mounts",
+		"login_mfa.okta_mounts":   "login_mfa okta_mounts",
+		"telemetry":               "telemetry",
 	}
 }

@@ -30,21 +30,53 @@ func (b *block) stepUp() {
 	ask := Ask
 	b.word("prompt", []string{Ask, Never}, &ask)
 	r.Silent = ask == Never
+	r.Sentinel = b.sentinel(r.Grant.Kind)
 	// A login answers the methods that Vault names in its challenge; the other
 	// grants have to know them beforehand.
-	if r.Grant.Kind == rule.HeaderGrant || r.Grant.Kind == rule.TokenGrant {
+	if r.Grant.Kind == rule.TokenGrant || r.Grant.Kind == rule.HeaderGrant && len(r.Sentinel) == 0 {
 		b.need("methods")
 	}
+	r.Methods = b.methods()
+	b.d.cfg.Rules = append(b.d.cfg.Rules, r)
+}
+
+// methods reads names of mfa_method blocks.
+func (b *block) methods() (names []string) {
 	list, _ := b.someTexts("methods")
 	for _, t := range list {
-		if slices.Contains(r.Methods, t.value) {
+		if slices.Contains(names, t.value) {
 			b.d.fail(t.at, wordsRepeated("methods", t))
 			continue
 		}
-		r.Methods = append(r.Methods, t.value)
+		names = append(names, t.value)
 		b.d.refer("mfa_method", b.title, t)
 	}
-	b.d.cfg.Rules = append(b.d.cfg.Rules, r)
+	return names
+}
+
+// sentinel reads the policies of a rule that ask for factors.
+func (b *block) sentinel(grant rule.GrantKind) (all []rule.Policy) {
+	for _, hb := range b.body.Blocks {
+		if hb.Type != "sentinel" {
+			continue
+		}
+		p, ok := b.d.open(b.path, hb)
+		if !ok {
+			continue
+		}
+		p.checkWords()
+		// A token or login grant sends its factors to a path of its own, before any
+		// policy could deny.
+		if grant != rule.HeaderGrant && grant != "" {
+			b.d.fail(p.header, wordsSentinelGrant(string(grant)))
+		}
+		if slices.ContainsFunc(all, func(other rule.Policy) bool { return other.Is(p.label.value) }) {
+			b.d.fail(p.label.at, wordsRepeated("sentinel", p.label))
+		}
+		p.need("methods")
+		all = append(all, rule.Policy{Name: p.label.value, Methods: p.methods()})
+	}
+	return all
 }
 
 func capabilities() []string {

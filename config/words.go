@@ -251,6 +251,18 @@ func wordsMethodName() message {
 	}
 }
 
+func wordsOnlyDuo(kind string) message {
+	return say(fmt.Sprintf("a method of type %s has no choice between passcode and push", kind), "passcode = true is for type = \"duo\"")
+}
+
+func wordsSentinelGrant(grant string) message {
+	return message{
+		summary: fmt.Sprintf("a sentinel block does not go with grant %q", grant),
+		detail:  "that grant sends its factors to a path of its own, before a policy can deny",
+		hint:    "name the methods in methods, or use grant \"header\"",
+	}
+}
+
 func wordsBoth(one, other string) message {
 	return say(fmt.Sprintf("%s and %s exclude each other", one, other), "keep one of them")
 }

@@ -24,13 +24,18 @@ const (
 	PushTimeout  FailureKind = 6 // nobody touched the phone
 	InvalidToken FailureKind = 7 // the caller's own token is dead; no factor helps
 	Unreachable  FailureKind = 8 // Vault could not use the service behind the factor: an outage, nobody's no
+	PolicyDenied FailureKind = 9 // a Sentinel policy said no, for want of a factor or for anything else
 )
 
 // A Failure is Vault's "no" to a factor.
 type Failure struct {
 	Kind   FailureKind
 	Wait   time.Duration // how long Vault wants us to wait; 0 when it does not say
-	Reason string        // Vault's own text; hostile until sanitised
+	Reason string        // Vault's own text; hostile until sanitised. Of a Sentinel denial without its trace
+
+	// Policies are the Sentinel policies that denied, as Vault names them; nil for
+	// any other failure, and where the text names none.
+	Policies []string
 }
 
 // tryAgain takes a Go duration followed by the word seconds: Vault prints "30s
@@ -40,6 +45,9 @@ var tryAgain = regexp.MustCompile(`(?:try again|available) in ([0-9a-zµ.]{1,32}
 // ReadFailure reads the body of an answer that refused a factor.
 func ReadFailure(body []byte) Failure {
 	f := Failure{Reason: strings.Join(Errors(body), "; ")}
+	if brief, policies, ok := sentinel(f.Reason); ok {
+		return Failure{Kind: PolicyDenied, Reason: brief, Policies: policies}
+	}
 	f.Kind = failureKind(f.Reason)
 	if m := tryAgain.FindStringSubmatch(f.Reason); m != nil {
 		f.Wait = wait(m[1])
@@ -73,6 +81,17 @@ func failureKind(reason string) FailureKind {
 	}
 	return Unknown
 }
+
+// FromProvider reports whether the text itself shows that it is about the service
+// behind a factor, and not, say, about the database behind a secrets engine.
+func (f Failure) FromProvider() bool {
+	if f.Kind != Unreachable {
+		return false
+	}
+	return providers.MatchString(f.Reason)
+}
+
+var providers = regexp.MustCompile(`(?i)duosecurity\.com|\bduo (?:auth|user|failed|preauth|api)|with duo\b|from duo\b|\.okta(?:preview|-emea)?\.com|ping(?:identity|one)\.|from pingid`)
 
 // outage reports whether a text is about the way from Vault to the service
 // behind a factor. Vault hands on what Go's network says, and has words of its own

@@ -30,6 +30,7 @@ type Method struct {
 	UsesPasscode   bool   // false: Vault pushes, and blocks until the person decided
 	SelfEnrollment bool   // Vault offers to enrol the person now (Enterprise 1.21)
 	Digits         int    // length of a passcode; 0 means unknown
+	OrPush         bool   // with UsesPasscode: where no passcode comes, Vault pushes
 }
 
 // Label is the name a person knows the method by.
@@ -72,14 +73,29 @@ func (v Verdict) OK() bool {
 type Credential struct {
 	Method   string // name or ID; no colon
 	Passcode string // "" sends the bare name, which starts a push
+	Key      string // what Vault wants in front of the passcode; "" for nothing
+}
+
+// Credential is the line for m with a passcode, or with "" for a push. Enterprise
+// step-up takes a Duo passcode only as NAME:passcode=CODE and everything else for
+// a wish to push; a TOTP code it takes only bare.
+func (m Method) Credential(passcode string) Credential {
+	c := Credential{Method: m.Name, Passcode: passcode}
+	if m.Type == "duo" {
+		c.Key = "passcode"
+	}
+	return c
 }
 
 // Header is the value of one X-Vault-MFA line. Vault neither splits at commas
 // nor trims blanks (http/handler.go, parseMFAHeader), so a credential is a line
 // of its own, written without spaces.
 func (c Credential) Header() string {
-	if c.Passcode == "" {
+	switch {
+	case c.Passcode == "":
 		return c.Method
+	case c.Key != "":
+		return c.Method + ":" + c.Key + "=" + c.Passcode
 	}
 	return c.Method + ":" + c.Passcode
 }

@@ -43,6 +43,16 @@ func (b *keptBody) whole() bool {
 	return b.err == io.EOF && !b.lost
 }
 
+// bytes are what is kept; the caller does not change them.
+func (b *keptBody) bytes() []byte {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept
+}
+
 // newKeptBody takes over the body of r. nil means that r has none.
 func newKeptBody(r *http.Request, limit int64) *keptBody {
 	if r.Body == nil || r.Body == http.NoBody {

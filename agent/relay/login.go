@@ -91,7 +91,12 @@ func (x *exchange) wrappedLogin() bool {
 	if x.request.Header.Get(wrapTTL) == "" || callerToken(x.request) != "" {
 		return false
 	}
-	segments := strings.Split(x.asked.Path, "/")
+	return isLogin(x.asked.Path)
+}
+
+// isLogin reports whether a path is one at which people log in.
+func isLogin(path string) bool {
+	segments := strings.Split(path, "/")
 	auth := slices.Index(segments, "auth")
 	return auth >= 0 && (slices.Contains(segments[auth:], "login") || slices.Contains(segments[auth:], "callback"))
 }

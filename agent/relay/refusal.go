@@ -11,6 +11,25 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 )
 
+// refusal reads an answer behind which a missing factor may stand: a 403, and on
+// the path of a login the 400 by which a Sentinel policy denies. denied are the
+// policies, as [rule.Match] has them.
+func (a *attempt) refusal(resp *http.Response) (denied []string, is bool) {
+	if resp.StatusCode != http.StatusForbidden && (!a.match.Open || resp.StatusCode != http.StatusBadRequest) {
+		return nil, false
+	}
+	text, rest := readRefusal(resp)
+	resp.Body = rest
+	failure := mfa.ReadFailure(text)
+	switch {
+	case !mfa.MayNeedFactor(text), a.match.Open && failure.Kind != mfa.PolicyDenied:
+		return nil, false
+	case failure.Kind == mfa.PolicyDenied && len(failure.Policies) == 0:
+		return []string{""}, true
+	}
+	return failure.Policies, true
+}
+
 // maxRefusal is more than any error of Vault's; a longer 403 is somebody else's.
 const maxRefusal = 64 << 10
 
@@ -37,7 +56,7 @@ func refused(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Response
 	}
 	text, body := readRefusal(resp)
 	_ = body.Close()
-	if text == nil {
+	if mfa.Errors(text) == nil {
 		resp.Header.Set("Content-Type", "application/json") // a load balancer's page gives way
 	}
 	return withBody(resp, mfa.AppendError(text, v.Message), v)

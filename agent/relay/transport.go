@@ -28,8 +28,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	asked, derived := rule.Derive(r.Method, decoded(r.URL, t.config.Address), r.Header.Get("X-Vault-Namespace"))
 	token := callerToken(r)
-	if derived && token != "" {
-		if m, ok := t.match(asked); ok {
+	if derived {
+		if m, ok := t.match(asked); ok && (token != "" || openTo(m)) {
+			m.Open = token == ""
 			return t.guarded(&attempt{exchange: exchange{request: r, body: body, asked: asked}, match: m, token: token})
 		}
 	}
@@ -47,6 +48,13 @@ func (t *Transport) match(asked rule.Request) (rule.Match, bool) {
 		return m, true
 	}
 	return t.config.Rules.MatchPreflight(asked)
+}
+
+// openTo reports whether a request without a token is stepped up: a login that a
+// rule names, because a Sentinel policy may guard it. Only a header grant does
+// that; the others give out tokens, and there is nobody yet to give one to.
+func openTo(m rule.Match) bool {
+	return m.Rule.Grant.Kind == rule.HeaderGrant && isLogin(m.Request.Path)
 }
 
 // An exchange is one request of an app.
@@ -115,6 +123,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	if !whole {
 		return t.askFirst(a)
 	}
+	a.match.Same = a.same()
 	first, verdict, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
 	switch {
 	case err != nil:
@@ -123,12 +132,10 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 		return refused(a.request, first, verdict), nil
 	case verdict.Outcome != "":
 		return t.approved(a, first, verdict), nil
-	case first.StatusCode != http.StatusForbidden:
-		return t.login(&a.exchange, first), nil
 	}
-	text, rest := readRefusal(first)
-	if first.Body = rest; !mfa.MayNeedFactor(text) {
-		return first, nil
+	var is bool
+	if a.match.Denied, is = a.refusal(first); !is {
+		return t.login(&a.exchange, first), nil
 	}
 	resp, verdict := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a))
 	switch {

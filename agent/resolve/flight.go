@@ -56,12 +56,14 @@ func (l *Ledger) CancelFlights() {
 	l.landing.Wait()
 }
 
-// Close ends every flight, waits for it and refuses new ones.
+// Close ends every flight and shared try, waits for them and refuses new ones.
 func (l *Ledger) Close() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
+	l.end()
 	l.CancelFlights()
+	l.sharing.Wait()
 }
 
 func (l *Ledger) newContextLocked() {

@@ -31,63 +31,6 @@ func usePasscode(methods []mfa.Method) bool {
 	return slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode })
 }
 
-// First implements relay.Resolver. Under a rule without a push method it only
-// sends. With one, Vault pushes at once where the policy wants it and blocks;
-// what it says after that is final.
-func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	if m.Rule.Grant.Kind != rule.HeaderGrant {
-		return r.withToken(ctx, m, token, send)
-	}
-	_, push := r.methods(m.Rule.Methods)
-	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	if push.Name == "" {
-		c := timed(ctx, func(ctx context.Context) (*http.Response, error) { return send(ctx, nil, cache.Token{}) })
-		return c.resp, s.tooLate(ctx, c, token), c.err
-	}
-	if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
-		// Sending would push again, to a person who has just said no.
-		return nil, v, nil
-	}
-	c := s.watch(ctx, push, func(ctx context.Context) (*http.Response, error) { return send(ctx, nil, cache.Token{}) })
-	switch {
-	case c.told && c.err != nil && ctx.Err() == nil && verdict(ctx, c.err).Outcome == mfa.Denied:
-		return nil, s.conclude(ctx, verdict(ctx, c.err)), nil
-	case c.err != nil:
-		return nil, mfa.Verdict{}, c.err
-	case c.refusedPush() || s.refusedQuickly(ctx, c, m, token):
-		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}), nil
-	case c.told && c.resp.StatusCode < http.StatusBadRequest:
-		return c.resp, s.conclude(ctx, mfa.Verdict{Outcome: mfa.Approved}), nil
-	}
-	return c.resp, mfa.Verdict{}, nil
-}
-
-// tooLate ends a step-up whose 403 came after a long wait: Vault may have pushed
-// by a method that the rule does not name, and sending again would push again.
-func (s *stepUp) tooLate(ctx context.Context, c call, token cache.Secret) mfa.Verdict {
-	if !c.late() || !mfa.MayNeedFactor(keepBody(c.resp)) {
-		return mfa.Verdict{}
-	}
-	if _, granted := s.granted(ctx, token); !granted {
-		return mfa.Verdict{} // an ordinary denial, by a slow Vault
-	}
-	return s.conclude(ctx, mfa.Verdict{Outcome: mfa.Unavailable, Message: appTooLate})
-}
-
-// refusedQuickly reports whether a 403 that came soon after the person was told
-// was their no. Where the rule has a passcode as well, that may be what Vault
-// missed; where the token may not do it anyway, nobody was asked.
-func (s *stepUp) refusedQuickly(ctx context.Context, c call, m rule.Match, token cache.Secret) bool {
-	if !c.told || c.resp.StatusCode != http.StatusForbidden {
-		return false
-	}
-	if methods, _ := s.methods(m.Rule.Methods); usePasscode(methods) {
-		return false
-	}
-	_, granted := s.granted(ctx, token)
-	return granted
-}
-
 // StepUp implements relay.Resolver.
 func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict) {
 	if m.Rule.Grant.Kind == rule.HeaderGrant {
@@ -97,21 +40,30 @@ func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret,
 }
 
 // withHeader sends the same request again, with a line of X-Vault-MFA for every
-// method of the rule.
+// method that the refusal calls for.
 func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict) {
-	methods, push := r.methods(m.Rule.Methods)
-	if !usePasscode(methods) && !m.Once {
-		return nil, mfa.Verdict{} // a push that Vault wanted was sent with the first request
+	names := m.Rule.Wants(m.Denied)
+	asked, rings := r.pushes(m.Rule)
+	if m.Once && len(asked) == 0 && rings.Name != "" {
+		names = rule.Join(m.Rule.Groups()...)
+	}
+	methods, _ := r.methods(names)
+	switch {
+	case m.Once && len(asked) > 0:
+		methods = asked
+	case m.Once:
+	case len(asked) > 0, !usePasscode(methods):
+		return nil, mfa.Verdict{} // what Vault wanted went with the first request, or no factor of ours helps
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	s.quiet = m.Rule.Silent
+	s.quiet, s.open = m.Rule.Silent, m.Open
 	if v, granted := s.granted(ctx, token); !granted {
 		return nil, v
 	}
 	if v, ok := s.silent(); ok {
 		return nil, v
 	}
-	h := &headerGrant{stepUp: s, app: ctx, methods: methods, push: push, send: send, once: m.Once}
+	h := &headerGrant{stepUp: s, app: ctx, rule: m.Rule, methods: methods, rings: rings, send: send, once: m.Once}
 	v := s.inTurn(ctx, h.run)
 	return h.last, v
 }
@@ -120,6 +72,9 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 // 403 is an ordinary one, and a prompt for it could not be explained.
 // sys/capabilities-self neither shows nor wants a second factor (vault/acl.go).
 func (s *stepUp) granted(ctx context.Context, token cache.Secret) (mfa.Verdict, bool) {
+	if s.open {
+		return mfa.Verdict{}, true // a login has no token to look at
+	}
 	capabilities, err := s.config.Vault.Capabilities(ctx, token, s.request.Namespace, s.request.Path)
 	if err != nil {
 		s.config.Log.Warn("capability probe failed", "vault", s.config.VaultName, "path", s.request.Path, "error", err)
@@ -132,8 +87,9 @@ func (s *stepUp) granted(ctx context.Context, token cache.Secret) (mfa.Verdict, 
 type headerGrant struct {
 	*stepUp
 	app     context.Context // of the request, without the prompt's deadline
+	rule    *rule.Rule
 	methods []mfa.Method
-	push    mfa.Method // one of methods, or empty
+	rings   mfa.Method // what Vault may push under this rule; the zero one for nothing
 	send    send
 	once    bool // the request can be sent only once
 	newest
@@ -153,7 +109,7 @@ func (n *newest) replace(resp *http.Response) {
 func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
 	reason := ""
 	for attempt := 1; attempt <= h.attempts; attempt++ {
-		credentials, again, err := h.ask(ctx, question{attempt: attempt, reason: reason})
+		sent, again, err := h.ask(ctx, question{attempt: attempt, reason: reason})
 		if err != nil {
 			return verdict(h.app, err)
 		}
@@ -162,40 +118,122 @@ func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
 			continue
 		}
 		// The answer may take longer than a prompt: from here only the app ends it.
-		c := h.repeat(h.app, credentials)
+		c := h.repeat(h.app, sent)
 		if c.err != nil {
 			return verdict(h.app, c.err)
 		}
 		h.replace(c.resp)
-		switch {
-		case c.refusedPush():
-			return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
-		case c.late():
-			return mfa.Verdict{Outcome: mfa.Unavailable, Message: appTooLate}
-		case c.resp.StatusCode != http.StatusForbidden:
-			return mfa.Verdict{Outcome: mfa.Approved}
-		case h.once, mfa.ReadFailure(keepBody(c.resp)).Kind == mfa.InvalidToken:
-			return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
+		v := mfa.Verdict{}
+		if v, reason = h.judge(c, sent); v.Outcome != "" {
+			return v
 		}
-		reason = wrongCode
 	}
 	return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
 }
 
-// repeat sends the request with credentials; where one of them is a push, the
+// judge reads Vault's answer to the factors: the verdict, or without one the
+// reason to ask again.
+func (h *headerGrant) judge(c call, sent factors) (v mfa.Verdict, reason string) {
+	if v, ok := outage(c.resp); ok {
+		return v, ""
+	}
+	failure := mfa.Failure{}
+	if c.denied() {
+		failure = mfa.ReadFailure(keepBody(c.resp))
+	}
+	switch {
+	case c.cut():
+		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, ""
+	case !c.denied():
+		return mfa.Verdict{Outcome: mfa.Approved}, ""
+	case c.refusedPush():
+		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, ""
+	case c.late():
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appTooLate}, ""
+	case h.once, failure.Kind == mfa.InvalidToken:
+		return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}, ""
+	}
+	wants := h.rule.Wants(denied(failure))
+	switch more := h.without(wants); {
+	case len(wants) == 0:
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: otherPolicy(failure.Reason)}, ""
+	case len(more) > 0:
+		// Vault looks at one policy after the other.
+		h.methods = append(slices.Clip(h.methods), more...)
+		return mfa.Verdict{}, oneMore
+	case !sent.typed():
+		// A push that was refused at once. Asking again would push again.
+		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, ""
+	}
+	return mfa.Verdict{}, wrongCode
+}
+
+// without are the methods among names that were not asked about yet.
+func (h *headerGrant) without(names []string) []mfa.Method {
+	methods, _ := h.Resolver.methods(names)
+	return slices.DeleteFunc(methods, func(m mfa.Method) bool {
+		return slices.ContainsFunc(h.methods, func(have mfa.Method) bool { return id(have) == id(m) })
+	})
+}
+
+// denied are the policies of a Sentinel denial as [rule.Match] has them.
+func denied(f mfa.Failure) []string {
+	if f.Kind == mfa.PolicyDenied && len(f.Policies) == 0 {
+		return []string{""}
+	}
+	return f.Policies
+}
+
+// repeat sends the request with credentials; where Vault may push meanwhile, the
 // person is told to look at the phone.
-func (h *headerGrant) repeat(ctx context.Context, credentials []mfa.Credential) call {
-	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, credentials, cache.Token{}) }
-	if h.push.Name == "" {
+func (h *headerGrant) repeat(ctx context.Context, sent factors) call {
+	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, sent.credentials, cache.Token{}) }
+	if sent.rings.Name == "" {
 		return timed(ctx, do)
 	}
-	return h.watch(ctx, h.push, do)
+	return h.watch(ctx, sent.rings, do)
+}
+
+// factors are what is sent to Vault at once.
+type factors struct {
+	credentials []mfa.Credential
+	rings       mfa.Method // what pushes then; the zero one for nothing
+}
+
+// typed reports whether a passcode is among them.
+func (f factors) typed() bool {
+	return slices.ContainsFunc(f.credentials, func(c mfa.Credential) bool { return c.Passcode != "" })
 }
 
 // ask gets a credential for each method; again is the reason to ask anew.
-func (h *headerGrant) ask(ctx context.Context, q question) (all []mfa.Credential, again string, err error) {
-	codes, again, err := h.passcodes(ctx, h.methods, q)
-	return credentials(h.methods, codes), again, err
+func (h *headerGrant) ask(ctx context.Context, q question) (all factors, again string, err error) {
+	return h.factors(ctx, h.methods, h.rings, q)
+}
+
+// factors asks whether to push, and for the codes, of all methods. rings is what
+// Vault may push besides.
+func (s *stepUp) factors(ctx context.Context, methods []mfa.Method, rings mfa.Method, q question) (all factors, again string, err error) {
+	for _, m := range methods {
+		if !m.UsesPasscode {
+			rings = m
+		}
+	}
+	if err := s.confirmPush(ctx, rings); err != nil {
+		return factors{}, "", err
+	}
+	if rings.UsesPasscode {
+		rings = mfa.Method{} // until the person has chosen
+	}
+	codes, again, err := s.passcodes(ctx, methods, q)
+	if err != nil || again != "" {
+		return factors{}, again, err
+	}
+	for _, m := range methods {
+		if codes[id(m)] == "" {
+			rings = m
+		}
+	}
+	return factors{credentials: credentials(methods, codes), rings: rings}, "", nil
 }
 
 // keepBody reads the beginning of a body and puts it back.

@@ -28,9 +28,9 @@ type turnKey struct {
 }
 
 // A Ledger remembers across requests, vaults and reloads: whose turn it is, which
-// callers are cooling down, which codes were sent, and which tokens are being
-// stepped up to. The zero value is not usable; see NewLedger. It owns a goroutine
-// for each flight, which Close ends.
+// callers are cooling down, which codes were sent, which tokens are being stepped up to,
+// and which requests share a try. The zero value is not usable; see NewLedger. It
+// owns a goroutine for each flight and shared try, which Close ends.
 type Ledger struct {
 	secret [32]byte // keeps codes from being kept in the clear
 
@@ -46,6 +46,11 @@ type Ledger struct {
 	cancel  context.CancelCauseFunc // ends flying
 	closed  bool
 	landing sync.WaitGroup // one for each flight
+
+	tries   map[sameKey]*sharedTry
+	living  context.Context // of shared tries and their answers
+	end     context.CancelFunc
+	sharing sync.WaitGroup // one for each of those
 }
 
 // NewLedger returns an empty ledger.
@@ -58,7 +63,9 @@ func NewLedger() *Ledger {
 		denials: make(map[turnKey][]time.Time),
 		silent:  make(map[turnKey]bool),
 		flights: make(map[cache.Key]*flight),
+		tries:   make(map[sameKey]*sharedTry),
 	}
+	l.living, l.end = context.WithCancel(context.Background())
 	l.newContextLocked()
 	_, _ = rand.Read(l.secret[:]) // never fails (crypto/rand)
 	return l
@@ -147,7 +154,7 @@ func (l *Ledger) cooled(k turnKey, arrived time.Time) (mfa.Verdict, bool) {
 	case left <= 0:
 		return mfa.Verdict{}, false
 	}
-	return mfa.Verdict{Outcome: mfa.Cooldown, Message: coolingDown(d.verdict.Outcome, left)}, true
+	return mfa.Verdict{Outcome: mfa.Cooldown, Message: coolingDown(d.verdict, left)}, true
 }
 
 // spend marks codes, by method, as sent and reports whether they may be: a code

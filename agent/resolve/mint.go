@@ -14,10 +14,10 @@ import (
 // grant, with the caller's own token. The factors go with the request, so a push
 // blocks it.
 func (g *tokenGrant) mint(ctx context.Context) (cache.Token, mfa.Verdict) {
-	methods, push := g.methods(g.rule.Methods)
+	methods, _ := g.methods(g.rule.Methods)
 	reason := ""
 	for attempt := 1; attempt <= g.attempts; attempt++ {
-		codes, again, err := g.passcodes(ctx, methods, question{attempt: attempt, reason: reason})
+		sent, again, err := g.factors(ctx, methods, mfa.Method{}, question{attempt: attempt, reason: reason})
 		if err != nil {
 			return cache.Token{}, verdict(g.flight, err)
 		}
@@ -25,14 +25,14 @@ func (g *tokenGrant) mint(ctx context.Context) (cache.Token, mfa.Verdict) {
 			reason = again
 			continue
 		}
-		c := g.mintOnce(credentials(methods, codes), push)
+		c := g.mintOnce(sent)
 		switch {
 		case c.err != nil:
 			return cache.Token{}, verdict(g.flight, c.err)
 		case c.resp.StatusCode/100 == 2:
 			return g.token(c.resp)
 		}
-		v, final := g.refusedMint(c, push)
+		v, final := g.refusedMint(c, sent)
 		_ = c.resp.Body.Close()
 		if final {
 			return cache.Token{}, v
@@ -42,29 +42,32 @@ func (g *tokenGrant) mint(ctx context.Context) (cache.Token, mfa.Verdict) {
 	return cache.Token{}, mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
 }
 
-func (g *tokenGrant) mintOnce(factors []mfa.Credential, push mfa.Method) call {
+func (g *tokenGrant) mintOnce(sent factors) call {
 	do := func(ctx context.Context) (*http.Response, error) {
 		return g.config.Vault.Mint(ctx, upstream.MintRequest{
-			Path: g.rule.Grant.Path, Namespace: g.request.Namespace, Token: g.own, Credentials: factors,
+			Path: g.rule.Grant.Path, Namespace: g.request.Namespace, Token: g.own, Credentials: sent.credentials,
 			Policies: g.rule.Grant.Policies, TTL: g.rule.Grant.TTL, NumUses: g.rule.Grant.NumUses, NoParent: g.rule.Grant.NoParent,
 		})
 	}
-	if push.Name == "" {
+	if sent.rings.Name == "" {
 		resp, err := do(g.flight)
 		return call{resp: resp, err: err}
 	}
-	return g.watch(g.flight, push, do)
+	return g.watch(g.flight, sent.rings, do)
 }
 
 // refusedMint says whether another code could help. As on any guarded path,
 // Vault gives no reason; that the token may not mint here at all can be asked.
-func (g *tokenGrant) refusedMint(c call, push mfa.Method) (v mfa.Verdict, final bool) {
+func (g *tokenGrant) refusedMint(c call, sent factors) (v mfa.Verdict, final bool) {
 	path := g.rule.Grant.Path
 	failure := mfa.ReadFailure(keepBody(c.resp))
 	switch {
 	case failure.Kind == mfa.Unreachable:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(failure.Reason)}, true
-	case c.refusedPush() || c.told && c.resp.StatusCode == http.StatusForbidden && push.Name != "":
+	case c.cut():
+		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, true
+	case c.refusedPush(), c.denied() && (c.told || !sent.typed()):
+		// Minting again would push again.
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, true
 	case c.resp.StatusCode != http.StatusForbidden || failure.Kind == mfa.InvalidToken:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: mintRefused(path, failure.Reason)}, true
@@ -81,7 +84,7 @@ func (g *tokenGrant) refusedMint(c call, push mfa.Method) (v mfa.Verdict, final 
 func credentials(methods []mfa.Method, codes map[string]string) []mfa.Credential {
 	all := make([]mfa.Credential, 0, len(methods))
 	for _, m := range methods {
-		all = append(all, mfa.Credential{Method: m.Name, Passcode: codes[id(m)]})
+		all = append(all, m.Credential(codes[id(m)]))
 	}
 	return all
 }

@@ -17,7 +17,8 @@ type question struct {
 }
 
 // passcodes asks for a code of every method that has one, once for each, and
-// marks them as sent. The codes come by the id of their method. again is the
+// marks them as sent. The codes come by the id of their method; one of "" is the
+// person's wish for a push instead. again is the
 // reason to ask anew: a code cannot be right, and sending it would cost one of
 // the person's tries at Vault.
 func (s *stepUp) passcodes(ctx context.Context, methods []mfa.Method, q question) (codes map[string]string, again string, err error) {
@@ -30,6 +31,10 @@ func (s *stepUp) passcodes(ctx context.Context, methods []mfa.Method, q question
 		code, err := s.passcode(ctx, m, q)
 		if err != nil {
 			return nil, "", err
+		}
+		if m.OrPush && strings.EqualFold(code, pushWord) {
+			codes[id(m)] = ""
+			continue
 		}
 		if m.Digits > 0 && !isDigits(code, m.Digits) {
 			return nil, wrongDigits(m.Digits), nil
@@ -49,7 +54,10 @@ func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string
 	if code, ok := s.fromCommand(ctx, m, q); ok {
 		return code, nil
 	}
-	if q.reason == "" && s.config.Ledger.usedLately(s.spentAs(m)) {
+	switch {
+	case m.OrPush:
+		q.reason = orPush(q.reason)
+	case q.reason == "" && s.config.Ledger.usedLately(s.spentAs(m)):
 		q.reason = waitForNext
 	}
 	return s.ask(ctx, prompt.Request{

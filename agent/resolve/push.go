@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -30,10 +31,40 @@ type call struct {
 	took time.Duration // from the start to the answer
 }
 
-// late reports whether a 403 came too late to be an ordinary one.
-func (c call) late() bool {
-	return c.resp != nil && c.resp.StatusCode == http.StatusForbidden && c.took >= quick
+// denied reports whether an answer is a no behind which a factor may stand: a 403,
+// or on the path of a login the 400 of a Sentinel policy.
+func (c call) denied() bool {
+	switch {
+	case c.resp == nil:
+		return false
+	case c.resp.StatusCode == http.StatusBadRequest:
+		return mfa.ReadFailure(keepBody(c.resp)).Kind == mfa.PolicyDenied
+	}
+	return c.resp.StatusCode == http.StatusForbidden
 }
+
+// late reports whether a no came too late to be an ordinary one.
+func (c call) late() bool { return c.took >= quick && c.denied() }
+
+// cut reports whether something between us and Vault ended the wait for a phone:
+// the connection broke, or a gateway answered for itself. Vault's own errors,
+// those of a sealed one say, have their list.
+func (c call) cut() bool {
+	if !c.told || c.took < quick {
+		return false
+	}
+	if c.err != nil {
+		return !errors.Is(c.err, context.Canceled) && !errors.Is(c.err, prompt.ErrDenied) && !errors.Is(c.err, prompt.ErrCanceled)
+	}
+	switch c.resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, cloudflareTimeout:
+		return mfa.Errors(keepBody(c.resp)) == nil
+	}
+	return false
+}
+
+// cloudflareTimeout is their word for an origin that does not answer in time.
+const cloudflareTimeout = 524
 
 // refusedPush reports whether a phone said no, or nothing.
 func (c call) refusedPush() bool { return c.told && c.late() }

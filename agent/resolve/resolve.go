@@ -88,10 +88,12 @@ type Config struct {
 	FromSeed  map[string]bool     // methods whose code comes from a kept seed
 	Commands  map[string][]string // programs that print the code of a method; tried before the person
 	Silence   Silence
-	Ledger    *Ledger // what must survive a reload; shared by all vaults
-	Identify  func(cache.Secret) string
-	Audit     Auditor // nil means none
-	Log       *slog.Logger
+	// ConfirmPush asks the person before a push is sent.
+	ConfirmPush bool
+	Ledger      *Ledger // what must survive a reload; shared by all vaults
+	Identify    func(cache.Secret) string
+	Audit       Auditor // nil means none
+	Log         *slog.Logger
 }
 
 // A Resolver steps up requests to one vault. It implements relay.Resolver.
@@ -118,6 +120,7 @@ type stepUp struct {
 	peer     func() peer.Peer // slow the first time: asked for when it is shown
 	method   string           // label of the method asked last
 	quiet    bool             // the rule says that nobody is asked
+	open     bool             // nobody is behind the request yet: it is a login
 }
 
 func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, token cache.Secret) *stepUp {

@@ -43,7 +43,7 @@ func (s *stepUp) silent() (mfa.Verdict, bool) {
 // on a path.
 func (s *stepUp) topic() turnKey {
 	k := turnKey{Key: cache.Key{Vault: s.key.Vault, Rule: s.rule}}
-	if s.rule == "" {
+	if s.rule == "" || s.open {
 		k.Path = s.request.Path
 	}
 	return k

@@ -64,7 +64,8 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 // turn is what this request is decided one at a time with.
 func (s *stepUp) turn() turnKey {
 	k := turnKey{Key: s.key}
-	if s.rule == "" {
+	if s.rule == "" || s.open {
+		// Not by process: whoever asks can start another one.
 		k.Path = s.request.Path
 	}
 	return k

@@ -29,6 +29,8 @@ const (
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
 	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
 
+	appCut = "stepup: something between here and vault, a load balancer say, stopped waiting while your phone was asked; raise its idle timeout to 100 seconds or more, and try again after the cool-down"
+
 	waitForNext    = "the last code was used a moment ago: wait for the next one"
 	wrongCode      = "wrong code, or one that was used: wait for the next one"
 	codeSentBefore = "that code was sent already: wait for the next one"
@@ -40,18 +42,27 @@ const (
 
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
+	confirmPush     = "send a push to your phone?"
+	pushWord        = "push" // typed in the place of a code
+	codeOrPush      = "type a code, or the word push to get a push on your phone"
+	oneMore         = "vault wants one more factor"
 	pushApproved    = "done"
+	pushCut         = "something between here and vault stopped waiting; the push on the phone may be ignored"
+	pushOutage      = "vault could not use the service behind this factor"
 	pushRefused     = "refused, or not answered in time"
 	pushUnreachable = "vault could not be reached"
 	pushDeniedHere  = "denied here; the push on the phone may be ignored"
 )
 
-func coolingDown(was mfa.Outcome, left time.Duration) string {
+func coolingDown(was mfa.Verdict, left time.Duration) string {
 	why := map[mfa.Outcome]string{
 		mfa.Denied:   "it was denied a moment ago",
 		mfa.Timeout:  "nobody answered a moment ago",
 		mfa.Rejected: "the codes were wrong a moment ago",
-	}[was]
+	}[was.Outcome]
+	if was.Message == appCut {
+		why = "a load balancer cut the wait for your phone off a moment ago"
+	}
 	return fmt.Sprintf("stepup: not asking again yet: %s; try again in %s", why, seconds(left))
 }
 
@@ -83,6 +94,18 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func probeFailed(err error) string {
 	return fmt.Sprintf("stepup: cannot tell whether a second factor would help: sys/capabilities-self: %v", err)
+}
+
+// orPush is what a question says for a method that can do both.
+func orPush(reason string) string {
+	if reason == "" {
+		return codeOrPush
+	}
+	return reason + "; " + codeOrPush
+}
+
+func otherPolicy(reason string) string {
+	return fmt.Sprintf("stepup: vault refused it by a policy that this rule has no methods for: %s", oneLine(reason))
 }
 
 func vaultFailed(err error) string {
@@ -129,8 +152,12 @@ func seconds(d time.Duration) string {
 // pushResult is the last line of a push notice.
 func pushResult(c call) string {
 	switch {
+	case c.cut():
+		return pushCut
 	case c.err != nil:
 		return pushUnreachable
+	case isOutage(c.resp):
+		return pushOutage
 	case c.resp.StatusCode == http.StatusForbidden:
 		return pushRefused
 	}

@@ -39,6 +39,7 @@ type Rule struct {
 	Capabilities []Operation // empty means all
 	Namespace    string      // "" means any; "root" means root only
 	Methods      []string    // names of mfa_method blocks; every one must be satisfied
+	Sentinel     []Policy    // what denials by these policies call for; other ones then call for nothing
 	Grant        Grant
 	Silent       bool // nobody is asked; a cached token still serves
 }
@@ -51,6 +52,16 @@ type Match struct {
 	Rule    *Rule
 	Request Request
 	Once    bool // the request's body is too large to be sent twice
+
+	// Same names everything that makes two requests of one caller the same, so that
+	// they may share one answer; "" shares with none.
+	Same string
+	// Denied are the Sentinel policies that refused the first try, "" for one that
+	// has no name; nil when something else refused it.
+	Denied []string
+	// Open is a path that needs no token, so that its caller has no capabilities: a
+	// login that a Sentinel policy guards.
+	Open bool
 }
 
 // Match finds the rule for r. Callers own neither the rule nor its slices.

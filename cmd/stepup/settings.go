@@ -32,13 +32,14 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 			LockOn:  c.Cache.LockOn,
 		},
 		Prompt: agent.Prompt{
-			Prompters:  prompters(c.Prompt, log),
-			Attachable: slices.Contains(c.Prompt.Use, config.UseAttached),
-			Timeout:    c.Prompt.Timeout,
-			Attempts:   c.Prompt.Attempts,
-			Cooldown:   c.Prompt.Cooldown,
-			MaxPending: c.Prompt.MaxPending,
-			Silence:    resolve.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
+			Prompters:   prompters(c.Prompt, log),
+			Attachable:  slices.Contains(c.Prompt.Use, config.UseAttached),
+			Timeout:     c.Prompt.Timeout,
+			Attempts:    c.Prompt.Attempts,
+			Cooldown:    c.Prompt.Cooldown,
+			MaxPending:  c.Prompt.MaxPending,
+			ConfirmPush: c.Prompt.ConfirmPush,
+			Silence:     resolve.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
 		},
 	}
 	for _, v := range c.Vaults {
@@ -55,10 +56,12 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	}
 	for _, m := range c.Methods {
 		// Of the types that Vault knows, only totp always takes a code; the others
-		// push (vault/login_mfa.go). Duo with a passcode needs a word from the person.
+		// push (vault/login_mfa.go), Duo where it gets no passcode.
 		s.Commands[m.Name] = m.PasscodeCommand
 		s.FromSeed[m.Name] = m.PasscodeSource == "keyring"
-		s.Methods[m.Name] = mfa.Method{Type: m.Type, Name: m.Name, Digits: m.Digits, UsesPasscode: m.Type == "totp"}
+		s.Methods[m.Name] = mfa.Method{
+			Type: m.Type, Name: m.Name, Digits: m.Digits, UsesPasscode: m.Type == "totp" || m.Passcode, OrPush: m.Passcode,
+		}
 	}
 	return s
 }
