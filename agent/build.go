@@ -64,6 +64,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		VaultName:   v.Name,
 		Address:     v.Address.String(),
 		Vault:       client,
+		Group:       client,
 		Tokens:      with.tokens,
 		MaxTTL:      c.Cache.MaxTTL,
 		Secrets:     a.secrets,
@@ -93,6 +94,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		MaxKept:   v.MaxKept,
 		Resolver:  resolver,
 		Unwrapper: client,
+		Approver:  resolver,
 		Log:       a.options.Log,
 	})
 	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil

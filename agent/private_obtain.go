@@ -21,7 +21,7 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 	switch {
 	case r == nil:
 		return control.Obtained{}, control.ErrNoRule
-	case r.Grant.Kind == rule.HeaderGrant:
+	case !r.Grant.Mints():
 		return control.Obtained{}, control.ErrHeaderGrant
 	}
 	// As the relay does it for a request: its cached token is found only under

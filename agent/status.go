@@ -78,6 +78,9 @@ func health(ctx context.Context, configs []Vault, vaults map[string]*vault) []co
 
 func statusRule(r rule.Rule) control.Rule {
 	s := control.Rule{Name: r.Name, Namespace: r.Namespace, Methods: r.Methods, Grant: string(r.Grant.Kind)}
+	if r.ControlGroup.Timeout > 0 {
+		s.ControlGroup = r.ControlGroup.Timeout.String()
+	}
 	for _, p := range r.Paths {
 		s.Paths = append(s.Paths, p.String())
 	}

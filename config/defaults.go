@@ -28,6 +28,10 @@ func defaults() Config {
 // defaultVault outlasts the 90 s for which an Okta push blocks inside Vault.
 func defaultVault() Vault { return Vault{MaxBody: 1 << 20, Timeout: 150 * time.Second} }
 
+// defaultApproval ends before Vault's API client gives up: the program then gets
+// Vault's own answer, and the next one like it goes on waiting.
+const defaultApproval = 55 * time.Second
+
 func defaultMethod() Method { return Method{Digits: 6} }
 
 // Upper bounds: beyond them a value is a slip of the pen, and a late surprise.
@@ -37,6 +41,8 @@ const (
 	maxPrompt     = 5 * time.Minute
 	maxCooldown   = time.Hour
 	maxTokenTTL   = 24 * time.Hour
+	maxApproval   = 24 * time.Hour
+	maxApprovers  = 100 // bytes of a text that is shown in a notification
 	maxKeptBody   = 64 << 20
 	maxPemFile    = 4 << 20
 	maxUnixPath   = 104 // sun_path of macOS; Linux has 108

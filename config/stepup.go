@@ -13,7 +13,7 @@ func (b *block) stepUp() {
 	b.checkWords()
 	b.d.declare("step_up", b.label)
 	b.need("paths")
-	r := rule.Rule{Name: b.label.value, Grant: b.grants()}
+	r := rule.Rule{Name: b.label.value, Grant: b.grants(), ControlGroup: b.controlGroup()}
 	b.patterns(&r)
 	var words []string
 	b.words("capabilities", capabilities(), &words)
@@ -37,6 +37,9 @@ func (b *block) stepUp() {
 		b.need("methods")
 	}
 	r.Methods = b.methods()
+	if alone := r.Grant.Kind == rule.NoGrant && r.ControlGroup.Timeout > 0; alone && len(r.Methods)+len(r.Sentinel) > 0 {
+		b.d.fail(b.header, wordsMethodsAlone(b.title))
+	}
 	b.d.cfg.Rules = append(b.d.cfg.Rules, r)
 }
 
@@ -123,8 +126,41 @@ func (b *block) grants() rule.Grant {
 		g.checkWords()
 		out = g.grant()
 	}
-	if first == nil {
+	if first == nil && !b.hasBlock("control_group") {
 		b.d.fail(b.header, wordsNoGrant(b.title))
+	}
+	return out
+}
+
+func (b *block) hasBlock(name string) bool {
+	return slices.ContainsFunc(b.body.Blocks, func(hb *hclsyntax.Block) bool { return hb.Type == name })
+}
+
+// controlGroup reads the block that waits for the approval of others. It stands
+// beside a grant, or alone where the path wants no factor.
+func (b *block) controlGroup() (out rule.ControlGroup) {
+	var first *hclsyntax.Block
+	for _, hb := range b.body.Blocks {
+		switch {
+		case hb.Type != "control_group":
+			continue
+		case first != nil:
+			b.d.fail(hb.DefRange(), wordsTwice(hb.Type, first.DefRange().Start.Line))
+			continue
+		}
+		first, out.Timeout = hb, defaultApproval
+		g, ok := b.d.open(b.path, hb)
+		if !ok {
+			continue
+		}
+		g.checkWords()
+		g.duration("timeout", maxApproval, &out.Timeout)
+		if t, ok := g.text("approvers"); ok {
+			out.Approvers = t.value
+			if len(t.value) > maxApprovers {
+				g.d.fail(t.at, wordsTooLong("approvers", maxApprovers))
+			}
+		}
 	}
 	return out
 }

@@ -93,6 +93,9 @@ func title(r Request) string {
 	case Confirm:
 		return "stepup: go on?"
 	}
+	if r.MethodType == ControlGroup {
+		return "stepup: somebody else has to approve it"
+	}
 	return "stepup: approve it on your phone"
 }
 
@@ -118,7 +121,7 @@ func instructions(r Request, can reach) []string {
 	var lines []string
 	switch {
 	case r.Kind == Push:
-		lines = append(lines, "approve it on your phone"+through(r))
+		lines = append(lines, pushWish(r))
 		if can.buttons {
 			return append(lines, "deny it if you did not ask for this")
 		}

@@ -23,6 +23,10 @@ const (
 	Push     Kind = "push"     // the person is only told; ends when the push is decided
 )
 
+// ControlGroup is the MethodType of a Push that is no push: the request waits for
+// the approval of other people, and Message says how they give it.
+const ControlGroup = "control_group"
+
 // A Request is one question. Every string in it may come from a stranger; the
 // broker sanitises each with [Sanitize] before any prompter sees it.
 type Request struct {

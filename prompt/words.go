@@ -71,7 +71,18 @@ func Question(r Request, now time.Time) string {
 	case Confirm:
 		return "  go on? y/N (" + rest
 	}
-	return "  approve it on your phone" + through(r) + "\n"
+	if r.MethodType == ControlGroup && r.ID != "" {
+		return "  " + pushWish(r) + " (to give up: stepup deny " + r.ID + ")\n"
+	}
+	return "  " + pushWish(r) + "\n"
+}
+
+// pushWish says what the person has to do where nothing is typed.
+func pushWish(r Request) string {
+	if r.MethodType == ControlGroup {
+		return "waiting for their approval"
+	}
+	return "approve it on your phone" + through(r)
 }
 
 // Withdrawn says why a question that is on the screen needs no answer any more.

@@ -58,7 +58,8 @@ type Rule struct {
 	Capabilities []string `json:"capabilities"` // empty means all
 	Namespace    string   `json:"namespace"`    // "" means any
 	Methods      []string `json:"methods"`
-	Grant        string   `json:"grant"` // header, token or login
+	Grant        string   `json:"grant"`         // header, token or login; "" where only others approve
+	ControlGroup string   `json:"control_group"` // how long the approval of others is waited for; "" means not at all
 }
 
 // A Token is a cached step-up token, without the token.

@@ -41,9 +41,9 @@ type obtainBody struct {
 var (
 	// ErrNoRule: the vault has no rule of that name.
 	ErrNoRule = errors.New("no such rule for this vault in the agent's configuration")
-	// ErrHeaderGrant: the rule's factor goes with each request, so nothing can be
-	// got beforehand.
-	ErrHeaderGrant = errors.New("the rule has a header grant: its second factor goes with each request")
+	// ErrHeaderGrant: the rule's factor, or the approval of others, goes with each
+	// request, so nothing can be got beforehand.
+	ErrHeaderGrant = errors.New("the rule has a header grant or none: each request is asked about by itself")
 )
 
 func (h *handler) obtain(w http.ResponseWriter, r *http.Request) {

@@ -106,6 +106,9 @@ type state struct {
 	entities   map[string]*entity    // by ID
 	methods    []*method             // in the order they were added
 	held       map[string]*heldLogin // by mfa_request_id
+
+	heldOrder   []string      // IDs of the wrapping tokens of control groups
+	heldChanged chan struct{} // closed and replaced when that grows
 }
 
 // New returns a Server with a root token, the policy "default", and KV version 2
@@ -119,6 +122,8 @@ func New(c Config) *Server {
 		tokens:     make(map[string]*token),
 		entities:   make(map[string]*entity),
 		held:       make(map[string]*heldLogin),
+
+		heldChanged: make(chan struct{}),
 	}
 	s.Namespace = s.newNamespaceLocked("")
 	s.state.tokens[s.cfg.RootToken] = &token{

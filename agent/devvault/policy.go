@@ -9,6 +9,7 @@ import (
 type PathRule struct {
 	Path         string   // Vault's syntax: exact, a prefix that ends in "*", "+" for one segment
 	Capabilities []string // create, read, update, patch, delete, list; deny wins over all
+	ControlGroup *ControlGroup
 	MFAMethods   []string // names of methods in the root namespace; every one must validate
 }
 
@@ -20,6 +21,7 @@ func defaultPolicy() []PathRule {
 		{Path: "auth/token/renew-self", Capabilities: update},
 		{Path: "auth/token/revoke-self", Capabilities: update},
 		{Path: "sys/capabilities-self", Capabilities: update},
+		{Path: "sys/control-group/request", Capabilities: update},
 		{Path: "cubbyhole/*", Capabilities: []string{"create", "read", "update", "delete", "list"}},
 		{Path: "sys/wrapping/wrap", Capabilities: update},
 		{Path: "sys/wrapping/lookup", Capabilities: update},
@@ -37,6 +39,7 @@ type acl struct {
 type grant struct {
 	capabilities map[string]bool
 	methods      []string // of MFA, in the order they were named
+	group        *ControlGroup
 }
 
 func (g *grant) allows(op operation) bool {
@@ -84,6 +87,9 @@ func (a *acl) add(prefix string, rule PathRule) {
 	}
 	for _, c := range rule.Capabilities {
 		g.capabilities[c] = true
+	}
+	if rule.ControlGroup != nil {
+		g.group = rule.ControlGroup
 	}
 	for _, m := range rule.MFAMethods {
 		if !slices.Contains(g.methods, m) {

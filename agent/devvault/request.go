@@ -47,7 +47,9 @@ type request struct {
 	mfa     []mfa.Credential
 	remote  string
 
-	token *token // set once the request is authorised
+	token   *token        // set once the request is authorised
+	group   *ControlGroup // likewise; nil when nobody has to approve it
+	checked operation     // what was looked up for group
 }
 
 // parse reads hr in the order of http/logical.go, so that the same request

@@ -133,11 +133,14 @@ func (s *Server) authorized(r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.group != nil {
+		return s.holdLocked(r), nil
+	}
 	return s.backendLocked(r)
 }
 
 // permitLocked looks at the policies of r.token, and returns the MFA methods that they
-// want for the path.
+// want for the path. It notes the control group that holds r.
 func (s *Server) permitLocked(r *request) (methods []string, err error) {
 	a := s.aclLocked(r.token)
 	if a.root {
@@ -150,6 +153,9 @@ func (s *Server) permitLocked(r *request) (methods []string, err error) {
 	g := a.lookup(r.ns.path+r.path, op == opList)
 	if g == nil || !g.allows(op) {
 		return nil, refuse(http.StatusForbidden, textDenied)
+	}
+	if g.group.applies(op) {
+		r.group, r.checked = g.group, op
 	}
 	return g.methods, nil
 }

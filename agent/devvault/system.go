@@ -79,6 +79,8 @@ func (s *Server) leaderLocked(r *request) (*response, error) {
 
 func (s *Server) systemLocked(r *request, rest string) (*response, error) {
 	switch {
+	case strings.HasPrefix(rest, "control-group/"):
+		return s.controlGroupLocked(r, rest)
 	case rest == "capabilities-self" && r.op == opUpdate:
 		return s.capabilitiesLocked(r)
 	case rest == "monitor" && r.op == opRead:

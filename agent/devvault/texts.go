@@ -44,6 +44,10 @@ const (
 	textWrapRequired  = "endpoint requires response wrapping to be used"
 	textWrapCubbyhole = "Reading from 'cubbyhole/response' is deprecated. Please use sys/wrapping/unwrap to unwrap responses, as it provides additional security checks and other benefits."
 
+	textFurtherApproval = "Request needs further approval"
+	textNoAccessor      = "missing accessor"
+	textBadAccessor     = "invalid accessor"
+
 	textLoginMFA     = "A login request was issued that is subject to MFA validation. Please make sure to validate the login by sending another request to mfa/validate endpoint."
 	textMFAUnused    = "Found MFA header but failed to find MFA Enforcement Config"
 	textNoRequestID  = "missing request ID"

@@ -12,12 +12,13 @@ type wrapping struct {
 	creationPath string
 	created      time.Time
 	ttl          time.Duration
+	held         *heldRequest // of a control group, in the place of body
 }
 
 // wrapped puts an answer behind a single-use token when the request asked for it. Only
 // the final answer of a successful request with something in it is wrapped.
 func (s *Server) wrapped(r *request, resp *response) *response {
-	if r.wrap == 0 || resp == nil || resp.status != 0 || resp.raw != nil || resp.body != nil || resp.stream != nil {
+	if r.wrap == 0 || resp == nil || resp.wrap != nil || resp.status != 0 || resp.raw != nil || resp.body != nil || resp.stream != nil {
 		return resp
 	}
 	s.mu.Lock()
@@ -79,12 +80,15 @@ func (s *Server) unwrapLocked(r *request) (*response, error) {
 	if r.op != opUpdate {
 		return nil, refuse(http.StatusMethodNotAllowed, textUnsupportedRaw)
 	}
+	caller := t
 	if t.id != r.tokenID {
-		caller, err := s.tokenLocked(r.tokenID)
-		if err != nil {
+		if caller, err = s.tokenLocked(r.tokenID); err != nil {
 			return nil, err
 		}
 		defer s.spendLocked(caller)()
+	}
+	if t.wrapping.held != nil {
+		return s.carryOutLocked(r, t, caller)
 	}
 	s.revokeLocked(t)
 	return &response{body: bytes.TrimRight(t.wrapping.body, "\n")}, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 )
@@ -91,11 +90,7 @@ func newRefusal(r *http.Request, errors []string, v mfa.Verdict) *http.Response 
 // withBody gives resp another body, whose old one the caller has closed.
 func withBody(resp *http.Response, body []byte, v mfa.Verdict) *http.Response {
 	resp.Status = fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	resp.ContentLength = int64(len(body))
-	resp.TransferEncoding = nil
-	resp.Header.Del("Content-Encoding")
-	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	replaceBody(resp, body)
 	resp.Header.Set(Outcome, string(v.Outcome))
 	return resp
 }

@@ -67,6 +67,7 @@ type Config struct {
 	MaxKept   int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
 	Resolver  Resolver
 	Unwrapper Unwrapper
+	Approver  Approver // nil waits for nobody's approval
 	Log       *slog.Logger
 }
 

@@ -31,7 +31,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if derived {
 		if m, ok := t.match(asked); ok && (token != "" || openTo(m)) {
 			m.Open = token == ""
-			return t.guarded(&attempt{exchange: exchange{request: r, body: body, asked: asked}, match: m, token: token})
+			return t.underRule(&attempt{exchange: exchange{request: r, body: body, asked: asked}, match: m, token: token})
 		}
 	}
 	x := &exchange{request: r, body: body, asked: asked}
@@ -111,16 +111,31 @@ type attempt struct {
 	exchange
 	match rule.Match
 	token cache.Secret
+	whole bool // all of the body is kept
+}
+
+// underRule reads the body of a request on a rule's path and goes the rule's way.
+func (t *Transport) underRule(a *attempt) (resp *http.Response, err error) {
+	if a.whole, err = a.body.fill(); err != nil {
+		return nil, err
+	}
+	if t.waitsForOthers(a) {
+		return t.grouped(a)
+	}
+	return t.guarded(a)
 }
 
 // guarded sends a request on a rule's path and steps up when Vault refuses it.
 func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	ctx := a.request.Context()
-	whole, err := a.body.fill()
-	if err != nil {
-		return nil, err
-	}
-	if !whole {
+	switch {
+	case a.match.Rule.Grant.Kind == rule.NoGrant:
+		resp, err := t.sender(a)(ctx, nil, cache.Token{})
+		if err != nil {
+			return nil, err
+		}
+		return t.login(&a.exchange, resp), nil
+	case !a.whole:
 		return t.askFirst(a)
 	}
 	a.match.Same = a.same()

@@ -17,7 +17,7 @@ import (
 // final. So whatever the person has to say to a push is asked before anything is
 // sent, and requests that are the same share one try.
 func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	if m.Rule.Grant.Kind != rule.HeaderGrant {
+	if m.Rule.Grant.Mints() {
 		return r.withToken(ctx, m, token, send)
 	}
 	f := &firstTry{stepUp: r.begin(ctx, m.Request, m.Rule.Name, token), match: m, token: token, send: send}

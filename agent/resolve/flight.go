@@ -45,9 +45,18 @@ func (l *Ledger) join(k cache.Key, run func(context.Context) mfa.Verdict) *fligh
 	return f
 }
 
-// CancelFlights ends every flight and waits for it. What a flight has minted by
-// then is in the cache. Flights that start later are not touched.
+// flyingContext ends when flights are cancelled.
+func (l *Ledger) flyingContext() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flying
+}
+
+// CancelFlights ends every flight and waits for it, and forgets the requests that
+// wait for an approval. What a flight has minted by then is in the cache. Flights
+// that start later are not touched.
 func (l *Ledger) CancelFlights() {
+	l.approvals.forget()
 	l.mu.Lock()
 	cancel := l.cancel
 	l.newContextLocked()
@@ -61,6 +70,7 @@ func (l *Ledger) Close() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
+	l.approvals.close()
 	l.end()
 	l.CancelFlights()
 	l.sharing.Wait()

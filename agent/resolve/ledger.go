@@ -32,7 +32,8 @@ type turnKey struct {
 // and which requests share a try. The zero value is not usable; see NewLedger. It
 // owns a goroutine for each flight and shared try, which Close ends.
 type Ledger struct {
-	secret [32]byte // keeps codes from being kept in the clear
+	secret    [32]byte // keeps codes from being kept in the clear
+	approvals approvals
 
 	mu      sync.Mutex // guards what follows; never held while anything is waited for
 	turns   map[turnKey]*turn

@@ -76,6 +76,7 @@ type Config struct {
 	VaultName string
 	Address   string // of the vault: a token is never sent to another one
 	Vault     Vault
+	Group     Group // nil waits for no approvals
 	Asker     Asker
 	Methods   map[string]mfa.Method // the mfa_method blocks by name
 	Prefer    []string              // names of methods taken from an any list without asking

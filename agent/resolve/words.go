@@ -40,6 +40,15 @@ const (
 	appDeadCaller  = "stepup: vault does not know your token; log in again"
 	appTired       = "stepup: denied three times in ten minutes, so nobody is asked any more; run `stepup attach` to be asked again"
 
+	appNotApproved  = "stepup: nobody has approved this request yet; run it again to go on waiting for the same approval, or unwrap the token of wrap_info when it is there"
+	appGroupDenied  = "stepup: the wait for approval was given up here; unwrap the token of wrap_info when it is there"
+	appApprovalGone = "stepup: vault no longer knows this request for approval: it has expired, or its answer was fetched elsewhere; run it again to make a new one"
+
+	groupApproved   = "approved"
+	groupDeniedHere = "given up here; the request for approval stays open in vault until it expires"
+	groupStillOpen  = "not approved yet; the next try goes on waiting"
+	groupEnded      = "the request for approval has ended"
+
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
 	confirmPush     = "send a push to your phone?"
@@ -162,4 +171,29 @@ func pushResult(c call) string {
 		return pushRefused
 	}
 	return pushApproved
+}
+
+// waitsForApproval says what the person has to do: find somebody who may approve.
+// Vault does not tell who that is; the configuration may.
+func waitsForApproval(accessor, approvers string, state mfa.GroupState) string {
+	text := "vault wants the approval of other people: vault write sys/control-group/authorize accessor=" + accessor
+	if approvers != "" {
+		text += "; ask " + oneLine(approvers)
+	}
+	if len(state.By) > 0 {
+		text += "; " + approvedSoFar(state.By)
+	}
+	return text
+}
+
+func approvedSoFar(by []string) string {
+	return "approved so far by " + oneLine(strings.Join(by, ", "))
+}
+
+func mayNotAskApproval(err error) string {
+	return fmt.Sprintf("stepup: your token may not ask about the approval (sys/control-group/request): %v", err)
+}
+
+func notReleased(reasons []string) string {
+	return fmt.Sprintf("stepup: it was approved, but vault does not give out the answer: %s; unwrap the token of wrap_info yourself", oneLine(strings.Join(reasons, "; ")))
 }

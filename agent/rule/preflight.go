@@ -25,7 +25,7 @@ func (rs Rules) MatchPreflight(q Request) (Match, bool) {
 	for _, fits := range []func(Pattern, string) bool{Pattern.Match, Pattern.below} {
 		for i := range rs {
 			r := &rs[i]
-			if r.Grant.Kind == HeaderGrant || (r.Namespace != "" && Namespace(r.Namespace) != namespace) {
+			if !r.Grant.Mints() || (r.Namespace != "" && Namespace(r.Namespace) != namespace) {
 				continue
 			}
 			for _, p := range r.Paths {

@@ -11,6 +11,7 @@ type GrantKind string
 
 // The grants of a step_up block.
 const (
+	NoGrant     GrantKind = ""       // no factor of one's own: only approvals are waited for
 	HeaderGrant GrantKind = "header" // the same request again, with X-Vault-MFA
 	TokenGrant  GrantKind = "token"  // a short token from a guarded path
 	LoginGrant  GrantKind = "login"  // a short token from a login with Login MFA
@@ -31,6 +32,16 @@ type Grant struct {
 	RevokeOnStop    bool          // token and login
 }
 
+// Mints reports whether a grant gets a token, which later requests can use.
+func (g Grant) Mints() bool { return g.Kind == TokenGrant || g.Kind == LoginGrant }
+
+// A ControlGroup says what to do with an answer that Vault holds back until
+// other people have approved the request (Vault Enterprise, OpenBao).
+type ControlGroup struct {
+	Timeout   time.Duration // how long their approval is waited for; 0 means not at all
+	Approvers string        // whom to ask, in the words of the configuration; may be ""
+}
+
 // A Rule is one step_up block.
 type Rule struct {
 	Name         string
@@ -41,6 +52,7 @@ type Rule struct {
 	Methods      []string    // names of mfa_method blocks; every one must be satisfied
 	Sentinel     []Policy    // what denials by these policies call for; other ones then call for nothing
 	Grant        Grant
+	ControlGroup ControlGroup
 	Silent       bool // nobody is asked; a cached token still serves
 }
 
@@ -62,6 +74,10 @@ type Match struct {
 	// Open is a path that needs no token, so that its caller has no capabilities: a
 	// login that a Sentinel policy guards.
 	Open bool
+
+	// Print tells one request of a caller from another: a hash of method, target and
+	// body. "" where that is not known.
+	Print string
 }
 
 // Match finds the rule for r. Callers own neither the rule nor its slices.

@@ -35,6 +35,8 @@ func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
 	}
 	var answer string
 	switch {
+	case p.Kind == prompt.Push && p.MethodType == prompt.ControlGroup:
+		return &hinted{error: errGroupAnswer, hint: fmt.Sprintf(hintGroup, p.ID)}
 	case p.Kind == prompt.Push:
 		return &hinted{error: errPushAnswer, hint: fmt.Sprintf(hintPush, p.ID)}
 	case len(code) > 0 && p.Kind == prompt.Password:

@@ -29,7 +29,8 @@ import (
 //     enforcements, goes into stages there, by the name of the conversation). `vault
 //     kv get PATH`, `vault kv put PATH K=V` and `vault login` are programs that speak
 //     through the agent. `thumb METHOD` approves a push, `! thumb METHOD` refuses it,
-//     `code [METHOD]` sets $CODE. At its end `transcript NAME...` compares: the
+//     `code [METHOD]` sets $CODE, `approve NAME` is that
+//     person, who approves what a control group holds. At its end `transcript NAME...` compares: the
 //     command after "$ ", what was on the screen, and standard output of one that left;
 //   - `go test ./cmd/stepup -run TestConversations -update`, which writes what the
 //     terminals showed into the page. Read it, as the person would.
@@ -175,6 +176,8 @@ func plain(text string) string {
 		`\b\d+ s, ctrl-c`:            "55 s, ctrl-c",
 		`try again in \d+ second(s)`: "try again in 30 second$1",
 		`127\.0\.0\.1:\d+`:           "127.0.0.1:8100",
+		`\b[A-Z2-7]{24}\b`:           "0CTiMqkAv4ZnyYAJbzVCyJZe",
+		`stepup deny [a-z2-9]{6}\b`:  "stepup deny k7m2qx",
 		`hvs\.[A-Za-z0-9]+`:          "hvs.CAESIJ…",
 	} {
 		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)

@@ -91,11 +91,11 @@ func (w *world) stageRules(c *config.Config) error {
 	policies := map[string][]devvault.PathRule{}
 	for _, r := range c.Rules {
 		policy, methods := "app", r.Methods
-		if r.Grant.Kind != rule.HeaderGrant {
+		if r.Grant.Mints() {
 			policy, methods = r.Name, nil // the short token's
 		}
 		for _, p := range r.Paths {
-			policies[policy] = append(policies[policy], devvault.PathRule{Path: p.String(), Capabilities: []string{"create", "read", "update"}, MFAMethods: methods})
+			policies[policy] = append(policies[policy], devvault.PathRule{Path: p.String(), Capabilities: []string{"create", "read", "update"}, MFAMethods: methods, ControlGroup: w.controlGroup(r)})
 			mount, rest, _ := strings.Cut(strings.TrimSuffix(p.String(), "*"), "/data/")
 			if err := v.PutSecret(mount+"/"+rest+"db", map[string]any{"password": "tulip-anchor-forty"}); err != nil {
 				return err
@@ -183,7 +183,9 @@ func vaultSays(resp *http.Response, doing string, body []byte) (text string, cod
 		Auth *struct {
 			Token string `json:"client_token"`
 		} `json:"auth"`
-		Errors []string `json:"errors"`
+		WrapInfo *wrapInfo `json:"wrap_info"`
+		Warnings []string  `json:"warnings"`
+		Errors   []string  `json:"errors"`
 	}
 	jsonErr := json.Unmarshal(body, &answer)
 	switch {
@@ -195,6 +197,8 @@ func vaultSays(resp *http.Response, doing string, body []byte) (text string, cod
 		return text + "Errors:\n\n* " + strings.Join(answer.Errors, "\n* ") + "\n", 2
 	case answer.Auth != nil:
 		return "Success! You are now authenticated.\ntoken    " + answer.Auth.Token + "\n", 0
+	case answer.WrapInfo != nil:
+		return heldText(answer.WrapInfo, answer.Warnings), 0
 	case answer.Data.Data == nil:
 		return "Success!\n", 0
 	}

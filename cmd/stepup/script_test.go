@@ -52,6 +52,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"asked":   asked,
 		"code":    code,
 		"thumb":   thumb,
+		"approve": approve,
 		"mode":    mode,
 		"tty":     startTTY,
 		"screen":  expectScreen,

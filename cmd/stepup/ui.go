@@ -128,6 +128,7 @@ const (
 	hintListPrompts = "`stepup prompts` lists what can be answered"
 	hintAnswer      = "`stepup answer ID` answers one, `stepup deny ID` says no"
 	hintPush        = "approve it on your phone, or say no with `stepup deny %s`"
+	hintGroup       = "wait for them, or give up with `stepup deny %s`"
 	hintPassword    = "run `stepup answer %s` and type it, or pipe it to that"
 	hintPipe        = "pipe the answer: `… | stepup answer %s`"
 	hintStillOpen   = "it is still open: `stepup answer %s`"
@@ -174,6 +175,7 @@ var (
 	// errReported: the person has read about it already.
 	errReported         = errors.New("already reported")
 	errNoSuchPrompt     = fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
+	errGroupAnswer      = errors.New("this prompt is decided by other people")
 	errPushAnswer       = errors.New("this prompt is decided on the phone")
 	errPasswordArgument = errors.New("a password is never an argument: other users of this machine could read it")
 	errLongAnswer       = errors.New("the answer on standard input is too long")

@@ -56,7 +56,7 @@ you said no or did not answer: COMMAND is not started then.`
 	textCannotRun       = "cannot run %s: %w"
 	textNoVault         = "no vault %s"
 	textNoRule          = "no rule %s for vault %s"
-	textRuleHeader      = "rule %s has a header grant, which is asked for with each request"
+	textRuleHeader      = "rule %s has a header grant or none: it is asked about with each request"
 	textNotSteppedUp    = "not stepped up, the command was not started: %s"
 	textHelperFailed    = "token helper %s: %w"
 	textExecNotAttached = "stepup: nothing is asked on this terminal: %v"

@@ -104,16 +104,29 @@ func ruleLines(all []control.Rule) []string {
 		if len(r.Capabilities) > 0 {
 			what = printable(strings.Join(r.Capabilities, ", "))
 		}
-		how := printable(r.Grant)
-		if len(r.Methods) > 0 {
-			how += " with " + printable(strings.Join(r.Methods, " and "))
-		}
+		how := howText(r)
 		lines = append(lines, printable(r.Name)+"\t"+where+"\t"+what+"\t"+how)
 	}
 	if len(lines) == 0 {
 		return []string{"none: only logins are completed"}
 	}
 	return lines
+}
+
+// howText is what a rule does for a request.
+func howText(r control.Rule) string {
+	how := printable(r.Grant)
+	if len(r.Methods) > 0 {
+		how += " with " + printable(strings.Join(r.Methods, " and "))
+	}
+	if r.ControlGroup == "" {
+		return how
+	}
+	waits := "waits " + printable(r.ControlGroup) + " for others to approve"
+	if how == "" {
+		return waits
+	}
+	return how + ", " + waits
 }
 
 func promptsLine(n int) string {
