@@ -39,6 +39,7 @@ type setup struct {
 	timeout  string  // default 20s
 	cooldown string  // default 1s
 	store    string  // of the cache; default memory
+	prompt   string  // more lines for the prompt block
 	extra    string  // more blocks: rules, login_mfa
 	env      []string
 	hide     []string
@@ -70,12 +71,13 @@ prompt {
   attempts = %d
   timeout  = %q
   cooldown = %q
+  %s
 }
 cache { store = %q }
 audit { file = "${state_dir}/audit.jsonl" }
 log { level = "debug" }
 %s
-`, s.upstream, addr, drivers, s.attempts, s.timeout, s.cooldown, s.store, s.extra)
+`, s.upstream, addr, drivers, s.attempts, s.timeout, s.cooldown, s.prompt, s.store, s.extra)
 }
 
 // startAgent returns when the agent's listener answers; at the end of the test

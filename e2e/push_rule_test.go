@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -42,14 +43,17 @@ type pushRule struct {
 	screen *terminal
 }
 
-func newPushRule(t *testing.T, phone newPhone) *pushRule {
+// newPushRule has an agent with these lines in its prompt block.
+func newPushRule(t *testing.T, phone newPhone, lines ...string) *pushRule {
 	t.Helper()
 	w := newGuarded(t, []string{"read"}, "phone")
 	p := &pushRule{guarded: w, pushMethod: phone(t, w.user)}
 	p.pushMethod.name = "phone"
 	w.gate.AddPush("phone", p.decide(t))
 	rule := strings.Replace(w.rule, `type = "totp"`, `type = "`+p.kind+`"`, 1)
-	p.agent = startAgent(t, setup{upstream: w.addr, extra: rule, hide: []string{w.password, w.token}, cooldown: "30s"})
+	p.agent = startAgent(t, setup{
+		upstream: w.addr, extra: rule, prompt: strings.Join(lines, "\n"), cooldown: "30s", hide: []string{w.password, w.token},
+	})
 	p.screen = p.agent.attach(t)
 	return p
 }
@@ -151,4 +155,70 @@ func TestPushRuleLeaves(t *testing.T) {
 			t.Errorf("the push is still listed:\n%s", list)
 		}
 	})
+}
+
+// Requests that are the same, while the phone rings for the first of them, ring no
+// second time and get the same answer.
+func TestPushRuleShared(t *testing.T) {
+	forProviders(t, func(t *testing.T, phone newPhone) {
+		p := newPushRule(t, phone)
+		const more = 4
+		answers := make(chan got, 1+more)
+		ask := func() { answers <- p.get().send(t, p.agent.addr) }
+		go ask()
+		p.screen.waitPush(t, "read "+p.path, p.pushMethod)
+		p.ring(t)
+		for range more {
+			go ask()
+		}
+		time.Sleep(slowThumb)
+		if n, sent := p.pushes(), len(p.sent()); n != 1 || sent != 1 {
+			t.Errorf("%d pushes and %d requests before the phone has decided, want 1", n, sent)
+		}
+		p.say(t, approves)
+		for n := 0; n < 1+more; {
+			select {
+			case g := <-answers:
+				g.wantStep(t, 200, "approved")
+				n++
+			case <-p.rings:
+				p.say(t, approves) // for one that was too late to share
+			}
+		}
+	})
+}
+
+// With confirm_push the person is asked before the phone rings at all.
+func TestPushRuleConfirm(t *testing.T) {
+	t.Parallel()
+	needVault(t)
+	for _, yes := range []bool{true, false} {
+		t.Run(fmt.Sprintf("yes %v", yes), func(t *testing.T) {
+			t.Parallel()
+			p := newPushRule(t, pingPhone, "confirm_push = true")
+			vault, _ := cli(t, p.agent.addr, "VAULT_TOKEN="+p.token)
+			read := vault.start(t, "read", "-format=json", p.path)
+			p.screen.wait(t, "wants to read "+p.path, "go on? y/N")
+			if n := len(p.sent()); n != 0 {
+				t.Errorf("%d requests before the person has said yes", n)
+			}
+			if !yes {
+				p.screen.press(t, "n\r")
+				if got := read.wait(t); got.code != 2 || !strings.Contains(got.stderr, "* stepup: the second factor was denied") {
+					t.Errorf("vault read: exit %d\n%s%s", got.code, got.stdout, got.stderr)
+				}
+				if n, sent := p.pushes(), len(p.sent()); n != 0 || sent != 0 {
+					t.Errorf("%d pushes and %d requests after a no", n, sent)
+				}
+				return
+			}
+			p.screen.press(t, "y\r")
+			p.screen.waitPush(t, "read "+p.path, p.pushMethod)
+			p.ring(t)
+			p.say(t, approves)
+			if got := dig(read.ok(t).fields(t), "data", "data", "key"); got != "value" {
+				t.Errorf("vault read gives %v", got)
+			}
+		})
+	}
 }
