@@ -86,8 +86,9 @@ func (b *Broker) Close() {
 //
 // It fails with ErrDenied, ErrTimeout, ErrUnavailable (nobody can be asked),
 // ErrCanceled (by CancelAll or Close), ErrBusy, or ctx.Err(), in which case the
-// question was withdrawn everywhere. ID and Queued of r are ignored. A Push is
-// not a question; see Tell.
+// question was withdrawn everywhere: with the line of a [Decided] where that is
+// the cause of ctx. ID and Queued of r are ignored. A Push is not a question; see
+// Tell.
 func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -110,11 +111,22 @@ func (b *Broker) expire(ctx context.Context, e *entry) {
 	select {
 	case <-e.done:
 	case <-ctx.Done():
-		b.decide(e, verdict{EventCanceled, ctx.Err(), ErrNotNeeded})
+		b.decide(e, withdrawn(ctx))
 	case <-timer.C:
 		b.decide(e, verdict{EventTimeout, ErrTimeout, ErrTimeout})
 	}
 	<-e.done // of whoever decided first
+}
+
+// withdrawn is the end of a prompt whose asker has gone: with a line that says
+// how it was decided meanwhile, or because nobody needs it any more.
+func withdrawn(ctx context.Context) verdict {
+	var decided Decided
+	if errors.As(context.Cause(ctx), &decided) {
+		decided.Message = SanitizeText(decided.Message, maxMessage)
+		return verdict{EventDone, ctx.Err(), decided}
+	}
+	return verdict{EventCanceled, ctx.Err(), ErrNotNeeded}
 }
 
 // Tell shows at once, beside any open question, that a push waits on the

@@ -325,3 +325,28 @@ func TestHostileRequestIsSanitised(t *testing.T) {
 		}
 	})
 }
+
+// Whoever asks can end the question with the line that says why: a phone was
+// faster.
+func TestAskIsDecidedElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := waiting()
+		b := broker(t, prompt.BrokerConfig{}, p)
+		events := b.Watch(t.Context(), false)
+		ctx, settle := context.WithCancelCause(t.Context())
+		got := ask(ctx, b, passcode())
+		settle(fmt.Errorf("the phone: %w", prompt.Decided{Message: "approved\x1b[2J"}))
+		want(t, <-got, "", context.Canceled)
+		if e := <-events; e.Type != prompt.EventPrompt {
+			t.Errorf("event %+v", e)
+		}
+		e := <-events
+		if e.Type != prompt.EventDone || strings.Contains(e.Request.Message, "\x1b") || !strings.HasPrefix(e.Request.Message, "approved") {
+			t.Errorf("event %+v", e)
+		}
+		if words := prompt.Withdrawn(e.Cause()); words != e.Request.Message {
+			t.Errorf("shown as %q", words)
+		}
+	})
+}

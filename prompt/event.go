@@ -16,7 +16,7 @@ const (
 	EventCanceled    = "canceled"    // nobody needs it any more, or all were cancelled
 	EventUnavailable = "unavailable" // nobody could be asked
 	EventDismissed   = "dismissed"   // the person closed it everywhere without an answer
-	EventDone        = "done"        // a push was decided; Request.Message says how
+	EventDone        = "done"        // a push, or a question beside one, was decided by the phone; Request.Message says how
 )
 
 // An Event is one change of the pending prompts.
@@ -39,7 +39,8 @@ var (
 	ErrNotNeeded = errors.New("no longer needed")
 )
 
-// Decided is the reason for which a push notice ends.
+// Decided is the reason for which a push notice ends, and a question that a push
+// has answered.
 type Decided struct {
 	Message string // how, for the person; may be ""
 }

@@ -19,7 +19,7 @@ const (
 	WrongCode    FailureKind = 1 // wrong or used passcode; Vault does not tell which
 	RateLimited  FailureKind = 2 // too many codes in one period; Wait says how long
 	Expired      FailureKind = 3 // the held login is gone: log in again
-	NotEnrolled  FailureKind = 4 // the person has no secret for this method
+	NotEnrolled  FailureKind = 4 // the person has no secret or phone for this method
 	PushDenied   FailureKind = 5 // refused on the phone
 	PushTimeout  FailureKind = 6 // nobody touched the phone
 	InvalidToken FailureKind = 7 // the caller's own token is dead; no factor helps
@@ -41,6 +41,9 @@ type Failure struct {
 // tryAgain takes a Go duration followed by the word seconds: Vault prints "30s
 // seconds", OpenBao "30.000000002s seconds", older ones "30 seconds".
 var tryAgain = regexp.MustCompile(`(?:try again|available) in ([0-9a-zµ.]{1,32}) seconds`)
+
+// duoEnrolment is a message with the page on which Duo takes new people.
+var duoEnrolment = regexp.MustCompile(`" - "https?://`)
 
 // ReadFailure reads the body of an answer that refused a factor.
 func ReadFailure(body []byte) Failure {
@@ -68,14 +71,18 @@ func failureKind(reason string) FailureKind {
 		return Expired
 	case says("code already used"), says("failed to validate TOTP passcode"), says("MFA credentials not supplied or incorrect"):
 		return WrongCode
-	case says("not present in entity"):
+	case says(`duo authentication failed: "Incorrect passcode`):
+		return WrongCode
+	case says("not present in entity"), says("no push-type MFA factor found"), says("no MFA factors found"), says("no users found"):
 		return NotEnrolled
-	case says("push verification explicitly rejected"):
+	case says("push verification explicitly rejected"), says(`duo authentication failed: "Login request denied`):
 		return PushDenied
-	case says("push verification timed out"), says("push verification operation canceled"):
+	case says("push verification timed out"), says("push verification operation canceled"), says(`duo authentication failed: "Login timed out`):
 		return PushTimeout
 	case outage(reason):
 		return Unreachable
+	case duoEnrolment.MatchString(reason):
+		return NotEnrolled
 	case says("context deadline exceeded"), says("context canceled"):
 		return PushTimeout // Vault gave up on a service that was waiting for a phone
 	}

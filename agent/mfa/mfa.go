@@ -41,6 +41,12 @@ func (m Method) Label() string {
 	return m.ID
 }
 
+// CanBeDropped reports whether Vault ends a push of this method soon after its
+// request is dropped, and then knows the held login again. Duo's client does not
+// look while the phone rings (vault/login_mfa.go, validateDuo: AuthStatus has no
+// context), which lasts about a minute.
+func (m Method) CanBeDropped() bool { return !m.UsesPasscode && m.Type != "duo" }
+
 // An Outcome is how a step-up ended, in the words of the Stepup-Outcome header.
 type Outcome string
 

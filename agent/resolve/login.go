@@ -31,10 +31,15 @@ type login struct {
 	app       context.Context // of the login's request, without the prompt's deadline
 	challenge mfa.Challenge
 	methods   []mfa.Method // one for each constraint, in their order
+	rang      bool         // a push was dropped: Vault may still hold on to the login
 	newest
 }
 
 func (l *login) run(ctx context.Context) mfa.Verdict {
+	if code, push, ok := l.contest(); ok {
+		l.methods = []mfa.Method{code}
+		return l.race(ctx, push)
+	}
 	for _, c := range l.challenge.Constraints {
 		m, err := l.choose(ctx, c)
 		if err != nil {
@@ -42,30 +47,55 @@ func (l *login) run(ctx context.Context) mfa.Verdict {
 		}
 		l.methods = append(l.methods, m)
 	}
-	reason := ""
-	for attempt := 1; attempt <= l.attempts; attempt++ {
-		codes, again, err := l.passcodes(ctx, l.methods, question{attempt: attempt, reason: reason})
+	return l.try(ctx, question{attempt: 1})
+}
+
+// try asks for the codes of the chosen methods and validates them, until Vault
+// has decided or the attempts from q on are used up.
+func (l *login) try(ctx context.Context, q question) mfa.Verdict {
+	for ; q.attempt <= l.attempts; q.attempt++ {
+		codes, again, err := l.passcodes(ctx, l.methods, q)
 		if err != nil {
 			return verdict(l.app, err)
 		}
 		if again != "" {
-			reason = again
+			q.reason = again
 			continue
 		}
-		c := l.validate(codes)
-		if c.err != nil {
-			return verdict(l.app, c.err)
-		}
-		l.replace(c.resp)
-		if c.resp.StatusCode/100 == 2 {
-			return mfa.Verdict{Outcome: mfa.Approved}
-		}
-		var final mfa.Verdict
-		if reason, final = l.refusal(c); final.Outcome != "" {
-			return final
+		var v mfa.Verdict
+		if v, q.reason = l.send(codes); v.Outcome != "" {
+			return v
 		}
 	}
 	return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
+}
+
+// send validates codes and reads the answer.
+func (l *login) send(codes map[string]string) (v mfa.Verdict, reason string) {
+	if l.rang {
+		return l.read(l.whenFree(codes))
+	}
+	return l.read(l.validate(codes))
+}
+
+// read takes Vault's answer to a validate: the verdict, or without one the reason
+// to ask again.
+func (l *login) read(c call) (v mfa.Verdict, reason string) {
+	switch {
+	case c.cut():
+		if c.resp != nil {
+			l.replace(c.resp)
+		}
+		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, ""
+	case c.err != nil:
+		return verdict(l.app, c.err), ""
+	}
+	l.replace(c.resp)
+	if c.resp.StatusCode/100 == 2 {
+		return mfa.Verdict{Outcome: mfa.Approved}, ""
+	}
+	reason, v = l.refusal(c)
+	return v, reason
 }
 
 // refusal reads what Vault has against the factors: the reason to ask again,
@@ -76,14 +106,12 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 	switch {
 	case f.Kind == mfa.Expired:
 		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: appExpired}
+	case f.Kind == mfa.NotEnrolled && !usePasscode(l.methods):
+		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNoPhone}
 	case f.Kind == mfa.NotEnrolled:
 		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNotEnrolled}
 	case f.Kind == mfa.Unreachable:
-		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(f.Reason)}
-	case f.Kind == mfa.RateLimited && time.Until(l.deadline) < f.Wait:
-		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: rejectedWait(f.Wait)}
-	case f.Kind == mfa.RateLimited:
-		return tooManyCodes(f.Wait), final
+		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(f.Brief())}
 	case f.Kind == mfa.PushDenied:
 		return "", mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
 	case f.Kind == mfa.PushTimeout:
@@ -91,11 +119,16 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 	case status != http.StatusForbidden && status != http.StatusBadRequest:
 		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultAnswered(status)}
 	case !usePasscode(l.methods):
+		// Asking again would push again.
 		return "", mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
+	case f.Kind == mfa.RateLimited && time.Until(l.deadline) < f.Wait:
+		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: rejectedWait(f.Wait)}
+	case f.Kind == mfa.RateLimited:
+		return tooManyCodes(f.Wait), final
 	case f.Kind == mfa.WrongCode:
 		return wrongCode, final
 	}
-	return vaultSays(f.Reason), final
+	return vaultSays(f.Brief()), final
 }
 
 // validate sends one credential for each constraint. From here only the app
@@ -120,21 +153,14 @@ func (l *login) validate(codes map[string]string) call {
 }
 
 // choose picks the method for one constraint: the only one, the preferred one,
-// or the one that the person names.
+// or the one that the person names, which is their word for a push, too.
 func (l *login) choose(ctx context.Context, c mfa.Constraint) (mfa.Method, error) {
-	usable := make([]mfa.Method, 0, len(c.Any))
-	for _, m := range c.Any {
-		usable = append(usable, l.declared(m))
-	}
+	usable := l.usable(c)
 	if len(usable) == 1 {
-		return usable[0], nil
+		return usable[0], l.confirmPush(ctx, usable[0])
 	}
-	for _, name := range l.config.Prefer {
-		// A preference is the name of an mfa_method block, or Vault's own name or ID.
-		i := slices.IndexFunc(usable, func(m mfa.Method) bool { return name == m.Name || name == m.ID })
-		if i >= 0 {
-			return usable[i], nil
-		}
+	if m, ok := l.preferred(usable); ok {
+		return m, l.confirmPush(ctx, m)
 	}
 	choices := labels(usable)
 	answer, err := l.ask(ctx, prompt.Request{
@@ -147,6 +173,27 @@ func (l *login) choose(ctx context.Context, c mfa.Constraint) (mfa.Method, error
 		return usable[i], nil
 	}
 	return mfa.Method{}, prompt.ErrAnswer
+}
+
+// usable are the methods that meet a constraint.
+func (l *login) usable(c mfa.Constraint) []mfa.Method {
+	all := make([]mfa.Method, 0, len(c.Any))
+	for _, m := range c.Any {
+		all = append(all, l.declared(m))
+	}
+	return all
+}
+
+// preferred is the first of the configured preferences that is among methods. A
+// preference is the name of an mfa_method block, or Vault's own name or ID.
+func (l *login) preferred(methods []mfa.Method) (mfa.Method, bool) {
+	for _, name := range l.config.Prefer {
+		i := slices.IndexFunc(methods, func(m mfa.Method) bool { return name == m.Name || name == m.ID })
+		if i >= 0 {
+			return methods[i], true
+		}
+	}
+	return mfa.Method{}, false
 }
 
 // declared adds what an mfa_method block says about a method. Vault's word

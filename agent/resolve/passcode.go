@@ -13,7 +13,16 @@ import (
 // A question is what is known when a person is asked for codes.
 type question struct {
 	attempt int
-	reason  string // why it is asked again; ""
+	reason  string     // why it is asked again; ""
+	push    mfa.Method // rings meanwhile, and answers as well; zero for none
+}
+
+// message is what a question for a code says beside it.
+func (q question) message() string {
+	if q.push.ID == "" {
+		return q.reason
+	}
+	return orApprove(q.reason, q.push)
 }
 
 // passcodes asks for a code of every method that has one, once for each, and
@@ -62,7 +71,7 @@ func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string
 	}
 	return s.ask(ctx, prompt.Request{
 		Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits,
-		Attempt: q.attempt, Message: q.reason,
+		Attempt: q.attempt, Message: q.message(),
 	})
 }
 

@@ -102,9 +102,7 @@ func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Contex
 	}
 	s.method = m.Label()
 	s.record(audit.Prompt, 0)
-	push := s.fill(prompt.Request{Kind: prompt.Push, Method: m.Label(), MethodType: m.Type})
-	push.Deadline = time.Now().Add(maxPush)
-	notice := s.config.Asker.Tell(ctx, push)
+	notice := s.config.Asker.Tell(ctx, s.pushNotice(m))
 	select {
 	case c := <-done:
 		notice.Done(pushResult(c))
@@ -117,6 +115,13 @@ func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Contex
 		notice.Done(pushDeniedHere)
 		return call{err: notice.Err(), told: true, took: time.Since(started)}
 	}
+}
+
+// pushNotice is what the person is told of a push by m.
+func (s *stepUp) pushNotice(m mfa.Method) prompt.Request {
+	push := s.fill(prompt.Request{Kind: prompt.Push, Method: m.Label(), MethodType: m.Type})
+	push.Deadline = time.Now().Add(maxPush)
+	return push
 }
 
 // maxPush is what the person sees as the end of a push; Vault's own limit is 90 s.

@@ -131,6 +131,15 @@ func (p *person) thinks(d time.Duration) {
 	}
 }
 
+func readAll(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
 type vault struct {
 	mu           sync.Mutex
 	capabilities []string

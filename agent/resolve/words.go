@@ -27,6 +27,7 @@ const (
 	appPushRefused = "stepup: the push was refused on the phone, or nobody answered it; run it again to get a new one"
 	appTooLate     = "stepup: vault refused only after a long wait, as after a push that nobody approved, so it is not asked again; if there was a push, name its method in the rule"
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
+	appNoPhone     = "stepup: the service behind this method knows no phone of yours; enrol one there, then run it again"
 	appNotEnrolled = "stepup: you have no secret for this method yet; ask for it to be enrolled in vault"
 
 	appCut = "stepup: something between here and vault, a load balancer say, stopped waiting while your phone was asked; raise its idle timeout to 100 seconds or more, and try again after the cool-down"
@@ -48,6 +49,11 @@ const (
 	groupDeniedHere = "given up here; the request for approval stays open in vault until it expires"
 	groupStillOpen  = "not approved yet; the next try goes on waiting"
 	groupEnded      = "the request for approval has ended"
+	pushNoPhone     = "there is no phone for the push: type a code instead"
+	pushSaidNo      = "the push was refused on the phone: type a code instead"
+	pushGone        = "something between here and vault ended the wait for your phone: type a code instead"
+	pushMissed      = "nobody approved the push in time: type a code instead"
+	pushDown        = "vault cannot reach the service that pushes: type a code instead"
 
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
@@ -59,6 +65,9 @@ const (
 	pushCut         = "something between here and vault stopped waiting; the push on the phone may be ignored"
 	pushOutage      = "vault could not use the service behind this factor"
 	pushRefused     = "refused, or not answered in time"
+	pushNo          = "refused on the phone"
+	pushLate        = "not answered in time"
+	pushNotSent     = "the push could not be sent"
 	pushUnreachable = "vault could not be reached"
 	pushDeniedHere  = "denied here; the push on the phone may be ignored"
 )
@@ -158,6 +167,18 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%d seconds", n)
 }
 
+// orApprove says that a push rings while a code is asked for.
+func orApprove(reason string, push mfa.Method) string {
+	name := push.Label()
+	if push.Type != "" && !strings.EqualFold(name, push.Type) {
+		name += ", " + push.Type
+	}
+	if reason == "" {
+		reason = "type a code"
+	}
+	return fmt.Sprintf("%s, or approve the push on your phone (%s)", reason, name)
+}
+
 // pushResult is the last line of a push notice.
 func pushResult(c call) string {
 	switch {
@@ -167,10 +188,20 @@ func pushResult(c call) string {
 		return pushUnreachable
 	case isOutage(c.resp):
 		return pushOutage
-	case c.resp.StatusCode == http.StatusForbidden:
-		return pushRefused
+	case c.resp.StatusCode >= http.StatusInternalServerError:
+		return fmt.Sprintf("vault answered %d", c.resp.StatusCode)
+	case c.resp.StatusCode != http.StatusForbidden:
+		return pushApproved
 	}
-	return pushApproved
+	switch mfa.ReadFailure(keepBody(c.resp)).Kind {
+	case mfa.PushDenied:
+		return pushNo
+	case mfa.PushTimeout:
+		return pushLate
+	case mfa.NotEnrolled:
+		return pushNotSent
+	}
+	return pushRefused
 }
 
 // waitsForApproval says what the person has to do: find somebody who may approve.
