@@ -50,6 +50,8 @@ func TestErrors(t *testing.T) {
 		{"mapped address of another", `listener "tcp" { address = "[::ffff:192.0.2.1]:8100" }` + "\n" + head, "1: listener \"tcp\" is not on a loopback"},
 		{"socket of 105 bytes", "listener \"unix\" { address = \"" + long + "\" }\n" + head, "1: the path of the unix socket has 105 bytes"},
 		{"abstract socket", "listener \"unix\" { address = \"@stepup\" }\n" + head, "1: address is not an absolute path"},
+		{"vault on telemetry", `vault "x" { address = "http://localhost:9108" }` + "\n" + `listener "tcp" { address = "127.0.0.1:1" }` + "\n" + `telemetry { address = "127.0.0.1:9108" }`, `1: vault "x" points at stepup's own telemetry on line 3`},
+		{"telemetry as the unspecified address", head + `telemetry { address = "0.0.0.0:9108" }`, "4: telemetry is not on a loopback address"},
 		{"telemetry on a listener", head + `telemetry { address = "localhost:8100" }`, "4: two listeners use the address"},
 		{"vault port 0", `vault "x" { address = "https://a:0" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a:0\" has no usable port"},
 		{"vault empty port", `vault "x" { address = "https://a:" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a:\" has no usable port"},

@@ -148,7 +148,8 @@ type Audit struct {
 
 // Telemetry is the Prometheus endpoint.
 type Telemetry struct {
-	Address string // loopback IP:port; "" means off
+	Address    string // loopback IP:port; "" means off
+	OtherUsers bool   // serve collectors of other users, too
 }
 
 // The formats of Log.

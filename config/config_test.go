@@ -162,7 +162,6 @@ func TestContractExample(t *testing.T) {
 		"contract.hcl:43: login_mfa legacy_mounts is not supported yet",
 		"contract.hcl:44: login_mfa okta_mounts is not supported yet",
 		`contract.hcl:48: command has no effect, because use does not name "command"`,
-		"contract.hcl:60: telemetry is not supported yet",
 	}
 	if diff := cmp.Diff(warnings, diags.Warnings()); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

@@ -223,6 +223,7 @@ func (b *block) audit() {
 
 func (b *block) telemetry() {
 	b.need("address")
+	b.flag("other_users", &b.d.cfg.Telemetry.OtherUsers)
 	t, ok := b.text("address")
 	if !ok {
 		return
@@ -232,7 +233,7 @@ func (b *block) telemetry() {
 		return
 	}
 	b.d.cfg.Telemetry.Address = addr.String()
-	b.d.telemetry = &listening{what: "telemetry", key: addr.String(), addr: addr, at: t}
+	b.d.telemetry = &listening{what: "telemetry", header: b.header, key: addr.String(), addr: addr, at: t}
 }
 
 func (b *block) log() {

@@ -42,7 +42,7 @@ func grammar() map[string]shape {
 		}},
 		"cache":     {once: true, args: []string{"store", "max_ttl", "lock_on"}},
 		"audit":     {once: true, args: []string{"file"}},
-		"telemetry": {once: true, args: []string{"address"}},
+		"telemetry": {once: true, args: []string{"address", "other_users"}},
 		"log":       {once: true, args: []string{"level", "format"}},
 	}
 }
@@ -54,6 +54,5 @@ func notYet() map[string]string {
 	return map[string]string{
 		"login_mfa.legacy_mounts": "login_mfa legacy_mounts",
 		"login_mfa.okta_mounts":   "login_mfa okta_mounts",
-		"telemetry":               "telemetry",
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -105,6 +106,14 @@ func followed(path string) string {
 	return filepath.Join(dir, filepath.Base(path))
 }
 
+// allListening are the listeners and, if there is one, that of the metrics.
+func (d *decoder) allListening() []listening {
+	if d.telemetry == nil {
+		return d.listeners
+	}
+	return append(slices.Clip(d.listeners), *d.telemetry)
+}
+
 // checkListeners refuses two listeners on one address. The second would fail to
 // start, or on a unix socket take the place of the first.
 func (d *decoder) checkListeners() {
@@ -113,11 +122,7 @@ func (d *decoder) checkListeners() {
 		control := followed(filepath.Join(d.opt.RuntimeDir, "control.sock"))
 		seen["unix:"+control] = listening{what: "the agent's control socket"}
 	}
-	all := d.listeners
-	if d.telemetry != nil {
-		all = append(all[:len(all):len(all)], *d.telemetry)
-	}
-	for _, l := range all {
+	for _, l := range d.allListening() {
 		if l.key == "" || (l.addr.IsValid() && l.addr.Port() == 0) {
 			continue
 		}

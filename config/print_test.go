@@ -80,7 +80,7 @@ func TestErr(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, src, want string }{
 		{"none", head, ""},
-		{"warning", head + `telemetry { address = "127.0.0.1:1" }`, ""},
+		{"warning", head + `prompt { command = ["/bin/true"] }`, ""},
 		{"one", head + "x {}", `stepup.hcl:4: unknown block "x"`},
 		{"two", head + "x {}\ny {}", `stepup.hcl:4: unknown block "x" (and 1 more error)`},
 		{"three", head + "x {}\ny {}\nz {}", `stepup.hcl:4: unknown block "x" (and 2 more errors)`},

@@ -76,7 +76,7 @@ func validPort(s string) bool {
 // both the server for people and the agent for apps (hashicorp/vault#15707).
 func (d *decoder) checkUpstreams() {
 	for _, up := range d.vaults {
-		for _, l := range d.listeners {
+		for _, l := range d.allListening() {
 			if l.key != "" && d.sameSocket(up.url, l) {
 				d.fail(up.at.at, wordsOwnListener(up, l))
 				break

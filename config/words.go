@@ -362,3 +362,16 @@ func wordsKeyPair(err error) message {
 func wordsNoTLS(name, scheme string) message {
 	return say(fmt.Sprintf("%s has no effect with %s://", name, scheme), "")
 }
+
+// What a reload changed.
+const (
+	wordsUnchanged   = "nothing changed"
+	wordsMoreChanges = "and %d more"
+	wordsAdded       = "added"
+	wordsChanged     = "changed"
+	wordsRemoved     = "removed"
+	wordsReordered   = "rules in another order"
+	wordsOpened      = "opened"
+	wordsClosed      = "closed"
+	wordsNothing     = "none"
+)
