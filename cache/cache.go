@@ -57,6 +57,9 @@ type Token struct {
 	// was none. Requests with the token carry it, so that a standby does not
 	// refuse a token that it has not heard of.
 	Index string
+	// Grant stands for what the token was made by and with, as far as a changed
+	// configuration may want something else; see the caller of Put.
+	Grant string
 }
 
 // Alive reports whether the token may be used at now. A token that claims to be

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -22,7 +23,12 @@ const identityDomain = "stepup caller identity v1"
 // and shown: the same token gives the same name, and nobody without the key can
 // tell which token a name belongs to. It prints as [redacted].
 type Identifier struct {
+	raw []byte // what the key is made from
 	key []byte
+}
+
+func newIdentifier(raw []byte) *Identifier {
+	return &Identifier{raw: raw, key: sum(raw, identityDomain)}
 }
 
 // NewIdentifier returns the Identifier of key, which it copies. Names are stable
@@ -31,14 +37,14 @@ func NewIdentifier(key []byte) (*Identifier, error) {
 	if len(key) < minIdentifierKey {
 		return nil, errors.New("key of the identifier is shorter than 32 bytes")
 	}
-	return &Identifier{key: sum(key, identityDomain)}, nil
+	return newIdentifier(bytes.Clone(key)), nil
 }
 
 // RandomIdentifier returns an Identifier whose names last as long as the process.
 func RandomIdentifier() *Identifier {
 	key := make([]byte, minIdentifierKey)
 	_, _ = rand.Read(key) // never fails: crypto/rand ends the program instead
-	return &Identifier{key: key}
+	return newIdentifier(key)
 }
 
 // LoadIdentifier returns the Identifier of the key that ring keeps for scope, and
@@ -47,7 +53,7 @@ func RandomIdentifier() *Identifier {
 // names is not found again by a later process. It blocks as long as two or three
 // calls of ring.
 func LoadIdentifier(ctx context.Context, ring Ring, scope string) (*Identifier, State) {
-	items := ringItems{ring: ring, scope: scope, kind: "identity"}
+	items := identityItem(ring, scope)
 	text, err := items.get(ctx)
 	if errors.Is(err, ErrNotFound) {
 		fresh := make([]byte, minIdentifierKey)
@@ -62,7 +68,21 @@ func LoadIdentifier(ctx context.Context, ring Ring, scope string) (*Identifier, 
 	if err != nil || len(key) < minIdentifierKey {
 		return RandomIdentifier(), State{Condition: Failed, Why: whyKey}
 	}
-	return &Identifier{key: sum(key, identityDomain)}, State{Condition: Available}
+	return newIdentifier(key), State{Condition: Available}
+}
+
+// Keep stores the key in ring for [LoadIdentifier], unless there is one already:
+// others may depend on that. It blocks as long as two calls of ring.
+func (i *Identifier) Keep(ctx context.Context, ring Ring, scope string) error {
+	items := identityItem(ring, scope)
+	if _, err := items.get(ctx); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return items.put(ctx, Secret(hex.EncodeToString(i.raw)))
+}
+
+func identityItem(ring Ring, scope string) ringItems {
+	return ringItems{ring: ring, scope: scope, kind: "identity"}
 }
 
 // stateOf is what an error of a [Ring] says about it.

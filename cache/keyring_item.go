@@ -33,9 +33,10 @@ type item struct {
 	Accessor  string    `json:"accessor"`
 	Created   time.Time `json:"created"`
 	Expires   time.Time `json:"expires"`
-	// Absent in what earlier releases wrote, which had neither.
+	// Absent in what earlier releases wrote, which had none of them.
 	Uses  int    `json:"uses,omitempty"`
 	Index string `json:"index,omitempty"`
+	Grant string `json:"grant,omitempty"`
 }
 
 func encodeItem(k Key, t Token) (Secret, error) {
@@ -44,7 +45,7 @@ func encodeItem(k Key, t Token) (Secret, error) {
 		Vault:   k.Vault, Namespace: k.Namespace, Identity: k.Identity, Rule: k.Rule,
 		Token: t.Secret.Reveal(), Accessor: t.Accessor,
 		Created: t.Created.UTC().Round(0), Expires: t.Expires.UTC().Round(0),
-		Uses: t.Uses, Index: t.Index,
+		Uses: t.Uses, Index: t.Index, Grant: t.Grant,
 	})
 	if err != nil {
 		// A year of five digits. Not err itself: it may quote the value.
@@ -67,7 +68,7 @@ func decodeItem(raw Secret) (Key, Token, bool) {
 		return Key{}, Token{}, false
 	}
 	k := Key{Vault: i.Vault, Namespace: i.Namespace, Identity: i.Identity, Rule: i.Rule}
-	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index}
+	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index, Grant: i.Grant}
 	return k, wall(t), true
 }
 

@@ -14,10 +14,10 @@ import (
 // uses a back.
 type Layered struct {
 	front *Memory
-	back  Store
 	slot  chan struct{} // one use of the back at a time: a thousand requests for one key ask it once
 
 	mu     sync.Mutex
+	back   Store
 	absent map[Key]bool   // known not to be in the back
 	dirty  map[Key]uint64 // the back differs from the front; the number of the change
 	change uint64
@@ -42,7 +42,7 @@ func NewLayered(front *Memory, back Store) *Layered {
 // State tells whether tokens outlive the process: what the back says of itself,
 // if it does, else what its last use showed.
 func (l *Layered) State() State {
-	if s, ok := l.back.(interface{ State() State }); ok {
+	if s, ok := l.behind().(interface{ State() State }); ok {
 		return s.State()
 	}
 	l.mu.Lock()
@@ -66,14 +66,15 @@ func (l *Layered) Get(ctx context.Context, k Key) (Token, error) {
 	if t, known, err := l.lookup(ctx, k); known { // others may have asked meanwhile
 		return t, err
 	}
-	t, err := l.back.Get(ctx, k)
+	back := l.behind()
+	t, err := back.Get(ctx, k)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if newer, err := l.front.Get(ctx, k); err == nil {
 		return newer, nil
 	}
-	if _, changed := l.dirty[k]; changed {
-		return Token{}, ErrNotFound // deleted while the back was being asked
+	if _, changed := l.dirty[k]; changed || l.back != back {
+		return Token{}, ErrNotFound // deleted, or the back replaced, while it was being asked
 	}
 	l.err = nil
 	switch {
@@ -165,14 +166,17 @@ func (l *Layered) load(ctx context.Context) error {
 	}
 	defer l.release()
 	l.mu.Lock()
-	loaded := l.loaded
+	back, loaded := l.back, l.loaded
 	l.mu.Unlock()
 	if loaded {
 		return nil
 	}
-	entries, err := l.back.List(ctx)
+	entries, err := back.List(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.back != back {
+		return nil // replaced meanwhile: what it had is no longer asked for
+	}
 	l.err = err
 	if err != nil {
 		return nil
@@ -210,6 +214,7 @@ func (l *Layered) flush(ctx context.Context) error {
 	defer l.release()
 	for {
 		l.mu.Lock()
+		back := l.back
 		var k Key
 		var change uint64
 		for k, change = range l.dirty {
@@ -220,22 +225,25 @@ func (l *Layered) flush(ctx context.Context) error {
 		if change == 0 {
 			return nil
 		}
-		err := l.write(ctx, k, t, found == nil)
+		var err error
+		if found == nil {
+			err = write(ctx, back, k, t)
+		} else {
+			err = back.Delete(ctx, k)
+		}
 		if !l.flushed(k, change, err) {
 			return nil
 		}
 	}
 }
 
-// write makes the back hold t under k, or nothing when t is not there or too
-// large: memory only must not leave its predecessor behind.
-func (l *Layered) write(ctx context.Context, k Key, t Token, there bool) error {
-	if there {
-		if err := l.back.Put(ctx, k, t); !errors.Is(err, ErrTooLarge) {
-			return err
-		}
+// write makes the back hold t under k, or nothing when t is too large: memory
+// only must not leave its predecessor behind.
+func write(ctx context.Context, back Store, k Key, t Token) error {
+	if err := back.Put(ctx, k, t); !errors.Is(err, ErrTooLarge) {
+		return err
 	}
-	return l.back.Delete(ctx, k)
+	return back.Delete(ctx, k)
 }
 
 // flushed keeps the result for one key, and reports whether to go on.
