@@ -1,0 +1,122 @@
+package metrics
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// statusLeft stands for an app that left before its answer, as in the logs of
+// other proxies: nobody was sent it.
+const statusLeft = 499
+
+// Measure counts the requests that next answers, and the time that they spend in
+// the agent: until the header of the answer, without what a [Transport] or
+// [Pause] saw of waiting. vault is asked at each request for the name of its
+// vault; "" leaves the request alone.
+func (m *Metrics) Measure(vault func() string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := vault()
+		if name == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		watch := &stopwatch{started: time.Now()}
+		r = r.WithContext(context.WithValue(r.Context(), stopwatchKey{}, watch))
+		if r.Body != nil && r.Body != http.NoBody {
+			// An app that sends slowly keeps itself waiting.
+			r.Body = &waitingBody{r.Body, watch}
+		}
+		a := &answer{ResponseWriter: w, metrics: m, vault: name, watch: watch, ctx: r.Context()}
+		defer a.begun(http.StatusOK) // what net/http sends for a handler that wrote nothing
+		next.ServeHTTP(a, r)
+	})
+}
+
+// An answer notices when the header of an answer is written.
+type answer struct {
+	http.ResponseWriter
+	metrics *Metrics
+	vault   string
+	watch   *stopwatch
+	ctx     context.Context //nolint:containedctx // lives as long as the request
+	counted bool
+}
+
+// begun counts the answer, once. It comes before the app can see a byte of it,
+// so whoever has read an answer finds it counted.
+func (a *answer) begun(code int) {
+	if a.counted {
+		return
+	}
+	a.counted = true
+	if a.ctx.Err() != nil {
+		code = statusLeft
+	}
+	a.metrics.overhead.Observe(a.watch.stop().Seconds())
+	a.metrics.requests.WithLabelValues(a.vault, strconv.Itoa(code)).Inc()
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(code int) {
+	if code >= 200 || code == http.StatusSwitchingProtocols {
+		a.begun(code)
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements io.Writer.
+func (a *answer) Write(p []byte) (int, error) {
+	a.begun(http.StatusOK)
+	return a.ResponseWriter.Write(p)
+}
+
+// Hijack implements http.Hijacker: ReverseProxy takes the connection for an
+// upgrade without writing a header to us.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	a.begun(http.StatusSwitchingProtocols)
+	return http.NewResponseController(a.ResponseWriter).Hijack()
+}
+
+// Unwrap lets http.ResponseController flush.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// A Transport is a way to Vault: what takes place in it is no time of ours.
+type Transport struct{ Base http.RoundTripper }
+
+var _ http.RoundTripper = Transport{}
+
+// RoundTrip implements http.RoundTripper.
+func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	watch := watchOf(r.Context())
+	if watch == nil {
+		return t.Base.RoundTrip(r)
+	}
+	watch.pause()
+	resp, err := t.Base.RoundTrip(r)
+	watch.resume()
+	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols && resp.Body != http.NoBody {
+		resp.Body = &waitingBody{resp.Body, watch}
+	}
+	return resp, err
+}
+
+// A waitingBody is a body whose other end may let us wait.
+type waitingBody struct {
+	io.ReadCloser
+	watch *stopwatch
+}
+
+// Read implements io.Reader.
+func (b *waitingBody) Read(p []byte) (int, error) {
+	if b.watch.stopped() {
+		return b.ReadCloser.Read(p)
+	}
+	b.watch.pause()
+	defer b.watch.resume()
+	return b.ReadCloser.Read(p)
+}
