@@ -7,13 +7,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -45,20 +48,27 @@ type Agent struct {
 	secrets  *secrets
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
 
+	metrics   *metrics.Metrics
+	scraper   http.Handler
+	measuring atomic.Bool // somebody may scrape: requests are counted
+	probes    probes
+
 	memoryOnly sync.Once // for the one line in the log that says so
 
-	lockers   sync.WaitGroup     // the goroutine of the locker
+	lockers   sync.WaitGroup     // the goroutines of the locker and of the last move
+	stopMove  context.CancelFunc // ends the move of tokens to another store; guarded by mu
 	stopLocks context.CancelFunc // ends it; guarded by mu
 	locker    *locker            // guarded by mu; nil without lock_on
 
-	mu          sync.Mutex // guards what follows; not held while a listener serves
-	config      Config
-	configError string // of the last reload
-	vaults      map[string]*vault
-	tokens      *tokens
-	open        map[listenerKey]*listener
-	audit       *audit.Log
-	running     bool
+	mu       sync.Mutex // guards what follows; not held while a listener serves
+	config   Config
+	reloaded *control.Reload // the last one; nil before the first
+	serial   int             // counts the configurations that were in force
+	vaults   map[string]*vault
+	tokens   *tokens
+	open     map[listenerKey]*listener
+	audit    *audit.Log
+	running  bool
 }
 
 // New returns an agent for c. Nothing is opened yet.
@@ -67,11 +77,14 @@ func New(c Config, o Options) *Agent {
 		options: o,
 		started: time.Now().Round(0),
 		ledger:  resolve.NewLedger(),
-		secrets: newSecrets(o.Ring),
+		probes:  probes{slot: make(chan struct{}, 1)},
 		loop:    &Loop{},
 		open:    make(map[listenerKey]*listener),
 		config:  c,
 	}
+	a.metrics = metrics.New(state{a})
+	a.scraper = a.metrics.Handler(o.Log)
+	a.secrets = newSecrets(a.ring())
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
 	return a
@@ -114,19 +127,25 @@ func (a *Agent) Reload(ctx context.Context, c Config) error {
 	if !a.running {
 		return errNotRunning
 	}
-	if err := a.applyLocked(ctx, c); err != nil {
-		a.configError = err.Error()
-		return err
-	}
-	a.configError = ""
-	return nil
+	err := a.applyLocked(ctx, c)
+	a.reloadedLocked(c.Changes, err)
+	return err
 }
 
-// ReloadFailed keeps the configuration and lets the status say why.
+// ReloadFailed keeps the configuration and lets the status say why: the file
+// could not be read.
 func (a *Agent) ReloadFailed(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.configError = err.Error()
+	a.reloadedLocked("", err)
+}
+
+func (a *Agent) reloadedLocked(changes string, err error) {
+	a.metrics.Reload(err)
+	a.reloaded = &control.Reload{Time: time.Now().Round(0), Changes: changes}
+	if err != nil {
+		a.reloaded.Changes, a.reloaded.Error = "", err.Error()
+	}
 }
 
 func (a *Agent) applyLocked(ctx context.Context, c Config) error {
@@ -134,7 +153,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	store := a.tokensFor(c)
+	store, moved := a.tokensFor(ctx, c)
 	vaults, err := a.buildVaults(c, store, log)
 	if err == nil {
 		err = a.listenLocked(ctx, c, vaults)
@@ -149,10 +168,13 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 		v.transport.CloseIdleConnections()
 	}
 	if log != a.audit {
-		_ = a.audit.Close()
+		_ = a.audit.Close() // step-ups that are under way still write their end there
 	}
+	moved()
 	lockOn := a.vaults == nil || !slices.Equal(a.config.Cache.LockOn, c.Cache.LockOn)
 	a.config, a.vaults, a.audit, a.tokens = c, vaults, log, store
+	a.serial++
+	a.expectLocked(c)
 	a.broker.Reconfigure(a.brokerConfig(c))
 	if lockOn {
 		a.watchLocked(ctx)
@@ -182,6 +204,9 @@ func (a *Agent) brokerConfig(c Config) prompt.BrokerConfig {
 		Timeout:    c.Prompt.Timeout,
 		MaxPending: c.Prompt.MaxPending,
 		Log:        a.options.Log,
+		OnEnd: func(kind prompt.Kind, event string, open time.Duration) {
+			a.metrics.Prompt(string(kind), event, open)
+		},
 	}
 }
 
@@ -221,6 +246,9 @@ func (a *Agent) stop() {
 	}
 	if a.stopLocks != nil {
 		a.stopLocks()
+	}
+	if a.stopMove != nil {
+		a.stopMove()
 	}
 	a.lockers.Wait()
 	a.broker.Close()

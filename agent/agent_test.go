@@ -24,6 +24,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
@@ -42,11 +43,18 @@ type rig struct {
 	person func(context.Context, prompt.Request) (string, error)
 	push   *devvault.Push
 	asked  *prompttest.Script
+	ring   cache.Ring
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{vault: devvault.New(devvault.Config{Record: true}), dir: t.TempDir(), log: &bytes.Buffer{}}
+	return newRigWith(t, nil)
+}
+
+// newRigWith has a keyring, unless it is nil.
+func newRigWith(t testing.TB, ring cache.Ring) *rig {
+	t.Helper()
+	r := &rig{ring: ring, vault: devvault.New(devvault.Config{Record: true}), dir: t.TempDir(), log: &bytes.Buffer{}}
 	address, err := r.vault.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +131,7 @@ func (r *rig) start(t testing.TB) {
 	t.Helper()
 	ready := make(chan struct{})
 	r.agent = agent.New(r.config, agent.Options{
-		RuntimeDir: filepath.Join(r.dir, "run"), Version: "test", Ready: func() { close(ready) },
+		RuntimeDir: filepath.Join(r.dir, "run"), Version: "test", Ring: r.ring, Ready: func() { close(ready) },
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, nil)),
 	})
 	ctx, stop := context.WithCancel(context.Background())

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -56,7 +57,8 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := upstream.New(upstream.Config{Name: v.Name, Address: v.Address, Transport: transport, Timeout: v.Timeout})
+	way := metrics.Transport{Base: transport}
+	client, err := upstream.New(upstream.Config{Name: v.Name, Address: v.Address, Transport: way, Timeout: v.Timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -65,14 +67,15 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Address:     v.Address.String(),
 		Vault:       client,
 		Group:       client,
-		Tokens:      with.tokens,
+		Tokens:      granted{with.tokens.Layered, terms(c)},
 		MaxTTL:      c.Cache.MaxTTL,
 		Secrets:     a.secrets,
 		FromSeed:    c.FromSeed,
 		Commands:    c.Commands,
 		Silence:     c.Prompt.Silence,
 		ConfirmPush: c.Prompt.ConfirmPush,
-		Asker:       a.broker,
+		Asker:       asker{a.broker},
+		Meter:       meter{a.metrics},
 		Methods:     c.Methods,
 		Prefer:      c.Prefer,
 		Attempts:    c.Prompt.Attempts,
@@ -83,18 +86,19 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Audit:       with.auditor(),
 		Log:         a.options.Log,
 	})
+	counted := counting{resolver, a.metrics}
 	rules := rulesOf(c.Rules, v.Name)
 	handler := relay.New(relay.Config{
 		Vault:     v.Name,
 		Address:   base,
 		Namespace: v.Namespace,
-		Base:      transport,
+		Base:      way,
 		Rules:     rules,
 		LoginMFA:  c.LoginMFA,
 		MaxKept:   v.MaxKept,
-		Resolver:  resolver,
+		Resolver:  counted,
 		Unwrapper: client,
-		Approver:  resolver,
+		Approver:  counted,
 		Log:       a.options.Log,
 	})
 	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil

@@ -16,6 +16,7 @@ import (
 // there. It is not changed after [New] or [Agent.Reload] got it.
 type Config struct {
 	File      string // where it came from, for the status
+	Changes   string // what is new in it since the one before, in one line; for the status after a reload
 	Vaults    []Vault
 	Listeners []Listener
 	Methods   map[string]mfa.Method // by the name of the mfa_method block
@@ -25,6 +26,7 @@ type Config struct {
 	Prompt    Prompt
 	AuditFile string // "" means none
 	Cache     Cache
+	Telemetry Telemetry
 	FromSeed  map[string]bool     // methods whose code is made from a kept seed
 	Commands  map[string][]string // programs that print the code of a method
 }
@@ -45,6 +47,12 @@ type Listener struct {
 	Address       string // loopback host:port, or an absolute path
 	Vault         string // name of a Vault
 	RequireHeader bool   // refuse requests without X-Vault-Request: true
+}
+
+// Telemetry is where Prometheus reads the metrics.
+type Telemetry struct {
+	Address    string // loopback host:port; "" means that nobody does
+	OtherUsers bool   // collectors of other users may read them, too
 }
 
 // Prompt is how a person is asked.

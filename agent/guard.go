@@ -37,6 +37,9 @@ type Guard struct {
 	Addr net.Addr
 	// RequireHeader asks for X-Vault-Request: true, which no web page can send.
 	RequireHeader bool
+	// AnyUser leaves it to the handler which users it serves. Only for what gives
+	// nothing away and does nothing.
+	AnyUser bool
 	// Loop knows our own outgoing connections; nil means that there are none.
 	Loop *Loop
 	// OnRefuse is told of refusals, for the log and the audit log; it may be nil.
@@ -92,6 +95,7 @@ func (g *Guard) checkPeer(conn *peer.Conn) (refusal, bool) {
 		return refusal{http.StatusForbidden, RefusedUnknown, wordsUnknown}, true
 	}
 	switch err := conn.SameUser(); {
+	case g.AnyUser:
 	case errors.Is(err, peer.ErrOtherUser):
 		return refusal{http.StatusForbidden, RefusedUser, wordsOtherUser}, true
 	case errors.Is(err, peer.ErrUnsupported):

@@ -45,7 +45,10 @@ func TestStrangerProcess(t *testing.T) {
 // beStranger asks for something and prints the answer, holds a connection until
 // its standard input ends, or sends and leaves at once, many times.
 func beStranger(what, network, address string) error {
-	const request = "GET /v1/secret HTTP/1.1\r\nHost: localhost\r\nX-Vault-Request: true\r\n\r\n"
+	request := "GET /v1/secret HTTP/1.1\r\nHost: localhost\r\nX-Vault-Request: true\r\n\r\n"
+	if what == "scrape" {
+		what, request = "ask", "GET /metrics HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"
+	}
 	if what == "ask" {
 		c, err := net.Dial(network, address)
 		if err != nil {

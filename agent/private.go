@@ -136,6 +136,7 @@ func (a *Agent) lease(ctx context.Context, vault string, root int) (control.Leas
 	// Not the request's context: the listener's own connections say who is there.
 	open := a.newListener(context.Background(), ln, Listener{Network: "tcp", Address: ln.Addr().String(), Vault: name})
 	open.private = p
+	open.vault.Store(&name)
 	handler := p.wrap(a.vaults[name].handler)
 	open.handler.Store(&handler)
 	a.open[listenerKey{privateNetwork, p.id}] = open

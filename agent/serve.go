@@ -25,7 +25,8 @@ type listener struct {
 	ln      net.Listener
 	server  *http.Server
 	handler atomic.Pointer[http.Handler]
-	cancel  context.CancelFunc // ends streams that would keep a stop waiting
+	vault   atomic.Pointer[string] // nil where no app connects
+	cancel  context.CancelFunc     // ends streams that would keep a stop waiting
 }
 
 // ServeHTTP implements http.Handler.
@@ -35,7 +36,10 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (a *Agent) newListener(ctx context.Context, ln net.Listener, c Listener) *listener {
 	l := &listener{config: c, ln: ln}
-	l.server = newServer(l, a.guard(ln, false), a.options.Log)
+	g := a.guard(ln, false)
+	g.AnyUser = c.Network == telemetryNetwork // its handler looks at who asks
+	l.server = newServer(l, g, a.options.Log)
+	l.server.Handler = a.metrics.Measure(func() string { return a.measured(l) }, l.server.Handler)
 	// Requests outlive the moment in which the agent is told to stop, so that
 	// those that are under way get their answer.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -82,12 +86,12 @@ func (a *Agent) refused(reason string, p peer.Peer) {
 func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*vault) error {
 	opened := make(map[listenerKey]*listener)
 	keep := map[listenerKey]bool{{"control", ""}: true}
-	for _, want := range c.Listeners {
+	for _, want := range c.addresses() {
 		keep[want.key()] = true
 		if _, ok := a.open[want.key()]; ok {
 			continue
 		}
-		ln, err := Listen(ctx, want.Network, want.Address)
+		ln, err := Listen(ctx, want.network(), want.Address)
 		if err != nil {
 			for _, l := range opened {
 				_ = l.ln.Close()
@@ -106,8 +110,10 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 		if want.RequireHeader {
 			handler = a.guard(l.ln, true).Wrap(handler)
 		}
+		l.vault.Store(&want.Vault)
 		l.handler.Store(&handler)
 	}
+	a.serveMetricsLocked(c.Telemetry)
 	for key, l := range a.open {
 		if !keep[key] && !l.keepPrivate(vaults) {
 			delete(a.open, key)
@@ -118,6 +124,10 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 	}
 	for _, l := range opened {
 		a.serve(l)
+		if l.config.Network == telemetryNetwork {
+			a.options.Log.Info("metrics are served", "address", l.ln.Addr().String())
+			continue
+		}
 		a.options.Log.Info("listening", "network", l.config.Network, "address", l.ln.Addr().String(), "vault", l.config.Vault)
 	}
 	return nil

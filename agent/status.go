@@ -20,11 +20,15 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	a.mu.Lock()
 	c, vaults, store := a.config, a.vaults, a.tokens
 	s := control.Status{
-		Version:     a.options.Version,
-		PID:         os.Getpid(),
-		Started:     a.started,
-		ConfigFile:  c.File,
-		ConfigError: a.configError,
+		Version:    a.options.Version,
+		PID:        os.Getpid(),
+		Started:    a.started,
+		ConfigFile: c.File,
+		Reload:     a.reloaded,
+		Telemetry:  a.telemetryLocked(),
+	}
+	if a.reloaded != nil {
+		s.ConfigError = a.reloaded.Error
 	}
 	if a.locker != nil {
 		s.Notes = a.locker.notes()

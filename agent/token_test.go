@@ -19,7 +19,11 @@ import (
 // may read neither.
 func newTokenRig(t *testing.T) *rig {
 	t.Helper()
-	r := newRig(t)
+	return withTokens(t, newRig(t))
+}
+
+func withTokens(t *testing.T, r *rig) *rig {
+	t.Helper()
 	v := r.vault
 	v.AddPolicy("minter", devvault.PathRule{Path: "auth/token/create/stepup", Capabilities: []string{"update"}, MFAMethods: []string{"corp"}})
 	v.AddPolicy("deploy", devvault.PathRule{Path: "kv/data/deploy/*", Capabilities: []string{"read", "update", "create"}})

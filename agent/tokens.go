@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (a *Agent) identify(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, identifyLimit)
 	defer cancel()
-	identity, state := cache.LoadIdentifier(ctx, a.options.Ring, "")
+	identity, state := cache.LoadIdentifier(ctx, a.ring(), "")
 	a.identity = identity
 	if state.Condition != cache.Available {
 		a.sayMemoryOnly("state", state.Condition, "why", state.Why)
@@ -45,23 +46,89 @@ func (a *Agent) sayMemoryOnly(why ...any) {
 	})
 }
 
-// tokensFor keeps the store that is there unless the configuration wants another.
-func (a *Agent) tokensFor(c Config) *tokens {
+// tokensFor is the store that the configuration wants. Another one than before
+// keeps the tokens that are in memory; moved makes it that, once nothing can fail
+// any more.
+func (a *Agent) tokensFor(ctx context.Context, c Config) (store *tokens, moved func()) {
 	keyring := c.Cache.Keyring && a.options.Ring != nil
-	if a.tokens != nil && a.tokens.keyring == keyring && a.config.File == c.File {
-		return a.tokens
+	switch {
+	case a.tokens == nil:
+		back := a.backFor(c.File, keyring)
+		return &tokens{Layered: cache.NewLayered(&cache.Memory{}, back), keyring: keyring}, func() {}
+	case a.tokens.keyring == keyring && a.config.File == c.File:
+		return a.tokens, func() {}
 	}
-	var back cache.Store = &cache.Memory{}
-	if keyring {
-		back = cache.NewKeyring(cache.KeyringConfig{
-			Ring:  a.options.Ring,
-			Scope: c.File, // two agents with two configurations do not share an index
-			OnError: func(operation string, err error) {
-				a.sayMemoryOnly("operation", operation, "why", err)
-			},
+	was := a.tokens
+	store = &tokens{Layered: was.Layered, keyring: keyring}
+	return store, func() {
+		old := store.Replace(a.backFor(c.File, keyring))
+		a.moveLocked(ctx, func(ctx context.Context) {
+			if was.keyring {
+				a.empty(ctx, old)
+			}
+			if keyring {
+				a.settle(ctx, store)
+			}
 		})
 	}
-	return &tokens{Layered: cache.NewLayered(&cache.Memory{}, back), keyring: keyring}
+}
+
+func (a *Agent) backFor(file string, keyring bool) cache.Store {
+	if !keyring {
+		return &cache.Memory{}
+	}
+	return cache.NewKeyring(cache.KeyringConfig{
+		Ring:  a.options.Ring,
+		Scope: file, // two agents with two configurations do not share an index
+		OnError: func(operation string, err error) {
+			a.metrics.KeyringError(operation)
+			a.sayMemoryOnly("operation", operation, "why", err)
+		},
+	})
+}
+
+// moveLocked runs move in the place of an earlier one, until it is done or the
+// agent ends: a keyring may take its time.
+func (a *Agent) moveLocked(ctx context.Context, move func(context.Context)) {
+	if a.stopMove != nil {
+		a.stopMove()
+	}
+	// It ends with the agent, not with the reload that started it.
+	ctx, a.stopMove = context.WithCancel(context.WithoutCancel(ctx))
+	a.lockers.Go(func() { move(ctx) })
+}
+
+// empty removes what was kept in a store that is no longer wanted: who says that
+// tokens are to be in memory means that they are not to be elsewhere.
+func (a *Agent) empty(ctx context.Context, old cache.Store) {
+	entries, err := old.List(ctx)
+	for _, e := range entries {
+		err = errors.Join(err, old.Delete(ctx, e.Key))
+	}
+	if err != nil && ctx.Err() == nil {
+		a.options.Log.Warn("step-up tokens may stay in the keyring until their time is over", "error", err)
+	}
+}
+
+// settle brings the tokens that are in memory into the keyring, and with them the
+// key under which the next process finds them. Where there is such a key already,
+// they are of no use to it, and end with this process.
+func (a *Agent) settle(ctx context.Context, store *tokens) {
+	err := a.identity.Keep(ctx, a.ring(), "")
+	if err == nil {
+		_, err = store.List(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.sayMemoryOnly("why", err)
+	}
+}
+
+// ring is the keyring for everything but step-up tokens, nil where there is none.
+func (a *Agent) ring() cache.Ring {
+	if a.options.Ring == nil {
+		return nil
+	}
+	return countedRing{a.options.Ring, a.metrics}
 }
 
 // status says where tokens are kept and why not elsewhere.

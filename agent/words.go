@@ -17,15 +17,18 @@ const refusalPrefix = "stepup: "
 
 // Texts of the guard's refusals. A %s stands for the listener's own address.
 const (
-	wordsOtherUser   = "this agent serves only the user that started it; run `stepup agent` as your own user"
-	wordsUnknown     = "cannot tell which user this connection belongs to; keep it open until the answer has come, or use the unix socket"
-	wordsUnsupported = "this system does not tell who connects to this kind of listener; use the unix socket"
-	wordsLoop        = "this request came from the agent itself; set `address` of the vault block to the real Vault, not to one of the agent's listeners"
-	wordsTarget      = "this is not a forward proxy; set VAULT_ADDR to the agent instead of a proxy variable"
-	wordsHost        = "the Host header is not this listener's; set VAULT_ADDR to http://%s"
-	wordsBrowser     = "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch header"
-	wordsTree        = "this listener serves only the command that it was opened for and what that starts; use the agent's own listeners (`stepup status`)"
-	wordsHeader      = "this listener requires the header X-Vault-Request: true; clients made with Vault's library send it"
+	wordsOtherUser      = "this agent serves only the user that started it; run `stepup agent` as your own user"
+	wordsUnknown        = "cannot tell which user this connection belongs to; keep it open until the answer has come, or use the unix socket"
+	wordsUnsupported    = "this system does not tell who connects to this kind of listener; use the unix socket"
+	wordsLoop           = "this request came from the agent itself; set `address` of the vault block to the real Vault, not to one of the agent's listeners"
+	wordsTarget         = "this is not a forward proxy; set VAULT_ADDR to the agent instead of a proxy variable"
+	wordsHost           = "the Host header is not this listener's; set VAULT_ADDR to http://%s"
+	wordsBrowser        = "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch header"
+	wordsOtherCollector = "these metrics are for the user that started the agent; set `other_users = true` in the telemetry block to let collectors of other users read them"
+	wordsOnlyMetrics    = "the metrics are at /metrics"
+	wordsOnlyGet        = "metrics are only read, by GET"
+	wordsTree           = "this listener serves only the command that it was opened for and what that starts; use the agent's own listeners (`stepup status`)"
+	wordsHeader         = "this listener requires the header X-Vault-Request: true; clients made with Vault's library send it"
 )
 
 // Texts of listeners and the runtime folder. A %s stands for the path or address.

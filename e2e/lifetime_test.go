@@ -230,7 +230,7 @@ func TestReloadKeepsTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, file, strings.Replace(string(text), `attempts = 3`, `attempts = 5`, 1))
-	eventually(t, "the configuration is in force", func() bool { return strings.Contains(a.log.String(), "configuration reloaded") })
+	eventually(t, "the configuration is in force", func() bool { return strings.Contains(a.log.String(), "config reloaded") })
 	w.get().send(t, a.addr).wantStep(t, 200, "cached")
 	w.wantAsked(t, p, 1)
 }

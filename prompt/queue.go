@@ -256,6 +256,9 @@ func (b *Broker) decideLocked(e *entry, v verdict) {
 		close(e.denied)
 	}
 	e.withdraw(v.cause)
+	if b.config.OnEnd != nil {
+		b.config.OnEnd(e.request.Kind, v.event, b.config.Now().Sub(e.created))
+	}
 	r := b.viewLocked(e)
 	if d, ok := v.cause.(Decided); ok { //nolint:errorlint // likewise
 		r.Message = d.Message

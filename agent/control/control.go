@@ -19,7 +19,9 @@ type Status struct {
 	PID         int        `json:"pid"`
 	Started     time.Time  `json:"started"`
 	ConfigFile  string     `json:"config_file"`
-	ConfigError string     `json:"config_error"` // of the last reload; "" when the file is in force
+	ConfigError string     `json:"config_error"`     // of the last reload; "" when the file is in force
+	Reload      *Reload    `json:"reload,omitempty"` // the last one; absent before the first
+	Telemetry   string     `json:"telemetry"`        // address of the metrics; "" when they are off
 	Listeners   []Listener `json:"listeners"`
 	Vaults      []Vault    `json:"vaults"`
 	Rules       []Rule     `json:"rules"`
@@ -29,6 +31,13 @@ type Status struct {
 	Prompters   []string   `json:"prompters"`
 	Cache       Cache      `json:"cache"`
 	Notes       []string   `json:"notes"` // what a person should know, one sentence each
+}
+
+// A Reload is what became of a changed configuration.
+type Reload struct {
+	Time    time.Time `json:"time"`
+	Changes string    `json:"changes"` // what is new, in one line; "" when it failed
+	Error   string    `json:"error"`   // why the configuration from before stays in force; "" when it does not
 }
 
 // A Listener is where apps connect.

@@ -41,8 +41,11 @@ type Metrics struct {
 	reloads    *prometheus.CounterVec
 }
 
-// LoginMFA is the grant of challenges that no rule has: logins that Vault held.
-const LoginMFA = "login_mfa"
+// Grants of challenges besides those of rules.
+const (
+	LoginMFA     = "login_mfa"     // logins that Vault held; no rule has them
+	ControlGroup = "control_group" // the approval of other people
+)
 
 // The results of a lookup.
 const (

@@ -8,7 +8,7 @@ const (
 	helpOverhead = "Time that a request of an app spent in the agent until the header of its answer, without the time in which " +
 		"it waited for Vault, for the app's own body or for a person."
 	helpChallenges = "Answers that took part in a step-up, by rule, grant and the word of their Stepup-Outcome header; " +
-		"logins that Vault held for a second factor have no rule and the grant login_mfa."
+		"logins that Vault held for a second factor have no rule and the grant login_mfa, waits for the approval of others the grant control_group."
 	helpPrompts = "How long prompts were open, by kind and by how they ended; a push ends as done when Vault has decided it."
 	helpPending = "Prompts that are open now, push notices included."
 	helpCached  = "Step-up tokens that are kept in memory now, by rule; those that an earlier agent left in the keyring count once they were looked up."

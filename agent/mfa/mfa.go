@@ -61,6 +61,11 @@ const (
 	Cooldown    Outcome = "cooldown"
 )
 
+// Outcomes lists them all.
+func Outcomes() []Outcome {
+	return []Outcome{Approved, Cached, Denied, Timeout, Unavailable, Rejected, Cooldown}
+}
+
 // A Verdict is an outcome with the sentence that explains it to the app.
 type Verdict struct {
 	Outcome Outcome // "" means that no step-up took place

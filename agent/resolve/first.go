@@ -30,6 +30,7 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, 
 		// Sending would push again, to a person who has just said no.
 		return nil, v, nil
 	}
+	defer r.waiting(ctx)() // for a phone, or for who is asked before it rings
 	if m.Same == "" {
 		return f.run(ctx)
 	}

@@ -16,6 +16,26 @@ type flight struct {
 	verdict mfa.Verdict
 }
 
+// waiting tells the meter that the request of ctx waits for another one, until
+// the returned function is called.
+func (r *Resolver) waiting(ctx context.Context) (done func()) {
+	if r.config.Meter == nil {
+		return func() {}
+	}
+	return r.config.Meter.Waiting(ctx)
+}
+
+// await reports whether f has landed before ctx ended.
+func (r *Resolver) await(ctx context.Context, f *flight) bool {
+	defer r.waiting(ctx)()
+	select {
+	case <-f.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // join returns the flight for k and starts it where there is none. run gets a
 // context that ends when flights are cancelled.
 func (l *Ledger) join(k cache.Key, run func(context.Context) mfa.Verdict) *flight {

@@ -66,6 +66,16 @@ type Asker interface {
 	Tell(ctx context.Context, r prompt.Request) *prompt.Notice
 }
 
+// A Meter is told what only a Resolver sees of a request.
+type Meter interface {
+	// Lookup tells how a search for a cached token ended: nil, cache.ErrNotFound,
+	// or what kept the store from answering.
+	Lookup(err error)
+	// Waiting begins when a request waits for what another one has begun, and lasts
+	// until the returned function is called.
+	Waiting(ctx context.Context) (done func())
+}
+
 // An Auditor keeps the record of decisions. *audit.Log is one.
 type Auditor interface {
 	Write(r audit.Record) error
@@ -94,6 +104,7 @@ type Config struct {
 	Ledger      *Ledger // what must survive a reload; shared by all vaults
 	Identify    func(cache.Secret) string
 	Audit       Auditor // nil means none
+	Meter       Meter   // nil means none
 	Log         *slog.Logger
 }
 

@@ -65,6 +65,9 @@ func (s *stepUp) cached(ctx context.Context) (cache.Token, bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
 	t, err := s.config.Tokens.Take(ctx, s.key)
+	if s.config.Meter != nil {
+		s.config.Meter.Lookup(err)
+	}
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
 		s.config.Log.Warn("step-up token cannot be looked up", "rule", s.rule, "error", err)
 	}
@@ -114,9 +117,7 @@ func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, 
 		f := r.config.Ledger.join(s.key, func(ctx context.Context) mfa.Verdict {
 			return s.fly(ctx, m.Rule, own)
 		})
-		select {
-		case <-f.done:
-		case <-ctx.Done():
+		if !r.await(ctx, f) {
 			continue
 		}
 		if !f.verdict.OK() {

@@ -45,7 +45,8 @@ func (a *app) runAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log, level := newLog(c.Log, a.err)
+	book := newLogBook(c.Log, a.err)
+	log := book.logger()
 	running := agent.New(settings(c, file, log), agent.Options{
 		RuntimeDir: a.runtimeDir(),
 		Version:    version(),
@@ -53,7 +54,7 @@ func (a *app) runAgent(ctx context.Context) error {
 		Ring:       keyRing(),
 		Ready:      func() { log.Info("ready", "config", file) },
 	})
-	r := &reloader{app: a, agent: running, file: file, log: log, level: level}
+	r := &reloader{app: a, agent: running, file: file, config: c, log: log, book: book}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer stop()
@@ -68,11 +69,12 @@ func (a *app) runAgent(ctx context.Context) error {
 // A reloader gives the agent the configuration again when it was changed or
 // somebody asks by SIGHUP.
 type reloader struct {
-	app   *app
-	agent *agent.Agent
-	file  string
-	log   *slog.Logger
-	level *slog.LevelVar
+	app    *app
+	agent  *agent.Agent
+	file   string
+	config *config.Config // in force
+	log    *slog.Logger
+	book   *logBook
 }
 
 func (r *reloader) run(ctx context.Context) error {
@@ -135,15 +137,25 @@ func (r *reloader) reload(ctx context.Context) {
 	for _, warning := range diagnostics.Warnings() {
 		r.log.Warn("configuration", "warning", warning)
 	}
-	err := diagnostics.Err()
-	if err == nil {
-		err = r.agent.Reload(ctx, settings(c, r.file, r.log))
-	}
-	if err != nil {
+	if err := diagnostics.Err(); err != nil {
 		r.agent.ReloadFailed(err)
-		r.log.Error("reload failed, the old configuration stays in force", "error", err)
+		r.log.Error(textReloadFailed, "error", err)
 		return
 	}
-	r.level.Set(c.Log.Level)
-	r.log.Info("configuration reloaded", "config", r.file)
+	next := settings(c, r.file, r.log)
+	next.Changes = config.Changes(r.config, c)
+	if err := r.agent.Reload(ctx, next); err != nil {
+		r.log.Error(textReloadFailed, "error", err)
+		return
+	}
+	r.config = c
+	// The line is for whoever reads the log as it was, or as it is now.
+	before := r.log.Enabled(ctx, slog.LevelInfo)
+	if before {
+		r.log.Info(textReloaded+next.Changes, "config", r.file)
+	}
+	r.book.set(c.Log)
+	if !before {
+		r.log.Info(textReloaded+next.Changes, "config", r.file)
+	}
 }

@@ -81,7 +81,7 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 	if err != nil {
 		return nil, err
 	}
-	log, _ := newLog(c.Log, s.log)
+	log := newLogBook(c.Log, s.log).logger()
 	with := settings(c, file, log)
 	with.Prompt.Prompters = []prompt.Named{{Name: config.UseTerminal, Prompter: p}}
 

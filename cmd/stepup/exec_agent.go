@@ -41,7 +41,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 	ready := make(chan struct{})
 	// On the terminal of a command only what needs the person.
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
-	log, _ := newLog(c.Log, x.err)
+	log := newLogBook(c.Log, x.err).logger()
 	running := agent.New(x.privateSettings(c, file, log), agent.Options{
 		RuntimeDir: dir, Version: version(), Log: log, Ring: keyRing(), Ready: func() { close(ready) },
 	})
@@ -72,6 +72,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 func (x *execution) privateSettings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	s := settings(c, file, log)
 	s.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
+	s.Telemetry = agent.Telemetry{} // that address is for the one that is not running, too
 	// The terminal is asked by the session that attaches, as with any agent: two
 	// who read one terminal would take each other's lines.
 	s.Prompt.Prompters = slices.DeleteFunc(s.Prompt.Prompters, func(n prompt.Named) bool { return n.Name == config.UseTerminal })

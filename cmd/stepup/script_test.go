@@ -45,21 +45,22 @@ func TestScript(t *testing.T) {
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"exits":   exits,
-		"ready":   ready,
-		"serves":  serves,
-		"hangup":  hangup,
-		"asked":   asked,
-		"code":    code,
-		"thumb":   thumb,
-		"approve": approve,
-		"mode":    mode,
-		"tty":     startTTY,
-		"screen":  expectScreen,
-		"type":    typeTTY,
-		"left":    leftTTY,
-		"waits":   waits,
-		"refused": refused,
+		"exits":    exits,
+		"ready":    ready,
+		"serves":   serves,
+		"hangup":   hangup,
+		"asked":    asked,
+		"code":     code,
+		"thumb":    thumb,
+		"approve":  approve,
+		"mode":     mode,
+		"tty":      startTTY,
+		"screen":   expectScreen,
+		"type":     typeTTY,
+		"left":     leftTTY,
+		"waits":    waits,
+		"refused":  refused,
+		"reloaded": reloaded,
 	}
 }
 
@@ -201,6 +202,14 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 	eventually(ts, "the agent is ready", func() bool {
 		s, err := clientOf(ts).Status(context.Background())
 		return err == nil && len(s.Listeners) > 0 && (len(args) == 0 || strings.Contains(s.ConfigError, args[0]))
+	})
+}
+
+// reloaded TEXT: the last reload has changed what begins with that text.
+func reloaded(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, "the agent has reloaded", func() bool {
+		s, err := clientOf(ts).Status(context.Background())
+		return err == nil && s.Reload != nil && s.Reload.Error == "" && strings.HasPrefix(s.Reload.Changes, args[0])
 	})
 }
 

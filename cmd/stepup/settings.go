@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -31,6 +30,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 			MaxTTL:  c.Cache.MaxTTL,
 			LockOn:  c.Cache.LockOn,
 		},
+		Telemetry: agent.Telemetry(c.Telemetry),
 		Prompt: agent.Prompt{
 			Prompters:   prompters(c.Prompt, log),
 			Attachable:  slices.Contains(c.Prompt.Use, config.UseAttached),
@@ -84,17 +84,6 @@ func prompters(p config.Prompt, log *slog.Logger) []prompt.Named {
 		})
 	}
 	return all
-}
-
-// newLog makes the agent's log. A reload may change its level, not its format.
-func newLog(c config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
-	level.Set(c.Level)
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, options)), level
-	}
-	return slog.New(slog.NewTextHandler(w, options)), level
 }
 
 // maxKept carries over that 0 keeps nothing; the agent takes 0 for its default.

@@ -36,10 +36,11 @@ func statusText(st control.Status, now time.Time) string {
 	var s sheet
 	s.row("agent", fmt.Sprintf("stepup %s, pid %d, up %s", printable(st.Version), st.PID, duration(now.Sub(st.Started))))
 	s.row("config", printable(st.ConfigFile))
-	if st.ConfigError != "" {
-		s.row("", "error: "+printable(st.ConfigError), "the configuration from before is still in force")
-	}
+	s.row("", reloadLines(st, now)...)
 	s.row("listeners", listenerLines(st.Listeners)...)
+	if st.Telemetry != "" {
+		s.row("metrics", "http://"+printable(st.Telemetry)+"/metrics")
+	}
 	s.row("vaults", vaultLines(st.Vaults)...)
 	s.row("rules", ruleLines(st.Rules)...)
 	s.row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
@@ -48,6 +49,24 @@ func statusText(st control.Status, now time.Time) string {
 		s.row("note", printable(note))
 	}
 	return s.String()
+}
+
+// What the agent's log says of a changed configuration.
+const (
+	textReloaded     = "config reloaded: "
+	textReloadFailed = "reload failed, the old configuration stays in force"
+)
+
+// reloadLines say what became of the last change of the configuration.
+func reloadLines(st control.Status, now time.Time) []string {
+	switch r := st.Reload; {
+	case st.ConfigError != "":
+		return []string{"error: " + printable(st.ConfigError), "the configuration from before is still in force"}
+	case r == nil:
+		return nil
+	default:
+		return []string{"reloaded " + duration(now.Sub(r.Time)) + " ago: " + printable(r.Changes)}
+	}
 }
 
 // listenerLines can be pasted into a shell, comment and all.

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/vault-stepup/stepup/config"
+)
+
+// A logBook is where the agent's log goes and in what form. A reload may change
+// its level and its format under everybody who writes to it.
+type logBook struct {
+	level slog.LevelVar
+	text  slog.Handler
+	json  slog.Handler
+	asked atomic.Pointer[slog.Handler] // one of the two
+}
+
+func newLogBook(c config.Log, w io.Writer) *logBook {
+	b := &logBook{}
+	w = &oneLine{w: w}
+	options := &slog.HandlerOptions{Level: &b.level}
+	b.text, b.json = slog.NewTextHandler(w, options), slog.NewJSONHandler(w, options)
+	b.set(c)
+	return b
+}
+
+// set puts c in force for every logger of the book.
+func (b *logBook) set(c config.Log) {
+	b.level.Set(c.Level)
+	if c.Format == config.FormatJSON {
+		b.asked.Store(&b.json)
+		return
+	}
+	b.asked.Store(&b.text)
+}
+
+// logger returns a logger that follows the book.
+func (b *logBook) logger() *slog.Logger { return slog.New(&entryHandler{book: b}) }
+
+// An entryHandler writes to its book in the form of the moment, with what was
+// added to its logger.
+type entryHandler struct {
+	book  *logBook
+	added []func(slog.Handler) slog.Handler
+}
+
+var _ slog.Handler = (*entryHandler)(nil)
+
+// Enabled implements slog.Handler.
+func (h *entryHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.book.level.Level()
+}
+
+// Handle implements slog.Handler.
+func (h *entryHandler) Handle(ctx context.Context, r slog.Record) error {
+	to := *h.book.asked.Load()
+	for _, add := range h.added {
+		to = add(to)
+	}
+	return to.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *entryHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.with(func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
+}
+
+// WithGroup implements slog.Handler.
+func (h *entryHandler) WithGroup(name string) slog.Handler {
+	return h.with(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
+}
+
+func (h *entryHandler) with(add func(slog.Handler) slog.Handler) slog.Handler {
+	n := len(h.added)
+	return &entryHandler{book: h.book, added: append(h.added[:n:n], add)}
+}
+
+// oneLine keeps lines whole: each of the two handlers locks only for itself.
+type oneLine struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (o *oneLine) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(p)
+}
