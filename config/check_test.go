@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -78,6 +79,15 @@ func TestErrors(t *testing.T) {
 		{"number in text", head + `log { level = "${5}info" }`, "4: this expression is not possible"},
 		{"env without name", head + `log { level = "${env}" }`, "4: env needs the name"},
 		{"env with two names", head + `log { level = "${env.A.B}" }`, "4: env needs the name"},
+		{"passcode of a push method", head + "mfa_method \"x\" {\n  type     = \"okta\"\n  passcode = true\n}", "6: a method of type okta has no choice"},
+		{"passcode from a seed", head + "mfa_method \"x\" {\n  type = \"duo\"\n  passcode = true\n  passcode_source = \"keyring\"\n}", "7: passcode and passcode_source exclude"},
+		{"policy without name", head + rulesWith("sentinel { methods = [\"m\"] }"), "8: sentinel needs"},
+		{"policy without methods", head + rulesWith("sentinel \"root/p\" {}"), "8: sentinel \"root/p\" lacks methods"},
+		{"policy with no methods", head + rulesWith("sentinel \"root/p\" { methods = [] }"), "8: methods is an empty list"},
+		{"policy with a method that is not declared", head + rulesWith("sentinel \"p\" { methods = [\"x\"] }"), `8: sentinel "p" names mfa_method "x", which is not declared`},
+		{"policy twice", head + rulesWith("sentinel \"p\" { methods = [\"m\"] }\nsentinel \"root/p\" { methods = [\"m\"] }"), `9: sentinel names "root/p" twice`},
+		{"policy and token", head + "step_up \"r\" {\n  paths = [\"a\"]\n  methods = [\"m\"]\n  sentinel \"p\" { methods = [\"m\"] }\n  grant \"token\" { path = \"auth/token/create\" }\n}", `7: a sentinel block does not go with grant "token"`},
+		{"argument in a policy", head + rulesWith("sentinel \"p\" {\n  methods = [\"m\"]\n  x = 1\n}"), `10: unknown argument "x" in sentinel "p"`},
 		{"no method at all", strings.Replace(head, "mfa_method \"m\" { type = \"totp\" }", "", 1) + rulesWith(""), `6: step_up "r" names mfa_method "m", which is not declared`},
 		{"size of a wrong type", "vault \"a\" {\n  max_kept_body = true\n}", "2: wrong type: this must be a number of bytes"},
 		{"flag for a number", head + "prompt { attempts = true }", "4: wrong type: this must be a whole number, not true or false"},
@@ -124,6 +134,8 @@ listener "unix" { address = "/run/a.sock" }`},
 		{"method of a login that is not declared", head + `login_mfa { prefer = ["other"] }`},
 		{"empty singletons", head + "login_mfa {}\nprompt {}\ncache {}\nlog {}"},
 		{"variables without quotes", head + "audit { file = state_dir }"},
+		{"methods of a policy alone", head + "step_up \"p\" {\n  paths = [\"a\"]\n  sentinel \"p\" { methods = [\"m\"] }\n  grant \"header\" {}\n}"},
+		{"short timeout without a push", "vault \"a\" {\n  address = \"https://a\"\n  timeout = \"5s\"\n}\nlistener \"unix\" { address = \"/a\" }"},
 		{"program in the path", head + `prompt {` + "\n  use = [\"command\"]\n  command = [\"ask\"]\n}"},
 		{"byte order mark", "\ufeff" + head},
 		{"windows line ends", strings.ReplaceAll(head, "\n", "\r\n")},
@@ -211,6 +223,26 @@ func TestDeepNesting(t *testing.T) {
 			src := "a = " + strings.Repeat(unit, (maxFile-4)/len(unit))
 			if cfg, diags := Parse("stepup.hcl", []byte(src), fixed()); cfg != nil || !diags.HasErrors() {
 				t.Errorf("%.20q loads", src)
+			}
+		})
+	}
+}
+
+// A timeout that would end a push is not used, and said.
+func TestShortTimeout(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]time.Duration{"totp": 5 * time.Second, "okta": PushTimeout} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			src := "mfa_method \"m\" { type = \"" + kind + "\" }\nvault \"a\" {\n  address = \"https://a\"\n  timeout = \"5s\"\n}\nlistener \"unix\" { address = \"/a\" }"
+			cfg, diags := Parse("stepup.hcl", []byte(src), fixed())
+			if diags.HasErrors() || cfg.Vaults[0].Timeout != want {
+				t.Fatalf("%v", diags.Err())
+			}
+			if warned := slices.ContainsFunc(diags.Warnings(), func(w string) bool {
+				return strings.Contains(w, "4: timeout is 5s, which is shorter than a push takes")
+			}); warned != (kind == "okta") {
+				t.Errorf("warned %q", diags.Warnings())
 			}
 		})
 	}

@@ -64,7 +64,7 @@ type Vault struct {
 	TLSServerName string        // "" means the host of Address
 	TLSSkipVerify bool          // true accepts every certificate
 	MaxBody       int64         // bytes of a body that are kept to send it again; 0 keeps none
-	Timeout       time.Duration // until the response header; never 0
+	Timeout       time.Duration // until the response header; never 0, and PushTimeout at least where a method pushes
 }
 
 // The networks of a Listener.

@@ -214,7 +214,7 @@ vault "a" {
   tls_server_name = "vault"
   tls_skip_verify = true
   max_kept_body   = "512KiB"
-  timeout         = "30s"
+  timeout         = "200s"
 }
 vault "b" {
   address       = "unix:///run/vault.sock"
@@ -233,6 +233,16 @@ mfa_method "x" {
   type            = "duo"
   digits          = 8
   passcode_source = "keyring"
+}
+mfa_method "y" {
+  type     = "duo"
+  passcode = true
+}
+step_up "s" {
+  paths = ["a"]
+  sentinel "root/pay" { methods = ["x", "y"] }
+  sentinel "hr" { methods = ["y"] }
+  grant "header" {}
 }
 step_up "r" {
   vault     = "b"
@@ -286,7 +296,7 @@ log {
 			{
 				Name: "a", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"}, Namespace: "team-a",
 				CAPath: opt.Home, ClientCert: cert, ClientKey: key, TLSServerName: "vault", TLSSkipVerify: true,
-				MaxBody: 512 << 10, Timeout: 30 * time.Second,
+				MaxBody: 512 << 10, Timeout: 200 * time.Second,
 			},
 			{Name: "b", Address: &url.URL{Scheme: "unix", Path: "/run/vault.sock"}, Timeout: 150 * time.Second},
 		},
@@ -294,8 +304,12 @@ log {
 			{Network: TCP, Address: "127.0.0.1:8100", Vault: "a", RequireHeader: true},
 			{Network: TCP, Address: "[::1]:8100", Vault: "b"},
 		},
-		Methods: []Method{{Name: "x", Type: "duo", Digits: 8, PasscodeSource: "keyring"}},
+		Methods: []Method{{Name: "x", Type: "duo", Digits: 8, PasscodeSource: "keyring"}, {Name: "y", Type: "duo", Passcode: true}},
 		Rules: rule.Rules{
+			{
+				Name: "s", Paths: []rule.Pattern{pattern(t, "a")}, Grant: rule.Grant{Kind: rule.HeaderGrant},
+				Sentinel: []rule.Policy{{Name: "root/pay", Methods: []string{"x", "y"}}, {Name: "hr", Methods: []string{"y"}}},
+			},
 			{
 				Name: "r", Vault: "b", Paths: []rule.Pattern{pattern(t, "a/+/b")}, Namespace: "root", Methods: []string{"x"},
 				Grant: rule.Grant{

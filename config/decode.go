@@ -25,6 +25,7 @@ type decoder struct {
 	once      map[string]hcl.Range // blocks that may be there once
 	refs      []reference
 	vaults    []upstream
+	short     []shortTimeout
 	listeners []listening
 	telemetry *listening
 	resolved  map[string][]netip.Addr
@@ -76,6 +77,7 @@ func (d *decoder) file(body *hclsyntax.Body) {
 	d.checkReferences()
 	d.checkListeners()
 	d.checkUpstreams()
+	d.checkTimeouts()
 }
 
 func (b *block) decode(kind string) {
@@ -152,6 +154,9 @@ func (b *block) method() {
 	b.count("digits", minDigits, maxDigits, &m.Digits)
 	b.command("passcode_command", &m.PasscodeCommand)
 	b.word("passcode_source", []string{StoreKeyring}, &m.PasscodeSource)
+	if m.Passcode && b.has("passcode_source") {
+		b.d.fail(b.body.Attributes["passcode_source"].NameRange, wordsBoth("passcode", "passcode_source"))
+	}
 	if b.has("passcode_command") && b.has("passcode_source") {
 		b.d.fail(b.body.Attributes["passcode_source"].NameRange, wordsBoth("passcode_command", "passcode_source"))
 	}

@@ -26,7 +26,7 @@ func defaults() Config {
 }
 
 // defaultVault outlasts the 90 s for which an Okta push blocks inside Vault.
-func defaultVault() Vault { return Vault{MaxBody: 1 << 20, Timeout: 150 * time.Second} }
+func defaultVault() Vault { return Vault{MaxBody: 1 << 20, Timeout: PushTimeout} }
 
 // defaultApproval ends before Vault's API client gives up: the program then gets
 // Vault's own answer, and the next one like it goes on waiting.

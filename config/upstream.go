@@ -4,9 +4,34 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
 )
+
+// PushTimeout is the least that a server gets to begin its answer where methods
+// push: Vault itself waits for a phone for up to 90 s.
+const PushTimeout = 150 * time.Second
+
+// A shortTimeout is a vault block whose timeout would end a push.
+type shortTimeout struct {
+	vault int // in cfg.Vaults
+	at    hcl.Range
+}
+
+// checkTimeouts lets no timeout end a push.
+func (d *decoder) checkTimeouts() {
+	if !slices.ContainsFunc(d.cfg.Methods, func(m Method) bool { return m.Type != "totp" && m.Type != "" }) {
+		return
+	}
+	for _, s := range d.short {
+		d.warn(s.at, wordsShortTimeout(d.cfg.Vaults[s.vault].Timeout))
+		d.cfg.Vaults[s.vault].Timeout = PushTimeout
+	}
+}
 
 // An upstream is the address of a vault block.
 type upstream struct {
@@ -29,6 +54,9 @@ func (b *block) vault() {
 		v.Namespace = t.value
 	}
 	b.duration("timeout", maxUpstream, &v.Timeout)
+	if a, ok := b.body.Attributes["timeout"]; ok && v.Timeout < PushTimeout {
+		b.d.short = append(b.d.short, shortTimeout{vault: len(b.d.cfg.Vaults), at: a.SrcRange})
+	}
 	b.size("max_kept_body", &v.MaxBody)
 	b.tls(&v)
 	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)

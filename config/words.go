@@ -243,26 +243,6 @@ func wordsTooDeep() message { return say("the configuration is nested too deeply
 
 func wordsNotYet(what string) message { return say(what+" is not supported yet", "") }
 
-func wordsMethodName() message {
-	return message{
-		summary: "the name of a method has no colon or blank",
-		detail:  "it goes into X-Vault-MFA as name:code, where Vault cuts at the first colon",
-		hint:    "use the ID of the method instead",
-	}
-}
-
-func wordsOnlyDuo(kind string) message {
-	return say(fmt.Sprintf("a method of type %s has no choice between passcode and push", kind), "passcode = true is for type = \"duo\"")
-}
-
-func wordsSentinelGrant(grant string) message {
-	return message{
-		summary: fmt.Sprintf("a sentinel block does not go with grant %q", grant),
-		detail:  "that grant sends its factors to a path of its own, before a policy can deny",
-		hint:    "name the methods in methods, or use grant \"header\"",
-	}
-}
-
 func wordsBoth(one, other string) message {
 	return say(fmt.Sprintf("%s and %s exclude each other", one, other), "keep one of them")
 }

@@ -186,7 +186,7 @@ func (s *Server) loginFactor(r *request, m *method, entityID string, values []st
 		return fmt.Errorf(textFactor, err)
 	}
 	if m.push != nil {
-		return m.push.ask(r.ctx, s.done)
+		return m.push.validate(r.ctx, s.done, code)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

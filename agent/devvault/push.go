@@ -20,6 +20,8 @@ type Push struct {
 	sent    int           // ever
 	always  *bool         // the answer to every push, nil to wait for one
 	changed chan struct{} // closed and replaced when waiting grows
+	codes   []string      // of Duo: passcodes that will be accepted, each once
+	outage  error         // what every validation ends with; nil while the provider is up
 }
 
 // A pending is a push that nobody has decided yet.
@@ -49,6 +51,50 @@ func (p *Push) Always(approve bool) {
 	p.mu.Unlock()
 	for p.decide(approve) {
 	}
+}
+
+// AcceptPasscodes are codes that a Duo method takes instead of a push, each once, from
+// now on.
+func (p *Push) AcceptPasscodes(codes ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.codes = append(p.codes, codes...)
+}
+
+// Outage makes the provider unreachable for Vault until it is called with "": every
+// validation fails with text, in the words of Vault's client. Login MFA shows it; step-up
+// shows it with status, or with 0 hides it behind the usual denial, as Enterprise does.
+func (p *Push) Outage(text string, status int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case text == "":
+		p.outage = nil
+	case status == 0:
+		p.outage = errors.New(text)
+	default:
+		p.outage = &fault{status: status, texts: []string{multiError(text)}}
+	}
+}
+
+// validate takes a passcode where the provider has them, or sends a push.
+func (p *Push) validate(ctx context.Context, done <-chan struct{}, code string) error {
+	p.mu.Lock()
+	outage := p.outage
+	i := slices.Index(p.codes, code)
+	if code != "" && i >= 0 && outage == nil {
+		p.codes = slices.Delete(p.codes, i, i+1)
+	}
+	p.mu.Unlock()
+	switch {
+	case outage != nil:
+		return outage
+	case code == "" || p.kind != "duo":
+		return p.ask(ctx, done)
+	case i < 0:
+		return fmt.Errorf("duo authentication failed: %q", "Incorrect passcode. Please try again.")
+	}
+	return nil
 }
 
 // Pending is how many pushes wait for the person.

@@ -47,9 +47,10 @@ type request struct {
 	mfa     []mfa.Credential
 	remote  string
 
-	token   *token        // set once the request is authorised
-	group   *ControlGroup // likewise; nil when nobody has to approve it
-	checked operation     // what was looked up for group
+	token     *token           // set once the request is authorised
+	group     *ControlGroup    // likewise; nil when nobody has to approve it
+	checked   operation        // what was looked up for group
+	validated map[string]error // what became of a factor of this request, by method
 }
 
 // parse reads hr in the order of http/logical.go, so that the same request

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -74,9 +75,15 @@ func (s *Server) handle(r *request) (*response, error) {
 		return s.validate(r)
 	}
 	if m, name := s.loginAt(r); m != nil {
+		if err := s.governLogin(r, m, name); err != nil {
+			return nil, err
+		}
 		return s.login(r, m, name)
 	}
 	if h := openRoute(r); h != nil {
+		if err := s.governOpen(r); err != nil {
+			return nil, err
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return h(s, r)
@@ -120,6 +127,9 @@ func (s *Server) authorized(r *request) (*response, error) {
 	s.mu.Unlock()
 	if err == nil && len(methods) > 0 {
 		err = s.stepUp(r, methods)
+	}
+	if err == nil && !slices.Contains(t.policies, "root") { // root skips them, too
+		err = s.govern(r, t.entity, http.StatusForbidden)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

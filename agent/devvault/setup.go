@@ -21,6 +21,7 @@ type Namespace struct {
 	mounts       map[string]*mount // by path: "secret/", "auth/userpass/"
 	roles        map[string]TokenRole
 	enforcements []*enforcement // sorted by name, the order they are checked in
+	sentinels    map[string]Sentinel
 }
 
 // An entity is a person, whatever they log in with.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // stepUp is Enterprise's check of mfa_methods: every method must validate for this one
@@ -11,10 +12,12 @@ import (
 // learns the reason, which goes to the server log: the answer is that of an ordinary
 // denial, letter for letter.
 func (s *Server) stepUp(r *request, methods []string) error {
-	credentials := byMethod(r.mfa)
 	for _, name := range methods {
-		if err := s.stepUpFactor(r, name, credentials[name]); err != nil {
+		if err := s.factorOnce(r, r.token.entity, name); err != nil {
 			s.cfg.Log.Error("validation failed", "method", name, "error", err)
+			if shown := (*fault)(nil); errors.As(err, &shown) {
+				return shown
+			}
 			return refuse(http.StatusForbidden, textDenied)
 		}
 	}
@@ -22,19 +25,27 @@ func (s *Server) stepUp(r *request, methods []string) error {
 }
 
 // stepUpFactor knows a method by its bare name only, in the root namespace, and a code by
-// its bare digits: "passcode=123456" is wrong here although Login MFA takes it.
-func (s *Server) stepUpFactor(r *request, name string, values []string) error {
+// its bare digits: "passcode=123456" is wrong here although Login MFA takes it. Duo is the
+// other way round: only "passcode=123456" is a code, everything else a wish to push.
+func (s *Server) stepUpFactor(r *request, entity, name string) error {
 	s.mu.Lock()
 	m := s.stepUpMethodLocked(name)
-	e := s.state.entities[r.token.entity]
+	e := s.state.entities[entity]
 	s.mu.Unlock()
+	values := byMethod(r.mfa)[name]
 	switch {
 	case e == nil:
 		return errors.New("entity is nil")
 	case m == nil:
 		return errors.New("MFA method configuration not present")
 	case m.push != nil:
-		return m.push.ask(r.ctx, s.done)
+		code := ""
+		for _, v := range values {
+			if typed, ok := strings.CutPrefix(v, "passcode="); ok {
+				code = typed
+			}
+		}
+		return m.push.validate(r.ctx, s.done, code)
 	case values == nil:
 		return errors.New(textNoCredentials)
 	case len(values) == 0:

@@ -161,6 +161,15 @@ func TestCredentialHeader(t *testing.T) {
 	if got := (mfa.Credential{Method: "corp", Passcode: "123456"}).Header(); got != "corp:123456" {
 		t.Errorf("passcode: %q", got)
 	}
+	if got := (mfa.Method{Type: "duo", Name: "corp"}).Credential("123456").Header(); got != "corp:passcode=123456" {
+		t.Errorf("Duo passcode: %q", got)
+	}
+	if got := (mfa.Method{Type: "duo", Name: "corp"}).Credential("").Header(); got != "corp" {
+		t.Errorf("Duo push: %q", got)
+	}
+	if got := (mfa.Method{Type: "totp", Name: "corp"}).Credential("123456").Header(); got != "corp:123456" {
+		t.Errorf("TOTP: %q", got)
+	}
 	if got := (mfa.Credential{Method: "okta"}).Header(); got != "okta" {
 		t.Errorf("push: %q", got)
 	}

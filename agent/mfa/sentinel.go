@@ -14,6 +14,12 @@ var denial = regexp.MustCompile(`\b[er]gp (?:[a-z-]{1,32} ){0,2}policy "([^"\x00
 // sentinelText is what every such answer has.
 const sentinelText = "evaluation resulted in denial"
 
+// DeniedByPolicy reports whether any of Vault's errors is a Sentinel denial. Vault
+// looks at those policies last, so the token behind it is alive.
+func DeniedByPolicy(errors []string) bool {
+	return slices.ContainsFunc(errors, func(text string) bool { return strings.Contains(text, sentinelText) })
+}
+
 // maxPolicies bounds what a text may make us look up.
 const maxPolicies = 16
 

@@ -10,23 +10,27 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 )
 
-// refusal reads an answer behind which a missing factor may stand: a 403, and on
-// the path of a login the 400 by which a Sentinel policy denies. denied are the
-// policies, as [rule.Match] has them.
-func (a *attempt) refusal(resp *http.Response) (denied []string, is bool) {
-	if resp.StatusCode != http.StatusForbidden && (!a.match.Open || resp.StatusCode != http.StatusBadRequest) {
-		return nil, false
+// refusal reports whether a missing factor may stand behind an answer, and notes
+// in the match what it says: a 403, and on a path that needs no token the 400 by
+// which a Sentinel policy denies (vault/request_handling.go, handleLoginRequest).
+func (a *attempt) refusal(resp *http.Response) bool {
+	open := resp.StatusCode == http.StatusBadRequest
+	if resp.StatusCode != http.StatusForbidden && !open {
+		return false
 	}
 	text, rest := readRefusal(resp)
 	resp.Body = rest
 	failure := mfa.ReadFailure(text)
-	switch {
-	case !mfa.MayNeedFactor(text), a.match.Open && failure.Kind != mfa.PolicyDenied:
-		return nil, false
-	case failure.Kind == mfa.PolicyDenied && len(failure.Policies) == 0:
-		return []string{""}, true
+	byPolicy := failure.Kind == mfa.PolicyDenied
+	if !mfa.MayNeedFactor(text) || (open || a.token == "") && !byPolicy {
+		return false
 	}
-	return failure.Policies, true
+	a.match.Open = open || a.match.Open
+	a.match.Denied = failure.Policies
+	if byPolicy && len(failure.Policies) == 0 {
+		a.match.Denied = []string{""}
+	}
+	return true
 }
 
 // maxRefusal is more than any error of Vault's; a longer 403 is somebody else's.

@@ -90,6 +90,7 @@ type resolver struct {
 	stepUp  func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict)
 	login   func(c mfa.Challenge) (*http.Response, mfa.Verdict)
 	first   func(send relay.Send) (*http.Response, mfa.Verdict, error)
+	matches []rule.Match // of each First
 	context context.Context
 }
 
@@ -107,6 +108,9 @@ func (r *resolver) noted() []string {
 
 func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
 	r.note("first " + m.Request.Path)
+	r.mu.Lock()
+	r.matches = append(r.matches, m)
+	r.mu.Unlock()
 	if r.first != nil {
 		return r.first(send)
 	}

@@ -129,7 +129,8 @@ func (t *Transport) underRule(a *attempt) (resp *http.Response, err error) {
 func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	ctx := a.request.Context()
 	switch {
-	case a.match.Rule.Grant.Kind == rule.NoGrant:
+	case a.match.Rule.Grant.Kind == rule.NoGrant, a.token == "" && !a.whole:
+		// In the second case there is nobody yet to ask for, before Vault's denial.
 		resp, err := t.sender(a)(ctx, nil, cache.Token{})
 		if err != nil {
 			return nil, err
@@ -148,8 +149,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	case verdict.Outcome != "":
 		return t.approved(a, first, verdict), nil
 	}
-	var is bool
-	if a.match.Denied, is = a.refusal(first); !is {
+	if !a.refusal(first) {
 		return t.login(&a.exchange, first), nil
 	}
 	resp, verdict := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a))

@@ -120,7 +120,8 @@ func (f *firstTry) run(ctx context.Context) (*http.Response, mfa.Verdict, error)
 // the person is; they read who wants what.
 func (f *firstTry) live(ctx context.Context) bool {
 	if f.open {
-		return true
+		_, granted := f.granted(ctx, f.token)
+		return granted
 	}
 	capabilities, err := f.config.Vault.Capabilities(ctx, f.token, f.request.Namespace, f.request.Path)
 	if status, ok := errors.AsType[*upstream.StatusError](err); ok && status.Status == http.StatusForbidden {

@@ -3,12 +3,14 @@ package resolve
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -73,9 +75,13 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 // sys/capabilities-self neither shows nor wants a second factor (vault/acl.go).
 func (s *stepUp) granted(ctx context.Context, token cache.Secret) (mfa.Verdict, bool) {
 	if s.open {
-		return mfa.Verdict{}, true // a login has no token to look at
+		// Capabilities say nothing here; that the caller is alive has to do.
+		return mfa.Verdict{}, token == "" || !s.dead(ctx, token)
 	}
 	capabilities, err := s.config.Vault.Capabilities(ctx, token, s.request.Namespace, s.request.Path)
+	if status, ok := errors.AsType[*upstream.StatusError](err); ok && mfa.DeniedByPolicy(status.Errors) {
+		return mfa.Verdict{}, true // a role governing policy is about every request, this one too
+	}
 	if err != nil {
 		s.config.Log.Warn("capability probe failed", "vault", s.config.VaultName, "path", s.request.Path, "error", err)
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: probeFailed(err)}, false

@@ -132,7 +132,7 @@ type stepUp struct {
 	peer     func() peer.Peer // slow the first time: asked for when it is shown
 	method   string           // label of the method asked last
 	quiet    bool             // the rule says that nobody is asked
-	open     bool             // nobody is behind the request yet: it is a login
+	open     bool             // the path needs no token, as in rule.Match
 }
 
 func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, token cache.Secret) *stepUp {

@@ -89,7 +89,7 @@ const policyDenial = "1 error occurred:\n\t* permission denied\n\n"
 func (s *stepUp) dead(ctx context.Context, token cache.Secret) bool {
 	_, err := s.config.Vault.LookupSelf(ctx, token, s.request.Namespace)
 	status, ok := errors.AsType[*upstream.StatusError](err)
-	return ok && status.Status == http.StatusForbidden && !slices.Contains(status.Errors, policyDenial)
+	return ok && status.Status == http.StatusForbidden && !slices.Contains(status.Errors, policyDenial) && !mfa.DeniedByPolicy(status.Errors)
 }
 
 // toToken steps up to a token and sends the request with it. All requests of

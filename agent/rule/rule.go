@@ -71,8 +71,8 @@ type Match struct {
 	// Denied are the Sentinel policies that refused the first try, "" for one that
 	// has no name; nil when something else refused it.
 	Denied []string
-	// Open is a path that needs no token, so that its caller has no capabilities: a
-	// login that a Sentinel policy guards.
+	// Open is a path that needs no token, so that capabilities say nothing of it: a
+	// login, or the look at a mount before a read, that a Sentinel policy guards.
 	Open bool
 
 	// Print tells one request of a caller from another: a hash of method, target and
