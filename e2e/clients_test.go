@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A client is a program or library that reads a secret through stepup, as it is.
+// docs/clients.md has the same list.
+type client struct {
+	name   string
+	exe    string                         // that stepup shows as the requester
+	unix   bool                           // speaks to a unix socket
+	logsIn bool                           // can log in by itself; the others are given a token
+	mute   bool                           // keeps Vault's reasons to itself
+	read   func(*testing.T, visit) result // the value is in stdout where code is 0
+}
+
+// A visit is what a client needs to read one secret.
+type visit struct {
+	addr   string // VAULT_ADDR: http://… or unix://…
+	socket string // "" for TCP
+	token  string // "" for a login
+	user   user
+	path   string // secret/data/…
+}
+
+func clients() []client {
+	return []client{
+		{name: "vault CLI", exe: "vault", unix: true, logsIn: true, read: readByCLI},
+		{name: "vault/api", exe: "e2e.test", unix: true, logsIn: true, read: readByAPI},
+		{name: "consul-template", exe: "consul-template", unix: true, read: readByConsulTemplate},
+		{name: "Terraform provider", exe: "terraform-provider-vault", logsIn: true, mute: true, read: readByTerraform},
+		{name: "Vault Agent", exe: "vault", unix: true, read: readByAgentTemplate},
+		{name: "Vault Proxy in front", exe: "vault", unix: true, logsIn: true, read: readByProxy},
+		{name: "node-vault", exe: "node", unix: true, logsIn: true, read: readByNode},
+		{name: "curl", exe: "curl", unix: true, logsIn: true, read: readByCurl},
+		{name: "Python", exe: "python3", unix: true, logsIn: true, read: readByPython},
+	}
+}
+
+// forClients runs a test with each client, over TCP and over the unix socket.
+func forClients(t *testing.T, test func(t *testing.T, c client, unix bool)) {
+	t.Helper()
+	t.Parallel()
+	needVault(t)
+	for _, c := range clients() {
+		for name, unix := range map[string]bool{"tcp": false, "unix": true} {
+			if unix && !c.unix {
+				continue
+			}
+			t.Run(c.name+" "+name, func(t *testing.T) {
+				t.Parallel()
+				test(t, c, unix)
+			})
+		}
+	}
+}
+
+func (a *agent) visit(v visit, unix bool) visit {
+	v.addr = a.addr
+	if unix {
+		v.addr, v.socket = "unix://"+a.socket, a.socket
+	}
+	return v
+}
+
+// env is what every client finds in its environment.
+func (v visit) env(t *testing.T) []string {
+	t.Helper()
+	more := []string{"VAULT_ADDR=" + v.addr, "STEPUP_PATH=" + v.path, "STEPUP_SOCKET=" + v.socket}
+	if v.token != "" {
+		return cleanEnv(tempDir(t), append(more, "VAULT_TOKEN="+v.token)...)
+	}
+	return cleanEnv(tempDir(t), append(more, "STEPUP_USER="+v.user.name, "STEPUP_PASSWORD="+v.user.password)...)
+}
+
+// A path behind mfa_methods: the client sends what it always sends, the person
+// types a code.
+func TestClientsRead(t *testing.T) {
+	forClients(t, func(t *testing.T, c client, unix bool) {
+		w := newGuarded(t, []string{"read"}, "corp_totp")
+		p := w.typist(t)
+		a := startAgent(t, setup{upstream: w.addr, person: p, extra: w.rule, timeout: "50s", hide: []string{w.password, w.token}})
+		c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, unix)).wantValue(t)
+		asked := p.prompts(t)
+		if len(asked) != 1 {
+			t.Errorf("%d prompts, want 1", len(asked))
+		}
+		for _, q := range asked {
+			c.wantAsked(t, q)
+			if q.Path != w.path || q.Operation != "read" || q.Rule != "guarded" {
+				t.Errorf("asked %+v", q)
+			}
+		}
+	})
+}
+
+// Login MFA: the client logs in with a password and never hears of a factor.
+func TestClientsLogin(t *testing.T) {
+	forClients(t, func(t *testing.T, c client, unix bool) {
+		if !c.logsIn {
+			return // it is always given a token
+		}
+		srv := needVault(t)
+		path := fmt.Sprintf("secret/data/client%d/x", users.Add(1))
+		srv.write(t, path, map[string]any{"data": map[string]any{"key": "value"}})
+		u := srv.newUser(t, srv.policy(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", path)))
+		codes := u.totp(t)
+		u.enforce(t, codes.id)
+		p := typist(t, codes)
+		a := startAgent(t, setup{person: p, timeout: "50s", hide: []string{u.password, codes.secret}})
+		c.read(t, a.visit(visit{user: u, path: path}, unix)).wantValue(t)
+		asked := p.prompts(t)
+		if len(asked) != 1 || asked[0].Path != "auth/userpass/login/"+u.name {
+			t.Errorf("asked %+v, want once about the login", asked)
+		}
+		for _, q := range asked {
+			c.wantAsked(t, q)
+		}
+	})
+}
+
+// A person's no ends the client at once: it does not try again, and it shows why.
+func TestClientsDenied(t *testing.T) {
+	forClients(t, func(t *testing.T, c client, unix bool) {
+		if unix {
+			return // as over TCP
+		}
+		w := newGuarded(t, []string{"read"}, "corp_totp")
+		p := newPerson(t, func(context.Context, asked) answer { return deny() })
+		a := w.agent(t, p)
+		r := c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, false))
+		// Terraform breaks lines where it likes.
+		said := strings.Join(strings.Fields(r.stdout+r.stderr), " ")
+		if r.code == 0 || !c.mute && !strings.Contains(said, "stepup: the second factor was denied") {
+			t.Errorf("exit %d: %s", r.code, said)
+		}
+		if n, sent := len(p.prompts(t)), len(w.sent()); n != 1 || sent != 1 {
+			t.Errorf("%d prompts and %d requests, want 1", n, sent)
+		}
+	})
+}
+
+func (r result) wantValue(t *testing.T) {
+	t.Helper()
+	if r.code != 0 || r.stdout != "value" {
+		t.Errorf("read %q, exit %d\n%s", r.stdout, r.code, r.stderr)
+	}
+}
+
+// wantAsked checks that the person was asked for the client by its name.
+func (c client) wantAsked(t *testing.T, q asked) {
+	t.Helper()
+	got := filepath.Base(q.Requester.Exe)
+	if !strings.HasPrefix(got, c.exe) {
+		t.Errorf("asked for %s, want %s", got, c.exe)
+	}
+}
+
+// Vault Proxy behind stepup is one more Vault to it.
+func TestProxyBehind(t *testing.T) {
+	t.Parallel()
+	w := newGuarded(t, []string{"read"}, "corp_totp")
+	p := w.typist(t)
+	proxy := startProxy(t, w.addr)
+	a := startAgent(t, setup{upstream: proxy, person: p, extra: w.rule})
+	readByCLI(t, a.visit(visit{token: w.token, path: w.path}, false)).wantValue(t)
+	if n := len(p.prompts(t)); n != 1 {
+		t.Errorf("%d prompts, want 1", n)
+	}
+	if lines := w.sent(); !slices.ContainsFunc(lines, func(l []string) bool { return len(l) == 1 }) {
+		t.Errorf("X-Vault-MFA did not get through the proxy: %q", lines)
+	}
+}
