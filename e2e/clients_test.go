@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ type visit struct {
 func clients() []client {
 	return []client{
 		{name: "vault CLI", exe: "vault", unix: true, logsIn: true, read: readByCLI},
-		{name: "vault/api", exe: "e2e.test", unix: true, logsIn: true, read: readByAPI},
+		{name: "vault/api", exe: filepath.Base(os.Args[0]), unix: true, logsIn: true, read: readByAPI},
 		{name: "consul-template", exe: "consul-template", unix: true, read: readByConsulTemplate},
 		{name: "Terraform provider", exe: "terraform-provider-vault", logsIn: true, mute: true, read: readByTerraform},
 		{name: "Vault Agent", exe: "vault", unix: true, read: readByAgentTemplate},

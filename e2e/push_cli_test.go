@@ -1,20 +1,13 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -249,96 +242,4 @@ func TestPushCLILeaves(t *testing.T) {
 			t.Errorf("%d pushes, want one for each login", n)
 		}
 	})
-}
-
-// One of a code and a push will do, and the configuration says which is preferred.
-func TestPushOrCode(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
-	for _, push := range []bool{true, false} {
-		t.Run(fmt.Sprintf("push %v", push), func(t *testing.T) {
-			t.Parallel()
-			u := srv.newUser(t)
-			c, p := u.totp(t), pingPhone(t, u)
-			u.enforce(t, c.id, p.id)
-			prefer := c.name
-			if push {
-				prefer = p.name
-			}
-			a := startAgent(t, setup{timeout: "50s", hide: []string{u.password, c.secret}, extra: fmt.Sprintf("login_mfa { prefer = [%q] }", prefer)})
-			screen := a.attach(t)
-			vault, _ := cli(t, a.addr)
-			login := vault.start(t, u.loginArgs("-format=json")...)
-			if push {
-				screen.waitPush(t, "log in at auth/userpass/login/"+u.name, p)
-				p.ring(t)
-				p.say(t, approves)
-			} else {
-				screen.wait(t, "passcode for "+c.name)
-				screen.press(t, c.next()+"\r")
-			}
-			u.wantToken(t, dig(login.ok(t).fields(t), "auth", "client_token"))
-			if n := p.pushes(); (n == 1) != push {
-				t.Errorf("%d pushes", n)
-			}
-		})
-	}
-}
-
-// A tap is a relay to a server that takes note of the logins which wait for a
-// second factor.
-type tap struct {
-	addr string
-
-	mu  sync.Mutex
-	ids []string
-}
-
-func newTap(t *testing.T, srv *server) *tap {
-	t.Helper()
-	upstream, err := url.Parse(srv.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &tap{}
-	front := httptest.NewServer(&httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
-		ModifyResponse: p.note,
-		ErrorLog:       log.New(io.Discard, "", 0), // who leaves is no error
-	})
-	t.Cleanup(front.Close)
-	p.addr = front.URL
-	return p
-}
-
-func (p *tap) note(r *http.Response) error {
-	if !strings.Contains(r.Request.URL.Path, "/login/") {
-		return nil
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	var answer any
-	if json.Unmarshal(body, &answer) != nil {
-		return nil
-	}
-	if id, ok := dig(answer, "auth", "mfa_requirement", "mfa_request_id").(string); ok {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.ids = append(p.ids, id)
-	}
-	return nil
-}
-
-// requestID is that of the first login.
-func (p *tap) requestID(t *testing.T) string {
-	t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.ids) == 0 {
-		t.Fatal("no login waited for a second factor")
-	}
-	return p.ids[0]
 }
