@@ -46,6 +46,7 @@ type Agent struct {
 	identity *cache.Identifier
 	loop     *Loop
 	secrets  *secrets
+	suspects *suspects
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
 
 	metrics   *metrics.Metrics
@@ -87,6 +88,7 @@ func New(c Config, o Options) *Agent {
 	a.secrets = newSecrets(a.ring())
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
+	a.suspects = a.watchSuspects()
 	return a
 }
 
@@ -104,6 +106,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.identify(ctx)
+	a.suspects.start(ctx)
 	a.mu.Lock()
 	err = a.applyLocked(ctx, a.config)
 	a.running = err == nil
@@ -252,6 +255,7 @@ func (a *Agent) stop() {
 	}
 	a.lockers.Wait()
 	a.broker.Close()
+	a.suspects.close()
 	a.ledger.Close()
 	var closing sync.WaitGroup
 	for _, l := range all {

@@ -99,6 +99,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Resolver:  counted,
 		Unwrapper: client,
 		Approver:  counted,
+		Witness:   witness{a.suspects, v.Name},
 		Log:       a.options.Log,
 	})
 	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil

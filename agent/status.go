@@ -47,6 +47,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	for _, r := range c.Rules {
 		s.Rules = append(s.Rules, statusRule(r))
 	}
+	s.Suggestions = a.suspects.list(c, vaults)
 	s.Cache = store.status()
 	s.Tokens = a.cachedTokens(ctx, store)
 	s.Prompts = control.NewPrompts(a.broker.Pending())

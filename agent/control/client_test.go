@@ -31,6 +31,7 @@ func TestClient(t *testing.T) {
 		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: time.Date(2030, 1, 1, 0, 5, 0, 0, time.UTC), Uses: 3}},
 		Prompts:   NewPrompts(b.Pending()), Attached: 1, Prompters: []string{"attached"},
 		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Notes: []string{"n"},
+		Suggestions: []Suggestion{{Vault: "corp", Path: "kv/x", Operations: []string{"read"}, Count: 2, Rule: "step_up"}},
 	}
 	lock := LockResult{Revoked: 1, Forgotten: 2, Prompts: 3, Notes: []string{"one is left to expire"}}
 	c := NewClient(agent(t, HandlerConfig{

@@ -31,6 +31,20 @@ type Status struct {
 	Prompters   []string   `json:"prompters"`
 	Cache       Cache      `json:"cache"`
 	Notes       []string   `json:"notes"` // what a person should know, one sentence each
+	// Suggestions are the paths that probably want a second factor and have no rule,
+	// the newest first.
+	Suggestions []Suggestion `json:"suggestions"`
+}
+
+// A Suggestion is a path on which Vault has refused what its policies grant.
+type Suggestion struct {
+	Vault      string    `json:"vault"`
+	Namespace  string    `json:"namespace"`
+	Path       string    `json:"path"` // as a program chose it
+	Operations []string  `json:"operations"`
+	Count      int       `json:"count"`
+	Last       time.Time `json:"last"`
+	Rule       string    `json:"rule"` // step_up block to paste; "" where no rule can name the path
 }
 
 // A Reload is what became of a changed configuration.
@@ -210,6 +224,7 @@ func (s Status) complete() Status {
 	s.Prompts = notNil(s.Prompts)
 	s.Prompters = notNil(s.Prompters)
 	s.Notes = notNil(s.Notes)
+	s.Suggestions = notNil(s.Suggestions)
 	rules := make([]Rule, 0, len(s.Rules))
 	for _, r := range s.Rules {
 		r.Paths, r.Capabilities, r.Methods = notNil(r.Paths), notNil(r.Capabilities), notNil(r.Methods)

@@ -160,6 +160,15 @@ func MayNeedFactor(body []byte) bool {
 	return ReadFailure(body).Kind != InvalidToken
 }
 
+// BareDenial reports whether the body of a 403 is the one, to the letter, by which
+// Vault refuses for want of a factor, and for what a policy does not grant: it
+// gives no reason (vault/request_handling.go, checkToken). Refusals of Sentinel and
+// of tokens have more in them.
+func BareDenial(body []byte) bool {
+	errors := Errors(body)
+	return len(errors) == 1 && errors[0] == "1 error occurred:\n\t* permission denied\n\n"
+}
+
 // AppendError returns the body of an error with one more string in errors. The
 // rest of the body stays as it is, byte for byte. A body that has no list of
 // errors is replaced by one that has.

@@ -3,7 +3,8 @@
 // that notices when Vault wants a second factor.
 //
 // Nothing is buffered but the bodies of requests on a rule's path (up to a
-// limit), the bodies of 403s there, and the beginning of JSON answers until it
+// limit), the bodies of 403s there, short answers that may be those of a control
+// group, and the beginning of JSON answers until it
 // is clear that they are no challenge.
 package relay
 
@@ -68,6 +69,7 @@ type Config struct {
 	Resolver  Resolver
 	Unwrapper Unwrapper
 	Approver  Approver // nil waits for nobody's approval
+	Witness   Witness  // nil: nobody wants to know
 	Log       *slog.Logger
 }
 

@@ -39,6 +39,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if derived {
+		t.witness(x, token, resp)
+	}
 	return t.login(x, resp), nil
 }
 

@@ -53,6 +53,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"code":     code,
 		"thumb":    thumb,
 		"approve":  approve,
+		"suggests": suggests,
 		"mode":     mode,
 		"tty":      startTTY,
 		"screen":   expectScreen,
@@ -114,6 +115,7 @@ func setUp(env *testscript.Env) error {
 	w := &world{vault: v, screens: make(map[string]*screen), pushes: map[string]*devvault.Push{"corp_duo": v.AddPushMethod("corp_duo", "duo")}}
 	v.AddPolicy("app",
 		devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
+		devvault.PathRule{Path: "kv/data/forgotten/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
 		devvault.PathRule{Path: "kv/data/phone/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_duo"}})
 	v.AddPolicy("minter", devvault.PathRule{Path: "auth/token/create/stepup", Capabilities: []string{"update"}, MFAMethods: []string{"corp_totp"}})
 	v.AddPolicy("ship", devvault.PathRule{Path: "kv/data/ship/*", Capabilities: []string{"read"}})

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cache"
@@ -45,6 +47,9 @@ func statusText(st control.Status, now time.Time) string {
 	s.row("rules", ruleLines(st.Rules)...)
 	s.row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
 	s.row("cache", cacheLines(st, now)...)
+	for _, suggestion := range st.Suggestions {
+		s.row("no rule", suggestionLines(suggestion)...)
+	}
 	for _, note := range st.Notes {
 		s.row("note", printable(note))
 	}
@@ -146,6 +151,42 @@ func howText(r control.Rule) string {
 		return waits
 	}
 	return how + ", " + waits
+}
+
+// suggestionLines say what was refused, and the rule to paste.
+func suggestionLines(one control.Suggestion) []string {
+	where := printable(one.Path)
+	if one.Namespace != "" {
+		where += " in namespace " + printable(one.Namespace)
+	}
+	lines := []string{fmt.Sprintf("%s of %s at vault %s was refused (%s), although policies grant it:",
+		printable(strings.Join(one.Operations, " and ")), where, printable(one.Vault), timesText(one.Count))}
+	if one.Rule == "" {
+		return append(lines, "probably it wants a second factor; no rule can name this path")
+	}
+	lines = append(lines, "probably it wants a second factor. A rule for it, to put into the configuration:")
+	for line := range strings.Lines(one.Rule) {
+		lines = append(lines, "  "+printableLine(line))
+	}
+	return lines
+}
+
+func timesText(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// printableLine is printable without its end, and however long: what is cut
+// could not be pasted.
+func printableLine(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.TrimRight(line, "\n"))
 }
 
 func promptsLine(n int) string {

@@ -1,0 +1,130 @@
+package rule
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// A Suggestion is a rule that somebody may want, for requests that were seen.
+type Suggestion struct {
+	Namespace  string
+	Path       string // cleaned and decoded, without /v1/
+	Operations []Operation
+	Vault      string          // "" where there is only one
+	Method     string          // name of a declared mfa_method block; "" where there is none
+	Taken      map[string]bool // names of rules that are there
+}
+
+// The longest path that a rule is written for, and the longest name for one.
+const (
+	maxSuggested = 512
+	maxSlug      = 48
+)
+
+// HCL is the step_up block to paste into the configuration. It loads there, with
+// an mfa_method block in front where none is declared, and the rule matches the
+// path in every operation. A segment that cannot be written down (control
+// characters, for one) becomes "+". The result is "" for a path of which nothing
+// else would be left: whoever can make requests chooses it, and it must not become
+// a rule for everything.
+func (s Suggestion) HCL() string {
+	pattern, ok := s.pattern()
+	if !ok || !writable(s.Namespace) || !writable(s.Method) || !writable(s.Vault) {
+		return ""
+	}
+	var b strings.Builder
+	method := s.Method
+	if method == "" {
+		method = "corp_totp"
+		b.WriteString("mfa_method " + quote(method) + " { # its name in Vault\n  type = \"totp\" # or duo, okta, pingid\n}\n")
+	}
+	b.WriteString("step_up " + quote(s.name()) + " {\n  paths        = [" + quote(pattern) + "]\n")
+	if len(s.Operations) > 0 {
+		var words []string
+		for _, op := range s.Operations {
+			words = append(words, quote(string(op)))
+		}
+		b.WriteString("  capabilities = [" + strings.Join(words, ", ") + "]\n")
+	}
+	if s.Namespace != "" {
+		b.WriteString("  namespace    = " + quote(s.Namespace) + "\n")
+	}
+	if s.Vault != "" {
+		b.WriteString("  vault        = " + quote(s.Vault) + "\n")
+	}
+	b.WriteString("  methods      = [" + quote(method) + "] # what the policy names in mfa_methods\n  grant \"header\" {}\n}\n")
+	return b.String()
+}
+
+// pattern is the path as a rule can name it.
+func (s Suggestion) pattern() (string, bool) {
+	if len(s.Path) > maxSuggested {
+		return "", false
+	}
+	segments := strings.Split(s.Path, "/")
+	literal := false
+	for i, segment := range segments {
+		// "v1/" in front is refused as a mistake, and "+*" by Vault.
+		if !writable(segment) || strings.Contains(segment, "+*") || i == 0 && segment == "v1" {
+			segments[i] = "+"
+		}
+		literal = literal || strings.Trim(segments[i], "+*") != ""
+	}
+	text := strings.Join(segments, "/")
+	p, err := ParsePattern(text)
+	return text, err == nil && literal && p.String() == text && p.Match(s.Path) && norm.NFC.IsNormalString(text)
+}
+
+// writable reports whether a text can stand in a configuration and means there
+// what it says: HCL brings text into the composed form of Unicode, and what cannot
+// be seen, or reorders a line, is not to be pasted unseen.
+func writable(s string) bool {
+	return utf8.ValidString(s) && norm.NFC.IsNormalString(s) &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) })
+}
+
+// quote is s as text of HCL. Without the last two, ${…} and %{…} in a path would be
+// read by HCL, which knows variables of the environment.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "${", `\u0024{`, "%{", `\u0025{`).Replace(s) + `"`
+}
+
+// name makes a name for the rule out of the path that is not taken.
+func (s Suggestion) name() string {
+	var b strings.Builder
+	for _, r := range s.Path {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() >= maxSlug {
+			break
+		}
+	}
+	slug := strings.Trim(b.String(), "-")
+	if slug == "" {
+		slug = "suggested"
+	}
+	name := slug
+	for n := 2; s.Taken[name]; n++ {
+		name = slug + "-" + strconv.Itoa(n)
+	}
+	return name
+}
+
+// AddOperation puts op into the list, in the order of Vault's documentation.
+func AddOperation(list []Operation, op Operation) []Operation {
+	if slices.Contains(list, op) {
+		return list
+	}
+	list = append(slices.Clone(list), op)
+	slices.SortFunc(list, func(a, b Operation) int { return slices.Index(Operations(), a) - slices.Index(Operations(), b) })
+	return list
+}
