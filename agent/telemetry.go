@@ -9,6 +9,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 // telemetryNetwork marks the listener of the metrics.
@@ -99,8 +100,15 @@ func (a *Agent) onlyOurs(g *Guard, next http.Handler) http.Handler {
 	})
 }
 
-// expectLocked starts the counters of the rules of c at zero.
+// expectLocked starts what is counted under c at zero.
 func (a *Agent) expectLocked(c Config) {
+	for _, v := range c.Vaults {
+		a.metrics.ExpectVault(v.Name)
+	}
+	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+		a.metrics.ExpectPrompts(string(kind), prompt.EventAnswered)
+	}
+	a.metrics.ExpectPrompts(string(prompt.Push), prompt.EventDone)
 	outcomes := make([]string, 0, len(mfa.Outcomes()))
 	for _, o := range mfa.Outcomes() {
 		outcomes = append(outcomes, string(o))
@@ -137,9 +145,7 @@ func (s state) Cached() map[string]int {
 	held := store.Held()
 	counts := make(map[string]int)
 	for _, r := range rules {
-		if r.Grant.Kind == rule.TokenGrant || r.Grant.Kind == rule.LoginGrant {
-			counts[r.Name] = held[r.Name]
-		}
+		counts[r.Name] = held[r.Name]
 	}
 	return counts
 }

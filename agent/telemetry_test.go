@@ -64,6 +64,8 @@ func TestMetricsOfATokenGrant(t *testing.T) {
 	r := newTokenRig(t)
 	url := r.withMetrics(t)
 	wantLines(t, scrape(t, url),
+		`stepup_requests_total{code="200",vault="corp"} 0`,
+		`stepup_prompt_seconds_count{kind="push",outcome="done"} 0`,
 		`stepup_challenges_total{grant="token",outcome="approved",rule="deploy"} 0`,
 		`stepup_challenges_total{grant="login_mfa",outcome="denied",rule=""} 0`,
 		`stepup_cached_tokens{rule="deploy"} 0`,

@@ -7,6 +7,7 @@ package metrics
 import (
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,8 +21,7 @@ import (
 type State interface {
 	// Pending is the number of prompts that are open.
 	Pending() int
-	// Cached is the number of live step-up tokens by rule; every rule that can
-	// have one is in it.
+	// Cached is the number of live step-up tokens by rule; every rule is in it.
 	Cached() map[string]int
 	// Upstreams says which vaults could be reached lately, by name. It may take
 	// two seconds.
@@ -105,6 +105,14 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 		MaxRequestsInFlight: 4,
 	})
 }
+
+// ExpectVault starts the requests to a vault at zero, for the usual code.
+func (m *Metrics) ExpectVault(name string) {
+	m.requests.WithLabelValues(name, strconv.Itoa(http.StatusOK))
+}
+
+// ExpectPrompts starts the prompts of a kind at none, for its usual end.
+func (m *Metrics) ExpectPrompts(kind, outcome string) { m.prompts.WithLabelValues(kind, outcome) }
 
 // Expect starts the challenges of a rule at zero, for each of the outcomes.
 func (m *Metrics) Expect(rule, grant string, outcomes []string) {
