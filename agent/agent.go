@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -35,6 +36,7 @@ type Options struct {
 	Log        *slog.Logger
 	Ring       cache.Ring // the keyring of the operating system; nil means there is none
 	Ready      func()     // called once when every listener is open; nil is allowed
+	Sockets    []*os.File // that a service manager listens on for us, in place of listeners with their addresses; Run closes them
 }
 
 // An Agent serves apps until it is stopped. [New], then [Agent.Run] once.
@@ -69,6 +71,7 @@ type Agent struct {
 	tokens   *tokens
 	open     map[listenerKey]*listener
 	audit    *audit.Log
+	passed   *passed
 	running  bool
 }
 
@@ -82,6 +85,7 @@ func New(c Config, o Options) *Agent {
 		loop:    &Loop{},
 		open:    make(map[listenerKey]*listener),
 		config:  c,
+		passed:  &passed{},
 	}
 	a.metrics = metrics.New(state{a})
 	a.scraper = a.metrics.Handler(o.Log)
@@ -96,6 +100,11 @@ func New(c Config, o Options) *Agent {
 // open, waits for its goroutines and returns nil. ErrRunning means that another
 // agent has the runtime folder.
 func (a *Agent) Run(ctx context.Context) error {
+	sockets, err := newPassed(a.options.Sockets)
+	if err != nil {
+		return err
+	}
+	defer sockets.close()
 	release, err := LockRuntimeDir(a.options.RuntimeDir)
 	if err != nil {
 		return err
@@ -108,6 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.identify(ctx)
 	a.suspects.start(ctx)
 	a.mu.Lock()
+	a.passed = sockets
 	err = a.applyLocked(ctx, a.config)
 	a.running = err == nil
 	a.mu.Unlock()
@@ -179,6 +189,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	a.serial++
 	a.expectLocked(c)
 	a.broker.Reconfigure(a.brokerConfig(c))
+	a.passed.warn(c, a.options.Log)
 	if lockOn {
 		a.watchLocked(ctx)
 	}

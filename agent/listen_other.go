@@ -110,3 +110,18 @@ func lockFile(f *os.File) error {
 // unlockFile ends the lock at once. Closing alone would leave it to a child that
 // has been forked and not yet executed.
 func unlockFile(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }
+
+// listening reports whether f is a stream socket that listens. One that is a
+// connection (Accept=yes in a socket unit) has the same address.
+func listening(f *os.File) bool {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	listens, stream := 0, 0
+	err = raw.Control(func(fd uintptr) {
+		listens, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		stream, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+	})
+	return err == nil && listens != 0 && stream == unix.SOCK_STREAM
+}

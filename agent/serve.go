@@ -91,7 +91,10 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 		if _, ok := a.open[want.key()]; ok {
 			continue
 		}
-		ln, err := Listen(ctx, want.network(), want.Address)
+		ln, err := a.passed.adopt(want)
+		if ln == nil && err == nil {
+			ln, err = Listen(ctx, want.network(), want.Address)
+		}
 		if err != nil {
 			for _, l := range opened {
 				_ = l.ln.Close()

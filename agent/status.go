@@ -33,6 +33,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	if a.locker != nil {
 		s.Notes = a.locker.notes()
 	}
+	s.Notes = append(s.Notes, a.passed.notes(c)...)
 	s.Listeners = a.listenersLocked()
 	a.mu.Unlock()
 	check := checkWords(peer.CheckTCP())

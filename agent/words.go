@@ -40,6 +40,10 @@ const (
 	wordsNotSocket   = "%s exists and is not a socket; remove it or choose another path"
 	wordsInUse       = "another program answers on %s; stop it or choose another path"
 	wordsNetwork     = "unknown kind of listener %q"
+
+	wordsPassedKind  = "the service manager passed a socket (%s) that is no listening stream socket on loopback or in a file; run `stepup service install` again"
+	wordsPassedTwice = "the service manager passed two sockets for %s; run `stepup service install` again"
+	wordsPassedGone  = "the service manager listens on %s, but the socket is not there any more; run `systemctl --user restart stepup.socket`"
 )
 
 // Errors of a running agent.
@@ -50,6 +54,9 @@ var (
 
 // wordsSameUser is what the status says of a listener that can tell its clients apart.
 const wordsSameUser = "same user only"
+
+// noteUnclaimed is a note of the status.
+const noteUnclaimed = "the service manager listens on %s, which no listener block names: connections to it are never answered; run `stepup service install` again"
 
 // Notes of stepup lock: what is left to expire, and why.
 

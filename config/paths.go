@@ -18,6 +18,10 @@ func DefaultPath(env func(string) string) string {
 	return ""
 }
 
+// UserConfigDir is the folder in which programs keep the user's configuration. It
+// is "" when the environment does not tell where that is.
+func UserConfigDir(env func(string) string) string { return configHome(env) }
+
 // RuntimeDir is the absolute path of the folder for sockets: STEPUP_RUNTIME_DIR,
 // or a default of the system. Whoever makes it makes it 0700, and refuses one
 // that belongs to somebody else.

@@ -39,7 +39,8 @@ type NotifierConfig struct {
 // person may also approve a Confirm or type a passcode into the notification.
 // Each prompt reaches the desktop anew, so that one which was restarted is found again.
 type Notifier struct {
-	show func(ctx context.Context, shown Request, told func()) (string, error)
+	show  func(ctx context.Context, shown Request, told func()) (string, error)
+	reach func(ctx context.Context) error // whether show could; nil is not known beforehand
 }
 
 var (
@@ -52,7 +53,7 @@ func NewNotifier(c NotifierConfig) *Notifier {
 	if c.Send != nil {
 		return &Notifier{show: newPlainNotifier(c).show}
 	}
-	return &Notifier{show: systemNotifier(c)}
+	return &Notifier{show: systemNotifier(c), reach: systemReach(c)}
 }
 
 // Prompt implements [Prompter].

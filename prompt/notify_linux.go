@@ -52,6 +52,24 @@ func systemNotifier(c NotifierConfig) func(context.Context, Request, func()) (st
 	}
 }
 
+// systemReach asks the session's notification server what it can do.
+func systemReach(c NotifierConfig) func(context.Context) error {
+	c.Limit = cmp.Or(c.Limit, 2*time.Second)
+	return func(ctx context.Context) error {
+		address, err := c.Session.FindBus(ctx, thisProcess())
+		if err != nil {
+			return err
+		}
+		b, err := dialBus(ctx, address, c.Limit)
+		if err != nil {
+			return err
+		}
+		defer b.close()
+		_, err = newPopup(ctx, b, Request{Kind: Push})
+		return err
+	}
+}
+
 // A popup is one notification of one server.
 type popup struct {
 	bus     *bus
