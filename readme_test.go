@@ -95,9 +95,6 @@ func TestReadmeNotSupportedYet(t *testing.T) {
 	}
 	_, words, _ := strings.Cut(readText(t, "config/grammar.go"), "func notYet()")
 	says := groups("(?m)^\t\t\"[^\"]+\": +[\"`](.+)[\"`],$", words)
-	for _, name := range groups(`(?m)^\t\t(?:group\()?later\("([a-z-]+)`, readText(t, "cmd/stepup/later.go")) {
-		says = append(says, "stepup "+name)
-	}
 	lists := groups("`([^`]+)`", list)
 	for _, word := range says {
 		if !slices.Contains(lists, word) {

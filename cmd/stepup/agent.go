@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -37,6 +38,7 @@ func (a *app) agentCommand() *cobra.Command {
 func (a *app) runAgent(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	manager := newServiceManager()
 	file, err := a.configPath()
 	if err != nil {
 		return err
@@ -47,20 +49,27 @@ func (a *app) runAgent(ctx context.Context) error {
 	}
 	book := newLogBook(c.Log, a.err)
 	log := book.logger()
-	running := agent.New(settings(c, file, log), agent.Options{
+	group, ctx := errgroup.WithContext(ctx)
+	var running *agent.Agent
+	running = agent.New(settings(c, file, log), agent.Options{
 		RuntimeDir: a.runtimeDir(),
 		Version:    version(),
 		Log:        log,
 		Ring:       keyRing(),
-		Ready:      func() { log.Info("ready", "config", file) },
+		Sockets:    manager.sockets,
+		Ready: func() {
+			log.Info("ready", "config", file)
+			manager.ready(textServing)
+			group.Go(func() error { manager.guard(ctx, running.Alive, log); return nil })
+		},
 	})
-	r := &reloader{app: a, agent: running, file: file, config: c, log: log, book: book}
-	group, ctx := errgroup.WithContext(ctx)
+	r := &reloader{app: a, agent: running, file: file, config: c, log: log, book: book, manager: manager}
 	group.Go(func() error {
 		defer stop()
 		return running.Run(ctx)
 	})
 	group.Go(func() error { return r.run(ctx) })
+	group.Go(func() error { <-ctx.Done(); manager.stopping(); return nil })
 	err = group.Wait()
 	log.Info("stopped")
 	return err
@@ -75,6 +84,8 @@ type reloader struct {
 	config *config.Config // in force
 	log    *slog.Logger
 	book   *logBook
+	// manager is told what has become of a reload.
+	manager serviceManager
 }
 
 func (r *reloader) run(ctx context.Context) error {
@@ -133,20 +144,29 @@ func (r *reloader) watch(w *fsnotify.Watcher) error {
 }
 
 func (r *reloader) reload(ctx context.Context) {
+	r.manager.reloading()
+	if err := r.replace(ctx); err != nil {
+		r.log.Error(textReloadFailed, "error", err)
+		r.manager.ready(fmt.Sprintf(textNotReloaded, err))
+		return
+	}
+	r.manager.ready(textServing)
+}
+
+// replace gives the agent what is in the file now.
+func (r *reloader) replace(ctx context.Context) error {
 	c, diagnostics := config.Load(r.file, r.app.configOptions())
 	for _, warning := range diagnostics.Warnings() {
 		r.log.Warn("configuration", "warning", warning)
 	}
 	if err := diagnostics.Err(); err != nil {
 		r.agent.ReloadFailed(err)
-		r.log.Error(textReloadFailed, "error", err)
-		return
+		return err
 	}
 	next := settings(c, r.file, r.log)
 	next.Changes = config.Changes(r.config, c)
 	if err := r.agent.Reload(ctx, next); err != nil {
-		r.log.Error(textReloadFailed, "error", err)
-		return
+		return err
 	}
 	r.config = c
 	// The line is for whoever reads the log as it was, or as it is now.
@@ -158,4 +178,5 @@ func (r *reloader) reload(ctx context.Context) {
 	if !before {
 		r.log.Info(textReloaded+next.Changes, "config", r.file)
 	}
+	return nil
 }

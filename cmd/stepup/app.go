@@ -101,6 +101,8 @@ func (a *app) report(err error) int {
 		return exitNoAgent
 	case errors.Is(err, agent.ErrRunning):
 		a.fail(err, hintOneAgent)
+	case addressTaken(err):
+		a.fail(err, hintAddressTaken)
 	case errors.Is(err, prompt.ErrUnknown):
 		a.fail(err, hintListPrompts)
 	case errors.Is(err, errReported):
@@ -135,12 +137,17 @@ func (a *app) client() *control.Client {
 
 // load reads the configuration and prints what is wrong with it. Warnings are
 // printed and do not stop anything.
-func (a *app) load() (*config.Config, error) {
+func (a *app) load() (*config.Config, error) { return a.loadWith(func(*config.Options) {}) }
+
+// loadWith is load with other options than those of the process.
+func (a *app) loadWith(change func(*config.Options)) (*config.Config, error) {
 	file, err := a.configPath()
 	if err != nil {
 		return nil, err
 	}
-	c, diagnostics := config.Load(file, a.configOptions())
+	options := a.configOptions()
+	change(&options)
+	c, diagnostics := config.Load(file, options)
 	if err := diagnostics.Write(a.err, a.width(), a.color()); err != nil {
 		return nil, err
 	}

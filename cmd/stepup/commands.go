@@ -21,6 +21,8 @@ func (a *app) commands() []*cobra.Command {
 			a.agentCommand(),
 			a.statusCommand(),
 			a.execCommand(),
+			a.serviceCommand(),
+			a.doctorCommand(),
 		),
 		inGroup(groupPrompts,
 			a.attachCommand(),
@@ -39,7 +41,6 @@ func (a *app) commands() []*cobra.Command {
 			a.completionCommand(),
 			a.keyringCommand(),
 		},
-		a.laterCommands(),
 	)
 }
 

@@ -45,10 +45,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	for _, v := range c.Vaults {
 		s.Vaults = append(s.Vaults, agent.Vault{
 			Name: v.Name, Address: v.Address, Namespace: v.Namespace, MaxKept: maxKept(v.MaxBody), Timeout: v.Timeout,
-			TLS: upstream.TLS{
-				CACert: v.CACert, CAPath: v.CAPath, ClientCert: v.ClientCert, ClientKey: v.ClientKey,
-				ServerName: v.TLSServerName, SkipVerify: v.TLSSkipVerify,
-			},
+			TLS: vaultTLS(v),
 		})
 	}
 	for _, l := range c.Listeners {
@@ -64,6 +61,13 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 		}
 	}
 	return s
+}
+
+func vaultTLS(v config.Vault) upstream.TLS {
+	return upstream.TLS{
+		CACert: v.CACert, CAPath: v.CAPath, ClientCert: v.ClientCert, ClientKey: v.ClientKey,
+		ServerName: v.TLSServerName, SkipVerify: v.TLSSkipVerify,
+	}
 }
 
 // prompters makes what prompt.use names. Attached terminals come by themselves.

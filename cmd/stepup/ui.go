@@ -1,8 +1,8 @@
 package main
 
 // Every word that people read from the commands is in this file, the layout of
-// what has columns in ui_tables.go, the keyring in ui_secrets.go, the tour in
-// demo_words.go. The rules: lower
+// what has columns in ui_tables.go, the keyring in ui_secrets.go, the service in
+// ui_service.go, the examination in ui_doctor.go, the tour in demo_words.go. The rules: lower
 // case, no full stop; results go to standard output, everything else to standard
 // error; what is wrong starts with "error: ", the way out is a line that starts
 // with "hint: " and names the command to run. What the agent tells goes through
@@ -108,37 +108,25 @@ that has to be edited.`
   powershell   stepup completion powershell | Out-String | Invoke-Expression`
 )
 
-// The commands that are promised for later.
-const (
-	textLaterLong = "%s\n\nThis command is not supported yet."
-	textNotYet    = "`%s` is not supported yet"
-
-	textDoctor           = "check what stepup needs, with the fix for what is missing"
-	textService          = "the agent as a service of the user's session"
-	textServiceInstall   = "install and start the service"
-	textServiceUninstall = "stop and remove the service"
-	textServiceStatus    = "say whether the service runs"
-	textServicePrint     = "print the service's files"
-)
-
 // Ways out. A %s stands for the ID of a prompt, if nothing else is said.
 const (
-	hintStartAgent  = "start it with `stepup agent`"
-	hintOneAgent    = "`stepup status` shows it; set STEPUP_RUNTIME_DIR to run a second one"
-	hintListPrompts = "`stepup prompts` lists what can be answered"
-	hintAnswer      = "`stepup answer ID` answers one, `stepup deny ID` says no"
-	hintPush        = "approve it on your phone, or say no with `stepup deny %s`"
-	hintGroup       = "wait for them, or give up with `stepup deny %s`"
-	hintPassword    = "run `stepup answer %s` and type it, or pipe it to that"
-	hintPipe        = "pipe the answer: `… | stepup answer %s`"
-	hintStillOpen   = "it is still open: `stepup answer %s`"
-	hintNoTerminal  = "without a terminal, use `stepup prompts` and `stepup answer ID`"
-	hintAttachLater = "start it with `stepup agent`, then attach again"
-	hintAttachAgain = "run `stepup attach` again"
-	hintConfigFlag  = "name it with --config FILE or STEPUP_CONFIG"
-	hintAddress     = "write the address as in --address https://vault.example.com:8200"
-	hintExists      = "edit it, or write another with --config FILE; `stepup config check` says whether it is good"
-	hintShells      = "use one of %q"
+	hintStartAgent   = "start it with `stepup agent`"
+	hintOneAgent     = "`stepup status` shows it; set STEPUP_RUNTIME_DIR to run a second one"
+	hintAddressTaken = "`stepup doctor` says who has the address"
+	hintListPrompts  = "`stepup prompts` lists what can be answered"
+	hintAnswer       = "`stepup answer ID` answers one, `stepup deny ID` says no"
+	hintPush         = "approve it on your phone, or say no with `stepup deny %s`"
+	hintGroup        = "wait for them, or give up with `stepup deny %s`"
+	hintPassword     = "run `stepup answer %s` and type it, or pipe it to that"
+	hintPipe         = "pipe the answer: `… | stepup answer %s`"
+	hintStillOpen    = "it is still open: `stepup answer %s`"
+	hintNoTerminal   = "without a terminal, use `stepup prompts` and `stepup answer ID`"
+	hintAttachLater  = "start it with `stepup agent`, then attach again"
+	hintAttachAgain  = "run `stepup attach` again"
+	hintConfigFlag   = "name it with --config FILE or STEPUP_CONFIG"
+	hintAddress      = "write the address as in --address https://vault.example.com:8200"
+	hintExists       = "edit it, or write another with --config FILE; `stepup config check` says whether it is good"
+	hintShells       = "use one of %q"
 )
 
 // What is said on standard error while a terminal is attached.

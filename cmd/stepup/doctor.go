@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// A verdict is what a finding means; the words are shown.
+type verdict string
+
+const (
+	good    verdict = "ok"
+	doubted verdict = "warn" // works, but not as one may think, or not for long
+	broken  verdict = "fail"
+)
+
+// A finding is one line of stepup doctor. Its texts have been made printable.
+type finding struct {
+	Verdict verdict `json:"verdict"`
+	What    string  `json:"what"`
+	Finding string  `json:"finding"`
+	Hint    string  `json:"hint,omitempty"` // the way out
+}
+
+// A report is the result of stepup doctor --format json.
+type report struct {
+	OK       bool      `json:"ok"` // nothing failed
+	Findings []finding `json:"findings"`
+}
+
+// An examination is one thing that is looked at. run returns soon after its
+// context ends, which is limit from now.
+type examination struct {
+	what  string
+	limit time.Duration
+	run   func(context.Context) []finding
+}
+
+// A doctor is one run of stepup doctor: what is known before anything is examined.
+type doctor struct {
+	*app
+	lookup func(string) (string, bool) // of the environment: an empty variable is not one that is unset
+
+	file        string
+	config      *config.Config // nil when it cannot be used
+	diagnostics config.Diagnostics
+	noConfig    error // why there is not even a file
+	agent       control.Status
+	agentErr    error // nil when it answers
+	service     serviceState
+	serviceErr  error
+	testPrompt  bool
+}
+
+// How long an examination may take. They run at the same time.
+const (
+	localLimit   = 8 * time.Second  // programs and sockets of this machine
+	networkLimit = 15 * time.Second // connecting, TLS and one answer
+	personLimit  = 45 * time.Second // a test question
+	graceLimit   = 2 * time.Second  // for what cannot be stopped
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "doctor", Short: textDoctor, Long: textDoctorLong, Args: takes(0)}
+	f := formatFlag(cmd)
+	test := cmd.Flags().Bool("test-prompt", false, textDoctorTest)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		d := &doctor{app: a, lookup: os.LookupEnv, testPrompt: *test}
+		d.anamnesis(cmd.Context())
+		show := func(one finding) { fmt.Fprint(a.out, findingText(one)) }
+		if *f == formatJSON {
+			show = func(finding) {}
+		}
+		r := examine(cmd.Context(), d.examinations(), show)
+		if *f == formatJSON {
+			if err := writeJSON(a.out, r); err != nil {
+				return err
+			}
+		}
+		if !r.OK {
+			return &hinted{error: errReported, code: exitFailed}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// anamnesis collects what the examinations need to know of each other.
+func (d *doctor) anamnesis(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, localLimit)
+	defer cancel()
+	var asking sync.WaitGroup
+	asking.Go(func() { d.agent, d.agentErr = d.client().Status(ctx) })
+	asking.Go(func() { d.service, d.serviceErr = d.supervisor().state(ctx) })
+	asking.Go(func() {
+		if d.file, d.noConfig = d.configPath(); d.noConfig == nil {
+			d.config, d.diagnostics = config.Load(d.file, d.configOptions())
+		}
+	})
+	asking.Wait()
+}
+
+// examinations are all of them, in the order in which they are told.
+func (d *doctor) examinations() []examination {
+	all := []examination{
+		{"config", localLimit, d.examineConfig},
+		{"files", localLimit, d.examineFiles},
+		{"agent", localLimit, d.examineAgent},
+		{"service", localLimit, d.examineService},
+	}
+	if d.config != nil {
+		for _, l := range d.config.Listeners {
+			all = append(all, examination{"listener", localLimit, func(context.Context) []finding { return d.examineListener(l) }})
+		}
+		for _, v := range d.config.Vaults {
+			all = append(all, examination{vaultName(v.Name), networkLimit, func(ctx context.Context) []finding { return d.examineVault(ctx, v) }})
+		}
+	}
+	return append(all,
+		examination{"keyring", localLimit, d.examineKeyring},
+		examination{"desktop", personLimit, d.examineDesktop},
+		examination{"environment", localLimit, d.examineEnvironment},
+	)
+}
+
+// examine runs all at the same time and shows what they find in their order, as
+// soon as it is there.
+func examine(ctx context.Context, all []examination, show func(finding)) report {
+	results := make([]chan []finding, len(all))
+	for i, e := range all {
+		results[i] = make(chan []finding, 1) // whoever is late does not wait for a reader
+		go func() {
+			limited, cancel := context.WithTimeout(ctx, e.limit)
+			defer cancel()
+			results[i] <- e.run(limited)
+		}()
+	}
+	r := report{OK: true, Findings: []finding{}}
+	start := time.Now()
+	for i, e := range all {
+		late := time.NewTimer(time.Until(start.Add(e.limit + graceLimit)))
+		var found []finding
+		select {
+		case found = <-results[i]:
+		case <-late.C:
+			// What blocks (a folder on a server that is gone) ends with our process.
+			found = []finding{warn(e.what, textDoctorLate, e.limit)}
+		case <-ctx.Done():
+			found = []finding{warn(e.what, textDoctorLeft)}
+		}
+		late.Stop()
+		for _, one := range found {
+			r.OK = r.OK && one.Verdict != broken
+			r.Findings = append(r.Findings, one)
+			show(one)
+		}
+	}
+	return r
+}
+
+// pass, warn and fail make findings. What comes from outside is made printable
+// here.
+func pass(what, format string, args ...any) finding { return newFinding(good, what, format, args) }
+
+func warn(what, format string, args ...any) finding { return newFinding(doubted, what, format, args) }
+
+func fail(what, format string, args ...any) finding { return newFinding(broken, what, format, args) }
+
+func newFinding(v verdict, what, format string, args []any) finding {
+	return finding{Verdict: v, What: printable(what), Finding: printable(fmt.Sprintf(format, args...))}
+}
+
+// with adds the way out.
+func (f finding) with(format string, args ...any) finding {
+	f.Hint = printable(fmt.Sprintf(format, args...))
+	return f
+}
+
+// running reports whether an agent answers.
+func (d *doctor) running() bool { return d.agentErr == nil }
+
+// noAgentRuns reports whether there is none, which is not the same as one that
+// does not answer.
+func (d *doctor) noAgentRuns() bool { return errors.Is(d.agentErr, control.ErrNoAgent) }

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/config"
+)
+
+func (d *doctor) examineAgent(context.Context) []finding {
+	const what = "agent"
+	switch {
+	case d.noAgentRuns() && d.service.running:
+		return []finding{fail(what, textDoctorElsewhere, d.service.pid, d.runtimeDir()).with(hintDoctorElsewhere)}
+	case d.noAgentRuns():
+		return []finding{warn(what, textDoctorNoAgent, d.runtimeDir()).with(hintDoctorNoAgent)}
+	case !d.running():
+		return []finding{fail(what, textDoctorMute, d.agentErr).with(hintDoctorMute)}
+	}
+	all := []finding{pass(what, textDoctorAgent, d.agent.Version, d.agent.PID)}
+	if d.agent.Version != version() {
+		all[0] = warn(what, textDoctorVersion, d.agent.Version, d.agent.PID, version()).with(hintDoctorRestart)
+	}
+	if d.agent.ConfigError != "" {
+		all = append(all, warn(what, textDoctorReload, d.agent.ConfigError).with(hintDoctorConfig))
+	}
+	if d.noConfig == nil && d.agent.ConfigFile != d.file {
+		all = append(all, warn(what, textDoctorOtherFile, d.agent.ConfigFile, d.file).with(hintDoctorOtherFile))
+	}
+	if len(d.agent.Prompters) == 0 && d.agent.Attached == 0 {
+		all = append(all, warn(what, textDoctorAsksNobody).with(hintDoctorAttach))
+	}
+	for _, note := range d.agent.Notes {
+		all = append(all, warn(what, "%s", note))
+	}
+	return all
+}
+
+func (d *doctor) examineService(context.Context) []finding {
+	const what = "service"
+	st := d.service
+	if d.serviceErr != nil {
+		f := pass(what, "%v", d.serviceErr)
+		if errors.Is(d.serviceErr, errServiceNoSession) {
+			f.Verdict = doubted // the agent of a login session will not be found, either
+		}
+		if h := (*hinted)(nil); errors.As(d.serviceErr, &h) {
+			f = f.with("%s", h.hint)
+		}
+		return []finding{f}
+	}
+	if len(st.files) == 0 && st.masked == "" {
+		return []finding{pass(what, textServiceNone).with(hintDoctorInstall)}
+	}
+	var all []finding
+	switch {
+	case st.masked != "":
+		all = append(all, warn(what, textServiceMasked, st.masked).with(hintServiceMasked, st.masked))
+	case st.running:
+		all = append(all, pass(what, textDoctorService, st.pid))
+	case st.failed:
+		all = append(all, fail(what, "%s", st.doing).with(hintDoctorFailed))
+	default:
+		all = append(all, warn(what, "%s", st.doing).with(hintDoctorStart))
+	}
+	if st.program != "" {
+		all = append(all, d.examineProgram(st.program)...)
+	}
+	if st.outdated {
+		all = append(all, warn(what, textDoctorOutdated).with(hintDoctorReloadUnits))
+	}
+	return append(all, d.examineSockets()...)
+}
+
+// examineProgram compares what the service starts with what this is.
+func (d *doctor) examineProgram(program string) []finding {
+	there, err := os.Stat(program)
+	if err != nil {
+		return []finding{fail("service", textDoctorGone, program).with(hintDoctorReinstall)}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	if here, err := os.Stat(self); err == nil && !os.SameFile(there, here) {
+		return []finding{warn("service", textDoctorOther, program, self).with(hintDoctorReinstall)}
+	}
+	return nil
+}
+
+// examineSockets compares the addresses that the service manager holds with those
+// that the agent would ask for.
+func (d *doctor) examineSockets() []finding {
+	if d.config == nil || len(d.service.listening) == 0 {
+		return nil
+	}
+	var missing []string
+	for _, l := range fixedAddresses(d.config) {
+		if !slices.Contains(d.service.listening, l.Name) {
+			missing = append(missing, l.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return []finding{warn("service", textDoctorSockets, strings.Join(missing, ", ")).with(hintDoctorReinstall)}
+}
+
+// examineListener finds out whether the agent has, or could have, an address.
+func (d *doctor) examineListener(l config.Listener) []finding {
+	what := "listener " + l.Address
+	for _, served := range d.agent.Listeners {
+		if served.Network == l.Network && served.Address == l.Address {
+			return []finding{pass(what, textDoctorServed)}
+		}
+	}
+	if slices.Contains(d.service.listening, l.Address) {
+		return []finding{pass(what, textDoctorHeld, d.service.manager)}
+	}
+	if l.Network == config.Unix {
+		return []finding{examineSocketFile(what, l.Address)}
+	}
+	// Bound for a moment and not connected to: a connection could start something.
+	ln, err := agent.Listen(context.Background(), "tcp", l.Address)
+	if err == nil {
+		_ = ln.Close()
+		return []finding{pass(what, textDoctorFree)}
+	}
+	address, parseErr := netip.ParseAddrPort(l.Address)
+	if parseErr != nil || !addressTaken(err) {
+		return []finding{fail(what, "%v", err).with(hintDoctorAddress)}
+	}
+	return []finding{fail(what, textDoctorTaken, taker(peer.Listener(address))).with(hintDoctorTaken)}
+}
+
+// taker says who has an address that should be ours.
+func taker(p peer.Peer) string {
+	switch {
+	case p.UID >= 0 && p.UID != os.Getuid():
+		return fmt.Sprintf(textDoctorTakerUser, p.UID)
+	case p.PID > 0:
+		return fmt.Sprintf("%s (pid %d)", filepath.Base(p.Exe), p.PID)
+	}
+	return textDoctorTaker
+}
+
+// examineSocketFile looks at the place of a unix socket that nobody is known to
+// serve.
+func examineSocketFile(what, path string) finding {
+	folder := filepath.Dir(path)
+	if info, err := os.Stat(folder); err == nil && modesTell {
+		if uid := ownerOf(info); uid != os.Geteuid() {
+			return fail(what, textDoctorOwner, folder, uid).with(hintDoctorSocketFolder)
+		}
+		if info.Mode().Perm()&0o022 != 0 {
+			return fail(what, textDoctorWritable, folder).with(hintDoctorWritable, shellQuote(folder))
+		}
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return pass(what, textDoctorFree)
+	case err != nil:
+		return fail(what, "%v", err).with(hintDoctorSocketFolder)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fail(what, textDoctorNoSocket).with(hintDoctorNoSocket)
+	case modesTell && ownerOf(info) != os.Geteuid():
+		return fail(what, textDoctorTaken, fmt.Sprintf(textDoctorTakerUser, ownerOf(info))).with(hintDoctorSocketFolder)
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return pass(what, textDoctorStale)
+	}
+	_ = conn.Close()
+	return fail(what, textDoctorTaken, textDoctorTaker).with(hintDoctorTaken)
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+func (d *doctor) examineKeyring(ctx context.Context) []finding {
+	const what = "keyring"
+	if d.config != nil && d.config.Cache.Store == config.StoreMemory && !secretsInKeyring(d.config) {
+		return []finding{pass(what, textDoctorNoKeyring)}
+	}
+	if d.running() && d.agent.Cache.State == string(cache.Available) {
+		return []finding{pass(what, textDoctorKeyringAgent)}
+	}
+	// Nothing has this name: not to be there is the good answer.
+	_, err := keyRing().Get(ctx, "stepup", "doctor")
+	var ring *cache.RingError
+	switch {
+	case err == nil, errors.Is(err, cache.ErrNotFound):
+		return []finding{pass(what, textDoctorKeyring)}
+	case !errors.As(err, &ring):
+		ring = &cache.RingError{Condition: cache.Failed, Why: err.Error()}
+	}
+	find, consequence := warn, textDoctorMemory
+	if d.config != nil && secretsInKeyring(d.config) {
+		find, consequence = fail, textDoctorNoSecrets
+	}
+	hint := hintDoctorKeyring
+	if ring.Condition == cache.Locked {
+		hint = hintUnlock
+	}
+	return []finding{find(what, "%s: %s; %s", ring.Condition, ring.Why, consequence).with("%s", hint)}
+}
+
+// secretsInKeyring reports whether a configuration does not work without one.
+func secretsInKeyring(c *config.Config) bool {
+	for _, m := range c.Methods {
+		if m.PasscodeSource == "keyring" {
+			return true
+		}
+	}
+	for _, r := range c.Rules {
+		if r.Grant.Password == "keyring" {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *doctor) examineDesktop(ctx context.Context) []finding {
+	p := config.Prompt{Use: []string{config.UseDesktop}}
+	if d.config != nil {
+		p = d.config.Prompt
+	}
+	var all []finding
+	if slices.Contains(p.Use, config.UseDesktop) {
+		all = append(all, examineDialogs(ctx), examineNotification(ctx))
+	} else {
+		all = append(all, pass("desktop", textDoctorNoDesktop, strings.Join(p.Use, ", ")))
+	}
+	if slices.Contains(p.Use, config.UseCommand) {
+		all = append(all, examineCommand(p.Command[0]))
+	}
+	if d.testPrompt {
+		all = append(all, testPrompts(ctx, p)...)
+	}
+	return all
+}
+
+func examineDialogs(ctx context.Context) finding {
+	programs, err := prompt.NewDesktop(prompt.DesktopConfig{}).Available(ctx)
+	if err != nil {
+		return warn("desktop", "%s", unavailable(err)).with(hintDoctorDesktop)
+	}
+	return pass("desktop", textDoctorDialogs, strings.Join(programs, ", "))
+}
+
+func examineNotification(ctx context.Context) finding {
+	if err := prompt.NewNotifier(prompt.NotifierConfig{}).Available(ctx); err != nil {
+		return warn("notification", "%s", unavailable(err)).with(hintDoctorNotification)
+	}
+	return pass("notification", textDoctorNotification)
+}
+
+// unavailable is what is missing, without saying once more that something is.
+func unavailable(err error) string {
+	return strings.TrimPrefix(err.Error(), prompt.ErrUnavailable.Error()+": ")
+}
+
+func examineCommand(program string) finding {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return fail("prompt command", textDoctorNoProgram, program).with(hintDoctorProgram)
+	}
+	return pass("prompt command", "%s", path)
+}
+
+// testPrompts puts a question up everywhere at once, as the agent does, and waits
+// for one answer in each place.
+func testPrompts(ctx context.Context, p config.Prompt) []finding {
+	p.Use = slices.DeleteFunc(slices.Clone(p.Use), func(use string) bool { return use == config.UseTerminal })
+	named := prompters(p, slog.New(slog.DiscardHandler))
+	results := make([]chan finding, len(named))
+	deadline := time.Now().Add(personLimit - 5*time.Second)
+	for i, n := range named {
+		results[i] = make(chan finding, 1)
+		go func() {
+			limited, cancel := context.WithDeadline(ctx, deadline)
+			defer cancel()
+			_, err := n.Prompter.Prompt(limited, testQuestion(deadline))
+			results[i] <- tested("test "+n.Name, err)
+		}()
+	}
+	all := make([]finding, 0, len(named))
+	for _, r := range results {
+		all = append(all, <-r) // each ends with its context
+	}
+	return all
+}
+
+func testQuestion(deadline time.Time) prompt.Request {
+	return prompt.Request{
+		ID: "doctor", Kind: prompt.Confirm, Rule: "doctor", Vault: "none", Path: "a/test/of/stepup/doctor", Operation: "read",
+		Attempt: 1, Attempts: 1, Message: textDoctorQuestion, Deadline: deadline,
+		Requester: peer.Peer{PID: os.Getpid(), UID: os.Getuid(), Chain: []string{"stepup"}},
+	}
+}
+
+func tested(what string, err error) finding {
+	switch {
+	case err == nil:
+		return pass(what, textDoctorAnswered)
+	case errors.Is(err, prompt.ErrDenied):
+		return pass(what, textDoctorDenied)
+	case errors.Is(err, prompt.ErrDismissed):
+		return pass(what, textDoctorClosed)
+	case errors.Is(err, prompt.ErrUnavailable):
+		return warn(what, "%s", unavailable(err)).with(hintDoctorDesktop)
+	case errors.Is(err, context.DeadlineExceeded):
+		return warn(what, textDoctorNobody).with(hintDoctorDesktop)
+	}
+	return warn(what, "%v", fmt.Errorf(textDoctorNotAsked, err))
+}

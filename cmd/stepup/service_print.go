@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/packaging"
+)
+
+// A managerName is the value of --for.
+type managerName string
+
+const (
+	forSystemd managerName = "systemd"
+	forLaunchd managerName = "launchd"
+	forWindows managerName = "windows"
+)
+
+// Set implements pflag.Value.
+func (m *managerName) Set(s string) error {
+	switch managerName(s) {
+	case forSystemd, forLaunchd, forWindows:
+		*m = managerName(s)
+		return nil
+	}
+	return errors.New(textServiceBadFor)
+}
+
+// String implements pflag.Value.
+func (m *managerName) String() string { return string(*m) }
+
+// Type implements pflag.Value.
+func (m *managerName) Type() string { return "systemd|launchd|windows" }
+
+func ownManager() managerName {
+	switch runtime.GOOS {
+	case "darwin":
+		return forLaunchd
+	case "windows":
+		return forWindows
+	}
+	return forSystemd
+}
+
+func (a *app) servicePrintCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "print", Short: textServicePrint, Long: textServicePrintLong, Args: takes(0)}
+	which := ownManager()
+	cmd.Flags().Var(&which, "for", textServiceFor)
+	program := cmd.Flags().String("package", "", textServicePackage)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var files []packaging.File
+		var err error
+		if cmd.Flags().Changed("package") {
+			files, err = packaging.Package(*program)
+		} else {
+			files, err = a.serviceFiles(cmd, which)
+		}
+		if errors.Is(err, packaging.ErrUnfit) {
+			return usage(err, hintServiceUnfit)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(a.out, printedFiles(files))
+		return err
+	}
+	return cmd
+}
+
+// serviceFiles are those of this person, as install would write them for a
+// service manager that knows nothing of this shell.
+func (a *app) serviceFiles(cmd *cobra.Command, which managerName) ([]packaging.File, error) {
+	p, err := a.servicePlan(cmd.Context(), nil)
+	if err != nil {
+		return nil, err
+	}
+	switch which {
+	case forLaunchd:
+		p.agent.Env = append(p.agent.Env, "PATH="+a.env("PATH"))
+		f, err := packaging.Launchd(p.agent)
+		return []packaging.File{f}, err
+	case forWindows:
+		if name := a.env("USERNAME"); name != "" {
+			p.agent.User = strings.TrimPrefix(a.env("USERDOMAIN")+`\`+name, `\`)
+		}
+		f, err := packaging.Windows(p.agent)
+		return []packaging.File{f}, err
+	}
+	return packaging.Systemd(p.agent)
+}
+
+// printedFiles puts a name above each of several files.
+func printedFiles(files []packaging.File) string {
+	if len(files) == 1 {
+		return files[0].Text
+	}
+	var b strings.Builder
+	for i, f := range files {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "# %s\n%s", f.Name, f.Text)
+	}
+	return b.String()
+}
