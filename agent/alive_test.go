@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 // An agent whose state is locked for ever is dead, however many goroutines run.
 func TestAliveLocked(t *testing.T) {
 	t.Parallel()
-	a := New(Config{}, Options{})
+	a := New(Config{}, Options{Log: slog.New(slog.DiscardHandler)})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -25,7 +25,7 @@ func TestManagerScript(t *testing.T) {
 			if err := setUp(env); err != nil {
 				return err
 			}
-			env.Setenv("ADDRESS", ownAddress(os.Getpid()))
+			env.Setenv("ADDRESS", ownAddress(os.Getpid(), 8100))
 			return listenForNotices(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -34,9 +34,10 @@ func TestManagerScript(t *testing.T) {
 	})
 }
 
-// ownAddress is a loopback address that the tests of no other process use.
-func ownAddress(pid int) string {
-	return fmt.Sprintf("127.%d.%d.%d:8100", 64+pid/250/250%128, pid/250%250, 1+pid%250)
+// ownAddress is a loopback address that the tests of no other process use; each
+// test has a port of its own.
+func ownAddress(pid, port int) string {
+	return fmt.Sprintf("127.%d.%d.%d:%d", 64+pid/250/250%128, pid/250%250, 1+pid%250, port)
 }
 
 type noticesKey struct{}

@@ -121,6 +121,9 @@ func (d *doctor) examinations() []examination {
 		for _, l := range d.config.Listeners {
 			all = append(all, examination{"listener", localLimit, func(context.Context) []finding { return d.examineListener(l) }})
 		}
+		if address := d.config.Telemetry.Address; address != "" {
+			all = append(all, examination{"telemetry", localLimit, func(context.Context) []finding { return d.examineTelemetry(address) }})
+		}
 		for _, v := range d.config.Vaults {
 			all = append(all, examination{vaultName(v.Name), networkLimit, func(ctx context.Context) []finding { return d.examineVault(ctx, v) }})
 		}
@@ -147,24 +150,33 @@ func examine(ctx context.Context, all []examination, show func(finding)) report 
 	r := report{OK: true, Findings: []finding{}}
 	start := time.Now()
 	for i, e := range all {
-		late := time.NewTimer(time.Until(start.Add(e.limit + graceLimit)))
-		var found []finding
-		select {
-		case found = <-results[i]:
-		case <-late.C:
-			// What blocks (a folder on a server that is gone) ends with our process.
-			found = []finding{warn(e.what, textDoctorLate, e.limit)}
-		case <-ctx.Done():
-			found = []finding{warn(e.what, textDoctorLeft)}
-		}
-		late.Stop()
-		for _, one := range found {
+		for _, one := range e.await(ctx, results[i], start) {
 			r.OK = r.OK && one.Verdict != broken
 			r.Findings = append(r.Findings, one)
 			show(one)
 		}
 	}
 	return r
+}
+
+// await is what the examination has found since start, or that it has not.
+func (e examination) await(ctx context.Context, result <-chan []finding, start time.Time) []finding {
+	select {
+	case found := <-result: // also where it was there in time and we come late
+		return found
+	default:
+	}
+	late := time.NewTimer(time.Until(start.Add(e.limit + graceLimit)))
+	defer late.Stop()
+	select {
+	case found := <-result:
+		return found
+	case <-late.C:
+		// What blocks (a folder on a server that is gone) ends with our process.
+		return []finding{warn(e.what, textDoctorLate, e.limit)}
+	case <-ctx.Done():
+		return []finding{warn(e.what, textDoctorLeft)}
+	}
 }
 
 // pass, warn and fail make findings. What comes from outside is made printable

@@ -72,10 +72,14 @@ func writable(path string) finding {
 	if uid := ownerOf(info); uid != os.Geteuid() && uid != 0 {
 		return fail("files", textDoctorOwner, path, uid).with(hintDoctorOwner)
 	}
-	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return fail("files", textDoctorWritable, path).with(hintDoctorWritable, shellQuote(path))
+	find := warn // a group may be the person's own
+	switch mode := info.Mode(); {
+	case mode&fs.ModeSticky != 0, mode.Perm()&0o022 == 0:
+		return finding{}
+	case mode.Perm()&0o002 != 0:
+		find = fail
 	}
-	return finding{}
+	return find("files", textDoctorWritable, path).with(hintDoctorWritable, shellQuote(path))
 }
 
 // readable finds who else could read what is meant for one.

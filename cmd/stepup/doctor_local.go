@@ -130,17 +130,45 @@ func (d *doctor) examineListener(l config.Listener) []finding {
 	if l.Network == config.Unix {
 		return []finding{examineSocketFile(what, l.Address)}
 	}
-	// Bound for a moment and not connected to: a connection could start something.
-	ln, err := agent.Listen(context.Background(), "tcp", l.Address)
-	if err == nil {
-		_ = ln.Close()
+	by, err := d.holder(l.Address)
+	switch {
+	case err == nil:
 		return []finding{pass(what, textDoctorFree)}
-	}
-	address, parseErr := netip.ParseAddrPort(l.Address)
-	if parseErr != nil || !addressTaken(err) {
+	case !addressTaken(err):
 		return []finding{fail(what, "%v", err).with(hintDoctorAddress)}
 	}
-	return []finding{fail(what, textDoctorTaken, taker(peer.Listener(address))).with(hintDoctorTaken)}
+	return []finding{fail(what, textDoctorTaken, taker(by)).with(hintDoctorTaken)}
+}
+
+// holder returns nil when a TCP address is free, and else who has it. It is bound
+// for a moment and not connected to: a connection could start something.
+func (d *doctor) holder(address string) (peer.Peer, error) {
+	ln, err := agent.Listen(context.Background(), "tcp", address)
+	if err == nil {
+		return peer.Peer{}, ln.Close()
+	}
+	at, parseErr := netip.ParseAddrPort(address)
+	if parseErr != nil {
+		return peer.Peer{}, err
+	}
+	return peer.Listener(at), err
+}
+
+// examineTelemetry is examineListener for the address of the metrics, to which no
+// program sends a token.
+func (d *doctor) examineTelemetry(address string) []finding {
+	what := "telemetry " + address
+	if d.agent.Telemetry == address {
+		return []finding{pass(what, textDoctorServed)}
+	}
+	by, err := d.holder(address)
+	switch {
+	case err == nil:
+		return []finding{pass(what, textDoctorFree)}
+	case !addressTaken(err):
+		return []finding{fail(what, "%v", err).with(hintDoctorMetrics)}
+	}
+	return []finding{fail(what, textDoctorMetrics, taker(by)).with(hintDoctorMetrics)}
 }
 
 // taker says who has an address that should be ours.

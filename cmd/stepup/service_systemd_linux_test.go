@@ -125,7 +125,7 @@ func runUserScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			env.Setenv("ADDRESS", ownAddress(outer))
+			env.Setenv("ADDRESS", ownAddress(outer, 8100))
 			return startUserManager(env)
 		},
 	})
