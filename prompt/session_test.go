@@ -5,6 +5,7 @@ package prompt_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -169,7 +171,14 @@ func TestRealSession(t *testing.T) {
 	}()
 	c := prompt.SessionConfig{Environ: func() []string { return nil }}
 	asks := peer.Peer{PID: app.Process.Pid, UID: os.Getuid()}
-	// Start returns when the program is running, so the environment is its own.
+	// Start returns when the kernel has closed our files, a moment before it has put
+	// the environment where it can be read.
+	environ := fmt.Sprintf("/proc/%d/environ", app.Process.Pid)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if text, err := os.ReadFile(environ); err == nil && strings.Contains(string(text), "WAYLAND_DISPLAY=w") {
+			break
+		}
+	}
 	got, err := c.Find(t.Context(), asks)
 	if want := (prompt.Session{WaylandDisplay: "w", RuntimeDir: folder}); got != want || err != nil {
 		t.Errorf("Find = %+v, %v; want %+v", got, err, want)
