@@ -7,6 +7,9 @@ import "strings"
 // it in the answer of sys/mfa/validate (vault/login_mfa.go). Reasons are joined by
 // "; ". A text of another shape comes back on one line.
 func (f Failure) Brief() string {
+	if only, ok := strings.CutPrefix(f.Reason, "1 error occurred:\n\t* "); ok {
+		return strings.Join(strings.Fields(only), " ")
+	}
 	head, rest, ok := strings.Cut(f.Reason, " errors occurred:\n")
 	if !ok || !strings.HasPrefix(head, "failed to satisfy enforcement ") {
 		return strings.Join(strings.Fields(f.Reason), " ")

@@ -21,6 +21,7 @@ func TestBrief(t *testing.T) {
 		"nothing but the method": {"failed to satisfy enforcement ups. error: 1 errors occurred:\n\t* login MFA validation failed for methodID: [m1]\n\n", ""},
 		"another shape":          {"failed to sanitize MFA creds,\n\tx", "failed to sanitize MFA creds, x"},
 		"of another part":        {"2 errors occurred:\n\t* permission denied\n\n", "2 errors occurred: * permission denied"},
+		"the only one":           {"1 error occurred:\n\t* dial tcp: i/o\n timeout\n\n", "dial tcp: i/o timeout"},
 		"empty":                  {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ func (s *stepUp) confirmPush(ctx context.Context, m mfa.Method) error {
 	if !s.config.ConfirmPush || m.UsesPasscode || id(m) == "" {
 		return nil
 	}
-	_, err := s.ask(ctx, prompt.Request{Kind: prompt.Confirm, Method: m.Label(), MethodType: m.Type, Message: confirmPush})
+	_, err := s.ask(ctx, prompt.Request{Kind: prompt.Confirm, Method: m.Label(), MethodType: m.Type, Message: askToPush(m.Label())})
 	return err
 }
 

@@ -200,5 +200,5 @@ func outage(resp *http.Response) (mfa.Verdict, bool) {
 	if failure.Kind != mfa.Unreachable || resp.StatusCode != http.StatusForbidden && !failure.FromProvider() {
 		return mfa.Verdict{}, false
 	}
-	return mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(failure.Reason)}, true
+	return mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(failure.Brief())}, true
 }

@@ -23,7 +23,7 @@ import (
 
 const (
 	codeOrPush = "type a code, or the word push to get a push on your phone"
-	sendPush   = "send a push to your phone?"
+	sendPush   = "send a push to your phone (okta)?"
 )
 
 // What a rule can push is asked about before anything is sent.
@@ -105,7 +105,7 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 			sent: []string{"duo:passcode=000000", "duo"},
 			asked: []string{
 				"passcode duo 1/3 " + codeOrPush,
-				"passcode duo 2/3 wrong code, or one that was used: wait for the next one; " + codeOrPush,
+				"passcode duo 2/3 wrong code, or one that was used: type another one, or the word push to get a push on your phone",
 			},
 		},
 		"Duo, a used code is not sent again": {

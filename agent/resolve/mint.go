@@ -63,7 +63,7 @@ func (g *tokenGrant) refusedMint(c call, sent factors) (v mfa.Verdict, final boo
 	failure := mfa.ReadFailure(keepBody(c.resp))
 	switch {
 	case failure.Kind == mfa.Unreachable:
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(failure.Reason)}, true
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(failure.Brief())}, true
 	case c.cut():
 		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, true
 	case c.refusedPush(), c.denied() && (c.told || !sent.typed()):

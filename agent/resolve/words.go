@@ -24,7 +24,7 @@ const (
 	appNoPrompt    = "stepup: there is no way to ask you for the second factor; run `stepup attach` in a terminal and try again"
 	appBusy        = "stepup: too many prompts are open; answer those (`stepup prompts`) and try again"
 	appRejected    = "stepup: vault did not accept the codes; wait for a new one and run it again"
-	appPushRefused = "stepup: the push was refused on the phone, or nobody answered it; run it again to get a new one"
+	appPushRefused = "stepup: the push was refused on the phone, or nobody answered it; run it again after the cool-down to get a new one"
 	appTooLate     = "stepup: vault refused only after a long wait, as after a push that nobody approved, so it is not asked again; if there was a push, name its method in the rule"
 	appExpired     = "stepup: vault no longer knows this login (it is kept for five minutes); log in again"
 	appNoPhone     = "stepup: the service behind this method knows no phone of yours; enrol one there, then run it again"
@@ -57,9 +57,9 @@ const (
 
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
-	confirmPush     = "send a push to your phone?"
 	pushWord        = "push" // typed in the place of a code
 	codeOrPush      = "type a code, or the word push to get a push on your phone"
+	anotherOrPush   = "type another one, or the word push to get a push on your phone"
 	oneMore         = "vault wants one more factor"
 	pushApproved    = "done"
 	pushCut         = "something between here and vault stopped waiting; the push on the phone may be ignored"
@@ -119,8 +119,15 @@ func orPush(reason string) string {
 	if reason == "" {
 		return codeOrPush
 	}
+	reason, wait, ok := strings.Cut(reason, ": wait for") // not for a code of Duo's
+	if ok && wait != "" {
+		return reason + ": " + anotherOrPush
+	}
 	return reason + "; " + codeOrPush
 }
+
+// askToPush is the question that comes before a push.
+func askToPush(method string) string { return fmt.Sprintf("send a push to your phone (%s)?", method) }
 
 func otherPolicy(reason string) string {
 	return fmt.Sprintf("stepup: vault refused it by a policy that this rule has no methods for: %s", oneLine(reason))

@@ -29,9 +29,10 @@ import (
 //     enforcements, goes into stages there, by the name of the conversation). `vault
 //     kv get PATH`, `vault kv put PATH K=V` and `vault login` are programs that speak
 //     through the agent. `thumb METHOD` approves a push, `! thumb METHOD` refuses it,
-//     `code [METHOD]` sets $CODE, `approve NAME` is that
-//     person, who approves what a control group holds. At its end `transcript NAME...` compares: the
-//     command after "$ ", what was on the screen, and standard output of one that left;
+//     `code [METHOD]` sets $CODE, and $WRONG to another one, `pushes METHOD N` counts,
+//     `approve NAME` is that person, who approves what a control group holds. At its
+//     end `transcript NAME...` compares: the command after "$ ", what was on the
+//     screen, and standard output of one that left;
 //   - `go test ./cmd/stepup -run TestConversations -update`, which writes what the
 //     terminals showed into the page. Read it, as the person would.
 //
@@ -56,7 +57,7 @@ func TestConversations(t *testing.T) {
 		}
 	}
 	commands := scriptCommands()
-	commands["transcript"] = transcript
+	commands["transcript"], commands["pushes"] = transcript, pushes
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/conversation",
 		RequireExplicitExec: true,
@@ -170,6 +171,7 @@ func plain(text string) string {
 	text = regexp.MustCompile(`(?m)[ \t]+$`).ReplaceAllString(text, "")
 	text = numbered(text, `pid (\d+)`, "18239", "18254", "18260", "18275")
 	text = numbered(text, `\b(\d{6}|\d{8})\b`, "624365", "447361", "908172", "135790")
+	text = numbered(text, `(?m)(?:stepup deny|^denied) ([a-z2-9]{6})\b`, "k7m2qx")
 	text = numbered(text, `[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "0b0e1c7a-96c8-4d7a-8c1c-7f4c1a1d3f52")
 	for pattern, with := range map[string]string{
 		`(?m)asked by (\S+) <- .*$`:  "asked by $1 <- zsh <- tmux",
@@ -177,7 +179,6 @@ func plain(text string) string {
 		`try again in \d+ second(s)`: "try again in 30 second$1",
 		`127\.0\.0\.1:\d+`:           "127.0.0.1:8100",
 		`\b[A-Z2-7]{24}\b`:           "0CTiMqkAv4ZnyYAJbzVCyJZe",
-		`stepup deny [a-z2-9]{6}\b`:  "stepup deny k7m2qx",
 		`hvs\.[A-Za-z0-9]+`:          "hvs.CAESIJ…",
 	} {
 		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)

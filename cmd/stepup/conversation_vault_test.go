@@ -12,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -24,7 +26,16 @@ import (
 // stages are what the hcl block of a conversation does not say about its Vault, by
 // name of the conversation. They run after stageRules.
 func stages() map[string]func(*world) error {
-	return map[string]func(*world) error{}
+	return map[string]func(*world) error{
+		"duo_passcode": func(w *world) error {
+			w.pushes["corp_duo"].AcceptPasscodes("1234567")
+			return nil
+		},
+		"outage": func(w *world) error {
+			w.pushes["corp_duo"].Outage(`failed to perform Duo preauth: Post "https://api-1.duosecurity.com/auth/v2/preauth": dial tcp: i/o timeout`, http.StatusInternalServerError)
+			return nil
+		},
+	}
 }
 
 // around is what the hcl block of a conversation leaves out.
@@ -48,8 +59,9 @@ func setUpConversation(env *testscript.Env) error {
 	if !strings.Contains(block, prompt) {
 		block += prompt + "}\n"
 	}
-	hcl := around + strings.Replace(block, prompt, prompt+"  use = [\"attached\"]\n", 1)
-	w := &world{vault: devvault.New(devvault.Config{}), screens: make(map[string]*screen), pushes: make(map[string]*devvault.Push)}
+	// A busy machine gets all the time it needs: no step ends by itself.
+	hcl := around + strings.Replace(block, prompt, prompt+"  use = [\"attached\"]\n  timeout = \"5m\"\n  cooldown = \"5m\"\n", 1)
+	w := &world{vault: devvault.New(devvault.Config{PushTimeout: 10 * time.Minute}), screens: make(map[string]*screen), pushes: make(map[string]*devvault.Push)}
 	env.Defer(w.vault.Close)
 	url, err := w.vault.Start()
 	if err != nil {
@@ -101,6 +113,9 @@ func (w *world) stageRules(c *config.Config) error {
 				return err
 			}
 		}
+		for _, p := range r.Sentinel {
+			v.AddSentinel(devvault.Sentinel{Name: strings.TrimPrefix(p.Name, "root/"), Paths: texts(r.Paths), Methods: p.Methods})
+		}
 		if r.Grant.Kind == rule.TokenGrant {
 			policies["app"] = append(policies["app"], devvault.PathRule{Path: r.Grant.Path, Capabilities: []string{"update"}, MFAMethods: r.Methods})
 			v.AddTokenRole(r.Grant.Path[strings.LastIndexByte(r.Grant.Path, '/')+1:], devvault.TokenRole{AllowedPolicies: []string{r.Name}})
@@ -110,6 +125,27 @@ func (w *world) stageRules(c *config.Config) error {
 		v.AddPolicy(name, rules...)
 	}
 	return nil
+}
+
+func texts(paths []rule.Pattern) (all []string) {
+	for _, p := range paths {
+		all = append(all, p.String())
+	}
+	return all
+}
+
+// pushes METHOD N: so many pushes were sent to alice's phone by now.
+func pushes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pushes METHOD N")
+	}
+	push := worldOf(ts).pushes[args[0]]
+	if push == nil {
+		ts.Fatalf("%s pushes to no phone", args[0])
+	}
+	if got := push.Sent(); strconv.Itoa(got) != args[1] {
+		ts.Fatalf("%d pushes were sent, want %s", got, args[1])
+	}
 }
 
 // vaultProgram stands for the vault command: it says what that says, as far as a

@@ -248,13 +248,16 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// code [METHOD]: sets $CODE to what alice's app shows for corp_totp, or METHOD.
+// code [METHOD]: sets $CODE to what alice's app shows for corp_totp, or METHOD, and
+// $WRONG to another one.
 func code(ts *testscript.TestScript, _ bool, args []string) {
 	method := "corp_totp"
 	if len(args) > 0 {
 		method = args[0]
 	}
-	ts.Setenv("CODE", worldOf(ts).vault.UnusedCode(method, "alice"))
+	code := worldOf(ts).vault.UnusedCode(method, "alice")
+	ts.Setenv("CODE", code)
+	ts.Setenv("WRONG", otherCode(code))
 }
 
 // thumb [METHOD]: approves the push that is on alice's phone, or will be; with !,
