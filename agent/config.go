@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/upstream"
@@ -21,8 +22,9 @@ type Config struct {
 	Listeners []Listener
 	Methods   map[string]mfa.Method // by the name of the mfa_method block
 	Rules     rule.Rules
-	LoginMFA  bool     // complete logins that Vault holds
-	Prefer    []string // methods taken from an any list without asking
+	LoginMFA  bool         // complete logins that Vault holds
+	Mounts    relay.Mounts // whose logins carry their factor themselves
+	Prefer    []string     // methods taken from an any list without asking
 	Prompt    Prompt
 	AuditFile string // "" means none
 	Cache     Cache

@@ -159,8 +159,6 @@ func TestContractExample(t *testing.T) {
 		t.Errorf("decoded differently (-want +got):\n%s", diff)
 	}
 	warnings := []string{
-		"contract.hcl:43: login_mfa legacy_mounts is not supported yet",
-		"contract.hcl:44: login_mfa okta_mounts is not supported yet",
 		`contract.hcl:48: command has no effect, because use does not name "command"`,
 	}
 	if diff := cmp.Diff(warnings, diags.Warnings()); diff != "" {

@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 
@@ -170,21 +171,41 @@ func (b *block) loginMFA() {
 	if list, ok := b.texts("prefer"); ok {
 		c.Prefer = values(list)
 	}
-	b.mounts("legacy_mounts", &c.LegacyMounts)
-	b.mounts("okta_mounts", &c.OktaMounts)
+	seen := make(map[string]mountPlace)
+	b.mounts("legacy_mounts", &c.LegacyMounts, seen)
+	b.mounts("okta_mounts", &c.OktaMounts, seen)
+}
+
+// A mountPlace is where a mount is named.
+type mountPlace struct {
+	argument string
+	at       text
 }
 
 // mounts reads paths of auth methods, and gives them without slashes at the ends.
-func (b *block) mounts(name string, target *[]string) {
+// seen has those of every list: a login can carry the factor of one kind only.
+func (b *block) mounts(name string, target *[]string, seen map[string]mountPlace) {
 	list, _ := b.texts(name)
 	for _, t := range list {
-		mount := strings.Trim(t.value, "/")
-		if rest, found := strings.CutPrefix(mount, "auth/"); !found || rest == "" {
+		mount := strings.TrimSuffix(t.value, "/")
+		if first, again := seen[mount]; again {
+			b.d.fail(t.at, wordsMountTwice(t, first))
+			continue
+		}
+		if !isMount(mount) {
 			b.d.fail(t.at, wordsMount(t))
 			continue
 		}
+		seen[mount] = mountPlace{name, t}
 		*target = append(*target, mount)
 	}
+}
+
+// isMount reports whether a path is one of an auth method, not of a login there.
+func isMount(mount string) bool {
+	rest, found := strings.CutPrefix(mount, "auth/")
+	return found && rest != "" && "/"+mount == path.Clean("/"+mount) &&
+		!strings.ContainsAny(rest, "*+") && !slices.Contains(strings.Split(rest, "/"), "login")
 }
 
 func (b *block) prompt() {

@@ -51,8 +51,5 @@ func grammar() map[string]shape {
 // path, with "=value" where only that value is meant. Taking a line out here is
 // all there is to do when it works.
 func notYet() map[string]string {
-	return map[string]string{
-		"login_mfa.legacy_mounts": "login_mfa legacy_mounts",
-		"login_mfa.okta_mounts":   "login_mfa okta_mounts",
-	}
+	return map[string]string{}
 }

@@ -248,7 +248,11 @@ func wordsBoth(one, other string) message {
 }
 
 func wordsMount(t text) message {
-	return say(fmt.Sprintf("%s is not an auth mount", t.shown), `write it as in vault auth list, with auth/ in front: "auth/ldap"`)
+	return say(fmt.Sprintf("%s is not an auth mount", t.shown), `write the whole path as in vault auth list, with auth/ in front and no * or +: "auth/ldap"`)
+}
+
+func wordsMountTwice(t text, first mountPlace) message {
+	return say(fmt.Sprintf("%s is named twice", t.shown), fmt.Sprintf("it is in %s on line %d already", first.argument, first.at.at.Start.Line))
 }
 
 func wordsNoCommand() message {

@@ -64,6 +64,7 @@ type question struct {
 	Attempt    int       `json:"attempt"`
 	Attempts   int       `json:"attempts"`
 	Message    string    `json:"message"`
+	Number     string    `json:"number"`
 	Requester  requester `json:"requester"`
 	Deadline   string    `json:"deadline"`
 }
@@ -80,7 +81,7 @@ func encode(r Request) ([]byte, error) {
 	line, err := json.Marshal(question{
 		ID: r.ID, Kind: r.Kind, Rule: r.Rule, Vault: r.Vault, Namespace: r.Namespace, Path: r.Path,
 		Operation: r.Operation, Method: r.Method, MethodType: r.MethodType, Digits: r.Digits, Choices: r.Choices,
-		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Requester: requesterOf(r.Requester),
+		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Number: r.Number, Requester: requesterOf(r.Requester),
 		Deadline: r.Deadline.Format(time.RFC3339),
 	})
 	if err != nil {

@@ -71,13 +71,14 @@ type job struct {
 	sheet   sheet
 }
 
-// Prompt implements [Prompter]. A push is not for a window that wants an answer:
-// it gives ErrUnavailable, as does a question that nobody answered by r.Deadline.
+// Prompt implements [Prompter]. A push is not for a window that wants an answer,
+// unless it comes with a number that the person must see: it gives ErrUnavailable, as
+// does a question that nobody answered by r.Deadline.
 func (d *Desktop) Prompt(ctx context.Context, r Request) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	if r.Kind == Push {
+	if r.Kind == Push && sanitizeNumber(r.Number) == "" {
 		return "", fmt.Errorf("%w: a push is decided on the phone", ErrUnavailable)
 	}
 	limited, cancel := ctx, context.CancelFunc(func() {})
@@ -106,8 +107,8 @@ func (d *Desktop) converse(ctx context.Context, r Request) (string, error) {
 		s := newSheet(r, d.config.Now())
 		s.note = note
 		answer, err := d.show(ctx, dialogs, job{environ: environ, sheet: s})
-		if err != nil {
-			return "", err
+		if err != nil || r.Kind == Push {
+			return "", seen(r, err)
 		}
 		answer, err = Check(s.request, answer)
 		if errors.Is(err, ErrAnswer) {
@@ -120,6 +121,14 @@ func (d *Desktop) converse(ctx context.Context, r Request) (string, error) {
 		return answer, err
 	}
 	return "", ErrDismissed
+}
+
+// seen is the end of a window. One that only told something may be closed at will.
+func seen(r Request, err error) error {
+	if r.Kind == Push && errors.Is(err, ErrDismissed) {
+		return nil
+	}
+	return err
 }
 
 // show asks once, through the first program that can.

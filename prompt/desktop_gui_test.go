@@ -269,6 +269,9 @@ func fullRequest(kind prompt.Kind) prompt.Request {
 	r.Namespace, r.Queued, r.Attempt = "team-a", 2, 2
 	r.Message = "wrong code: wait for the next one"
 	r.Requester.Chain = []string{"terraform", "make", "zsh", "gnome-terminal-server"}
+	if kind == prompt.Push {
+		r.Method, r.MethodType, r.Message, r.Number = "okta", "okta", "tap 42 in Okta Verify", "42"
+	}
 	return r
 }
 

@@ -17,8 +17,8 @@ func sessionDialogs(kind Kind, s Session) []dialog {
 	switch kind {
 	case Password:
 		return append(pinentries(s, qt), boxes...)
-	case Choose:
-		return boxes // pinentry has no list
+	case Choose, Push:
+		return boxes // pinentry has no list, and nothing large
 	}
 	return append(boxes, pinentries(s, qt)...)
 }

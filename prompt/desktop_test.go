@@ -124,6 +124,11 @@ func TestDesktopCannotAsk(t *testing.T) {
 	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Push)); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("a push: %v, want ErrUnavailable", err)
 	}
+	strange := prompttest.Request(prompt.Push)
+	strange.Number = "42<b>"
+	if _, err := rig.desktop().Prompt(t.Context(), strange); !errors.Is(err, prompt.ErrUnavailable) {
+		t.Errorf("a push with something else than a number: %v, want ErrUnavailable", err)
+	}
 	rig.session = nil
 	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Passcode)); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("without a session: %v, want ErrUnavailable", err)
@@ -140,10 +145,13 @@ func TestDesktopArguments(t *testing.T) {
 	full := func(kind prompt.Kind) prompt.Request {
 		r := prompttest.Request(kind)
 		r.Namespace, r.Queued, r.Attempt, r.Message = "team-a", 1, 2, "wrong code: wait for the next one"
+		if kind == prompt.Push {
+			r.Attempt, r.Method, r.MethodType, r.Message, r.Number = 1, "okta", "okta", "tap 42 in Okta Verify", "42"
+		}
 		return r
 	}
 	for _, program := range []string{"zenity", "kdialog"} {
-		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
 			t.Run(program+" "+string(kind), func(t *testing.T) {
 				t.Parallel()
 				rig := newRig(t, map[string]string{program: dump})
@@ -188,11 +196,12 @@ func TestDesktopEnvironment(t *testing.T) {
 func TestDesktopHostileArguments(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"zenity", "kdialog"} {
-		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
 			t.Run(program+" "+string(kind), func(t *testing.T) {
 				t.Parallel()
 				rig := newRig(t, map[string]string{program: `printf '%s\0' "$@" > $F/args; exit 99`})
 				for name, r := range map[string]prompt.Request{"args": prompttest.HostileRequest(kind), "plain": prompttest.Request(kind)} {
+					r.Number = "42" // a push without one is not for a window
 					if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
 						t.Fatalf("Prompt = %v", err)
 					}
@@ -218,7 +227,7 @@ func checkHarmless(t *testing.T, hostile, plain string) {
 	if strings.HasPrefix(plain, "-") && !strings.HasPrefix(hostile, option) || !strings.HasPrefix(plain, "-") && strings.HasPrefix(hostile, "-") {
 		t.Errorf("%.80q came of %.80q", hostile, plain)
 	}
-	bare := strings.NewReplacer("<qt>", "", "</qt>", "", "<br>", "", "&amp;", "", "&lt;", "", "&gt;", "", "&nbsp;", " ").Replace(hostile)
+	bare := strings.NewReplacer("<h1>42</h1>", "", `<span size="49152" weight="bold">42</span>`, "", "<qt>", "", "</qt>", "", "<br>", "", "&amp;", "", "&lt;", "", "&gt;", "", "&nbsp;", " ").Replace(hostile)
 	if i := strings.IndexFunc(bare, func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }); i >= 0 || strings.ContainsAny(bare, "<>&$`\\\"") {
 		t.Errorf("%.80q is among the arguments", hostile)
 	}

@@ -54,6 +54,11 @@ func joinBlocks(blocks ...string) string {
 	return strings.Join(kept, "\n\n")
 }
 
+// markup is the text in Pango's markup, under a number that is to be seen from afar.
+func (s sheet) markup() string {
+	return `<span size="49152" weight="bold">` + s.request.Number + "</span>\n\n" + escapeMarkup(s.text(true))
+}
+
 // facts say who wants what, and where.
 func (s sheet) facts() string {
 	r := s.request
@@ -129,6 +134,8 @@ func (s sheet) demand() string {
 		return "Password" + of
 	case Choose:
 		return "Choose how to confirm it"
+	case Push:
+		return "Tap " + r.Number + " on your phone" + through(r)
 	}
 	return "Go on?"
 }

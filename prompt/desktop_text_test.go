@@ -76,6 +76,19 @@ a push will be sent to your phone
 Go on?
 This window closes after 55 s
 `},
+		{"number to tap", with(prompt.Push, func(r *prompt.Request) {
+			r.Rule, r.Method, r.MethodType, r.Number, r.Message = "", "okta", "okta", "42", "tap 42 in Okta Verify"
+		}), true, `
+terraform (pid 4711) wants to log in at kv/data/prod/db
+
+Vault: corp
+Started by: make, zsh
+
+tap 42 in Okta Verify
+
+Tap 42 on your phone (okta)
+This window closes after 55 s
+`},
 		{"long path", with(prompt.Confirm, func(r *prompt.Request) {
 			r.Path = "kv/data/" + strings.Repeat("team/", 20) + strings.Repeat("x", 60)
 			r.Deadline = now.Add(-time.Second)

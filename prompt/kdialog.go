@@ -23,6 +23,9 @@ func kdialogInvocation(s sheet) invocation {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
 		args = append(args, kdialogDeny, denyChoice)
+	case Push:
+		args = append(args, "--yes-label", labelSeen, "--no-label", labelDeny, "--cancel-label", labelLeave,
+			"--yesnocancel", "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(s.text(true)), "<qt>"))
 	default:
 		args = append(args, "--yes-label", labelApprove, "--no-label", labelDeny, "--cancel-label", labelLeave, "--yesnocancel", s.text(true))
 	}
@@ -40,12 +43,13 @@ func richText(text string) string {
 }
 
 func readKdialog(r Request, code int, output string) (string, error) {
+	buttons := r.Kind == Confirm || r.Kind == Push
 	switch {
 	case r.Kind == Confirm && code == 0:
 		return "yes", nil
-	case r.Kind == Confirm && code == 1:
+	case buttons && code == 1:
 		return "", ErrDenied
-	case r.Kind == Confirm && code == 2, r.Kind != Confirm && code == 1:
+	case buttons && code == 2, !buttons && code == 1:
 		return "", ErrDismissed
 	case r.Kind == Choose && code == 0 && output == kdialogDeny:
 		return "", ErrDenied

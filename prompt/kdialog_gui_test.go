@@ -23,6 +23,9 @@ func TestKdialog(t *testing.T) {
 		{"approved", prompt.Confirm, "", []string{"Return"}, "yes", nil},
 		{"denied", prompt.Confirm, "", []string{"Tab", "Return"}, "", prompt.ErrDenied},
 		{"closed", prompt.Confirm, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
+		{"seen", prompt.Push, "", []string{"Return"}, "", nil},
+		{"closed", prompt.Push, "", []string{"alt+F4"}, "", nil},
+		{"denied", prompt.Push, "", []string{"Tab", "Return"}, "", prompt.ErrDenied},
 	})
 	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password} {
 		t.Run("hostile text "+string(kind), func(t *testing.T) {

@@ -41,12 +41,15 @@ func fixture(t *testing.T, name, got string) {
 func ofScript(kind prompt.Kind) (prompt.Request, time.Time) {
 	r, now := prompttest.Request(kind), time.Now()
 	r.Attempt, r.Message, r.Deadline = 2, "wrong code: wait for the next one", now.Add(55*time.Second)
+	if kind == prompt.Push {
+		r.Attempt, r.Method, r.MethodType, r.Message, r.Number = 1, "okta", "okta", "tap 42 in Okta Verify", "42"
+	}
 	return r, now
 }
 
 func TestMacInvocation(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
 		v := prompt.MacInvocation(ofScript(kind))
 		if diff := cmp.Diff([]string{"-l", "JavaScript", "-"}, v.Args); diff != "" {
 			t.Errorf("arguments (-want +got):\n%s", diff)
@@ -57,7 +60,7 @@ func TestMacInvocation(t *testing.T) {
 
 func TestWindowsInvocation(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
 		v := prompt.WindowsInvocation(ofScript(kind))
 		last := len(v.Args) - 1
 		if diff := cmp.Diff([]string{"-NoLogo", "-NoProfile", "-NonInteractive", "-Sta", "-EncodedCommand"}, v.Args[:last]); diff != "" {

@@ -79,6 +79,10 @@ func TestPlainNotification(t *testing.T) {
 			"a push will be sent to your phone\nto go on: stepup answer abc234 yes\nto deny: stepup deny abc234\nopen until 03:04:05"}},
 		{"push", with(prompt.Push, func(r *prompt.Request) { r.Method, r.MethodType = "corp_duo", "duo" }), postcard{"stepup: approve it on your phone", head +
 			"approve it on your phone (corp_duo, duo)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
+		{"a number to tap", with(prompt.Push, func(r *prompt.Request) {
+			r.Method, r.MethodType, r.Number, r.Message = "okta", "okta", "42", "tap 42 in Okta Verify"
+		}), postcard{"stepup: tap 42 on your phone", head +
+			"tap 42 in Okta Verify\ntap that number on your phone (okta)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
 		{"without an ID", prompt.Request{Kind: prompt.Passcode, Rule: "r"}, postcard{"stepup: passcode",
 			"an unknown program wants to pass rule r\nrule r"}},
 	} {

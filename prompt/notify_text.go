@@ -93,8 +93,11 @@ func title(r Request) string {
 	case Confirm:
 		return "stepup: go on?"
 	}
-	if r.MethodType == ControlGroup {
+	switch {
+	case r.MethodType == ControlGroup:
 		return "stepup: somebody else has to approve it"
+	case r.Number != "":
+		return "stepup: tap " + r.Number + " on your phone"
 	}
 	return "stepup: approve it on your phone"
 }

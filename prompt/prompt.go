@@ -43,6 +43,7 @@ type Request struct {
 	Choices    []string
 	Attempt    int // from 1
 	Attempts   int
+	Number     string // of a push: what to tap on the phone, in digits; "" when there is none
 	Message    string // what happened before and what to do, for the person; may be ""
 	Requester  peer.Peer
 	Deadline   time.Time // zero on the way into the broker means its Timeout

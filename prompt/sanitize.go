@@ -16,6 +16,7 @@ const (
 	maxMessage = 400
 	maxChoices = 99
 	maxChain   = 12
+	maxNumber  = 6
 )
 
 // namePunctuation beside letters, digits and the blank is safe everywhere: no
@@ -119,9 +120,19 @@ func (r Request) sanitized() Request {
 	r.Method = Sanitize(r.Method, maxName)
 	r.MethodType = Sanitize(r.MethodType, maxName)
 	r.Message = SanitizeText(r.Message, maxMessage)
+	r.Number = sanitizeNumber(r.Number)
 	r.Requester = sanitizePeer(r.Requester)
 	r.Choices = sanitizeChoices(r.Choices)
 	return r
+}
+
+// sanitizeNumber leaves nothing of what is no number: it is shown so large that a
+// stranger's text in its place would be a screen of theirs.
+func sanitizeNumber(s string) string {
+	if len(s) > maxNumber || strings.Trim(s, "0123456789") != "" {
+		return ""
+	}
+	return s
 }
 
 func sanitizePeer(p peer.Peer) peer.Peer {

@@ -34,6 +34,9 @@ func Render(r Request) string {
 			line(strconv.Itoa(i+1) + ") " + c)
 		}
 	}
+	if r.Kind == Push && r.Number != "" {
+		b.WriteString("\n" + large(r.Number) + "\n")
+	}
 	return b.String()
 }
 
@@ -81,6 +84,9 @@ func Question(r Request, now time.Time) string {
 func pushWish(r Request) string {
 	if r.MethodType == ControlGroup {
 		return "waiting for their approval"
+	}
+	if r.Number != "" {
+		return "tap that number on your phone" + through(r)
 	}
 	return "approve it on your phone" + through(r)
 }
@@ -213,6 +219,8 @@ func remaining(r Request, now time.Time) string {
 
 func through(r Request) string {
 	switch {
+	case r.Method == r.MethodType && r.Method != "":
+		return " (" + r.Method + ")"
 	case r.Method != "" && r.MethodType != "":
 		return " (" + r.Method + ", " + r.MethodType + ")"
 	case r.Method+r.MethodType != "":

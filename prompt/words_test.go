@@ -65,6 +65,26 @@ stepup: terraform (pid 4711) wants to read kv/data/prod/db
   vault corp, rule prod-kv, asked by terraform <- make <- zsh
   approve it on your phone (corp_duo, duo)
 `},
+		{"a number to tap", with(prompt.Push, func(r *prompt.Request) {
+			r.Rule, r.Method, r.MethodType, r.Number, r.Message = "", "okta", "okta", "42", "tap 42 in Okta Verify"
+		}), `
+stepup: terraform (pid 4711) wants to log in at kv/data/prod/db
+  vault corp, asked by terraform <- make <- zsh
+  tap 42 in Okta Verify
+
+      #   #   ####
+      #   #       #
+      #####    ###
+          #   #
+          #   #####
+
+  tap that number on your phone (okta)
+`},
+		{"no number but a stranger's text", with(prompt.Push, func(r *prompt.Request) { r.Method, r.Number = "", "42\x1b[2J" }), `
+stepup: terraform (pid 4711) wants to read kv/data/prod/db
+  vault corp, rule prod-kv, asked by terraform <- make <- zsh
+  approve it on your phone (totp)
+`},
 		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: peer.Peer{PID: 9}}, `
 stepup: an unknown program (pid 9) wants to pass rule r
   rule r

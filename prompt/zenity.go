@@ -42,6 +42,8 @@ func zenityInvocation(s sheet) invocation {
 		for i, c := range choiceLines(r) {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
+	case Push:
+		args = append(args, "--ok-label="+labelSeen, "--question", "--no-wrap", "--default-cancel", "--text="+s.markup())
 	default:
 		// Enter, meant for another window, must not be a yes.
 		args = append(args, "--ok-label="+labelApprove, "--question", "--no-markup", "--no-wrap", "--default-cancel", "--text="+text)
@@ -60,6 +62,8 @@ func readZenity(r Request, code int, output string) (string, error) {
 	switch {
 	case code == zenityOK && r.Kind == Confirm:
 		return "yes", nil
+	case code == zenityOK && r.Kind == Push:
+		return "", nil
 	case code == zenityOK && r.Kind == Choose:
 		// A double click prints the choice twice, with a bar between.
 		number, _, _ := strings.Cut(output, "|")

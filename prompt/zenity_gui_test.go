@@ -30,6 +30,9 @@ func TestZenity(t *testing.T) {
 		{"approved", prompt.Confirm, "", []string{"Tab", "Return"}, "yes", nil},
 		{"denied", prompt.Confirm, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
 		{"closed", prompt.Confirm, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
+		{"seen", prompt.Push, "", []string{"Tab", "Return"}, "", nil},
+		{"closed", prompt.Push, "", []string{"alt+F4"}, "", nil},
+		{"denied", prompt.Push, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
 	})
 }
 

@@ -138,6 +138,7 @@ type Prompt struct {
 	Attempt    int         `json:"attempt"`
 	Attempts   int         `json:"attempts"`
 	Message    string      `json:"message"`
+	Number     string      `json:"number"` // of a push: what to tap on the phone
 	Requester  Requester   `json:"requester"`
 	Deadline   time.Time   `json:"deadline"`
 	Queued     int         `json:"queued"`
@@ -169,6 +170,7 @@ func NewPrompt(r prompt.Request) Prompt {
 		Attempt:    r.Attempt,
 		Attempts:   r.Attempts,
 		Message:    r.Message,
+		Number:     r.Number,
 		Requester: Requester{
 			PID:   r.Requester.PID,
 			UID:   r.Requester.UID,
@@ -198,6 +200,7 @@ func (p Prompt) Request() prompt.Request {
 		Attempt:    p.Attempt,
 		Attempts:   p.Attempts,
 		Message:    p.Message,
+		Number:     p.Number,
 		Requester: peer.Peer{
 			PID: p.Requester.PID, UID: p.Requester.UID, Exe: p.Requester.Exe,
 			Chain: p.Requester.Chain, Claim: p.Requester.Claim,

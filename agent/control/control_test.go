@@ -125,6 +125,7 @@ func fullRequest(id string) prompt.Request {
 		ID: id, Kind: prompt.Passcode, Rule: "prod-kv", Vault: "corp", Namespace: "ns1", Path: "kv/data/prod/db",
 		Operation: "read", Method: "corp_totp", MethodType: "totp", Digits: 6, Choices: []string{"a", "b"}, Attempt: 2, Attempts: 3,
 		Message:   "wrong code",
+		Number:    "42",
 		Requester: peer.Peer{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Queued:    4,
@@ -202,7 +203,7 @@ func TestJSONHasEveryNameAndNoNull(t *testing.T) {
 	}
 	for _, name := range []string{
 		"id", "kind", "rule", "vault", "namespace", "path", "operation", "method", "method_type",
-		"digits", "choices", "attempt", "attempts", "message", "requester", "deadline",
+		"digits", "choices", "attempt", "attempts", "message", "number", "requester", "deadline",
 	} {
 		if _, ok := got[name]; !ok {
 			t.Errorf("prompt has no %q", name)

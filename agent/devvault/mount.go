@@ -12,13 +12,15 @@ import (
 // A mount is one secrets engine or auth method.
 type mount struct {
 	path        string // "secret/", "auth/userpass/"
-	kind        string // kv, userpass, token, system, cubbyhole, transit
+	kind        string // kv, userpass, ldap, okta, token, system, cubbyhole, transit
 	accessor    string
 	uuid        string
 	description string
 
 	kv    *kvStore        // of kind kv
-	users map[string]user // of kind userpass
+	users map[string]user // of kind userpass, ldap and okta
+	okta  *Okta           // of kind okta
+	duo   *LegacyDuo      // nil without MFA of Vault up to 1.10
 }
 
 func newMount(path, kind, description string) *mount {
@@ -30,7 +32,7 @@ func newMount(path, kind, description string) *mount {
 	switch kind {
 	case "kv":
 		m.kv = &kvStore{secrets: make(map[string]*kvSecret)}
-	case "userpass":
+	case "userpass", "ldap", "okta":
 		m.users = make(map[string]user)
 	}
 	return m
@@ -77,7 +79,7 @@ func (m *mount) info() map[string]any {
 		info["options"] = map[string]string{"version": "2"}
 		info["deprecation_status"] = "supported"
 		info["running_plugin_version"] = "v0.25.0+builtin"
-	case "userpass", "transit":
+	case "userpass", "ldap", "okta", "transit":
 		info["options"] = map[string]string{}
 		info["deprecation_status"] = "supported"
 	case "system":

@@ -1,6 +1,7 @@
 package devvault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,14 +170,28 @@ func (p *Push) ask(ctx context.Context, done <-chan struct{}) error {
 	case <-done:
 	}
 	p.forget(mine)
-	if p.kind == "duo" {
-		return errors.New("duo push verification operation canceled")
-	}
-	return errors.New("push verification operation canceled")
+	return p.reason("operation canceled", "")
 }
 
+// The kinds of a push that is part of a login's own body.
+const (
+	kindOktaLogin = "okta login"
+	kindLegacyDuo = "legacy duo"
+)
+
+// reason is the provider's no in the words of its client in Vault; duo is what Duo says
+// itself, "" when it was given up.
 func (p *Push) reason(word, duo string) error {
-	if p.kind == "duo" {
+	switch {
+	case p.kind == kindOktaLogin:
+		return errors.New(map[string]string{
+			"explicitly rejected": textOktaDenied, "timed out": textOktaTimeout, "operation canceled": textOktaCanceled,
+		}[word])
+	case p.kind == kindLegacyDuo:
+		return errors.New(cmp.Or(duo, textDuoNoAuth))
+	case p.kind == "duo" && duo == "":
+		return errors.New("duo push verification " + word)
+	case p.kind == "duo":
 		return fmt.Errorf("duo authentication failed: %q", duo)
 	}
 	return errors.New("push verification " + word)

@@ -80,6 +80,9 @@ func (s *Server) handle(r *request) (*response, error) {
 		}
 		return s.login(r, m, name)
 	}
+	if o, nonce := s.oktaVerify(r); o != nil {
+		return o.answer(nonce), nil
+	}
 	if h := openRoute(r); h != nil {
 		if err := s.governOpen(r); err != nil {
 			return nil, err
@@ -130,6 +133,9 @@ func (s *Server) authorized(r *request) (*response, error) {
 	}
 	if err == nil && !slices.Contains(t.policies, "root") { // root skips them, too
 		err = s.govern(r, t.entity, http.StatusForbidden)
+	}
+	if err == nil {
+		err = s.renewalFactor(r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -90,7 +90,7 @@ func (n *Namespace) AddPolicy(name string, rules ...PathRule) {
 func (n *Namespace) AddUser(mount, name, password string, policies ...string) (entity string) {
 	n.s.mu.Lock()
 	defer n.s.mu.Unlock()
-	path := "auth/" + strings.Trim(strings.TrimPrefix(strings.Trim(mount, "/"), "auth/"), "/") + "/"
+	path := authPath(mount)
 	m := n.mounts[path]
 	if m == nil {
 		m = newMount(path, "userpass", "")
@@ -99,6 +99,11 @@ func (n *Namespace) AddUser(mount, name, password string, policies ...string) (e
 	e := n.entityLocked(name)
 	m.users[name] = user{password: password, policies: withDefault(policies), entity: e.id}
 	return e.id
+}
+
+// authPath is the path of an auth mount, which may be given with auth/ or without.
+func authPath(mount string) string {
+	return "auth/" + strings.Trim(strings.TrimPrefix(strings.Trim(mount, "/"), "auth/"), "/") + "/"
 }
 
 // AddKV mounts a KV store, version 2, at MOUNT. There are secret and kv already.

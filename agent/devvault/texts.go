@@ -28,11 +28,32 @@ const (
 
 	textNoPassword  = "invalid credentials"
 	textBadPassword = "invalid username or password"
+	// The Okta auth method (builtin/credential/okta) and Duo of Vault up to 1.10
+	// (helper/mfa/duo, the wording of 1.0; 1.10 has its first letters small). What Duo
+	// itself says stands alone.
+	textOktaFailed    = "okta authentication failed"
+	textOktaDenied    = "multi-factor authentication denied"
+	textOktaTimeout   = "failed to complete multi-factor authentication"
+	textOktaCanceled  = "exiting pending mfa challenge"
+	textOktaCode      = "'totp' passcode parameter is required to perform MFA"
+	textOktaNoFactor  = "Okta Verify Push or TOTP or Google TOTP factor is required in order to perform MFA"
+	textOktaNonce     = "nonce must be provided during login request when presented with number challenge"
+	textOktaProvider  = "provider %s is not among the supported ones [GOOGLE OKTA]"
+	textDuoNoConfig   = "Could not load Duo configuration"
+	textDuoNoPreauth  = "Could not call Duo preauth"
+	textDuoNoAuth     = "Could not call Duo auth"
+	textDuoLookup     = "Could not look up Duo user information: Invalid integration key in request credentials (ikey)"
+	textDuoWrongCode  = "Incorrect passcode. Please try again."
+	textDuoUnenrolled = "Enroll an authentication device to proceed (%s)"
+	textDuoLocked     = "Your account is disabled and cannot access this application. Please contact your administrator."
+
 	textUnknownRole = "unknown role %s"
 	textNotSubset   = "child policies must be subset of parent"
 	textRoleSubset  = "token policies (%q) must be subset of the role's allowed policies (%q) or glob policies ([])"
 	textTTLCapped   = "TTL of %q exceeded the effective max_ttl of %q; TTL value is capped accordingly"
 	textNotRenew    = "lease is not renewable"
+
+	textInvalidAccessor = "1 error occurred:\n\t* invalid accessor\n\n"
 
 	textKVInvalid = "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv get' for this operation."
 	textKVRoot    = "Non-listing operations on the root of a K/V v2 mount are not supported."

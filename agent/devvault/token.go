@@ -16,6 +16,7 @@ type token struct {
 	path         string // where it was made
 	policies     []string
 	entity       string // ID; "" means none
+	okta         *Okta  // of a login there: to renew it is to push again
 	meta         map[string]string
 	parent       string // ID; revoked with it unless orphan
 	orphan       bool
@@ -94,13 +95,13 @@ func (s *Server) tokenBackendLocked(r *request, rest string) (*response, error) 
 	case rest == "revoke-self" && r.op == opUpdate:
 		s.revokeLocked(r.token)
 		return nil, nil
-	case rest == "renew-self" && r.op == opUpdate:
+	case slices.Contains([]string{"renew-self", "renew", "renew-accessor"}, rest) && r.op == opUpdate:
 		return s.renewLocked(r)
 	case rest == "create" && r.op == opUpdate:
 		return s.createLocked(r, "")
 	case strings.HasPrefix(rest, "create/") && r.op == opUpdate:
 		return s.createLocked(r, strings.TrimPrefix(rest, "create/"))
-	case slices.Contains([]string{"lookup-self", "revoke-self", "renew-self", "create"}, rest):
+	case slices.Contains([]string{"lookup-self", "revoke-self", "renew-self", "renew", "renew-accessor", "create"}, rest):
 		return nil, refuse(http.StatusMethodNotAllowed, textUnsupported)
 	default:
 		return nil, refuse(http.StatusNotFound, textNoPath)
@@ -128,8 +129,27 @@ func (s *Server) lookupLocked(t *token) map[string]any {
 	return data
 }
 
+// renewedLocked is the token that a request renews: its own, or the one in its body.
+func (s *Server) renewedLocked(r *request) (*token, error) {
+	switch strings.TrimPrefix(r.path, "auth/token/") {
+	case "renew":
+		return s.tokenLocked(r.text("token"))
+	case "renew-accessor":
+		for _, t := range s.state.tokens {
+			if t.accessor == r.text("accessor") {
+				return t, nil
+			}
+		}
+		return nil, refuse(http.StatusForbidden, textInvalidAccessor)
+	}
+	return r.token, nil
+}
+
 func (s *Server) renewLocked(r *request) (*response, error) {
-	t := r.token
+	t, err := s.renewedLocked(r)
+	if err != nil {
+		return nil, err
+	}
 	if !t.renewable || t.expires.IsZero() {
 		return nil, refuse(http.StatusBadRequest, textNotRenew)
 	}

@@ -25,6 +25,12 @@ const (
 	InvalidToken FailureKind = 7 // the caller's own token is dead; no factor helps
 	Unreachable  FailureKind = 8 // Vault could not use the service behind the factor: an outage, nobody's no
 	PolicyDenied FailureKind = 9 // a Sentinel policy said no, for want of a factor or for anything else
+
+	// Of logins that have the factor in their own body; see [MountLogin].
+	NeedsCode     FailureKind = 20 // no push: a code must be in the body
+	NeedsNumber   FailureKind = 21 // a number challenge, and no nonce to ask for the number with
+	Misconfigured FailureKind = 22 // Vault and the provider do not work together
+	Locked        FailureKind = 23 // the provider does not let this person in at all
 )
 
 // A Failure is Vault's "no" to a factor.

@@ -33,6 +33,14 @@ func (b *keptBody) once() *keptBody {
 	return &keptBody{src: io.NopCloser(strings.NewReader("")), err: io.EOF}
 }
 
+// newBody is a body that is known as a whole; nil when it is empty.
+func newBody(data []byte) *keptBody {
+	if len(data) == 0 {
+		return nil
+	}
+	return &keptBody{src: http.NoBody, kept: data, err: io.EOF}
+}
+
 // whole reports whether all of the body went by and is kept.
 func (b *keptBody) whole() bool {
 	if b == nil {

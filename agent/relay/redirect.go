@@ -26,6 +26,11 @@ func (e *redirectError) Error() string {
 // where the base transport demands the same CA again. The token goes with it,
 // so anything else would be a way to have it handed out.
 func (t *Transport) follow(r *http.Request, body *keptBody) (*http.Response, error) {
+	return t.followTo(r, body, func(*url.URL) {})
+}
+
+// followTo is follow; moved is told of each redirect before it is followed.
+func (t *Transport) followTo(r *http.Request, body *keptBody, moved func(*url.URL)) (*http.Response, error) {
 	for range maxRedirects + 1 {
 		reader, ok := body.reader()
 		if !ok {
@@ -44,6 +49,7 @@ func (t *Transport) follow(r *http.Request, body *keptBody) (*http.Response, err
 		if err != nil {
 			return nil, err
 		}
+		moved(target)
 		r = clone(r.Context(), r)
 		r.URL, r.Host = target, ""
 	}

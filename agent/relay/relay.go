@@ -65,8 +65,10 @@ type Config struct {
 	Base      http.RoundTripper // the way to Vault; must not add headers nor follow redirects
 	Rules     rule.Rules        // of this vault; none means that only logins are looked at
 	LoginMFA  bool              // complete logins that Vault answers with a challenge
+	Mounts    Mounts            // logins with the factor in their own body
 	MaxKept   int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
 	Resolver  Resolver
+	Mounted   MountResolver // for Mounts; nil leaves them alone
 	Unwrapper Unwrapper
 	Approver  Approver // nil waits for nobody's approval
 	Witness   Witness  // nil: nobody wants to know

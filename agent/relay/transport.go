@@ -35,14 +35,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	x := &exchange{request: r, body: body, asked: asked}
-	resp, err := t.follow(r, body)
-	if err != nil {
-		return nil, err
+	if kind, mount := t.mountLogin(x); mount != "" {
+		return t.atMount(x, kind, mount)
 	}
-	if derived {
-		t.witness(x, token, resp)
+	if subject := t.renewed(x); subject != "" {
+		return t.renew(x, subject)
 	}
-	return t.login(x, resp), nil
+	return t.plain(x)
 }
 
 // match finds the rule of a request, or of the path that a preflight is about.
@@ -150,7 +149,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	case !verdict.OK():
 		return refused(a.request, first, verdict), nil
 	case verdict.Outcome != "":
-		return t.approved(a, first, verdict), nil
+		return t.approved(&a.exchange, first, verdict), nil
 	}
 	if !a.refusal(first) {
 		return t.login(&a.exchange, first), nil
@@ -161,7 +160,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 		return first, nil
 	case verdict.OK():
 		_ = first.Body.Close()
-		return t.approved(a, resp, verdict), nil
+		return t.approved(&a.exchange, resp, verdict), nil
 	case resp == nil:
 		return refused(a.request, first, verdict), nil
 	}
@@ -178,7 +177,7 @@ func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 	case verdict.Outcome == "":
 		return t.follow(a.request, a.body)
 	case verdict.OK():
-		return t.approved(a, resp, verdict), nil
+		return t.approved(&a.exchange, resp, verdict), nil
 	}
 	return refused(a.request, resp, verdict), nil
 }
@@ -215,8 +214,11 @@ func present(h http.Header, token cache.Token) {
 	}
 }
 
-func (t *Transport) approved(a *attempt, resp *http.Response, v mfa.Verdict) *http.Response {
-	resp = t.login(&a.exchange, resp)
-	resp.Header.Set(Outcome, string(v.Outcome))
+func (t *Transport) approved(x *exchange, resp *http.Response, v mfa.Verdict) *http.Response {
+	resp.Header.Del(Outcome)
+	resp = t.login(x, resp)
+	if resp.Header.Get(Outcome) == "" { // else it was held, and Login has decided
+		resp.Header.Set(Outcome, string(v.Outcome))
+	}
 	return resp
 }

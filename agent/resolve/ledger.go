@@ -42,6 +42,7 @@ type Ledger struct {
 	methods map[string]time.Time    // when a method's last code was sent
 	denials map[turnKey][]time.Time // the latest, by topic
 	silent  map[turnKey]bool        // topics that were denied too often
+	origins origins                 // which tokens Okta gave out
 	flights map[cache.Key]*flight
 	flying  context.Context         // of the flights that run now
 	cancel  context.CancelCauseFunc // ends flying
@@ -65,6 +66,7 @@ func NewLedger() *Ledger {
 		silent:  make(map[turnKey]bool),
 		flights: make(map[cache.Key]*flight),
 		tries:   make(map[sameKey]*sharedTry),
+		origins: origins{mounts: make(map[string]string)},
 	}
 	l.living, l.end = context.WithCancel(context.Background())
 	l.newContextLocked()

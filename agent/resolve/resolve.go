@@ -96,6 +96,8 @@ type Config struct {
 	Tokens    Tokens
 	MaxTTL    time.Duration // a token is never used longer; 0 means 15 m
 	Secrets   Secrets
+	Numbers   Numbers             // of logins at Okta mounts; nil shows none
+	Okta      []string            // the Okta mounts, without slashes at their ends
 	FromSeed  map[string]bool     // methods whose code comes from a kept seed
 	Commands  map[string][]string // programs that print the code of a method; tried before the person
 	Silence   Silence
@@ -106,6 +108,12 @@ type Config struct {
 	Audit       Auditor // nil means none
 	Meter       Meter   // nil means none
 	Log         *slog.Logger
+}
+
+// Numbers finds the number that Okta shows for a login. *upstream.Client is one.
+type Numbers interface {
+	// OktaNumber is answered at once; known is false until there is a number.
+	OktaNumber(ctx context.Context, r upstream.NumberRequest) (number string, known bool, err error)
 }
 
 // A Resolver steps up requests to one vault. It implements relay.Resolver.

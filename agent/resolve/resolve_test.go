@@ -151,8 +151,9 @@ type vault struct {
 	mint         func(ctx context.Context, r upstream.MintRequest) (*http.Response, error)
 	passwords    []string
 	login        func(ctx context.Context, r upstream.LoginRequest) (*http.Response, error)
-	lookup       error // of a step-up token
-	lookups      int   // of those
+	lookup       error  // of a step-up token
+	lookups      int    // of those
+	path         string // where it was made
 	callerDead   bool
 }
 
@@ -180,7 +181,7 @@ func (v *vault) LookupSelf(_ context.Context, token cache.Secret, _ string) (ups
 		return upstream.TokenInfo{}, nil
 	}
 	v.lookups++
-	return upstream.TokenInfo{}, v.lookup
+	return upstream.TokenInfo{Path: v.path}, v.lookup
 }
 
 // secrets is the keyring of a test.

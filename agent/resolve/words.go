@@ -55,6 +55,17 @@ const (
 	pushMissed      = "nobody approved the push in time: type a code instead"
 	pushDown        = "vault cannot reach the service that pushes: type a code instead"
 
+	appOktaNotEnrolled  = "stepup: okta has no factor of yours that vault can use; enrol Okta Verify or Google Authenticator there, then run it again"
+	appRenewalNumber    = "stepup: okta wants a number to be tapped for this renewal, and vault cannot say which; log in again instead"
+	appRenewalCode      = "stepup: okta wants a code for this renewal, which a renewal cannot carry; log in again instead"
+	appLegacyUnasked    = "stepup: there was no way to ask you for a code, so vault decided by itself, by a push where it wants one; run `stepup attach` in a terminal to be asked"
+	appDuoMisconfigured = "stepup: vault and duo do not work together, and no code would change that; show vault's words above to whoever runs it"
+	appDuoLocked        = "stepup: duo does not let you in, whatever you answer; ask whoever runs it to look at your account"
+	oktaWantsCode       = "okta wants a code: type the one from Okta Verify or Google Authenticator"
+	renewalPushes       = "renewing your Okta token sends a push"
+	loginPushes         = "this login sends a push to your phone; go on?"
+	pushHasNumber       = "okta asks for a number"
+
 	confirmSeed     = "confirm to use the code that stepup makes from its kept seed"
 	chooseMethod    = "choose the method to confirm with"
 	pushWord        = "push" // typed in the place of a code
@@ -105,6 +116,17 @@ func loginRefused(path, reason string) string {
 
 func wrongPassword(reason string) string {
 	return "wrong password (" + oneLine(reason) + ")"
+}
+
+// tapNumber is what to do on the phone.
+func tapNumber(number string) string { return "tap " + number + " in Okta Verify" }
+
+// enrolAt says where, when Vault said so.
+func enrolAt(address string) string {
+	if address == "" {
+		return "stepup: you are not enrolled with duo yet; ask whoever runs it how to, then run it again"
+	}
+	return "stepup: you are not enrolled with duo yet; enrol at " + address + ", then run it again"
 }
 
 // oneLine is Vault's text without its line breaks and bullets.
@@ -234,4 +256,23 @@ func mayNotAskApproval(err error) string {
 
 func notReleased(reasons []string) string {
 	return fmt.Sprintf("stepup: it was approved, but vault does not give out the answer: %s; unwrap the token of wrap_info yourself", oneLine(strings.Join(reasons, "; ")))
+}
+
+// loginResult is the last line of the notice of a login whose refusals read reads.
+func loginResult(c call, read func([]byte) mfa.Failure) string {
+	if c.err != nil || c.cut() || c.resp.StatusCode/100 == 2 {
+		return pushResult(c)
+	}
+	f := read(keepBody(c.resp))
+	switch {
+	case f.Kind == mfa.PushDenied:
+		return pushNo
+	case f.Kind == mfa.PushTimeout:
+		return pushLate
+	case f.Kind == mfa.Unreachable:
+		return pushOutage
+	case f.Reason == "":
+		return pushUnreachable
+	}
+	return vaultSays(f.Reason)
 }

@@ -67,6 +67,7 @@ func tokenInfo(secret *api.Secret) (TokenInfo, error) {
 	info.Policies, errs[1] = secret.TokenPolicies()
 	info.TTL, errs[2] = secret.TokenTTL()
 	info.EntityID, _ = secret.Data["entity_id"].(string)
+	info.Path, _ = secret.Data["path"].(string)
 	if uses, ok := secret.Data["num_uses"].(json.Number); ok {
 		var n int64
 		n, errs[3] = uses.Int64()

@@ -152,6 +152,7 @@ func (c *Client) Unwrap(ctx context.Context, token cache.Secret, namespace strin
 type TokenInfo struct {
 	Accessor string
 	EntityID string
+	Path     string // where it was made, such as auth/okta/login/alice
 	Policies []string
 	TTL      time.Duration // zero means that it does not end
 	Uses     int           // left; zero means no limit

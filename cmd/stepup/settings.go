@@ -8,6 +8,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/config"
@@ -41,6 +42,9 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 			ConfirmPush: c.Prompt.ConfirmPush,
 			Silence:     resolve.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
 		},
+	}
+	if c.LoginMFA.Enabled {
+		s.Mounts = relay.Mounts{Okta: c.LoginMFA.OktaMounts, Legacy: c.LoginMFA.LegacyMounts}
 	}
 	for _, v := range c.Vaults {
 		s.Vaults = append(s.Vaults, agent.Vault{

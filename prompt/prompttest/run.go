@@ -42,7 +42,7 @@ func Hostile() string {
 // HostileRequest is a question that consists of hostile strings.
 func HostileRequest(kind prompt.Kind) prompt.Request {
 	r, h := Request(kind), Hostile()
-	r.Rule, r.Vault, r.Namespace, r.Path, r.Operation, r.Method, r.MethodType, r.Message = h, h, h, h, h, h, h, h
+	r.Rule, r.Vault, r.Namespace, r.Path, r.Operation, r.Method, r.MethodType, r.Message, r.Number = h, h, h, h, h, h, h, h, h
 	r.Requester.Exe, r.Requester.Chain = h, []string{h, h}
 	if kind == prompt.Choose {
 		r.Choices = []string{h + "1", h + "2"}

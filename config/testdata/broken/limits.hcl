@@ -23,6 +23,6 @@ cache {
   lock_on = ["sleep", "sleep"]
 }
 login_mfa {
-  legacy_mounts = ["ldap"]
-  okta_mounts   = ["auth/"]
+  legacy_mounts = ["ldap", "auth/*", "auth/team/ldap/", "auth/team/ldap", "auth/ldap/login/alice"]
+  okta_mounts   = ["auth/", "auth/../okta", "auth/team/ldap"]
 }

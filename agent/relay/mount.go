@@ -1,0 +1,205 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// maxLogin is more than any login sends; a larger body is not looked into.
+const maxLogin = 64 << 10
+
+// Mounts are auth methods whose logins carry their factor in their own body, as
+// paths without slashes at their ends ("auth/okta").
+type Mounts struct {
+	Okta   []string
+	Legacy []string
+}
+
+// A SendLogin sends a login with another body, each call once. The caller closes the
+// body of the answer.
+type SendLogin = func(ctx context.Context, body mfa.LoginBody) (*http.Response, error)
+
+// A MountResolver takes part in the logins of [Mounts]. Its methods block while a
+// person is asked or a phone rings, and end when ctx ends. A verdict without an
+// outcome means that there was nothing to do, and that the answer is handed on as it
+// is; an error, that Vault was not reached.
+type MountResolver interface {
+	// AtMount sends a login, as often as the person's answers ask for it. The answer is
+	// nil when nothing was sent.
+	AtMount(ctx context.Context, l mfa.MountLogin, r rule.Request, send SendLogin) (*http.Response, mfa.Verdict, error)
+	// Renew sends, once, a request that renews a token: a token or accessor, by the
+	// path of r. Okta pushes at that, too.
+	Renew(ctx context.Context, subject cache.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error)
+}
+
+// mountLogin finds the mount that x logs in at, with the namespace that stands before
+// it in the path.
+func (t *Transport) mountLogin(x *exchange) (kind mfa.MountKind, mount string) {
+	if x.asked.Operation != rule.Update || t.config.Mounted == nil {
+		return 0, ""
+	}
+	for _, m := range t.config.Mounts.Okta {
+		if found, user := x.below(m); found != "" && user != "" {
+			return mfa.OktaMount, found
+		}
+	}
+	for _, m := range t.config.Mounts.Legacy {
+		if found, _ := x.below(m); found != "" {
+			return mfa.LegacyMount, found
+		}
+	}
+	return 0, ""
+}
+
+// below reports whether x is a login at mount, and as whom: "" where the name is in
+// the body. In a path with a namespace the mount stands further back; with a token
+// that might as well be the name of a secret, into which nothing must be written.
+func (x *exchange) below(mount string) (found, user string) {
+	path := "/" + x.asked.Path
+	at := strings.Index(path+"/", "/"+mount+"/login/")
+	if at < 0 || at > 0 && callerToken(x.request) != "" || strings.HasSuffix(path, "/") {
+		return "", ""
+	}
+	found = path[1 : at+1+len(mount)]
+	return found, strings.TrimPrefix(strings.TrimPrefix(path[1:], found+"/login"), "/")
+}
+
+// atMount sends a login at one of the mounts.
+func (t *Transport) atMount(x *exchange, kind mfa.MountKind, mount string) (*http.Response, error) {
+	body, err := t.readLogin(x)
+	if err != nil {
+		if _, broken := errors.AsType[*bodyError](err); broken {
+			return nil, err
+		}
+		t.config.Log.Warn("login is relayed as it is", "vault", t.config.Vault, "path", x.asked.Path, "error", err)
+		return t.plain(x)
+	}
+	var node atomic.Pointer[string]
+	l := mfa.MountLogin{Kind: kind, Mount: mount, Body: body, Node: func() string {
+		if n := node.Load(); n != nil {
+			return *n
+		}
+		return ""
+	}}
+	resp, verdict, err := t.config.Mounted.AtMount(x.request.Context(), l, x.asked,
+		func(ctx context.Context, body mfa.LoginBody) (*http.Response, error) {
+			r := clone(ctx, x.request)
+			r.ContentLength, r.TransferEncoding = int64(len(body.Bytes())), nil
+			return t.followTo(r, newBody(body.Bytes()), func(u *url.URL) {
+				base := u.Scheme + "://" + u.Host
+				node.Store(&base)
+			})
+		})
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Outcome == "":
+		return t.login(x, resp), nil
+	case verdict.OK():
+		return t.approved(x, resp, verdict), nil
+	case verdict.NoPrompt && resp != nil:
+		return t.alone(x, resp, verdict), nil
+	}
+	return refusedLogin(x.request, resp, verdict), nil
+}
+
+var errLargeLogin = errors.New("body is larger than a login's")
+
+// readLogin reads the fields of a login. After an error the login can still be sent
+// as it came.
+func (t *Transport) readLogin(x *exchange) (mfa.LoginBody, error) {
+	var raw []byte
+	if x.body != nil {
+		x.body.limit = max(x.body.limit, maxLogin)
+		whole, err := x.body.fill()
+		if err != nil {
+			return mfa.LoginBody{}, err
+		}
+		if !whole {
+			return mfa.LoginBody{}, errLargeLogin
+		}
+		raw = x.body.kept
+	}
+	return mfa.ReadLoginBody(x.request.Header.Get("Content-Type"), raw)
+}
+
+// plain is the way of every other request.
+func (t *Transport) plain(x *exchange) (*http.Response, error) {
+	resp, err := t.follow(x.request, x.body)
+	if err != nil {
+		return nil, err
+	}
+	if x.asked.Operation != "" {
+		t.witness(x, callerToken(x.request), resp)
+	}
+	return t.login(x, resp), nil
+}
+
+// alone is Vault's answer to a login that went without us, since there is no way to
+// ask: our line goes into its warnings, or into its errors.
+func (t *Transport) alone(x *exchange, resp *http.Response, v mfa.Verdict) *http.Response {
+	if resp.StatusCode/100 != 2 {
+		return refused(x.request, resp, v)
+	}
+	resp = t.approved(x, resp, v)
+	if resp.Header.Get(Outcome) != string(v.Outcome) || !mayHoldChallenge(resp) {
+		return resp
+	}
+	text, body := readRefusal(resp)
+	if resp.Body = body; text == nil {
+		return resp
+	}
+	_ = body.Close()
+	return withBody(resp, mfa.AppendWarning(text, v.Message), v)
+}
+
+// renewed is the token or accessor that x renews, "" when it renews none.
+func (t *Transport) renewed(x *exchange) cache.Secret {
+	if len(t.config.Mounts.Okta) == 0 || t.config.Mounted == nil || x.asked.Operation != rule.Update {
+		return ""
+	}
+	segments := strings.Split(x.asked.Path, "/")
+	at := slices.Index(segments, "auth")
+	if at < 0 || len(segments) != at+3 || segments[at+1] != "token" {
+		return ""
+	}
+	field := map[string]string{"renew": "token", "renew-accessor": "accessor"}[segments[at+2]]
+	switch {
+	case segments[at+2] == "renew-self":
+		return callerToken(x.request)
+	case field == "" || at > 0: // as in below: behind a prefix it may be a secret
+		return ""
+	}
+	body, err := t.readLogin(x)
+	if err != nil {
+		return ""
+	}
+	return cache.Secret(body.Text(field))
+}
+
+// renew sends the renewal of a token.
+func (t *Transport) renew(x *exchange, subject cache.Secret) (*http.Response, error) {
+	resp, verdict, err := t.config.Mounted.Renew(x.request.Context(), subject, x.asked,
+		func(ctx context.Context) (*http.Response, error) {
+			return t.follow(clone(ctx, x.request), x.body)
+		})
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Outcome == "":
+		return resp, nil
+	case verdict.OK():
+		resp.Header.Set(Outcome, string(verdict.Outcome))
+		return resp, nil
+	}
+	return refused(x.request, resp, verdict), nil
+}
