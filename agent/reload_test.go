@@ -122,7 +122,7 @@ func TestReloadDropsNothing(t *testing.T) {
 	for name, change := range map[string]func(c *agent.Config, dir string){
 		"nothing": func(*agent.Config, string) {},
 		"vault": func(c *agent.Config, _ string) {
-			c.Vaults[0].Timeout, c.Vaults[0].MaxKept = 10*time.Second, 10
+			c.Vaults[0].Timeout, c.Vaults[0].MaxKept = 100*time.Second, 10
 			c.Vaults[1].Address = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 			c.Vaults = append(c.Vaults, agent.Vault{Name: "third", Address: c.Vaults[1].Address})
 		},

@@ -24,9 +24,9 @@ type BrokerConfig struct {
 	MaxPending int              // more than this many are refused; 0 means 64
 	Log        *slog.Logger     // nil means none
 	Now        func() time.Time // nil means time.Now
-	// OnEnd, if set, is told of every prompt that ended: its kind, the Event that it
-	// ended with, and how long it was open. It must neither block nor call the
-	// broker.
+	// OnEnd, if set, is told of every prompt that ends: its kind, the Event that it
+	// ends with, and how long it was open; who asked hears of it afterwards. It must
+	// neither block nor call the broker.
 	OnEnd func(kind Kind, event string, open time.Duration)
 }
 

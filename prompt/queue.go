@@ -251,14 +251,14 @@ func (b *Broker) decideLocked(e *entry, v verdict) {
 	b.pending = slices.DeleteFunc(b.pending, is)
 	b.queue = slices.DeleteFunc(b.queue, is)
 	e.err = v.err
+	if b.config.OnEnd != nil { // before anybody can act on the end
+		b.config.OnEnd(e.request.Kind, v.event, b.config.Now().Sub(e.created))
+	}
 	close(e.done)
 	if v.event == EventDenied || v.err == ErrCanceled { //nolint:errorlint // a verdict's own value
 		close(e.denied)
 	}
 	e.withdraw(v.cause)
-	if b.config.OnEnd != nil {
-		b.config.OnEnd(e.request.Kind, v.event, b.config.Now().Sub(e.created))
-	}
 	r := b.viewLocked(e)
 	if d, ok := v.cause.(Decided); ok { //nolint:errorlint // likewise
 		r.Message = d.Message
