@@ -2,10 +2,11 @@
 // and not from a go.mod that may have moved on: as a CycloneDX document, or as
 // the texts of the licences that must travel with it.
 //
-//	sbom [-licenses] PROGRAM
+//	sbom [-licenses] [-o FILE] PROGRAM
 package main
 
 import (
+	"bytes"
 	"debug/buildinfo"
 	"flag"
 	"fmt"
@@ -17,8 +18,9 @@ import (
 
 func main() {
 	licenses := flag.Bool("licenses", false, "print the licence texts of what the program contains")
+	file := flag.String("o", "", "write to this file instead of standard output")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: sbom [-licenses] PROGRAM\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: sbom [-licenses] [-o FILE] PROGRAM\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -26,10 +28,23 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(os.Stdout, flag.Arg(0), *licenses); err != nil {
+	var out bytes.Buffer
+	err := run(&out, flag.Arg(0), *licenses)
+	if err == nil {
+		err = write(*file, out.Bytes())
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "sbom: %v\n", err)
 		os.Exit(1)
 	}
+}
+
+func write(file string, text []byte) error {
+	if file != "" {
+		return os.WriteFile(file, text, 0o644)
+	}
+	_, err := os.Stdout.Write(text)
+	return err
 }
 
 func run(w io.Writer, program string, licenses bool) error {
