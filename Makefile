@@ -72,6 +72,11 @@ cross: ## build for darwin and windows on amd64 and arm64, and throw the result 
 		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o "$$dir/" ./...; \
 	done; done
 
+.PHONY: packages
+packages: ## build deb, rpm, apk and Arch packages with SBOM and checksums into dist/
+	@rm -rf dist
+	packaging/build dist
+
 .PHONY: vuln
 vuln: bin/govulncheck ## ask the Go vulnerability database about what stepup calls
 	bin/govulncheck ./...
@@ -82,4 +87,4 @@ fmt: ## format the source
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
