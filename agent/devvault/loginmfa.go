@@ -27,6 +27,7 @@ type heldLogin struct {
 	mount   string
 	token   *token // not issued yet
 	created time.Time
+	pending pendingSeed // by self-enrolment; kept for good when it validates
 }
 
 // enforcedLocked is the enforcements of a mount, in the order they are checked in.
@@ -74,20 +75,21 @@ func (s *Server) loginMFA(r *request, m *mount, t *token) (*response, error) {
 	}
 	return &response{
 		warnings: []string{textLoginMFA},
-		auth:     &authBlock{TokenType: "default", Requirement: requirement(h.id, enforced)},
+		auth:     &authBlock{TokenType: "default", Requirement: requirement(h.id, enforced, s.state.entities[t.entity])},
 	}, nil
 }
 
-func requirement(id string, enforced []*enforcement) *requirementBlock {
+func requirement(id string, enforced []*enforcement, e *entity) *requirementBlock {
 	out := &requirementBlock{RequestID: id, Constraints: make(map[string]anyBlock)}
-	for _, e := range enforced {
+	for _, enf := range enforced {
 		var block anyBlock
-		for _, m := range e.methods {
+		for _, m := range enf.methods {
 			block.Any = append(block.Any, methodBlock{
 				Type: m.kind, ID: m.id, UsesPasscode: m.push == nil, Name: m.fullName(),
+				SelfEnrols: len(enforced) == 1 && m.selfEnrols(e),
 			})
 		}
-		out.Constraints[e.name] = block
+		out.Constraints[enf.name] = block
 	}
 	return out
 }
@@ -116,6 +118,7 @@ func (s *Server) validate(r *request) (*response, error) {
 	enforced := h.ns.enforcedLocked(h.mount)
 	s.mu.Unlock()
 
+	r.validates = h
 	err = s.satisfyAll(r, h, enforced, credentials)
 
 	s.mu.Lock()
@@ -124,6 +127,7 @@ func (s *Server) validate(r *request) (*response, error) {
 		s.state.held[id] = h // with its own time: it does not live longer
 		return nil, err
 	}
+	s.keepSeedLocked(h)
 	return &response{auth: s.issueLocked(h.token)}, nil
 }
 
@@ -191,7 +195,7 @@ func (s *Server) loginFactor(r *request, m *method, entityID string, values []st
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.state.entities[entityID]
-	sd, ok := e.seeds[m.id]
+	sd, ok := s.seedLocked(r, m, e)
 	if !ok {
 		return fmt.Errorf(textNotEnrolled, m.id, entityID)
 	}

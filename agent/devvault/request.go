@@ -51,6 +51,7 @@ type request struct {
 	group     *ControlGroup    // likewise; nil when nobody has to approve it
 	checked   operation        // what was looked up for group
 	validated map[string]error // what became of a factor of this request, by method
+	validates *heldLogin       // set by sys/mfa/validate
 }
 
 // parse reads hr in the order of http/logical.go, so that the same request

@@ -68,6 +68,7 @@ type methodBlock struct {
 	ID           string `json:"id,omitempty"`
 	UsesPasscode bool   `json:"uses_passcode,omitempty"`
 	Name         string `json:"name,omitempty"`
+	SelfEnrols   bool   `json:"self_enrollment_enabled,omitempty"`
 }
 
 type wrapBlock struct {

@@ -102,6 +102,8 @@ func openRoute(r *request) handler {
 	switch {
 	case r.path == "sys/health":
 		return (*Server).healthLocked
+	case r.path == "identity/mfa/method/totp/self-enroll":
+		return (*Server).selfEnrolLocked
 	case r.path == "sys/seal-status":
 		return (*Server).sealStatusLocked
 	case r.path == "sys/leader":

@@ -83,6 +83,8 @@ const (
 	textMethodFailed = "login MFA validation failed for methodID: %v"
 	textFactor       = "failed to parse MFA factor, %v"
 
+	textHasSecret     = "Entity already has a secret for MFA method %q"
+	textNoSelfEnrol   = "self-enrollment is not enabled for this MFA method"
 	textNoCredentials = "MFA credentials not supplied"
 	textWrongCode     = "failed to validate TOTP passcode"
 	textNotEnrolled   = "MFA secret for method ID %q not present in entity %q or cached MFA auth response"

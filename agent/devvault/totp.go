@@ -25,6 +25,8 @@ type method struct {
 	ns       *Namespace
 	push     *Push // nil for totp
 
+	selfEnrol bool // people may make their own secret; guarded by the Server's mu
+
 	// Guarded by the Server's mu.
 	used     map[string]time.Time // passcodes that were accepted, and until when they are remembered
 	attempts map[string]attempts  // by ID of the entity
@@ -63,9 +65,7 @@ func (n *Namespace) EnrolTOTP(method, entity string) (url, secret string, err er
 	if m == nil || m.push != nil || e == nil {
 		return "", "", fmt.Errorf("enrolling %q for TOTP method %q: there is no such method or entity", entity, method)
 	}
-	key, err := totp.Generate(totp.GenerateOpts{
-		Issuer: "Vault", AccountName: e.id, Period: totpPeriod, Digits: totpDigits, SecretSize: 20,
-	})
+	key, err := newKey(e)
 	if err != nil {
 		return "", "", fmt.Errorf("enrolling %q for TOTP method %q: %w", entity, method, err)
 	}
@@ -73,8 +73,8 @@ func (n *Namespace) EnrolTOTP(method, entity string) (url, secret string, err er
 	return key.URL(), key.Secret(), nil
 }
 
-// Code is what the person's app shows now, "" when they are not enrolled. Both are a
-// name or an ID.
+// Code is what the person's app shows now, "" when they are not enrolled and not about
+// to be. Both are a name or an ID.
 func (n *Namespace) Code(method, entity string) string {
 	return n.codes(method, entity).at(0)
 }
@@ -105,7 +105,11 @@ func (n *Namespace) codes(method, entity string) codes {
 	if m == nil || e == nil {
 		return codes{}
 	}
-	return codes{seed: e.seeds[m.id], now: n.s.now(), mem: maps.Clone(m.used)}
+	sd, ok := e.seeds[m.id]
+	if !ok {
+		sd = n.s.pendingLocked(m, e)
+	}
+	return codes{seed: sd, now: n.s.now(), mem: maps.Clone(m.used)}
 }
 
 // at is the code a number of periods from now, "" without a seed.
