@@ -13,9 +13,9 @@ import (
 )
 
 // senders are the packages that a secret goes out of: to Vault, to the keyring,
-// to the agent over its own socket, or to the person who asked for it.
+// to the agent over its own socket, or to the person who asked for it or is to have it.
 func senders() []string {
-	return []string{"agent/upstream", "agent/relay", "agent/resolve", "agent/control", "cache", "cache/cachetest", "cmd/stepup"}
+	return []string{"agent/upstream", "agent/relay", "agent/resolve", "agent/control", "cache", "cache/cachetest", "cmd/stepup", "prompt"}
 }
 
 // checkReveal finds the word that makes a secret readable where nothing is sent,

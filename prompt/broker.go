@@ -201,7 +201,7 @@ func (b *Broker) Pending() []Request {
 	list := make([]Request, 0, len(b.pending))
 	for _, e := range b.pending {
 		e.lookLocked()
-		list = append(list, b.viewLocked(e))
+		list = append(list, b.viewLocked(e).withoutSecret())
 	}
 	return list
 }

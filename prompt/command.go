@@ -99,6 +99,10 @@ func (c *Command) Prompt(ctx context.Context, r Request) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
+	if r.Enrolment != nil {
+		// The fields of a question are fixed, and a program that logs it must not get a secret.
+		return "", fmt.Errorf("%w: a prompt command does not show the secret of an authenticator", ErrUnavailable)
+	}
 	shown := r.sanitized()
 	input, err := encode(shown)
 	if err != nil {

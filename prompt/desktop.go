@@ -162,6 +162,7 @@ type invocation struct {
 	args  []string
 	env   []string // in addition
 	input string   // for its standard input
+	file  []byte   // readable for it as openFile; nil for none
 	// read says what the end of the program means: its exit code and its
 	// standard output less one line end.
 	read func(code int, output string) (string, error)
@@ -178,6 +179,14 @@ func oneShot(program string, build func(sheet) invocation) dialog {
 		output := limitedBuffer{room: 2 * maxAnswer}
 		cmd.Stdout = &output
 		cmd.WaitDelay = killDelay
+		if v.file != nil {
+			f, err := memoryFile(v.file)
+			if err != nil {
+				return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+			defer f.Close()
+			cmd.ExtraFiles = []*os.File{f}
+		}
 		release := ownWindow(cmd)
 		err := cmd.Run()
 		release()
@@ -191,6 +200,10 @@ func oneShot(program string, build func(sheet) invocation) dialog {
 		return v.read(cmd.ProcessState.ExitCode(), text)
 	}}
 }
+
+// openFile is where a program finds the file of its invocation: the first
+// descriptor behind the three that every process has. The file has no name.
+const openFile = "/proc/self/fd/3"
 
 // failed is what a program's end means when it is none that a person causes.
 func failed(program string, code int) error {

@@ -19,6 +19,20 @@ func WindowsInvocation(r Request, now time.Time) Invocation {
 	return exported(windowsInvocation(newSheet(r, now)))
 }
 
+func MacPictureInvocation(r Request, now time.Time) Invocation {
+	return exported(macPictureInvocation(newSheet(r, now)))
+}
+
+func KdialogPictureInvocation(r Request, now time.Time) Invocation {
+	return exported(kdialogPicture(newSheet(r, now)))
+}
+
+// OTPAuth is what the QR code of an enrolment says once it was sanitised.
+func OTPAuth(e *Enrolment) string { return e.sanitized().otpauth().Reveal() }
+
+// Picture is its PNG.
+func Picture(r Request) []byte { return newSheet(r, time.Now()).picture() }
+
 func DialogText(r Request, now time.Time, canDeny bool) string { return newSheet(r, now).text(canDeny) }
 
 func programs(dialogs []dialog) []string {

@@ -9,7 +9,10 @@ import (
 // first. A passcode goes to those that show it while it is typed; a password to
 // pinentry, which keeps it in memory that is not swapped.
 func sessionDialogs(kind Kind, s Session) []dialog {
-	boxes := []dialog{oneShot("zenity", zenityInvocation), oneShot("kdialog", kdialogInvocation)}
+	boxes := []dialog{
+		withPicture(oneShot("zenity", zenityPicture), oneShot("zenity", zenityInvocation)),
+		withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation)),
+	}
 	qt := prefersQt(s)
 	if qt {
 		slices.Reverse(boxes)

@@ -126,6 +126,9 @@ func (s sheet) demand() string {
 	}
 	switch r.Kind {
 	case Passcode:
+		if r.Enrolment != nil {
+			of = " of the new secret" + of
+		}
 		if r.Digits > 0 {
 			of += " (" + strconv.Itoa(r.Digits) + " digits)"
 		}
@@ -138,6 +141,27 @@ func (s sheet) demand() string {
 		return "Tap " + r.Number + " on your phone" + through(r)
 	}
 	return "Go on?"
+}
+
+// Words of the windows that show a new secret.
+const (
+	labelNext = "Continue"
+	scanTitle = "Scan this with your authenticator"
+	typeTitle = "or type this secret into it:"
+	seedTitle = "Put this into your authenticator:"
+	nextTitle = "The next window asks for the first code"
+)
+
+// seedText is the secret for windows that take it as text; "" for other questions.
+func (s sheet) seedText() string {
+	if s.request.Enrolment == nil {
+		return ""
+	}
+	lines := seedWords(s.request, groupsPerLine)
+	for i, line := range lines {
+		lines[i] = fold(line)
+	}
+	return seedTitle + "\n" + strings.Join(lines, "\n")
 }
 
 // pinentryPrompt stands before the field.

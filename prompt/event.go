@@ -23,7 +23,7 @@ const (
 type Event struct {
 	Time    time.Time
 	Type    string  // one of the Event constants
-	Request Request // sanitised; the answer is never in it
+	Request Request // sanitised; the answer is never in it, an Enrolment only for those who attach
 }
 
 // Ended reports whether the event ends its prompt.

@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -56,14 +57,15 @@ type scriptData struct {
 	Hidden  bool     `json:"hidden"`
 	Choices []string `json:"choices"`
 	Seconds int      `json:"seconds"`
+	Picture string   `json:"picture,omitempty"` // PNG in base64
 }
 
 func newScriptData(s sheet) scriptData {
 	r := s.request
 	d := scriptData{
-		Title: s.title(), Text: s.text(true), OK: labelSeen, Cancel: labelLeave, Deny: labelDeny,
+		Title: s.title(), Text: joinBlocks(s.facts(), s.trouble(), s.seedText(), s.wish(true)), OK: labelSeen, Cancel: labelLeave, Deny: labelDeny,
 		Entry: r.Kind == Passcode || r.Kind == Password, Hidden: r.Kind == Password,
-		Choices: []string{}, Seconds: s.seconds,
+		Choices: []string{}, Seconds: s.seconds, Picture: base64.StdEncoding.EncodeToString(s.picture()),
 	}
 	switch r.Kind {
 	case Confirm:
@@ -115,7 +117,9 @@ func (d scriptData) read(r Request, code int, output string) (string, error) {
 // macInvocation asks through osascript. The data is part of the program there,
 // as the value of a string that is written with JSON's escapes twice: whatever is in it stays
 // data.
-func macInvocation(s sheet) invocation {
+func macInvocation(s sheet) invocation { return macScripted(s, macScript) }
+
+func macScripted(s sheet, script string) invocation {
 	d := newScriptData(s)
 	if s.seconds > 0 {
 		d.Seconds = s.seconds + 2
@@ -129,7 +133,7 @@ func macInvocation(s sheet) invocation {
 	}
 	return invocation{
 		args:  []string{"-l", "JavaScript", "-"},
-		input: strings.Replace(macScript, "%DATA%", string(literal), 1),
+		input: strings.Replace(script, "%DATA%", string(literal), 1),
 		read:  func(code int, output string) (string, error) { return d.read(s.request, code, output) },
 	}
 }
@@ -137,7 +141,7 @@ func macInvocation(s sheet) invocation {
 // macDialogs lists the programs for a kind of question on macOS. A launchd agent
 // has neither Homebrew nor GPG Suite in its PATH.
 func macDialogs(kind Kind) []dialog {
-	script := oneShot("/usr/bin/osascript", macInvocation)
+	script := macDialog()
 	if kind != Password {
 		return []dialog{script}
 	}

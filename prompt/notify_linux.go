@@ -107,7 +107,7 @@ func newPopup(ctx context.Context, b *bus, r Request) (*popup, error) {
 		body: has("body"), markup: has("body-markup"), buttons: has("actions"),
 		// Never a password: the server sends the reply to everybody on the bus who
 		// listens. A code is worthless soon.
-		reply: has("actions") && has(replyKey) && r.Kind == Passcode,
+		reply: has("actions") && has(replyKey) && r.Kind == Passcode && r.Enrolment == nil,
 	}
 	return p, nil
 }

@@ -83,6 +83,9 @@ func title(r Request) string {
 	if r.Method != "" {
 		of = " for " + r.Method
 	}
+	if r.Enrolment != nil {
+		return "stepup: a new secret" + of
+	}
 	switch r.Kind {
 	case Passcode:
 		return "stepup: passcode" + of
@@ -128,6 +131,8 @@ func instructions(r Request, can reach) []string {
 		if can.buttons {
 			return append(lines, "deny it if you did not ask for this")
 		}
+	case r.Enrolment != nil:
+		lines = append(lines, "it is shown in a window, or on a terminal by: stepup attach")
 	case id == "", r.Kind == Confirm && can.buttons:
 	case r.Kind == Confirm:
 		lines = append(lines, "to go on: stepup answer "+id+" yes")

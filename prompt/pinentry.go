@@ -149,7 +149,7 @@ func pinentryTexts(s sheet, canDeny bool) [][2]string {
 	if s.seconds > 0 {
 		texts = append(texts, [2]string{"SETTIMEOUT", strconv.Itoa(s.seconds + 2)})
 	}
-	facts, wish := s.facts(), s.wish(canDeny)
+	facts, wish := s.facts(), joinBlocks(s.seedText(), s.wish(canDeny))
 	if confirm { // there it shows no error
 		facts = joinBlocks(facts, s.trouble())
 	} else if trouble := s.trouble(); trouble != "" {

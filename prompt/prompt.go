@@ -48,6 +48,11 @@ type Request struct {
 	Requester  peer.Peer
 	Deadline   time.Time // zero on the way into the broker means its Timeout
 	Queued     int       // other questions that wait; given by the broker
+
+	// Enrolment, where it is not nil, is a secret whose first code a Passcode asks for.
+	// The broker hands it only to prompters and to those who attach, and its deadline may
+	// be later than the broker's Timeout.
+	Enrolment *Enrolment
 }
 
 // Errors of a prompt.

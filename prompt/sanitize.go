@@ -123,6 +123,7 @@ func (r Request) sanitized() Request {
 	r.Number = sanitizeNumber(r.Number)
 	r.Requester = sanitizePeer(r.Requester)
 	r.Choices = sanitizeChoices(r.Choices)
+	r.Enrolment = r.Enrolment.sanitized()
 	return r
 }
 

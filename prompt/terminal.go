@@ -28,12 +28,18 @@ type Tty interface {
 	Close() error
 }
 
+// A measuredTty knows its size, and shows the colours and characters that a QR code
+// is drawn with.
+type measuredTty interface {
+	Size() (columns, rows int) // 0 where it does not say
+}
+
 // A TerminalConfig says how a [Terminal] reaches its screen.
 type TerminalConfig struct {
 	// Open opens the terminal for one prompt; nil means OpenTTY. It returns an error
 	// wrapping ErrUnavailable when nobody can be asked there now.
 	Open func() (Tty, error)
-	// Getenv finds NO_COLOR and TERM; nil means os.Getenv.
+	// Getenv finds NO_COLOR, TERM and the character set; nil means os.Getenv.
 	Getenv func(string) string
 	Now    func() time.Time // nil means time.Now
 }
@@ -45,6 +51,7 @@ type Terminal struct {
 	open func() (Tty, error)
 	now  func() time.Time
 	bold bool
+	draw bool // the screen has half blocks and colours
 
 	turn chan struct{} // holds one element while a question has the keyboard
 
@@ -70,6 +77,7 @@ func NewTerminal(c TerminalConfig) *Terminal {
 		open: c.Open,
 		now:  c.Now,
 		bold: c.Getenv("NO_COLOR") == "" && term != "" && term != "dumb",
+		draw: term != "" && term != "dumb" && hasUTF8([]string{"LC_ALL=" + c.Getenv("LC_ALL"), "LC_CTYPE=" + c.Getenv("LC_CTYPE"), "LANG=" + c.Getenv("LANG")}),
 		turn: make(chan struct{}, 1),
 	}
 }
@@ -97,7 +105,13 @@ func (t *Terminal) Prompt(ctx context.Context, r Request) (string, error) {
 	defer tty.Close()
 	answer, err := t.ask(ctx, tty, shown)
 	if err != nil {
-		return "", t.leave(ctx, tty, err)
+		err = t.leave(ctx, tty, err)
+	}
+	if r.Enrolment != nil {
+		_ = t.write(tty, stillShown+"\n", "")
+	}
+	if err != nil {
+		return "", err
 	}
 	for i, c := range shown.Choices {
 		if r.Kind == Choose && c == answer {
@@ -109,7 +123,11 @@ func (t *Terminal) Prompt(ctx context.Context, r Request) (string, error) {
 
 // ask writes the block and reads until there is an answer that fits.
 func (t *Terminal) ask(ctx context.Context, tty Tty, r Request) (string, error) {
-	if err := t.write(tty, "\n"+t.heading(Render(r)), ""); err != nil {
+	block := "\n" + t.heading(Render(r))
+	if r.Enrolment != nil {
+		block += t.enrolment(tty, r)
+	}
+	if err := t.write(tty, block, ""); err != nil {
 		return "", err
 	}
 	for {

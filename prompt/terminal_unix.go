@@ -179,3 +179,12 @@ func (t *unixTTY) lineEnd(piece []byte, some bool) (bool, error) {
 	}
 	return false, io.EOF
 }
+
+// Size implements measuredTty.
+func (t *unixTTY) Size() (columns, rows int) {
+	size, err := unix.IoctlGetWinsize(t.fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return 0, 0
+	}
+	return int(size.Col), int(size.Row)
+}

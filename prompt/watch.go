@@ -13,6 +13,15 @@ type watcher struct {
 	stop   func() bool // ends the watch of its context
 }
 
+// event is what this watcher may see of e: only who is there to answer a question
+// gets the secret that it is about.
+func (w *watcher) event(e Event) Event {
+	if !w.attach || e.Ended() {
+		e.Request = e.Request.withoutSecret()
+	}
+	return e
+}
+
 // Watch returns the changes of the pending prompts from now on, after one event
 // for each prompt that is open. With attach, the watcher counts as a person who
 // answers: questions that no prompter can show wait for it. The channel is closed when ctx ends,
@@ -34,7 +43,7 @@ func (b *Broker) Watch(ctx context.Context, attach bool) <-chan Event {
 		if attach {
 			e.lookLocked()
 		}
-		w.events <- Event{Time: b.config.Now(), Type: kind, Request: b.viewLocked(e)}
+		w.events <- w.event(Event{Time: b.config.Now(), Type: kind, Request: b.viewLocked(e)})
 	}
 	b.watchers[w] = struct{}{}
 	if attach {
@@ -71,7 +80,7 @@ func (b *Broker) publishLocked(kind string, r Request) {
 	event := Event{Time: b.config.Now(), Type: kind, Request: r}
 	for w := range b.watchers {
 		select {
-		case w.events <- event:
+		case w.events <- w.event(event):
 		default:
 			b.dropLocked(w)
 		}

@@ -43,6 +43,13 @@ $label.AutoSize = $true
 $label.MaximumSize = New-Object System.Drawing.Size 560, 0
 $label.Text = $q.text.Replace([string][char]10, [Environment]::NewLine)
 $rows.Controls.Add($label)
+if ($q.picture) {
+  $png = [Convert]::FromBase64String($q.picture)
+  $picture = New-Object System.Windows.Forms.PictureBox
+  $picture.SizeMode = 'AutoSize'
+  $picture.Image = [System.Drawing.Image]::FromStream((New-Object System.IO.MemoryStream (, $png)))
+  $rows.Controls.Add($picture)
+}
 $entry = $null
 $list = $null
 if ($q.entry) {

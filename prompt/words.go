@@ -64,6 +64,9 @@ func Question(r Request, now time.Time) string {
 		of = " for " + r.Method
 	}
 	rest := remaining(r, now) + "ctrl-c to deny): "
+	if r.Enrolment != nil {
+		return "  its first code" + of + " (" + digits(r) + rest
+	}
 	switch r.Kind {
 	case Passcode:
 		return "  passcode" + of + " (" + digits(r) + rest
@@ -134,6 +137,24 @@ func misfit(r Request) string {
 const (
 	deniedWords    = "  denied"
 	dismissedWords = "  not answered here"
+	stillShown     = "  clear this screen: the secret is still on it"
+)
+
+// seedWords are the secret of r for typing it by hand, in lines without a margin.
+func seedWords(r Request, groupsPerLine int) []string {
+	e := r.Enrolment
+	lines := append([]string{"secret:"}, e.groups(groupsPerLine)...)
+	if name := e.name(); name != "" {
+		lines = append(lines, "account: "+name)
+	}
+	return append(lines, fmt.Sprintf("kind: time-based, %d digits, %d s, %s", e.Digits, e.Period, e.Algorithm))
+}
+
+// scanWords stand above the code and the secret; typeWords where there is no room
+// for a code.
+const (
+	scanWords = "scan the QR code with an authenticator, or type the secret into it"
+	typeWords = "type this into an authenticator"
 )
 
 func who(r Request) string {

@@ -148,3 +148,20 @@ func testWithdrawn(t *testing.T, s Subject, r prompt.Request) {
 		t.Errorf("Prompt = %q, %v; want context.Canceled", got.answer, got.err)
 	}
 }
+
+// Seed is the secret of the request that EnrolmentRequest makes.
+const Seed = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+// EnrolmentRequest asks for the first code of a new secret, as Vault makes one.
+func EnrolmentRequest() prompt.Request {
+	r := Request(prompt.Passcode)
+	r.Rule, r.Path, r.Operation = "", "auth/userpass/login/alice", "update"
+	r.Enrolment = &prompt.Enrolment{
+		Secret: Seed, Issuer: "Vault", Account: "0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e",
+		Algorithm: "SHA1", Digits: 6, Period: 30,
+	}
+	return r
+}
+
+// OTPAuth is the URL that its QR code holds.
+const OTPAuth = "otpauth://totp/Vault:0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e?secret=" + Seed + "&issuer=Vault"

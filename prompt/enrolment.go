@@ -1,0 +1,137 @@
+package prompt
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// A Seed is the base32 text of a TOTP secret. It does not print itself: fmt,
+// encoding/json and log/slog give a placeholder. [Seed.Reveal] is the way out.
+type Seed string
+
+const redacted = "[redacted]"
+
+// Reveal returns the seed itself.
+func (s Seed) Reveal() string { return string(s) }
+
+// Format implements fmt.Formatter for all verbs.
+func (s Seed) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// MarshalText keeps a seed out of JSON and other text encodings.
+func (s Seed) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue keeps a seed out of logs.
+func (s Seed) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// An Enrolment is a new TOTP secret. Whoever is asked for the first code of it
+// puts it into an authenticator before that, by a QR code or by hand. Only a
+// prompter that can show it may ask for the code.
+type Enrolment struct {
+	Secret    Seed   // base32 as [Request] hands it on: upper case, no padding
+	Issuer    string // with Account the name of the entry in the authenticator; may be ""
+	Account   string
+	Algorithm string // SHA1, SHA256 or SHA512
+	Digits    int
+	Period    int // seconds
+}
+
+// Format implements fmt.Formatter: fmt asks nobody behind a pointer.
+func (e Enrolment) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "enrolment of %d digits", e.Digits)
+}
+
+// maxSeed is the longest secret that is shown, in characters; Vault's have 32.
+const maxSeed = 128
+
+// sanitized is a copy that is fit to be shown and drawn.
+func (e *Enrolment) sanitized() *Enrolment {
+	if e == nil {
+		return nil
+	}
+	clean := *e
+	clean.Issuer, clean.Account = Sanitize(e.Issuer, maxName), Sanitize(e.Account, maxName)
+	if e.Algorithm != "SHA256" && e.Algorithm != "SHA512" {
+		clean.Algorithm = "SHA1"
+	}
+	text := strings.Map(func(c rune) rune {
+		if 'A' <= c && c <= 'Z' || '2' <= c && c <= '7' {
+			return c
+		}
+		return -1
+	}, e.Secret.Reveal())
+	clean.Secret = Seed(text[:min(len(text), maxSeed)])
+	return &clean
+}
+
+// Defaults of the key URI format, which are left out: the smaller the code, the
+// more terminals have room for it.
+const (
+	defaultDigits = 6
+	defaultPeriod = 30
+)
+
+// otpauth is what the QR code says
+// (https://github.com/google/google-authenticator/wiki/Key-Uri-Format).
+func (e *Enrolment) otpauth() Seed {
+	label, issuer := escapeLabel(e.Account), escapeLabel(e.Issuer)
+	var b strings.Builder
+	b.WriteString("otpauth://totp/")
+	if issuer != "" {
+		b.WriteString(issuer + ":")
+	}
+	b.WriteString(label + "?secret=" + e.Secret.Reveal())
+	if issuer != "" {
+		b.WriteString("&issuer=" + issuer)
+	}
+	if e.Algorithm != "SHA1" {
+		b.WriteString("&algorithm=" + e.Algorithm)
+	}
+	if e.Digits != defaultDigits {
+		b.WriteString("&digits=" + strconv.Itoa(e.Digits))
+	}
+	if e.Period != defaultPeriod {
+		b.WriteString("&period=" + strconv.Itoa(e.Period))
+	}
+	return Seed(b.String())
+}
+
+// escapeLabel writes a blank as %20: not every authenticator takes a + for one. A
+// colon, escaped or not, would end the issuer.
+func escapeLabel(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(strings.ReplaceAll(s, ":", "-")), "+", "%20")
+}
+
+// groups are the secret in groups of four, as people read and type it, so many
+// groups to a line.
+func (e *Enrolment) groups(perLine int) []string {
+	var lines, line []string
+	text := e.Secret.Reveal()
+	for len(text) > 0 {
+		n := min(4, len(text))
+		line, text = append(line, text[:n]), text[n:]
+		if len(line) == perLine || text == "" {
+			lines, line = append(lines, strings.Join(line, " ")), nil
+		}
+	}
+	return lines
+}
+
+// withoutSecret is r for those who only want to know that it is asked.
+func (r Request) withoutSecret() Request {
+	r.Enrolment = nil
+	return r
+}
+
+// name is what the entry in the authenticator is called.
+func (e *Enrolment) name() string {
+	switch {
+	case e.Issuer == "":
+		return e.Account
+	case e.Account == "":
+		return e.Issuer
+	}
+	return e.Issuer + ": " + e.Account
+}
