@@ -134,13 +134,14 @@ func (c *Client) Lock(ctx context.Context) (LockResult, error) {
 }
 
 // Events connects and returns the stream of events, the first of which is of
-// type Watching. With attach the agent counts on this client to answer. Range
+// type Watching. With attach the agent counts on this client to answer, and to show
+// the secret of a prompt that has an Enrolment. Range
 // over it once, or end ctx. It ends when ctx does or the agent closes it, and
 // after an error.
 func (c *Client) Events(ctx context.Context, attach bool) (iter.Seq2[Event, error], error) {
 	path := "/v1/events"
 	if attach {
-		path += "?attach=true"
+		path += "?attach=true&enrolment=true"
 	}
 	resp, err := c.send(ctx, route{http.MethodGet, path}, nil)
 	if err != nil {
@@ -150,11 +151,11 @@ func (c *Client) Events(ctx context.Context, attach bool) (iter.Seq2[Event, erro
 		defer func() { _ = resp.Body.Close() }()
 		dec := json.NewDecoder(resp.Body)
 		for {
-			var e Event
-			err := dec.Decode(&e)
+			var line eventLine
+			err := dec.Decode(&line)
 			switch {
 			case err == nil:
-				if !yield(e, nil) {
+				if !yield(line.event(), nil) {
 					return
 				}
 			case errors.Is(err, io.EOF) || ctx.Err() != nil:

@@ -298,7 +298,7 @@ func TestEventsEndWithTheClient(t *testing.T) {
 func TestEventsBreakOff(t *testing.T) {
 	t.Parallel()
 	c := NewClient(listen(t, func(w http.ResponseWriter, _ *http.Request) {
-		if writeEvent(w, Event{Type: Watching}) == nil {
+		if writeEvent(w, eventLine{Event: Event{Type: Watching}}) == nil {
 			panic(http.ErrAbortHandler)
 		}
 	}))

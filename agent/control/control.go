@@ -142,6 +142,8 @@ type Prompt struct {
 	Requester  Requester   `json:"requester"`
 	Deadline   time.Time   `json:"deadline"`
 	Queued     int         `json:"queued"`
+
+	Enrolment *prompt.Enrolment `json:"-"` // in events of a stream that attaches
 }
 
 // A Requester is the process that a prompt is for.
@@ -178,8 +180,9 @@ func NewPrompt(r prompt.Request) Prompt {
 			Chain: notNil(r.Requester.Chain),
 			Claim: r.Requester.Claim,
 		},
-		Deadline: r.Deadline,
-		Queued:   r.Queued,
+		Deadline:  r.Deadline,
+		Queued:    r.Queued,
+		Enrolment: r.Enrolment,
 	}
 }
 
@@ -205,8 +208,9 @@ func (p Prompt) Request() prompt.Request {
 			PID: p.Requester.PID, UID: p.Requester.UID, Exe: p.Requester.Exe,
 			Chain: p.Requester.Chain, Claim: p.Requester.Claim,
 		},
-		Deadline: p.Deadline,
-		Queued:   p.Queued,
+		Deadline:  p.Deadline,
+		Queued:    p.Queued,
+		Enrolment: p.Enrolment,
 	}
 }
 

@@ -190,8 +190,9 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream := h.Prompts.Watch(ctx, r.URL.Query().Get("attach") == "true")
+	draws := r.URL.Query().Get("enrolment") == "true"
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	if writeEvent(w, Event{Time: time.Now().UTC(), Type: Watching}) != nil {
+	if writeEvent(w, eventLine{Event: Event{Time: time.Now().UTC(), Type: Watching}}) != nil {
 		return
 	}
 	for {
@@ -203,7 +204,11 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			p := NewPrompt(e.Request)
-			if writeEvent(w, Event{Time: e.Time, Type: e.Type, Prompt: &p}) != nil {
+			line := eventLine{Event: Event{Time: e.Time, Type: e.Type, Prompt: &p}}
+			if draws {
+				line.Enrolment = newEnrolment(e.Request.Enrolment)
+			}
+			if writeEvent(w, line) != nil {
 				return
 			}
 		}
@@ -212,7 +217,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 
 // writeEvent sends one line at once. A client that is stopped, but not gone, is
 // left behind by the deadline.
-func writeEvent(w http.ResponseWriter, e Event) error {
+func writeEvent(w http.ResponseWriter, e eventLine) error {
 	rc := http.NewResponseController(w)
 	if err := rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
