@@ -67,6 +67,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Address:     v.Address.String(),
 		Vault:       client,
 		Group:       client,
+		Enroller:    client,
 		Tokens:      granted{with.tokens.Layered, terms(c)},
 		MaxTTL:      c.Cache.MaxTTL,
 		Secrets:     a.secrets,

@@ -30,12 +30,13 @@ const (
 	Revoked   Event = "revoked"   // a token was revoked at Vault
 	Locked    Event = "locked"    // every token was forgotten
 	Refused   Event = "refused"   // the guard let a request not in
+	Enrolled  Event = "enrolled"  // the person set up an authenticator, and Vault took its first code
 )
 
 // valid reports whether e is an event of the log.
 func (e Event) valid() bool {
 	switch e {
-	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Refused:
+	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Refused, Enrolled:
 		return true
 	default:
 		return false

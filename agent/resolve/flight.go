@@ -39,16 +39,29 @@ func (r *Resolver) await(ctx context.Context, f *flight) bool {
 // join returns the flight for k and starts it where there is none. run gets a
 // context that ends when flights are cancelled.
 func (l *Ledger) join(k cache.Key, run func(context.Context) mfa.Verdict) *flight {
+	f, _ := l.launch(turnKey{Key: k}, run)
+	return f
+}
+
+// flight is the flight for k, nil where there is none.
+func (l *Ledger) flight(k turnKey) *flight {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flights[k]
+}
+
+// launch is join for any key; ours tells whether run is what was started.
+func (l *Ledger) launch(k turnKey, run func(context.Context) mfa.Verdict) (f *flight, ours bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f, ok := l.flights[k]; ok {
-		return f
+		return f, false
 	}
-	f := &flight{done: make(chan struct{})}
+	f = &flight{done: make(chan struct{})}
 	if l.closed {
 		f.verdict = mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
 		close(f.done)
-		return f
+		return f, false
 	}
 	l.flights[k] = f
 	ctx := l.flying
@@ -62,7 +75,7 @@ func (l *Ledger) join(k cache.Key, run func(context.Context) mfa.Verdict) *fligh
 		l.mu.Unlock()
 		close(f.done)
 	})
-	return f
+	return f, true
 }
 
 // flyingContext ends when flights are cancelled.

@@ -43,7 +43,7 @@ type Ledger struct {
 	denials map[turnKey][]time.Time // the latest, by topic
 	silent  map[turnKey]bool        // topics that were denied too often
 	origins origins                 // which tokens Okta gave out
-	flights map[cache.Key]*flight
+	flights map[turnKey]*flight     // those of enrolments have a path
 	flying  context.Context         // of the flights that run now
 	cancel  context.CancelCauseFunc // ends flying
 	closed  bool
@@ -64,7 +64,7 @@ func NewLedger() *Ledger {
 		methods: make(map[string]time.Time),
 		denials: make(map[turnKey][]time.Time),
 		silent:  make(map[turnKey]bool),
-		flights: make(map[cache.Key]*flight),
+		flights: make(map[turnKey]*flight),
 		tries:   make(map[sameKey]*sharedTry),
 		origins: origins{mounts: make(map[string]string)},
 	}

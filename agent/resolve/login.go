@@ -47,6 +47,9 @@ func (l *login) run(ctx context.Context) mfa.Verdict {
 		}
 		l.methods = append(l.methods, m)
 	}
+	if v, done := l.enrol(ctx); done {
+		return v
+	}
 	return l.try(ctx, question{attempt: 1})
 }
 

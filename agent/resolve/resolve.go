@@ -103,7 +103,8 @@ type Config struct {
 	Silence   Silence
 	// ConfirmPush asks the person before a push is sent.
 	ConfirmPush bool
-	Ledger      *Ledger // what must survive a reload; shared by all vaults
+	Enroller    Enroller // nil: nobody is offered to set up an authenticator
+	Ledger      *Ledger  // what must survive a reload; shared by all vaults
 	Identify    func(cache.Secret) string
 	Audit       Auditor // nil means none
 	Meter       Meter   // nil means none

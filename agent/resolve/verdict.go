@@ -50,7 +50,9 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 	case mfa.Approved:
 		s.config.Ledger.warm(s.turn())
 	case mfa.Denied, mfa.Timeout, mfa.Rejected:
-		s.config.Ledger.cool(s.turn(), v, s.config.Cooldown)
+		if v.Message != appEnrolling { // the person is at it: the next try waits for them
+			s.config.Ledger.cool(s.turn(), v, s.config.Cooldown)
+		}
 	}
 	if v.Outcome == mfa.Denied && v.Message != appCanceled {
 		s.config.Ledger.tire(s.topic())

@@ -83,6 +83,17 @@ const (
 	pushDeniedHere  = "denied here; the push on the phone may be ignored"
 )
 
+const (
+	confirmEnrol = "vault has no secret of yours for this method yet, and offers to set one up: have an authenticator at hand"
+	firstCode    = "your new secret: a first code of it finishes the login"
+	appEnrolling = "stepup: your authenticator is still being set up; finish that where you were asked, then run this again (a longer prompt timeout and VAULT_CLIENT_TIMEOUT let it wait)"
+	appNotSetUp  = "stepup: you have no secret for this method yet and did not want to set one up; run it again to be asked, or ask for it to be enrolled in vault"
+)
+
+func enrolFailed(err error) string {
+	return fmt.Sprintf("stepup: vault did not set up an authenticator for you: %v; ask for it to be enrolled in vault", err)
+}
+
 func coolingDown(was mfa.Verdict, left time.Duration) string {
 	why := map[mfa.Outcome]string{
 		mfa.Denied:   "it was denied a moment ago",
