@@ -173,6 +173,8 @@ func plain(text string) string {
 	text = numbered(text, `\b(\d{6}|\d{8})\b`, "624365", "447361", "908172", "135790")
 	text = numbered(text, `(?m)(?:stepup deny|^denied) ([a-z2-9]{6})\b`, "k7m2qx")
 	text = numbered(text, `[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "0b0e1c7a-96c8-4d7a-8c1c-7f4c1a1d3f52")
+	text = numbered(text, `secret:\n  ((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})`, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
+	text = regexp.MustCompile("(?m:^  \x1b\\[38;5;16;48;5;231m.*\x1b\\[0m\n)+").ReplaceAllString(text, "  (the QR code)\n")
 	for pattern, with := range map[string]string{
 		`(?m)asked by (\S+) <- .*$`:  "asked by $1 <- zsh <- tmux",
 		`\b\d+ s, ctrl-c`:            "55 s, ctrl-c",
@@ -209,6 +211,8 @@ func TestPlain(t *testing.T) {
 		"no code":                    {"1234567", "1234567\n"},
 		"seconds, but not the words": {"(6 digits, 53 s, ctrl-c to deny)", "(6 digits, 55 s, ctrl-c to deny)\n"},
 		"who asked whom":             {"rule x, asked by vault <- main.test <- go", "rule x, asked by vault <- zsh <- tmux\n"},
+		"a secret":                   {"  secret:\n  AAAA BBBB CCCC DDDD EEEE FFFF GGGG HHHH\n", "  secret:\n  JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\n"},
+		"a QR code":                  {"a\n  \x1b[38;5;16;48;5;231m █▀▄ \x1b[0m\n  \x1b[38;5;16;48;5;231m█\x1b[0m\nb\n", "a\n  (the QR code)\nb\n"},
 		"a token":                    {"hvs.ABCdef123 is", "hvs.CAESIJ… is\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,10 @@ func stages() map[string]func(*world) error {
 			w.pushes["corp_duo"].Outage(`failed to perform Duo preauth: Post "https://api-1.duosecurity.com/auth/v2/preauth": dial tcp: i/o timeout`, http.StatusInternalServerError)
 			return nil
 		},
+		"enrolment": func(w *world) error {
+			w.vault.AddUser("userpass", "bob", "alice's password", "app")
+			return errors.Join(w.vault.AllowSelfEnrolment("corp_totp"), w.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"userpass"}))
+		},
 	}
 }
 

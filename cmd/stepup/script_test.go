@@ -248,14 +248,17 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// code [METHOD]: sets $CODE to what alice's app shows for corp_totp, or METHOD, and
-// $WRONG to another one.
+// code [METHOD [PERSON]]: sets $CODE to what the app of alice, or PERSON, shows for
+// corp_totp, or METHOD, and $WRONG to another one.
 func code(ts *testscript.TestScript, _ bool, args []string) {
-	method := "corp_totp"
+	method, person := "corp_totp", "alice"
 	if len(args) > 0 {
 		method = args[0]
 	}
-	code := worldOf(ts).vault.UnusedCode(method, "alice")
+	if len(args) > 1 {
+		person = args[1]
+	}
+	code := worldOf(ts).vault.UnusedCode(method, person)
 	ts.Setenv("CODE", code)
 	ts.Setenv("WRONG", otherCode(code))
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"os/exec"
 	"strconv"
@@ -45,13 +46,15 @@ func startTTY(ts *testscript.TestScript, neg bool, args []string) {
 	s.cmd.Dir = ts.MkAbs(".")
 	s.ptmx, s.tty, err = pty.Open()
 	ts.Check(err)
+	ts.Check(pty.Setsize(s.ptmx, &pty.Winsize{Rows: 24, Cols: 80}))
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = s.tty, &s.out, s.tty
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	for _, name := range []string{"STEPUP_RUNTIME_DIR", "STEPUP_STATE_DIR", "STEPUP_CONFIG", "HOME", "GORACE", "PATH", "DEV_VAULT", "APP_TOKEN", "VAULT_TOKEN", "SHELL"} {
 		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
 	}
-	// Without bold: a script reads what it says.
-	s.cmd.Env = append(s.cmd.Env, "TERM=dumb", keepTTY+"=yes")
+	// Without bold: a script reads what it says. One that wants to see more sets
+	// TTY_TERM and LC_ALL.
+	s.cmd.Env = append(s.cmd.Env, "TERM="+cmp.Or(ts.Getenv("TTY_TERM"), "dumb"), "LC_ALL="+ts.Getenv("LC_ALL"), "NO_COLOR=1", keepTTY+"=yes")
 	ts.Check(s.cmd.Start())
 	go s.watch()
 	go func() {
