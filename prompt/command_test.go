@@ -30,9 +30,7 @@ func script(t *testing.T, body string) (args []string, folder string) {
 	t.Helper()
 	folder = t.TempDir()
 	path := filepath.Join(folder, "askpass")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, path, "#!/bin/sh\n"+body)
 	return []string{"/bin/sh", path, folder}, folder
 }
 

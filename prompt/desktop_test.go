@@ -36,9 +36,7 @@ func newRig(t *testing.T, scripts map[string]string) *rig {
 	r := &rig{folder: t.TempDir(), session: []string{"DISPLAY=:7"}, now: time.Now()}
 	for name, body := range scripts {
 		text := "#!/bin/sh\nF='" + r.folder + "'\n" + body + "\n"
-		if err := os.WriteFile(filepath.Join(r.folder, name), []byte(text), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, filepath.Join(r.folder, name), text)
 	}
 	return r
 }

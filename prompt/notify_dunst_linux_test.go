@@ -63,7 +63,7 @@ func startDunst(t *testing.T) *dunst {
 	s.sessionBus = startBus(t, "DISPLAY="+s.display)
 	config := filepath.Join(s.dir, "dunstrc")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, dunstConfig, s.dir), 0o600))
-	must(t, os.WriteFile(filepath.Join(s.dir, "menu"), fmt.Appendf(nil, menuScript, s.dir), 0o700))
+	writeProgram(t, filepath.Join(s.dir, "menu"), fmt.Sprintf(menuScript, s.dir))
 	program, err := exec.LookPath("dunst")
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(s.dir, "services", notifications+".service"),
