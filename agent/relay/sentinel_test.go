@@ -11,6 +11,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
 )
 
 const policyDenied = `{"errors":["2 errors occurred:\n\t* egp standard policy \"root/pay\" evaluation resulted in denial.\n\nThe specific error was:\n<nil>\n\n` +
@@ -181,5 +182,37 @@ func TestSameRequests(t *testing.T) {
 	}
 	if got := name("PUT", "auth/ldap/login/alice", "{}"); got != "" {
 		t.Error("logins share a token")
+	}
+}
+
+// A load balancer's page in the place of Vault's answer: its status stays, because
+// it is true, and the page gives way to a text that a client shows.
+func TestPageOfALoadBalancer(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusGatewayTimeout)
+		_, _ = io.WriteString(w, "<html><h1>504 Gateway Time-out</h1></html>")
+	}), governedPaths(t))
+	b.resolver.first = func(send relay.Send) (*http.Response, mfa.Verdict, error) {
+		resp, err := send(t.Context(), nil, cache.Token{})
+		return resp, mfa.Verdict{Outcome: mfa.Timeout, Message: "stepup: cut"}, err
+	}
+	req, err := http.NewRequest(http.MethodGet, b.url+"/v1/kv/data/prod/db", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Vault-Token", "t")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != 504 || string(body) != `{"errors":["stepup: cut"]}`+"\n" || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Stepup-Outcome") != "timeout" {
+		t.Errorf("got %d %v %s", resp.StatusCode, resp.Header, body)
 	}
 }
