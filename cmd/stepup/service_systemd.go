@@ -190,9 +190,9 @@ func (s systemd) start(ctx context.Context, before serviceState, units []string,
 	case before.stopped:
 		s.app.say(textServiceStopped)
 		return nil
-	case before.failed:
-		_, _ = s.ctl(ctx, append([]string{"reset-failed"}, units...)...) // it may have been started too often
 	}
+	// It may have been started, or have failed, too often for one minute (StartLimitBurst).
+	_, _ = s.ctl(ctx, append([]string{"reset-failed"}, units...)...)
 	if _, err := s.ctl(ctx, verb...); err != nil {
 		return s.failed(err)
 	}
