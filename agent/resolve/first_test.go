@@ -128,7 +128,6 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, func(c *resolve.Config) { c.ConfirmPush = tt.confirm })
 				s.person.codes(tt.codes...)
@@ -204,7 +203,6 @@ func TestFirstTryGoesWrong(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				sent := 0

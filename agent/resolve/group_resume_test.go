@@ -57,7 +57,6 @@ func TestResume(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, c := hall(t)
 				defer s.broker.Close()
@@ -147,7 +146,6 @@ func TestAnswerOutlivesItsApp(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, c := hall(t)
 				defer s.broker.Close()

@@ -227,7 +227,6 @@ func TestControlGroup(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, c := hall(t)
 				if tt.approve > 0 {

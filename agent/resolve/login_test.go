@@ -155,7 +155,6 @@ func TestLogin(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, func(c *resolve.Config) { c.Prefer = tt.prefer })
 				s.person.codes(tt.codes...)

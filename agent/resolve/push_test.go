@@ -42,7 +42,6 @@ func TestFirst(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				resp, v, err := s.resolver.First(t.Context(), prod(tt.methods...), "tok",
@@ -68,7 +67,6 @@ func TestSlowOrdinaryDenial(t *testing.T) {
 	t.Parallel()
 	for method, delay := range map[string]time.Duration{"okta": 2 * time.Second, "totp": 10 * time.Second} {
 		t.Run(method, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				s.vault.capabilities = []string{"list"}
@@ -159,7 +157,6 @@ func TestRefusedPushIsNotRepeated(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				s.person.codes("111111", "222222")

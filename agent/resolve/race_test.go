@@ -113,7 +113,6 @@ func TestRace(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, q := newStage(t, nil), newQueue(t)
 				q.notices, q.refuse, q.page = tt.notices, tt.refuse, tt.page
@@ -151,7 +150,6 @@ func TestRaceClosesTheQuestion(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]string{"": "done", "push verification explicitly rejected": "refused on the phone"} {
 		t.Run(want, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, q := newStage(t, nil), newQueue(t)
 				s.vault.validate = q.validate
@@ -199,7 +197,6 @@ func TestRaceWithoutAQuestion(t *testing.T) {
 		"nobody can be asked, too many":      {prompt.ErrUnavailable, "maximum TOTP validation attempts 6 exceeded", mfa.Denied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, q := newStage(t, nil), newQueue(t)
 				s.vault.validate = q.validate
@@ -269,7 +266,6 @@ func TestRaceOfAnAppThatLeaves(t *testing.T) {
 	t.Parallel()
 	for name, when := range map[string]time.Duration{"while it is asked": 5 * time.Second, "while vault lets go": 12 * time.Second} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, q := newStage(t, nil), newQueue(t)
 				q.notices = time.Minute
@@ -319,7 +315,6 @@ func TestNoRace(t *testing.T) {
 		"a second one to approve": {constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{code, okta()}}, mfa.Constraint{Name: "b", Any: []mfa.Method{duo}}), nil, "choose a"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, tt.change)
 				s.person.codes("no")

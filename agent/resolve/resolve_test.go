@@ -366,7 +366,6 @@ func TestHeaderGrant(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				s.person.codes(tt.codes...)

@@ -106,7 +106,6 @@ func TestSentinelGrant(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				s.person.codes(tt.codes...)
@@ -200,7 +199,6 @@ func TestSentinelOpenPath(t *testing.T) {
 	t.Parallel()
 	for name, dead := range map[string]bool{"alive": false, "dead": true} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
 				s.vault.callerDead = dead

@@ -132,7 +132,6 @@ func TestDifferentRequestsPushTwice(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
 				one := s.request(t, same(prod("okta"), "x"), "tok", p)
@@ -200,7 +199,6 @@ func TestSharedNo(t *testing.T) {
 	}
 	for name, no := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
 				one := s.request(t, same(prod("okta"), "x"), "tok", p)
@@ -294,7 +292,6 @@ func TestSharedAnswerEnds(t *testing.T) {
 	broken := errors.New("broken")
 	for name, end := range map[string]error{"whole": io.EOF, "broken": broken} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
 				one := s.request(t, same(prod("okta"), "x"), "tok", p)

@@ -38,7 +38,6 @@ func TestNobodyIsAskedForBatchJobs(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				for _, m := range []rule.Match{prod("totp"), deploy()} {
 					s := newStage(t, func(c *resolve.Config) { c.Silence = tt.silence })
@@ -141,7 +140,6 @@ func TestPasscodeCommand(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, func(c *resolve.Config) { c.Commands = map[string][]string{"totp": {"ykman"}} })
 				s.secrets.printed, s.secrets.err = tt.printed, tt.err
