@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +27,7 @@ type agent struct {
 	log    *output   // of all its processes, one after the other
 	cmd    *exec.Cmd // nil when it does not run
 	done   chan error
+	starts int      // how often it was started
 	hide   []string // must not be in the log or the audit log
 }
 
@@ -36,8 +36,8 @@ type setup struct {
 	upstream string  // default: the shared server
 	person   *person // default: no way to prompt but "attached"
 	attempts int     // default 3
-	timeout  string  // default 20s
-	cooldown string  // default 1s
+	timeout  string  // default 4m: no test waits for its end
+	cooldown string  // default 5m: it is over in no test
 	store    string  // of the cache; default memory
 	prompt   string  // more lines for the prompt block
 	extra    string  // more blocks: rules, login_mfa
@@ -50,10 +50,10 @@ func (s setup) config(addr string) string {
 		s.attempts = 3
 	}
 	if s.timeout == "" {
-		s.timeout = "20s"
+		s.timeout = "4m"
 	}
 	if s.cooldown == "" {
-		s.cooldown = "1s"
+		s.cooldown = "5m"
 	}
 	if s.store == "" {
 		s.store = "memory"
@@ -128,6 +128,7 @@ func (a *agent) run(t *testing.T) {
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	a.starts++
 	cmd, done := a.cmd, make(chan error, 1)
 	a.done = done
 	go func() { done <- cmd.Wait() }()
@@ -153,12 +154,7 @@ func (a *agent) waitReady(t *testing.T) {
 			t.Fatalf("stepup agent ended: %v\n%s", err, a.log)
 		default:
 		}
-		resp, err := http.Get(a.addr + "/v1/sys/seal-status")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return true
+		return strings.Count(a.log.String(), "level=INFO msg=ready ") == a.starts
 	})
 }
 

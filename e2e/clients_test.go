@@ -86,7 +86,7 @@ func TestClientsRead(t *testing.T) {
 	forClients(t, func(t *testing.T, c client, unix bool) {
 		w := newGuarded(t, []string{"read"}, "corp_totp")
 		p := w.typist(t)
-		a := startAgent(t, setup{upstream: w.addr, person: p, extra: w.rule, timeout: "50s", hide: []string{w.password, w.token}})
+		a := startAgent(t, setup{upstream: w.addr, person: p, extra: w.rule, hide: []string{w.password, w.token}})
 		c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, unix)).wantValue(t)
 		asked := p.prompts(t)
 		if len(asked) != 1 {
@@ -114,7 +114,7 @@ func TestClientsLogin(t *testing.T) {
 		codes := u.totp(t)
 		u.enforce(t, codes.id)
 		p := typist(t, codes)
-		a := startAgent(t, setup{person: p, timeout: "50s", hide: []string{u.password, codes.secret}})
+		a := startAgent(t, setup{person: p, hide: []string{u.password, codes.secret}})
 		c.read(t, a.visit(visit{user: u, path: path}, unix)).wantValue(t)
 		asked := p.prompts(t)
 		if len(asked) != 1 || asked[0].Path != "auth/userpass/login/"+u.name {

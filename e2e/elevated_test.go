@@ -56,8 +56,7 @@ path %q { capabilities = ["read"] }
 		t.Fatal(err)
 	}
 	w.gate = g
-	w.front = httptest.NewServer(g)
-	t.Cleanup(w.front.Close)
+	w.front = serve(t, g)
 	w.addr = w.front.URL
 	return w
 }
@@ -160,7 +159,7 @@ step_up "secure" {
 // setup is that of an agent for w. Its caller may change it.
 func (w *elevated) setup(p *person, options ...string) setup {
 	return setup{
-		upstream: w.addr, person: p, extra: w.rule(options...), cooldown: "30s",
+		upstream: w.addr, person: p, extra: w.rule(options...),
 		hide: []string{w.password, w.token, w.codes.secret},
 	}
 }

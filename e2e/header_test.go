@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -52,9 +51,7 @@ func newGuarded(t *testing.T, capabilities []string, methods ...string) *guarded
 		w.codes[name] = &codes{name: name, secret: secret}
 		fmt.Fprintf(&declared, "mfa_method %q { type = \"totp\" }\n", name)
 	}
-	front := httptest.NewServer(g)
-	t.Cleanup(front.Close)
-	w.addr = front.URL
+	w.addr = serve(t, g).URL
 	w.rule = fmt.Sprintf("%s\nstep_up \"guarded\" {\n paths = [%q]\n methods = [%s]\n grant \"header\" {}\n}\n",
 		&declared, w.path, quoted(methods))
 	return w
@@ -87,7 +84,7 @@ func (w *guarded) agent(t *testing.T, p *person) *agent {
 	for _, c := range w.codes {
 		hide = append(hide, c.secret)
 	}
-	return startAgent(t, setup{upstream: w.addr, person: p, extra: w.rule, hide: hide, cooldown: "30s"})
+	return startAgent(t, setup{upstream: w.addr, person: p, extra: w.rule, hide: hide})
 }
 
 func (w *guarded) get() call {

@@ -38,7 +38,7 @@ func (c call) send(t *testing.T, addr string) got {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(90 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(4 * patience)); err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer

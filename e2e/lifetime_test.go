@@ -84,8 +84,8 @@ func TestTokenExpires(t *testing.T) {
 		options  []string
 		settings map[string]any
 	}{
-		{"by the configuration", []string{`max_ttl = "3s"`}, nil},
-		{"by its lease", nil, map[string]any{"token_explicit_max_ttl": "3s"}},
+		{"by the configuration", []string{`max_ttl = "6s"`}, nil},
+		{"by its lease", nil, map[string]any{"token_explicit_max_ttl": "6s"}},
 	}
 	t.Parallel()
 	for _, test := range tests {
@@ -97,7 +97,7 @@ func TestTokenExpires(t *testing.T) {
 				w.get().send(t, a.addr).wantStep(t, 200, "approved")
 				r, text := a.status(t)
 				for _, token := range r.Tokens {
-					if left := time.Until(token.Expires); left > 3*time.Second {
+					if left := time.Until(token.Expires); left > 6*time.Second {
 						t.Errorf("the token has %v left:\n%s", left, text)
 					}
 				}

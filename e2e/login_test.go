@@ -243,7 +243,7 @@ func TestLoginTimeout(t *testing.T) {
 	u := srv.newUser(t)
 	u.enforce(t, u.totp(t).id)
 	p := newPerson(t, func(ctx context.Context, _ asked) answer { <-ctx.Done(); return deny() })
-	a := startAgent(t, setup{person: p, timeout: "1s"})
+	a := startAgent(t, setup{person: p, timeout: "6s"})
 	u.login(t, a.addr).wantStep(t, 403, "timeout")
 	eventually(t, "the prompt command is killed", func() bool { return p.ended() == 1 })
 }
@@ -307,7 +307,7 @@ func TestLoginRequestGone(t *testing.T) {
 		}
 		return code(c.next())
 	})
-	a := startAgent(t, setup{upstream: srv.addr, person: p, timeout: "50s"})
+	a := startAgent(t, setup{upstream: srv.addr, person: p})
 	answered := make(chan got, 1)
 	go func() { answered <- u.login(t, a.addr) }()
 	p.wait(t, 0)
@@ -321,7 +321,7 @@ func TestLoginRequestGone(t *testing.T) {
 		if g.status != 403 || !strings.Contains(g.body, "stepup: ") || g.header.Get("Stepup-Outcome") == "" {
 			t.Errorf("status %d, outcome %q\n%s", g.status, g.header.Get("Stepup-Outcome"), g.body)
 		}
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * patience):
 		t.Fatal("the login does not end")
 	}
 }

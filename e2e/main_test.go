@@ -28,7 +28,7 @@ type suite struct {
 	why    string // why there is no vault
 	dir    string
 	server *server
-	hasty  func() (*server, error) // one that waits 4 s for a phone, not 90
+	hasty  func() (*server, error) // one that waits 10 s for a phone, not 90
 	ping   *pingid.Stub
 	okta   *okta.Stub // nil with noOkta
 	noOkta string     // why there is none
@@ -79,7 +79,7 @@ func run(m *testing.M) int {
 	}
 	var hasty *server
 	world.hasty = sync.OnceValues(func() (_ *server, err error) {
-		hasty, err = startDev(filepath.Join(dir, "hasty"), `default_max_request_duration = "4s"`)
+		hasty, err = startDev(filepath.Join(dir, "hasty"), `default_max_request_duration = "10s"`)
 		return hasty, err
 	})
 	defer func() {

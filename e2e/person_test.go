@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -110,9 +109,7 @@ type person struct {
 func newPerson(t *testing.T, act func(context.Context, asked) answer) *person {
 	t.Helper()
 	p := &person{act: act}
-	srv := httptest.NewServer(p)
-	t.Cleanup(srv.Close)
-	p.url = srv.URL
+	p.url = serve(t, p).URL
 	return p
 }
 

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"testing"
 )
@@ -15,6 +17,21 @@ func mustPort(t *testing.T) string {
 	}
 	t.Cleanup(release)
 	return addr
+}
+
+// serve runs a server whose port nobody else gets after it was closed.
+func serve(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	l, err := net.Listen("tcp", mustPort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(h)
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
 }
 
 // A held port can be listened on, again and again, and nobody else is given it.

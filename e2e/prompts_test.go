@@ -37,7 +37,7 @@ func TestAnswerFromAnotherTerminal(t *testing.T) {
 			c := u.totp(t)
 			u.enforce(t, c.id)
 			p := silent(t)
-			a := startAgent(t, setup{person: p, timeout: "50s", hide: []string{u.password}})
+			a := startAgent(t, setup{person: p, hide: []string{u.password}})
 			answered := make(chan got, 1)
 			go func() { answered <- u.login(t, a.addr) }()
 			id := p.wait(t, 0).ID

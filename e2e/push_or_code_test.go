@@ -75,7 +75,7 @@ func newPushOrCode(t *testing.T, phone newPhone, prefer string) *pushOrCode {
 	if name := map[string]string{"push": p.name, "code": p.codes.name}[prefer]; name != "" {
 		extra = fmt.Sprintf("login_mfa { prefer = [%q] }", name)
 	}
-	a := startAgent(t, setup{timeout: "50s", hide: []string{u.password, p.codes.secret}, extra: extra})
+	a := startAgent(t, setup{hide: []string{u.password, p.codes.secret}, extra: extra})
 	p.screen = a.attach(t)
 	vault, _ := cli(t, a.addr)
 	p.login = vault.start(t, u.loginArgs("-format=json")...)

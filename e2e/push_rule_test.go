@@ -52,7 +52,7 @@ func newPushRule(t *testing.T, phone newPhone, lines ...string) *pushRule {
 	w.gate.AddPush("phone", p.decide(t))
 	rule := strings.Replace(w.rule, `type = "totp"`, `type = "`+p.kind+`"`, 1)
 	p.agent = startAgent(t, setup{
-		upstream: w.addr, extra: rule, prompt: strings.Join(lines, "\n"), cooldown: "30s", hide: []string{w.password, w.token},
+		upstream: w.addr, extra: rule, prompt: strings.Join(lines, "\n"), hide: []string{w.password, w.token},
 	})
 	p.screen = p.agent.attach(t)
 	return p
@@ -176,13 +176,19 @@ func TestPushRuleShared(t *testing.T) {
 			t.Errorf("%d pushes and %d requests before the phone has decided, want 1", n, sent)
 		}
 		p.say(t, approves)
+		late := 0 // too late to share: a push of its own, which may be too quick to be told of
 		for n := 0; n < 1+more; {
 			select {
 			case g := <-answers:
-				g.wantStep(t, 200, "approved")
+				if late == 0 {
+					g.wantStep(t, 200, "approved")
+				} else if g.status != 200 {
+					t.Errorf("status %d\n%s", g.status, g.body)
+				}
 				n++
 			case <-p.rings:
-				p.say(t, approves) // for one that was too late to share
+				p.say(t, approves)
+				late++
 			}
 		}
 	})

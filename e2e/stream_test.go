@@ -27,7 +27,7 @@ func TestMonitor(t *testing.T) {
 	srv := needVault(t)
 	a := startAgent(t, setup{person: nobody(t)})
 	vault, _ := cli(t, a.addr, "VAULT_TOKEN=root")
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, vault.path, "monitor", "-log-level=debug")
 	cmd.Env = vault.env

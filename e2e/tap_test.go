@@ -6,7 +6,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
@@ -30,13 +29,11 @@ func newTap(t *testing.T, srv *server) *tap {
 		t.Fatal(err)
 	}
 	p := &tap{}
-	front := httptest.NewServer(&httputil.ReverseProxy{
+	p.addr = serve(t, &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		ModifyResponse: p.note,
 		ErrorLog:       log.New(io.Discard, "", 0), // who leaves is no error
-	})
-	t.Cleanup(front.Close)
-	p.addr = front.URL
+	}).URL
 	return p
 }
 
