@@ -74,7 +74,7 @@ func unknown(expr string) []string {
 		kind, of, ok := strings.Cut(contract()[name], " ")
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			if base, cut := strings.CutSuffix(name, suffix); cut && strings.HasPrefix(contract()[base], "HISTOGRAM") {
-				kind, of, ok = strings.Cut(contract()[base], " ")
+				_, of, ok = strings.Cut(contract()[base], " ")
 				if kind = "part"; suffix == "_bucket" {
 					labels = append(labels, "le")
 				}
