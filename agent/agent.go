@@ -233,7 +233,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 	}
 	handler := control.NewHandler(control.HandlerConfig{
 		Prompts: person{a.broker, a.ledger}, Status: a.Status, Lock: a.lock, Log: a.options.Log,
-		Leases: leaser{a}, Obtain: a.obtain,
+		Leases: leaser{a}, Obtain: a.obtain, Explain: a.explain,
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -58,7 +58,10 @@ type HandlerConfig struct {
 	// Obtain steps up before a request needs it; nil has no such route. It fails
 	// with ErrNoVault, ErrNoRule or ErrHeaderGrant; a person's no is no error.
 	Obtain func(context.Context, Obtain) (Obtained, error)
-	Log    *slog.Logger // nil discards
+	// Explain tells what would happen to a request; nil has no such route. It fails
+	// with ErrNoVault or ErrNoPath.
+	Explain func(context.Context, Explain) (Explanation, error)
+	Log     *slog.Logger // nil discards
 }
 
 type handler struct {
@@ -86,6 +89,9 @@ func NewHandler(cfg HandlerConfig) http.Handler {
 	}
 	if cfg.Obtain != nil {
 		mux.Handle("/v1/stepup", only(http.MethodPost, h.obtain))
+	}
+	if cfg.Explain != nil {
+		mux.Handle("/v1/explain", only(http.MethodPost, h.explain))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, http.StatusNotFound, wordsNoRoute)

@@ -16,6 +16,7 @@ const (
 	wordsBadReply   = "the agent's answer is not JSON"
 	wordsBadListen  = `the body must be JSON like {"vault":"corp"}`
 	wordsBadObtain  = `the body must be JSON with "rule" and "token"`
+	wordsBadExplain = `the body must be JSON with "path"`
 	wordsNoListener = "no such listener: it has ended"
 	wordsBadStream  = "the stream of events broke off"
 )

@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -95,25 +96,22 @@ func (rs Rules) Has(name string, is func(Rule) bool) bool {
 	return slices.ContainsFunc(rs, func(r Rule) bool { return r.Name == name && is(r) })
 }
 
-func (r *Rule) matches(q Request) bool {
-	if !r.covers(q.Operation) {
-		return false
-	}
-	namespace, path := q.Namespace, q.Path
-	for {
-		if r.Namespace == "" || Namespace(r.Namespace) == namespace {
-			if r.matchesPath(path, q.Operation) {
-				return true
+func (r *Rule) matches(q Request) bool { return r.covers(q.Operation) && r.why(q) == Matches }
+
+// readings are the ways to read the namespace and path of a request. Vault
+// Enterprise takes the namespace from the front of the path, too: kv/data/x in ns1
+// is also ns1/kv/data/x.
+func (q Request) readings() iter.Seq2[string, string] {
+	return func(yield func(namespace, path string) bool) {
+		namespace, path := q.Namespace, q.Path
+		for yield(namespace, path) {
+			segment, rest, ok := strings.Cut(path, "/")
+			if !ok || rest == "" || segment == "" || reserved(segment) {
+				return
 			}
+			path = rest
+			namespace = strings.Trim(namespace+"/"+segment, "/")
 		}
-		// Vault Enterprise takes the namespace from the front of the path, too:
-		// kv/data/x in ns1 is also ns1/kv/data/x.
-		segment, rest, ok := strings.Cut(path, "/")
-		if !ok || rest == "" || segment == "" || reserved(segment) {
-			return false
-		}
-		path = rest
-		namespace = strings.Trim(namespace+"/"+segment, "/")
 	}
 }
 

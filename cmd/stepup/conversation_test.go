@@ -176,12 +176,16 @@ func plain(text string) string {
 	text = numbered(text, `secret:\n  ((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})`, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
 	text = regexp.MustCompile("(?m:^  \x1b\\[38;5;16;48;5;231m.*\x1b\\[0m\n)+").ReplaceAllString(text, "  (the QR code)\n")
 	for pattern, with := range map[string]string{
-		`(?m)asked by (\S+) <- .*$`:  "asked by $1 <- zsh <- tmux",
-		`\b\d+ s, ctrl-c`:            "55 s, ctrl-c",
-		`try again in \d+ second(s)`: "try again in 30 second$1",
-		`127\.0\.0\.1:\d+`:           "127.0.0.1:8100",
-		`\b[A-Z2-7]{24}\b`:           "0CTiMqkAv4ZnyYAJbzVCyJZe",
-		`hvs\.[A-Za-z0-9]+`:          "hvs.CAESIJ…",
+		`(?m)asked by (\S+) <- .*$`:     "asked by $1 <- zsh <- tmux",
+		`\b\d+ s, ctrl-c`:               "55 s, ctrl-c",
+		`try again in \d+ second(s)`:    "try again in 30 second$1",
+		`127\.0\.0\.1:\d+`:              "127.0.0.1:8100",
+		`\b[A-Z2-7]{24}\b`:              "0CTiMqkAv4ZnyYAJbzVCyJZe",
+		`hvs\.[A-Za-z0-9]+`:             "hvs.CAESIJ…",
+		`corp  http://127\.0\.0\.1:\d+`: "corp  https://vault.example.com:8200",
+		`\bcaller [0-9a-f]+`:            "caller 1f8e40c2",
+		`stepup \S+, (pid \d+), .*`:     "stepup v1.0.0, $1, up 3m20s",
+		`(?m)^config     .*`:            "config     /home/alice/.config/stepup/stepup.hcl",
 	} {
 		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)
 	}

@@ -39,13 +39,17 @@ func stages() map[string]func(*world) error {
 			w.vault.AddUser("userpass", "bob", "alice's password", "app")
 			return errors.Join(w.vault.AllowSelfEnrolment("corp_totp"), w.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"userpass"}))
 		},
+		"unknown_403": forgetRule,
 	}
 }
 
 // around is what the hcl block of a conversation leaves out.
 const around = `vault "corp" { address = "${env.DEV_VAULT}" }
 listener "tcp" { address = "127.0.0.1:0" }
-cache { store = "memory" }
+cache {
+  store   = "memory"
+  lock_on = []
+}
 log { level = "warn" }
 `
 

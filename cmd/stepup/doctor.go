@@ -70,10 +70,17 @@ const (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "doctor", Short: textDoctor, Long: textDoctorLong, Args: takes(0)}
+	cmd := &cobra.Command{Use: "doctor [PATH]", Short: textDoctor, Long: textDoctorLong + "\n\n" + textExplainLong, Args: takes(1)}
 	f := formatFlag(cmd)
 	test := cmd.Flags().Bool("test-prompt", false, textDoctorTest)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	o := a.explainFlags(cmd, f)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkExplain(cmd, len(args) > 0); err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			return a.explain(cmd, args[0], *o)
+		}
 		d := &doctor{app: a, lookup: os.LookupEnv, testPrompt: *test}
 		d.anamnesis(cmd.Context())
 		show := func(one finding) { fmt.Fprint(a.out, findingText(one)) }

@@ -26,7 +26,7 @@ const (
 // stepUp gets the token of a rule before the command starts, so that nothing
 // interrupts it later.
 func (x *execution) stepUp(ctx context.Context) error {
-	token, err := x.callerToken(ctx)
+	token, err := x.callerToken(ctx, x.environ(os.Environ()))
 	if err != nil {
 		return err
 	}
@@ -51,13 +51,14 @@ func (x *execution) stepUp(ctx context.Context) error {
 	return failed
 }
 
-// callerToken is the token that the command will use, found as the Vault CLI
-// finds it: VAULT_TOKEN, the token helper, ~/.vault-token.
-func (x *execution) callerToken(ctx context.Context) (cache.Secret, error) {
-	if _, token := x.first([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
+// callerToken is the token that a command will use, found as the Vault CLI finds
+// it: VAULT_TOKEN, the token helper, ~/.vault-token. environ is for the helper, which
+// wants to know the address that the command is told. errNoToken: there is none.
+func (a *app) callerToken(ctx context.Context, environ []string) (cache.Secret, error) {
+	if _, token := a.first([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
 		return cache.Secret(token), nil
 	}
-	file, err := x.helperFile(vaultCLI())
+	file, err := a.helperFile(vaultCLI())
 	if err != nil {
 		return "", err
 	}
@@ -67,9 +68,9 @@ func (x *execution) callerToken(ctx context.Context) (cache.Secret, error) {
 	}
 	var text []byte
 	if c.helper != "" {
-		text, err = x.askHelper(ctx, c.helper)
+		text, err = a.askHelper(ctx, c.helper, environ)
 	} else {
-		text, err = x.readTokenFile()
+		text, err = a.readTokenFile()
 	}
 	if err != nil {
 		return "", err
@@ -80,14 +81,13 @@ func (x *execution) callerToken(ctx context.Context) (cache.Secret, error) {
 	return cache.Secret(text), nil
 }
 
-// askHelper runs the CLI's token helper, told the address that the command will
-// be told.
-func (x *execution) askHelper(ctx context.Context, helper string) ([]byte, error) {
+// askHelper runs the CLI's token helper.
+func (a *app) askHelper(ctx context.Context, helper string, environ []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, helperLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, helper, "get") //nolint:gosec // named in the person's own configuration
-	cmd.Env = x.environ(os.Environ())
-	cmd.Stderr = x.err
+	cmd.Env = environ
+	cmd.Stderr = a.err
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
 	cmd.Stdout = &limitedWriter{to: &out, left: maxToken}
@@ -110,8 +110,8 @@ func (l *limitedWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (x *execution) readTokenFile() ([]byte, error) {
-	home := x.env("HOME")
+func (a *app) readTokenFile() ([]byte, error) {
+	home := a.env("HOME")
 	if home == "" {
 		var err error
 		if home, err = os.UserHomeDir(); err != nil {

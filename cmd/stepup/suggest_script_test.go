@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vault-stepup/stepup/agent/devvault"
 )
 
 // suggests [PATH [N]]: the status suggests a rule for the path alone, which was
@@ -27,4 +29,12 @@ func suggests(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return len(args) == 1 || strconv.Itoa(s.Suggestions[0].Count) == args[1]
 	})
+}
+
+// forgetRule guards a path that no rule names.
+func forgetRule(w *world) error {
+	w.vault.AddPolicy("minter", devvault.PathRule{
+		Path: "kv/data/hr/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"},
+	})
+	return w.vault.PutSecret("kv/hr/db", map[string]any{"password": "x"})
 }

@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// Explain tells from a configuration alone what the rules of a vault have to do
+// with a request. "" is the only vault. The error is control.ErrNoVault or
+// control.ErrNoPath.
+func Explain(c Config, x control.Explain) (control.Explanation, error) {
+	v, ok := vaultIn(c, x.Vault)
+	if !ok {
+		return control.Explanation{}, control.ErrNoVault
+	}
+	q, err := rule.Typed(x.Path, cmp.Or(x.Operation, string(rule.Read)), cmp.Or(x.Namespace, v.Namespace))
+	if err != nil {
+		return control.Explanation{}, control.ErrNoPath
+	}
+	rules := rulesOf(c.Rules, v.Name)
+	e := control.Explanation{Vault: v.Name, Namespace: q.Namespace, Path: q.Path, Operation: string(q.Operation)}
+	for _, one := range rules.Explain(q) {
+		e.Rules = append(e.Rules, control.RuleReason{Rule: statusRule(*one.Rule), Why: string(one.Why)})
+	}
+	m, ok := ruleFor(rules, q)
+	if !ok {
+		e.Nearby = rules.Nearby(q)
+		return e, nil
+	}
+	e.Rule = m.Rule.Name
+	e.Preflight = m.Request != q
+	for _, name := range m.Rule.Methods {
+		e.Methods = append(e.Methods, method(c.Methods[name]))
+	}
+	e.Grant = control.Grant{
+		Kind: string(m.Rule.Grant.Kind), Path: m.Rule.Grant.Path, Eager: m.Rule.Grant.Eager,
+		ControlGroup: statusRule(*m.Rule).ControlGroup, Approvers: m.Rule.ControlGroup.Approvers,
+	}
+	return e, nil
+}
+
+func method(m mfa.Method) control.Method {
+	return control.Method{Name: m.Name, Type: m.Type, Passcode: m.UsesPasscode}
+}
+
+// ruleFor finds the rule that a request comes under, as the relay does.
+func ruleFor(rules rule.Rules, q rule.Request) (rule.Match, bool) {
+	if m, ok := rules.Match(q); ok {
+		return m, true
+	}
+	return rules.MatchPreflight(q)
+}
+
+func vaultIn(c Config, name string) (Vault, bool) {
+	if name == "" && len(c.Vaults) == 1 {
+		return c.Vaults[0], true
+	}
+	for _, v := range c.Vaults {
+		if v.Name == name {
+			return v, true
+		}
+	}
+	return Vault{}, false
+}
+
+// explain adds what the agent knows of the caller, and what Vault says about the
+// token. Nobody is asked, and nothing is changed.
+func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explanation, error) {
+	a.mu.Lock()
+	c := a.config
+	a.mu.Unlock()
+	e, err := Explain(c, x)
+	if err != nil {
+		return e, err
+	}
+	a.mu.Lock()
+	v, ok := a.vaults[e.Vault]
+	a.mu.Unlock()
+	if !ok {
+		return e, errNotRunning
+	}
+	e.Agent = true
+	q := rule.Request{Namespace: e.Namespace, Path: e.Path, Operation: rule.Operation(e.Operation)}
+	if m, ok := ruleFor(v.rules, q); ok {
+		s := v.resolver.Standing(ctx, m, x.Token)
+		e.Paused, e.Waiting = s.Paused, s.Waiting
+		if s.Cached {
+			e.Cached = &control.Token{
+				Rule: e.Rule, Vault: e.Vault, Namespace: e.Namespace, Caller: cache.Short(s.Caller), Expires: s.Token.Expires, Uses: s.Token.Uses,
+			}
+		}
+	}
+	if x.Token == "" {
+		return e, nil
+	}
+	e.Caller = cache.Short(a.identity.Identify(x.Token))
+	words, err := v.client.Capabilities(ctx, x.Token, e.Namespace, e.Path)
+	if err != nil {
+		e.CapabilitiesError = err.Error()
+		return e, nil
+	}
+	e.Capabilities, e.Granted = words, q.Grants(words)
+	return e, nil
+}

@@ -1,0 +1,56 @@
+package resolve
+
+import (
+	"context"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// A Standing is what is remembered about a caller under a rule.
+type Standing struct {
+	Caller  string      // HMAC of the caller's token, as a key has it
+	Token   cache.Token // the cached step-up token; its Secret is left out
+	Cached  bool
+	Paused  string // why nobody would be asked now, in words; "" when they would
+	Waiting bool   // an approval is waited for under the caller's token
+}
+
+// Standing tells what a request under a rule would find here, and changes nothing.
+func (r *Resolver) Standing(ctx context.Context, m rule.Match, token cache.Secret) Standing {
+	s := r.begin(ctx, m.Request, m.Rule.Name, token)
+	out := Standing{Caller: s.key.Identity}
+	if m.Rule.Grant.Mints() && token != "" {
+		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+		defer cancel()
+		if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {
+			t.Secret = ""
+			out.Token, out.Cached = t, true
+		}
+	}
+	switch v, cooling := r.config.Ledger.cooled(s.turn(), s.started); {
+	case m.Rule.Silent:
+		out.Paused = appQuietRule
+	case r.config.Ledger.tired(s.topic()):
+		out.Paused = appTired
+	case cooling:
+		out.Paused = v.Message
+	}
+	out.Waiting = token != "" && r.config.Ledger.approvals.waits(s.key)
+	return out
+}
+
+// waits reports whether any request of a caller waits for an approval.
+func (a *approvals) waits(caller cache.Key) bool {
+	caller.Rule = ""
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now().Round(0)
+	for k, p := range a.all {
+		if k.Caller == caller && now.Before(p.expires) {
+			return true
+		}
+	}
+	return false
+}

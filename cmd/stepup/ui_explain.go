@@ -1,0 +1,226 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/rule"
+)
+
+// The words of stepup doctor PATH.
+const (
+	textExplainLong = `With PATH, explains instead what would happen to a request for it, the path being
+that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule it comes under and why the others do not take it, what the policies of
+your token grant there, and whether a step-up token is there for it. Nobody is
+asked, and nothing is changed.
+
+The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
+or ~/.vault-token). Without a running agent, the configuration alone is explained.`
+
+	textExplainOperation = "the capability word of the request"
+	textExplainNamespace = "namespace of the request (default: VAULT_NAMESPACE)"
+	textExplainVault     = "name of the vault block, where there are several"
+
+	textNeedsPath    = "--%s needs a PATH"
+	textNoTokenFound = "stepup: going on without a token: %v"
+
+	hintNoPath     = "write it as in a policy, such as kv/data/prod/db, and an operation such as read"
+	hintWhichVault = "name one with --vault; `stepup config check` says what is declared"
+)
+
+var errPathNoPrompt = errors.New("--test-prompt goes without a PATH")
+
+func errNoPath(path, operation string) error {
+	return fmt.Errorf("%s of %s is no request to Vault", printable(operation), printable(path))
+}
+
+func errNoVaultNamed(name string) error {
+	if name == "" {
+		return errors.New("there are several vaults")
+	}
+	return fmt.Errorf(textNoVault, printable(name))
+}
+
+// explainText is an explanation for people.
+func explainText(e control.Explanation, now time.Time) string {
+	var s sheet
+	where := "vault " + printable(e.Vault)
+	if e.Namespace != "" {
+		where += ", namespace " + printable(e.Namespace)
+	}
+	s.row("request", printable(e.Operation)+" "+printable(e.Path), where)
+	s.row("rule", takenLine(e))
+	s.row("others", reasonLines(e)...)
+	s.row("methods", methodLines(e.Methods)...)
+	s.row("token", tokenLines(e)...)
+	s.row("step-up", standingLines(e, now)...)
+	for _, line := range wouldHappen(e, now) {
+		s.row("would", line)
+	}
+	return s.String()
+}
+
+func takenLine(e control.Explanation) string {
+	for _, r := range e.Rules {
+		if r.Name != e.Rule {
+			continue
+		}
+		line := printable(r.Name) + ": " + printable(strings.Join(r.Paths, ", ")) + ", " + howText(r.Rule)
+		if e.Preflight {
+			line += " (for the sake of the path behind sys/internal/ui/mounts/)"
+		}
+		return line
+	}
+	if e.Nearby != "" {
+		return "none; did you mean " + printable(e.Nearby) + "?"
+	}
+	return "none"
+}
+
+// reasonLines say of every other rule why it does not take the request.
+func reasonLines(e control.Explanation) (lines []string) {
+	for _, r := range e.Rules {
+		if r.Name == e.Rule {
+			continue
+		}
+		lines = append(lines, printable(r.Name)+"\t"+reasonText(r))
+	}
+	return lines
+}
+
+func reasonText(r control.RuleReason) string {
+	switch rule.Reason(r.Why) {
+	case rule.Shadowed:
+		return "would take it, but comes later in the file"
+	case rule.OtherNamespace:
+		return "only in namespace " + printable(r.Namespace)
+	case rule.OtherOperation:
+		return "only for " + printable(strings.Join(r.Rule.Capabilities, ", "))
+	}
+	return "none of its paths: " + printable(strings.Join(r.Paths, ", "))
+}
+
+func methodLines(all []control.Method) (lines []string) {
+	for _, m := range all {
+		kind := "a push, which the phone decides"
+		if m.Passcode {
+			kind = "a code, which you type"
+		}
+		lines = append(lines, printable(m.Name)+"\t"+printable(m.Type)+"\t"+kind)
+	}
+	return lines
+}
+
+func tokenLines(e control.Explanation) []string {
+	switch {
+	case !e.Agent:
+		return []string{"not looked at: no agent is running, so this is the configuration alone"}
+	case e.Caller == "":
+		return []string{"none: what your policies grant is not known (log in, or set VAULT_TOKEN)"}
+	case e.CapabilitiesError != "":
+		return []string{"caller " + printable(e.Caller), "vault does not say what it may do: " + printable(e.CapabilitiesError)}
+	}
+	return []string{"caller " + printable(e.Caller), "its policies grant there: " + printable(strings.Join(e.Capabilities, ", "))}
+}
+
+func standingLines(e control.Explanation, now time.Time) (lines []string) {
+	if e.Cached != nil {
+		lines = append(lines, fmt.Sprintf("a token is there, %s left, %s", duration(e.Cached.Expires.Sub(now)), usesLeft(e.Cached.Uses)))
+	} else if e.Agent && e.Caller != "" && (e.Grant.Kind == string(rule.TokenGrant) || e.Grant.Kind == string(rule.LoginGrant)) {
+		lines = append(lines, "no token is there for this caller")
+	}
+	if e.Waiting {
+		lines = append(lines, "a request of this caller waits for approval")
+	}
+	if e.Paused != "" {
+		lines = append(lines, printable(strings.TrimPrefix(e.Paused, "stepup: ")))
+	}
+	return lines
+}
+
+// wouldHappen tells the way of the request in its order.
+func wouldHappen(e control.Explanation, now time.Time) []string {
+	known := e.Agent && e.Caller != "" && e.CapabilitiesError == ""
+	root := slices.Contains(e.Capabilities, "root")
+	switch {
+	case e.Rule == "" && known && !e.Granted && !root:
+		return []string{"it goes to vault, which refuses it: your policies do not grant it"}
+	case e.Rule == "" && known && e.Granted:
+		return []string{
+			"it goes to vault, and its answer comes back as it is",
+			"a refusal, although your policies grant it, means that a rule is missing: `stepup status` then has one to paste",
+		}
+	case e.Rule == "":
+		return []string{"it goes to vault, and its answer comes back as it is"}
+	case root:
+		return []string{"it goes to vault, which asks root for nothing"}
+	}
+	lines := grantSteps(e, known)
+	if e.Paused != "" && e.Cached == nil {
+		lines = append(lines, "nobody is asked now: "+printable(strings.TrimPrefix(e.Paused, "stepup: ")))
+	}
+	if e.Grant.ControlGroup != "" {
+		lines = append(lines, groupStep(e.Grant))
+	}
+	return lines
+}
+
+func groupStep(g control.Grant) string {
+	line := "where vault wants the approval of others, it is waited for, up to " + printable(g.ControlGroup)
+	if g.Approvers != "" {
+		line += "; ask " + printable(g.Approvers)
+	}
+	return line
+}
+
+// grantSteps are what the grant of the rule does.
+func grantSteps(e control.Explanation, known bool) []string {
+	names := methodNames(e.Methods)
+	switch rule.GrantKind(e.Grant.Kind) {
+	case rule.HeaderGrant:
+		return headerSteps(e, names, known)
+	case rule.TokenGrant:
+		return mintSteps(e, fmt.Sprintf("you are asked for %s, and a token is made at %s", names, printable(e.Grant.Path)))
+	case rule.LoginGrant:
+		return mintSteps(e, fmt.Sprintf("you log in once more at %s, with its password and whatever vault asks for", printable(e.Grant.Path)))
+	}
+	return []string{"it goes to vault as it is"}
+}
+
+func headerSteps(e control.Explanation, names string, known bool) []string {
+	if known && !e.Granted {
+		return []string{"it goes to vault, which refuses it: your policies do not grant it, so nobody is asked"}
+	}
+	if !slices.ContainsFunc(e.Methods, func(m control.Method) bool { return m.Passcode }) {
+		return []string{"it goes to vault, which asks your phone (" + names + ") and lets it wait until you have decided"}
+	}
+	return []string{
+		"it goes to vault; when that refuses it, you are asked for " + names,
+		"the same request goes again, with your codes",
+	}
+}
+
+func mintSteps(e control.Explanation, how string) []string {
+	switch {
+	case e.Cached != nil:
+		return []string{"it goes to vault with the step-up token that is there; nobody is asked"}
+	case e.Grant.Eager:
+		return []string{how, "it goes to vault with the new token, which serves later requests, too"}
+	}
+	return []string{
+		"it goes to vault with your own token; when that refuses it, " + how,
+		"it goes again with the new token, which serves later requests, too",
+	}
+}
+
+func methodNames(all []control.Method) string {
+	var names []string
+	for _, m := range all {
+		names = append(names, printable(m.Name))
+	}
+	return strings.Join(names, " and ")
+}
