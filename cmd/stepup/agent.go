@@ -43,6 +43,7 @@ func (a *app) runAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	read, _ := os.ReadFile(file) // load says what is wrong with it
 	c, err := a.load()
 	if err != nil {
 		return err
@@ -50,6 +51,7 @@ func (a *app) runAgent(ctx context.Context) error {
 	book := newLogBook(c.Log, a.err)
 	log := book.logger()
 	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan struct{})
 	var running *agent.Agent
 	running = agent.New(settings(c, file, log), agent.Options{
 		RuntimeDir: a.runtimeDir(),
@@ -59,11 +61,12 @@ func (a *app) runAgent(ctx context.Context) error {
 		Sockets:    manager.sockets,
 		Ready: func() {
 			log.Info("ready", "config", file)
+			close(ready)
 			manager.ready(textServing)
 			group.Go(func() error { manager.guard(ctx, running.Alive, log); return nil })
 		},
 	})
-	r := &reloader{app: a, agent: running, file: file, config: c, log: log, book: book, manager: manager}
+	r := &reloader{app: a, agent: running, file: file, read: read, ready: ready, config: c, log: log, book: book, manager: manager}
 	group.Go(func() error {
 		defer stop()
 		return running.Run(ctx)
@@ -81,7 +84,9 @@ type reloader struct {
 	app    *app
 	agent  *agent.Agent
 	file   string
-	config *config.Config // in force
+	read   []byte          // what was in it when it was last read
+	ready  <-chan struct{} // closed when the agent takes another one
+	config *config.Config  // in force
 	log    *slog.Logger
 	book   *logBook
 	// manager is told what has become of a reload.
@@ -103,15 +108,19 @@ func (r *reloader) run(ctx context.Context) error {
 	}
 	settled := time.NewTimer(time.Hour)
 	settled.Stop()
+	ready := r.ready
 	var since time.Time // of the first event that is not settled; zero when all are
-	last, _ := os.ReadFile(r.file)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hangup:
-			last, _ = os.ReadFile(r.file)
+			r.read, _ = os.ReadFile(r.file)
 			r.reload(ctx)
+		case <-ready:
+			// The file may have changed before it was watched.
+			ready = nil
+			settled.Reset(settle)
 		case <-watcher.Events:
 			if since.IsZero() {
 				since = time.Now()
@@ -123,10 +132,13 @@ func (r *reloader) run(ctx context.Context) error {
 			r.log.Warn("watching the configuration", "error", err)
 		case <-settled.C:
 			since = time.Time{}
+			if ready != nil {
+				continue // ready comes, and looks again
+			}
 			_ = r.watch(watcher) // a link may lead elsewhere now
 			now, err := os.ReadFile(r.file)
-			if err == nil && string(now) != string(last) {
-				last = now
+			if err == nil && string(now) != string(r.read) {
+				r.read = now
 				r.reload(ctx)
 			}
 		}
