@@ -170,9 +170,10 @@ func plain(text string) string {
 	text = strings.ReplaceAll(text, "\r", "")
 	text = regexp.MustCompile(`(?m)[ \t]+$`).ReplaceAllString(text, "")
 	text = numbered(text, `pid (\d+)`, "18239", "18254", "18260", "18275")
-	text = numbered(text, `\b(\d{6}|\d{8})\b`, "624365", "447361", "908172", "135790")
-	text = numbered(text, `(?m)(?:stepup deny|^denied) ([a-z2-9]{6})\b`, "k7m2qx")
 	text = numbered(text, `[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "0b0e1c7a-96c8-4d7a-8c1c-7f4c1a1d3f52")
+	// Names before codes: some look like one.
+	text = numbered(text, `(?m)(?:stepup deny|^denied) ([a-z2-9]{6})\b`, "k7m2qx")
+	text = numbered(text, `\b(\d{6}|\d{8})\b`, "624365", "447361", "908172", "135790")
 	text = numbered(text, `secret:\n  ((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})`, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
 	text = regexp.MustCompile("(?m:^  \x1b\\[38;5;16;48;5;231m.*\x1b\\[0m\n)+").ReplaceAllString(text, "  (the QR code)\n")
 	for pattern, with := range map[string]string{
@@ -209,15 +210,17 @@ func numbered(text, pattern string, examples ...string) string {
 func TestPlain(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ in, out string }{
-		"lines end alike":            {"a  \r\nb\r\n\r\n", "a\nb\n"},
-		"processes are told apart":   {"pid 7, pid 8, pid 7", "pid 18239, pid 18254, pid 18239\n"},
-		"codes are told apart":       {"111111 222222 111111", "624365 447361 624365\n"},
-		"no code":                    {"1234567", "1234567\n"},
-		"seconds, but not the words": {"(6 digits, 53 s, ctrl-c to deny)", "(6 digits, 55 s, ctrl-c to deny)\n"},
-		"who asked whom":             {"rule x, asked by vault <- main.test <- go", "rule x, asked by vault <- zsh <- tmux\n"},
-		"a secret":                   {"  secret:\n  AAAA BBBB CCCC DDDD EEEE FFFF GGGG HHHH\n", "  secret:\n  JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\n"},
-		"a QR code":                  {"a\n  \x1b[38;5;16;48;5;231m █▀▄ \x1b[0m\n  \x1b[38;5;16;48;5;231m█\x1b[0m\nb\n", "a\n  (the QR code)\nb\n"},
-		"a token":                    {"hvs.ABCdef123 is", "hvs.CAESIJ… is\n"},
+		"lines end alike":                 {"a  \r\nb\r\n\r\n", "a\nb\n"},
+		"processes are told apart":        {"pid 7, pid 8, pid 7", "pid 18239, pid 18254, pid 18239\n"},
+		"codes are told apart":            {"111111 222222 111111", "624365 447361 624365\n"},
+		"an ID that begins like a code":   {"12345678-d8dc-56ea-8e13-e92d48e86674 111111", "0b0e1c7a-96c8-4d7a-8c1c-7f4c1a1d3f52 624365\n"},
+		"a prompt that is named like one": {"$ stepup deny 234567\ndenied 234567", "$ stepup deny k7m2qx\ndenied k7m2qx\n"},
+		"no code":                         {"1234567", "1234567\n"},
+		"seconds, but not the words":      {"(6 digits, 53 s, ctrl-c to deny)", "(6 digits, 55 s, ctrl-c to deny)\n"},
+		"who asked whom":                  {"rule x, asked by vault <- main.test <- go", "rule x, asked by vault <- zsh <- tmux\n"},
+		"a secret":                        {"  secret:\n  AAAA BBBB CCCC DDDD EEEE FFFF GGGG HHHH\n", "  secret:\n  JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\n"},
+		"a QR code":                       {"a\n  \x1b[38;5;16;48;5;231m █▀▄ \x1b[0m\n  \x1b[38;5;16;48;5;231m█\x1b[0m\nb\n", "a\n  (the QR code)\nb\n"},
+		"a token":                         {"hvs.ABCdef123 is", "hvs.CAESIJ… is\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
