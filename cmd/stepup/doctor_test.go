@@ -36,7 +36,7 @@ func TestDoctorScript(t *testing.T) {
 			env.Defer(func() { _ = ln.Close() })
 			env.Setenv("TAKEN", ln.Addr().String())
 			env.Setenv("ADDRESS", ownAddress(os.Getpid(), 8101))
-			return nil
+			return fakeSystemctl(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "ready": ready},
 	})

@@ -31,24 +31,27 @@ func TestServiceScript(t *testing.T) {
 			if err := setUp(env); err != nil {
 				return err
 			}
-			fake, err := os.ReadFile("testdata/systemctl")
-			if err != nil {
-				return err
-			}
-			bin := filepath.Join(env.WorkDir, "bin")
-			if err := errors.Join(os.Mkdir(bin, 0o700), os.Mkdir(filepath.Join(env.WorkDir, "fake"), 0o700)); err != nil {
-				return err
-			}
-			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
-			env.Setenv("FAKE", filepath.Join(env.WorkDir, "fake"))
 			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir)
-			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "home", ".config"))
-			env.Setenv("UNITS", filepath.Join(env.WorkDir, "home", ".config", "systemd", "user"))
 			env.Setenv("SUDO_UID", "")
-			return os.WriteFile(filepath.Join(bin, "systemctl"), fake, 0o700)
+			return fakeSystemctl(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode},
 	})
+}
+
+// fakeSystemctl puts the stand-in before whatever this machine has.
+func fakeSystemctl(env *testscript.Env) error {
+	bin := filepath.Join(env.WorkDir, "bin")
+	if err := errors.Join(os.Mkdir(bin, 0o700), os.Mkdir(filepath.Join(env.WorkDir, "fake"), 0o700)); err != nil {
+		return err
+	}
+	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("FAKE", filepath.Join(env.WorkDir, "fake"))
+	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "home", ".config"))
+	env.Setenv("UNITS", filepath.Join(env.WorkDir, "home", ".config", "systemd", "user"))
+	// Not written by us: a process that another test starts at this moment would have
+	// it open for writing for a while, and the system runs no such file.
+	return exec.Command("install", "-m", "700", "testdata/systemctl", filepath.Join(bin, "systemctl")).Run()
 }
 
 // A recorder stands for launchctl: it keeps what it is asked and answers what it
