@@ -33,7 +33,7 @@ func (d *desk) enrol(name string) (result func() (string, error), owner string) 
 	d.shown()
 	d.await("a code that can be scanned", func() bool { return d.scan() == prompttest.OTPAuth })
 	d.shoot(name)
-	owner = d.owner()
+	d.await("the process of the dialog", func() bool { owner = d.owner(); return owner != "" })
 	for _, file := range []string{"cmdline", "environ"} {
 		content, err := os.ReadFile("/proc/" + owner + "/" + file)
 		if err != nil || len(content) == 0 {
