@@ -222,4 +222,36 @@ func TestApprovalsAreBounded(t *testing.T) {
 	})
 }
 
+// Under a token or login grant the request was sent with the step-up token: Vault is
+// asked with that one, and only for a caller whose own is still alive.
+func TestControlGroupBehindAToken(t *testing.T) {
+	t.Parallel()
+	for name, dead := range map[string]bool{"alive": false, "revoked": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, c := hall(t)
+				defer s.broker.Close()
+				held := answer(200, heldBody)
+				held.Request = &http.Request{Header: http.Header{"X-Vault-Token": {"hvs.stepup"}}}
+				if _, v := s.resolver.Await(t.Context(), payroll(10*time.Second), "tok", held); v.Outcome != mfa.Timeout {
+					t.Fatalf("verdict %+v", v)
+				}
+				s.vault.callerDead = dead
+				c.approveAt = time.Now()
+				_, v := s.resolver.Resume(t.Context(), payroll(time.Minute), "tok")
+				if dead {
+					if v.Outcome != "" || len(c.released) > 0 {
+						t.Errorf("a dead caller got %+v", v)
+					}
+					return
+				}
+				if v.Outcome != mfa.Approved || len(c.released) != 1 || c.released[0].Caller != "hvs.stepup" {
+					t.Errorf("verdict %+v, %d released", v, len(c.released))
+				}
+			})
+		})
+	}
+}
+
 func statusError(status int) error { return &upstream.StatusError{Status: status} }
