@@ -62,7 +62,31 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	resolver := resolve.New(resolve.Config{
+	resolver := a.buildResolver(c, v, client, with)
+	counted := counting{resolver, a.metrics}
+	rules := rulesOf(c.Rules, v.Name)
+	handler := relay.New(relay.Config{
+		Vault:       v.Name,
+		Address:     base,
+		Namespace:   v.Namespace,
+		Base:        way,
+		Rules:       rules,
+		LoginMFA:    c.LoginMFA,
+		Mounts:      c.Mounts,
+		Mounted:     resolver,
+		MaxKept:     v.MaxKept,
+		Resolver:    counted,
+		SinglePhase: counted,
+		Unwrapper:   client,
+		Approver:    counted,
+		Witness:     witness{a.suspects, v.Name},
+		Log:         a.options.Log,
+	})
+	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
+}
+
+func (a *Agent) buildResolver(c Config, v Vault, client *upstream.Client, with parts) *resolve.Resolver {
+	return resolve.New(resolve.Config{
 		VaultName:   v.Name,
 		Address:     v.Address.String(),
 		Vault:       client,
@@ -81,6 +105,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Meter:       meter{a.metrics},
 		Methods:     c.Methods,
 		Prefer:      c.Prefer,
+		SinglePhase: c.SinglePhase,
 		Attempts:    c.Prompt.Attempts,
 		Timeout:     c.Prompt.Timeout,
 		Cooldown:    c.Prompt.Cooldown,
@@ -89,25 +114,6 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Audit:       with.auditor(),
 		Log:         a.options.Log,
 	})
-	counted := counting{resolver, a.metrics}
-	rules := rulesOf(c.Rules, v.Name)
-	handler := relay.New(relay.Config{
-		Vault:     v.Name,
-		Address:   base,
-		Namespace: v.Namespace,
-		Base:      way,
-		Rules:     rules,
-		LoginMFA:  c.LoginMFA,
-		Mounts:    c.Mounts,
-		Mounted:   resolver,
-		MaxKept:   v.MaxKept,
-		Resolver:  counted,
-		Unwrapper: client,
-		Approver:  counted,
-		Witness:   witness{a.suspects, v.Name},
-		Log:       a.options.Log,
-	})
-	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
 }
 
 // rulesOf are the rules that hold for a vault.

@@ -16,21 +16,22 @@ import (
 // cmd carries it over. It has been checked: every name that it refers to is
 // there. It is not changed after [New] or [Agent.Reload] got it.
 type Config struct {
-	File      string // where it came from, for the status
-	Changes   string // what is new in it since the one before, in one line; for the status after a reload
-	Vaults    []Vault
-	Listeners []Listener
-	Methods   map[string]mfa.Method // by the name of the mfa_method block
-	Rules     rule.Rules
-	LoginMFA  bool         // complete logins that Vault holds
-	Mounts    relay.Mounts // whose logins carry their factor themselves
-	Prefer    []string     // methods taken from an any list without asking
-	Prompt    Prompt
-	AuditFile string // "" means none
-	Cache     Cache
-	Telemetry Telemetry
-	FromSeed  map[string]bool     // methods whose code is made from a kept seed
-	Commands  map[string][]string // programs that print the code of a method
+	File        string // where it came from, for the status
+	Changes     string // what is new in it since the one before, in one line; for the status after a reload
+	Vaults      []Vault
+	Listeners   []Listener
+	Methods     map[string]mfa.Method // by the name of the mfa_method block
+	Rules       rule.Rules
+	LoginMFA    bool         // complete logins that Vault holds
+	Mounts      relay.Mounts // whose logins carry their factor themselves
+	Prefer      []string     // methods taken from an any list without asking
+	SinglePhase resolve.SinglePhase
+	Prompt      Prompt
+	AuditFile   string // "" means none
+	Cache       Cache
+	Telemetry   Telemetry
+	FromSeed    map[string]bool     // methods whose code is made from a kept seed
+	Commands    map[string][]string // programs that print the code of a method
 }
 
 // A Vault is one upstream.

@@ -23,8 +23,9 @@ type counting struct {
 }
 
 var (
-	_ relay.Resolver = counting{}
-	_ relay.Approver = counting{}
+	_ relay.Resolver    = counting{}
+	_ relay.Approver    = counting{}
+	_ relay.SinglePhase = counting{}
 )
 
 // First implements relay.Resolver. Its time counts as ours but for what is
@@ -48,6 +49,17 @@ func (c counting) Login(ctx context.Context, held mfa.Challenge, r rule.Request)
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.Login(ctx, held, r)
 	c.count(nil, v)
+	return resp, v
+}
+
+// LoginWith implements relay.SinglePhase. Where nobody could be asked, the login
+// goes on without, and may be counted then.
+func (c counting) LoginWith(ctx context.Context, r rule.Request, once bool, send relay.Send) (*http.Response, mfa.Verdict) {
+	defer metrics.Pause(ctx)()
+	resp, v := c.Resolver.LoginWith(ctx, r, once, send)
+	if resp != nil || !v.NoPrompt {
+		c.count(nil, v)
+	}
 	return resp, v
 }
 

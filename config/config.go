@@ -93,10 +93,13 @@ type Method struct {
 
 // LoginMFA is about logins that pass through the agent.
 type LoginMFA struct {
-	Enabled      bool
-	Prefer       []string // names or IDs of methods, first choice first; nil asks the person
-	LegacyMounts []string // "auth/ldap"; no slash at the ends
-	OktaMounts   []string // "auth/okta"; no slash at the ends
+	Enabled            bool
+	Prefer             []string // names or IDs of methods, first choice first; nil asks the person
+	SinglePhase        bool     // the factors go with the login itself
+	SinglePhaseMethods []string // names of Methods; set exactly when SinglePhase is
+	SinglePhaseMounts  []string // "auth/userpass"; no slash at the ends; nil means every auth method
+	LegacyMounts       []string // "auth/ldap"; no slash at the ends
+	OktaMounts         []string // "auth/okta"; no slash at the ends
 }
 
 // The prompters of Prompt.Use.

@@ -22,14 +22,15 @@ type decoder struct {
 	notYet map[string]string
 	cfg    Config
 
-	declared  map[string][]text    // names by block type
-	once      map[string]hcl.Range // blocks that may be there once
-	refs      []reference
-	vaults    []upstream
-	short     []shortTimeout
-	listeners []listening
-	telemetry *listening
-	resolved  map[string][]netip.Addr
+	declared    map[string][]text    // names by block type
+	once        map[string]hcl.Range // blocks that may be there once
+	refs        []reference
+	vaults      []upstream
+	short       []shortTimeout
+	listeners   []listening
+	telemetry   *listening
+	singlePhase *hcl.Range // where it is wanted without saying by which methods
+	resolved    map[string][]netip.Addr
 }
 
 // A reference is a place that names a block.
@@ -76,6 +77,7 @@ func (d *decoder) file(body *hclsyntax.Body) {
 		b.decode(hb.Type)
 	}
 	d.checkReferences()
+	d.checkSinglePhase()
 	d.checkListeners()
 	d.checkUpstreams()
 	d.checkTimeouts()
@@ -174,6 +176,7 @@ func (b *block) loginMFA() {
 	seen := make(map[string]mountPlace)
 	b.mounts("legacy_mounts", &c.LegacyMounts, seen)
 	b.mounts("okta_mounts", &c.OktaMounts, seen)
+	b.singlePhase(c, seen)
 }
 
 // A mountPlace is where a mount is named.

@@ -36,7 +36,9 @@ func grammar() map[string]shape {
 		"step_up.grant.header":  {},
 		"step_up.grant.token":   {args: []string{"path", "policies", "ttl", "num_uses", "no_parent", "eager", "max_ttl", "revoke_on_stop"}},
 		"step_up.grant.login":   {args: []string{"path", "password", "command", "eager", "max_ttl", "revoke_on_stop"}},
-		"login_mfa":             {once: true, args: []string{"enabled", "prefer", "legacy_mounts", "okta_mounts"}},
+		"login_mfa": {once: true, args: []string{
+			"enabled", "prefer", "legacy_mounts", "okta_mounts", "single_phase", "single_phase_methods", "single_phase_mounts",
+		}},
 		"prompt": {once: true, args: []string{
 			"use", "command", "timeout", "attempts", "cooldown", "confirm_push", "max_pending", "never", "detached",
 		}},

@@ -255,6 +255,19 @@ func wordsMountTwice(t text, first mountPlace) message {
 	return say(fmt.Sprintf("%s is named twice", t.shown), fmt.Sprintf("it is in %s on line %d already", first.argument, first.at.at.Start.Line))
 }
 
+func wordsNoSinglePhase(name string) message {
+	return say(name+" does nothing without single_phase = true", "add single_phase = true, or take it out")
+}
+
+// wordsWhichMethod is about single_phase, which has to know what Vault will want.
+func wordsWhichMethod(declared []string) message {
+	hint := `declare the method in an mfa_method block and add single_phase_methods = ["its name"]`
+	if len(declared) > 0 {
+		hint = "add single_phase_methods = […] with some of: " + strings.Join(declared, ", ")
+	}
+	return say("single_phase does not say which methods go with a login", hint)
+}
+
 func wordsNoCommand() message {
 	return say(`use has "command", but there is no command`, `add command = ["/path/of/program"]`)
 }

@@ -23,8 +23,11 @@ var _ http.RoundTripper = (*Transport)(nil)
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = clone(r.Context(), r) // the caller's stays as it is
 	body := newKeptBody(r, t.config.MaxKept)
-	if handsOff(r) {
-		return t.follow(r, body)
+	switch {
+	case len(r.Header["X-Vault-Mfa"]) > 0:
+		return t.follow(r, body) // it knows what it does
+	case r.Header.Get(inlinePath) != "":
+		return t.inline(&exchange{request: r, body: body})
 	}
 	asked, derived := rule.Derive(r.Method, decoded(r.URL, t.config.Address), r.Header.Get("X-Vault-Namespace"))
 	token := callerToken(r)
@@ -37,6 +40,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := &exchange{request: r, body: body, asked: asked}
 	if kind, mount := t.mountLogin(x); mount != "" {
 		return t.atMount(x, kind, mount)
+	}
+	if derived && t.covered(asked) {
+		return t.single(x)
 	}
 	if subject := t.renewed(x); subject != "" {
 		return t.renew(x, subject)
@@ -72,13 +78,6 @@ func clone(ctx context.Context, r *http.Request) *http.Request {
 	c := r.Clone(ctx)
 	c.Trailer = r.Trailer
 	return c
-}
-
-// handsOff are the requests whose second factor is not ours. One that carries
-// X-Vault-MFA knows what it does. With inline authentication (OpenBao) that
-// header belongs to the login inside the request, which we cannot repeat.
-func handsOff(r *http.Request) bool {
-	return len(r.Header["X-Vault-Mfa"]) > 0 || r.Header.Get("X-Vault-Inline-Auth-Path") != ""
 }
 
 // callerToken is the caller's own token, from either header that Vault takes

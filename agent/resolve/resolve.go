@@ -83,24 +83,25 @@ type Auditor interface {
 
 // Config is what a Resolver needs. It is not changed after New.
 type Config struct {
-	VaultName string
-	Address   string // of the vault: a token is never sent to another one
-	Vault     Vault
-	Group     Group // nil waits for no approvals
-	Asker     Asker
-	Methods   map[string]mfa.Method // the mfa_method blocks by name
-	Prefer    []string              // names of methods taken from an any list without asking
-	Attempts  int                   // prompts for one request; 0 means 3
-	Timeout   time.Duration         // from the request to its answer while a person is asked; 0 means 55 s
-	Cooldown  time.Duration         // no new prompt for the same caller and rule after a no; 0 means 30 s
-	Tokens    Tokens
-	MaxTTL    time.Duration // a token is never used longer; 0 means 15 m
-	Secrets   Secrets
-	Numbers   Numbers             // of logins at Okta mounts; nil shows none
-	Okta      []string            // the Okta mounts, without slashes at their ends
-	FromSeed  map[string]bool     // methods whose code comes from a kept seed
-	Commands  map[string][]string // programs that print the code of a method; tried before the person
-	Silence   Silence
+	VaultName   string
+	Address     string // of the vault: a token is never sent to another one
+	Vault       Vault
+	Group       Group // nil waits for no approvals
+	Asker       Asker
+	Methods     map[string]mfa.Method // the mfa_method blocks by name
+	Prefer      []string              // names of methods taken from an any list without asking
+	SinglePhase SinglePhase
+	Attempts    int           // prompts for one request; 0 means 3
+	Timeout     time.Duration // from the request to its answer while a person is asked; 0 means 55 s
+	Cooldown    time.Duration // no new prompt for the same caller and rule after a no; 0 means 30 s
+	Tokens      Tokens
+	MaxTTL      time.Duration // a token is never used longer; 0 means 15 m
+	Secrets     Secrets
+	Numbers     Numbers             // of logins at Okta mounts; nil shows none
+	Okta        []string            // the Okta mounts, without slashes at their ends
+	FromSeed    map[string]bool     // methods whose code comes from a kept seed
+	Commands    map[string][]string // programs that print the code of a method; tried before the person
+	Silence     Silence
 	// ConfirmPush asks the person before a push is sent.
 	ConfirmPush bool
 	Enroller    Enroller // nil: nobody is offered to set up an authenticator

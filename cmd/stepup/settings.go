@@ -18,14 +18,15 @@ import (
 // settings carries a configuration file over into what the agent takes.
 func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	s := agent.Config{
-		File:      file,
-		Methods:   make(map[string]mfa.Method),
-		Rules:     c.Rules,
-		LoginMFA:  c.LoginMFA.Enabled,
-		Prefer:    c.LoginMFA.Prefer,
-		AuditFile: c.Audit.File,
-		FromSeed:  make(map[string]bool),
-		Commands:  make(map[string][]string),
+		File:        file,
+		Methods:     make(map[string]mfa.Method),
+		Rules:       c.Rules,
+		LoginMFA:    c.LoginMFA.Enabled,
+		Prefer:      c.LoginMFA.Prefer,
+		SinglePhase: resolve.SinglePhase{Methods: c.LoginMFA.SinglePhaseMethods, Mounts: c.LoginMFA.SinglePhaseMounts},
+		AuditFile:   c.Audit.File,
+		FromSeed:    make(map[string]bool),
+		Commands:    make(map[string][]string),
 		Cache: agent.Cache{
 			Keyring: c.Cache.Store == config.StoreKeyring,
 			MaxTTL:  c.Cache.MaxTTL,
