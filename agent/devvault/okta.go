@@ -21,6 +21,7 @@ type Okta struct {
 	pushes  bool
 	codes   []string       // right once each
 	number  *int           // challenge of every push, nil for none
+	hold    bool           // nobody may see it yet
 	numbers map[string]int // by nonce of a login that waits
 }
 
@@ -44,6 +45,14 @@ func (o *Okta) Challenge(number int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.number = &number
+}
+
+// Hold keeps the numbers from those who ask for them, as long as Okta has not shown
+// one on the phone; with false it ends.
+func (o *Okta) Hold(hold bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hold = hold
 }
 
 // Enrol says what the users have: a phone, and codes of Okta Verify or Google
@@ -106,7 +115,7 @@ func (o *Okta) answer(nonce string) *response {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	number, ok := o.numbers[nonce]
-	if !ok {
+	if !ok || o.hold {
 		return nil
 	}
 	return &response{mountType: "okta", data: map[string]any{"correct_answer": json.Number(strconv.Itoa(number))}}

@@ -50,7 +50,7 @@ func (m *mountLogin) duo(code string) call {
 		resp, err := m.send(m.app, m.Body.With("passcode", code))
 		return call{resp: resp, err: err}
 	}
-	return m.ring(ring{notice: prompt.Request{Method: duo, MethodType: duo}, read: mfa.LegacyFailure},
+	return m.ring(ring{notice: prompt.Request{Method: duo, MethodType: duo}, after: tellAfter, read: mfa.LegacyFailure},
 		func(ctx context.Context) (*http.Response, error) { return m.send(ctx, m.Body.With("method", pushWord)) })
 }
 

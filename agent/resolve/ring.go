@@ -114,17 +114,14 @@ func (b *bell) show(number string) {
 		return
 	}
 	b.ring.notice.Number, b.ring.notice.Message = number, tapNumber(number)
-	before := b.notice
-	b.notice = nil
+	if b.notice != nil {
+		b.notice.Done(pushHasNumber)
+		if b.notice.Err() != nil {
+			return // denied just now: that ends the call
+		}
+		b.notice = nil
+	}
 	b.tell()
-	if before == nil {
-		return
-	}
-	before.Done(pushHasNumber)
-	if before.Err() != nil {
-		b.notice.Done(pushDeniedHere)
-		b.notice = before
-	}
 }
 
 func (b *bell) denied() <-chan struct{} {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,18 @@ func stages() map[string]func(*world) error {
 			w.pushes["corp_duo"].AcceptPasscodes("1234567")
 			return nil
 		},
+		"okta_number": func(w *world) error {
+			w.stageOkta().Challenge(42)
+			w.okta.Hold(true)
+			return nil
+		},
+		"okta_code": func(w *world) error {
+			w.stageOkta().Enrol(false, "135790")
+			return nil
+		},
+		"legacy_push":    stageLegacy,
+		"legacy_code":    stageLegacy,
+		"legacy_refused": stageLegacy,
 		"outage": func(w *world) error {
 			w.pushes["corp_duo"].Outage(`failed to perform Duo preauth: Post "https://api-1.duosecurity.com/auth/v2/preauth": dial tcp: i/o timeout`, http.StatusInternalServerError)
 			return nil
@@ -41,6 +54,23 @@ func stages() map[string]func(*world) error {
 		},
 		"unknown_403": forgetRule,
 	}
+}
+
+// stageOkta is an Okta mount with alice in it; her phone is that of the method okta.
+func (w *world) stageOkta() *devvault.Okta {
+	w.okta = w.vault.AddOkta("okta")
+	w.vault.AddUser("okta", "alice", "alice's password", "app")
+	w.pushes["okta"] = w.okta.Push
+	return w.okta
+}
+
+// stageLegacy is an LDAP mount with Duo as before Vault 1.11.
+func stageLegacy(w *world) error {
+	duo := w.vault.AddLegacyDuo("ldap")
+	w.vault.AddUser("ldap", "alice", "alice's password", "app")
+	duo.Codes("1234567")
+	w.pushes["duo"] = duo.Push
+	return nil
 }
 
 // around is what the hcl block of a conversation leaves out.
@@ -206,6 +236,10 @@ func vaultRequest(base string, args []string) (r *http.Request, doing string, er
 		path := strings.Replace(args[2], "/", "/data/", 1)
 		r, err = send(http.MethodPut, path, map[string]any{"data": fields})
 		return r, "writing data to " + path, err
+	case strings.HasPrefix(words, "write "): // of a login: the password is in a file
+		path := args[1]
+		r, err = send(http.MethodPut, path, map[string]any{"password": "alice's password"})
+		return r, "writing data to " + path, err
 	case strings.HasPrefix(words, "login "):
 		mount := "userpass"
 		for _, arg := range args {
@@ -213,10 +247,14 @@ func vaultRequest(base string, args []string) (r *http.Request, doing string, er
 				mount = method
 			}
 		}
-		r, err = send(http.MethodPut, fmt.Sprintf("auth/%s/login/%s", mount, fields["username"]), map[string]any{"password": "alice's password"})
+		login := map[string]any{"password": "alice's password"}
+		if mount == "okta" {
+			login["nonce"] = rand.Text()[:20] // it asks for the number itself
+		}
+		r, err = send(http.MethodPut, fmt.Sprintf("auth/%s/login/%s", mount, fields["username"]), login)
 		return r, "logging in", err
 	}
-	return nil, "", errors.New("this vault knows: kv get PATH, kv put PATH K=V, login -method=MOUNT username=NAME")
+	return nil, "", errors.New("this vault knows: kv get PATH, kv put PATH K=V, write auth/MOUNT/login/NAME password=@FILE, login -method=MOUNT username=NAME")
 }
 
 func vaultSays(resp *http.Response, doing string, body []byte) (text string, code int) {
@@ -239,6 +277,8 @@ func vaultSays(resp *http.Response, doing string, body []byte) (text string, cod
 			return text + "Raw Message:\n\n" + string(body) + "\n", 2
 		}
 		return text + "Errors:\n\n* " + strings.Join(answer.Errors, "\n* ") + "\n", 2
+	case answer.Auth != nil && doing != "logging in":
+		return "Key      Value\n---      -----\ntoken    " + answer.Auth.Token + "\n", 0
 	case answer.Auth != nil:
 		return "Success! You are now authenticated.\ntoken    " + answer.Auth.Token + "\n", 0
 	case answer.WrapInfo != nil:

@@ -52,6 +52,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"asked":    asked,
 		"code":     code,
 		"thumb":    thumb,
+		"number":   showNumber,
 		"approve":  approve,
 		"suggests": suggests,
 		"mode":     mode,
@@ -70,6 +71,7 @@ type world struct {
 	vault   *devvault.Server
 	pushes  map[string]*devvault.Push // by name of their method
 	screens map[string]*screen
+	okta    *devvault.Okta // nil where a script has none
 }
 
 type worldKey struct{}
@@ -279,6 +281,15 @@ func thumb(ts *testscript.TestScript, neg bool, args []string) {
 		decide = push.Deny
 	}
 	eventually(ts, "a push is on the phone", decide)
+}
+
+// showNumber (number): Okta shows the number of the login that waits.
+func showNumber(ts *testscript.TestScript, _ bool, _ []string) {
+	w := worldOf(ts)
+	if w.okta == nil {
+		ts.Fatalf("this Vault has no Okta mount")
+	}
+	w.okta.Hold(false)
 }
 
 // mode FILE MODE: the file has that mode, in octal.

@@ -39,6 +39,8 @@ type session struct {
 	withdraw context.CancelCauseFunc // takes everything off the screen; set by run
 
 	open   map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only run touches it
+	told   map[string]chan struct{}           // by ID: closed when what the person was told is off the screen; likewise
+	saying chan struct{}                      // holds one element while an answer is on its way and "sent" not said
 	last   chan struct{}                      // closed when the newest question is over; only run touches it
 	shown  sync.WaitGroup                     // one for each prompt
 	denied time.Time                          // handed on from question to question, one after the other
@@ -47,8 +49,8 @@ type session struct {
 // run shows every prompt until the stream ends, then takes those that are open
 // off the screen and waits until they are.
 func (s *session) run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
-	s.open = make(map[string]context.CancelCauseFunc)
-	s.last = make(chan struct{})
+	s.open, s.told = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
+	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
 	close(s.last)
 	// Not the stream's own context: the terminal says why a question goes away.
 	shown, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -81,6 +83,10 @@ func (s *session) event(ctx context.Context, e control.Event) {
 	case change.Ended() && known:
 		withdraw(change.Cause())
 		delete(s.open, id)
+		if off, told := s.told[id]; told {
+			<-off // so that what follows comes below the line that says how it ended
+			delete(s.told, id)
+		}
 	case !change.Ended() && !known:
 		ctx, withdraw := context.WithCancelCause(ctx)
 		s.open[id] = withdraw
@@ -92,7 +98,12 @@ func (s *session) event(ctx context.Context, e control.Event) {
 // their order; what a person is only told comes at once.
 func (s *session) show(ctx context.Context, e prompt.Event) {
 	if e.Type == prompt.EventTold {
-		s.shown.Go(func() { s.tell(ctx, e.Request) })
+		off := make(chan struct{})
+		s.told[e.Request.ID] = off
+		s.shown.Go(func() {
+			defer close(off)
+			s.tell(ctx, e.Request)
+		})
 		return
 	}
 	before, over := s.last, make(chan struct{})
@@ -105,6 +116,12 @@ func (s *session) show(ctx context.Context, e prompt.Event) {
 }
 
 func (s *session) tell(ctx context.Context, r prompt.Request) {
+	// What an answer brings about is not told before that it was sent.
+	select {
+	case s.saying <- struct{}{}:
+		<-s.saying
+	case <-ctx.Done():
+	}
 	if _, err := s.terminal.Prompt(ctx, r); ctx.Err() == nil && err != nil {
 		s.notify(textNotShown, err)
 	}
@@ -140,6 +157,8 @@ func (s *session) sent(ctx context.Context, r prompt.Request, answer string) boo
 	// What was typed in time is sent, even when the person leaves meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
+	s.saying <- struct{}{}
+	defer func() { <-s.saying }()
 	err := s.agent.Answer(ctx, r.ID, answer)
 	switch {
 	case err == nil && s.quiet:
