@@ -67,6 +67,7 @@ type asked struct {
 	Attempt    int      `json:"attempt"`
 	Attempts   int      `json:"attempts"`
 	Message    string   `json:"message"`
+	Number     string   `json:"number"`
 	Requester  struct {
 		PID   int      `json:"pid"`
 		UID   int      `json:"uid"`

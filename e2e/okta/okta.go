@@ -1,6 +1,7 @@
-// Package okta is as much of Okta's API as Vault's MFA client calls: it finds a
+// Package okta is as much of Okta's API as Vault calls. Its MFA client finds a
 // user and the push factor, starts a push, and asks each second what the person
-// has decided.
+// has decided. Its Okta auth method logs in with a password (authn.go), and has a
+// push, with a number to tap or without, or a code decide.
 package okta
 
 import (
@@ -48,10 +49,14 @@ type Stub struct {
 	phones map[string]Phone
 	users  map[string]*activity
 	pushes map[string]*push // by transaction
+
+	accounts map[string]*Account
+	logins   map[string]*transaction // by state token
 }
 
 type activity struct {
 	pushes int
+	polls  int
 	polled time.Time
 }
 
@@ -76,6 +81,7 @@ func New(dir string) (*Stub, error) {
 	s := &Stub{
 		addr: addr, cert: file,
 		phones: map[string]Phone{}, users: map[string]*activity{}, pushes: map[string]*push{},
+		accounts: map[string]*Account{}, logins: map[string]*transaction{},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.server = &http.Server{Handler: s.handler(), TLSConfig: certificate, ReadHeaderTimeout: time.Minute}
@@ -129,13 +135,24 @@ func (s *Stub) Polled(user string) time.Time {
 	return time.Time{}
 }
 
-// handler has the four calls; a user's ID is its name, and there is one factor.
+// Polls counts how often Vault asked for the result of a login's push.
+func (s *Stub) Polls(user string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.users[user]; a != nil {
+		return a.polls
+	}
+	return 0
+}
+
+// handler has the four calls of the MFA client, and those of authn; a user's ID is its name, and there is one factor.
 func (s *Stub) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/users", s.find)
 	mux.HandleFunc("GET /api/v1/users/{user}/factors", s.factors)
 	mux.HandleFunc("POST /api/v1/users/{user}/factors/push/verify", s.verify)
 	mux.HandleFunc("GET /api/v1/users/{user}/factors/push/transactions/{id}", s.poll)
+	s.authn(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "SSWS "+Token {
 			reply(w, http.StatusUnauthorized, map[string]any{"errorCode": "E0000011", "errorSummary": "Invalid token provided"})
@@ -171,25 +188,29 @@ func (s *Stub) verify(w http.ResponseWriter, r *http.Request) {
 	user := r.PathValue("user")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	phone, known := s.phones[user]
-	if !known {
+	if _, known := s.phones[user]; !known {
 		http.NotFound(w, r)
 		return
 	}
-	s.users[user].pushes++
 	id := fmt.Sprintf("tx%d", len(s.pushes)+1)
-	p := &push{user: user, result: Waiting}
-	s.pushes[id] = p
+	s.pushes[id] = s.ringLocked(user)
+	link := fmt.Sprintf("https://%s/api/v1/users/%s/factors/push/transactions/%s", s.addr, user, id)
+	reply(w, http.StatusCreated, map[string]any{
+		"factorResult": Waiting, "_links": map[string]any{"poll": map[string]any{"href": link}},
+	})
+}
+
+// ringLocked rings the phone of a user, whose answer the push keeps.
+func (s *Stub) ringLocked(user string) *push {
+	phone, p := s.phones[user], &push{user: user, result: Waiting}
+	s.users[user].pushes++
 	s.work.Go(func() {
 		result := phone(s.ctx)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		p.result = result
 	})
-	link := fmt.Sprintf("https://%s/api/v1/users/%s/factors/push/transactions/%s", s.addr, user, id)
-	reply(w, http.StatusCreated, map[string]any{
-		"factorResult": Waiting, "_links": map[string]any{"poll": map[string]any{"href": link}},
-	})
+	return p
 }
 
 func (s *Stub) poll(w http.ResponseWriter, r *http.Request) {
