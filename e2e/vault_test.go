@@ -26,10 +26,24 @@ type server struct {
 	cmd  *exec.Cmd
 }
 
-// startDev starts an unsealed server in memory, with KV version 2 at secret/ and
-// userpass at its usual place. It trusts the stub of Okta, where there is one.
-// more is added to its configuration. Its port is held until the tests end.
+// startDev is startBare, with userpass at its usual place.
 func startDev(home, more string) (*server, error) {
+	s, err := startBare(home, more)
+	if err != nil {
+		return nil, err
+	}
+	err = s.root.Sys().EnableAuthWithOptions("userpass", &api.EnableAuthOptions{Type: "userpass"})
+	if err != nil {
+		s.stop()
+		return nil, fmt.Errorf("enabling userpass: %w\n%s", err, s.log)
+	}
+	return s, nil
+}
+
+// startBare starts an unsealed server in memory, with KV version 2 at secret/. It
+// trusts the stub of Okta, where there is one. more is added to its configuration.
+// Its port is held until the tests end.
+func startBare(home, more string) (*server, error) {
 	port, _, err := holdPort()
 	if err != nil {
 		return nil, err
@@ -50,11 +64,8 @@ func startDev(home, more string) (*server, error) {
 		return nil, err
 	}
 	if s.root, err = s.client(s.addr, "root"); err != nil {
+		s.stop()
 		return nil, err
-	}
-	err = s.root.Sys().EnableAuthWithOptions("userpass", &api.EnableAuthOptions{Type: "userpass"})
-	if err != nil {
-		return nil, fmt.Errorf("enabling userpass: %w\n%s", err, s.log)
 	}
 	return s, nil
 }
