@@ -22,7 +22,8 @@ import (
 //	<!-- run: NAME -->                 the block below is run; all of a NAME in one session
 //	<!-- run: NAME, fails -->          it must fail
 //	<!-- run: NAME, until COMMAND -->  it is a terminal of its own, and the next
-//	                                   block comes when COMMAND has succeeded
+//	                                   block comes when COMMAND has succeeded;
+//	                                   "ready" is an agent that says so in its log
 //	<!-- run: NAME, enterprise -->     the server is behind the gate, which enforces mfa_methods
 //	<!-- file: NAME PATH -->           the block below is written to that file
 //	<!-- output: NAME -->              the block below is what the last one printed;
@@ -169,6 +170,16 @@ func (s *docSession) server(t *testing.T) string {
 func (s *docSession) script() string {
 	var b strings.Builder
 	b.WriteString("set -euo pipefail\n")
+	// On a terminal, vault asks for a password and ends a single field with a newline.
+	fmt.Fprintf(&b, `vault() {
+	case "$1 ${2-}" in
+	"login "*) command vault "$@" password=%s ;;
+	*" -field=url") command vault "$@" && echo ;;
+	*) command vault "$@" ;;
+	esac
+}
+ready() { grep -q msg=ready "$terminal"; }
+`, docPassword)
 	for i, step := range s.steps {
 		text := s.put.Replace(step.text)
 		fmt.Fprintf(&b, "echo %d >$DOCS/at\n", i)
@@ -178,7 +189,7 @@ func (s *docSession) script() string {
 		case step.kind == "file":
 			fmt.Fprintf(&b, "mkdir -p \"$(dirname %[1]s)\"; cat >%[1]s <<'END_OF_FILE'\n%sEND_OF_FILE\n", step.file, text)
 		case step.wait != "":
-			fmt.Fprintf(&b, "(\n%s) >%s 2>&1 </dev/null &\n", text, out)
+			fmt.Fprintf(&b, "terminal=%[2]s\n(\n%[1]s) >%[2]s 2>&1 </dev/null &\n", text, out)
 			fmt.Fprintf(&b, "until %s >$DOCS/wait 2>&1; do kill -0 $!; sleep 0.1; done\n", s.put.Replace(step.wait))
 		case step.not:
 			fmt.Fprintf(&b, "exec >%s 2>&1\nif (\n%s); then echo this should have failed; exit 1; fi\n", out, text)
@@ -216,6 +227,7 @@ func (s *docSession) run(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v at block %s\n%s", err, s.read("at"), s.everything())
 	}
+	t.Log(s.everything()) // shown by -v
 	s.compare(t)
 }
 

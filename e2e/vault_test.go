@@ -67,7 +67,24 @@ func startBare(home, more string) (*server, error) {
 		s.stop()
 		return nil, err
 	}
+	// It answers before it is unsealed.
+	for deadline := time.Now().Add(patience); !s.active(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.stop()
+			return nil, fmt.Errorf("vault at %s stays sealed\n%s", s.addr, s.log)
+		}
+	}
 	return s, nil
+}
+
+// active reports whether the server is unsealed and takes requests.
+func (s *server) active() bool {
+	resp, err := http.Get(s.addr + "/v1/sys/health")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // startRaft starts a server with raft storage that a test may kill, seal and
@@ -119,14 +136,7 @@ func (s *server) unseal(t *testing.T, key string) {
 	if _, err := s.root.Sys().Unseal(key); err != nil {
 		t.Fatalf("unsealing: %v\n%s", err, s.log)
 	}
-	eventually(t, "the server is active", func() bool {
-		resp, err := http.Get(s.addr + "/v1/sys/health")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	eventually(t, "the server is active", s.active)
 }
 
 // start runs the server and waits until it answers at all.
