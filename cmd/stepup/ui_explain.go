@@ -14,9 +14,10 @@ import (
 // The words of stepup doctor PATH.
 const (
 	textExplainLong = `With PATH, explains instead what would happen to a request for it, the path being
-that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule it comes under and why the others do not take it, what the policies of
-your token grant there, and whether a step-up token is there for it. Nobody is
-asked, and nothing is changed.
+that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule
+it comes under and why the others do not take it, what the policies of your token
+grant there, and whether a step-up token is there for it. Nobody is asked, and
+nothing is changed.
 
 The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
 or ~/.vault-token). Without a running agent, the configuration alone is explained.`
