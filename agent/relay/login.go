@@ -88,7 +88,7 @@ func mayHoldChallenge(resp *http.Response) bool {
 // request with a token is none, although it may be below auth/: its wrapped
 // answer, such as a secret ID, must not be opened.
 func (x *exchange) wrappedLogin() bool {
-	if x.request.Header.Get(wrapTTL) == "" || callerToken(x.request) != "" {
+	if x.request.Header.Get(wrapTTL) == "" || callerToken(x.request) != "" || x.spent {
 		return false
 	}
 	return isLogin(x.asked.Path)

@@ -83,6 +83,7 @@ func (t *Transport) atMount(x *exchange, kind mfa.MountKind, mount string) (*htt
 		t.config.Log.Warn("login is relayed as it is", "vault", t.config.Vault, "path", x.asked.Path, "error", err)
 		return t.plain(x)
 	}
+	x.spent = true
 	var node atomic.Pointer[string]
 	l := mfa.MountLogin{Kind: kind, Mount: mount, Body: body, Node: func() string {
 		if n := node.Load(); n != nil {

@@ -276,3 +276,24 @@ func TestRenewalAnswers(t *testing.T) {
 		}
 	}
 }
+
+// Opening a wrapped answer may mean to log in again, for a batch token. That would ring
+// once more.
+func TestMountLoginIsNotDoneAgain(t *testing.T) {
+	t.Parallel()
+	m := &mounts{}
+	sent := 0
+	address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		sent++
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, wrappedChallenge)
+	})
+	b := newBench(t, address, func(c *relay.Config) {
+		c.Mounts, c.Mounted = relay.Mounts{Legacy: []string{"auth/ldap"}}, m
+		c.Unwrapper = unwrapper(func(cache.Secret, string) ([]byte, error) { return []byte(`{"auth":{"client_token":"hvb.x"}}`), nil })
+	})
+	_, body := post(t, b.url+"/v1/auth/ldap/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})
+	if body != wrappedChallenge || sent != 1 {
+		t.Errorf("answer %s after %d requests", body, sent)
+	}
+}

@@ -70,6 +70,7 @@ type exchange struct {
 	request *http.Request
 	body    *keptBody
 	asked   rule.Request // zero when it needs no capability of its own
+	spent   bool         // a code or a push went into it: it is not done again for a wrapped answer
 }
 
 // clone copies r but for its trailer, which the server fills in when the body
