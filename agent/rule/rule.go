@@ -101,9 +101,9 @@ func (r *Rule) matches(q Request) bool { return r.covers(q.Operation) && r.why(q
 // readings are the ways to read the namespace and path of a request. Vault
 // Enterprise takes the namespace from the front of the path, too: kv/data/x in ns1
 // is also ns1/kv/data/x.
-func (q Request) readings() iter.Seq2[string, string] {
+func (r Request) readings() iter.Seq2[string, string] {
 	return func(yield func(namespace, path string) bool) {
-		namespace, path := q.Namespace, q.Path
+		namespace, path := r.Namespace, r.Path
 		for yield(namespace, path) {
 			segment, rest, ok := strings.Cut(path, "/")
 			if !ok || rest == "" || segment == "" || reserved(segment) {
