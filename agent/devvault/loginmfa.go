@@ -85,7 +85,7 @@ func requirement(id string, enforced []*enforcement, e *entity) *requirementBloc
 		var block anyBlock
 		for _, m := range enf.methods {
 			block.Any = append(block.Any, methodBlock{
-				Type: m.kind, ID: m.id, UsesPasscode: m.push == nil, Name: m.fullName(),
+				Type: m.kind, ID: m.id, UsesPasscode: m.push.usesPasscode(), Name: m.fullName(),
 				SelfEnrols: len(enforced) == 1 && m.selfEnrols(e),
 			})
 		}

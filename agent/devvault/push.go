@@ -22,6 +22,7 @@ type Push struct {
 	always  *bool         // the answer to every push, nil to wait for one
 	changed chan struct{} // closed and replaced when waiting grows
 	codes   []string      // of Duo: passcodes that will be accepted, each once
+	asks    bool          // of Duo: use_passcode
 	outage  error         // what every validation ends with; nil while the provider is up
 }
 
@@ -60,6 +61,24 @@ func (p *Push) AcceptPasscodes(codes ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.codes = append(p.codes, codes...)
+}
+
+// UsePasscode is use_passcode in the configuration of a Duo method: Login MFA says so
+// of it. Vault pushes all the same when no code comes.
+func (p *Push) UsePasscode() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asks = true
+}
+
+// usesPasscode reports what Login MFA says of the method.
+func (p *Push) usesPasscode() bool {
+	if p == nil {
+		return true // TOTP
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asks
 }
 
 // Outage makes the provider unreachable for Vault until it is called with "": every

@@ -31,6 +31,7 @@ type login struct {
 	app       context.Context // of the login's request, without the prompt's deadline
 	challenge mfa.Challenge
 	methods   []mfa.Method // one for each constraint, in their order
+	typed     bool         // a code was among what was sent last
 	rang      bool         // a push was dropped: Vault may still hold on to the login
 	newest
 }
@@ -109,7 +110,7 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 	switch {
 	case f.Kind == mfa.Expired:
 		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: appExpired}
-	case f.Kind == mfa.NotEnrolled && !usePasscode(l.methods):
+	case f.Kind == mfa.NotEnrolled && !l.typed:
 		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNoPhone}
 	case f.Kind == mfa.NotEnrolled:
 		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNotEnrolled}
@@ -121,7 +122,7 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 		return "", mfa.Verdict{Outcome: mfa.Timeout, Message: appPushRefused}
 	case status != http.StatusForbidden && status != http.StatusBadRequest:
 		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultAnswered(status)}
-	case !usePasscode(l.methods):
+	case !l.typed:
 		// Asking again would push again.
 		return "", mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
 	case f.Kind == mfa.RateLimited && time.Until(l.deadline) < f.Wait:
@@ -139,9 +140,12 @@ func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
 func (l *login) validate(codes map[string]string) call {
 	payload := make(map[string][]string)
 	var push mfa.Method
+	l.typed = false
 	for _, m := range l.methods {
-		if !m.UsesPasscode {
+		if codes[m.ID] == "" {
 			push = m
+		} else {
+			l.typed = true
 		}
 		payload[m.ID] = []string{codes[m.ID]} // one empty string starts a push
 	}
@@ -205,6 +209,11 @@ func (l *login) declared(m mfa.Method) mfa.Method {
 	for _, name := range []string{m.Name, m.ID} {
 		if d, ok := l.config.Methods[name]; ok && name != "" {
 			m.Digits = d.Digits
+			if d.OrPush && d.Type == m.Type {
+				// Whatever uses_passcode says, Vault hands Duo a passcode that it gets, and
+				// pushes without one (vault/login_mfa.go, validateDuo).
+				m.UsesPasscode, m.OrPush = true, true
+			}
 			break
 		}
 	}

@@ -42,6 +42,16 @@ func TestLogin(t *testing.T) {
 	)
 	choice := constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{totp("m1", "totp"), {ID: "m3", Name: "phone", Type: "okta"}, totp("m4", "totp")}})
 	push := constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{{ID: "m3", Name: "phone", Type: "okta"}}})
+	mixed := constraints(
+		mfa.Constraint{Name: "a", Any: []mfa.Method{totp("m1", "totp")}},
+		mfa.Constraint{Name: "b", Any: []mfa.Method{{ID: "m3", Name: "phone", Type: "okta"}}},
+	)
+	duo := func(usesPasscode bool) mfa.Challenge {
+		return anyOf(mfa.Method{ID: "m5", Name: "corp_duo", Type: "duo", UsesPasscode: usesPasscode})
+	}
+	orPush := func(c *resolve.Config) {
+		c.Methods["corp_duo"] = mfa.Method{Name: "corp_duo", Type: "duo", UsesPasscode: true, OrPush: true}
+	}
 	pushAnswer := func(status int, body string) func(context.Context, map[string][]string) (*http.Response, error) {
 		return func(context.Context, map[string][]string) (*http.Response, error) {
 			time.Sleep(10 * time.Second)
@@ -69,6 +79,7 @@ func TestLogin(t *testing.T) {
 		asked     []string
 		status    int // of the answer that is handed on; 0 means none
 		prefer    []string
+		change    func(*resolve.Config)
 	}{
 		"right at once": {
 			challenge: one, codes: []string{"111111"}, validate: answers(answer(200, "{}")), outcome: mfa.Approved, status: 200,
@@ -132,6 +143,63 @@ func TestLogin(t *testing.T) {
 		"push refused in words of the provider": {
 			challenge: push, validate: pushAnswer(403, `{"errors":["Authentication rejected by user"]}`), outcome: mfa.Denied, status: 403,
 		},
+		"duo, a bare code": {
+			challenge: duo(true), codes: []string{"1234567"}, validate: answers(answer(200, "{}")), outcome: mfa.Approved, status: 200,
+			payloads: []map[string][]string{{"m5": {"1234567"}}}, asked: []string{"passcode corp_duo 1/3 "},
+		},
+		"duo, a wrong code": {
+			challenge: duo(true), codes: []string{"1", "2"}, validate: answers(answer(403, refusedText(`duo authentication failed: \"Incorrect passcode. Please try again.\"`)), answer(200, "{}")), outcome: mfa.Approved, status: 200,
+			asked: []string{"passcode corp_duo 1/3 ", "passcode corp_duo 2/3 wrong code, or one that was used: wait for the next one"},
+		},
+		"duo, another no to a code": {
+			challenge: duo(true), codes: []string{"1", "no"}, validate: answers(answer(403, refusedText(`duo authentication failed: \"Your account is disabled.\"`))), outcome: mfa.Denied, status: 403,
+			asked: []string{"passcode corp_duo 1/3 ", "passcode corp_duo 2/3 vault says: duo authentication failed: 'Your account is disabled.'"},
+		},
+		"duo takes either, a code": {
+			challenge: duo(false), change: orPush, codes: []string{"1234567"}, validate: answers(answer(200, "{}")), outcome: mfa.Approved, status: 200,
+			payloads: []map[string][]string{{"m5": {"1234567"}}},
+		},
+		"duo takes either, the push": {
+			challenge: duo(true), change: orPush, codes: []string{"push"}, validate: pushAnswer(200, "{}"), outcome: mfa.Approved, status: 200,
+			payloads: []map[string][]string{{"m5": {""}}},
+		},
+		"duo takes either, the push is refused": {
+			challenge: duo(true), change: orPush, codes: []string{"push"}, validate: pushAnswer(403, refusedText(`duo authentication failed: \"Login request denied.\"`)), outcome: mfa.Denied, status: 403,
+		},
+		"duo takes either, refused in new words": {
+			challenge: duo(true), change: orPush, codes: []string{"push"}, validate: pushAnswer(403, refusedText("no")), outcome: mfa.Denied, status: 403,
+			payloads: []map[string][]string{{"m5": {""}}},
+		},
+		"duo takes either, but the block is okta's": {
+			challenge: anyOf(mfa.Method{ID: "m5", Name: "corp_duo", Type: "okta"}), change: orPush, validate: pushAnswer(200, "{}"), outcome: mfa.Approved, status: 200,
+			payloads: []map[string][]string{{"m5": {""}}}, asked: []string{"push corp_duo 1/3 "},
+		},
+		"there is no phone for the push": {
+			challenge: push, validate: pushAnswer(403, refusedText("no push-type MFA factor found for user")), outcome: mfa.Rejected, text: "knows no phone of yours", status: 403,
+		},
+		"a gateway ends the push": {
+			challenge: push, validate: pushAnswer(504, "<html>"), outcome: mfa.Timeout, text: "load balancer", status: 504,
+		},
+		"a limit on codes is nothing for a push": {
+			challenge: push, validate: pushAnswer(403, limitedText), outcome: mfa.Denied, status: 403, payloads: []map[string][]string{{"m3": {""}}},
+		},
+		"a code that a later factor burnt is not sent again": {
+			challenge: two, codes: []string{"111111", "x1", "111111", "x2", "222222", "x3"}, validate: answers(answer(403, wrongText), answer(200, "{}")), outcome: mfa.Approved, status: 200,
+			payloads: []map[string][]string{{"m1": {"111111"}, "m2": {"x1"}}, {"m1": {"222222"}, "m2": {"x3"}}},
+			asked: []string{
+				"passcode totp 1/3 ", "passcode m2 1/3 ",
+				"passcode totp 2/3 wrong code, or one that was used: wait for the next one", "passcode m2 2/3 wrong code, or one that was used: wait for the next one",
+				"passcode totp 3/3 that code was sent already: wait for the next one", "passcode m2 3/3 that code was sent already: wait for the next one",
+			},
+		},
+		"a code and a push": {
+			challenge: mixed, codes: []string{"111111"}, validate: pushAnswer(200, "{}"), outcome: mfa.Approved, status: 200,
+			payloads: []map[string][]string{{"m1": {"111111"}, "m3": {""}}}, asked: []string{"passcode totp 1/3 ", "push phone 1/3 "},
+		},
+		"a code and a push, refused": {
+			challenge: mixed, codes: []string{"111111"}, validate: pushAnswer(403, refusedText("push verification explicitly rejected")), outcome: mfa.Denied, status: 403,
+			payloads: []map[string][]string{{"m1": {"111111"}, "m3": {""}}},
+		},
 		"the person chooses": {
 			challenge: choice, codes: []string{"phone (okta)"}, validate: pushAnswer(200, "{}"), outcome: mfa.Approved, status: 200,
 			payloads: []map[string][]string{{"m3": {""}}},
@@ -156,7 +224,11 @@ func TestLogin(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *resolve.Config) { c.Prefer = tt.prefer })
+				s := newStage(t, func(c *resolve.Config) {
+					if c.Prefer = tt.prefer; tt.change != nil {
+						tt.change(c)
+					}
+				})
 				s.person.codes(tt.codes...)
 				s.vault.validate = tt.validate
 				resp, v := s.resolver.Login(t.Context(), tt.challenge, loginRequest)

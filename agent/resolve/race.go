@@ -31,7 +31,7 @@ func (l *login) contest() (code, push mfa.Method, ok bool) {
 	if push.UsesPasscode {
 		code, push = push, code
 	}
-	typed := code.UsesPasscode && !code.SelfEnrollment && !l.config.FromSeed[code.Name] && len(l.config.Commands[code.Name]) == 0
+	typed := code.UsesPasscode && !code.OrPush && !code.SelfEnrollment && !l.config.FromSeed[code.Name] && len(l.config.Commands[code.Name]) == 0
 	return code, push, typed && push.CanBeDropped()
 }
 
