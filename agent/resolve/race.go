@@ -54,6 +54,9 @@ func (l *login) dial(push mfa.Method, settle context.CancelCauseFunc) *phone {
 		p.call = whole(l.config.Vault.Validate(ctx, l.challenge, map[string][]string{push.ID: {""}}))
 		p.call.told, p.call.took = true, time.Since(started) // the question tells of it
 		result := prompt.Decided{Message: pushResult(p.call)}
+		if p.call.ok() {
+			result.Message = pushYes
+		}
 		close(p.done) // the call is somebody else's from here
 		settle(result)
 	}()

@@ -148,7 +148,7 @@ func says(reason string) *string { return &reason }
 // The question ends with the word of the phone.
 func TestRaceClosesTheQuestion(t *testing.T) {
 	t.Parallel()
-	for word, want := range map[string]string{"": "done", "push verification explicitly rejected": "refused on the phone"} {
+	for word, want := range map[string]string{"": "approved on the phone", "push verification explicitly rejected": "refused on the phone"} {
 		t.Run(want, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, q := newStage(t, nil), newQueue(t)

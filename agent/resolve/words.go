@@ -76,6 +76,7 @@ const (
 	pushCut         = "something between here and vault stopped waiting; the push on the phone may be ignored"
 	pushOutage      = "vault could not use the service behind this factor"
 	pushRefused     = "refused, or not answered in time"
+	pushYes         = "approved on the phone"
 	pushNo          = "refused on the phone"
 	pushLate        = "not answered in time"
 	pushNotSent     = "the push could not be sent"

@@ -52,6 +52,14 @@ func stages() map[string]func(*world) error {
 			w.vault.AddUser("userpass", "bob", "alice's password", "app")
 			return errors.Join(w.vault.AllowSelfEnrolment("corp_totp"), w.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"userpass"}))
 		},
+		"push_or_code":         enforce("corp_totp", "corp_okta"),
+		"push_or_code_refused": enforce("corp_totp", "corp_okta"),
+		"single_phase":         enforce("corp_totp"),
+		"duo_login": func(w *world) error {
+			w.pushes["corp_duo"].UsePasscode()
+			w.pushes["corp_duo"].AcceptPasscodes("1234567")
+			return enforce("corp_duo")(w)
+		},
 		"unknown_403": forgetRule,
 	}
 }
@@ -71,6 +79,11 @@ func stageLegacy(w *world) error {
 	duo.Codes("1234567")
 	w.pushes["duo"] = duo.Push
 	return nil
+}
+
+// enforce has every login at userpass want one of methods.
+func enforce(methods ...string) func(*world) error {
+	return func(w *world) error { return w.vault.AddLoginEnforcement("people", methods, []string{"userpass"}) }
 }
 
 // around is what the hcl block of a conversation leaves out.
