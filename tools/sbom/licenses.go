@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -16,8 +16,11 @@ import (
 // program, and of Go's own library. A module without one is an error: it could
 // not be handed on.
 func writeLicenses(w io.Writer, info *debug.BuildInfo, dir func(*debug.Module) (string, error)) error {
-	std := filepath.Join(runtime.GOROOT(), "LICENSE")
-	text, err := os.ReadFile(std)
+	root, err := goRoot()
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(filepath.Join(root, "LICENSE"))
 	if err != nil {
 		return fmt.Errorf("the licence of Go: %w", err)
 	}
@@ -41,6 +44,14 @@ func writeLicenses(w io.Writer, info *debug.BuildInfo, dir func(*debug.Module) (
 		}
 	}
 	return nil
+}
+
+func goRoot() (string, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 func section(w io.Writer, title string, text []byte) error {
