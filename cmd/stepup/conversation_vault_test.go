@@ -61,6 +61,11 @@ func stages() map[string]func(*world) error {
 			return enforce("corp_duo")(w)
 		},
 		"unknown_403": forgetRule,
+		"login_totp":  enforce("corp_totp"),
+		"login_grant": func(w *world) error {
+			w.vault.AddUser("stepup", "alice", "alice's password", "secure")
+			return w.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"stepup"})
+		},
 	}
 }
 
