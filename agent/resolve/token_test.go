@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +14,9 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cache"
-	"github.com/vault-stepup/stepup/prompt"
 )
 
 func deploy() rule.Match {
@@ -132,113 +129,6 @@ func TestTokenIsBoundToTheCaller(t *testing.T) {
 		}
 		if resp, v, _ := s.resolver.First(t.Context(), deploy(), "else", up.send); v.Outcome != "" || resp.StatusCode != 403 {
 			t.Error("served to another caller")
-		}
-	})
-}
-
-// A thousand requests of one caller make one prompt and one mint.
-func TestOneFlight(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
-		s.person.answer = func(context.Context, prompt.Request) (string, error) {
-			time.Sleep(10 * time.Second)
-			return "111111", nil
-		}
-		s.vault.mint = mintsWith("totp:111111", "new")
-		up := &sending{right: "token new"}
-		var all sync.WaitGroup
-		for i := range crowd {
-			all.Go(func() {
-				time.Sleep(time.Duration(i) * time.Millisecond)
-				if resp, v, err := first(t.Context(), s, deploy(), up); err != nil || v.Outcome != mfa.Approved || resp.StatusCode != 200 {
-					t.Errorf("request %d: %+v %v", i, v, err)
-				}
-			})
-		}
-		all.Wait()
-		if n, m := len(s.person.messages()), len(s.vault.mints); n != 1 || m != 1 {
-			t.Errorf("%d prompts, %d mints", n, m)
-		}
-	})
-}
-
-func TestDenialAnswersAllWaiters(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
-		s.person.answer = func(context.Context, prompt.Request) (string, error) {
-			time.Sleep(10 * time.Second)
-			return "", prompt.ErrDenied
-		}
-		var all sync.WaitGroup
-		for range 100 {
-			all.Go(func() {
-				if _, v, _ := first(t.Context(), s, deploy(), &sending{right: "-"}); v.Outcome != mfa.Denied {
-					t.Errorf("%+v", v)
-				}
-			})
-		}
-		all.Wait()
-		if n := len(s.person.messages()); n != 1 {
-			t.Errorf("%d prompts", n)
-		}
-		if _, v, _ := first(t.Context(), s, deploy(), &sending{right: "-"}); v.Outcome != mfa.Cooldown {
-			t.Errorf("the next: %+v", v)
-		}
-	})
-}
-
-// Two callers, and two rules, do not wait for each other's mint.
-func TestFlightsAreIndependent(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
-		n := 0
-		s.person.answer = func(context.Context, prompt.Request) (string, error) {
-			n++
-			return fmt.Sprintf("%06d", n), nil
-		}
-		s.vault.mint = func(_ context.Context, r upstream.MintRequest) (*http.Response, error) {
-			time.Sleep(time.Minute)
-			return minted("for-"+r.Token.Reveal(), 300, 0), nil
-		}
-		started := time.Now()
-		var all sync.WaitGroup
-		for _, caller := range []cache.Secret{"a", "b", "c"} {
-			all.Go(func() {
-				up := &sending{right: "token for-" + caller.Reveal()}
-				if _, v := s.resolver.StepUp(t.Context(), deploy(), caller, up.send); v.Outcome != mfa.Approved {
-					t.Errorf("%+v", v)
-				}
-			})
-		}
-		all.Wait()
-		if took := time.Since(started); took > 61*time.Second {
-			t.Errorf("took %s", took)
-		}
-	})
-}
-
-// The flight outlives the app that started it: a late answer fills the cache.
-func TestFlightSurvivesItsStarter(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
-		s.person.answer = func(context.Context, prompt.Request) (string, error) {
-			time.Sleep(30 * time.Second)
-			return "111111", nil
-		}
-		s.vault.mint = mintsWith("totp:111111", "new")
-		up := &sending{right: "token new"}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if _, v, _ := first(ctx, s, deploy(), up); v.OK() {
-			t.Errorf("app that left got %+v", v)
-		}
-		time.Sleep(time.Minute)
-		if _, v, err := first(t.Context(), s, deploy(), up); v.Outcome != mfa.Cached || err != nil {
-			t.Errorf("next try: %+v %v", v, err)
 		}
 	})
 }
@@ -417,167 +307,6 @@ func TestUsesAreCounted(t *testing.T) {
 			if _, v, _ := first(t.Context(), s, deploy(), up); v.Outcome != want {
 				t.Errorf("%+v, want %s", v, want)
 			}
-		}
-	})
-}
-
-// stepup lock ends flights: what they would have found is not there.
-func TestLockEndsFlights(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
-		s.person.codes("111111")
-		s.vault.mint = func(ctx context.Context, _ upstream.MintRequest) (*http.Response, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		done := make(chan mfa.Verdict)
-		go func() {
-			_, v := s.resolver.StepUp(t.Context(), deploy(), "tok", (&sending{}).send)
-			done <- v
-		}()
-		synctest.Wait()
-		s.ledger.CancelFlights()
-		if v := <-done; v.Outcome != mfa.Denied || !strings.Contains(v.Message, "stepup lock") {
-			t.Errorf("%+v", v)
-		}
-		s.person.codes("222222")
-		s.vault.mint = mintsWith("totp:222222", "new")
-		if _, v := s.resolver.StepUp(t.Context(), deploy(), "tok", (&sending{right: "token new"}).send); v.Outcome != mfa.Approved {
-			t.Errorf("after the lock: %+v", v)
-		}
-	})
-}
-
-const heldLogin = `{"auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"r","mfa_constraints":{"a":{"any":[{"type":"totp","id":"m1","uses_passcode":true,"name":"corp"}]}}}}}`
-
-func TestLoginGrant(t *testing.T) {
-	t.Parallel()
-	wrong := `{"errors":["invalid username or password"]}`
-	tests := map[string]struct {
-		answers   []string // to prompts, in order
-		logins    []*http.Response
-		validates []*http.Response
-		outcome   mfa.Outcome
-		text      string
-		passwords []string
-		asked     []string
-		kept      []string
-		change    func(*stage, *rule.Grant)
-	}{
-		"password and code": {
-			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
-			outcome: mfa.Approved, passwords: []string{"pw"}, asked: []string{"password auth/stepup/login/alice 1/3 ", "passcode corp 1/3 "},
-		},
-		"wrong password, then wrong code": {
-			answers: []string{"bad", "pw", "000000", "111111"}, logins: []*http.Response{answer(400, wrong), answer(200, heldLogin)},
-			validates: []*http.Response{answer(403, wrongText), minted("new", 300, 0)}, outcome: mfa.Approved, passwords: []string{"bad", "pw"},
-			asked: []string{
-				"password auth/stepup/login/alice 1/3 ", "password auth/stepup/login/alice 2/3 wrong password (invalid username or password)",
-				"passcode corp 1/3 ", "passcode corp 2/3 wrong code, or one that was used: wait for the next one",
-			},
-		},
-		"no second factor asked": {
-			answers: []string{"pw"}, logins: []*http.Response{minted("new", 300, 0)}, outcome: mfa.Approved, passwords: []string{"pw"},
-		},
-		"password from the keyring": {
-			answers: []string{"111111"}, logins: []*http.Response{answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
-			outcome: mfa.Approved, passwords: []string{"kept"},
-			change: func(s *stage, g *rule.Grant) { g.Password, s.secrets.password = "keyring", "kept" },
-		},
-		"typed password is kept": {
-			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
-			outcome: mfa.Approved, passwords: []string{"pw"}, kept: []string{"pw"},
-			change: func(_ *stage, g *rule.Grant) { g.Password = "keyring" },
-		},
-		"kept password is wrong": {
-			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(400, wrong), answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
-			outcome: mfa.Approved, passwords: []string{"old", "pw"}, kept: []string{"", "pw"},
-			change: func(s *stage, g *rule.Grant) { g.Password, s.secrets.password = "keyring", "old" },
-		},
-		"password of a command is wrong": {
-			logins: []*http.Response{answer(400, wrong)}, outcome: mfa.Rejected, text: "invalid username or password", passwords: []string{"cmd"},
-			change: func(s *stage, g *rule.Grant) {
-				g.Password, g.PasswordCommand, s.secrets.password = "", []string{"pass"}, "cmd"
-			},
-		},
-		"passwords used up": {
-			answers: []string{"a", "b", "c"}, logins: []*http.Response{answer(400, wrong), answer(400, wrong), answer(400, wrong)}, outcome: mfa.Rejected,
-			text: "did not accept the password", passwords: []string{"a", "b", "c"},
-		},
-		"no such path":     {answers: []string{"pw"}, logins: []*http.Response{answer(404, `{"errors":["no handler"]}`)}, outcome: mfa.Unavailable, text: "no handler", passwords: []string{"pw"}},
-		"password denied":  {answers: []string{"no"}, outcome: mfa.Denied},
-		"code denied":      {answers: []string{"pw", "no"}, logins: []*http.Response{answer(200, heldLogin)}, outcome: mfa.Denied, passwords: []string{"pw"}},
-		"broken challenge": {answers: []string{"pw"}, logins: []*http.Response{answer(200, heldLogin[:99])}, outcome: mfa.Unavailable, text: "without a token", passwords: []string{"pw"}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.person.codes(tt.answers...)
-				m := secure()
-				if tt.change != nil {
-					tt.change(s, &m.Rule.Grant)
-				}
-				s.vault.login = func(context.Context, upstream.LoginRequest) (*http.Response, error) {
-					next := tt.logins[0]
-					tt.logins = tt.logins[1:]
-					return next, nil
-				}
-				s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
-					next := tt.validates[0]
-					tt.validates = tt.validates[1:]
-					return next, nil
-				}
-				_, v, err := first(t.Context(), s, m, &sending{right: "token new"})
-				if err != nil || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("%+v %v, want %s %q", v, err, tt.outcome, tt.text)
-				}
-				if d := cmp.Diff(tt.passwords, s.vault.passwords); d != "" {
-					t.Errorf("passwords: %s", d)
-				}
-				if d := cmp.Diff(tt.kept, s.secrets.kept); d != "" {
-					t.Errorf("kept: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
-		})
-	}
-}
-
-// A kept seed is used only after the person said yes, and never twice in a
-// period.
-func TestCodeFromSeed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, func(c *resolve.Config) { c.FromSeed = map[string]bool{"totp": true} })
-		s.secrets.codes = []cache.Secret{"111111", "222222"}
-		s.person.codes("yes", "yes")
-		sent := []string{}
-		for range 2 {
-			up := &sending{right: "-"}
-			done := make(chan struct{})
-			up.right = "totp:" + map[int]string{0: "111111", 1: "222222"}[len(sent)]
-			go func() {
-				defer close(done)
-				if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", up.send); v.Outcome != mfa.Approved {
-					t.Errorf("%+v", v)
-				}
-			}()
-			<-done
-			sent = append(sent, up.lines...)
-		}
-		if d := cmp.Diff([]string{"totp:111111", "totp:222222"}, sent); d != "" {
-			t.Error(d)
-		}
-		if got := s.person.messages(); len(got) != 2 || !strings.HasPrefix(got[0], "confirm totp") {
-			t.Errorf("asked %v", got)
-		}
-		s.person.codes("no")
-		if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", (&sending{}).send); v.Outcome != mfa.Denied {
-			t.Errorf("without a yes: %+v", v)
 		}
 	})
 }

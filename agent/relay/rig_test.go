@@ -1,0 +1,202 @@
+package relay_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// A bench is a relay between a test and an upstream that the test plays.
+type bench struct {
+	url      string // of the relay
+	resolver *resolver
+	log      *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// newBench starts a relay to the server at address; change may alter its Config.
+func newBench(t *testing.T, address string, change func(*relay.Config)) *bench {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{resolver: &resolver{}, log: &syncBuffer{}}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.DisableCompression = true
+	t.Cleanup(base.CloseIdleConnections)
+	c := relay.Config{
+		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: b.resolver,
+		Log: slog.New(slog.NewTextHandler(b.log, nil)),
+	}
+	if change != nil {
+		change(&c)
+	}
+	server := httptest.NewUnstartedServer(relay.New(c))
+	server.Config.DisableGeneralOptionsHandler = true
+	server.Start()
+	t.Cleanup(server.Close)
+	b.url = server.URL
+	return b
+}
+
+// upstream starts a server that the relay talks to.
+func upstream(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// resolver plays the part of package resolve.
+type resolver struct {
+	mu      sync.Mutex
+	calls   []string
+	stepUp  func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict)
+	login   func(c mfa.Challenge) (*http.Response, mfa.Verdict)
+	first   func(send relay.Send) (*http.Response, mfa.Verdict, error)
+	matches []rule.Match // of each First
+	context context.Context
+}
+
+func (r *resolver) note(call string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, call)
+}
+
+func (r *resolver) noted() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
+}
+
+func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
+	r.note("first " + m.Request.Path)
+	r.mu.Lock()
+	r.matches = append(r.matches, m)
+	r.mu.Unlock()
+	if r.first != nil {
+		return r.first(send)
+	}
+	resp, err := send(ctx, nil, cache.Token{})
+	return resp, mfa.Verdict{}, err
+}
+
+func (r *resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.Once, token.Reveal()))
+	r.context = ctx
+	if r.stepUp == nil {
+		return nil, mfa.Verdict{}
+	}
+	return r.stepUp(m, send)
+}
+
+func (r *resolver) Login(_ context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
+	r.note("login " + q.Path)
+	return r.login(c)
+}
+
+// raw sends bytes as they are and returns the answer as it is.
+func raw(t *testing.T, address, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+// rawUpstream accepts one connection at a time, hands the request's bytes up to
+// the end of its head (and as many body bytes as it announces) to got, and
+// answers with the given bytes.
+func rawUpstream(t *testing.T, answer string) (address string, got <-chan string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := make(chan string, 16)
+	done := make(chan struct{})
+	t.Cleanup(func() { ln.Close(); <-done })
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serveRaw(conn, answer, requests)
+		}
+	}()
+	return "http://" + ln.Addr().String(), requests
+}
+
+func serveRaw(conn net.Conn, answer string, requests chan<- string) {
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	var head strings.Builder
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		head.WriteString(line)
+		if line == "\r\n" {
+			break
+		}
+	}
+	var body []byte
+	if strings.Contains(head.String(), "Transfer-Encoding: chunked") {
+		for !bytes.HasSuffix(body, []byte("0\r\n\r\n")) && !bytes.HasSuffix(body, []byte("X-Sum: 1\r\n\r\n")) {
+			c, err := r.ReadByte()
+			if err != nil {
+				break
+			}
+			body = append(body, c)
+		}
+	}
+	requests <- head.String() + string(body)
+	_, _ = io.WriteString(conn, answer)
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,152 @@
+package resolve_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A thousand requests of one caller make one prompt and one mint.
+func TestOneFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.answer = func(context.Context, prompt.Request) (string, error) {
+			time.Sleep(10 * time.Second)
+			return "111111", nil
+		}
+		s.vault.mint = mintsWith("totp:111111", "new")
+		up := &sending{right: "token new"}
+		var all sync.WaitGroup
+		for i := range crowd {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				if resp, v, err := first(t.Context(), s, deploy(), up); err != nil || v.Outcome != mfa.Approved || resp.StatusCode != 200 {
+					t.Errorf("request %d: %+v %v", i, v, err)
+				}
+			})
+		}
+		all.Wait()
+		if n, m := len(s.person.messages()), len(s.vault.mints); n != 1 || m != 1 {
+			t.Errorf("%d prompts, %d mints", n, m)
+		}
+	})
+}
+
+func TestDenialAnswersAllWaiters(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.answer = func(context.Context, prompt.Request) (string, error) {
+			time.Sleep(10 * time.Second)
+			return "", prompt.ErrDenied
+		}
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if _, v, _ := first(t.Context(), s, deploy(), &sending{right: "-"}); v.Outcome != mfa.Denied {
+					t.Errorf("%+v", v)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(s.person.messages()); n != 1 {
+			t.Errorf("%d prompts", n)
+		}
+		if _, v, _ := first(t.Context(), s, deploy(), &sending{right: "-"}); v.Outcome != mfa.Cooldown {
+			t.Errorf("the next: %+v", v)
+		}
+	})
+}
+
+// Two callers, and two rules, do not wait for each other's mint.
+func TestFlightsAreIndependent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		n := 0
+		s.person.answer = func(context.Context, prompt.Request) (string, error) {
+			n++
+			return fmt.Sprintf("%06d", n), nil
+		}
+		s.vault.mint = func(_ context.Context, r upstream.MintRequest) (*http.Response, error) {
+			time.Sleep(time.Minute)
+			return minted("for-"+r.Token.Reveal(), 300, 0), nil
+		}
+		started := time.Now()
+		var all sync.WaitGroup
+		for _, caller := range []cache.Secret{"a", "b", "c"} {
+			all.Go(func() {
+				up := &sending{right: "token for-" + caller.Reveal()}
+				if _, v := s.resolver.StepUp(t.Context(), deploy(), caller, up.send); v.Outcome != mfa.Approved {
+					t.Errorf("%+v", v)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(started); took > 61*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+// The flight outlives the app that started it: a late answer fills the cache.
+func TestFlightSurvivesItsStarter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.answer = func(context.Context, prompt.Request) (string, error) {
+			time.Sleep(30 * time.Second)
+			return "111111", nil
+		}
+		s.vault.mint = mintsWith("totp:111111", "new")
+		up := &sending{right: "token new"}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, v, _ := first(ctx, s, deploy(), up); v.OK() {
+			t.Errorf("app that left got %+v", v)
+		}
+		time.Sleep(time.Minute)
+		if _, v, err := first(t.Context(), s, deploy(), up); v.Outcome != mfa.Cached || err != nil {
+			t.Errorf("next try: %+v %v", v, err)
+		}
+	})
+}
+
+// stepup lock ends flights: what they would have found is not there.
+func TestLockEndsFlights(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.codes("111111")
+		s.vault.mint = func(ctx context.Context, _ upstream.MintRequest) (*http.Response, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		done := make(chan mfa.Verdict)
+		go func() {
+			_, v := s.resolver.StepUp(t.Context(), deploy(), "tok", (&sending{}).send)
+			done <- v
+		}()
+		synctest.Wait()
+		s.ledger.CancelFlights()
+		if v := <-done; v.Outcome != mfa.Denied || !strings.Contains(v.Message, "stepup lock") {
+			t.Errorf("%+v", v)
+		}
+		s.person.codes("222222")
+		s.vault.mint = mintsWith("totp:222222", "new")
+		if _, v := s.resolver.StepUp(t.Context(), deploy(), "tok", (&sending{right: "token new"}).send); v.Outcome != mfa.Approved {
+			t.Errorf("after the lock: %+v", v)
+		}
+	})
+}
