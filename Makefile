@@ -34,7 +34,7 @@ test: ## run the tests; says at the end what was skipped and why
 .PHONY: e2e
 e2e: ## run the suite against a real Vault (first build: 25 minutes, 10 GB)
 	@vault=$$($(GO) run -C e2e ./getvault) && $(GO) run -C e2e ./getclients && \
-	STEPUP_E2E_VAULT=$$vault $(testrun) -dir ../e2e -each $(forbid) -count=1 -parallel 6 -timeout 20m ./...
+	STEPUP_E2E_VAULT=$$vault $(testrun) -dir ../e2e -each $(forbid) -count=1 -parallel 4 -timeout 20m ./...
 
 .PHONY: bench
 bench: ## run the benchmarks

@@ -179,7 +179,7 @@ listener "tcp" {
   tls_disable = true
 }
 `, addr, port))
-	proxy := program{path: world.vault, env: cleanEnv(dir)}.start(t, "proxy", "-config="+config)
+	proxy := program{path: world.vault, env: cleanEnv(dir), serves: true}.start(t, "proxy", "-config="+config)
 	eventually(t, "vault proxy answers", func() bool {
 		if proxy.ended() {
 			t.Fatalf("vault proxy has ended: %+v", proxy.wait(t))

@@ -118,12 +118,17 @@ func newTokenGrant(t *testing.T) *elevated {
 func forBothGrants(t *testing.T, test func(t *testing.T, w *elevated)) {
 	t.Helper()
 	t.Parallel()
+	forEachGrant(t, func(t *testing.T, w func(*testing.T) *elevated) {
+		t.Parallel()
+		test(t, w(t))
+	})
+}
+
+func forEachGrant(t *testing.T, test func(*testing.T, func(*testing.T) *elevated)) {
+	t.Helper()
 	needVault(t)
-	for name, make := range map[string]func(*testing.T) *elevated{"login": newLoginGrant, "token": newTokenGrant} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, make(t))
-		})
+	for name, w := range map[string]func(*testing.T) *elevated{"login": newLoginGrant, "token": newTokenGrant} {
+		t.Run(name, func(t *testing.T) { test(t, w) })
 	}
 }
 

@@ -222,7 +222,7 @@ func TestHeaderGrantBigBody(t *testing.T) {
 	var seen []gate.Seen
 	eventually(t, "the gate is done with it", func() bool {
 		seen = w.gate.Seen("/v1/" + w.path)
-		return len(seen) > 0 && seen[len(seen)-1].Status != 0
+		return len(seen) > 0 && seen[len(seen)-1].Done
 	})
 	if len(p.prompts(t)) != 1 || len(seen) != 1 || len(seen[0].MFA) != 1 || seen[0].Read != int64(len(post.body)) {
 		t.Errorf("prompts %d, requests %+v; want it asked about first and sent once", len(p.prompts(t)), seen)

@@ -16,6 +16,8 @@ type program struct {
 	path  string
 	env   []string
 	stdin string
+
+	serves bool // it goes before the other programs
 }
 
 type result struct {
@@ -40,6 +42,9 @@ func (p program) start(t *testing.T, args ...string) *running {
 	tie(r.cmd)
 	if err := r.cmd.Start(); err != nil {
 		t.Fatalf("%s %q: %v", p.path, args, err)
+	}
+	if !p.serves {
+		nice(r.cmd)
 	}
 	go func() { r.done <- r.cmd.Wait() }()
 	t.Cleanup(func() {

@@ -173,7 +173,7 @@ func TestGrantBigBody(t *testing.T) {
 			var seen []gate.Seen
 			eventually(t, "the gate is done with it", func() bool {
 				seen = w.gate.Seen("/v1/" + path)
-				return len(seen) > 0 && seen[len(seen)-1].Status != 0
+				return len(seen) > 0 && seen[len(seen)-1].Done
 			})
 			if len(seen) != 1 || seen[0].Token == w.token || seen[0].Read != int64(len(post.body)) {
 				t.Errorf("%d requests; want one, whole, with the step-up token", len(seen))

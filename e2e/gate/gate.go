@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -46,8 +47,9 @@ type Seen struct {
 	Path   string   // decoded
 	Token  string   // that it was sent with; "" is none
 	MFA    []string // the lines of X-Vault-MFA
-	Read   int64    // bytes of the body that were read by the gate or by Vault
-	Status int      // 0 while it is being answered
+	Status int      // 0 until it is answered; whoever has the answer finds it here
+	Read   int64    // bytes of the body that were read by the gate or by Vault, once Done
+	Done   bool
 }
 
 // New returns a gate in front of the Vault that root speaks to. The client needs
@@ -86,18 +88,19 @@ func (g *Gate) Seen(p string) []Seen {
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := &counter{ReadCloser: r.Body}
 	r.Body = body
-	rec := &recorder{ResponseWriter: w}
 	g.mu.Lock()
 	at := len(g.seen)
 	g.seen = append(g.seen, Seen{
 		Method: r.Method, Path: r.URL.Path, Token: callerToken(r), MFA: slices.Clone(r.Header.Values("X-Vault-MFA")),
 	})
 	g.mu.Unlock()
-	defer func() {
+	note := func(set func(*Seen)) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.seen[at].Read, g.seen[at].Status = body.n, rec.status
-	}()
+		set(&g.seen[at])
+	}
+	rec := &recorder{ResponseWriter: w, answered: func(status int) { note(func(s *Seen) { s.Status = status }) }}
+	defer func() { note(func(s *Seen) { s.Read, s.Done = body.n.Load(), true }) }()
 
 	methods, entity, err := g.wanted(r)
 	if err != nil {
@@ -226,23 +229,24 @@ func (g *Gate) load(ctx context.Context, names []string) (acl, error) {
 
 type counter struct {
 	io.ReadCloser
-	n int64
+	n atomic.Int64 // a transport may read on after its answer is there
 }
 
 func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.ReadCloser.Read(b)
-	c.n += int64(n)
+	c.n.Add(int64(n))
 	return n, err
 }
 
+// A recorder tells the status before it goes out. Everything here writes one.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	answered func(status int)
 }
 
 func (r *recorder) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
-		r.status = status
+		r.answered(status)
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
