@@ -38,7 +38,7 @@ func gone(t *testing.T, address string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for time.Now().Before(deadline) {
-		resp, err := http.Get("http://" + address + "/v1/sys/health")
+		resp, err := client.Get("http://" + address + "/v1/sys/health")
 		if err != nil {
 			return
 		}

@@ -52,7 +52,7 @@ func TestSameRequestsNeverPushTwiceAtATime(t *testing.T) {
 				return
 			}
 			req.Header.Set("X-Vault-Token", r.token)
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Error(err)
 				return
@@ -118,7 +118,7 @@ func TestAppLeavesWhileItsPushRings(t *testing.T) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		if resp, err := http.DefaultClient.Do(req); err == nil {
+		if resp, err := client.Do(req); err == nil {
 			_ = resp.Body.Close()
 			t.Error("it got an answer")
 		}

@@ -22,6 +22,10 @@ import (
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
 
+// client is not the default one, whose idle connections every server of httptest
+// closes at its end, under the requests of other tests.
+var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+
 // A rig is a running agent in front of a development Vault, with a person who
 // answers by a function.
 type rig struct {
@@ -185,7 +189,7 @@ func (r *rig) do(t testing.TB, method, path, body string, header ...string) repl
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Error(err)
 		return reply{}

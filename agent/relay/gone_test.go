@@ -20,7 +20,7 @@ func TestVaultIsGone(t *testing.T) {
 	address := ln.Addr().String()
 	ln.Close()
 	b := newBench(t, "http://"+address, nil)
-	resp, err := http.Get(b.url + "/v1/x")
+	resp, err := client.Get(b.url + "/v1/x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestVaultIsSlow(t *testing.T) {
 	defer close(release)
 	address := upstream(t, func(http.ResponseWriter, *http.Request) { <-release })
 	b := newBench(t, address, func(c *relay.Config) { c.Base.(*http.Transport).ResponseHeaderTimeout = 1 })
-	resp, err := http.Get(b.url + "/v1/x")
+	resp, err := client.Get(b.url + "/v1/x")
 	if err != nil {
 		t.Fatal(err)
 	}

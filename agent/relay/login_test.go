@@ -56,7 +56,7 @@ func post(t *testing.T, url string, header http.Header) (*http.Response, string)
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

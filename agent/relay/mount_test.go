@@ -113,7 +113,7 @@ func TestMountLoginIsFound(t *testing.T) {
 			if tt.token != "" {
 				req.Header.Set("X-Vault-Token", tt.token)
 			}
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,7 +139,7 @@ func TestMountLoginThatCannotBeRead(t *testing.T) {
 			t.Parallel()
 			m := &mounts{}
 			b := newMountBench(t, mirror(t), m)
-			resp, err := http.Post(b.url+"/v1/auth/ldap/login/alice", "application/json", strings.NewReader(body))
+			resp, err := client.Post(b.url+"/v1/auth/ldap/login/alice", "application/json", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +169,7 @@ func TestMountLoginIsSentWithMore(t *testing.T) {
 	b := newMountBench(t, mirror(t), m)
 	// In chunks, as some clients send it.
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", b.url+"/v1/auth/ldap/login/alice?x=%2f", io.MultiReader(strings.NewReader(`{"password":"p"}`)))
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

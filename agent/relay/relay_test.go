@@ -126,7 +126,7 @@ func TestGzipStaysPacked(t *testing.T) {
 	b := newBench(t, address, nil)
 	req, _ := http.NewRequest("GET", b.url+"/v1/x", nil)
 	req.Header.Set("Accept-Encoding", "gzip")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestTrailers(t *testing.T) {
 	b := newBench(t, address, nil)
 	req, _ := http.NewRequest("POST", b.url+"/v1/x", io.MultiReader(strings.NewReader("up")))
 	req.Trailer = http.Header{"X-Sum": {"1"}}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestStreams(t *testing.T) {
 				_, _ = io.WriteString(w, tt.second)
 			})
 			b := newBench(t, address, nil)
-			resp, err := http.Get(b.url + "/v1/sys/monitor")
+			resp, err := client.Get(b.url + "/v1/sys/monitor")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -232,7 +232,7 @@ func TestNamespaceOfTheVaultBlock(t *testing.T) {
 		if given != "" {
 			req.Header.Set("X-Vault-Namespace", given)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,10 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 )
 
+// client is not the default one, whose idle connections every server of httptest
+// closes at its end, under the requests of other tests.
+var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+
 // A bench is a relay between a test and an upstream that the test plays.
 type bench struct {
 	url      string // of the relay

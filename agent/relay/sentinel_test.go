@@ -97,7 +97,7 @@ func put(t *testing.T, url, token, body string) (status int, answer string) {
 	if token != "" {
 		req.Header.Set("X-Vault-Token", token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestSameRequests(t *testing.T) {
 		for i := 0; i < len(header); i += 2 {
 			req.Header.Add(header[i], header[i+1])
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func TestPageOfALoadBalancer(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("X-Vault-Token", "t")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

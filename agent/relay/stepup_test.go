@@ -136,7 +136,7 @@ func TestStepUp(t *testing.T) {
 			if tt.token != "" {
 				req.Header.Set("X-Vault-Token", tt.token)
 			}
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestNoStepUpForOther403s(t *testing.T) {
 			b := newBench(t, address, prodRule(t))
 			req, _ := http.NewRequest("GET", b.url+"/v1/kv/data/prod/db", nil)
 			req.Header.Set("X-Vault-Token", "t")
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestFirstDecides(t *testing.T) {
 			b.resolver.first = tt.first
 			req, _ := http.NewRequest("GET", b.url+"/v1/kv/data/prod/db", nil)
 			req.Header.Set("X-Vault-Token", "t")
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +247,7 @@ func TestAppLeaves(t *testing.T) {
 	req, _ := http.NewRequestWithContext(ctx, "GET", b.url+"/v1/kv/data/prod/db", nil)
 	req.Header.Set("X-Vault-Token", "t")
 	go func() { <-asked; cancel() }()
-	if resp, err := http.DefaultClient.Do(req); err == nil {
+	if resp, err := client.Do(req); err == nil {
 		resp.Body.Close()
 		t.Fatal("request was answered")
 	}
@@ -338,7 +338,7 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 	for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
 		req, _ := http.NewRequest("GET", b.url+path, nil)
 		req.Header.Set("X-Vault-Token", "t")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

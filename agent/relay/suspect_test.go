@@ -107,7 +107,7 @@ func TestWitnessDelaysNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("X-Vault-Token", "tok")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

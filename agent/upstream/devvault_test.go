@@ -19,6 +19,10 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 )
 
+// client is not the default one, whose idle connections every server of httptest
+// closes at its end, under the requests of other tests.
+var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+
 // The calls in their order of life: a login in a namespace, wrapped, is held;
 // its requirement is unwrapped, a wrong and a right code are sent, and the token
 // is asked about and ended.
@@ -120,7 +124,7 @@ func login(t *testing.T, address string) cache.Secret {
 	}
 	req.Header.Set("X-Vault-Namespace", "ns1")
 	req.Header.Set("X-Vault-Wrap-TTL", "60s")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

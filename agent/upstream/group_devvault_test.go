@@ -69,7 +69,7 @@ func heldRead(t *testing.T, address string, token cache.Secret) mfa.ControlGroup
 		t.Fatal(err)
 	}
 	req.Header.Set("X-Vault-Token", token.Reveal())
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
