@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"context"
+	"sync"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/cache"
@@ -64,8 +65,10 @@ func (l *Ledger) launch(k turnKey, run func(context.Context) mfa.Verdict) (f *fl
 		return f, false
 	}
 	l.flights[k] = f
-	ctx := l.flying
+	ctx, aloft := l.flying, l.aloft
+	aloft.Add(1)
 	l.landing.Go(func() {
+		defer aloft.Done()
 		f.verdict = run(ctx)
 		if context.Cause(ctx) != nil && !f.verdict.OK() {
 			f.verdict = mfa.Verdict{Outcome: mfa.Denied, Message: appCanceled}
@@ -87,15 +90,17 @@ func (l *Ledger) flyingContext() context.Context {
 
 // CancelFlights ends every flight and waits for it, and forgets the requests that
 // wait for an approval. What a flight has minted by then is in the cache. Flights
-// that start later are not touched.
+// that start later are neither touched nor waited for.
 func (l *Ledger) CancelFlights() {
 	l.approvals.forget()
 	l.mu.Lock()
-	cancel := l.cancel
+	cancel, aloft := l.cancel, l.aloft
 	l.newContextLocked()
+	l.aloft.Add(1) // another lock meanwhile waits for these as well
+	defer l.aloft.Done()
 	l.mu.Unlock()
 	cancel(prompt.ErrCanceled)
-	l.landing.Wait()
+	aloft.Wait()
 }
 
 // Close ends every flight and shared try, waits for them and refuses new ones.
@@ -106,9 +111,11 @@ func (l *Ledger) Close() {
 	l.approvals.close()
 	l.end()
 	l.CancelFlights()
+	l.landing.Wait()
 	l.sharing.Wait()
 }
 
 func (l *Ledger) newContextLocked() {
 	l.flying, l.cancel = context.WithCancelCause(context.Background())
+	l.aloft = new(sync.WaitGroup)
 }

@@ -46,6 +46,7 @@ type Ledger struct {
 	flights map[turnKey]*flight     // those of enrolments have a path
 	flying  context.Context         // of the flights that run now
 	cancel  context.CancelCauseFunc // ends flying
+	aloft   *sync.WaitGroup         // one for each flight under flying
 	closed  bool
 	landing sync.WaitGroup // one for each flight
 

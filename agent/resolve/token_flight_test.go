@@ -150,3 +150,53 @@ func TestLockEndsFlights(t *testing.T) {
 		}
 	})
 }
+
+// A flight that starts while a lock waits for those before it is not its business.
+func TestLockWaitsForEarlierFlightsOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		s.person.codes("111111", "222222")
+		started, answer := make(chan struct{}), make(chan struct{})
+		later := make(chan mfa.Verdict, 1)
+		s.vault.mint = func(ctx context.Context, r upstream.MintRequest) (*http.Response, error) {
+			if r.Token == "late" {
+				close(started)
+				<-answer
+				return minted("new", 300, 0), nil
+			}
+			<-ctx.Done()
+			go func() {
+				_, v := s.resolver.StepUp(t.Context(), deploy(), "late", (&sending{right: "token new"}).send)
+				later <- v
+			}()
+			<-started
+			return nil, ctx.Err()
+		}
+		early := make(chan mfa.Verdict, 1)
+		go func() {
+			_, v := s.resolver.StepUp(t.Context(), deploy(), "early", (&sending{}).send)
+			early <- v
+		}()
+		synctest.Wait()
+		locked := make(chan struct{})
+		go func() {
+			defer close(locked)
+			s.ledger.CancelFlights()
+		}()
+		synctest.Wait()
+		select {
+		case <-locked:
+		default:
+			t.Error("the lock waits for a flight that began after it")
+		}
+		close(answer)
+		if v := <-early; v.Outcome != mfa.Denied {
+			t.Errorf("the flight before: %+v", v)
+		}
+		if v := <-later; v.Outcome != mfa.Approved {
+			t.Errorf("the flight after: %+v", v)
+		}
+		<-locked
+	})
+}
