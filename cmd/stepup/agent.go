@@ -102,9 +102,10 @@ func (r *reloader) run(ctx context.Context) error {
 		defer watcher.Close()
 		err = r.watch(watcher)
 	}
-	if err != nil {
+	watched := err == nil
+	if !watched {
 		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
-		watcher = &fsnotify.Watcher{}
+		watcher = &fsnotify.Watcher{} // says nothing, and can do nothing
 	}
 	settled := time.NewTimer(time.Hour)
 	settled.Stop()
@@ -135,7 +136,9 @@ func (r *reloader) run(ctx context.Context) error {
 			if ready != nil {
 				continue // ready comes, and looks again
 			}
-			_ = r.watch(watcher) // a link may lead elsewhere now
+			if watched {
+				_ = r.watch(watcher) // a link may lead elsewhere now
+			}
 			now, err := os.ReadFile(r.file)
 			if err == nil && string(now) != string(r.read) {
 				r.read = now
