@@ -49,8 +49,8 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		s.Rules = append(s.Rules, statusRule(r))
 	}
 	s.Suggestions = a.suspects.list(c, vaults)
-	s.Cache = store.status()
 	s.Tokens = a.cachedTokens(ctx, store)
+	s.Cache = store.status() // after the first use of a keyring, which tells
 	s.Prompts = control.NewPrompts(a.broker.Pending())
 	s.Attached = a.broker.Attached()
 	s.Prompters = a.broker.Prompters()
