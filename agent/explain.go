@@ -6,6 +6,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
 )
@@ -30,22 +31,26 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 	m, ok := ruleFor(rules, q)
 	if !ok {
 		e.Nearby = rules.Nearby(q)
+		e.Login = c.LoginMFA && rule.IsLogin(rule.Request{Path: q.Path, Operation: rule.Update}, nil)
 		return e, nil
 	}
 	e.Rule = m.Rule.Name
 	e.Preflight = m.Request != q
-	for _, name := range m.Rule.Methods {
+	for _, name := range rule.Join(m.Rule.Groups()...) {
 		e.Methods = append(e.Methods, method(c.Methods[name]))
 	}
+	e.Paused = resolve.Quiet(m.Rule)
+	asks := resolve.New(resolve.Config{Methods: c.Methods, ConfirmPush: c.Prompt.ConfirmPush})
 	e.Grant = control.Grant{
-		Kind: string(m.Rule.Grant.Kind), Path: m.Rule.Grant.Path, Eager: m.Rule.Grant.Eager,
+		AsksFirst: m.Rule.Grant.Kind == rule.HeaderGrant && asks.AsksFirst(m.Rule),
+		Kind:      string(m.Rule.Grant.Kind), Path: m.Rule.Grant.Path, Eager: m.Rule.Grant.Eager,
 		ControlGroup: statusRule(*m.Rule).ControlGroup, Approvers: m.Rule.ControlGroup.Approvers,
 	}
 	return e, nil
 }
 
 func method(m mfa.Method) control.Method {
-	return control.Method{Name: m.Name, Type: m.Type, Passcode: m.UsesPasscode}
+	return control.Method{Name: m.Name, Type: m.Type, Passcode: m.UsesPasscode, OrPush: m.OrPush}
 }
 
 // ruleFor finds the rule that a request comes under, as the relay does.

@@ -34,7 +34,8 @@ type Explanation struct {
 	Rule      string       `json:"rule"`      // the one that is taken; "" for none
 	Preflight bool         `json:"preflight"` // it is taken for the sake of the path behind sys/internal/ui/mounts/
 	Nearby    string       `json:"nearby"`    // a path with a rule that may be meant; ""
-	Methods   []Method     `json:"methods"`   // of the rule
+	Login     bool         `json:"login"`     // a login, which is completed where Vault holds it
+	Methods   []Method     `json:"methods"`   // of the rule, and of its Sentinel policies
 	Grant     Grant        `json:"grant"`     // of the rule
 
 	Caller            string   `json:"caller"`             // short HMAC of the token; "" without one
@@ -59,6 +60,7 @@ type Method struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
 	Passcode bool   `json:"passcode"` // false: Vault pushes
+	OrPush   bool   `json:"or_push"`  // the person chooses between a code and a push
 }
 
 // A Grant is how a rule's factor becomes an answer.
@@ -66,6 +68,7 @@ type Grant struct {
 	Kind         string `json:"kind"` // header, token or login; "" where only others approve
 	Path         string `json:"path"` // of a token or login grant
 	Eager        bool   `json:"eager"`
+	AsksFirst    bool   `json:"asks_first"`    // header: the person is asked before the request is sent
 	ControlGroup string `json:"control_group"` // as in Rule
 	Approvers    string `json:"approvers"`
 }

@@ -17,6 +17,21 @@ type Standing struct {
 	Waiting bool   // an approval is waited for under the caller's token
 }
 
+// AsksFirst reports whether the person is asked before a request under a rule with a
+// header grant is sent, and not after Vault has refused it.
+func (r *Resolver) AsksFirst(ru *rule.Rule) bool {
+	asked, rings := r.pushes(ru)
+	return len(asked) > 0 || rings.Name != "" && r.config.ConfirmPush
+}
+
+// Quiet is why nobody is asked under a rule, in words; "" when they are.
+func Quiet(ru *rule.Rule) string {
+	if ru.Silent {
+		return appQuietRule
+	}
+	return ""
+}
+
 // Standing tells what a request under a rule would find here, and changes nothing.
 func (r *Resolver) Standing(ctx context.Context, m rule.Match, token cache.Secret) Standing {
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)

@@ -108,7 +108,10 @@ func reasonText(r control.RuleReason) string {
 func methodLines(all []control.Method) (lines []string) {
 	for _, m := range all {
 		kind := "a push, which the phone decides"
-		if m.Passcode {
+		switch {
+		case m.OrPush:
+			kind = "a code, which you type, or a push, as you choose"
+		case m.Passcode:
 			kind = "a code, which you type"
 		}
 		lines = append(lines, printable(m.Name)+"\t"+printable(m.Type)+"\t"+kind)
@@ -148,6 +151,8 @@ func wouldHappen(e control.Explanation, now time.Time) []string {
 	known := e.Agent && e.Caller != "" && e.CapabilitiesError == ""
 	root := slices.Contains(e.Capabilities, "root")
 	switch {
+	case e.Login:
+		return []string{"it goes to vault; where that holds the login for a second factor, you are asked, and the program gets the finished login"}
 	case e.Rule == "" && known && !e.Granted && !root:
 		return []string{"it goes to vault, which refuses it: your policies do not grant it"}
 	case e.Rule == "" && known && e.Granted:
@@ -196,8 +201,17 @@ func headerSteps(e control.Explanation, names string, known bool) []string {
 	if known && !e.Granted {
 		return []string{"it goes to vault, which refuses it: your policies do not grant it, so nobody is asked"}
 	}
-	if !slices.ContainsFunc(e.Methods, func(m control.Method) bool { return m.Passcode }) {
-		return []string{"it goes to vault, which asks your phone (" + names + ") and lets it wait until you have decided"}
+	codes := slices.DeleteFunc(slices.Clone(e.Methods), func(m control.Method) bool { return !m.Passcode })
+	switch pushed := "it goes to vault, which asks your phone (" + names + ") and lets it wait until you have decided"; {
+	case e.Grant.AsksFirst && len(codes) > 0:
+		return []string{
+			"you are asked for " + methodNames(codes) + " before it is sent, because vault pushes at once",
+			"it goes to vault with your codes, and waits while your phone is asked",
+		}
+	case e.Grant.AsksFirst:
+		return []string{"you are asked whether to push before it is sent", pushed}
+	case len(codes) == 0:
+		return []string{pushed}
 	}
 	return []string{
 		"it goes to vault; when that refuses it, you are asked for " + names,

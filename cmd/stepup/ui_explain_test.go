@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ func TestWouldHappen(t *testing.T) {
 	}
 	totp := []control.Method{{Name: "corp_totp", Type: "totp", Passcode: true}}
 	header := control.Explanation{Rule: "r", Grant: control.Grant{Kind: "header"}, Methods: totp}
+	push := control.Explanation{Rule: "r", Grant: control.Grant{Kind: "header"}, Methods: []control.Method{{Name: "phone", Type: "okta"}}}
 	token := control.Explanation{Rule: "r", Grant: control.Grant{Kind: "token", Path: "auth/token/create/x"}, Methods: totp}
 	group := control.Explanation{Rule: "r", Grant: control.Grant{ControlGroup: "10m0s", Approvers: "\x1b[31mleads"}}
 	with := func(e control.Explanation, change func(*control.Explanation)) control.Explanation {
@@ -45,6 +47,18 @@ func TestWouldHappen(t *testing.T) {
 			"it goes to vault; when that refuses it, you are asked for corp_totp", "the same request goes again, with your codes",
 			"nobody is asked now: not asking again yet",
 		}},
+		"push": {known(push, "read"), []string{"it goes to vault, which asks your phone (phone) and lets it wait until you have decided"}},
+		"push, with a word before": {known(with(push, func(e *control.Explanation) { e.Grant.AsksFirst = true }), "read"), []string{
+			"you are asked whether to push before it is sent", "it goes to vault, which asks your phone (phone) and lets it wait until you have decided",
+		}},
+		"a code and a push": {known(with(header, func(e *control.Explanation) {
+			e.Grant.AsksFirst, e.Methods = true, slices.Concat(push.Methods, totp)
+		}), "read"), []string{
+			"you are asked for corp_totp before it is sent, because vault pushes at once", "it goes to vault with your codes, and waits while your phone is asked",
+		}},
+		"login": {known(control.Explanation{Login: true}, "deny"), []string{
+			"it goes to vault; where that holds the login for a second factor, you are asked, and the program gets the finished login",
+		}},
 		"token": {known(token, "deny"), []string{
 			"it goes to vault with your own token; when that refuses it, you are asked for corp_totp, and a token is made at auth/token/create/x",
 			"it goes again with the new token, which serves later requests, too",
@@ -55,7 +69,7 @@ func TestWouldHappen(t *testing.T) {
 		"token, cached": {known(with(token, func(e *control.Explanation) { e.Cached = &control.Token{Expires: now}; e.Paused = "stepup: paused" }), "deny"), []string{
 			"it goes to vault with the step-up token that is there; nobody is asked",
 		}},
-		"login": {with(token, func(e *control.Explanation) { e.Grant.Kind, e.Grant.Path = "login", "auth/x/login/a" }), []string{
+		"login grant": {with(token, func(e *control.Explanation) { e.Grant.Kind, e.Grant.Path = "login", "auth/x/login/a" }), []string{
 			"it goes to vault with your own token; when that refuses it, you log in once more at auth/x/login/a, with its password and whatever vault asks for",
 			"it goes again with the new token, which serves later requests, too",
 		}},
