@@ -35,8 +35,9 @@ func Quiet(ru *rule.Rule) string {
 // Standing tells what a request under a rule would find here, and changes nothing.
 func (r *Resolver) Standing(ctx context.Context, m rule.Match, token cache.Secret) Standing {
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	out := Standing{Caller: s.key.Identity}
+	out := Standing{Caller: s.key.Identity, Waiting: token != "" && r.config.Ledger.approvals.waits(s.key)}
 	if m.Rule.Grant.Mints() && token != "" {
+		s = r.forToken(ctx, m, token)
 		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 		defer cancel()
 		if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {
@@ -52,7 +53,6 @@ func (r *Resolver) Standing(ctx context.Context, m rule.Match, token cache.Secre
 	case cooling:
 		out.Paused = v.Message
 	}
-	out.Waiting = token != "" && r.config.Ledger.approvals.waits(s.key)
 	return out
 }
 

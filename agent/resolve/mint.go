@@ -45,7 +45,7 @@ func (g *tokenGrant) mint(ctx context.Context) (cache.Token, mfa.Verdict) {
 func (g *tokenGrant) mintOnce(sent factors) call {
 	do := func(ctx context.Context) (*http.Response, error) {
 		return g.config.Vault.Mint(ctx, upstream.MintRequest{
-			Path: g.rule.Grant.Path, Namespace: g.request.Namespace, Token: g.own, Credentials: sent.credentials,
+			Path: g.rule.Grant.Path, Namespace: g.key.Namespace, Token: g.own, Credentials: sent.credentials,
 			Policies: g.rule.Grant.Policies, TTL: g.rule.Grant.TTL, NumUses: g.rule.Grant.NumUses, NoParent: g.rule.Grant.NoParent,
 		})
 	}
@@ -72,7 +72,7 @@ func (g *tokenGrant) refusedMint(c call, sent factors) (v mfa.Verdict, final boo
 	case c.resp.StatusCode != http.StatusForbidden || failure.Kind == mfa.InvalidToken:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: mintRefused(path, failure.Reason)}, true
 	}
-	capabilities, err := g.config.Vault.Capabilities(g.flight, g.own, g.request.Namespace, path)
+	capabilities, err := g.config.Vault.Capabilities(g.flight, g.own, g.key.Namespace, path)
 	minting := rule.Request{Operation: rule.Update}
 	if err == nil && !minting.Grants(capabilities) {
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: mayNotMint(path)}, true

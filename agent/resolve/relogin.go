@@ -22,7 +22,7 @@ func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
 			return cache.Token{}, verdict(g.flight, err)
 		}
 		resp, err := g.config.Vault.Login(g.flight, upstream.LoginRequest{
-			Path: g.rule.Grant.Path, Namespace: g.request.Namespace, Password: password,
+			Path: g.rule.Grant.Path, Namespace: g.key.Namespace, Password: password,
 		})
 		if err != nil {
 			return cache.Token{}, verdict(g.flight, err)
@@ -101,7 +101,7 @@ func (g *tokenGrant) factor(ctx context.Context, resp *http.Response) (cache.Tok
 		return g.token(resp)
 	}
 	_ = resp.Body.Close()
-	challenge.Namespace, challenge.Node = g.request.Namespace, upstream.Node(resp)
+	challenge.Namespace, challenge.Node = g.key.Namespace, upstream.Node(resp)
 	l := &login{stepUp: g.stepUp, app: g.flight, challenge: challenge}
 	if v := l.run(ctx); !v.OK() {
 		if l.last != nil {

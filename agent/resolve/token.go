@@ -28,7 +28,7 @@ const (
 // it is Vault's word unless the token turns out to be dead; then it is
 // forgotten, and stepped up to once more.
 func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	s := r.begin(ctx, m.Request, m.Rule.Name, own)
+	s := r.forToken(ctx, m, own)
 	t, ok := s.cached(ctx)
 	if !ok {
 		if m.Rule.Grant.Eager && !s.dead(ctx, own) {
@@ -60,6 +60,17 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 	return next, v, nil
 }
 
+// forToken is begin under a rule whose grant makes a token: that is made, kept and
+// asked about in the namespace of the rule, where it has one. The app may name that
+// in front of the path, of which the request's own namespace says nothing.
+func (r *Resolver) forToken(ctx context.Context, m rule.Match, own cache.Secret) *stepUp {
+	s := r.begin(ctx, m.Request, m.Rule.Name, own)
+	if m.Rule.Namespace != "" {
+		s.key.Namespace = rule.Namespace(m.Rule.Namespace)
+	}
+	return s
+}
+
 // cached returns the token of this caller for this rule, and counts its use.
 func (s *stepUp) cached(ctx context.Context) (cache.Token, bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
@@ -87,7 +98,7 @@ const policyDenial = "1 error occurred:\n\t* permission denied\n\n"
 // it alive. A login grant needs nothing of it, so otherwise whoever can reach the
 // listener would have the person asked, with any string for a token.
 func (s *stepUp) dead(ctx context.Context, token cache.Secret) bool {
-	_, err := s.config.Vault.LookupSelf(ctx, token, s.request.Namespace)
+	_, err := s.config.Vault.LookupSelf(ctx, token, s.key.Namespace)
 	status, ok := errors.AsType[*upstream.StatusError](err)
 	return ok && status.Status == http.StatusForbidden && !slices.Contains(status.Errors, policyDenial) && !mfa.DeniedByPolicy(status.Errors)
 }
@@ -96,7 +107,7 @@ func (s *stepUp) dead(ctx context.Context, token cache.Secret) bool {
 // this caller under this rule share one flight. When the app leaves, the flight
 // goes on until it is decided.
 func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict) {
-	s := r.begin(ctx, m.Request, m.Rule.Name, own)
+	s := r.forToken(ctx, m, own)
 	if m.Once {
 		// Nothing was tried before, because it can be sent only once.
 		if t, ok := s.cached(ctx); ok {
