@@ -58,21 +58,23 @@ func (a *Agent) revokeOnStop() {
 
 // forget revokes and deletes the tokens that are meant, and counts.
 func (a *Agent) forget(ctx context.Context, store *tokens, result *control.LockResult, meant func(cache.Key) bool) {
+	// From here on no request is served with those in memory, also when the keyring
+	// hangs. All are deleted before the first is revoked: Vault may not answer either.
+	deleted := store.Drop(meant)
 	entries, err := store.List(ctx)
 	if err != nil {
 		result.Notes = append(result.Notes, noteNotListed(err))
 	}
-	// All are deleted before the first is revoked: from here on no request is
-	// served with them, also when Vault does not answer.
-	var deleted []cache.Entry
 	for _, e := range entries {
-		if !meant(e.Key) {
-			continue
+		if meant(e.Key) {
+			_ = store.Delete(ctx, e.Key) // Left tells
+			deleted = append(deleted, e)
 		}
-		if err := store.Delete(ctx, e.Key); err != nil {
+	}
+	for _, e := range deleted {
+		if err := store.Left(e.Key); err != nil {
 			result.Notes = append(result.Notes, noteStillKept(e, err))
 		}
-		deleted = append(deleted, e)
 	}
 	result.Forgotten += len(deleted)
 	var mu sync.Mutex // guards result

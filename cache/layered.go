@@ -139,12 +139,7 @@ func (l *Layered) Delete(ctx context.Context, k Key) error {
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, left := l.dirty[k]; left && !nothingThere(l.err) {
-		return l.err
-	}
-	return nil
+	return l.Left(k)
 }
 
 // List implements [Store]: the tokens of both. That the back cannot be used is

@@ -31,6 +31,34 @@ func (l *Layered) Held() map[string]int {
 	return held
 }
 
+// Drop forgets the tokens in memory whose keys are meant and returns them. It does
+// not wait for the back, which is told with its next use, and may have more.
+func (l *Layered) Drop(meant func(Key) bool) []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	entries, _ := l.front.List(context.Background()) // memory never fails
+	var dropped []Entry
+	for _, e := range entries {
+		if meant(e.Key) {
+			l.markLocked(e.Key)
+			_ = l.front.Delete(context.Background(), e.Key) // likewise
+			dropped = append(dropped, e)
+		}
+	}
+	return dropped
+}
+
+// Left is why the back may still have what was deleted under k, nil when it has
+// been told.
+func (l *Layered) Left(k Key) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, left := l.dirty[k]; left && !nothingThere(l.err) {
+		return l.err
+	}
+	return nil
+}
+
 // behind is the back of this moment.
 func (l *Layered) behind() Store {
 	l.mu.Lock()

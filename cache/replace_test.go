@@ -117,3 +117,48 @@ func TestKeepIdentity(t *testing.T) {
 		t.Errorf("locked: %v", err)
 	}
 }
+
+// What is dropped is not served from that moment, whatever the back is busy with,
+// and is gone from there as soon as it can be used.
+func TestDropDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ring := &cachetest.Ring{}
+		back := layeredKeyring(ring)
+		l := cache.NewLayered(&cache.Memory{}, back)
+		for _, name := range []string{"a", "b", "stays"} {
+			must(t, l.Put(t.Context(), aKey(name), aToken()))
+		}
+		proceed := make(chan struct{})
+		ring.Before = func(context.Context, string, string) error { <-proceed; return nil }
+		var busy sync.WaitGroup
+		busy.Go(func() { _ = l.Delete(t.Context(), aKey("other")) })
+		synctest.Wait() // the back is busy with it
+		dropped := l.Drop(func(k cache.Key) bool { return k.Rule != "stays" })
+		if len(dropped) != 2 || dropped[0].Token.Secret == "" {
+			t.Errorf("dropped %v", dropped)
+		}
+		for _, e := range dropped {
+			if _, err := l.Take(t.Context(), e.Key); !errors.Is(err, cache.ErrNotFound) {
+				t.Errorf("%s is served: %v", e.Key.Rule, err)
+			}
+		}
+		if _, err := l.Take(t.Context(), aKey("stays")); err != nil {
+			t.Error(err)
+		}
+		close(proceed)
+		busy.Wait()
+		for _, entries := range [][]cache.Entry{entriesOf(t, l), entriesOf(t, back)} {
+			if len(entries) != 1 || entries[0].Key != aKey("stays") {
+				t.Errorf("left: %v", entries)
+			}
+		}
+	})
+}
+
+func entriesOf(t *testing.T, s cache.Store) []cache.Entry {
+	t.Helper()
+	entries, err := s.List(t.Context())
+	must(t, err)
+	return entries
+}
