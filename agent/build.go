@@ -57,7 +57,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	way := metrics.Transport{Base: transport}
+	way := metrics.Transport{Base: upstream.Discreet{Base: transport}}
 	client, err := upstream.New(upstream.Config{Name: v.Name, Address: v.Address, Transport: way, Timeout: v.Timeout})
 	if err != nil {
 		return nil, err

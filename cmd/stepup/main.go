@@ -7,10 +7,14 @@ package main
 import (
 	"context"
 	"io"
+	"log"
 	"os"
 )
 
 func main() {
+	// net/http writes there, whole, what a server sends without being asked: the end
+	// of an answer that is longer than it says, a token perhaps.
+	log.SetOutput(io.Discard)
 	os.Exit(run(context.Background(), commandLine(os.Args), console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}))
 }
 
