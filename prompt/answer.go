@@ -13,10 +13,10 @@ const (
 )
 
 // Check returns the answer as it counts: blanks around it dropped, those inside a
-// passcode too; the choice that a number stands for; "yes" for Confirm. A password
-// loses only its line end. It returns ErrAnswer when the answer does not fit r, and
-// ErrDenied when it is a no to a Confirm. The length of a passcode is not
-// checked here.
+// passcode too; the choice that a number or a bare name stands for; "yes" for
+// Confirm. A password loses only its line end. It returns ErrAnswer when the
+// answer does not fit r, and ErrDenied when it is a no to a Confirm. The length of
+// a passcode is not checked here.
 func Check(r Request, answer string) (string, error) {
 	trimmed := strings.TrimSpace(answer)
 	switch r.Kind {
@@ -61,5 +61,25 @@ func checkChoice(choices []string, s string) (string, error) {
 	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= len(choices) {
 		return choices[n-1], nil
 	}
-	return "", ErrAnswer
+	return choiceNamed(choices, s)
+}
+
+// choiceNamed finds the choice whose name s is, without the type behind it:
+// "corp_totp" for "corp_totp (totp)", when only one has that name.
+func choiceNamed(choices []string, s string) (string, error) {
+	found := ""
+	for _, choice := range choices {
+		name, _, labelled := strings.Cut(choice, " (")
+		if !labelled || name != s {
+			continue
+		}
+		if found != "" {
+			return "", ErrAnswer
+		}
+		found = choice
+	}
+	if found == "" {
+		return "", ErrAnswer
+	}
+	return found, nil
 }

@@ -10,7 +10,7 @@ import (
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	choices := []string{"corp_totp", "corp_duo", "1"}
+	choices := []string{"corp_totp", "corp_duo", "1", "phone (totp)", "phone (duo)", "key (totp)"}
 	for _, c := range []struct {
 		name, in, want string
 		kind           prompt.Kind
@@ -30,8 +30,11 @@ func TestCheck(t *testing.T) {
 		{"choice", "corp_duo\n", "corp_duo", prompt.Choose, nil},
 		{"choice by number", "2", "corp_duo", prompt.Choose, nil},
 		{"choice that looks like a number", "1", "1", prompt.Choose, nil},
-		{"number too high", "4", "", prompt.Choose, prompt.ErrAnswer},
+		{"number too high", "7", "", prompt.Choose, prompt.ErrAnswer},
 		{"number too low", "0", "", prompt.Choose, prompt.ErrAnswer},
+		{"choice by its bare name", "key\n", "key (totp)", prompt.Choose, nil},
+		{"name of two choices", "phone", "", prompt.Choose, prompt.ErrAnswer},
+		{"one of two with its type", "phone (duo)", "phone (duo)", prompt.Choose, nil},
 		{"no such choice", "corp", "", prompt.Choose, prompt.ErrAnswer},
 		{"no choice", "", "", prompt.Choose, prompt.ErrAnswer},
 		{"yes", "y", "yes", prompt.Confirm, nil},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ const (
 // interrupts it later.
 func (x *execution) stepUp(ctx context.Context) error {
 	token, err := x.callerToken(ctx, x.environ(os.Environ()))
+	if errors.Is(err, errNoToken) && !x.knownRule(ctx) {
+		return x.noRule() // no login would help
+	}
 	if err != nil {
 		return err
 	}
@@ -37,7 +41,7 @@ func (x *execution) stepUp(ctx context.Context) error {
 	case errors.Is(err, control.ErrHeaderGrant):
 		return usage(fmt.Errorf(textRuleHeader, printable(x.rule)), hintRuleHeader)
 	case errors.Is(err, control.ErrNoRule):
-		return usage(fmt.Errorf(textNoRule, printable(x.rule), printable(x.vaultName)), hintRules)
+		return x.noRule()
 	case err != nil:
 		return err
 	case got.OK():
@@ -49,6 +53,17 @@ func (x *execution) stepUp(ctx context.Context) error {
 		failed.code = exitRefused
 	}
 	return failed
+}
+
+func (x *execution) noRule() error {
+	return usage(fmt.Errorf(textNoRule, printable(x.rule), printable(x.vaultName)), hintRules)
+}
+
+// knownRule reports whether the agent has the rule, for any vault; it is true
+// where the agent does not say.
+func (x *execution) knownRule(ctx context.Context) bool {
+	s, err := x.client.Status(ctx)
+	return err != nil || slices.ContainsFunc(s.Rules, func(r control.Rule) bool { return r.Name == x.rule })
 }
 
 // callerToken is the token that a command will use, found as the Vault CLI finds
