@@ -93,6 +93,7 @@ func (s *stepUp) fromCommand(ctx context.Context, m mfa.Method, q question) (str
 	case s.config.Ledger.sent(s.spentAs(m), clean):
 		s.config.Log.Info("passcode command printed a code that was sent already, asking instead", "method", m.Name)
 	default:
+		s.method = m.Label() // for the audit log: nobody is asked about it
 		return clean, true
 	}
 	return "", false

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/resolve"
@@ -153,6 +154,9 @@ func TestPasscodeCommand(t *testing.T) {
 				}
 				if d := cmp.Diff(tt.asked, s.person.messages()); d != "" {
 					t.Errorf("asked: %s", d)
+				}
+				if last := s.audit.last; last.Event != audit.Approved || last.Method != "totp" {
+					t.Errorf("audit log ends with %s by %q", last.Event, last.Method)
 				}
 			})
 		})

@@ -231,6 +231,7 @@ func (v *vault) Validate(ctx context.Context, _ mfa.Challenge, payload map[strin
 type auditor struct {
 	mu     sync.Mutex
 	events []audit.Event
+	last   audit.Record
 	slow   func() // called before each event, if set
 }
 
@@ -240,7 +241,7 @@ func (a *auditor) Write(r audit.Record) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.events = append(a.events, r.Event)
+	a.events, a.last = append(a.events, r.Event), r
 	return nil
 }
 
