@@ -21,9 +21,7 @@ func (r *Resolver) Obtain(ctx context.Context, ru *rule.Rule, namespace string, 
 		if !s.dead(ctx, t.Secret) {
 			return mfa.Verdict{Outcome: mfa.Cached}
 		}
-		if err := r.config.Tokens.Delete(ctx, s.key); err != nil {
-			r.config.Log.Warn("dead step-up token stays in the store", "rule", ru.Name, "error", err)
-		}
+		s.discard(ctx, t)
 	}
 	if s.dead(ctx, own) {
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appDeadCaller}

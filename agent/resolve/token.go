@@ -46,9 +46,7 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 		s.record(audit.Cached, time.Since(s.started))
 		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
 	}
-	if err := r.config.Tokens.Delete(ctx, s.key); err != nil {
-		r.config.Log.Warn("dead step-up token stays in the store", "rule", m.Rule.Name, "error", err)
-	}
+	s.discard(ctx, t)
 	if s.dead(ctx, own) {
 		return resp, mfa.Verdict{}, nil
 	}
@@ -58,6 +56,17 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 	}
 	_ = resp.Body.Close()
 	return next, v, nil
+}
+
+// discard removes a token that is dead. Looking that up takes its time: what another
+// request has got in its place by then stays.
+func (s *stepUp) discard(ctx context.Context, dead cache.Token) {
+	if t, err := s.config.Tokens.Get(ctx, s.key); err != nil || t.Secret != dead.Secret {
+		return
+	}
+	if err := s.config.Tokens.Delete(ctx, s.key); err != nil {
+		s.config.Log.Warn("dead step-up token stays in the store", "rule", s.rule, "error", err)
+	}
 }
 
 // forToken is begin under a rule whose grant makes a token: that is made, kept and
@@ -155,7 +164,7 @@ func (s *stepUp) sendOnce(ctx context.Context, t cache.Token, send send) (*http.
 		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
 	}
 	if resp.StatusCode == http.StatusForbidden && s.dead(ctx, t.Secret) {
-		_ = s.config.Tokens.Delete(ctx, s.key)
+		s.discard(ctx, t)
 	}
 	return resp, mfa.Verdict{Outcome: mfa.Cached}
 }

@@ -200,3 +200,32 @@ func TestLockWaitsForEarlierFlightsOnly(t *testing.T) {
 		<-locked
 	})
 }
+
+// Vault may take its time to refuse a token that was revoked: the one that another
+// request has got by then is used, not forgotten.
+func TestLateDenialLeavesTheNewToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, nil)
+		key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
+		old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
+		if err := s.tokens.Put(t.Context(), key, old); err != nil {
+			t.Fatal(err)
+		}
+		s.vault.lookup = &upstream.StatusError{Status: 403}
+		s.person.codes("111111", "no")
+		s.vault.mint = mintsWith("totp:111111", "new")
+		var both sync.WaitGroup
+		for _, up := range []*sending{{right: "token new", delay: 10 * time.Second}, {right: "token new", delay: time.Second}} {
+			both.Go(func() {
+				if resp, v, err := first(t.Context(), s, deploy(), up); err != nil || v.Outcome != mfa.Approved || resp.StatusCode != 200 {
+					t.Errorf("after %s: %+v %v", up.delay, v, err)
+				}
+			})
+		}
+		both.Wait()
+		if n, m := len(s.person.messages()), len(s.vault.mints); n != 1 || m != 1 {
+			t.Errorf("%d prompts, %d mints", n, m)
+		}
+	})
+}
