@@ -185,6 +185,7 @@ func (k *Keyring) do(ctx context.Context, operation string, f func(context.Conte
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	begun := time.Now()
 	err := f(limited)
 	var ring *RingError
 	switch {
@@ -192,7 +193,9 @@ func (k *Keyring) do(ctx context.Context, operation string, f func(context.Conte
 		k.found(State{Condition: Available})
 		return err
 	case errors.As(err, &ring):
-	case ctx.Err() != nil: // the caller went away: says nothing about the keyring
+	case ctx.Err() != nil && time.Since(begun) < limit*9/10:
+		// The caller went away, which says nothing about the keyring. One who has waited
+		// for as long as we would, as requests do, has found it slow.
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	case limited.Err() != nil:
 		ring = &RingError{Condition: Slow, Why: whySlow(limit)}

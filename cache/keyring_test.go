@@ -237,6 +237,22 @@ func TestKeyringThatHangs(t *testing.T) {
 			}
 		})
 	})
+	t.Run("so does a caller who waits no longer than that", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ring := &cachetest.Ring{Before: hang}
+			k := cache.NewKeyring(cache.KeyringConfig{Ring: ring})
+			for range 3 { // requests, each with its own patience
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second-time.Millisecond)
+				if _, err := k.Get(ctx, aKey("r")); !errors.Is(err, cache.ErrUnavailable) {
+					t.Errorf("get: %v", err)
+				}
+				cancel()
+			}
+			if ring.Calls() != 1 || k.State().Condition != cache.Slow {
+				t.Errorf("%d calls, state is %v", ring.Calls(), k.State())
+			}
+		})
+	})
 	t.Run("a caller that leaves says nothing about the keyring", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k := cache.NewKeyring(cache.KeyringConfig{Ring: &cachetest.Ring{Before: hang}})
