@@ -126,7 +126,7 @@ func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
 		// The answer may take longer than a prompt: from here only the app ends it.
 		c := h.repeat(h.app, sent)
 		if c.err != nil {
-			return verdict(h.app, c.err)
+			return c.broken(h.app)
 		}
 		h.replace(c.resp)
 		v := mfa.Verdict{}

@@ -28,7 +28,7 @@ func (g *tokenGrant) mint(ctx context.Context) (cache.Token, mfa.Verdict) {
 		c := g.mintOnce(sent)
 		switch {
 		case c.err != nil:
-			return cache.Token{}, verdict(g.flight, c.err)
+			return cache.Token{}, c.broken(g.flight)
 		case c.resp.StatusCode/100 == 2:
 			return g.token(c.resp)
 		}

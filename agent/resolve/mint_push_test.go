@@ -2,6 +2,7 @@ package resolve_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/cache"
 )
 
 // A mint that pushes is asked about as a request that pushes is; what Vault says
@@ -102,6 +105,48 @@ func TestMintThatPushes(t *testing.T) {
 				}
 				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
 					t.Errorf("asked: %s", d)
+				}
+			})
+		})
+	}
+}
+
+// A connection that breaks while the phone rings is a gateway's word, as its page is:
+// no second push follows at once.
+func TestConnectionBreaksWhileItPushes(t *testing.T) {
+	t.Parallel()
+	duo := deploy()
+	duo.Rule.Methods = []string{"duo"}
+	for name, m := range map[string]rule.Match{"the request": prod("duo"), "a mint": duo} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, nil)
+				s.person.codes("push")
+				rang := 0
+				ring := func() (*http.Response, error) {
+					rang++
+					time.Sleep(time.Minute)
+					return nil, io.ErrUnexpectedEOF
+				}
+				s.vault.mint = func(context.Context, upstream.MintRequest) (*http.Response, error) { return ring() }
+				send := func(_ context.Context, factors []mfa.Credential, _ cache.Token) (*http.Response, error) {
+					if len(factors) > 0 {
+						return ring()
+					}
+					return answer(403, generic), nil
+				}
+				for _, want := range []mfa.Outcome{mfa.Timeout, mfa.Cooldown} {
+					_, v, err := s.resolver.First(t.Context(), m, "tok", send)
+					if v.Outcome == "" {
+						_, v = s.resolver.StepUp(t.Context(), m, "tok", send)
+					}
+					if err != nil || v.Outcome != want || !strings.Contains(v.Message, "load balancer") {
+						t.Errorf("%+v, %v, want %s", v, err, want)
+					}
+				}
+				if rang != 1 {
+					t.Errorf("rang %d times", rang)
 				}
 			})
 		})

@@ -63,6 +63,14 @@ func (c call) cut() bool {
 	return false
 }
 
+// broken is the verdict on a call that has no answer.
+func (c call) broken(app context.Context) mfa.Verdict {
+	if c.cut() {
+		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}
+	}
+	return verdict(app, c.err)
+}
+
 // cloudflareTimeout is their word for an origin that does not answer in time.
 const cloudflareTimeout = 524
 
