@@ -166,6 +166,7 @@ func (s *stepUp) sendOnce(ctx context.Context, t cache.Token, send send) (*http.
 	if resp.StatusCode == http.StatusForbidden && s.dead(ctx, t.Secret) {
 		s.discard(ctx, t)
 	}
+	s.record(audit.Cached, time.Since(s.started))
 	return resp, mfa.Verdict{Outcome: mfa.Cached}
 }
 

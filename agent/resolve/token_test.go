@@ -239,6 +239,9 @@ func TestEagerAndOnce(t *testing.T) {
 				if d := cmp.Diff([]string{"token new", "token new"}, up.lines); d != "" {
 					t.Error(d)
 				}
+				if d := cmp.Diff([]audit.Event{audit.Challenge, audit.Prompt, audit.Approved, audit.Cached}, s.audit.events); d != "" {
+					t.Error(d)
+				}
 			})
 		})
 	}
