@@ -222,13 +222,16 @@ func parseTimeout(value string) (time.Duration, error) {
 	return time.ParseDuration(value)
 }
 
-// pushes reports whether a method waits for a phone.
+// pushes reports whether a method, or a login, may wait for a phone.
 func (d *doctor) pushes() bool {
 	if d.config == nil {
 		return false
 	}
+	if len(d.config.LoginMFA.OktaMounts) > 0 || len(d.config.LoginMFA.LegacyMounts) > 0 {
+		return true
+	}
 	for _, m := range settings(d.config, "", slog.New(slog.DiscardHandler)).Methods {
-		if !m.UsesPasscode {
+		if !m.UsesPasscode || m.OrPush {
 			return true
 		}
 	}

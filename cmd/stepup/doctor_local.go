@@ -59,6 +59,9 @@ func (d *doctor) examineService(context.Context) []finding {
 		}
 		return []finding{f}
 	}
+	if st.unknown {
+		return []finding{pass(what, "%s", st.doing)}
+	}
 	if len(st.files) == 0 && st.masked == "" {
 		return []finding{pass(what, textServiceNone).with(hintDoctorInstall)}
 	}
@@ -69,9 +72,9 @@ func (d *doctor) examineService(context.Context) []finding {
 	case st.running:
 		all = append(all, pass(what, textDoctorService, st.pid))
 	case st.failed:
-		all = append(all, fail(what, "%s", st.doing).with(hintDoctorFailed))
+		all = append(all, fail(what, "%s", st.doing).with("%s", hintDoctorFailed(st.manager)))
 	default:
-		all = append(all, warn(what, "%s", st.doing).with(hintDoctorStart))
+		all = append(all, warn(what, "%s", st.doing).with("%s", hintDoctorStart(st.manager)))
 	}
 	if st.program != "" {
 		all = append(all, d.examineProgram(st.program)...)

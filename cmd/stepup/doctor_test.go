@@ -124,9 +124,12 @@ func environment(t *testing.T, set map[string]string) []string {
 listener "tcp" { address = "127.0.0.1:8100" }
 listener "unix" { address = "/run/user/1/vault.sock" }
 `
-	if set["PUSHES"] != "" {
-		text += `mfa_method "phone" { type = "okta" }`
-	}
+	text += map[string]string{
+		"yes":     `mfa_method "phone" { type = "okta" }`,
+		"as told": "mfa_method \"duo\" {\n  type = \"duo\"\n  passcode = true\n}",
+		"okta":    `login_mfa { okta_mounts = ["auth/okta"] }`,
+		"legacy":  `login_mfa { legacy_mounts = ["auth/ldap"] }`,
+	}[set["PUSHES"]]
 	c, diagnostics := config.Parse("x.hcl", []byte(text), config.Options{Env: env, Home: home, RuntimeDir: home, StateDir: home})
 	if err := diagnostics.Err(); err != nil {
 		t.Fatal(err)
@@ -150,6 +153,7 @@ listener "unix" { address = "/run/user/1/vault.sock" }
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	const right, export = "ok VAULT_ADDR: leads to the agent: http://127.0.0.1:8100 | ", "export VAULT_ADDR=http://127.0.0.1:8100"
+	const impatient = "warn VAULT_CLIENT_TIMEOUT: clients give up after 1m0s, a push may take 90 s | export VAULT_CLIENT_TIMEOUT=120s"
 	for name, tt := range map[string]struct {
 		set  map[string]string
 		want []string
@@ -175,12 +179,44 @@ func TestEnvironment(t *testing.T) {
 		"impatient":        {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "10"}, []string{right, "warn VAULT_CLIENT_TIMEOUT: clients give up after 10s, before you can answer | export VAULT_CLIENT_TIMEOUT=120s"}},
 		"no time":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "soon"}, []string{right, "fail VAULT_CLIENT_TIMEOUT: is no duration: Vault's clients fail | export VAULT_CLIENT_TIMEOUT=120s"}},
 		"default":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "0"}, []string{right}},
-		"pushes":           {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "yes"}, []string{right, "warn VAULT_CLIENT_TIMEOUT: clients give up after 1m0s, a push may take 90 s | export VAULT_CLIENT_TIMEOUT=120s"}},
+		"pushes":           {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "yes"}, []string{right, impatient}},
+		"a chosen push":    {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "as told"}, []string{right, impatient}},
+		"Okta logins":      {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "okta"}, []string{right, impatient}},
+		"legacy logins":    {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "legacy"}, []string{right, impatient}},
 		"patient":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "yes", "BAO_CLIENT_TIMEOUT": "2m"}, []string{right}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if diff := cmp.Diff(tt.want, environment(t, tt.set)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// What is said of the service is in the words of its own manager.
+func TestExamineService(t *testing.T) {
+	t.Parallel()
+	files := []serviceFile{{"/x/stepup", originOurs}}
+	for name, tt := range map[string]struct {
+		state serviceState
+		want  string
+	}{
+		"systemd, stopped": {serviceState{manager: "systemd", files: files, doing: "inactive (dead)"}, "warn inactive (dead) | `systemctl --user start stepup.service` starts it"},
+		"systemd, failed":  {serviceState{manager: "systemd", files: files, failed: true, doing: "failed"}, "fail failed | `journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"},
+		"launchd, stopped": {serviceState{manager: "launchd", files: files, doing: "not loaded"}, "warn not loaded | `stepup service install` starts it"},
+		"launchd, failed":  {serviceState{manager: "launchd", files: files, failed: true, doing: "not running"}, "fail not running | ~/Library/Logs/stepup.log says why, `stepup service install` tries again"},
+		"not installed":    {serviceState{manager: "launchd"}, "ok the service is not installed | `stepup service install` starts the agent when you log in"},
+		"a task":           {serviceState{manager: "the task scheduler", unknown: true, doing: textServiceTaskState}, "ok unknown: `schtasks /Query /TN stepup` shows the task | "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := &doctor{service: tt.state}
+			var lines []string
+			for _, f := range d.examineService(t.Context()) {
+				lines = append(lines, string(f.Verdict)+" "+f.Finding+" | "+f.Hint)
+			}
+			if diff := cmp.Diff([]string{tt.want}, lines); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -13,6 +13,8 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
+const managerLaunchd = "launchd"
+
 // launchd is the part of macOS's service manager that belongs to the person at
 // the screen.
 type launchd struct {
@@ -140,7 +142,7 @@ func (l launchd) uninstall(ctx context.Context, force bool) error {
 }
 
 func (l launchd) state(ctx context.Context) (serviceState, error) {
-	st := serviceState{manager: "launchd", doing: "not loaded"}
+	st := serviceState{manager: managerLaunchd, doing: "not loaded"}
 	path := filepath.Join(l.dir(), packaging.Plist)
 	if text, err := readServiceFile(path); err == nil {
 		origin := originEdited

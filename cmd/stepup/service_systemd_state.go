@@ -15,6 +15,7 @@ import (
 // A serviceState is what a service manager says of our service.
 type serviceState struct {
 	manager   string // systemd, launchd
+	unknown   bool   // the manager is not asked
 	running   bool
 	stopped   bool // installed by us and started at login, but a person has stopped it
 	failed    bool

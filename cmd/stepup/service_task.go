@@ -15,5 +15,5 @@ func (taskScheduler) uninstall(context.Context, bool) error {
 }
 
 func (taskScheduler) state(context.Context) (serviceState, error) {
-	return serviceState{manager: "the task scheduler", doing: textServiceTaskState}, nil
+	return serviceState{manager: "the task scheduler", unknown: true, doing: textServiceTaskState}, nil
 }

@@ -85,11 +85,24 @@ const (
 	hintDoctorOtherFile   = "set STEPUP_CONFIG to that file, or start the agent again"
 	hintDoctorAttach      = "`stepup attach` answers on this terminal"
 	hintDoctorInstall     = "`stepup service install` starts the agent when you log in"
-	hintDoctorStart       = "`systemctl --user start stepup.service` starts it"
-	hintDoctorFailed      = "`journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"
 	hintDoctorReinstall   = "`stepup service install` again"
 	hintDoctorReloadUnits = "`systemctl --user daemon-reload`"
 )
+
+// hintDoctorStart is for a service that is installed and does not run.
+func hintDoctorStart(manager string) string {
+	if manager == managerLaunchd {
+		return "`stepup service install` starts it"
+	}
+	return "`systemctl --user start stepup.service` starts it"
+}
+
+func hintDoctorFailed(manager string) string {
+	if manager == managerLaunchd {
+		return "~/Library/Logs/stepup.log says why, `stepup service install` tries again"
+	}
+	return "`journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"
+}
 
 // Listeners.
 const (

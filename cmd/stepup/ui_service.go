@@ -131,7 +131,7 @@ func serviceText(st serviceState, agent control.Status, there bool) string {
 	var s sheet
 	state := printable(st.doing)
 	switch {
-	case len(st.files) == 0 && len(st.units) == 0 && st.manager != "the task scheduler":
+	case len(st.files) == 0 && len(st.units) == 0 && !st.unknown:
 		state = textServiceNone
 	case st.running:
 		state = "runs, pid " + number(st.pid)
