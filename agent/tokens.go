@@ -42,7 +42,7 @@ func (a *Agent) identify(ctx context.Context) {
 // sayMemoryOnly is said once: a keyring that fails does so again and again.
 func (a *Agent) sayMemoryOnly(why ...any) {
 	a.memoryOnly.Do(func() {
-		a.options.Log.Warn("keyring cannot be used: step-up tokens are kept in memory only; see `stepup status`", why...)
+		a.options.Log.Warn("keyring cannot be used: step-up tokens are kept in memory only; see `stepup doctor`", why...)
 	})
 }
 

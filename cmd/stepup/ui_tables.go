@@ -277,8 +277,12 @@ func lockText(r control.LockResult) string {
 			done = append(done, counted(n, thing)+" "+verb)
 		}
 	}
-	add(r.Revoked, "token", "revoked")
-	add(r.Forgotten, "token", "forgotten")
+	if r.Revoked == r.Forgotten {
+		add(r.Forgotten, "token", "revoked and forgotten")
+	} else {
+		add(r.Revoked, "token", "revoked")
+		add(r.Forgotten, "token", "forgotten")
+	}
 	add(r.Prompts, "prompt", "cancelled")
 	if len(done) == 0 {
 		done = []string{"there were no tokens and no prompts"}

@@ -82,6 +82,10 @@ func TestLockText(t *testing.T) {
 	if want := "locked: 1 token revoked, 2 tokens forgotten, 3 prompts cancelled\nnote: one is left\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	got = lockText(control.LockResult{Revoked: 2, Forgotten: 2})
+	if want := "locked: 2 tokens revoked and forgotten\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestDuration(t *testing.T) {
