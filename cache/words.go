@@ -7,7 +7,7 @@ import (
 )
 
 // What people read about a keyring: in lower case, without full stop, each a
-// reason that can follow "memory only, because".
+// reason that can follow "memory only, the keyring is missing:".
 const (
 	whyWSL         = "WSL has no keyring that can be used"
 	whySSH         = "in an SSH session a keyring would ask on a screen that nobody sees"

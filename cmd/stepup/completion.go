@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -22,7 +23,7 @@ func (a *app) completionCommand() *cobra.Command {
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(a.out)
 			}
-			return usage(fmt.Errorf(textNoShell, args[0]), fmt.Sprintf(hintShells, shells))
+			return usage(fmt.Errorf(textNoShell, args[0]), fmt.Sprintf(hintShells, strings.Join(shells, ", ")))
 		},
 	}
 }

@@ -126,7 +126,7 @@ const (
 	hintConfigFlag   = "name it with --config FILE or STEPUP_CONFIG"
 	hintAddress      = "write the address as in --address https://vault.example.com:8200"
 	hintExists       = "edit it, or write another with --config FILE; `stepup config check` says whether it is good"
-	hintShells       = "use one of %q"
+	hintShells       = "there is one for %s"
 )
 
 // What is said on standard error while a terminal is attached.
