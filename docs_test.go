@@ -95,7 +95,7 @@ func TestDocsMakeTargets(t *testing.T) {
 	for _, page := range pages(t) {
 		text := readText(t, page)
 		for _, f := range fences(text) {
-			for _, name := range groups(`(?m)^(?:\$ )?make ([a-z0-9-]+)`, f.text) {
+			for _, name := range groups(`(?m)(?:^ *(?:\$ )?|&& *|[;|] *)make ([a-z0-9-]+)`, f.text) {
 				if !slices.Contains(targets, name) {
 					t.Errorf("%s:%d: make %s is no target", page, f.line, name)
 				}

@@ -20,7 +20,8 @@ func TestDocsCommands(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files in docs, %v", len(files), err)
 	}
-	block := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+	block := regexp.MustCompile("(?ms)^```([^\n]*)\n(.*?)^```$")
+	line := regexp.MustCompile(`(?m)^ *(?:\$ )?(?:bin/)?stepup [a-z].*$`) // where commands stand beside what they print
 	spans := regexp.MustCompile("`(stepup [^`\n]+)`")
 	tried := 0
 	for _, file := range append(files, "../../README.md", "../../CONTRIBUTING.md") {
@@ -29,7 +30,11 @@ func TestDocsCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
-			for _, words := range ourCommands(m[1]) {
+			script := m[2]
+			if m[1] != "sh" {
+				script = strings.Join(line.FindAllString(script, -1), "\n")
+			}
+			for _, words := range ourCommands(script) {
 				tried++
 				if err := takesLine(words); err != nil {
 					t.Errorf("%s: %q: %v", filepath.Base(file), words, err)
