@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
@@ -150,6 +149,7 @@ func TestPushOnARulesPath(t *testing.T) {
 	if q := <-told; q.Kind != prompt.Push || q.Method != "phone" {
 		t.Errorf("told %+v", q)
 	}
+	ringing(t, r.push)
 	r.push.Approve()
 	if got := <-done; got.status != 200 || got.outcome != "approved" || r.push.Sent() != 1 {
 		t.Errorf("%+v after %d pushes", got, r.push.Sent())
@@ -380,23 +380,4 @@ func TestVaultGoesAndComesBack(t *testing.T) {
 	if got := r.do(t, "GET", "/v1/sys/health", ""); got.status != 200 {
 		t.Errorf("back: %+v", got)
 	}
-}
-
-// serveAt serves h until the test ends or the server is closed. Its Addr is where
-// it listens.
-func serveAt(t *testing.T, h http.Handler, address string) *http.Server {
-	t.Helper()
-	ln, err := net.Listen("tcp", address)
-	// A child that another test has just forked holds the old listener until it has executed.
-	for tries := 0; err != nil && tries < 3000; tries++ {
-		time.Sleep(10 * time.Millisecond)
-		ln, err = net.Listen("tcp", address)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Addr: ln.Addr().String(), Handler: h, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(ln) }()
-	t.Cleanup(func() { _ = server.Close() })
-	return server
 }

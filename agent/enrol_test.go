@@ -77,7 +77,7 @@ func TestSelfEnrolment(t *testing.T) {
 func TestSelfEnrolmentOutlivesItsApp(t *testing.T) {
 	t.Parallel()
 	r := newEnrolRig(t)
-	r.config.Prompt.Timeout = 5 * time.Second // the confirmation must be through by then
+	r.config.Prompt.Timeout = 15 * time.Second // the confirmation must be through by then
 	if err := r.agent.Reload(t.Context(), r.config); err != nil {
 		t.Fatal(err)
 	}

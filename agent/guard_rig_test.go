@@ -47,7 +47,7 @@ func prepare(t *testing.T, network, address string, g *Guard) (s *guarded, start
 	}), g, slog.New(slog.DiscardHandler))
 	var serving sync.WaitGroup
 	s.stop = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := srv.Shutdown(ctx); err != nil {
 			t.Errorf("stopping the server: %v", err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestListenTCP(t *testing.T) {
@@ -177,7 +178,16 @@ func leaveSocket(t *testing.T, dir string) string {
 	must(t, err)
 	ln.SetUnlinkOnClose(false)
 	must(t, ln.Close())
-	return path
+	// A child that another test has just forked holds the listener until it has executed.
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			return path
+		}
+		_ = c.Close()
+	}
+	t.Fatalf("%s is still listened on", path)
+	return ""
 }
 
 // What a killed agent has left does not keep the next one from starting.

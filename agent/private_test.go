@@ -36,7 +36,7 @@ func get(t *testing.T, url string, header ...string) (int, string) {
 // gone waits until nobody listens there.
 func gone(t *testing.T, address string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		resp, err := client.Get("http://" + address + "/v1/sys/health")
 		if err != nil {

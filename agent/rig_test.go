@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -36,7 +37,7 @@ type rig struct {
 	dir    string
 	agent  *agent.Agent
 	config agent.Config
-	log    *bytes.Buffer
+	log    *lockedBuffer
 	person func(context.Context, prompt.Request) (string, error)
 	push   *devvault.Push
 	asked  *prompttest.Script
@@ -51,7 +52,7 @@ func newRig(t testing.TB) *rig {
 // newRigWith has a keyring, unless it is nil.
 func newRigWith(t testing.TB, ring cache.Ring) *rig {
 	t.Helper()
-	r := &rig{ring: ring, vault: devvault.New(devvault.Config{Record: true}), dir: t.TempDir(), log: &bytes.Buffer{}}
+	r := &rig{ring: ring, vault: devvault.New(devvault.Config{Record: true}), dir: t.TempDir(), log: &lockedBuffer{}}
 	address, err := r.vault.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func (r *rig) start(t testing.TB) {
 	ready := make(chan struct{})
 	r.agent = agent.New(r.config, agent.Options{
 		RuntimeDir: filepath.Join(r.dir, "run"), Version: "test", Ring: r.ring, Ready: func() { close(ready) },
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, nil)),
+		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -148,15 +149,21 @@ func (r *rig) start(t testing.TB) {
 	r.url = "http://" + r.agent.Status(t.Context()).Listeners[0].Address
 }
 
-type lockedWriter struct {
+type lockedBuffer struct {
 	mu sync.Mutex
-	w  io.Writer
+	b  bytes.Buffer
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
+func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // code answers with the person's code of this moment.
@@ -169,7 +176,7 @@ func wait(t *testing.T, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nobody was asked")
 	}
 }
@@ -200,4 +207,23 @@ func (r *rig) do(t testing.TB, method, path, body string, header ...string) repl
 		t.Error(err)
 	}
 	return reply{resp.StatusCode, string(data), resp.Header.Get("Stepup-Outcome")}
+}
+
+// serveAt serves h until the test ends or the server is closed. Its Addr is where
+// it listens.
+func serveAt(t *testing.T, h http.Handler, address string) *http.Server {
+	t.Helper()
+	ln, err := net.Listen("tcp", address)
+	// A child that another test has just forked holds the old listener until it has executed.
+	for tries := 0; err != nil && tries < 3000; tries++ {
+		time.Sleep(10 * time.Millisecond)
+		ln, err = net.Listen("tcp", address)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Addr: ln.Addr().String(), Handler: h, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(ln) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return server
 }

@@ -197,7 +197,8 @@ func TestOktaLoginCLI(t *testing.T) {
 		t.Fatal(err)
 	}
 	front := httptest.NewServer(&httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
+		Transport: http.DefaultTransport.(*http.Transport).Clone(),
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		ModifyResponse: func(r *http.Response) error {
 			if strings.Contains(r.Request.URL.Path, "/verify/") && r.StatusCode == http.StatusOK {
 				known <- struct{}{}

@@ -30,6 +30,7 @@ func newTap(t *testing.T, srv *server) *tap {
 	}
 	p := &tap{}
 	p.addr = serve(t, &httputil.ReverseProxy{
+		Transport:      http.DefaultTransport.(*http.Transport).Clone(),
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		ModifyResponse: p.note,
 		ErrorLog:       log.New(io.Discard, "", 0), // who leaves is no error

@@ -194,7 +194,7 @@ while :; do sleep 1; done
 	}{
 		{"withdrawn", func(r prompt.Request) (prompt.Request, bool) { return r, true }, context.Canceled},
 		{"deadline", func(r prompt.Request) (prompt.Request, bool) {
-			r.Deadline = time.Now().Add(500 * time.Millisecond)
+			r.Deadline = time.Now().Add(5 * time.Second) // both have said that they are ready by then
 			return r, false
 		}, prompt.ErrUnavailable},
 	} {
@@ -238,7 +238,7 @@ while :; do sleep 1; done
 // waitGone waits until a killed process is gone, or a zombie of whoever adopted it.
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		if err == nil && strings.Contains(string(stat), ") Z ") {
 			return

@@ -115,7 +115,7 @@ func lit(picture image.Image) int {
 func (s *dunst) until(t *testing.T, empty bool) []byte {
 	t.Helper()
 	last := -1
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		picture, raw := s.shot(t)
 		n := lit(picture)
 		if (n < 100) == empty && n == last { // twice the same: drawn to the end

@@ -100,16 +100,7 @@ func TestNotificationIsAnswered(t *testing.T) {
 			if diff := cmp.Diff(c.buttons, p.labels()); diff != "" {
 				t.Errorf("buttons (-want +got):\n%s", diff)
 			}
-			// The server's signal may overtake its answer to Notify, and counts then for
-			// an older notification of that number: a person would press again.
-			for pressed := 0; pressed < 100; pressed++ {
-				c.act(t, d, p)
-				select {
-				case <-a.done:
-					pressed = 100
-				case <-time.After(100 * time.Millisecond):
-				}
-			}
+			c.act(t, d, p)
 			a.want(t, c.answer, c.err)
 			if told := len(a.told) == 1; told != c.told || len(a.told) > 1 {
 				t.Errorf("told %d times", len(a.told))
@@ -299,7 +290,7 @@ func TestDesktopThatHangs(t *testing.T) {
 			d := startDesktop(t, b, modern(), c.method)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			a := askNotifier(ctx, b.notifier(), prompttest.Request(prompt.Passcode))
+			a := askNotifier(ctx, b.hasty(), prompttest.Request(prompt.Passcode))
 			if c.method == "CloseNotification" {
 				<-d.shown
 				<-a.told
@@ -350,11 +341,11 @@ func TestBusThatFails(t *testing.T) {
 		d := startDesktop(t, b, modern(), "")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		a := askNotifier(ctx, b.notifier(), prompttest.Request(prompt.Passcode))
+		a := askNotifier(ctx, b.hasty(), prompttest.Request(prompt.Passcode))
 		<-d.shown
 		<-a.told
 		must(t, b.daemon.Signal(syscall.SIGSTOP))
-		askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
+		askNotifier(t.Context(), b.hasty(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
 		cancel()
 		a.want(t, "", context.Canceled)
 	})

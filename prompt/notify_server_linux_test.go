@@ -65,15 +65,21 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func (b *sessionBus) connect(t *testing.T) *dbus.Conn {
+func (b *sessionBus) connect(t *testing.T, options ...dbus.ConnOption) *dbus.Conn {
 	t.Helper()
-	conn, err := dbus.Connect(b.address)
+	conn, err := dbus.Connect(b.address, options...)
 	must(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
+// notifier has more patience than people: a busy machine takes its time.
 func (b *sessionBus) notifier() *prompt.Notifier {
+	return prompt.NewNotifier(prompt.NotifierConfig{Limit: patience, Session: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.address)})
+}
+
+// hasty has the limit that people get, for a desktop that hangs.
+func (b *sessionBus) hasty() *prompt.Notifier {
 	return prompt.NewNotifier(prompt.NotifierConfig{Session: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.address)})
 }
 
@@ -123,15 +129,70 @@ func (p popup) labels() []string {
 // A desktop is a notification server without a screen.
 type desktop struct {
 	conn   *dbus.Conn
-	shown  chan popup
+	shown  chan popup // its number has been sent to whoever asked for it
 	closed chan uint32
+}
+
+// An outbox gives the messages of a connection their numbers, and shows a popup
+// when the answer with its number is out: godbus sends that in a goroutine of its
+// own, and a signal about the popup could overtake it.
+type outbox struct {
+	shown chan popup
+
+	mu      sync.Mutex
+	last    uint32
+	popups  map[uint32]popup // by their own numbers
+	answers map[uint32]popup // by those of the messages
+}
+
+func newOutbox() *outbox {
+	return &outbox{shown: make(chan popup, 100), popups: make(map[uint32]popup), answers: make(map[uint32]popup)}
+}
+
+func (o *outbox) add(p popup) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.popups[p.ID] = p
+}
+
+// GetSerial implements dbus.SerialGenerator.
+func (o *outbox) GetSerial() uint32 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last++
+	return o.last
+}
+
+// leaves sees each message before it is sent.
+func (o *outbox) leaves(m *dbus.Message) {
+	if m.Type != dbus.TypeMethodReply || len(m.Body) != 1 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if id, ok := m.Body[0].(uint32); ok {
+		o.answers[m.Serial()] = o.popups[id]
+	}
+}
+
+// RetireSerial implements dbus.SerialGenerator: an answer has been sent.
+func (o *outbox) RetireSerial(serial uint32) {
+	o.mu.Lock()
+	p, ok := o.answers[serial]
+	delete(o.answers, serial)
+	o.mu.Unlock()
+	if ok {
+		o.shown <- p
+	}
 }
 
 // startDesktop puts a server on the bus. hang names the method that is never
 // answered, "" means none.
 func startDesktop(t *testing.T, b *sessionBus, capabilities []string, hang string) *desktop {
 	t.Helper()
-	d := &desktop{conn: b.connect(t), shown: make(chan popup, 100), closed: make(chan uint32, 100)}
+	out := newOutbox()
+	conn := b.connect(t, dbus.WithSerialGenerator(out), dbus.WithOutgoingInterceptor(out.leaves))
+	d := &desktop{conn: conn, shown: out.shown, closed: make(chan uint32, 100)}
 	ended := make(chan struct{})
 	t.Cleanup(func() { close(ended) })
 	wait := func(method string) {
@@ -155,7 +216,7 @@ func startDesktop(t *testing.T, b *sessionBus, capabilities []string, hang strin
 				mu.Unlock()
 			}
 			sender, _ := m.Headers[dbus.FieldSender].Value().(string)
-			d.shown <- popup{sender, id, app, instead, icon, title, body, actions, hints, expiry}
+			out.add(popup{sender, id, app, instead, icon, title, body, actions, hints, expiry})
 			wait("Notify")
 			return id, nil
 		},

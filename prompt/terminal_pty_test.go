@@ -98,7 +98,7 @@ func newScreen(t *testing.T) *screen {
 // returns all that came up to its end.
 func (s *screen) expect(texts ...string) string {
 	s.t.Helper()
-	guard := time.After(20 * time.Second)
+	guard := time.After(time.Minute)
 	for {
 		s.mu.Lock()
 		for _, text := range texts {
@@ -136,7 +136,7 @@ func (s *screen) modes() *unix.Termios {
 // typedAhead waits until the kernel has a complete line for the programs.
 func (s *screen) typedAhead() {
 	fds := []unix.PollFd{{Fd: int32(s.tty.Fd()), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 20_000); n != 1 {
+	if n, err := unix.Poll(fds, 60_000); n != 1 {
 		s.t.Fatalf("typed text does not arrive: %v", err)
 	}
 }

@@ -85,7 +85,7 @@ func listen(t *testing.T, network, address string) net.Listener {
 func accept(t *testing.T, ln net.Listener) net.Conn {
 	t.Helper()
 	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {
-		_ = d.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = d.SetDeadline(time.Now().Add(time.Minute))
 	}
 	c, err := ln.Accept()
 	if err != nil {

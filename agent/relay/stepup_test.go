@@ -299,7 +299,7 @@ func TestRedirects(t *testing.T) {
 			b := newBench(t, standby, func(c *relay.Config) { c.MaxKept = 1000 })
 			req, _ := http.NewRequest("PUT", b.url+"/v1/x", strings.NewReader(tt.body))
 			req.Header.Set("X-Vault-Token", "t")
-			client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the app saw a redirect") }}
+			client := http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the app saw a redirect") }}
 			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)

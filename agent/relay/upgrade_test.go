@@ -46,7 +46,7 @@ func TestWebSocket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, address, prodRule(t))
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			c, resp, err := websocket.Dial(ctx, b.url+"/v1/sys/events/subscribe/kv?json=true", &websocket.DialOptions{
 				HTTPHeader: http.Header{"X-Vault-Token": {"t"}},

@@ -198,7 +198,7 @@ func TestMintAndLoginEnd(t *testing.T) {
 		})
 		t.Run(name+" at its limit", func(t *testing.T) {
 			t.Parallel()
-			address, _, gone := hung(t)
+			address, arrived, gone := hung(t)
 			resp, err := call(t.Context(), newClientWith(t, address, Config{Timeout: 50 * time.Millisecond}))
 			if err == nil {
 				_ = resp.Body.Close()
@@ -206,7 +206,7 @@ func TestMintAndLoginEnd(t *testing.T) {
 			if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
 				t.Errorf("error = %v, want a timeout", err)
 			}
-			<-gone
+			left(arrived, gone)
 		})
 	}
 }

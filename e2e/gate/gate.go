@@ -61,6 +61,8 @@ func New(root *api.Client) (*Gate, error) {
 	}
 	g := &Gate{root: root, now: time.Now, methods: map[string]method{}}
 	g.proxy = &httputil.ReverseProxy{
+		// Every httptest.Server closes the default one's idle connections at its end.
+		Transport:     http.DefaultTransport.(*http.Transport).Clone(),
 		FlushInterval: -1,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(upstream)
