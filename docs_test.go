@@ -52,7 +52,7 @@ func fences(page string) (all []fence) {
 	return all
 }
 
-// Each block of commands says that a test runs it (e2e/docs_test.go), or why none can.
+// Each block of commands says that a test runs it (e2e/docs_linux_test.go), or why none can.
 func TestDocsCommandsAreRun(t *testing.T) {
 	t.Parallel()
 	mark := regexp.MustCompile(`^<!-- (run: [a-z][a-z0-9-]*(, (fails|enterprise|until [^>]+))*|not run: \S.{10,}) -->$`)

@@ -54,7 +54,8 @@ func (o Options) Open(path string) (*Log, error) {
 	return l, nil
 }
 
-// Write appends r. It blocks for one write to the file, which it does not sync.
+// Write appends r. It blocks for one write to the file, which it does not sync; a
+// file that was moved away is noticed, and begun anew.
 // An unknown event, or a file that cannot be written, is an error.
 func (l *Log) Write(r Record) error {
 	if l == nil {
@@ -82,21 +83,6 @@ func (l *Log) Write(r Record) error {
 	n, err := l.file.Write(raw)
 	l.torn = err != nil && (n > 0 || l.torn)
 	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	return nil
-}
-
-// Reopen closes the file and opens what is at the path now. Write notices by
-// itself that the file was moved away.
-func (l *Log) Reopen() error {
-	if l == nil {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = false
-	if err := l.openLocked(); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	return nil

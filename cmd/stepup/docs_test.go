@@ -13,7 +13,7 @@ import (
 
 // Every command line of ours in the documents is one that the program takes: the
 // command, its flags and the number of its arguments. What can be run is run as
-// well, by e2e/docs_test.go.
+// well, by e2e/docs_linux_test.go.
 func TestDocsCommands(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../docs/*.md")
