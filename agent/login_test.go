@@ -143,27 +143,29 @@ func TestAppsOwnFactor(t *testing.T) {
 	people(t, r, "corp")
 	ns := r.vault.AddNamespace("ns1")
 	id := ns.AddTOTPMethod("corp1")
-	ns.AddUser("people", "bob", "pw")
-	if _, _, err := ns.EnrolTOTP("corp1", "bob"); err != nil {
-		t.Fatal(err)
+	for _, user := range []string{"bob", "carol"} { // each has two codes, whatever the clock does in between
+		ns.AddUser("people", user, "pw")
+		if _, _, err := ns.EnrolTOTP("corp1", user); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := ns.AddLoginEnforcement("people", []string{"corp1"}, []string{"people"}); err != nil {
 		t.Fatal(err)
 	}
-	bob := func(line string) reply {
-		return r.do(t, "POST", "/v1/auth/people/login/bob", `{"password":"pw"}`, "X-Vault-Namespace", "ns1", "X-Vault-Mfa", line)
+	login := func(user, line string) reply {
+		return r.do(t, "POST", "/v1/auth/people/login/"+user, `{"password":"pw"}`, "X-Vault-Namespace", "ns1", "X-Vault-Mfa", line)
 	}
 	for what, got := range map[string]reply{
 		"name":                       r.do(t, "POST", peopleLogin, `{"password":"pw"}`, "X-Vault-Mfa", "corp:"+r.vault.UnusedCode("corp", "alice")),
-		"name with its namespace":    bob("ns1/corp1:" + ns.UnusedCode("corp1", "bob")),
-		"id":                         bob(id + ":" + ns.UnusedCode("corp1", "bob")),
-		"id, in the longer spelling": bob(id + ":passcode=" + ns.UnusedCode("corp1", "bob")),
+		"name with its namespace":    login("bob", "ns1/corp1:"+ns.UnusedCode("corp1", "bob")),
+		"id":                         login("bob", id+":"+ns.UnusedCode("corp1", "bob")),
+		"id, in the longer spelling": login("carol", id+":passcode="+ns.UnusedCode("corp1", "carol")),
 	} {
 		if got.status != 200 || got.outcome != "" || !strings.Contains(got.body, `"client_token":"hvs.`) {
 			t.Errorf("%s: %+v", what, got)
 		}
 	}
-	if got := bob("corp1:000000"); got.status != 403 || got.body != `{"errors":["permission denied"]}`+"\n" || got.outcome != "" {
+	if got := login("bob", "corp1:000000"); got.status != 403 || got.body != `{"errors":["permission denied"]}`+"\n" || got.outcome != "" {
 		t.Errorf("a name without its namespace: %+v", got)
 	}
 }
