@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -85,17 +86,22 @@ func TestFlightsAreIndependent(t *testing.T) {
 		}
 		started := time.Now()
 		var all sync.WaitGroup
+		other := deploy()
+		renamed := *other.Rule
+		renamed.Name, other.Rule = "other", &renamed
 		for _, caller := range []cache.Secret{"a", "b", "c"} {
-			all.Go(func() {
-				up := &sending{right: "token for-" + caller.Reveal()}
-				if _, v := s.resolver.StepUp(t.Context(), deploy(), caller, up.send); v.Outcome != mfa.Approved {
-					t.Errorf("%+v", v)
-				}
-			})
+			for _, m := range []rule.Match{deploy(), other} {
+				all.Go(func() {
+					up := &sending{right: "token for-" + caller.Reveal()}
+					if _, v := s.resolver.StepUp(t.Context(), m, caller, up.send); v.Outcome != mfa.Approved {
+						t.Errorf("%s, %s: %+v", caller.Reveal(), m.Rule.Name, v)
+					}
+				})
+			}
 		}
 		all.Wait()
-		if took := time.Since(started); took > 61*time.Second {
-			t.Errorf("took %s", took)
+		if took := time.Since(started); took > 61*time.Second || len(s.vault.mints) != 6 {
+			t.Errorf("%d mints took %s", len(s.vault.mints), took)
 		}
 	})
 }
