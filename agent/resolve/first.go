@@ -21,7 +21,7 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token cache.Secret, 
 		return r.withToken(ctx, m, token, send)
 	}
 	f := &firstTry{stepUp: r.begin(ctx, m.Request, m.Rule.Name, token), match: m, token: token, send: send}
-	f.quiet, f.open = m.Rule.Silent, m.Open
+	f.quiet, f.open, f.unproven = m.Rule.Silent, m.Open, m.Open && token == ""
 	f.asked, f.rings = r.pushes(m.Rule)
 	if f.rings.Name == "" {
 		return f.plain(ctx)

@@ -58,7 +58,7 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 		return nil, mfa.Verdict{} // what Vault wanted went with the first request, or no factor of ours helps
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	s.quiet, s.open = m.Rule.Silent, m.Open
+	s.quiet, s.open, s.unproven = m.Rule.Silent, m.Open, m.Open && token == ""
 	if v, granted := s.granted(ctx, token); !granted {
 		return nil, v
 	}

@@ -25,6 +25,7 @@ func (r *Resolver) AtMount(ctx context.Context, l mfa.MountLogin, q rule.Request
 	if l.Own() {
 		return m.own(ctx)
 	}
+	m.unproven = l.Kind == mfa.LegacyMount || m.config.ConfirmPush
 	if v, ok := m.silent(); ok {
 		if v.Outcome == mfa.Cooldown || m.config.ConfirmPush {
 			return nil, v, nil // sending is what rings

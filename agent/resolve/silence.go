@@ -40,10 +40,14 @@ func (s *stepUp) silent() (mfa.Verdict, bool) {
 }
 
 // topic is what a person has had enough of: a rule whoever asks, or the logins
-// on a path.
+// on a path. Those that are asked about unproven are one, whatever their path and
+// namespace: a program that has no login can make up another one each time.
 func (s *stepUp) topic() turnKey {
 	k := turnKey{Key: cache.Key{Vault: s.key.Vault, Rule: s.rule}}
-	if s.rule == "" || s.open {
+	switch {
+	case s.unproven:
+		k.Path = "unproven logins"
+	case s.rule == "" || s.open:
 		k.Path = s.request.Path
 	}
 	return k

@@ -3,6 +3,7 @@ package resolve_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,4 +196,61 @@ func TestWaitersAreNotLookedUp(t *testing.T) {
 			t.Errorf("%d of 20 were looked up", n)
 		}
 	})
+}
+
+// A program that has no login is asked about one at a time, and no more after three
+// denials, whatever names, mounts and namespaces it makes up.
+func TestFatigueOfUnprovenLogins(t *testing.T) {
+	t.Parallel()
+	login := func(i int) rule.Request {
+		return rule.Request{Namespace: fmt.Sprint("ns", i), Path: fmt.Sprintf("auth/m%d/login/u%d", i, i), Operation: rule.Update}
+	}
+	for name, ask := range map[string]func(ctx context.Context, s *stage, i int) mfa.Verdict{
+		"single phase": func(ctx context.Context, s *stage, i int) mfa.Verdict {
+			_, v := s.resolver.LoginWith(ctx, login(i), false, (&loginVault{}).send)
+			return v
+		},
+		"legacy": func(ctx context.Context, s *stage, i int) mfa.Verdict {
+			_, v, _ := s.resolver.AtMount(ctx, mfa.MountLogin{Kind: mfa.LegacyMount, Mount: "auth/m"}, login(i), nil)
+			return v
+		},
+		"a rule for logins": func(ctx context.Context, s *stage, i int) mfa.Verdict {
+			m := governedRule()
+			m.Open, m.Denied, m.Request = true, []string{"root/pay"}, login(i)
+			_, v := s.resolver.StepUp(ctx, m, "", (&governed{}).send)
+			return v
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, func(c *resolve.Config) {
+					c.SinglePhase = resolve.SinglePhase{Methods: []string{"totp"}}
+				})
+				s.person.answer = func(context.Context, prompt.Request) (string, error) {
+					time.Sleep(time.Second)
+					return "", prompt.ErrDenied
+				}
+				asked := func() int { return len(s.person.messages()) }
+				var flood sync.WaitGroup
+				for i := range 20 {
+					flood.Go(func() { ask(t.Context(), s, i) })
+				}
+				flood.Wait()
+				if asked() != 1 {
+					t.Errorf("a flood was asked about %d times", asked())
+				}
+				for i := range 5 {
+					time.Sleep(time.Minute)
+					ask(t.Context(), s, 20+i)
+				}
+				if asked() != 3 {
+					t.Errorf("asked %d times", asked())
+				}
+				s.ledger.Wake()
+				if v := ask(t.Context(), s, 30); v.Outcome != mfa.Denied || asked() != 4 {
+					t.Errorf("when the person is back: %+v after %d", v, asked())
+				}
+			})
+		})
+	}
 }

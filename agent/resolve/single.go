@@ -25,6 +25,7 @@ func (r *Resolver) Covers(q rule.Request) bool {
 // factor that came with a login, so that every code may have been wrong.
 func (r *Resolver) LoginWith(ctx context.Context, q rule.Request, once bool, send send) (*http.Response, mfa.Verdict) {
 	s := r.begin(ctx, q, "", "")
+	s.unproven = true
 	if v, ok := s.silent(); ok {
 		return nil, v
 	}

@@ -65,6 +65,9 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 
 // turn is what this request is decided one at a time with.
 func (s *stepUp) turn() turnKey {
+	if s.unproven {
+		return s.topic()
+	}
 	k := turnKey{Key: s.key}
 	if s.rule == "" || s.open {
 		// Not by process: whoever asks can start another one.
