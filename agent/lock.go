@@ -26,15 +26,22 @@ const (
 // and forgets every step-up token. A token that Vault could not be told about is
 // forgotten all the same; the notes say until when it lives.
 func (a *Agent) lock(ctx context.Context) (control.LockResult, error) {
-	result := control.LockResult{Prompts: a.broker.Len()}
-	a.broker.CancelAll()
-	a.ledger.CancelFlights()
+	every := func(cache.Key) bool { return true }
 	a.mu.Lock()
 	store := a.tokens
 	a.mu.Unlock()
+	var dropped []cache.Entry
 	if store != nil {
-		a.forget(ctx, store, &result, func(cache.Key) bool { return true })
+		dropped = store.Drop(every) // first: a step-up may take its time to end
 	}
+	prompts := a.broker.Len()
+	a.broker.CancelAll()
+	a.ledger.CancelFlights()
+	var result control.LockResult
+	if store != nil {
+		result = a.forget(ctx, store, dropped, every)
+	}
+	result.Prompts = prompts
 	a.options.Log.Info("locked", "prompts", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
 	a.record(audit.Record{Event: audit.Locked, Requester: peer.Peer{UID: -1}})
 	return result, nil
@@ -47,8 +54,7 @@ func (a *Agent) revokeOnStop() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopRevokeLimit)
 	defer cancel()
-	var result control.LockResult
-	a.forget(ctx, a.tokens, &result, func(k cache.Key) bool {
+	result := a.forget(ctx, a.tokens, nil, func(k cache.Key) bool {
 		return a.config.Rules.Has(k.Rule, func(r rule.Rule) bool { return r.Grant.RevokeOnStop })
 	})
 	for _, note := range result.Notes {
@@ -56,11 +62,12 @@ func (a *Agent) revokeOnStop() {
 	}
 }
 
-// forget revokes and deletes the tokens that are meant, and counts.
-func (a *Agent) forget(ctx context.Context, store *tokens, result *control.LockResult, meant func(cache.Key) bool) {
+// forget revokes and deletes the tokens that are meant, and those that were dropped
+// before, and counts.
+func (a *Agent) forget(ctx context.Context, store *tokens, dropped []cache.Entry, meant func(cache.Key) bool) (result control.LockResult) {
 	// From here on no request is served with those in memory, also when the keyring
 	// hangs. All are deleted before the first is revoked: Vault may not answer either.
-	deleted := store.Drop(meant)
+	deleted := append(dropped, store.Drop(meant)...)
 	entries, err := store.List(ctx)
 	if err != nil {
 		result.Notes = append(result.Notes, noteNotListed(err))
@@ -95,6 +102,7 @@ func (a *Agent) forget(ctx context.Context, store *tokens, result *control.LockR
 		})
 	}
 	working.Wait()
+	return result
 }
 
 // revoke ends one token at its Vault.

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,4 +62,48 @@ func TestLockWhileTheKeyringHangs(t *testing.T) {
 	if result := <-locked; result.Forgotten != 2 || result.Revoked != 2 {
 		t.Errorf("%+v", result)
 	}
+}
+
+// Nor does a step-up that takes its time to end: what is in memory is served no
+// longer while the lock waits for it.
+func TestLockWhileAStepUpHangs(t *testing.T) {
+	t.Parallel()
+	hanging, release := make(chan struct{}), make(chan struct{})
+	once, free := sync.OnceFunc(func() { close(hanging) }), sync.OnceFunc(func() { close(release) })
+	r := newRigWith(t, &cachetest.Ring{Before: func(_ context.Context, _, item string) error {
+		if strings.HasPrefix(item, "password-") {
+			once()
+			<-release
+		}
+		return nil
+	}})
+	t.Cleanup(free) // before the agent ends
+	withTokens(t, r)
+	r.config.Rules[1].Grant.Password = "keyring"
+	if err := r.agent.Reload(t.Context(), r.config); err != nil {
+		t.Fatal(err)
+	}
+	read := func(path string) string {
+		return r.do(t, "GET", "/v1/kv/data/"+path, "", "X-Vault-Token", r.token).outcome
+	}
+	if got := read("deploy/web") + " " + read("deploy/web"); got != "approved cached" {
+		t.Fatal(got)
+	}
+	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
+	var working sync.WaitGroup
+	working.Go(func() {
+		if got := read("secure/db"); got != "denied" {
+			t.Errorf("the step-up: %s", got)
+		}
+	})
+	wait(t, hanging)
+	working.Go(func() {
+		result, err := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket)).Lock(t.Context())
+		if err != nil || result.Forgotten != 1 || result.Revoked != 1 {
+			t.Errorf("%+v, %v", result, err)
+		}
+	})
+	eventually(t, "the token is served no longer", func() bool { return read("deploy/web") != "cached" })
+	free()
+	working.Wait()
 }
