@@ -70,6 +70,7 @@ type Agent struct {
 	vaults   map[string]*vault
 	tokens   *tokens
 	open     map[listenerKey]*listener
+	retired  map[*listener]bool // closed by a reload, with requests under way
 	audit    *audit.Log
 	passed   *passed
 	running  bool
@@ -84,6 +85,7 @@ func New(c Config, o Options) *Agent {
 		probes:  probes{slot: make(chan struct{}, 1)},
 		loop:    &Loop{},
 		open:    make(map[listenerKey]*listener),
+		retired: make(map[*listener]bool),
 		config:  c,
 		passed:  &passed{},
 	}
@@ -254,6 +256,9 @@ func (a *Agent) stop() {
 		all = append(all, l)
 	}
 	clear(a.open)
+	for l := range a.retired {
+		all = append(all, l)
+	}
 	a.mu.Unlock()
 	for _, l := range all {
 		_ = l.ln.Close()

@@ -74,6 +74,20 @@ func (l *listener) close() {
 	l.cancel()
 }
 
+// retireLocked closes an address. Requests that came by it end as they would have:
+// a person may be answering for one, and only the agent's own end cuts that short.
+func (a *Agent) retireLocked(l *listener) {
+	_ = l.ln.Close()
+	a.retired[l] = true
+	a.servers.Go(func() {
+		_ = l.server.Shutdown(context.Background())
+		l.cancel()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.retired, l)
+	})
+}
+
 // refused is told by every guard whom it did not let in.
 func (a *Agent) refused(reason string, p peer.Peer) {
 	a.options.Log.Warn("request refused", "reason", reason, "uid", p.UID, "pid", p.PID, "exe", p.Exe)
@@ -121,8 +135,7 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 		if !keep[key] && !l.keepPrivate(vaults) {
 			delete(a.open, key)
 			a.options.Log.Info("listener closed", "address", l.ln.Addr().String())
-			_ = l.ln.Close()
-			a.servers.Go(l.close)
+			a.retireLocked(l)
 		}
 	}
 	for _, l := range opened {

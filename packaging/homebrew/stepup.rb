@@ -1,4 +1,4 @@
-# The formula of a tap. tag and revision are those of the newest release.
+# The formula of a tap. A release adds url, tag and revision; until there is one, only `brew install --HEAD` goes.
 class Stepup < Formula
   desc "Adds the second factor that Vault wants to the requests of your programs"
   homepage "https://github.com/vault-stepup/stepup"
