@@ -86,7 +86,7 @@ func (s *guarded) send(t *testing.T, request string) (*http.Response, string) {
 
 func exchange(t *testing.T, c net.Conn, request string) (*http.Response, string) {
 	t.Helper()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
