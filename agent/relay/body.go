@@ -33,6 +33,17 @@ func (b *keptBody) once() *keptBody {
 	return &keptBody{src: io.NopCloser(strings.NewReader("")), err: io.EOF}
 }
 
+// keepOnce is once for the headers: net/http also repeats what has no body and one
+// of these. Written in small letters, which mean the same, it does not know them.
+func keepOnce(h http.Header) {
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = values
+		}
+	}
+}
+
 // newBody is a body that is known as a whole; nil when it is empty.
 func newBody(data []byte) *keptBody {
 	if len(data) == 0 {

@@ -94,6 +94,7 @@ func (t *Transport) atMount(x *exchange, kind mfa.MountKind, mount string) (*htt
 	resp, verdict, err := t.config.Mounted.AtMount(x.request.Context(), l, x.asked,
 		func(ctx context.Context, body mfa.LoginBody) (*http.Response, error) {
 			r := clone(ctx, x.request)
+			keepOnce(r.Header)
 			r.ContentLength, r.TransferEncoding = int64(len(body.Bytes())), nil
 			return t.followTo(r, newBody(body.Bytes()), func(u *url.URL) {
 				base := u.Scheme + "://" + u.Host
@@ -191,7 +192,9 @@ func (t *Transport) renewed(x *exchange) cache.Secret {
 func (t *Transport) renew(x *exchange, subject cache.Secret) (*http.Response, error) {
 	resp, verdict, err := t.config.Mounted.Renew(x.request.Context(), subject, x.asked,
 		func(ctx context.Context) (*http.Response, error) {
-			return t.follow(clone(ctx, x.request), x.body)
+			r := clone(ctx, x.request)
+			keepOnce(r.Header)
+			return t.follow(r, x.body)
 		})
 	switch {
 	case err != nil:

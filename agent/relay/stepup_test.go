@@ -318,6 +318,18 @@ func TestRedirects(t *testing.T) {
 // or a code that is sent twice.
 func TestSentOnceOverABrokenConnection(t *testing.T) {
 	t.Parallel()
+	for name, header := range map[string]string{"GET": "", "DELETE": "Idempotency-Key", "POST": "Idempotency-Key", "LIST": "X-Idempotency-Key"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sentOnce(t, name, header)
+		})
+	}
+}
+
+// sentOnce has Vault break the connection of a request without a body. Such a
+// header, too, has net/http repeat it.
+func sentOnce(t *testing.T, method, header string) {
+	t.Helper()
 	var mu sync.Mutex
 	seen := map[string]int{}
 	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -326,6 +338,9 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 		mu.Unlock()
 		if r.URL.Path != "/v1/kv/data/prod/db" {
 			return
+		}
+		if header != "" && r.Header.Get(header) != "key" {
+			t.Errorf("vault got the headers %v", r.Header)
 		}
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -336,8 +351,11 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 	})
 	b := newBench(t, address, prodRule(t))
 	for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
-		req, _ := http.NewRequest("GET", b.url+path, nil)
+		req, _ := http.NewRequest(method, b.url+path, nil)
 		req.Header.Set("X-Vault-Token", "t")
+		if header != "" {
+			req.Header.Set(header, "key")
+		}
 		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)

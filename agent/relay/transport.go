@@ -188,6 +188,7 @@ func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 func (t *Transport) sender(a *attempt) Send {
 	return func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
 		r := clone(ctx, a.request)
+		keepOnce(r.Header)
 		if token.Secret != "" {
 			present(r.Header, token)
 		}
