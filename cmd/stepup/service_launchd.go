@@ -36,12 +36,17 @@ func (l launchd) ctl(ctx context.Context, args ...string) (string, error) {
 	return l.run(ctx, "launchctl", args...)
 }
 
-func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
+// file is what launchd reads.
+func (l launchd) file(p servicePlan) (packaging.File, error) {
 	p.agent.Listen = nil
 	p.agent.Log = filepath.Join(l.home, "Library", "Logs", "stepup.log")
 	// launchd knows the system's folders only, and not where a person's tools are.
 	p.agent.Env = append(p.agent.Env, "PATH="+l.app.env("PATH"))
-	file, err := packaging.Launchd(p.agent)
+	return packaging.Launchd(p.agent)
+}
+
+func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
+	file, err := l.file(p)
 	if err != nil {
 		return usage(err, hintServiceUnfit)
 	}

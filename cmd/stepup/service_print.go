@@ -81,8 +81,7 @@ func (a *app) serviceFiles(cmd *cobra.Command, which managerName) ([]packaging.F
 	}
 	switch which {
 	case forLaunchd:
-		p.agent.Env = append(p.agent.Env, "PATH="+a.env("PATH"))
-		f, err := packaging.Launchd(p.agent)
+		f, err := a.launchd(a.command).file(p)
 		return []packaging.File{f}, err
 	case forWindows:
 		if name := a.env("USERNAME"); name != "" {
