@@ -66,7 +66,7 @@ you said no or did not answer: COMMAND is not started then.`
 	textUnseen          = "\n%s\n  answer it with: stepup answer %s"
 
 	hintRuleHeader = "leave --rule out, or give the rule a token or login grant"
-	hintRules      = "`stepup status` lists the rules"
+	hintRules      = "rules are the step_up blocks of the configuration"
 	hintNoToken    = "log in first (`vault login`), or set VAULT_TOKEN"
 )
 
