@@ -42,6 +42,7 @@ type Ledger struct {
 	methods map[string]time.Time    // when a method's last code was sent
 	denials map[turnKey][]time.Time // the latest, by topic
 	silent  map[turnKey]bool        // topics that were denied too often
+	asked   map[turnKey]map[*openQuestion]bool
 	origins origins                 // which tokens Okta gave out
 	flights map[turnKey]*flight     // those of enrolments have a path
 	flying  context.Context         // of the flights that run now
@@ -65,6 +66,7 @@ func NewLedger() *Ledger {
 		methods: make(map[string]time.Time),
 		denials: make(map[turnKey][]time.Time),
 		silent:  make(map[turnKey]bool),
+		asked:   make(map[turnKey]map[*openQuestion]bool),
 		flights: make(map[turnKey]*flight),
 		tries:   make(map[sameKey]*sharedTry),
 		origins: origins{mounts: make(map[string]string)},

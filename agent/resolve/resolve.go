@@ -169,7 +169,13 @@ func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, t
 func (s *stepUp) ask(ctx context.Context, p prompt.Request) (string, error) {
 	s.method = p.Method
 	s.record(audit.Prompt, 0)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer s.config.Ledger.asking(s.topic(), end)()
 	answer, err := s.config.Asker.Ask(ctx, s.fill(p))
+	if err != nil && errors.Is(context.Cause(ctx), errTired) {
+		return "", errTired
+	}
 	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return "", prompt.ErrTimeout
 	}

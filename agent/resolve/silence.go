@@ -1,6 +1,8 @@
 package resolve
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -53,6 +55,36 @@ func (s *stepUp) topic() turnKey {
 	return k
 }
 
+// errTired: the topic of a question has fallen silent.
+var errTired = errors.New("denied too often")
+
+// asking notes a question that is open until done is called, or until its topic
+// falls silent: then end is called with errTired. A program may ask as many callers
+// at once, and whoever said no three times must not have to say it to each of them.
+func (l *Ledger) asking(topic turnKey, end context.CancelCauseFunc) (done func()) {
+	q := &openQuestion{end}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.silent[topic] {
+		end(errTired)
+		return func() {}
+	}
+	if l.asked[topic] == nil {
+		l.asked[topic] = make(map[*openQuestion]bool)
+	}
+	l.asked[topic][q] = true
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if delete(l.asked[topic], q); len(l.asked[topic]) == 0 {
+			delete(l.asked, topic)
+		}
+	}
+}
+
+// An openQuestion is one that a person sees, or will see.
+type openQuestion struct{ end context.CancelCauseFunc }
+
 // tire counts a denial.
 func (l *Ledger) tire(topic turnKey) {
 	l.mu.Lock()
@@ -67,6 +99,9 @@ func (l *Ledger) tire(topic turnKey) {
 	l.denials[topic] = append(recent, now)
 	if len(l.denials[topic]) >= fatigueDenials {
 		l.silent[topic] = true
+		for q := range l.asked[topic] {
+			q.end(errTired)
+		}
 	}
 }
 

@@ -254,3 +254,39 @@ func TestFatigueOfUnprovenLogins(t *testing.T) {
 		})
 	}
 }
+
+// The third denial ends the questions of the same rule that wait behind it: Vault
+// takes a token in many spellings, each of which is a caller of its own here.
+func TestFatigueEndsWhatWaits(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]rule.Match{"header grant": prod("totp"), "token grant": deploy()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, nil)
+				s.person.answer = func(ctx context.Context, _ prompt.Request) (string, error) {
+					select {
+					case <-time.After(time.Second):
+						return "", prompt.ErrDenied
+					case <-ctx.Done():
+						return "", ctx.Err()
+					}
+				}
+				var mu sync.Mutex
+				got := make(map[mfa.Outcome]int)
+				var flood sync.WaitGroup
+				for i := range 20 {
+					flood.Go(func() {
+						_, v := s.resolver.StepUp(t.Context(), m, cache.Secret(fmt.Sprint("tok", i)), (&sending{}).send)
+						mu.Lock()
+						defer mu.Unlock()
+						got[v.Outcome]++
+					})
+				}
+				flood.Wait()
+				if d := cmp.Diff(map[mfa.Outcome]int{mfa.Denied: 3, mfa.Cooldown: 17}, got); d != "" {
+					t.Error(d)
+				}
+			})
+		})
+	}
+}

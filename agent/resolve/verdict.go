@@ -17,6 +17,8 @@ func verdict(app context.Context, err error) mfa.Verdict {
 	case app.Err() != nil:
 		// The app left: nobody reads this, and it is nobody's no.
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
+	case errors.Is(err, errTired):
+		return mfa.Verdict{Outcome: mfa.Cooldown, Message: appTired}
 	case errors.Is(err, prompt.ErrDenied):
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appDenied}
 	case errors.Is(err, prompt.ErrDismissed):
