@@ -14,20 +14,17 @@ const (
 
 // Check returns the answer as it counts: blanks around it dropped, those inside a
 // passcode too; the choice that a number or a bare name stands for; "yes" for
-// Confirm. A password loses only its line end. It returns ErrAnswer when the
-// answer does not fit r, and ErrDenied when it is a no to a Confirm. The length of
-// a passcode is not checked here.
+// Confirm. A password loses only its line end; where r has a With, what stands in
+// the second line is a passcode, and no such line remains where that is empty. It
+// returns ErrAnswer when the answer does not fit r, and ErrDenied when it is a no to
+// a Confirm. The length of a passcode is not checked here.
 func Check(r Request, answer string) (string, error) {
 	trimmed := strings.TrimSpace(answer)
 	switch r.Kind {
 	case Passcode:
 		return checkPasscode(trimmed)
 	case Password:
-		answer = strings.TrimRight(answer, "\r\n")
-		if answer == "" || len(answer) > maxAnswer {
-			return "", ErrAnswer
-		}
-		return answer, nil
+		return checkPassword(r, answer)
 	case Choose:
 		return checkChoice(r.Choices, trimmed)
 	case Confirm:
@@ -38,6 +35,32 @@ func Check(r Request, answer string) (string, error) {
 		return "yes", nil
 	}
 	return "", ErrAnswer // a push is decided on the phone
+}
+
+func checkPassword(r Request, answer string) (string, error) {
+	code := ""
+	if r.takesCode() {
+		answer, code = CutCode(answer)
+	}
+	answer = strings.TrimRight(answer, "\r\n")
+	if answer == "" || len(answer) > maxAnswer {
+		return "", ErrAnswer
+	}
+	if code = strings.TrimSpace(code); code == "" {
+		return answer, nil
+	}
+	code, err := checkPasscode(code)
+	if err != nil {
+		return "", err
+	}
+	return answer + "\n" + code, nil
+}
+
+// CutCode takes the answer to a Password whose request had a With apart. The code
+// is "" when none came along.
+func CutCode(answer string) (password, code string) {
+	password, code, _ = strings.Cut(answer, "\n")
+	return password, code
 }
 
 func checkPasscode(s string) (string, error) {

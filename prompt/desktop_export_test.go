@@ -43,9 +43,9 @@ func programs(dialogs []dialog) []string {
 	return names
 }
 
-func MacPrograms(k Kind) []string                { return programs(macDialogs(k)) }
-func WindowsPrograms(root string) []string       { return programs(windowsDialogs(root)) }
-func SessionPrograms(k Kind, s Session) []string { return programs(sessionDialogs(k, s)) }
+func MacPrograms(k Kind) []string                   { return programs(macDialogs(k)) }
+func WindowsPrograms(root string) []string          { return programs(windowsDialogs(root)) }
+func SessionPrograms(r Request, s Session) []string { return programs(sessionDialogs(r, s)) }
 
 func AssuanEscape(s string) string              { return assuanEscape(s) }
 func AssuanUnescape(s string) string            { return assuanUnescape(s) }

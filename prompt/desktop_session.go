@@ -7,20 +7,21 @@ import (
 
 // sessionDialogs lists the programs for a kind of question in a session, best
 // first. A passcode goes to those that show it while it is typed; a password to
-// pinentry, which keeps it in memory that is not swapped.
-func sessionDialogs(kind Kind, s Session) []dialog {
-	boxes := []dialog{
-		withPicture(oneShot("zenity", zenityPicture), oneShot("zenity", zenityInvocation)),
-		withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation)),
-	}
-	qt := prefersQt(s)
+// pinentry, which keeps it in memory that is not swapped, unless a code may come
+// with it: only zenity has a window with two fields.
+func sessionDialogs(r Request, s Session) []dialog {
+	zenity := withPicture(oneShot("zenity", zenityPicture), oneShot("zenity", zenityInvocation))
+	kdialog := withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation))
+	boxes, qt := []dialog{zenity, kdialog}, prefersQt(s)
 	if qt {
 		slices.Reverse(boxes)
 	}
-	switch kind {
-	case Password:
+	switch {
+	case r.takesCode():
+		return slices.Concat([]dialog{zenity}, pinentries(s, qt), []dialog{kdialog})
+	case r.Kind == Password:
 		return append(pinentries(s, qt), boxes...)
-	case Choose, Push:
+	case r.Kind == Choose, r.Kind == Push:
 		return boxes // pinentry has no list, and nothing large
 	}
 	return append(boxes, pinentries(s, qt)...)

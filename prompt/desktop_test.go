@@ -162,6 +162,16 @@ func TestDesktopArguments(t *testing.T) {
 			})
 		}
 	}
+	t.Run("zenity password and code", func(t *testing.T) {
+		t.Parallel()
+		rig := newRig(t, map[string]string{"zenity": dump, "pinentry-qt": "exit 1"})
+		r := prompttest.CodeToo(full(prompt.Password))
+		r.Deadline = rig.now.Add(55 * time.Second)
+		if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
+			t.Fatalf("Prompt = %v", err)
+		}
+		fixture(t, "zenity-password-code.txt", rig.read(t, "args"))
+	})
 }
 
 func TestDesktopEnvironment(t *testing.T) {
@@ -200,6 +210,9 @@ func TestDesktopHostileArguments(t *testing.T) {
 				rig := newRig(t, map[string]string{program: `printf '%s\0' "$@" > $F/args; exit 99`})
 				for name, r := range map[string]prompt.Request{"args": prompttest.HostileRequest(kind), "plain": prompttest.Request(kind)} {
 					r.Number = "42" // a push without one is not for a window
+					if kind == prompt.Password && program == "zenity" {
+						r = prompttest.CodeToo(r)
+					}
 					if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
 						t.Fatalf("Prompt = %v", err)
 					}
@@ -281,8 +294,12 @@ func TestSessionPrograms(t *testing.T) {
 		{prompt.Choose, kde, "kdialog zenity"},
 		{prompt.Confirm, x11, "zenity kdialog pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry"},
 	} {
-		if got := strings.Join(prompt.SessionPrograms(c.kind, c.session), " "); got != c.want {
+		if got := strings.Join(prompt.SessionPrograms(prompttest.Request(c.kind), c.session), " "); got != c.want {
 			t.Errorf("%s in %+v: %s, want %s", c.kind, c.session, got, c.want)
 		}
+	}
+	both, want := prompttest.CodeToo(prompttest.Request(prompt.Password)), "zenity pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry kdialog"
+	if got := strings.Join(prompt.SessionPrograms(both, kde), " "); got != want {
+		t.Errorf("password and code: %s, want %s", got, want)
 	}
 }

@@ -22,6 +22,7 @@ type sheet struct {
 	request Request // sanitised
 	note    string  // why the same question comes again; "" the first time
 	seconds int     // until the deadline; 0 when there is none
+	both    bool    // the window has a field for the code beside that for the password
 }
 
 func newSheet(r Request, now time.Time) sheet {
@@ -107,6 +108,9 @@ func ofAttempts(r Request) string {
 func (s sheet) wish(canDeny bool) string {
 	r := s.request
 	lines := []string{fold(s.demand())}
+	if s.both {
+		lines = append(lines, fold(codeToo(r.With)), noEnter)
+	}
 	if waiting := queued(r); waiting != "" {
 		lines = append(lines, waiting)
 	}
@@ -143,6 +147,22 @@ func (s sheet) demand() string {
 	return "Go on?"
 }
 
+// Words of a window with a field for the password and one for the code. Enter sends
+// nothing there: zenity's fields do not press its button.
+const (
+	fieldPassword = "Password"
+	fieldCode     = "Code"
+	noEnter       = "Enter does not send it: press OK, with the mouse or by Tab"
+)
+
+func codeToo(w With) string {
+	of := w.Method
+	if w.Digits > 0 {
+		of += " (" + strconv.Itoa(w.Digits) + " digits)"
+	}
+	return "Code for " + of + "; left empty, it is asked for later"
+}
+
 // Words of the windows that show a new secret.
 const (
 	labelNext = "Continue"
@@ -177,11 +197,13 @@ const denyChoice = "Deny this request"
 
 // again says why an answer was not taken.
 func again(r Request) string {
-	switch r.Kind {
-	case Choose:
+	switch {
+	case r.Kind == Choose:
 		return "Nothing was chosen"
-	case Passcode:
+	case r.Kind == Passcode:
 		return "That was no passcode"
+	case r.takesCode():
+		return "That was no password, or no code beside it"
 	}
 	return "That was no password"
 }

@@ -14,7 +14,7 @@ func (d *Desktop) surface(ctx context.Context, r Request) ([]string, []dialog, e
 	if err != nil {
 		return nil, nil, err
 	}
-	return dialogEnviron(d.config.Environ(), session), sessionDialogs(r.Kind, session), nil
+	return dialogEnviron(d.config.Environ(), session), sessionDialogs(r, session), nil
 }
 
 func ownWindow(cmd *exec.Cmd) (release func()) { return ownGroup(cmd) }

@@ -49,11 +49,25 @@ type Request struct {
 	Deadline   time.Time // zero on the way into the broker means its Timeout
 	Queued     int       // other questions that wait; given by the broker
 
+	// With names the method whose code the answer to a Password may bring along, in a
+	// second line; see [CutCode]. A prompter that has no room for both leaves it out:
+	// whoever asks then asks for the code later.
+	With With
+
 	// Enrolment, where it is not nil, is a secret whose first code a Passcode asks for.
 	// The broker hands it only to prompters and to those who attach, and its deadline may
 	// be later than the broker's Timeout.
 	Enrolment *Enrolment
 }
+
+// With is a method whose code may come with a password. The zero value is none.
+type With struct {
+	Method string
+	Digits int // length of the code, 0 when unknown
+}
+
+// takesCode reports whether a code may come with the answer.
+func (r Request) takesCode() bool { return r.Kind == Password && r.With.Method != "" }
 
 // Errors of a prompt.
 var (

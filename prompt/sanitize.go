@@ -121,6 +121,7 @@ func (r Request) sanitized() Request {
 	r.MethodType = Sanitize(r.MethodType, maxName)
 	r.Message = SanitizeText(r.Message, maxMessage)
 	r.Number = sanitizeNumber(r.Number)
+	r.With.Method = Sanitize(r.With.Method, maxName)
 	r.Requester = sanitizePeer(r.Requester)
 	r.Choices = sanitizeChoices(r.Choices)
 	r.Enrolment = r.Enrolment.sanitized()

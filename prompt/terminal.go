@@ -131,10 +131,7 @@ func (t *Terminal) ask(ctx context.Context, tty Tty, r Request) (string, error) 
 		return "", err
 	}
 	for {
-		line, err := tty.ReadLine(ctx, r.Kind != Password, func() error {
-			return t.write(tty, "", Question(r, t.now()))
-		})
-		t.setQuestion("")
+		line, err := t.readLine(ctx, tty, r.Kind != Password, Question(r, t.now()))
 		if err != nil {
 			return "", err
 		}
@@ -142,10 +139,37 @@ func (t *Terminal) ask(ctx context.Context, tty Tty, r Request) (string, error) 
 			return "", ErrDenied // the capital N is the default
 		}
 		answer, err := Check(r, line)
-		if !errors.Is(err, ErrAnswer) {
+		switch {
+		case err == nil && r.takesCode():
+			return t.askCode(ctx, tty, r, answer)
+		case !errors.Is(err, ErrAnswer):
 			return answer, err
 		}
 		if err := t.write(tty, misfit(r)+"\n", ""); err != nil {
+			return "", err
+		}
+	}
+}
+
+// readLine reads one line behind a question.
+func (t *Terminal) readLine(ctx context.Context, tty Tty, shown bool, question string) (string, error) {
+	line, err := tty.ReadLine(ctx, shown, func() error { return t.write(tty, "", question) })
+	t.setQuestion("")
+	return line, err
+}
+
+// askCode reads the code that may come with a password, and gives both.
+func (t *Terminal) askCode(ctx context.Context, tty Tty, r Request, password string) (string, error) {
+	for {
+		line, err := t.readLine(ctx, tty, true, codeQuestion(r, t.now()))
+		if err != nil {
+			return "", err
+		}
+		answer, err := Check(r, password+"\n"+line)
+		if !errors.Is(err, ErrAnswer) {
+			return answer, err
+		}
+		if err := t.write(tty, misfitCode+"\n", ""); err != nil {
 			return "", err
 		}
 	}

@@ -179,6 +179,11 @@ func TestTerminalConforms(t *testing.T) {
 			Shown:    func() { s.expect(asks, "on your phone") },
 			Answer:   func(answer string) { s.typing(answer + "\n") },
 			Deny:     func() { s.typing("\x03") },
+			AnswerBoth: func(password, code string) {
+				s.typing(password + "\n")
+				s.expect(asks)
+				s.typing(code + "\n")
+			},
 		}
 	})
 }

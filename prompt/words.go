@@ -65,11 +65,11 @@ func Question(r Request, now time.Time) string {
 	}
 	rest := remaining(r, now) + "ctrl-c to deny): "
 	if r.Enrolment != nil {
-		return "  its first code" + of + " (" + digits(r) + rest
+		return "  its first code" + of + " (" + digits(r.Digits) + rest
 	}
 	switch r.Kind {
 	case Passcode:
-		return "  passcode" + of + " (" + digits(r) + rest
+		return "  passcode" + of + " (" + digits(r.Digits) + rest
 	case Password:
 		return "  password" + of + " (not shown, " + rest
 	case Choose:
@@ -81,6 +81,13 @@ func Question(r Request, now time.Time) string {
 		return "  " + pushWish(r) + " (to give up: stepup deny " + r.ID + ")\n"
 	}
 	return "  " + pushWish(r) + "\n"
+}
+
+// codeQuestion is the line that the code is typed behind that may come with a
+// password.
+func codeQuestion(r Request, now time.Time) string {
+	r = r.sanitized()
+	return "  passcode for " + r.With.Method + " (" + digits(r.With.Digits) + "empty to be asked later, " + remaining(r, now) + "ctrl-c to deny): "
 }
 
 // pushWish says what the person has to do where nothing is typed.
@@ -135,6 +142,7 @@ func misfit(r Request) string {
 }
 
 const (
+	misfitCode     = "  please type the code, or nothing to be asked for it later"
 	deniedWords    = "  denied"
 	dismissedWords = "  not answered here"
 	stillShown     = "  clear this screen: the secret is still on it"
@@ -223,11 +231,11 @@ func queued(r Request) string {
 	return strconv.Itoa(r.Queued) + " more questions are waiting"
 }
 
-func digits(r Request) string {
-	if r.Digits <= 0 {
+func digits(n int) string {
+	if n <= 0 {
 		return ""
 	}
-	return strconv.Itoa(r.Digits) + " digits, "
+	return strconv.Itoa(n) + " digits, "
 }
 
 func remaining(r Request, now time.Time) string {

@@ -19,7 +19,9 @@ const (
 
 // zenityInvocation asks with zenity 3.20 or later.
 func zenityInvocation(s sheet) invocation {
-	r, text := s.request, s.text(true)
+	r := s.request
+	s.both = r.takesCode()
+	text := s.text(true)
 	args := []string{
 		"--title=" + s.title(),
 		"--cancel-label=" + labelLeave,
@@ -29,20 +31,24 @@ func zenityInvocation(s sheet) invocation {
 		// In case that we are killed: else the window would stay for ever.
 		args = append(args, "--timeout="+strconv.Itoa(s.seconds+2))
 	}
-	switch r.Kind {
-	case Passcode:
+	switch {
+	case s.both:
+		// The labels of the fields are ours alone: a long one would make the window wide.
+		args = append(args, "--ok-label="+labelSeen, "--forms", "--separator=\n", "--text="+escapeMarkup(text),
+			"--add-password="+fieldPassword, "--add-entry="+fieldCode)
+	case r.Kind == Passcode:
 		// An entry's text has no markup, but an underscore is taken for the mark of a
 		// shortcut key.
 		args = append(args, "--ok-label="+labelSeen, "--entry", "--text="+strings.ReplaceAll(text, "_", "__"))
-	case Password:
+	case r.Kind == Password:
 		args = append(args, "--ok-label="+labelSeen, "--entry", "--hide-text", "--text="+strings.ReplaceAll(text, "_", "__"))
-	case Choose:
+	case r.Kind == Choose:
 		args = append(args, "--ok-label="+labelSeen, "--width=480", "--height=360", "--list", "--text="+escapeMarkup(text),
 			"--column=#", "--column=choice", "--hide-column=1", "--print-column=1", "--hide-header")
 		for i, c := range choiceLines(r) {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
-	case Push:
+	case r.Kind == Push:
 		args = append(args, "--ok-label="+labelSeen, "--question", "--no-wrap", "--default-cancel", "--text="+s.markup())
 	default:
 		// Enter, meant for another window, must not be a yes.

@@ -5,6 +5,7 @@ package prompt_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,81 @@ func TestZenityConforms(t *testing.T) {
 				}
 			},
 			Deny: func() { d.press("shift+Tab", "Return") },
+			AnswerBoth: func(password, code string) {
+				d.write(password)
+				d.press("Tab")
+				if code != "" {
+					d.write(code)
+				}
+				d.press("Tab", "Tab", "Return") // by the button Not now
+			},
+		}
+	})
+}
+
+// TestZenityPasswordAndCode: one window for both, with the keys of a person.
+func TestZenityPasswordAndCode(t *testing.T) {
+	d := newDesk(t, "zenity", "pinentry-gtk-2")
+	for _, c := range []struct {
+		name           string
+		password, code string
+		keys           []string
+		answer         string
+		err            error
+	}{
+		{"both", "a|b\\n c", "123 456", []string{"Tab", "Tab", "Return"}, "a|b\\n c\n123456", nil},
+		{"enter sends nothing, the button does", "pw", "123456", []string{"Return", "Tab", "Tab", "Return"}, "pw\n123456", nil},
+		{"password alone", "Deny", "", []string{"Tab", "Tab", "Return"}, "Deny", nil},
+		{"denied", "pw", "123456", []string{"Tab", "Tab", "Tab", "Return"}, "", prompt.ErrDenied},
+		{"not now", "pw", "", []string{"Tab", "Return"}, "", prompt.ErrDismissed},
+		{"escape", "pw", "123456", []string{"Escape"}, "", prompt.ErrDismissed},
+		{"closed", "pw", "123456", []string{"alt+F4"}, "", prompt.ErrDismissed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d.t = t
+			result := d.ask(t.Context(), prompttest.CodeToo(fullRequest(prompt.Password)))
+			d.shown()
+			d.write(c.password)
+			d.press("Tab")
+			if c.code != "" {
+				d.write(c.code)
+			}
+			d.shoot("zenity-password-code-" + strings.ReplaceAll(c.name, " ", "-"))
+			d.press(c.keys...)
+			answer, err := result()
+			if answer != c.answer || !errors.Is(err, c.err) {
+				t.Errorf("Prompt = %q, %v; want %q, %v", answer, err, c.answer, c.err)
+			}
+		})
+	}
+	t.Run("hostile", func(t *testing.T) {
+		d.t = t
+		result := d.ask(t.Context(), prompttest.CodeToo(prompttest.HostileRequest(prompt.Password)))
+		d.shown()
+		d.shoot("zenity-password-code-hostile")
+		d.write("pw")
+		d.press("Tab", "Tab", "Tab", "Return")
+		if answer, err := result(); answer != "pw" || err != nil {
+			t.Errorf("Prompt = %q, %v", answer, err)
+		}
+	})
+	t.Run("no password, then one", func(t *testing.T) {
+		d.t = t
+		result := d.ask(t.Context(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
+		d.shown()
+		first := d.owner()
+		d.press("Tab")
+		d.write("123456")
+		d.press("Tab", "Tab", "Return")
+		d.await("another window", func() bool { now := d.owner(); return now != "" && now != first })
+		d.shown()
+		d.shoot("zenity-password-code-again")
+		d.write("pw")
+		d.press("Tab")
+		d.write("123456")
+		d.press("Tab", "Tab", "Return")
+		if answer, err := result(); answer != "pw\n123456" || err != nil {
+			t.Errorf("Prompt = %q, %v", answer, err)
 		}
 	})
 }

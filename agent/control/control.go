@@ -142,8 +142,16 @@ type Prompt struct {
 	Requester  Requester   `json:"requester"`
 	Deadline   time.Time   `json:"deadline"`
 	Queued     int         `json:"queued"`
+	With       *With       `json:"with,omitempty"` // of a password: nil when no code may come with it
 
 	Enrolment *prompt.Enrolment `json:"-"` // in events of a stream that attaches
+}
+
+// With is a method whose code may come with a password, in the second line of the
+// answer.
+type With struct {
+	Method string `json:"method"`
+	Digits int    `json:"digits"` // 0 when unknown
 }
 
 // A Requester is the process that a prompt is for.
@@ -157,6 +165,10 @@ type Requester struct {
 
 // NewPrompt is the JSON form of a request.
 func NewPrompt(r prompt.Request) Prompt {
+	var with *With
+	if r.With.Method != "" {
+		with = &With{Method: r.With.Method, Digits: r.With.Digits}
+	}
 	return Prompt{
 		ID:         r.ID,
 		Kind:       r.Kind,
@@ -182,12 +194,17 @@ func NewPrompt(r prompt.Request) Prompt {
 		},
 		Deadline:  r.Deadline,
 		Queued:    r.Queued,
+		With:      with,
 		Enrolment: r.Enrolment,
 	}
 }
 
 // Request is the prompt as prompters take it, for a client that shows it itself.
 func (p Prompt) Request() prompt.Request {
+	var with prompt.With
+	if p.With != nil {
+		with = prompt.With{Method: p.With.Method, Digits: p.With.Digits}
+	}
 	return prompt.Request{
 		ID:         p.ID,
 		Kind:       p.Kind,
@@ -210,6 +227,7 @@ func (p Prompt) Request() prompt.Request {
 		},
 		Deadline:  p.Deadline,
 		Queued:    p.Queued,
+		With:      with,
 		Enrolment: p.Enrolment,
 	}
 }

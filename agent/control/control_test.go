@@ -129,6 +129,7 @@ func fullRequest(id string) prompt.Request {
 		Requester: peer.Peer{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Queued:    4,
+		With:      prompt.With{Method: "corp_totp", Digits: 6},
 	}
 }
 

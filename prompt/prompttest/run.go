@@ -17,6 +17,9 @@ type Subject struct {
 	Shown    func()       // blocks until a question or a push is in front of the person
 	Answer   func(string) // types an answer to the question that is shown
 	Deny     func()       // says no to it
+	// AnswerBoth answers a password with a code beside it, "" for none; nil where the
+	// prompter asks for the password alone.
+	AnswerBoth func(password, code string)
 }
 
 // Request is a question as an app causes it.
@@ -30,6 +33,12 @@ func Request(kind prompt.Kind) prompt.Request {
 	if kind == prompt.Choose {
 		r.Choices = []string{"corp_totp", "corp_duo"}
 	}
+	return r
+}
+
+// CodeToo is r with the offer that a code of its method may come with the answer.
+func CodeToo(r prompt.Request) prompt.Request {
+	r.Method, r.With = "auth/stepup/login/alice", prompt.With{Method: r.Method, Digits: r.Digits}
 	return r
 }
 
@@ -102,6 +111,7 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 			}
 		})
 	}
+	t.Run("password and code", func(t *testing.T) { testBoth(t, s) })
 	t.Run("withdrawn", func(t *testing.T) { testWithdrawn(t, s, Request(prompt.Passcode)) })
 	t.Run("push is told until it is decided", func(t *testing.T) { testWithdrawn(t, s, Request(prompt.Push)) })
 	t.Run("withdrawn before it is shown", func(t *testing.T) {
@@ -134,6 +144,28 @@ func testAnswer(t *testing.T, s Subject, e exchange) {
 	answer, err := prompt.Check(e.request, got.answer)
 	if err != nil || answer != e.want {
 		t.Errorf("Check(Prompt) = %q, %v; want %q", answer, err, e.want)
+	}
+}
+
+// testBoth: whether or not a prompter can ask for a code beside the password, the
+// password is answer enough.
+func testBoth(t *testing.T, s Subject) {
+	r := CodeToo(Request(prompt.Password))
+	if s.AnswerBoth == nil {
+		testAnswer(t, s, exchange{r, "two  words!", "two  words!"})
+		return
+	}
+	for code, want := range map[string]string{"123 456": "two  words!\n123456", "": "two  words!"} {
+		both := s
+		both.Answer = func(password string) { s.AnswerBoth(password, code) }
+		testAnswer(t, both, exchange{r, "two  words!", want})
+	}
+	testWithdrawn(t, s, r)
+	wait := start(t.Context(), s.Prompter, r)
+	s.Shown()
+	s.Deny()
+	if got := wait(t); !errors.Is(got.err, prompt.ErrDenied) {
+		t.Errorf("Prompt = %q, %v; want ErrDenied", got.answer, got.err)
 	}
 }
 
