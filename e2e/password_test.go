@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -72,6 +73,36 @@ func TestPasswordFromCommand(t *testing.T) {
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	if have := p.kinds(t); have != "passcode" {
 		t.Errorf("asked %q, want only the code", have)
+	}
+}
+
+// A rule that names the method takes its code along with the password, in one question,
+// also where the password is wrong at first. The code was not sent then, so it is
+// still good.
+func TestPasswordAndCodeTogether(t *testing.T) {
+	t.Parallel()
+	w := newLoginGrant(t)
+	wrong, code := w.password+"-not", sync.OnceValue(w.codes.next)
+	p := newPerson(t, func(_ context.Context, a asked) answer {
+		if a.Kind != "password" {
+			t.Errorf("asked %+v", a)
+			return deny()
+		}
+		password := w.password
+		if a.Attempt == 1 {
+			password = wrong
+		}
+		return answer{text: password + "\n" + code()}
+	})
+	s := w.setup(p)
+	s.extra = fmt.Sprintf("mfa_method %q { type = \"totp\" }\n", w.method) +
+		strings.Replace(s.extra, "  grant ", fmt.Sprintf("  methods = [%q]\n  grant ", w.method), 1)
+	s.hide = append(s.hide, wrong)
+	a := w.start(t, s)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	w.get().send(t, a.addr).wantStep(t, 200, "cached")
+	if have, want := p.kinds(t), "password password"; have != want {
+		t.Errorf("asked %q, want %q", have, want)
 	}
 }
 

@@ -19,8 +19,13 @@ listener "tcp" {
   address = "127.0.0.1:8100"
 }
 
+mfa_method "corp_totp" {
+  type = "totp"
+}
+
 step_up "secure" {
-  paths = ["secret/data/secure/*", "secret/metadata/secure/*"]
+  paths   = ["secret/data/secure/*", "secret/metadata/secure/*"]
+  methods = ["corp_totp"] # asked for with the password; without it, when Vault asks
 
   grant "login" {
     path     = "auth/stepup/login/alice"

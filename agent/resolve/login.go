@@ -159,12 +159,15 @@ func (l *login) validate(codes map[string]string) call {
 	return l.watch(l.app, push, do)
 }
 
-// choose picks the method for one constraint: the only one, the preferred one,
-// or the one that the person names, which is their word for a push, too.
+// choose picks the method for one constraint: the only one, the one whose code is
+// there, the preferred one, or the one that the person names, which is their word for a push, too.
 func (l *login) choose(ctx context.Context, c mfa.Constraint) (mfa.Method, error) {
 	usable := l.usable(c)
 	if len(usable) == 1 {
 		return usable[0], l.confirmPush(ctx, usable[0])
+	}
+	if i := slices.IndexFunc(usable, l.early.fits); i >= 0 {
+		return usable[i], nil
 	}
 	if m, ok := l.preferred(usable); ok {
 		return m, l.confirmPush(ctx, m)

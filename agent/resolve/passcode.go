@@ -56,7 +56,26 @@ func (s *stepUp) passcodes(ctx context.Context, methods []mfa.Method, q question
 	return codes, "", nil
 }
 
+// An earlyCode came with the password, before Vault asked for it. It answers one
+// question for its method, and is dropped where Vault asks none.
+type earlyCode struct {
+	method string       // name of the mfa_method block, which is the method's name or ID
+	code   cache.Secret // "" for none
+}
+
+// fits reports whether the code is one of m. Who has yet to set up an authenticator
+// cannot have one.
+func (e earlyCode) fits(m mfa.Method) bool {
+	return e.code != "" && m.UsesPasscode && !m.SelfEnrollment && (e.method == m.Name || e.method == m.ID)
+}
+
 func (s *stepUp) passcode(ctx context.Context, m mfa.Method, q question) (string, error) {
+	if s.early.fits(m) {
+		code := s.early.code.Reveal()
+		s.early = earlyCode{}
+		s.method = m.Label() // for the audit log: nobody is asked about it
+		return code, nil
+	}
 	if s.config.FromSeed[m.Name] {
 		return s.fromSeed(ctx, m, q)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -15,16 +16,16 @@ import (
 
 // contest finds the login that one question can meet in two ways, by a code that
 // is typed or by a push that is approved: its only constraint offers just one of
-// each. With a second constraint, the push that gives way to a code would burn the
-// other's code or push again, so there the person chooses first; so they do where
-// the code is not typed, where Vault does not let go of the push, and where no push
-// is wanted without a word of theirs.
+// each, and no code is there yet. With a second constraint, the push that gives way
+// to a code would burn the other's code or push again, so there the person chooses
+// first; so they do where the code is not typed, where Vault does not let go of the
+// push, and where no push is wanted without a word of theirs.
 func (l *login) contest() (code, push mfa.Method, ok bool) {
 	if len(l.challenge.Constraints) != 1 || l.config.ConfirmPush {
 		return code, push, false
 	}
 	methods := l.usable(l.challenge.Constraints[0])
-	if _, preferred := l.preferred(methods); preferred || len(methods) != 2 {
+	if _, preferred := l.preferred(methods); preferred || len(methods) != 2 || slices.ContainsFunc(methods, l.early.fits) {
 		return code, push, false
 	}
 	code, push = methods[0], methods[1]

@@ -17,18 +17,19 @@ import (
 func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
 	reason := ""
 	for attempt := 1; attempt <= g.attempts; attempt++ {
-		password, kept, err := g.password(ctx, question{attempt: attempt, reason: reason})
+		in, err := g.password(ctx, question{attempt: attempt, reason: reason})
 		if err != nil {
 			return cache.Token{}, verdict(g.flight, err)
 		}
 		resp, err := g.config.Vault.Login(g.flight, upstream.LoginRequest{
-			Path: g.rule.Grant.Path, Namespace: g.key.Namespace, Password: password,
+			Path: g.rule.Grant.Path, Namespace: g.key.Namespace, Password: in.password,
 		})
 		if err != nil {
 			return cache.Token{}, verdict(g.flight, err)
 		}
 		if resp.StatusCode/100 == 2 {
-			g.keep(password, kept)
+			g.keep(in)
+			g.early = in.early
 			return g.factor(ctx, resp)
 		}
 		failure := mfa.ReadFailure(keepBody(resp))
@@ -37,10 +38,10 @@ func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
 		switch {
 		case status != http.StatusBadRequest && status != http.StatusUnauthorized && status != http.StatusForbidden:
 			return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: loginRefused(g.rule.Grant.Path, failure.Reason)}
-		case kept && len(g.rule.Grant.PasswordCommand) > 0:
+		case in.kept && len(g.rule.Grant.PasswordCommand) > 0:
 			// The command would give the same one again.
 			return cache.Token{}, mfa.Verdict{Outcome: mfa.Rejected, Message: loginRefused(g.rule.Grant.Path, failure.Reason)}
-		case kept:
+		case in.kept:
 			g.forget()
 		}
 		reason = wrongPassword(failure.Reason)
@@ -48,22 +49,48 @@ func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
 	return cache.Token{}, mfa.Verdict{Outcome: mfa.Rejected, Message: loginRefused(g.rule.Grant.Path, "")}
 }
 
-// password gets the password from where the grant says; kept reports that the
-// person was not asked for it.
-func (g *tokenGrant) password(ctx context.Context, q question) (password cache.Secret, kept bool, err error) {
+// An entered is what a login is tried with.
+type entered struct {
+	password cache.Secret
+	kept     bool // the person was not asked for it
+	early    earlyCode
+}
+
+// password gets the password from where the grant says.
+func (g *tokenGrant) password(ctx context.Context, q question) (entered, error) {
 	if g.rule.Grant.Password != "prompt" {
 		password, err := g.config.Secrets.Password(ctx, g.account(), g.rule.Grant)
 		if err == nil {
-			return password, true, nil
+			return entered{password: password, kept: true}, nil
 		}
 		if !errors.Is(err, cache.ErrNotFound) {
 			g.config.Log.Warn("password cannot be fetched, asking for it", "rule", g.stepUp.rule, "error", err)
 		}
 	}
+	with := g.along()
 	answer, err := g.ask(ctx, prompt.Request{
-		Kind: prompt.Password, Method: g.rule.Grant.Path, Attempt: q.attempt, Message: q.reason,
+		Kind: prompt.Password, Method: g.rule.Grant.Path, Attempt: q.attempt, Message: q.reason, With: with,
 	})
-	return cache.Secret(answer), false, err
+	if err != nil || with.Method == "" {
+		return entered{password: cache.Secret(answer)}, err
+	}
+	password, code := prompt.CutCode(answer)
+	return entered{password: cache.Secret(password), early: earlyCode{method: with.Method, code: cache.Secret(code)}}, nil
+}
+
+// along is the method whose code may come with the password. What Vault wants is
+// known for certain only from its answer to the password, so the rule has to name the
+// method, and that has to be one whose code is typed.
+func (g *tokenGrant) along() prompt.With {
+	if len(g.rule.Methods) != 1 {
+		return prompt.With{}
+	}
+	name := g.rule.Methods[0]
+	m := g.config.Methods[name]
+	if !m.UsesPasscode || m.OrPush || g.config.FromSeed[name] || len(g.config.Commands[name]) > 0 {
+		return prompt.With{}
+	}
+	return prompt.With{Method: name, Digits: m.Digits}
 }
 
 // account is where a kept password belongs: the same path in another namespace is
@@ -72,11 +99,11 @@ func (g *tokenGrant) account() string { return g.key.Vault + " " + g.key.Namespa
 
 // keep stores a password that was typed and that Vault took, where the grant
 // wants it kept.
-func (g *tokenGrant) keep(password cache.Secret, kept bool) {
-	if kept || g.rule.Grant.Password != "keyring" {
+func (g *tokenGrant) keep(in entered) {
+	if in.kept || g.rule.Grant.Password != "keyring" {
 		return
 	}
-	if err := g.config.Secrets.Keep(g.flight, g.account(), g.rule.Grant, password); err != nil {
+	if err := g.config.Secrets.Keep(g.flight, g.account(), g.rule.Grant, in.password); err != nil {
 		g.config.Log.Warn("password cannot be kept in the keyring", "rule", g.stepUp.rule, "error", err)
 	}
 }

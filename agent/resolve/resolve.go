@@ -144,6 +144,7 @@ type stepUp struct {
 	quiet    bool             // the rule says that nobody is asked
 	open     bool             // the path needs no token, as in rule.Match
 	unproven bool             // a login that is asked about before Vault has seen it
+	early    earlyCode        // of a login grant
 }
 
 func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, token cache.Secret) *stepUp {
