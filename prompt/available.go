@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // Available names the programs that could ask the person who runs this process
@@ -43,4 +41,4 @@ func (n *Notifier) Available(ctx context.Context) error {
 	return err
 }
 
-func thisProcess() peer.Peer { return peer.Peer{PID: os.Getpid(), UID: os.Getuid()} }
+func thisProcess() Requester { return Requester{PID: os.Getpid(), UID: os.Getuid()} }

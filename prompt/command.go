@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // killDelay is how long a program may take to end after it was asked to, and its
@@ -90,7 +88,7 @@ func encode(r Request) ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
-func requesterOf(p peer.Peer) requester {
+func requesterOf(p Requester) requester {
 	return requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain}
 }
 

@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
@@ -89,7 +88,7 @@ func TestCommandQuestion(t *testing.T) {
 		in   prompt.Request
 		want string
 	}{
-		{"empty", prompt.Request{Kind: prompt.Password, Deadline: deadline, Requester: peer.Peer{UID: -1}},
+		{"empty", prompt.Request{Kind: prompt.Password, Deadline: deadline, Requester: prompt.Requester{UID: -1}},
 			`{"id":"","kind":"password","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
 				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"","requester":{"pid":0,"uid":-1,"exe":"","chain":[]},` +
 				`"deadline":"2030-01-02T03:04:05Z"}`},

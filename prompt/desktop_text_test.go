@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
@@ -56,7 +55,7 @@ This window closes after 55 s
 To deny it, run: stepup deny abc234
 `},
 		{"login by an unknown program", with(prompt.Choose, func(r *prompt.Request) {
-			r.Rule, r.Path, r.Requester, r.Deadline = "", "auth/userpass/login/alice", peer.Peer{UID: -1}, time.Time{}
+			r.Rule, r.Path, r.Requester, r.Deadline = "", "auth/userpass/login/alice", prompt.Requester{UID: -1}, time.Time{}
 		}), true, `
 an unknown program wants to log in at auth/userpass/login/alice
 
@@ -124,7 +123,7 @@ func FuzzDialogText(f *testing.F) {
 		r := prompt.Request{
 			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message,
 			Choices: []string{s, s}, Attempt: 2, Attempts: 3, Queued: 1, Deadline: time.Now().Add(time.Minute),
-			Requester: peer.Peer{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s},
+			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s},
 		}
 		got := prompt.DialogText(r, time.Now(), false)
 		lines := strings.Split(got, "\n")

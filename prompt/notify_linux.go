@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-
-	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // Names of the Desktop Notifications Specification 1.2.
@@ -33,7 +31,7 @@ func systemNotifier(c NotifierConfig) func(context.Context, Request, func()) (st
 	return func(ctx context.Context, r Request, told func()) (string, error) {
 		asker := r.Requester
 		if r.Kind == Confirm {
-			asker = peer.Peer{} // who wants to go on must not say who is asked for consent
+			asker = Requester{} // who wants to go on must not say who is asked for consent
 		}
 		address, err := c.Session.FindBus(ctx, asker)
 		if err != nil {

@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // A Kind says what is asked for.
@@ -45,7 +43,7 @@ type Request struct {
 	Attempts   int
 	Number     string // of a push: what to tap on the phone, in digits; "" when there is none
 	Message    string // what happened before and what to do, for the person; may be ""
-	Requester  peer.Peer
+	Requester  Requester
 	Deadline   time.Time // zero on the way into the broker means its Timeout
 	Queued     int       // other questions that wait; given by the broker
 
@@ -58,6 +56,19 @@ type Request struct {
 	// The broker hands it only to prompters and to those who attach, and its deadline may
 	// be later than the broker's Timeout.
 	Enrolment *Enrolment
+}
+
+// A Requester is the process that a question is for. The agent fills it from what the
+// kernel knows of the peer, and the broker sanitises it. The JSON tags are those of the
+// control socket: a new field needs omitempty there, a line in sanitized, and its words.
+type Requester struct {
+	PID   int      `json:"pid"`   // 0 when unknown
+	UID   int      `json:"uid"`   // -1 when unknown
+	Exe   string   `json:"exe"`   // path of the executable, as the kernel knows it; "" when unknown
+	Chain []string `json:"chain"` // base names, from the process itself up to the session
+
+	// Claim is what the process says of itself. Any process can say anything here.
+	Claim string `json:"claim"`
 }
 
 // With is a method whose code may come with a password. The zero value is none.

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // Caps of what is shown, in characters.
@@ -122,7 +120,7 @@ func (r Request) sanitized() Request {
 	r.Message = SanitizeText(r.Message, maxMessage)
 	r.Number = sanitizeNumber(r.Number)
 	r.With.Method = Sanitize(r.With.Method, maxName)
-	r.Requester = sanitizePeer(r.Requester)
+	r.Requester = sanitizeRequester(r.Requester)
 	r.Choices = sanitizeChoices(r.Choices)
 	r.Enrolment = r.Enrolment.sanitized()
 	return r
@@ -137,7 +135,7 @@ func sanitizeNumber(s string) string {
 	return s
 }
 
-func sanitizePeer(p peer.Peer) peer.Peer {
+func sanitizeRequester(p Requester) Requester {
 	p.Exe = Sanitize(p.Exe, maxPath)
 	p.Claim = Sanitize(p.Claim, maxName)
 	chain := make([]string, 0, min(len(p.Chain), maxChain))

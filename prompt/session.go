@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // A Session is the graphical session of a person: the variables by which
@@ -118,7 +116,7 @@ func (c SessionConfig) withDefaults() SessionConfig {
 // requester's own, else the one that the user's service manager knows, else ours,
 // whichever is the first with a display that can be reached. It blocks for a few
 // seconds at most and returns an error wrapping ErrUnavailable when there is none.
-func (c SessionConfig) Find(ctx context.Context, requester peer.Peer) (Session, error) {
+func (c SessionConfig) Find(ctx context.Context, requester Requester) (Session, error) {
 	c = c.withDefaults()
 	for _, look := range c.places(requester) {
 		if s, ok := c.screen(ctx, look(ctx)); ok {
@@ -131,7 +129,7 @@ func (c SessionConfig) Find(ctx context.Context, requester peer.Peer) (Session, 
 // FindBus returns the address of the session bus for a question of the
 // requester, found in the same places; no display is needed. The error wraps
 // ErrUnavailable.
-func (c SessionConfig) FindBus(ctx context.Context, requester peer.Peer) (string, error) {
+func (c SessionConfig) FindBus(ctx context.Context, requester Requester) (string, error) {
 	c = c.withDefaults()
 	for _, look := range c.places(requester) {
 		if address := c.bus(ctx, look(ctx).session); address != "" {
@@ -147,7 +145,7 @@ type place struct {
 	ours    bool // told by us or the user's service manager, not by a stranger
 }
 
-func (c SessionConfig) places(requester peer.Peer) []func(context.Context) place {
+func (c SessionConfig) places(requester Requester) []func(context.Context) place {
 	return []func(context.Context) place{
 		func(context.Context) place { return place{session: c.ofProcess(requester)} },
 		func(ctx context.Context) place { return place{session: c.ofManager(ctx), ours: true} },
@@ -164,7 +162,7 @@ func newSession(variables []string) Session {
 }
 
 // ofProcess reads what the requester was started with.
-func (c SessionConfig) ofProcess(requester peer.Peer) Session {
+func (c SessionConfig) ofProcess(requester Requester) Session {
 	if requester.PID <= 0 || requester.UID != os.Getuid() {
 		return Session{} // another user's screen is not ours to write on
 	}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -103,7 +102,7 @@ func TestFindSession(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := c.w.config(t).Find(t.Context(), peer.Peer{PID: 4711, UID: os.Getuid()})
+			got, err := c.w.config(t).Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
 			if diff := cmp.Diff(c.want, got); diff != "" || !errors.Is(err, c.err) {
 				t.Errorf("Find: %v, (-want +got):\n%s", err, diff)
 			}
@@ -116,7 +115,7 @@ func TestFindSessionOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	w := world{requester: []string{"DISPLAY=:0"}, listening: []string{"unix /tmp/.X11-unix/X0"}}
 	c := w.config(t)
-	for _, p := range []peer.Peer{{PID: 4711, UID: os.Getuid() + 1}, {PID: 4711, UID: -1}, {PID: 0, UID: os.Getuid()}} {
+	for _, p := range []prompt.Requester{{PID: 4711, UID: os.Getuid() + 1}, {PID: 4711, UID: -1}, {PID: 0, UID: os.Getuid()}} {
 		if s, err := c.Find(t.Context(), p); !errors.Is(err, prompt.ErrUnavailable) {
 			t.Errorf("Find(%+v) = %+v, %v", p, s, err)
 		}
@@ -127,7 +126,7 @@ func TestFindSessionOfAnotherUser(t *testing.T) {
 	if err := os.Chown(filepath.Join(c.Proc, "4711", "environ"), 65534, -1); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Find(t.Context(), peer.Peer{PID: 4711, UID: os.Getuid()}); !errors.Is(err, prompt.ErrUnavailable) {
+	if s, err := c.Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()}); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("Find = %+v, %v, want ErrUnavailable: the file is another user's", s, err)
 	}
 }
@@ -139,11 +138,11 @@ func TestFindBus(t *testing.T) {
 		manager:   []string{"XDG_RUNTIME_DIR=/r", "DBUS_SESSION_BUS_ADDRESS=$'unix:path=/r/bus'"},
 		listening: []string{"unix /r/bus"},
 	}
-	got, err := w.config(t).FindBus(t.Context(), peer.Peer{PID: 4711, UID: os.Getuid()})
+	got, err := w.config(t).FindBus(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
 	if got != "unix:path=/r/bus" || err != nil {
 		t.Errorf("FindBus = %q, %v", got, err)
 	}
-	if got, err := (world{}).config(t).FindBus(t.Context(), peer.Peer{}); !errors.Is(err, prompt.ErrUnavailable) {
+	if got, err := (world{}).config(t).FindBus(t.Context(), prompt.Requester{}); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("FindBus without one = %q, %v", got, err)
 	}
 }
@@ -170,7 +169,7 @@ func TestRealSession(t *testing.T) {
 		_ = app.Wait()
 	}()
 	c := prompt.SessionConfig{Environ: func() []string { return nil }}
-	asks := peer.Peer{PID: app.Process.Pid, UID: os.Getuid()}
+	asks := prompt.Requester{PID: app.Process.Pid, UID: os.Getuid()}
 	// Start returns when the kernel has closed our files, a moment before it has put
 	// the environment where it can be read.
 	environ := fmt.Sprintf("/proc/%d/environ", app.Process.Pid)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
@@ -41,7 +40,7 @@ stepup: terraform (pid 4711) wants to read kv/data/prod/db
   2 more questions are waiting
   passcode for corp_totp (55 s, ctrl-c to deny): `},
 		{"login by an unknown program", with(prompt.Choose, func(r *prompt.Request) {
-			r.Rule, r.Path, r.Requester, r.Queued, r.Method = "", "auth/userpass/login/alice", peer.Peer{UID: -1}, 1, ""
+			r.Rule, r.Path, r.Requester, r.Queued, r.Method = "", "auth/userpass/login/alice", prompt.Requester{UID: -1}, 1, ""
 		}), `
 stepup: an unknown program wants to log in at auth/userpass/login/alice
   vault corp
@@ -50,7 +49,7 @@ stepup: an unknown program wants to log in at auth/userpass/login/alice
   2) corp_duo
   your choice, 1 to 2 (55 s, ctrl-c to deny): `},
 		{"password without a deadline", with(prompt.Password, func(r *prompt.Request) {
-			r.Deadline, r.Method, r.Requester = time.Time{}, "", peer.Peer{PID: 7, Chain: []string{"vault"}}
+			r.Deadline, r.Method, r.Requester = time.Time{}, "", prompt.Requester{PID: 7, Chain: []string{"vault"}}
 		}), `
 stepup: vault (pid 7) wants to read kv/data/prod/db
   vault corp, rule prod-kv
@@ -85,7 +84,7 @@ stepup: terraform (pid 4711) wants to read kv/data/prod/db
   vault corp, rule prod-kv, asked by terraform <- make <- zsh
   approve it on your phone (totp)
 `},
-		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: peer.Peer{PID: 9}}, `
+		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: prompt.Requester{PID: 9}}, `
 stepup: an unknown program (pid 9) wants to pass rule r
   rule r
   approve it on your phone
@@ -130,7 +129,7 @@ func FuzzRender(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, n int) {
 		r := prompt.Request{
 			Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: s,
-			Choices: []string{s, s}, Attempt: n, Attempts: n, Digits: n, Queued: n, Requester: peer.Peer{PID: n, Exe: s, Chain: []string{s, s}},
+			Choices: []string{s, s}, Attempt: n, Attempts: n, Digits: n, Queued: n, Requester: prompt.Requester{PID: n, Exe: s, Chain: []string{s, s}},
 		}
 		got := prompt.Render(r) + prompt.Question(r, time.Now())
 		if i := strings.IndexFunc(got, func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }); i >= 0 {

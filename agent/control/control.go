@@ -8,7 +8,6 @@ package control
 import (
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -124,25 +123,25 @@ const Watching = "watching"
 
 // A Prompt is a pending question, in the names of the prompt command.
 type Prompt struct {
-	ID         string      `json:"id"`
-	Kind       prompt.Kind `json:"kind"`
-	Rule       string      `json:"rule"`
-	Vault      string      `json:"vault"`
-	Namespace  string      `json:"namespace"`
-	Path       string      `json:"path"`
-	Operation  string      `json:"operation"`
-	Method     string      `json:"method"`
-	MethodType string      `json:"method_type"`
-	Digits     int         `json:"digits"`
-	Choices    []string    `json:"choices"`
-	Attempt    int         `json:"attempt"`
-	Attempts   int         `json:"attempts"`
-	Message    string      `json:"message"`
-	Number     string      `json:"number"` // of a push: what to tap on the phone
-	Requester  Requester   `json:"requester"`
-	Deadline   time.Time   `json:"deadline"`
-	Queued     int         `json:"queued"`
-	With       *With       `json:"with,omitempty"` // of a password: nil when no code may come with it
+	ID         string           `json:"id"`
+	Kind       prompt.Kind      `json:"kind"`
+	Rule       string           `json:"rule"`
+	Vault      string           `json:"vault"`
+	Namespace  string           `json:"namespace"`
+	Path       string           `json:"path"`
+	Operation  string           `json:"operation"`
+	Method     string           `json:"method"`
+	MethodType string           `json:"method_type"`
+	Digits     int              `json:"digits"`
+	Choices    []string         `json:"choices"`
+	Attempt    int              `json:"attempt"`
+	Attempts   int              `json:"attempts"`
+	Message    string           `json:"message"`
+	Number     string           `json:"number"` // of a push: what to tap on the phone
+	Requester  prompt.Requester `json:"requester"`
+	Deadline   time.Time        `json:"deadline"`
+	Queued     int              `json:"queued"`
+	With       *With            `json:"with,omitempty"` // of a password: nil when no code may come with it
 
 	Enrolment *prompt.Enrolment `json:"-"` // in events of a stream that attaches
 }
@@ -154,21 +153,14 @@ type With struct {
 	Digits int    `json:"digits"` // 0 when unknown
 }
 
-// A Requester is the process that a prompt is for.
-type Requester struct {
-	PID   int      `json:"pid"`
-	UID   int      `json:"uid"`
-	Exe   string   `json:"exe"`
-	Chain []string `json:"chain"`
-	Claim string   `json:"claim"` // what the process says of itself
-}
-
 // NewPrompt is the JSON form of a request.
 func NewPrompt(r prompt.Request) Prompt {
 	var with *With
 	if r.With.Method != "" {
 		with = &With{Method: r.With.Method, Digits: r.With.Digits}
 	}
+	requester := r.Requester
+	requester.Chain = notNil(requester.Chain) // JSON has [] for none
 	return Prompt{
 		ID:         r.ID,
 		Kind:       r.Kind,
@@ -185,17 +177,11 @@ func NewPrompt(r prompt.Request) Prompt {
 		Attempts:   r.Attempts,
 		Message:    r.Message,
 		Number:     r.Number,
-		Requester: Requester{
-			PID:   r.Requester.PID,
-			UID:   r.Requester.UID,
-			Exe:   r.Requester.Exe,
-			Chain: notNil(r.Requester.Chain),
-			Claim: r.Requester.Claim,
-		},
-		Deadline:  r.Deadline,
-		Queued:    r.Queued,
-		With:      with,
-		Enrolment: r.Enrolment,
+		Requester:  requester,
+		Deadline:   r.Deadline,
+		Queued:     r.Queued,
+		With:       with,
+		Enrolment:  r.Enrolment,
 	}
 }
 
@@ -221,14 +207,11 @@ func (p Prompt) Request() prompt.Request {
 		Attempts:   p.Attempts,
 		Message:    p.Message,
 		Number:     p.Number,
-		Requester: peer.Peer{
-			PID: p.Requester.PID, UID: p.Requester.UID, Exe: p.Requester.Exe,
-			Chain: p.Requester.Chain, Claim: p.Requester.Claim,
-		},
-		Deadline:  p.Deadline,
-		Queued:    p.Queued,
-		With:      with,
-		Enrolment: p.Enrolment,
+		Requester:  p.Requester,
+		Deadline:   p.Deadline,
+		Queued:     p.Queued,
+		With:       with,
+		Enrolment:  p.Enrolment,
 	}
 }
 

@@ -21,7 +21,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -126,7 +125,7 @@ func fullRequest(id string) prompt.Request {
 		Operation: "read", Method: "corp_totp", MethodType: "totp", Digits: 6, Choices: []string{"a", "b"}, Attempt: 2, Attempts: 3,
 		Message:   "wrong code",
 		Number:    "42",
-		Requester: peer.Peer{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}},
+		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan"},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Queued:    4,
 		With:      prompt.With{Method: "corp_totp", Digits: 6},
@@ -191,6 +190,28 @@ func TestPromptKeepsEveryField(t *testing.T) {
 	want.Enrolment = nil // it has a way of its own: see TestEnrolment
 	if diff := cmp.Diff(want, p.Request()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPromptOnTheWire: clients of an older version read what this one writes.
+func TestPromptOnTheWire(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]prompt.Request{
+		`{"id":"abc234","kind":"passcode","rule":"prod-kv","vault":"corp","namespace":"ns1","path":"kv/data/prod/db","operation":"read",` +
+			`"method":"corp_totp","method_type":"totp","digits":6,"choices":["a","b"],"attempt":2,"attempts":3,"message":"wrong code","number":"42",` +
+			`"requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","zsh"],"claim":"terraform plan"},` +
+			`"deadline":"2030-01-02T03:04:05Z","queued":4,"with":{"method":"corp_totp","digits":6}}`: fullRequest("abc234"),
+		`{"id":"","kind":"","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
+			`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"",` +
+			`"requester":{"pid":0,"uid":0,"exe":"","chain":[],"claim":""},"deadline":"0001-01-01T00:00:00Z","queued":0}`: {},
+	} {
+		b, err := json.Marshal(NewPrompt(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(b)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 

@@ -190,11 +190,16 @@ func (s *stepUp) fill(p prompt.Request) prompt.Request {
 	p.Namespace = s.request.Namespace
 	p.Path = s.request.Path
 	p.Operation = string(s.request.Operation)
-	p.Requester = s.peer()
+	p.Requester = requester(s.peer())
 	p.Deadline = s.deadline
 	p.Attempts = s.attempts
 	p.Attempt = max(p.Attempt, 1)
 	return p
+}
+
+// requester returns the part of a peer that a question shows.
+func requester(p peer.Peer) prompt.Requester {
+	return prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim}
 }
 
 // record writes one line of the audit log. A log that cannot be written is

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
@@ -135,7 +134,7 @@ func testQuestion(deadline time.Time) prompt.Request {
 	return prompt.Request{
 		ID: "doctor", Kind: prompt.Confirm, Rule: "doctor", Vault: "none", Path: "a/test/of/stepup/doctor", Operation: "read",
 		Attempt: 1, Attempts: 1, Message: textDoctorQuestion, Deadline: deadline,
-		Requester: peer.Peer{PID: os.Getpid(), UID: os.Getuid(), Chain: []string{"stepup"}},
+		Requester: prompt.Requester{PID: os.Getpid(), UID: os.Getuid(), Chain: []string{"stepup"}},
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -27,7 +26,7 @@ func Request(kind prompt.Kind) prompt.Request {
 	r := prompt.Request{
 		ID: "abc234", Kind: kind, Rule: "prod-kv", Vault: "corp", Path: "kv/data/prod/db", Operation: "read",
 		Method: "corp_totp", MethodType: "totp", Digits: 6, Attempt: 1, Attempts: 3,
-		Requester: peer.Peer{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "make", "zsh"}},
+		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "make", "zsh"}},
 		Deadline:  time.Now().Add(time.Minute),
 	}
 	if kind == prompt.Choose {
