@@ -1,6 +1,7 @@
 package devvault
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -139,6 +140,75 @@ func TestEscapedSlashIsPartOfThePath(t *testing.T) {
 	}
 	if got := c.do("GET", "/v1/secret/data/a%2Fb", nil); got.status != 200 {
 		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
+// The same table is asked of a real Vault in e2e (TestFactsOfSpellings): what Vault cleans is the
+// path as it was sent, and what is encoded in it arrives decoded, unclean and as a path of its own.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		sent     string
+		location string // of the redirect; "" when it is routed
+		routed   string // the path that policies and mounts see
+	}{
+		{"nowhere/x", "", "nowhere/x"},
+		{"nowhere/%78", "", "nowhere/x"},
+		{"nowhere/a%2Fb", "", "nowhere/a/b"},
+		{"nowhere/a%252Fb", "", "nowhere/a%2Fb"},
+		{"nowhere/..%2fx", "", "nowhere/../x"},
+		{"nowhere/..%2f..%2fx", "", "nowhere/../../x"},
+		{"nowhere/%2e%2e/x", "", "nowhere/../x"},
+		{"nowhere/%2e/x", "", "nowhere/./x"},
+		{"nowhere/%2fx", "", "nowhere//x"},
+		{"nowhere/x%2f", "", "nowhere/x/"},
+		{"%6eowhere/x", "", "nowhere/x"},
+		{"%2fnowhere/x", "", "/nowhere/x"},
+		{"nowhere//x", "/v1/nowhere/x", ""},
+		{"nowhere/./x", "/v1/nowhere/x", ""},
+		{"nowhere/a/../x", "/v1/nowhere/x", ""},
+		{"nowhere/a/../x/", "/v1/nowhere/x/", ""},
+		{"nowhere//a%2fb", "/v1/nowhere/a%252fb", ""}, // the mux escapes it once more
+		{"nowhere/%2e%2e/../x", "/v1/nowhere/x", ""},
+		{"../v1%2fnowhere/x", "/v1%252fnowhere/x", ""},
+	}
+	_, c := newFixture(t, Config{})
+	for _, tt := range tests {
+		got := c.do("GET", "/v1/"+tt.sent, nil)
+		if tt.location != "" {
+			if got.status != 301 || got.header.Get("Location") != tt.location {
+				t.Errorf("%s: %d to %q, want 301 to %q", tt.sent, got.status, got.header.Get("Location"), tt.location)
+			}
+			continue
+		}
+		t.Log(tt.sent)
+		got.refused(t, 404, fmt.Sprintf(textNoRoute, tt.routed))
+	}
+}
+
+func TestPoliciesMatchThePathAsItArrives(t *testing.T) {
+	t.Parallel()
+	s, root := newFixture(t, Config{})
+	s.AddPolicy("narrow", PathRule{Path: "kv/data/deploy/*", Capabilities: []string{"read"}},
+		PathRule{Path: "kv/data/+/web", Capabilities: []string{"read"}}, PathRule{Path: "sys/*", Capabilities: []string{"read"}})
+	c := root.as(s.CreateToken([]string{"narrow"}, ""))
+	if err := s.PutSecret("kv/deploy/web", map[string]any{"k": "v"}); err != nil {
+		t.Fatal(err)
+	}
+	for path, status := range map[string]int{
+		"kv/data/deploy/web":                 200,
+		"kv/data%2fdeploy%2fweb":             200,
+		"kv/data/other/..%2fdeploy/web":      403, // kv/data/other/../deploy/web
+		"kv/data/deploy/%2e%2e/web":          400, // under the first rule, and no key
+		"kv/data/deploy%2f%2e%2e%2fdeploy/x": 400,
+		"kv/data/%2fweb":                     404, // "+" stands for an empty segment, too
+		"kv/data/%2fx":                       403,
+		"sys/..%2f..%2fkv/data/deploy/web":   404, // a path of sys/, which has none such
+		"%2fkv/data/deploy/web":              404, // policies lose the slash, the router does not
+	} {
+		if got := c.do("GET", "/v1/"+path, nil); got.status != status {
+			t.Errorf("%s: got %d %s, want %d", path, got.status, got.body, status)
+		}
 	}
 }
 

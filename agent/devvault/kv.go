@@ -59,6 +59,9 @@ func (v *kvVersion) metadata(n int) map[string]any {
 
 func (s *Server) kvLocked(r *request, m *mount, rest string) (*response, error) {
 	area, key, _ := strings.Cut(rest, "/")
+	if strings.Contains(key, "..") {
+		return nil, refuse(http.StatusBadRequest, textRelative)
+	}
 	switch {
 	case area == "data" && key != "" && r.op != opList:
 		return s.kvDataLocked(r, m.kv, key)

@@ -101,6 +101,7 @@ func (a *acl) add(prefix string, rule PathRule) {
 // lookup finds the one rule that counts for a path: an exact one, else the most
 // specific pattern. A list may be granted without its slash.
 func (a *acl) lookup(path string, list bool) *grant {
+	path = strings.TrimLeft(path, "/")
 	trimmed := strings.TrimSuffix(path, "/")
 	if g, ok := a.rules[path]; ok {
 		return g

@@ -23,13 +23,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
-	if clean := cleanPath(hr.URL.Path); clean != hr.URL.Path {
-		u := url.URL{Path: clean, RawQuery: hr.URL.RawQuery}
+	// As http.ServeMux does since Go 1.22: the path is cleaned as it was sent, so that dots and
+	// slashes that are encoded stay where they are, and reach policies and backends decoded.
+	sent := hr.URL.EscapedPath()
+	if clean := cleanPath(sent); clean != sent {
+		u := url.URL{Path: clean, RawQuery: hr.URL.RawQuery} // escapes what is escaped once more, as the mux does
 		http.Redirect(w, hr, u.String(), s.cfg.CleanStatus)
 		return
 	}
-	if !strings.HasPrefix(hr.URL.Path, "/v1/") {
-		if strings.HasPrefix(hr.URL.Path, "/ui/") {
+	if !routed(sent, "v1") || !strings.HasPrefix(hr.URL.Path, "/v1/") {
+		if routed(sent, "ui") {
 			http.NotFound(w, hr)
 			return
 		}
@@ -51,6 +54,14 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 	default:
 		respond(w, r, s.wrapped(r, resp))
 	}
+}
+
+// routed reports whether the first segment of a path as it was sent is this one: the mux decodes
+// segment by segment, so an encoded slash ends none.
+func routed(sent, first string) bool {
+	segment, _, more := strings.Cut(strings.TrimPrefix(sent, "/"), "/")
+	decoded, err := url.PathUnescape(segment)
+	return more && err == nil && decoded == first
 }
 
 // cleanPath is what http.ServeMux redirects to: no //, no dots, and the slash at

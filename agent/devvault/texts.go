@@ -9,6 +9,7 @@ const (
 	textUnsupported    = "1 error occurred:\n\t* unsupported operation\n\n"
 	textUnsupportedRaw = "unsupported operation" // on paths that need no token
 	textNoPath         = "1 error occurred:\n\t* unsupported path\n\n"
+	textRelative       = "1 error occurred:\n\t* relative paths not supported\n\n"
 	textNoRoute        = "no handler for route %q. route entry not found."
 	textClosed         = "Vault is sealed"
 

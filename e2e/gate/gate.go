@@ -183,12 +183,15 @@ func callerToken(r *http.Request) string {
 // operation derives what Vault checks. ok is false where nothing is checked, or
 // where Vault first redirects to the clean path.
 func operation(r *http.Request) (op, p string, ok bool) {
+	// Vault cleans the path as it was sent: what is encoded in it, dots and slashes too, is
+	// matched decoded and as it is.
+	sent := r.URL.EscapedPath()
 	p, ok = strings.CutPrefix(r.URL.Path, "/v1/")
-	clean := path.Clean(r.URL.Path)
-	if strings.HasSuffix(r.URL.Path, "/") {
+	clean := path.Clean(sent)
+	if strings.HasSuffix(sent, "/") {
 		clean += "/"
 	}
-	if !ok || clean != r.URL.Path {
+	if !ok || clean != sent {
 		return "", "", false
 	}
 	switch r.Method {

@@ -77,6 +77,14 @@ func TestOperation(t *testing.T) {
 		{"HEAD", "/v1/kv/data/x", "", "", false},
 		{"GET", "/v1/kv//data/x", "", "", false},
 		{"GET", "/v1/kv/data/../x", "", "", false},
+		{"GET", "/v1/kv/..%2fdata/x", "read", "kv/../data/x", true},
+		{"GET", "/v1/kv/%2e%2e/data/x", "read", "kv/../data/x", true},
+		{"GET", "/v1/kv/%2e/data/x", "read", "kv/./data/x", true},
+		{"GET", "/v1/kv/%2fdata/x", "read", "kv//data/x", true},
+		{"GET", "/v1/kv/data/%78", "read", "kv/data/x", true},
+		{"GET", "/v1/kv/data/x%2f", "read", "kv/data/x/", true},
+		{"LIST", "/v1/kv/data/x%2f", "list", "kv/data/x/", true},
+		{"GET", "/v1/%2e%2e/../kv", "", "", false},
 		{"GET", "/ui/", "", "", false},
 	}
 	for _, test := range tests {
