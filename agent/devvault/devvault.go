@@ -27,8 +27,23 @@ const (
 	readHeaderTimeout  = 10 * time.Second
 )
 
+// A Flavor is the server that a Server stands for, where they differ for a client. mfa_methods are
+// enforced under each: without them there is nothing to relay.
+type Flavor string
+
+// The flavors, each as it was seen: Vault 1.21 and OpenBao 2.6.
+const (
+	Enterprise Flavor = ""          // Vault Enterprise: namespaces in the header, in the path, or half in each
+	Community  Flavor = "community" // Vault without namespaces: X-Vault-Namespace is given back and means nothing
+	// OpenBao has namespaces too, none that is not there, and SCAN. It answers a dead token as if
+	// there were none.
+	OpenBao Flavor = "openbao"
+)
+
 // Config says how a Server behaves. The zero value is useful.
 type Config struct {
+	// Flavor is the server that it stands for; "" is Enterprise.
+	Flavor Flavor
 	// Now is the wall clock of tokens, codes and held logins; nil is time.Now.
 	// Pushes time out by a real timer.
 	Now func() time.Time

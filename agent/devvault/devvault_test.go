@@ -102,6 +102,10 @@ func TestRefusedByPath(t *testing.T) {
 		{"mount with a bad token", "hvs.NOPE", "GET", "/v1/sys/internal/ui/mounts/secret", nil, nil, 403, textInvalidToken},
 		{"bad signature input", "root", "POST", "/v1/transit/sign/k", `{"input":"!"}`, nil, 400, "unable to decode input: illegal base64 data at input byte 0"},
 		{"reading a signature", "root", "GET", "/v1/transit/sign/k", nil, nil, 405, textUnsupported},
+		{"relative cubbyhole write", "root", "POST", "/v1/cubbyhole/..%2fa", `{"a":1}`, nil, 500, textInternal},
+		{"relative cubbyhole read", "root", "GET", "/v1/cubbyhole/..%2fa", nil, nil, 400, textRelativeRead},
+		{"mount with slashes at its end", "root", "GET", "/v1/sys/internal/ui/mounts/nope%2f%2f", nil, nil, 403, fmt.Sprintf(textMountPreflight, "nope//")},
+		{"SCAN", "root", "SCAN", "/v1/secret/metadata/", nil, nil, 405, ""},
 		{"empty cubbyhole write", "root", "POST", "/v1/cubbyhole/a", `{}`, nil, 500, "1 error occurred:\n\t* missing data fields\n\n"},
 	})
 }
@@ -199,8 +203,8 @@ func TestPoliciesMatchThePathAsItArrives(t *testing.T) {
 		"kv/data/deploy/web":                 200,
 		"kv/data%2fdeploy%2fweb":             200,
 		"kv/data/other/..%2fdeploy/web":      403, // kv/data/other/../deploy/web
-		"kv/data/deploy/%2e%2e/web":          400, // under the first rule, and no key
-		"kv/data/deploy%2f%2e%2e%2fdeploy/x": 400,
+		"kv/data/deploy/%2e%2e/web":          404, // a key of its own, under the first rule
+		"kv/data/deploy%2f%2e%2e%2fdeploy/x": 404,
 		"kv/data/%2fweb":                     404, // "+" stands for an empty segment, too
 		"kv/data/%2fx":                       403,
 		"sys/..%2f..%2fkv/data/deploy/web":   404, // a path of sys/, which has none such

@@ -59,11 +59,8 @@ func (v *kvVersion) metadata(n int) map[string]any {
 
 func (s *Server) kvLocked(r *request, m *mount, rest string) (*response, error) {
 	area, key, _ := strings.Cut(rest, "/")
-	if strings.Contains(key, "..") {
-		return nil, refuse(http.StatusBadRequest, textRelative)
-	}
 	switch {
-	case area == "data" && key != "" && r.op != opList:
+	case area == "data" && key != "" && r.op != opList && r.op != opScan:
 		return s.kvDataLocked(r, m.kv, key)
 	case area == "metadata":
 		return s.kvMetadataLocked(r, m.kv, key)
@@ -148,6 +145,8 @@ func (s *Server) kvMetadataLocked(r *request, k *kvStore, key string) (*response
 	switch r.op {
 	case opList:
 		return listing(k.secrets, key, "kv")
+	case opScan:
+		return scan(k.secrets, key)
 	case opRead:
 		secret := k.secrets[key]
 		if secret == nil {
@@ -221,6 +220,21 @@ func listing[V any](all map[string]V, folder, mountType string) (*response, erro
 	}
 	keys := slices.Sorted(maps.Keys(seen))
 	return &response{mountType: mountType, data: map[string]any{"keys": keys}}, nil
+}
+
+// scan is every key below a folder.
+func scan(all map[string]*kvSecret, folder string) (*response, error) {
+	var keys []string
+	for key := range all {
+		if rest, ok := strings.CutPrefix(key, folder); ok {
+			keys = append(keys, rest)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, &fault{status: http.StatusNotFound}
+	}
+	slices.Sort(keys)
+	return &response{mountType: "kv", data: map[string]any{"keys": keys}}, nil
 }
 
 // mergePatch is RFC 7396 for objects: null removes a key.

@@ -178,10 +178,18 @@ func (s *Server) satisfy(r *request, e *enforcement, entityID string, credential
 		if err == nil {
 			return nil
 		}
-		failed = append(failed, err.Error())
+		failed = append(failed, s.inOwnWords(err.Error()))
 	}
 	failed = append(failed, fmt.Sprintf(textMethodFailed, ids))
 	return errors.New(multiError(failed...))
+}
+
+// inOwnWords is why a factor failed, as the flavor says it.
+func (s *Server) inOwnWords(text string) string {
+	if s.cfg.Flavor == OpenBao && (text == textWrongCode || text == textNoCredentials) {
+		return textBaoWrongCode
+	}
+	return text
 }
 
 func (s *Server) loginFactor(r *request, m *method, entityID string, values []string) error {

@@ -107,19 +107,27 @@ func (s *Server) uiMountsLocked(r *request) (*response, error) {
 		}
 		a = s.aclLocked(t) // and no use of the token is spent here
 	}
-	path := strings.Trim(strings.TrimPrefix(r.path, "sys/internal/ui/mounts"), "/")
-	if path == "" {
+	path, one := strings.CutPrefix(r.path, "sys/internal/ui/mounts/")
+	if !one || path == "" {
 		return &response{data: s.visibleLocked(r.ns, a)}, nil
 	}
 	if a == nil {
 		return nil, refuse(http.StatusForbidden, textBareDenied)
 	}
-	m, _ := r.ns.mountLocked(path)
-	if m == nil || !a.reaches(r.ns.path+m.path) {
-		return nil, refuse(http.StatusForbidden, textMountPreflight, path+"/")
+	if !strings.HasSuffix(path, "/") {
+		path += "/"
+	}
+	path = strings.TrimLeft(path, "/")
+	ns, rest := s.resolveLocked(r.ns.path + path) // the mount of a child may be asked about from here
+	m, _ := ns.mountLocked(rest)
+	if m == nil || !a.reaches(ns.path+m.path) {
+		return nil, refuse(http.StatusForbidden, textMountPreflight, path)
 	}
 	info := m.info()
 	info["path"] = strings.TrimPrefix(m.path, "auth/")
+	if ns != r.ns {
+		info["path"] = ns.path + m.path
+	}
 	return &response{data: info}, nil
 }
 
@@ -140,6 +148,12 @@ func (s *Server) visibleLocked(n *Namespace, a *acl) map[string]any {
 // cubbyholeLocked is the store of one token, gone with it.
 func (s *Server) cubbyholeLocked(r *request, rest string) (*response, error) {
 	t := r.token
+	if strings.Contains(rest, "..") { // KV stores names of its own making, this one the path
+		if r.op == opUpdate {
+			return nil, refuse(http.StatusInternalServerError, textInternal)
+		}
+		return nil, refuse(http.StatusBadRequest, textRelativeRead)
+	}
 	switch r.op {
 	case opRead:
 		if t.wrapping != nil && rest == "response" {

@@ -8,7 +8,7 @@ import (
 // A PathRule is one path of a policy.
 type PathRule struct {
 	Path         string   // Vault's syntax: exact, a prefix that ends in "*", "+" for one segment
-	Capabilities []string // create, read, update, patch, delete, list; deny wins over all
+	Capabilities []string // create, read, update, patch, delete, list, scan, sudo; deny wins over all
 	ControlGroup *ControlGroup
 	MFAMethods   []string // names of methods in the root namespace; every one must validate
 }
@@ -133,11 +133,14 @@ func (a *acl) reaches(mount string) bool {
 	if a.root {
 		return true
 	}
+	if !slices.Contains(a.lookup(mount, true).words(), "deny") {
+		return true
+	}
 	for p, g := range a.rules {
 		if g.capabilities["deny"] || len(g.capabilities) == 0 {
 			continue
 		}
-		if strings.HasPrefix(p, mount) || (isPattern(p) && matchPath(p, mount)) {
+		if strings.HasPrefix(p, mount) {
 			return true
 		}
 		// A "+" may stand for a segment of the mount itself.

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,7 @@ const (
 	opPatch  operation = "patch"
 	opDelete operation = "delete"
 	opList   operation = "list"
+	opScan   operation = "scan" // OpenBao's list of everything below
 )
 
 const maxBody = 32 << 20 // Vault's default max_request_size
@@ -39,7 +41,7 @@ type request struct {
 	ctx     context.Context // ends when the client leaves
 	ns      *Namespace
 	op      operation
-	path    string // relative to ns, without /v1/; ends in "/" for a list
+	path    string // relative to ns, without /v1/; ends in "/" for a list and a scan
 	data    map[string]any
 	query   url.Values
 	tokenID string
@@ -58,21 +60,21 @@ type request struct {
 // fails for the same reason.
 func (s *Server) parse(w http.ResponseWriter, hr *http.Request) (*request, error) {
 	r := &request{id: newUUID(), ctx: hr.Context(), query: hr.URL.Query(), remote: hr.RemoteAddr}
-	path := strings.TrimPrefix(hr.URL.Path, "/v1/")
-	if header := hr.Header.Get("X-Vault-Namespace"); header != "" {
+	r.path = strings.TrimPrefix(hr.URL.Path, "/v1/")
+	header := hr.Header.Get("X-Vault-Namespace")
+	if header != "" {
 		w.Header().Set("X-Vault-Namespace", header)
-		if ns := strings.Trim(header, "/"); ns != "root" && ns != "" {
-			path = ns + "/" + path
-		}
+	}
+	if err := r.readOperation(w, hr, s.cfg.Flavor); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
-	r.ns, r.path = s.resolveLocked(path)
+	err := s.enterLocked(r, header)
 	s.mu.Unlock()
-	if err := r.readOperation(w, hr); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	r.tokenID = tokenOf(hr.Header)
-	var err error
 	if r.wrap, err = parseWrapTTL(hr.Header.Get("X-Vault-Wrap-TTL")); err != nil {
 		return nil, refuse(http.StatusBadRequest, textWrapHeader, err)
 	}
@@ -80,6 +82,30 @@ func (s *Server) parse(w http.ResponseWriter, hr *http.Request) (*request, error
 		return nil, refuse(http.StatusBadRequest, textMFAHeader, err)
 	}
 	return r, nil
+}
+
+// enterLocked finds the namespace of a request, which may be written in the header, at the front of
+// the path, or half in each. The rest of the path is what policies and mounts see.
+func (s *Server) enterLocked(r *request, header string) error {
+	if s.cfg.Flavor == Community {
+		r.ns = s.Namespace
+		return nil
+	}
+	ns := canonical(header)
+	r.ns, r.path = s.resolveLocked(ns + r.path)
+	if s.cfg.Flavor == OpenBao && !strings.HasPrefix(r.ns.path, ns) {
+		return refuse(http.StatusNotFound, textNoNamespace)
+	}
+	return nil
+}
+
+// canonical is a header's namespace with one slash, at its end; "" is the root.
+func canonical(header string) string {
+	clean := strings.Trim(path.Clean("/"+header), "/")
+	if clean == "" || clean == "root" {
+		return ""
+	}
+	return clean + "/"
 }
 
 // resolveLocked splits a path at the longest namespace that is declared. What is left
@@ -94,21 +120,19 @@ func (s *Server) resolveLocked(path string) (*Namespace, string) {
 	return best, strings.TrimPrefix(path, best.path)
 }
 
-func (r *request) readOperation(w http.ResponseWriter, hr *http.Request) error {
+func (r *request) readOperation(w http.ResponseWriter, hr *http.Request, flavor Flavor) error {
 	switch hr.Method {
 	case http.MethodGet:
-		r.op = opRead
-		if v := r.query.Get("list"); v != "" {
-			list, err := strconv.ParseBool(v)
-			if err != nil {
-				return &fault{status: http.StatusBadRequest}
-			}
-			if list {
-				r.op = opList
-			}
+		if err := r.readOrList(flavor); err != nil {
+			return err
 		}
 	case "LIST":
 		r.op = opList
+	case "SCAN":
+		if flavor != OpenBao {
+			return &fault{status: http.StatusMethodNotAllowed}
+		}
+		r.op = opScan
 	case http.MethodPost, http.MethodPut:
 		r.op = opUpdate
 		return r.readBody(w, hr)
@@ -129,8 +153,27 @@ func (r *request) readOperation(w http.ResponseWriter, hr *http.Request) error {
 	default:
 		return &fault{status: http.StatusMethodNotAllowed}
 	}
-	if r.op == opList && !strings.HasSuffix(r.path, "/") {
+	if (r.op == opList || r.op == opScan) && !strings.HasSuffix(r.path, "/") {
 		r.path += "/"
+	}
+	return nil
+}
+
+// readOrList is what the query of a GET makes of it.
+func (r *request) readOrList(flavor Flavor) error {
+	r.op = opRead
+	for _, op := range []operation{opList, opScan} {
+		v := r.query.Get(string(op))
+		if v == "" || (op == opScan && flavor != OpenBao) {
+			continue
+		}
+		asked, err := strconv.ParseBool(v)
+		switch {
+		case err != nil, asked && r.op != opRead: // not both
+			return &fault{status: http.StatusBadRequest}
+		case asked:
+			r.op = op
+		}
 	}
 	return nil
 }

@@ -139,6 +139,9 @@ func (s *Server) authorized(r *request) (*response, error) {
 		return nil, err
 	}
 	r.token = t
+	if s.cfg.Flavor == OpenBao && strings.HasPrefix(r.path, "auth/token/") && strings.HasSuffix(r.path, "-self") {
+		r.ns = t.ns // a token finds itself from every namespace
+	}
 	methods, err := s.permitLocked(r)
 	s.mu.Unlock()
 	if err == nil && len(methods) > 0 {
@@ -155,7 +158,7 @@ func (s *Server) authorized(r *request) (*response, error) {
 	// The token may be gone since: revoked while a push waited, or used up by another
 	// request with the same one.
 	if s.state.tokens[t.id] != t {
-		return nil, refuse(http.StatusForbidden, textInvalidToken)
+		return nil, s.deadToken()
 	}
 	// A use is spent even when the request is denied (vault/request_handling.go).
 	defer s.spendLocked(t)()
@@ -179,7 +182,7 @@ func (s *Server) permitLocked(r *request) (methods []string, err error) {
 	if op == opUpdate && !s.existsLocked(r) {
 		op = opCreate
 	}
-	g := a.lookup(r.ns.path+r.path, op == opList)
+	g := a.lookup(r.ns.path+r.path, op == opList || op == opScan)
 	if g == nil || !g.allows(op) {
 		return nil, refuse(http.StatusForbidden, textDenied)
 	}

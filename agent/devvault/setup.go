@@ -35,7 +35,8 @@ type entity struct {
 type TokenRole struct {
 	AllowedPolicies []string      // nil: whatever the parent may give
 	MaxTTL          time.Duration // 0 means no limit of its own
-	Orphan          bool          // the token outlives its parent
+	Orphan          bool          // the token outlives its parent, and has no entity
+	Batch           bool          // of the type that cannot be revoked
 }
 
 // A TokenSpec describes a token to [Namespace.NewToken].

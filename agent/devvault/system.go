@@ -8,7 +8,16 @@ import (
 	"time"
 )
 
-const version = "1.21.0+ent"
+// version is what the flavor calls itself.
+func (f Flavor) version() string {
+	switch f {
+	case Community:
+		return "1.21.0"
+	case OpenBao:
+		return "2.6.2"
+	}
+	return "1.21.0+ent"
+}
 
 func (s *Server) healthLocked(r *request) (*response, error) {
 	if r.op != opRead && r.op != opNone {
@@ -32,7 +41,7 @@ func (s *Server) healthLocked(r *request) (*response, error) {
 		RemovedFromHA bool   `json:"removed_from_cluster,omitempty"`
 	}{
 		Initialized: true, PerfMode: "disabled", DRMode: "disabled", ServerTime: s.now().Unix(),
-		Version: version, Enterprise: true, ClusterName: s.clusters[1], ClusterID: s.clusters[0],
+		Version: s.cfg.Flavor.version(), Enterprise: s.cfg.Flavor == Enterprise, ClusterName: s.clusters[1], ClusterID: s.clusters[0],
 	}}, nil
 }
 
@@ -56,7 +65,7 @@ func (s *Server) sealStatusLocked(r *request) (*response, error) {
 		RecoverySeal bool   `json:"recovery_seal"`
 		StorageType  string `json:"storage_type"`
 	}{
-		Type: "shamir", Initialized: true, T: 1, N: 1, Version: version, BuildDate: "2025-10-21T00:00:00Z",
+		Type: "shamir", Initialized: true, T: 1, N: 1, Version: s.cfg.Flavor.version(), BuildDate: "2025-10-21T00:00:00Z",
 		ClusterName: s.clusters[1], ClusterID: s.clusters[0], StorageType: "inmem",
 	}}, nil
 }

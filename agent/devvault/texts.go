@@ -9,7 +9,9 @@ const (
 	textUnsupported    = "1 error occurred:\n\t* unsupported operation\n\n"
 	textUnsupportedRaw = "unsupported operation" // on paths that need no token
 	textNoPath         = "1 error occurred:\n\t* unsupported path\n\n"
-	textRelative       = "1 error occurred:\n\t* relative paths not supported\n\n"
+	textRelativeRead   = "1 error occurred:\n\t* read failed: relative paths not supported\n\n"
+	textInternal       = "1 error occurred:\n\t* internal error\n\n"
+	textNoNamespace    = "namespace not found" // OpenBao
 	textNoRoute        = "no handler for route %q. route entry not found."
 	textClosed         = "Vault is sealed"
 
@@ -48,11 +50,23 @@ const (
 	textDuoUnenrolled = "Enroll an authentication device to proceed (%s)"
 	textDuoLocked     = "Your account is disabled and cannot access this application. Please contact your administrator."
 
-	textUnknownRole = "unknown role %s"
-	textNotSubset   = "child policies must be subset of parent"
-	textRoleSubset  = "token policies (%q) must be subset of the role's allowed policies (%q) or glob policies ([])"
-	textTTLCapped   = "TTL of %q exceeded the effective max_ttl of %q; TTL value is capped accordingly"
-	textNotRenew    = "lease is not renewable"
+	textUnknownRole     = "unknown role %s"
+	textNoOrphan        = "root or sudo privileges required to create orphan token"
+	textUsedParent      = "restricted use token cannot generate child tokens"
+	textBatchParent     = "batch tokens cannot create more tokens"
+	textBatchRevoke     = "batch tokens cannot be revoked"
+	textBatchBad        = "batch tokens cannot have %q set"
+	textBatchRoot       = "batch tokens cannot be root tokens"
+	textBadType         = "invalid 'token_type' value"
+	textNoTokenID       = "missing token ID"
+	textNoTokenFound    = "token to revoke not found"
+	textNoneOfAcc       = "No token found with this accessor"
+	textBadToken        = "bad token"
+	textNoAccessorGiven = "1 error occurred:\n\t* missing accessor\n\n"
+	textNotSubset       = "child policies must be subset of parent"
+	textRoleSubset      = "token policies (%q) must be subset of the role's allowed policies (%q) or glob policies ([])"
+	textTTLCapped       = "TTL of %q exceeded the effective max_ttl of %q; TTL value is capped accordingly"
+	textNotRenew        = "lease is not renewable"
 
 	textInvalidAccessor = "1 error occurred:\n\t* invalid accessor\n\n"
 
@@ -88,6 +102,7 @@ const (
 	textNoSelfEnrol   = "self-enrollment is not enabled for this MFA method"
 	textNoCredentials = "MFA credentials not supplied"
 	textWrongCode     = "failed to validate TOTP passcode"
+	textBaoWrongCode  = "MFA credentials not supplied or incorrect"
 	textNotEnrolled   = "MFA secret for method ID %q not present in entity %q or cached MFA auth response"
 	textTooMany       = "maximum TOTP validation attempts %d exceeded the allowed attempts %d. Please try again in %v seconds"
 )

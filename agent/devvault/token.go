@@ -1,14 +1,13 @@
 package devvault
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 )
 
-// A token is a service token, wrapping tokens included.
+// A token is a service token or a batch token, wrapping tokens included.
 type token struct {
 	id, accessor string
 	ns           *Namespace
@@ -20,6 +19,7 @@ type token struct {
 	meta         map[string]string
 	parent       string // ID; revoked with it unless orphan
 	orphan       bool
+	batch        bool // nothing but its end or its parent's ends it
 
 	created   time.Time
 	ttl       time.Duration // at creation or last renewal
@@ -39,14 +39,32 @@ func (s *Server) tokenLocked(id string) (*token, error) {
 		return nil, refuse(http.StatusForbidden, textBareDenied)
 	}
 	t := s.state.tokens[id]
-	if t != nil && !t.expires.IsZero() && !s.now().Before(t.expires) {
-		s.revokeLocked(t)
-		t = nil
-	}
-	if t == nil {
-		return nil, refuse(http.StatusForbidden, textInvalidToken)
+	if t == nil || s.overLocked(t) {
+		return nil, s.deadToken()
 	}
 	return t, nil
+}
+
+// deadToken is the answer to a token that is not there any more, or never was. OpenBao does not tell
+// it from no token at all.
+func (s *Server) deadToken() *fault {
+	if s.cfg.Flavor == OpenBao {
+		return refuse(http.StatusForbidden, textBareDenied)
+	}
+	return refuse(http.StatusForbidden, textInvalidToken)
+}
+
+// overLocked removes a token whose time is over, or whose parent's is.
+func (s *Server) overLocked(t *token) bool {
+	over := !t.expires.IsZero() && !s.now().Before(t.expires)
+	if !over && t.parent != "" && !t.orphan {
+		parent := s.state.tokens[t.parent]
+		over = parent == nil || s.overLocked(parent)
+	}
+	if over {
+		s.revokeLocked(t)
+	}
+	return over
 }
 
 // spendLocked takes one use, and returns what to do when the request has been answered.
@@ -73,6 +91,9 @@ func (s *Server) revokeLocked(t *token) {
 // issueLocked stores a token and is the auth block that tells about it.
 func (s *Server) issueLocked(t *token) *authBlock {
 	t.id, t.accessor, t.created = newTokenID(), newAccessor(), s.now()
+	if t.batch {
+		t.id, t.accessor, t.renewable = "hvb."+t.id[len("hvs."):], "", false
+	}
 	if t.ttl > 0 {
 		t.expires = t.created.Add(t.ttl)
 	}
@@ -84,24 +105,35 @@ func (t *token) auth() *authBlock {
 	return &authBlock{
 		ClientToken: t.id, Accessor: t.accessor, Policies: t.policies, TokenPolicies: t.policies,
 		Metadata: t.meta, LeaseDuration: int(t.ttl.Seconds()), Renewable: t.renewable,
-		EntityID: t.entity, TokenType: "service", Orphan: t.orphan, NumUses: t.uses,
+		EntityID: t.entity, TokenType: t.kind(), Orphan: t.orphan, NumUses: t.uses,
 	}
+}
+
+func (t *token) kind() string {
+	if t.batch {
+		return "batch"
+	}
+	return "service"
 }
 
 func (s *Server) tokenBackendLocked(r *request, rest string) (*response, error) {
 	switch {
 	case rest == "lookup-self" && r.op == opRead:
 		return &response{data: s.lookupLocked(r.token), mountType: "token"}, nil
-	case rest == "revoke-self" && r.op == opUpdate:
-		s.revokeLocked(r.token)
-		return nil, nil
+	case slices.Contains([]string{"lookup", "lookup-accessor"}, rest) && (r.op == opUpdate || r.op == opRead):
+		return s.lookupOtherLocked(r, rest)
+	case slices.Contains([]string{"revoke-self", "revoke", "revoke-accessor", "revoke-orphan"}, rest) && r.op == opUpdate:
+		return s.endLocked(r, rest)
 	case slices.Contains([]string{"renew-self", "renew", "renew-accessor"}, rest) && r.op == opUpdate:
 		return s.renewLocked(r)
-	case rest == "create" && r.op == opUpdate:
+	case (rest == "create" || rest == "create-orphan") && r.op == opUpdate:
 		return s.createLocked(r, "")
 	case strings.HasPrefix(rest, "create/") && r.op == opUpdate:
 		return s.createLocked(r, strings.TrimPrefix(rest, "create/"))
-	case slices.Contains([]string{"lookup-self", "revoke-self", "renew-self", "renew", "renew-accessor", "create"}, rest):
+	case slices.Contains([]string{
+		"lookup-self", "lookup", "lookup-accessor", "revoke-self", "revoke", "revoke-accessor", "revoke-orphan",
+		"renew-self", "renew", "renew-accessor", "create", "create-orphan",
+	}, rest):
 		return nil, refuse(http.StatusMethodNotAllowed, textUnsupported)
 	default:
 		return nil, refuse(http.StatusNotFound, textNoPath)
@@ -114,7 +146,7 @@ func (s *Server) lookupLocked(t *token) map[string]any {
 		"display_name": t.display, "entity_id": t.entity, "expire_time": nil,
 		"explicit_max_ttl": int(t.maxTTL.Seconds()), "id": t.id, "issue_time": rfc3339(t.created),
 		"meta": t.meta, "num_uses": t.uses, "orphan": t.orphan, "path": t.path, "policies": t.policies,
-		"renewable": t.renewable, "ttl": 0, "type": "service",
+		"renewable": t.renewable, "ttl": 0, "type": t.kind(),
 	}
 	if !t.expires.IsZero() {
 		data["expire_time"] = rfc3339(t.expires)
@@ -129,16 +161,85 @@ func (s *Server) lookupLocked(t *token) map[string]any {
 	return data
 }
 
+// byAccessorLocked is the live token with this accessor, nil when there is none.
+func (s *Server) byAccessorLocked(accessor string) *token {
+	for _, t := range s.state.tokens {
+		if accessor != "" && t.accessor == accessor && !s.overLocked(t) {
+			return t
+		}
+	}
+	return nil
+}
+
+// lookupOtherLocked is auth/token/lookup and lookup-accessor.
+func (s *Server) lookupOtherLocked(r *request, rest string) (*response, error) {
+	if rest == "lookup-accessor" {
+		if r.text("accessor") == "" {
+			return nil, refuse(http.StatusBadRequest, textNoAccessorGiven)
+		}
+		t := s.byAccessorLocked(r.text("accessor"))
+		if t == nil {
+			return nil, refuse(http.StatusBadRequest, textInvalidAccessor)
+		}
+		data := s.lookupLocked(t)
+		data["id"] = ""
+		return &response{data: data, mountType: "token"}, nil
+	}
+	id := r.text("token")
+	if id == "" {
+		id = r.token.id
+	}
+	t, err := s.tokenLocked(id)
+	if err != nil {
+		return nil, refuse(http.StatusForbidden, textBadToken)
+	}
+	return &response{data: s.lookupLocked(t), mountType: "token"}, nil
+}
+
+// endLocked is the four ways to revoke a token. Its children go with it, but for revoke-orphan. What
+// is gone already is gone: that is no error, but for revoke-orphan.
+func (s *Server) endLocked(r *request, rest string) (*response, error) {
+	var t *token
+	switch rest {
+	case "revoke-self":
+		t = r.token
+	case "revoke-accessor":
+		if r.text("accessor") == "" {
+			return nil, refuse(http.StatusBadRequest, textNoAccessorGiven)
+		}
+		if t = s.byAccessorLocked(r.text("accessor")); t == nil {
+			return &response{warnings: []string{textNoneOfAcc}, mountType: "token"}, nil
+		}
+	default:
+		if r.text("token") == "" {
+			return nil, refuse(http.StatusBadRequest, textNoTokenID)
+		}
+		t, _ = s.tokenLocked(r.text("token"))
+	}
+	switch {
+	case t == nil && rest == "revoke-orphan":
+		return nil, refuse(http.StatusBadRequest, textNoTokenFound)
+	case t == nil:
+		return nil, nil
+	case t.batch:
+		return nil, refuse(http.StatusBadRequest, textBatchRevoke)
+	case rest == "revoke-orphan":
+		for _, child := range s.state.tokens {
+			child.orphan = child.orphan || child.parent == t.id
+		}
+	}
+	s.revokeLocked(t)
+	return nil, nil
+}
+
 // renewedLocked is the token that a request renews: its own, or the one in its body.
 func (s *Server) renewedLocked(r *request) (*token, error) {
 	switch strings.TrimPrefix(r.path, "auth/token/") {
 	case "renew":
 		return s.tokenLocked(r.text("token"))
 	case "renew-accessor":
-		for _, t := range s.state.tokens {
-			if t.accessor == r.text("accessor") {
-				return t, nil
-			}
+		if t := s.byAccessorLocked(r.text("accessor")); t != nil {
+			return t, nil
 		}
 		return nil, refuse(http.StatusForbidden, textInvalidAccessor)
 	}
@@ -168,100 +269,4 @@ func (s *Server) renewLocked(r *request) (*response, error) {
 	auth := t.auth()
 	auth.LeaseDuration = int(ttl.Seconds())
 	return &response{auth: auth, mountType: "token"}, nil
-}
-
-// createLocked is auth/token/create and auth/token/create/ROLE.
-func (s *Server) createLocked(r *request, roleName string) (*response, error) {
-	role, ok := r.ns.roles[roleName]
-	if roleName != "" && !ok {
-		return nil, refuse(http.StatusBadRequest, textUnknownRole, roleName)
-	}
-	t := &token{ns: r.ns, display: "token", path: r.path, parent: r.token.id, entity: r.token.entity}
-	if name := r.text("display_name"); name != "" {
-		t.display = "token-" + name
-	}
-	var err error
-	if t.policies, err = childPolicies(r, role, roleName != ""); err != nil {
-		return nil, err
-	}
-	if t.ttl, err = r.duration("ttl"); err != nil {
-		return nil, err
-	}
-	if t.maxTTL, err = r.duration("explicit_max_ttl"); err != nil {
-		return nil, err
-	}
-	if t.uses, err = r.count("num_uses"); err != nil {
-		return nil, err
-	}
-	if t.uses < 0 {
-		return nil, refuse(http.StatusBadRequest, textNegativeUses)
-	}
-	t.meta = r.strings("meta")
-	t.orphan = role.Orphan || r.data["no_parent"] == true
-	t.renewable = r.data["renewable"] != false
-	if slices.Equal(t.policies, []string{"root"}) && t.ttl == 0 {
-		t.renewable = false
-	} else if t.ttl == 0 {
-		t.ttl = defaultTTL
-	}
-	resp := &response{mountType: "token"}
-	if role.MaxTTL > 0 {
-		t.maxTTL = role.MaxTTL
-	}
-	if t.maxTTL > 0 && t.ttl > t.maxTTL {
-		resp.warnings = []string{fmt.Sprintf(textTTLCapped, short(t.ttl), short(t.maxTTL))}
-		t.ttl = t.maxTTL
-	}
-	resp.auth = s.issueLocked(t)
-	return resp, nil
-}
-
-// childPolicies is what a new token may do: never more than its parent, unless a role
-// says so (vault/token_store.go).
-func childPolicies(r *request, role TokenRole, byRole bool) ([]string, error) {
-	asked, parent := sanitized(r.list("policies")), r.token.policies
-	isRoot := slices.Contains(parent, "root")
-	var out []string
-	switch {
-	case byRole && role.AllowedPolicies != nil:
-		allowed := withDefault(role.AllowedPolicies)
-		if len(asked) == 0 {
-			out = allowed
-			break
-		}
-		if !subset(asked, allowed) {
-			return nil, refuse(http.StatusBadRequest, textRoleSubset, asked, allowed)
-		}
-		out = withDefault(asked)
-	case len(asked) == 0:
-		out = slices.Clone(parent)
-	case !isRoot && !subset(asked, parent):
-		return nil, refuse(http.StatusBadRequest, textNotSubset)
-	case slices.Contains(asked, "root"):
-		out = []string{"root"}
-	case isRoot || slices.Contains(parent, "default"):
-		out = withDefault(asked)
-	default:
-		out = asked
-	}
-	if r.data["no_default_policy"] == true {
-		out = slices.DeleteFunc(out, func(p string) bool { return p == "default" })
-	}
-	return out, nil
-}
-
-func subset(some, all []string) bool {
-	return !slices.ContainsFunc(some, func(p string) bool { return !slices.Contains(all, p) })
-}
-
-// short prints 1h instead of 1h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
