@@ -23,7 +23,7 @@ func layers() map[string][]string {
 		"agent/resolve":     {"agent/mfa", "agent/rule", "agent/upstream", "agent/peer", "agent/audit", "cache", "prompt"},
 		"agent/upstream":    {"agent/mfa", "cache"},
 		"agent/control":     {"cache", "prompt", "agent/peer"},
-		"agent/devvault":    {"agent/mfa"},
+		"agent/devvault":    {},
 		"agent/audit":       {"agent/peer"},
 		"agent/metrics":     {},
 		"cache":             {},

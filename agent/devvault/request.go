@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/vault-stepup/stepup/agent/mfa"
 )
 
 // An operation is a capability word; the empty one is a method that no policy
@@ -46,7 +44,7 @@ type request struct {
 	query   url.Values
 	tokenID string
 	wrap    time.Duration // 0 means not wrapped
-	mfa     []mfa.Credential
+	mfa     []credential
 	remote  string
 
 	token     *token           // set once the request is authorised
@@ -318,11 +316,15 @@ func tokenOf(h http.Header) string {
 	return ""
 }
 
+// A credential is one line of X-Vault-MFA; value is "" where the method stands alone. The relay has a
+// type of its own for the same line: what one misreads, the other does not.
+type credential struct{ method, value string }
+
 // parseMFA reads the lines of X-Vault-MFA as http/handler.go does: empty lines
 // do not count, a line without a colon names a method, the first colon parts name and
 // value, and nothing is trimmed or split at commas.
-func parseMFA(lines []string) ([]mfa.Credential, error) {
-	var out []mfa.Credential
+func parseMFA(lines []string) ([]credential, error) {
+	var out []credential
 	for _, line := range lines {
 		if line == "" {
 			continue
@@ -334,20 +336,20 @@ func parseMFA(lines []string) ([]mfa.Credential, error) {
 		case found && value == "":
 			return nil, errors.New(textMFANoValue)
 		}
-		out = append(out, mfa.Credential{Method: name, Passcode: value})
+		out = append(out, credential{method: name, value: value})
 	}
 	return out, nil
 }
 
 // byMethod groups credentials; a method that was only named has an empty, non-nil list.
-func byMethod(lines []mfa.Credential) map[string][]string {
+func byMethod(lines []credential) map[string][]string {
 	out := make(map[string][]string)
 	for _, c := range lines {
-		if out[c.Method] == nil {
-			out[c.Method] = []string{}
+		if out[c.method] == nil {
+			out[c.method] = []string{}
 		}
-		if c.Passcode != "" {
-			out[c.Method] = append(out[c.Method], c.Passcode)
+		if c.value != "" {
+			out[c.method] = append(out[c.method], c.value)
 		}
 	}
 	return out

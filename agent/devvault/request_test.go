@@ -74,7 +74,11 @@ func FuzzParseMFA(f *testing.F) {
 		}
 		var again []string
 		for _, c := range got {
-			again = append(again, c.Header())
+			line := c.method
+			if c.value != "" {
+				line += ":" + c.value
+			}
+			again = append(again, line)
 		}
 		want := slices.DeleteFunc(lines, func(l string) bool { return l == "" })
 		if !slices.Equal(again, want) {
