@@ -36,7 +36,7 @@ type TokenRole struct {
 	AllowedPolicies []string      // nil: whatever the parent may give
 	MaxTTL          time.Duration // 0 means no limit of its own
 	Orphan          bool          // the token outlives its parent, and has no entity
-	Batch           bool          // of the type that cannot be revoked
+	Batch           bool          // of the type that cannot be revoked; Vault wants Orphan with it
 }
 
 // A TokenSpec describes a token to [Namespace.NewToken].

@@ -68,7 +68,7 @@ func (s *Server) kindLocked(r *request, t *token, role TokenRole, roleName strin
 	case r.token.uses != 0:
 		return refuse(http.StatusBadRequest, textUsedParent)
 	case roleName != "":
-		t.orphan = role.Orphan
+		t.orphan = role.Orphan || role.Batch
 	case r.path == "auth/token/create-orphan":
 		t.orphan = true
 	case r.data["no_parent"] == true:

@@ -15,7 +15,7 @@ func TestTokenKinds(t *testing.T) {
 		"child":            {"create", `{"policies":["dev"]}`, false},
 		"child of a role":  {"create/child", `{}`, false},
 		"batch":            {"create", `{"policies":["dev"],"type":"batch","ttl":"1h"}`, false},
-		"batch of a role":  {"create/batch", `{"ttl":"1h"}`, false},
+		"batch of a role":  {"create/batch", `{"ttl":"1h"}`, true},
 		"orphan of a role": {"create/orphan", `{}`, true},
 		"no_parent":        {"create", `{"policies":["dev"],"no_parent":true}`, true},
 		"create-orphan":    {"create-orphan", `{"policies":["dev"]}`, true},
