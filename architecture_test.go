@@ -33,6 +33,13 @@ func layers() map[string][]string {
 		"config":            {"agent/rule"},
 		"packaging":         {},
 		"examples":          {},
+
+		// A way to ask knows the question, and no other way.
+		"prompt/terminal":     {"prompt"},
+		"prompt/dialog":       {"prompt"},
+		"prompt/notification": {"prompt"},
+		"prompt/command":      {"prompt"},
+		"prompt/session":      {"prompt"},
 	}
 }
 
@@ -49,8 +56,8 @@ func confinements() []confinement {
 		{module + "/agent/devvault", []string{"cmd/stepup"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/upstream"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},
-		{"golang.org/x/term", []string{"prompt"}, "only prompt knows terminals"},
-		{"github.com/gen2brain/beeep", []string{"prompt"}, "only prompt knows desktops, and sanitises what they show"},
+		{"golang.org/x/term", []string{"prompt/terminal"}, "only prompt/terminal knows terminals"},
+		{"github.com/gen2brain/beeep", []string{"prompt/notification"}, "only prompt/notification shows notifications, and sanitises them"},
 		{"github.com/vishvananda/netlink", []string{"agent/peer"}, "only peer asks the kernel who is at the other end"},
 		{"github.com/hashicorp/hcl/v2", []string{"config"}, "only config knows the file format"},
 		{"github.com/zclconf/go-cty", []string{"config"}, "only config knows the file format"},
@@ -124,7 +131,8 @@ func TestImports(t *testing.T) {
 		{"vault client", "agent/relay/x.go", `package relay; import _ "github.com/hashicorp/vault/api"`, "one package knows"},
 		{"below a confined path", "agent/relay/x.go", `package relay; import _ "github.com/hashicorp/vault/api/auth/userpass"`, "one package knows"},
 		{"keyring", "agent/x.go", `package agent; import _ "github.com/zalando/go-keyring"`, "bounded and killable"},
-		{"terminal", "cmd/stepup/x.go", `package main; import _ "golang.org/x/term"`, "only prompt knows terminals"},
+		{"terminal", "cmd/stepup/x.go", `package main; import _ "golang.org/x/term"`, "only prompt/terminal knows terminals"},
+		{"one way to ask into another", "prompt/dialog/x.go", `package dialog; import _ "` + module + `/prompt/session"`, "prompt/dialog may not import prompt/session"},
 		{"I/O in a pure package", "agent/rule/x.go", `package rule; import _ "os/exec"`, "does no I/O"},
 		{"unknown package", "agent/extra/x.go", `package extra`, "no row in the import table"},
 		{"allowed", "agent/rule/x.go", `package rule; import _ "net/url"`, ""},

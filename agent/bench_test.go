@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // BenchmarkPrompt measures how long it takes from the app's request (which Vault
@@ -20,7 +21,7 @@ func BenchmarkPrompt(b *testing.B) {
 	c := r.config
 	c.Prompt.Prompters = []prompt.Named{{
 		Name:     "terminal",
-		Prompter: prompt.NewTerminal(prompt.TerminalConfig{Open: func() (prompt.Tty, error) { return s, nil }}),
+		Prompter: terminal.New(terminal.Config{Open: func() (terminal.TTY, error) { return s, nil }}),
 	}}
 	if err := r.agent.Reload(b.Context(), c); err != nil {
 		b.Fatal(err)

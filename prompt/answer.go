@@ -9,15 +9,15 @@ import (
 // Limits of an answer in bytes.
 const (
 	maxPasscode = 256  // a YubiKey OTP has 44 characters
-	maxAnswer   = 4096 // as much as is read from a prompt command
+	MaxAnswer   = 4096 // as much as is read from a program
 )
 
 // Check returns the answer as it counts: blanks around it dropped, those inside a
 // passcode too; the choice that a number or a bare name stands for; "yes" for
-// Confirm. A password loses only its line end; where r has a With, what stands in
-// the second line is a passcode, and no such line remains where that is empty. It
-// returns ErrAnswer when the answer does not fit r, and ErrDenied when it is a no to
-// a Confirm. The length of a passcode is not checked here.
+// Confirm. A password loses only its line end; where r has a WithCode, the second line
+// is a passcode, and no such line remains where that is empty. It returns ErrAnswer
+// when the answer does not fit r, and ErrDenied when it is a no to a Confirm. The
+// length of a passcode is not checked here.
 func Check(r Request, answer string) (string, error) {
 	trimmed := strings.TrimSpace(answer)
 	switch r.Kind {
@@ -39,11 +39,11 @@ func Check(r Request, answer string) (string, error) {
 
 func checkPassword(r Request, answer string) (string, error) {
 	code := ""
-	if r.takesCode() {
+	if r.TakesCode() {
 		answer, code = CutCode(answer)
 	}
 	answer = strings.TrimRight(answer, "\r\n")
-	if answer == "" || len(answer) > maxAnswer {
+	if answer == "" || len(answer) > MaxAnswer {
 		return "", ErrAnswer
 	}
 	if code = strings.TrimSpace(code); code == "" {
@@ -56,8 +56,8 @@ func checkPassword(r Request, answer string) (string, error) {
 	return answer + "\n" + code, nil
 }
 
-// CutCode takes the answer to a Password whose request had a With apart. The code
-// is "" when none came along.
+// CutCode splits the answer to a Password whose request had a WithCode. The code is ""
+// when the answer has none.
 func CutCode(answer string) (password, code string) {
 	password, code, _ = strings.Cut(answer, "\n")
 	return password, code

@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// A Named is a prompter with the name that logs and status know it by.
+// A Named is a prompter with its name in logs and status.
 type Named struct {
 	Name     string
 	Prompter Prompter
 }
 
-// A BrokerConfig says who is asked and for how long.
+// A BrokerConfig says which prompters ask, and for how long.
 type BrokerConfig struct {
 	Prompters  []Named          // asked at once, one question at a time; may be empty
 	Attachable bool             // people may answer over the control socket
-	Grace      time.Duration    // how long a question that no prompter can show waits for somebody to attach; 0 means 5 s
+	Grace      time.Duration    // how long a question that no prompter can show waits for a person to attach; 0 means 5 s
 	Timeout    time.Duration    // how long a question is open at most; 0 means 55 s
 	MaxPending int              // more than this many are refused; 0 means 64
 	Log        *slog.Logger     // nil means none
 	Now        func() time.Time // nil means time.Now
-	// OnEnd, if set, is told of every prompt that ends: its kind, the Event that it
-	// ends with, and how long it was open; who asked hears of it afterwards. It must
-	// neither block nor call the broker.
+	// OnEnd, if set, is called for every prompt that ends: with its kind, the Event that
+	// it ends with, and how long it was open. The caller of Ask gets the end afterwards.
+	// OnEnd must neither block nor call the broker.
 	OnEnd func(kind Kind, event string, open time.Duration)
 }
 
@@ -44,12 +44,12 @@ func (c BrokerConfig) withDefaults() BrokerConfig {
 	return c
 }
 
-// A Broker carries questions to whoever can answer them and takes the first
-// answer. All methods may be called at the same time.
+// A Broker shows questions on its prompters and takes the first answer. All methods may
+// be called at the same time.
 type Broker struct {
 	shows sync.WaitGroup // every goroutine that the broker started
 
-	mu       sync.Mutex // guards what follows; never held while somebody is asked
+	mu       sync.Mutex // guards what follows; never held while a prompter asks
 	config   BrokerConfig
 	pending  []*entry // undecided, oldest first
 	queue    []*entry // those of them that wait for the prompters
@@ -88,10 +88,10 @@ func (b *Broker) Close() {
 // Ask puts the question to the person and blocks until it is decided. The
 // answer has passed [Check]; for Choose it is one of r.Choices as given.
 //
-// It fails with ErrDenied, ErrTimeout, ErrUnavailable (nobody can be asked),
+// It fails with ErrDenied, ErrTimeout, ErrUnavailable (no prompter can ask),
 // ErrCanceled (by CancelAll or Close), ErrBusy, or ctx.Err(), in which case the
 // question was withdrawn everywhere: with the line of a [Decided] where that is
-// the cause of ctx. ID and Queued of r are ignored. A Push is not a question; see
+// the cause of ctx. ID and Queued of r are ignored. A Push is not a question; use
 // Tell.
 func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 	if err := ctx.Err(); err != nil {
@@ -117,20 +117,20 @@ func (b *Broker) expire(ctx context.Context, e *entry) {
 	case <-ctx.Done():
 		b.decide(e, withdrawn(ctx))
 	case <-timer.C:
-		b.decide(e, verdict{EventTimeout, ErrTimeout, ErrTimeout})
+		b.decide(e, ending{EventTimeout, ErrTimeout, ErrTimeout})
 	}
-	<-e.done // of whoever decided first
+	<-e.done // the first decision stands
 }
 
-// withdrawn is the end of a prompt whose asker has gone: with a line that says
-// how it was decided meanwhile, or because nobody needs it any more.
-func withdrawn(ctx context.Context) verdict {
+// withdrawn returns the ending of a prompt whose caller has left: with a line that says
+// how the prompt was decided meanwhile, or as no longer needed.
+func withdrawn(ctx context.Context) ending {
 	var decided Decided
 	if errors.As(context.Cause(ctx), &decided) {
 		decided.Message = SanitizeText(decided.Message, maxMessage)
-		return verdict{EventDone, ctx.Err(), decided}
+		return ending{EventDone, ctx.Err(), decided}
 	}
-	return verdict{EventCanceled, ctx.Err(), ErrNotNeeded}
+	return ending{EventCanceled, ctx.Err(), ErrNotNeeded}
 }
 
 // Tell shows at once, beside any open question, that a push waits on the
@@ -161,7 +161,7 @@ func (n *Notice) Denied() <-chan struct{} {
 	return n.entry.denied
 }
 
-// Err is why Denied was closed: ErrDenied or ErrCanceled. It is nil before.
+// Err returns why Denied was closed: ErrDenied or ErrCanceled. It is nil before.
 func (n *Notice) Err() error {
 	if n.entry == nil || !isClosed(n.entry.denied) {
 		return nil
@@ -188,25 +188,25 @@ func (b *Broker) CancelAll() {
 
 func (b *Broker) cancelAllLocked() {
 	for len(b.pending) > 0 {
-		b.decideLocked(b.pending[0], verdict{EventCanceled, ErrCanceled, ErrCanceled})
+		b.decideLocked(b.pending[0], ending{EventCanceled, ErrCanceled, ErrCanceled})
 	}
 }
 
-// Pending lists the prompts that are open, oldest first. It counts as somebody
-// having looked: a question that no prompter can show now waits for its deadline.
-// Use Len where only the number is wanted.
+// Pending lists the prompts that are open, oldest first. A question in the list counts
+// as noticed: where no prompter can show it now, it waits for its deadline. Use Len where
+// only the number is wanted.
 func (b *Broker) Pending() []Request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := make([]Request, 0, len(b.pending))
 	for _, e := range b.pending {
-		e.lookLocked()
+		e.markNoticedLocked()
 		list = append(list, b.viewLocked(e).withoutSecret())
 	}
 	return list
 }
 
-// Len is the number of prompts that are open.
+// Len returns the number of prompts that are open.
 func (b *Broker) Len() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,12 +245,12 @@ func (b *Broker) Deny(id string) error {
 	if e == nil {
 		return ErrUnknown
 	}
-	b.decideLocked(e, verdict{EventDenied, ErrDenied, ErrDenied})
+	b.decideLocked(e, ending{EventDenied, ErrDenied, ErrDenied})
 	return nil
 }
 
-// show asks every prompter at once and returns when all of them have ended, or
-// have told of e and cannot take an answer themselves.
+// show asks every prompter at once. It returns when each of them has ended, or shows e
+// and cannot take an answer.
 func (b *Broker) show(ctx context.Context, e *entry) {
 	b.mu.Lock()
 	prompters, r := b.config.Prompters, b.viewLocked(e)
@@ -261,27 +261,28 @@ func (b *Broker) show(ctx context.Context, e *entry) {
 		done := sync.OnceFunc(asked.Done)
 		e.shown.Go(func() {
 			defer done()
-			b.showOn(ctx, p, showing{e, r, done})
+			b.askPrompter(ctx, p, delivery{e, r, done})
 		})
 	}
 	asked.Wait()
 }
 
-// A showing is one question on its way to one prompter.
-type showing struct {
-	entry   *entry
-	request Request
-	told    func() // it is on the screen and cannot be answered there
+// A delivery is one question on its way to one prompter.
+type delivery struct {
+	entry    *entry
+	request  Request
+	notified func() // called when it is on the screen and cannot be answered there
 }
 
-func (b *Broker) showOn(ctx context.Context, p Named, s showing) {
-	e, r := s.entry, s.request
+// askPrompter asks one prompter and decides the question by its answer.
+func (b *Broker) askPrompter(ctx context.Context, p Named, d delivery) {
+	e, r := d.entry, d.request
 	var answer string
 	var err error
 	if t, ok := p.Prompter.(Teller); ok && r.Kind != Push {
 		answer, err = t.PromptOrTell(ctx, r, func() {
-			b.toldOf(e)
-			s.told()
+			b.markNotified(e)
+			d.notified()
 		})
 	} else {
 		answer, err = p.Prompter.Prompt(ctx, r)
@@ -298,7 +299,7 @@ func (b *Broker) showOn(ctx context.Context, p Named, s showing) {
 			log.Warn("prompter gave an answer that does not fit")
 		}
 	case errors.Is(err, ErrDenied):
-		b.decide(e, verdict{EventDenied, ErrDenied, ErrDenied})
+		b.decide(e, ending{EventDenied, ErrDenied, ErrDenied})
 	case errors.Is(err, ErrDismissed):
 		b.dismissed(e)
 	case errors.Is(err, ErrUnavailable):

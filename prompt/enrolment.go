@@ -26,9 +26,9 @@ func (s Seed) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // LogValue keeps a seed out of logs.
 func (s Seed) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// An Enrolment is a new TOTP secret. Whoever is asked for the first code of it
-// puts it into an authenticator before that, by a QR code or by hand. Only a
-// prompter that can show it may ask for the code.
+// An Enrolment is a new TOTP secret. The person puts it into an authenticator, by a QR
+// code or by hand, and then types the first code. Only a prompter that can show the
+// secret may ask for the code.
 type Enrolment struct {
 	Secret    Seed   // base32 as [Request] hands it on: upper case, no padding
 	Issuer    string // with Account the name of the entry in the authenticator; may be ""
@@ -38,7 +38,8 @@ type Enrolment struct {
 	Period    int // seconds
 }
 
-// Format implements fmt.Formatter: fmt asks nobody behind a pointer.
+// Format implements fmt.Formatter. Without it fmt would print what the pointer in a
+// Request points at.
 func (e Enrolment) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "enrolment of %d digits", e.Digits)
 }
@@ -46,13 +47,13 @@ func (e Enrolment) Format(f fmt.State, _ rune) {
 // maxSeed is the longest secret that is shown, in characters; Vault's have 32.
 const maxSeed = 128
 
-// sanitized is a copy that is fit to be shown and drawn.
+// sanitized returns a copy that is fit to be shown and drawn.
 func (e *Enrolment) sanitized() *Enrolment {
 	if e == nil {
 		return nil
 	}
 	clean := *e
-	clean.Issuer, clean.Account = Sanitize(e.Issuer, maxName), Sanitize(e.Account, maxName)
+	clean.Issuer, clean.Account = Sanitize(e.Issuer, MaxName), Sanitize(e.Account, MaxName)
 	if e.Algorithm != "SHA256" && e.Algorithm != "SHA512" {
 		clean.Algorithm = "SHA1"
 	}
@@ -73,9 +74,9 @@ const (
 	defaultPeriod = 30
 )
 
-// otpauth is what the QR code says
+// URI is the text of the QR code that authenticators scan
 // (https://github.com/google/google-authenticator/wiki/Key-Uri-Format).
-func (e *Enrolment) otpauth() Seed {
+func (e *Enrolment) URI() Seed {
 	label, issuer := escapeLabel(e.Account), escapeLabel(e.Issuer)
 	var b strings.Builder
 	b.WriteString("otpauth://totp/")
@@ -104,8 +105,8 @@ func escapeLabel(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(strings.ReplaceAll(s, ":", "-")), "+", "%20")
 }
 
-// groups are the secret in groups of four, as people read and type it, so many
-// groups to a line.
+// groups returns the secret in groups of four, as people read and type it, with this
+// number of groups to a line.
 func (e *Enrolment) groups(perLine int) []string {
 	var lines, line []string
 	text := e.Secret.Reveal()
@@ -119,11 +120,18 @@ func (e *Enrolment) groups(perLine int) []string {
 	return lines
 }
 
-// withoutSecret is r for those who only want to know that it is asked.
-func (r Request) withoutSecret() Request {
-	r.Enrolment = nil
-	return r
+// Lines are the secret for typing it by hand: its groups, the account and the kind of
+// code, without a margin. The first line is a heading.
+func (e *Enrolment) Lines(groupsPerLine int) []string {
+	lines := append([]string{"secret:"}, e.groups(groupsPerLine)...)
+	if name := e.name(); name != "" {
+		lines = append(lines, "account: "+name)
+	}
+	return append(lines, fmt.Sprintf("kind: time-based, %d digits, %d s, %s", e.Digits, e.Period, e.Algorithm))
 }
+
+// GroupsPerLine makes lines of a secret that fit every terminal and window.
+const GroupsPerLine = 8
 
 // name is what the entry in the authenticator is called.
 func (e *Enrolment) name() string {

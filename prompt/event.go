@@ -9,12 +9,12 @@ import (
 // texts are a promise.
 const (
 	EventPrompt      = "prompt"      // a question is pending
-	EventTold        = "told"        // the person was told of a push; no answer is wanted
+	EventTold        = "told"        // the person was told of a push, which takes no answer
 	EventAnswered    = "answered"    // an answer was accepted
 	EventDenied      = "denied"      // the person said no
 	EventTimeout     = "timeout"     // the deadline passed
-	EventCanceled    = "canceled"    // nobody needs it any more, or all were cancelled
-	EventUnavailable = "unavailable" // nobody could be asked
+	EventCanceled    = "canceled"    // the caller has left, or all were cancelled
+	EventUnavailable = "unavailable" // no prompter could ask
 	EventDismissed   = "dismissed"   // the person closed it everywhere without an answer
 	EventDone        = "done"        // a push, or a question beside one, was decided by the phone; Request.Message says how
 )
@@ -23,7 +23,7 @@ const (
 type Event struct {
 	Time    time.Time
 	Type    string  // one of the Event constants
-	Request Request // sanitised; the answer is never in it, an Enrolment only for those who attach
+	Request Request // sanitised; the answer is never in it, an Enrolment only for watchers that attach
 }
 
 // Ended reports whether the event ends its prompt.
@@ -35,7 +35,7 @@ func (e Event) Ended() bool { return e.Type != EventPrompt && e.Type != EventTol
 var (
 	// ErrElsewhere: another prompter was faster.
 	ErrElsewhere = errors.New("answered elsewhere")
-	// ErrNotNeeded: whoever asked has left.
+	// ErrNotNeeded: the caller has left.
 	ErrNotNeeded = errors.New("no longer needed")
 )
 
@@ -47,7 +47,7 @@ type Decided struct {
 
 func (d Decided) Error() string { return "push was decided: " + d.Message }
 
-// Cause is the reason for which a prompter that shows the event's prompt
+// Cause returns the reason for which a prompter that shows the event's prompt
 // elsewhere (stepup attach) must take it back: the same that the broker gives to
 // its own prompters. It is nil when the prompt has not ended.
 func (e Event) Cause() error {

@@ -1,6 +1,6 @@
-// Package prompt asks the person: a broker that shows one question on every
-// prompter that can show it and takes the first answer, and the prompters
-// themselves. Only this package knows terminals and dialogs.
+// Package prompt asks the person: a broker shows one question on every prompter
+// that can show it and takes the first answer. The prompters are in the packages
+// below, one for each way to ask; what two of them share is here.
 package prompt
 
 import (
@@ -47,20 +47,20 @@ type Request struct {
 	Deadline   time.Time // zero on the way into the broker means its Timeout
 	Queued     int       // other questions that wait; given by the broker
 
-	// With names the method whose code the answer to a Password may bring along, in a
-	// second line; see [CutCode]. A prompter that has no room for both leaves it out:
-	// whoever asks then asks for the code later.
-	With With
+	// WithCode names the method whose code the answer to a Password may bring along, in
+	// a second line; see [CutCode]. A prompter without room for both leaves the code
+	// out, and the caller asks for it later.
+	WithCode WithCode
 
 	// Enrolment, where it is not nil, is a secret whose first code a Passcode asks for.
-	// The broker hands it only to prompters and to those who attach, and its deadline may
+	// The broker hands it only to prompters and to watchers that attach. Its deadline may
 	// be later than the broker's Timeout.
 	Enrolment *Enrolment
 }
 
 // A Requester is the process that a question is for. The agent fills it from what the
 // kernel knows of the peer, and the broker sanitises it. The JSON tags are those of the
-// control socket: a new field needs omitempty there, a line in sanitized, and its words.
+// control socket: a new field needs omitempty there, a line in Sanitized, and its words.
 type Requester struct {
 	PID   int      `json:"pid"`   // 0 when unknown
 	UID   int      `json:"uid"`   // -1 when unknown
@@ -71,14 +71,21 @@ type Requester struct {
 	Claim string `json:"claim"`
 }
 
-// With is a method whose code may come with a password. The zero value is none.
-type With struct {
-	Method string
-	Digits int // length of the code, 0 when unknown
+// WithCode is a method whose code may come with a password. The zero value is none. The
+// JSON tags are those of the control socket.
+type WithCode struct {
+	Method string `json:"method"`
+	Digits int    `json:"digits"` // length of the code, 0 when unknown
 }
 
-// takesCode reports whether a code may come with the answer.
-func (r Request) takesCode() bool { return r.Kind == Password && r.With.Method != "" }
+// TakesCode reports whether a code may come with the answer.
+func (r Request) TakesCode() bool { return r.Kind == Password && r.WithCode.Method != "" }
+
+// withoutSecret returns r for watchers that only list the prompts.
+func (r Request) withoutSecret() Request {
+	r.Enrolment = nil
+	return r
+}
 
 // Errors of a prompt.
 var (
@@ -87,7 +94,7 @@ var (
 	// ErrDismissed: the person closed the question without an answer, which is
 	// "not now" and no denial. Other prompters keep showing it.
 	ErrDismissed = errors.New("closed without an answer")
-	// ErrTimeout: nobody answered before the deadline.
+	// ErrTimeout: no answer came before the deadline.
 	ErrTimeout = errors.New("nobody answered in time")
 	// ErrUnavailable: this prompter, or none at all, can show the request now.
 	ErrUnavailable = errors.New("no way to prompt")
@@ -105,8 +112,20 @@ var (
 type Prompter interface {
 	// Prompt blocks until there is an answer, ctx ends or the request cannot be
 	// shown. It returns ErrDenied for an explicit no, ErrDismissed when the person
-	// closed it, an error wrapping ErrUnavailable when it cannot ask now, and ctx.Err() when ctx ended, in
-	// which case nothing of the question stays on the screen as if it were open.
-	// For Push it only tells, and blocks until ctx ends.
+	// closed it, an error wrapping ErrUnavailable when it cannot ask now, and ctx.Err()
+	// when ctx ended. In the last case nothing of the question stays on the screen as if
+	// it were open. For a Push it only tells, and blocks until ctx ends.
 	Prompt(ctx context.Context, r Request) (answer string, err error)
+}
+
+// A Teller is a prompter that may find out, when it shows a question, that the
+// person cannot answer there: the window or notification has no field and no button
+// for an answer. Showing it is useful all the same, but it is no way to ask.
+type Teller interface {
+	// PromptOrTell is Prompt. It calls notified when the question is in front of the
+	// person and no answer to it can come from here: at most once, from the calling
+	// goroutine, never for a Push, which takes no answer anyway. It then goes on as
+	// Prompt does, until ctx ends or the person denies or closes what is shown. A
+	// question cannot be answered when all its prompters have returned or called notified.
+	PromptOrTell(ctx context.Context, r Request, notified func()) (answer string, err error)
 }

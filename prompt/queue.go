@@ -17,11 +17,11 @@ type entry struct {
 	created  time.Time
 	withdraw context.CancelCauseFunc // takes it from the prompters, with the reason
 
-	turn   chan struct{} // closed when the prompters are free for it
-	looked chan struct{} // closed when a person attached or listed the prompts
-	done   chan struct{} // closed when decided; answer and err are final then
-	hidden chan struct{} // closed when no prompter shows it any more
-	denied chan struct{} // closed when a person refused it, or all were cancelled
+	first   chan struct{} // closed when the prompters are free for it
+	noticed chan struct{} // closed when a person attached or listed the prompts
+	done    chan struct{} // closed when decided; answer and err are final then
+	hidden  chan struct{} // closed when no prompter shows it any more
+	denied  chan struct{} // closed when a person refused it, or all were cancelled
 
 	shown  sync.WaitGroup // one for each prompter that has it on the screen
 	closed bool           // a person closed it on a prompter; guarded by the broker's mu
@@ -29,18 +29,17 @@ type entry struct {
 	err    error
 }
 
-// A verdict is the end of an entry, as watchers, the asker and the prompters
-// that lost are told of it.
-type verdict struct {
-	event string
-	err   error
-	cause error
+// An ending is how an entry was decided.
+type ending struct {
+	event string // for the watchers
+	err   error  // for the caller of Ask
+	cause error  // for the prompters that still show it
 }
 
-// lookLocked notes that a person saw e in a list.
-func (e *entry) lookLocked() {
-	if !isClosed(e.looked) {
-		close(e.looked)
+// markNoticedLocked notes that a person saw e in a list.
+func (e *entry) markNoticedLocked() {
+	if !isClosed(e.noticed) {
+		close(e.noticed)
 	}
 }
 
@@ -53,22 +52,22 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// enqueue makes r pending and starts the goroutine that carries it to the
+// enqueue makes r pending and starts the goroutine that delivers it to the
 // prompters.
 func (b *Broker) enqueue(ctx context.Context, r Request) (*entry, error) {
 	e := &entry{
 		original: r.Choices,
-		turn:     make(chan struct{}),
-		looked:   make(chan struct{}),
+		first:    make(chan struct{}),
+		noticed:  make(chan struct{}),
 		done:     make(chan struct{}),
 		hidden:   make(chan struct{}),
 		denied:   make(chan struct{}),
 	}
-	// The prompters' context outlives the caller's by design: whoever decides the
-	// entry ends it and can give the reason.
+	// The prompters' context outlives the caller's by design: deciding the entry ends it,
+	// and gives the reason.
 	show, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
 	e.withdraw = withdraw
-	e.request = r.sanitized()
+	e.request = r.Sanitized()
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,7 +75,7 @@ func (b *Broker) enqueue(ctx context.Context, r Request) (*entry, error) {
 		withdraw(err)
 		return nil, err
 	}
-	b.shows.Go(func() { b.carry(show, e) })
+	b.shows.Go(func() { b.deliver(show, e) })
 	if r.Kind == Push {
 		b.shows.Go(func() { b.expire(ctx, e) })
 	}
@@ -92,7 +91,7 @@ func (b *Broker) admitLocked(e *entry) error {
 	}
 	e.created = b.config.Now()
 	latest := e.created.Add(b.config.Timeout)
-	// A phone, and a person who sets one up, take their time.
+	// Approving on a phone takes time, and setting one up too.
 	slow := e.request.Kind == Push || e.request.Enrolment != nil
 	if d := e.request.Deadline; d.IsZero() || (d.After(latest) && !slow) {
 		e.request.Deadline = latest
@@ -101,11 +100,11 @@ func (b *Broker) admitLocked(e *entry) error {
 	e.request.Deadline = e.request.Deadline.Round(0)
 	e.request.ID = b.newIDLocked()
 	if b.attached > 0 {
-		close(e.looked)
+		close(e.noticed)
 	}
 	b.pending = append(b.pending, e)
 	if e.request.Kind == Push {
-		close(e.turn)
+		close(e.first)
 		b.publishLocked(EventTold, b.viewLocked(e))
 		return nil
 	}
@@ -115,12 +114,12 @@ func (b *Broker) admitLocked(e *entry) error {
 	return nil
 }
 
-// carry brings e to the prompters when its turn comes and, when none of them can
-// show it, waits for a person to attach.
-func (b *Broker) carry(ctx context.Context, e *entry) {
+// deliver hands e to the prompters when it is first in the queue. When none of them can
+// show it, it waits for a person to attach.
+func (b *Broker) deliver(ctx context.Context, e *entry) {
 	defer close(e.hidden)
 	select {
-	case <-e.turn:
+	case <-e.first:
 	case <-e.done:
 	}
 	if !isClosed(e.done) {
@@ -129,15 +128,15 @@ func (b *Broker) carry(ctx context.Context, e *entry) {
 	// The next question comes only now: two at a time on one screen would mix.
 	b.release(e)
 	if e.request.Kind != Push {
-		b.linger(e)
+		b.awaitAttach(e)
 	}
 	<-e.done
 	e.shown.Wait()
 }
 
-// linger ends a question that no prompter shows, unless a person can still
-// answer it from elsewhere.
-func (b *Broker) linger(e *entry) {
+// awaitAttach ends a question that no prompter shows, unless a person attaches or lists
+// the prompts within the grace period.
+func (b *Broker) awaitAttach(e *entry) {
 	b.mu.Lock()
 	attachable, grace := b.config.Attachable, b.config.Grace
 	b.mu.Unlock()
@@ -147,7 +146,7 @@ func (b *Broker) linger(e *entry) {
 		select {
 		case <-e.done:
 			return
-		case <-e.looked:
+		case <-e.noticed:
 			return // it stays open until its deadline
 		case <-timer.C:
 		}
@@ -156,19 +155,19 @@ func (b *Broker) linger(e *entry) {
 	closed := e.closed
 	b.mu.Unlock()
 	if closed {
-		b.decide(e, verdict{EventDismissed, ErrDismissed, ErrDismissed})
+		b.decide(e, ending{EventDismissed, ErrDismissed, ErrDismissed})
 		return
 	}
-	b.decide(e, verdict{EventUnavailable, ErrUnavailable, ErrUnavailable})
+	b.decide(e, ending{EventUnavailable, ErrUnavailable, ErrUnavailable})
 }
 
-// toldOf notes that the person reads how to answer e from a terminal: that is a
+// markNotified notes that the person reads how to answer e from a terminal: that is a
 // way to be asked.
-func (b *Broker) toldOf(e *entry) {
+func (b *Broker) markNotified(e *entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.config.Attachable {
-		e.lookLocked()
+		e.markNoticedLocked()
 	}
 }
 
@@ -194,10 +193,10 @@ func (b *Broker) advanceLocked() {
 		return
 	}
 	b.showing, b.queue = b.queue[0], b.queue[1:]
-	close(b.showing.turn)
+	close(b.showing.first)
 }
 
-// accept decides e by an answer, if the answer fits and nobody was faster.
+// accept decides e by an answer, if the answer fits and e is undecided.
 func (b *Broker) accept(e *entry, answer string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -210,12 +209,12 @@ func (b *Broker) acceptLocked(e *entry, answer string) error {
 	}
 	// Timers stand still while the machine sleeps: an answer counts by the clock.
 	if b.config.Now().Round(0).After(e.request.Deadline) {
-		b.decideLocked(e, verdict{EventTimeout, ErrTimeout, ErrTimeout})
+		b.decideLocked(e, ending{EventTimeout, ErrTimeout, ErrTimeout})
 		return ErrUnknown
 	}
 	clean, err := Check(e.request, answer)
 	if err == ErrDenied { //nolint:errorlint // Check returns it bare
-		b.decideLocked(e, verdict{EventDenied, ErrDenied, ErrDenied})
+		b.decideLocked(e, ending{EventDenied, ErrDenied, ErrDenied})
 		return nil
 	}
 	if err != nil {
@@ -225,7 +224,7 @@ func (b *Broker) acceptLocked(e *entry, answer string) error {
 		clean = e.original[i]
 	}
 	e.answer = clean
-	b.decideLocked(e, verdict{EventAnswered, nil, ErrElsewhere})
+	b.decideLocked(e, ending{EventAnswered, nil, ErrElsewhere})
 	return nil
 }
 
@@ -234,12 +233,12 @@ func (b *Broker) finish(e *entry, message string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !isClosed(e.done) {
-		b.decideLocked(e, verdict{EventDone, nil, Decided{Message: message}})
+		b.decideLocked(e, ending{EventDone, nil, Decided{Message: message}})
 	}
 }
 
 // decide ends e unless it is decided already.
-func (b *Broker) decide(e *entry, v verdict) {
+func (b *Broker) decide(e *entry, v ending) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !isClosed(e.done) {
@@ -248,16 +247,16 @@ func (b *Broker) decide(e *entry, v verdict) {
 }
 
 // decideLocked ends e; the caller knows that it is undecided.
-func (b *Broker) decideLocked(e *entry, v verdict) {
+func (b *Broker) decideLocked(e *entry, v ending) {
 	is := func(x *entry) bool { return x == e }
 	b.pending = slices.DeleteFunc(b.pending, is)
 	b.queue = slices.DeleteFunc(b.queue, is)
 	e.err = v.err
-	if b.config.OnEnd != nil { // before anybody can act on the end
+	if b.config.OnEnd != nil { // before any caller can act on the end
 		b.config.OnEnd(e.request.Kind, v.event, b.config.Now().Sub(e.created))
 	}
 	close(e.done)
-	if v.event == EventDenied || v.err == ErrCanceled { //nolint:errorlint // a verdict's own value
+	if v.event == EventDenied || v.err == ErrCanceled { //nolint:errorlint // an ending's own value
 		close(e.denied)
 	}
 	e.withdraw(v.cause)
@@ -268,7 +267,7 @@ func (b *Broker) decideLocked(e *entry, v verdict) {
 	b.publishLocked(v.event, r)
 }
 
-// viewLocked is what outsiders see of e: a copy of their own.
+// viewLocked returns what leaves the broker of e: a copy with its own slices.
 func (b *Broker) viewLocked(e *entry) Request {
 	r := e.request
 	r.Choices = slices.Clone(r.Choices)
@@ -291,7 +290,7 @@ func (b *Broker) findLocked(id string) *entry {
 	return nil
 }
 
-// newIDLocked makes 30 random bits that are easy to read out and to type: no l,
+// newIDLocked returns 30 random bits that are easy to read out and to type: no l,
 // o, 0 or 1. It is not a secret, but a program must not answer by guessing.
 func (b *Broker) newIDLocked() string {
 	const alphabet = "abcdefghijkmnpqrstuvwxyz23456789"

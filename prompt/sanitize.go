@@ -9,7 +9,7 @@ import (
 
 // Caps of what is shown, in characters.
 const (
-	maxName    = 64
+	MaxName    = 64 // of a name, also where a prompter sanitises one itself
 	maxPath    = 256
 	maxMessage = 400
 	maxChoices = 99
@@ -106,20 +106,19 @@ func shorten(s string, limit int) string {
 	return strings.TrimSpace(s[:keep-keep/2] + ellipsis + s[len(s)-keep/2:])
 }
 
-// sanitized returns r with every string fit to be shown. Choices that look the
-// same after it are numbered; those beyond the 99th are dropped, nobody reads so
-// far.
-func (r Request) sanitized() Request {
-	r.Rule = Sanitize(r.Rule, maxName)
-	r.Vault = Sanitize(r.Vault, maxName)
-	r.Namespace = Sanitize(r.Namespace, 2*maxName)
+// Sanitized returns r with every string fit to be shown. It numbers choices that would
+// look the same, and drops those beyond the 99th, which no person reads.
+func (r Request) Sanitized() Request {
+	r.Rule = Sanitize(r.Rule, MaxName)
+	r.Vault = Sanitize(r.Vault, MaxName)
+	r.Namespace = Sanitize(r.Namespace, 2*MaxName)
 	r.Path = Sanitize(r.Path, maxPath)
-	r.Operation = Sanitize(r.Operation, maxName)
-	r.Method = Sanitize(r.Method, maxName)
-	r.MethodType = Sanitize(r.MethodType, maxName)
+	r.Operation = Sanitize(r.Operation, MaxName)
+	r.Method = Sanitize(r.Method, MaxName)
+	r.MethodType = Sanitize(r.MethodType, MaxName)
 	r.Message = SanitizeText(r.Message, maxMessage)
 	r.Number = sanitizeNumber(r.Number)
-	r.With.Method = Sanitize(r.With.Method, maxName)
+	r.WithCode.Method = Sanitize(r.WithCode.Method, MaxName)
 	r.Requester = sanitizeRequester(r.Requester)
 	r.Choices = sanitizeChoices(r.Choices)
 	r.Enrolment = r.Enrolment.sanitized()
@@ -137,10 +136,10 @@ func sanitizeNumber(s string) string {
 
 func sanitizeRequester(p Requester) Requester {
 	p.Exe = Sanitize(p.Exe, maxPath)
-	p.Claim = Sanitize(p.Claim, maxName)
+	p.Claim = Sanitize(p.Claim, MaxName)
 	chain := make([]string, 0, min(len(p.Chain), maxChain))
 	for _, name := range p.Chain[:min(len(p.Chain), maxChain)] {
-		chain = append(chain, Sanitize(name, maxName))
+		chain = append(chain, Sanitize(name, MaxName))
 	}
 	p.Chain = chain
 	return p
@@ -149,9 +148,9 @@ func sanitizeRequester(p Requester) Requester {
 func sanitizeChoices(choices []string) []string {
 	out := make([]string, 0, min(len(choices), maxChoices))
 	for _, c := range choices[:min(len(choices), maxChoices)] {
-		label := Sanitize(c, maxName)
+		label := Sanitize(c, MaxName)
 		for n := 2; label == "" || slices.Contains(out, label); n++ {
-			label = strings.TrimSpace(Sanitize(c, maxName-5) + " (" + strconv.Itoa(n) + ")")
+			label = strings.TrimSpace(Sanitize(c, MaxName-5) + " (" + strconv.Itoa(n) + ")")
 		}
 		out = append(out, label)
 	}

@@ -13,8 +13,8 @@ type watcher struct {
 	stop   func() bool // ends the watch of its context
 }
 
-// event is what this watcher may see of e: only who is there to answer a question
-// gets the secret that it is about.
+// event returns what this watcher may see of e: the secret of an enrolment goes only to
+// a watcher that can answer.
 func (w *watcher) event(e Event) Event {
 	if !w.attach || e.Ended() {
 		e.Request = e.Request.withoutSecret()
@@ -41,7 +41,7 @@ func (b *Broker) Watch(ctx context.Context, attach bool) <-chan Event {
 			kind = EventTold
 		}
 		if attach {
-			e.lookLocked()
+			e.markNoticedLocked()
 		}
 		w.events <- w.event(Event{Time: b.config.Now(), Type: kind, Request: b.viewLocked(e)})
 	}
@@ -57,7 +57,7 @@ func (b *Broker) Watch(ctx context.Context, attach bool) <-chan Event {
 	return w.events
 }
 
-// Attached is the number of watchers that can answer.
+// Attached returns the number of watchers that can answer.
 func (b *Broker) Attached() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -141,23 +141,16 @@ type Prompt struct {
 	Requester  prompt.Requester `json:"requester"`
 	Deadline   time.Time        `json:"deadline"`
 	Queued     int              `json:"queued"`
-	With       *With            `json:"with,omitempty"` // of a password: nil when no code may come with it
+	WithCode   *prompt.WithCode `json:"with,omitempty"` // of a password: nil when no code may come with it
 
 	Enrolment *prompt.Enrolment `json:"-"` // in events of a stream that attaches
 }
 
-// With is a method whose code may come with a password, in the second line of the
-// answer.
-type With struct {
-	Method string `json:"method"`
-	Digits int    `json:"digits"` // 0 when unknown
-}
-
 // NewPrompt is the JSON form of a request.
 func NewPrompt(r prompt.Request) Prompt {
-	var with *With
-	if r.With.Method != "" {
-		with = &With{Method: r.With.Method, Digits: r.With.Digits}
+	var withCode *prompt.WithCode
+	if r.WithCode.Method != "" {
+		withCode = &r.WithCode
 	}
 	requester := r.Requester
 	requester.Chain = notNil(requester.Chain) // JSON has [] for none
@@ -180,16 +173,16 @@ func NewPrompt(r prompt.Request) Prompt {
 		Requester:  requester,
 		Deadline:   r.Deadline,
 		Queued:     r.Queued,
-		With:       with,
+		WithCode:   withCode,
 		Enrolment:  r.Enrolment,
 	}
 }
 
 // Request is the prompt as prompters take it, for a client that shows it itself.
 func (p Prompt) Request() prompt.Request {
-	var with prompt.With
-	if p.With != nil {
-		with = prompt.With{Method: p.With.Method, Digits: p.With.Digits}
+	var withCode prompt.WithCode
+	if p.WithCode != nil {
+		withCode = *p.WithCode
 	}
 	return prompt.Request{
 		ID:         p.ID,
@@ -210,7 +203,7 @@ func (p Prompt) Request() prompt.Request {
 		Requester:  p.Requester,
 		Deadline:   p.Deadline,
 		Queued:     p.Queued,
-		With:       with,
+		WithCode:   withCode,
 		Enrolment:  p.Enrolment,
 	}
 }

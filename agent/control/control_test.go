@@ -128,7 +128,7 @@ func fullRequest(id string) prompt.Request {
 		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan"},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Queued:    4,
-		With:      prompt.With{Method: "corp_totp", Digits: 6},
+		WithCode:  prompt.WithCode{Method: "corp_totp", Digits: 6},
 	}
 }
 

@@ -227,10 +227,10 @@ func TestLoginGrantOffersTheCode(t *testing.T) {
 	for name, tt := range map[string]struct {
 		methods []string
 		change  func(*resolve.Config)
-		want    prompt.With
+		want    prompt.WithCode
 	}{
-		"one method":           {methods: []string{"totp"}, want: prompt.With{Method: "totp", Digits: 6}},
-		"digits are not known": {methods: []string{"second"}, want: prompt.With{Method: "second"}},
+		"one method":           {methods: []string{"totp"}, want: prompt.WithCode{Method: "totp", Digits: 6}},
+		"digits are not known": {methods: []string{"second"}, want: prompt.WithCode{Method: "second"}},
 		"none is named":        {},
 		"two":                  {methods: []string{"totp", "second"}},
 		"a push":               {methods: []string{"okta"}},
@@ -247,7 +247,7 @@ func TestLoginGrantOffersTheCode(t *testing.T) {
 				if _, v, err := first(t.Context(), s, withCode(tt.methods...), &sending{right: "token new"}); err != nil || v.Outcome != mfa.Denied {
 					t.Errorf("%+v %v", v, err)
 				}
-				if asked := s.person.asked; len(asked) != 1 || asked[0].With != tt.want {
+				if asked := s.person.asked; len(asked) != 1 || asked[0].WithCode != tt.want {
 					t.Errorf("asked %+v, want it to offer %+v", asked, tt.want)
 				}
 			})

@@ -69,7 +69,7 @@ func (g *tokenGrant) password(ctx context.Context, q question) (entered, error) 
 	}
 	with := g.along()
 	answer, err := g.ask(ctx, prompt.Request{
-		Kind: prompt.Password, Method: g.rule.Grant.Path, Attempt: q.attempt, Message: q.reason, With: with,
+		Kind: prompt.Password, Method: g.rule.Grant.Path, Attempt: q.attempt, Message: q.reason, WithCode: with,
 	})
 	if err != nil || with.Method == "" {
 		return entered{password: cache.Secret(answer)}, err
@@ -81,16 +81,16 @@ func (g *tokenGrant) password(ctx context.Context, q question) (entered, error) 
 // along is the method whose code may come with the password. What Vault wants is
 // known for certain only from its answer to the password, so the rule has to name the
 // method, and that has to be one whose code is typed.
-func (g *tokenGrant) along() prompt.With {
+func (g *tokenGrant) along() prompt.WithCode {
 	if len(g.rule.Methods) != 1 {
-		return prompt.With{}
+		return prompt.WithCode{}
 	}
 	name := g.rule.Methods[0]
 	m := g.config.Methods[name]
 	if !m.UsesPasscode || m.OrPush || g.config.FromSeed[name] || len(g.config.Commands[name]) > 0 {
-		return prompt.With{}
+		return prompt.WithCode{}
 	}
-	return prompt.With{Method: name, Digits: m.Digits}
+	return prompt.WithCode{Method: name, Digits: m.Digits}
 }
 
 // account is where a kept password belongs: the same path in another namespace is

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // maxTyped is more than any answer that the agent takes.
@@ -83,7 +84,7 @@ func findPrompt(ctx context.Context, client *control.Client, id string) (control
 // typed reports whether standard input is a keyboard.
 func (a *app) typed() bool {
 	f, ok := a.in.(*os.File)
-	return ok && prompt.IsTerminal(f)
+	return ok && terminal.IsTerminal(f)
 }
 
 // readAnswer takes the first line of standard input. It does not wait for the
@@ -123,14 +124,14 @@ func ask(ctx context.Context, terminal prompt.Prompter, client decider, r prompt
 }
 
 // newTerminal asks on the controlling terminal.
-func (a *app) newTerminal() *prompt.Terminal {
-	return prompt.NewTerminal(prompt.TerminalConfig{Getenv: a.env})
+func (a *app) newTerminal() *terminal.Prompter {
+	return terminal.New(terminal.Config{Getenv: a.env})
 }
 
 // haveTerminal returns an error wrapping prompt.ErrUnavailable when nobody can be
 // asked on a terminal of this process.
 func haveTerminal() error {
-	tty, err := prompt.OpenTTY()
+	tty, err := terminal.Open()
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -27,7 +28,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Long:  textDemoLong,
 		Args:  takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &demo{app: a, auto: auto, openTTY: prompt.OpenTTY}
+			d := &demo{app: a, auto: auto, openTTY: terminal.Open}
 			return d.main(cmd.Context())
 		},
 	}
@@ -39,7 +40,7 @@ func (a *app) demoCommand() *cobra.Command {
 type demo struct {
 	*app
 	auto    bool
-	openTTY func() (prompt.Tty, error)
+	openTTY func() (terminal.TTY, error)
 	// between is put between the tap and the Vault; nil puts nothing there. It is
 	// how the tests break the Vault, to see that the demo notices.
 	between func(*devvault.Server) http.Handler
@@ -224,7 +225,7 @@ type page struct {
 func newPage(a *app) *page {
 	p := &page{out: a.out}
 	if f, ok := a.out.(*os.File); ok {
-		p.terminal = prompt.IsTerminal(f)
+		p.terminal = terminal.IsTerminal(f)
 	}
 	term := a.env("TERM")
 	p.bolds = p.terminal && a.env("NO_COLOR") == "" && term != "" && term != "dumb"

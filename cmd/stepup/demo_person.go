@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // demoPeriod is how long an authenticator shows a code.
@@ -146,21 +147,21 @@ type guide struct {
 	vault    *demoVault
 	page     *page
 	keyboard *keyboard
-	terminal *prompt.Terminal
+	terminal *terminal.Prompter
 	shown    chan struct{} // gets an element when the terminal has written a push notice
 }
 
 var _ prompt.Prompter = (*guide)(nil)
 
-func newGuide(v *demoVault, s *page, open func() (prompt.Tty, error)) *guide {
+func newGuide(v *demoVault, s *page, open func() (terminal.TTY, error)) *guide {
 	g := &guide{vault: v, page: s, shown: make(chan struct{}, 1)}
 	g.keyboard = newKeyboard(open)
-	g.terminal = prompt.NewTerminal(prompt.TerminalConfig{Open: func() (prompt.Tty, error) {
+	g.terminal = terminal.New(terminal.Config{Open: func() (terminal.TTY, error) {
 		tty, err := open()
 		if err != nil {
 			return nil, err
 		}
-		return sharedTTY{Tty: tty, guide: g}, nil
+		return sharedTTY{TTY: tty, guide: g}, nil
 	}})
 	return g
 }
@@ -233,23 +234,23 @@ func untilNext() time.Duration {
 
 // A sharedTTY is the terminal of one prompt, next to the demo's own reading.
 type sharedTTY struct {
-	prompt.Tty
+	terminal.TTY
 	guide *guide
 }
 
-// ReadLine implements [prompt.Tty].
+// ReadLine implements [terminal.TTY].
 func (t sharedTTY) ReadLine(ctx context.Context, shown bool, ask func() error) (string, error) {
 	release, err := t.guide.keyboard.take(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	return t.Tty.ReadLine(ctx, shown, ask)
+	return t.TTY.ReadLine(ctx, shown, ask)
 }
 
-// Close implements [prompt.Tty].
+// Close implements [terminal.TTY].
 func (t sharedTTY) Close() error {
-	err := t.Tty.Close()
+	err := t.TTY.Close()
 	select {
 	case t.guide.shown <- struct{}{}:
 	default:
@@ -260,7 +261,7 @@ func (t sharedTTY) Close() error {
 // A keyboard is read by one at a time. Who asks a question takes it from the
 // demo, which reads it while it has nothing to do.
 type keyboard struct {
-	open   func() (prompt.Tty, error)
+	open   func() (terminal.TTY, error)
 	slot   chan struct{} // holds an element while somebody reads
 	wanted chan struct{} // sent to by a question while the idle demo reads
 	handed chan struct{} // sent to when the idle demo has stopped reading
@@ -269,7 +270,7 @@ type keyboard struct {
 // errWanted: a question took the keyboard.
 var errWanted = errors.New("keyboard is wanted")
 
-func newKeyboard(open func() (prompt.Tty, error)) *keyboard {
+func newKeyboard(open func() (terminal.TTY, error)) *keyboard {
 	return &keyboard{open: open, slot: make(chan struct{}, 1), wanted: make(chan struct{}), handed: make(chan struct{})}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // A sabotage is a Vault that does not do what a step is about.
@@ -111,7 +112,7 @@ func TestDemoNotices(t *testing.T) {
 	}
 }
 
-func noTTY() (prompt.Tty, error) { return nil, prompt.ErrUnavailable }
+func noTTY() (terminal.TTY, error) { return nil, prompt.ErrUnavailable }
 
 // TestDemoInterrupted: a demo that could not finish has proved nothing.
 func TestDemoInterrupted(t *testing.T) {
@@ -190,7 +191,7 @@ func TestDemoWords(t *testing.T) {
 
 // fakeKeys is a keyboard on which nobody types but the test.
 type fakeKeys struct {
-	prompt.Tty
+	terminal.TTY
 	lines chan string
 	asked *[]string
 }
@@ -220,7 +221,7 @@ func TestKeyboard(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lines, asked := make(chan string), []string{}
-		k := newKeyboard(func() (prompt.Tty, error) { return fakeKeys{lines: lines, asked: &asked}, nil })
+		k := newKeyboard(func() (terminal.TTY, error) { return fakeKeys{lines: lines, asked: &asked}, nil })
 		screen := func(want ...string) {
 			t.Helper()
 			synctest.Wait()

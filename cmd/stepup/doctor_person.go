@@ -80,7 +80,7 @@ func (d *doctor) examineDesktop(ctx context.Context) []finding {
 }
 
 func examineDialogs(ctx context.Context) finding {
-	programs, err := prompt.NewDesktop(prompt.DesktopConfig{}).Available(ctx)
+	programs, err := newDialogs(nil).Available(ctx)
 	if err != nil {
 		return warn("desktop", "%s", unavailable(err)).with(hintDoctorDesktop)
 	}
@@ -88,7 +88,7 @@ func examineDialogs(ctx context.Context) finding {
 }
 
 func examineNotification(ctx context.Context) finding {
-	if err := prompt.NewNotifier(prompt.NotifierConfig{}).Available(ctx); err != nil {
+	if err := newNotifications().Available(ctx); err != nil {
 		return warn("notification", "%s", unavailable(err)).with(hintDoctorNotification)
 	}
 	return pass("notification", textDoctorNotification)

@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // startAgent runs an agent in this process that ends with the command. It has
@@ -76,7 +77,7 @@ func (x *execution) privateSettings(c *config.Config, file string, log *slog.Log
 	// The terminal is asked by the session that attaches, as with any agent: two
 	// who read one terminal would take each other's lines.
 	s.Prompt.Prompters = slices.DeleteFunc(s.Prompt.Prompters, func(n prompt.Named) bool { return n.Name == config.UseTerminal })
-	s.Prompt.Attachable = s.Prompt.Attachable || prompt.Announce("") == nil
+	s.Prompt.Attachable = s.Prompt.Attachable || terminal.Announce("") == nil
 	return s
 }
 
@@ -95,7 +96,7 @@ const attachedEnv = "STEPUP_ATTACHED"
 // attach answers prompts on this terminal until the command has ended. Without a
 // terminal nobody is asked here; the agent's other ways remain.
 func (x *execution) attach(ctx context.Context) {
-	if prompt.Announce("") != nil {
+	if terminal.Announce("") != nil {
 		return
 	}
 	if x.asker = x.outerAsker(); x.asker != 0 {
@@ -110,7 +111,7 @@ func (x *execution) attach(ctx context.Context) {
 	}
 	ready, ended := make(chan struct{}), make(chan struct{})
 	s := &session{
-		terminal: prompt.NewTerminal(prompt.TerminalConfig{Getenv: x.env, Open: x.openTerminal}),
+		terminal: terminal.New(terminal.Config{Getenv: x.env, Open: x.openTerminal}),
 		agent:    x.client, notify: announce, now: time.Now, quiet: true,
 		leave:    func() { announce(textExecLeft); leave() },
 		watching: func() { close(ready) }, unseen: unseen,
@@ -140,7 +141,7 @@ func (x *execution) attach(ctx context.Context) {
 // other's lines.
 func (x *execution) outerAsker() int {
 	pid, dir, ok := parseAttached(x.env(attachedEnv))
-	if ok && dir == x.runtimeDir && peer.Descends(os.Getpid(), pid) && prompt.SameTerminal(pid) {
+	if ok && dir == x.runtimeDir && peer.Descends(os.Getpid(), pid) && terminal.SameTerminal(pid) {
 		return pid
 	}
 	return 0
@@ -152,9 +153,9 @@ var errNoScreen = errors.New("the terminal is in use")
 // openTerminal opens the terminal, also while a job of a shell that is the
 // command has the foreground. While the shell itself has it, what is typed is
 // for the shell.
-func (x *execution) openTerminal() (prompt.Tty, error) {
+func (x *execution) openTerminal() (terminal.TTY, error) {
 	child := x.signals.child()
-	tty, err := prompt.BorrowTTY(func(pgrp int) bool {
+	tty, err := terminal.Borrow(func(pgrp int) bool {
 		return child != 0 && pgrp != child && peer.Descends(pgrp, child)
 	})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // caughtSignals are those that would end us before the command. TSTP and CONT
@@ -22,7 +22,7 @@ func caughtSignals() []os.Signal {
 // typed: the terminal sends it to the whole job. Sent once more, a program that
 // ends at the second ctrl-c would not clean up at the first.
 func typed(s os.Signal) bool {
-	return (s == syscall.SIGINT || s == syscall.SIGQUIT) && prompt.Foreground()
+	return (s == syscall.SIGINT || s == syscall.SIGQUIT) && terminal.Foreground()
 }
 
 // ignoreBackground lets us write to the terminal, and take its foreground for a

@@ -13,6 +13,11 @@ import (
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/command"
+	"github.com/vault-stepup/stepup/prompt/dialog"
+	"github.com/vault-stepup/stepup/prompt/notification"
+	desktop "github.com/vault-stepup/stepup/prompt/session"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // settings carries a configuration file over into what the agent takes.
@@ -75,21 +80,31 @@ func vaultTLS(v config.Vault) upstream.TLS {
 	}
 }
 
+// newDialogs returns the prompter for windows on the desktop of the requester.
+func newDialogs(log *slog.Logger) *dialog.Prompter {
+	return dialog.New(dialog.Config{Session: desktop.Finder{}.Find, Log: log})
+}
+
+// newNotifications returns the prompter for notifications there.
+func newNotifications() *notification.Prompter {
+	return notification.New(notification.Config{Bus: desktop.Finder{}.FindBus})
+}
+
 // prompters makes what prompt.use names. Attached terminals come by themselves.
 func prompters(p config.Prompt, log *slog.Logger) []prompt.Named {
 	var all []prompt.Named
 	if slices.Contains(p.Use, config.UseDesktop) {
 		all = append(all,
-			prompt.Named{Name: config.UseDesktop, Prompter: prompt.NewDesktop(prompt.DesktopConfig{Log: log})},
-			prompt.Named{Name: "notification", Prompter: prompt.NewNotifier(prompt.NotifierConfig{})})
+			prompt.Named{Name: config.UseDesktop, Prompter: newDialogs(log)},
+			prompt.Named{Name: "notification", Prompter: newNotifications()})
 	}
 	if slices.Contains(p.Use, config.UseTerminal) {
-		all = append(all, prompt.Named{Name: config.UseTerminal, Prompter: prompt.NewTerminal(prompt.TerminalConfig{})})
+		all = append(all, prompt.Named{Name: config.UseTerminal, Prompter: terminal.New(terminal.Config{})})
 	}
 	if slices.Contains(p.Use, config.UseCommand) {
 		all = append(all, prompt.Named{
 			Name:     config.UseCommand,
-			Prompter: prompt.NewCommand(prompt.CommandConfig{Args: p.Command, Log: log}),
+			Prompter: command.New(command.Config{Args: p.Command, Log: log}),
 		})
 	}
 	return all

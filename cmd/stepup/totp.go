@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cache"
-	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // maxSeedInput is more than any otpauth:// URL needs.
@@ -107,7 +107,7 @@ func typeSeed(ctx context.Context) (cache.Secret, error) {
 	// A signal must not leave the terminal without echo.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	tty, err := prompt.OpenTTY()
+	tty, err := terminal.Open()
 	if err != nil {
 		return "", err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 const (
@@ -253,13 +254,13 @@ func shellQuote(s string) string {
 // terminal returns standard error as a file if it is a terminal.
 func (a *app) terminal() (*os.File, bool) {
 	f, ok := a.err.(*os.File)
-	return f, ok && prompt.IsTerminal(f)
+	return f, ok && terminal.IsTerminal(f)
 }
 
 // width is how wide text for people may be.
 func (a *app) width() int {
 	if f, ok := a.terminal(); ok {
-		if w := prompt.Columns(f); w > 0 {
+		if w := terminal.Columns(f); w > 0 {
 			return w
 		}
 	}

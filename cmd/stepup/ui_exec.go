@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // The words of stepup exec.
@@ -89,7 +90,7 @@ func vaultHint(names []string) string {
 // announce writes a line to the terminal itself: standard output and standard
 // error are the command's.
 func announce(format string, args ...any) {
-	_ = prompt.Announce(fmt.Sprintf(format, args...) + "\n") // nobody there to read it
+	_ = terminal.Announce(fmt.Sprintf(format, args...) + "\n") // nobody there to read it
 }
 
 // unseen tells of a question that could not be put where it is asked.

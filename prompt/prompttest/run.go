@@ -37,7 +37,7 @@ func Request(kind prompt.Kind) prompt.Request {
 
 // CodeToo is r with the offer that a code of its method may come with the answer.
 func CodeToo(r prompt.Request) prompt.Request {
-	r.Method, r.With = "auth/stepup/login/alice", prompt.With{Method: r.Method, Digits: r.Digits}
+	r.Method, r.WithCode = "auth/stepup/login/alice", prompt.WithCode{Method: r.Method, Digits: r.Digits}
 	return r
 }
 

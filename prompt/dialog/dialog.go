@@ -1,0 +1,227 @@
+// Package dialog asks in a window, through the dialog programs of the desktop.
+package dialog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A Config says how a [Prompter] reaches the screen.
+type Config struct {
+	// Session finds the screen for a question of the requester; its error wraps
+	// ErrUnavailable. macOS and Windows do not use it, other systems must have it.
+	Session  func(context.Context, prompt.Requester) (prompt.Session, error)
+	LookPath func(string) (string, error) // finds a program by its name; nil means exec.LookPath
+	Environ  func() []string              // of the programs, less every secret; nil means os.Environ
+	Log      *slog.Logger                 // nil means none
+	Now      func() time.Time             // nil means time.Now
+}
+
+// A Prompter asks in a window, through a dialog program that the session of the
+// requester has when the question comes: pinentry, kdialog or zenity on Linux
+// and the BSDs, osascript on macOS, PowerShell on Windows. A passcode is
+// shown while it is typed unless only a pinentry is there, a password is not.
+type Prompter struct {
+	config Config
+}
+
+var _ prompt.Prompter = (*Prompter)(nil)
+
+// New returns a prompter for the person's desktop.
+func New(c Config) *Prompter {
+	if c.LookPath == nil {
+		c.LookPath = exec.LookPath
+	}
+	if c.Environ == nil {
+		c.Environ = os.Environ
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Prompter{config: c}
+}
+
+const (
+	// maxRounds bounds how often one question comes again after an answer that
+	// does not fit: a program that answers by itself must not spin.
+	maxRounds = 10
+	// overtime is how long a window stays open beyond its deadline. The broker takes it
+	// down before that, on time, and knows the reason better.
+	overtime = time.Second
+)
+
+// A program is one way to show a question.
+type program struct {
+	name string // looked up in PATH
+	ask  func(ctx context.Context, j job) (string, error)
+}
+
+// A job is one question for a program that was found.
+type job struct {
+	path    string
+	environ []string
+	text    dialogText
+}
+
+// Prompt implements [Prompter]. A push is not for a window that wants an answer,
+// unless it comes with a number that the person must see: it gives ErrUnavailable, as
+// does a question that nobody answered by r.Deadline.
+func (d *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if r.Kind == prompt.Push && r.Sanitized().Number == "" {
+		return "", fmt.Errorf("%w: a push is decided on the phone", prompt.ErrUnavailable)
+	}
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if !r.Deadline.IsZero() {
+		limited, cancel = context.WithDeadline(ctx, r.Deadline.Add(overtime))
+	}
+	defer cancel()
+	answer, err := d.converse(limited, r)
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case limited.Err() != nil:
+		return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, prompt.ErrTimeout)
+	}
+	return answer, err
+}
+
+// converse asks until there is an answer that fits.
+func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, error) {
+	environ, programs, err := d.capabilities(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	note := ""
+	for range maxRounds {
+		t := newDialogText(r, d.config.Now())
+		t.note = note
+		answer, err := d.show(ctx, programs, job{environ: environ, text: t})
+		if r.Kind == prompt.Push && errors.Is(err, prompt.ErrDismissed) {
+			return "", nil // it only told something, and may be closed at will
+		}
+		if err != nil || r.Kind == prompt.Push {
+			return "", err
+		}
+		answer, err = prompt.Check(t.request, answer)
+		if errors.Is(err, prompt.ErrAnswer) {
+			note = again(t.request)
+			continue
+		}
+		if i := slices.Index(t.request.Choices, answer); r.Kind == prompt.Choose && i >= 0 {
+			answer = r.Choices[i]
+		}
+		return answer, err
+	}
+	return "", prompt.ErrDismissed
+}
+
+// show asks once, through the first program that can.
+func (d *Prompter) show(ctx context.Context, programs []program, j job) (string, error) {
+	var tried []string
+	for _, p := range programs {
+		path, err := d.config.LookPath(p.name)
+		if err != nil {
+			continue
+		}
+		j.path = path
+		answer, err := p.ask(ctx, j)
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		if !errors.Is(err, prompt.ErrUnavailable) {
+			return answer, err
+		}
+		d.config.Log.Debug("dialog program cannot ask now", "program", p.name, "error", err)
+		tried = append(tried, p.name)
+	}
+	if len(tried) > 0 {
+		return "", fmt.Errorf("%w: no window could be opened by %s", prompt.ErrUnavailable, strings.Join(tried, ", "))
+	}
+	return "", fmt.Errorf("%w: no dialog program is installed", prompt.ErrUnavailable)
+}
+
+// An invocation is one run of a dialog program that needs no conversation. It is
+// made without side effects, so that a test can hold it against what it should be.
+type invocation struct {
+	args  []string
+	env   []string // in addition
+	input string   // for its standard input
+	file  []byte   // readable for it as openFile; nil for none
+	// read returns the answer that the end of the program means: its exit code and its
+	// standard output less one line end.
+	read func(code int, output string) (string, error)
+}
+
+// oneShot returns a program that runs once for a question.
+func oneShot(name string, build func(dialogText) invocation) program {
+	return program{name: name, ask: func(ctx context.Context, j job) (string, error) {
+		v := build(j.text)
+		cmd := exec.CommandContext(ctx, j.path, v.args...)
+		cmd.Env = append(slices.Clip(j.environ), v.env...)
+		cmd.Stdin = strings.NewReader(v.input)
+		if v.file != nil {
+			f, err := memoryFile(v.file)
+			if err != nil {
+				return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
+			}
+			defer f.Close()
+			cmd.ExtraFiles = []*os.File{f}
+		}
+		hideConsole(cmd)
+		// More than fits, so that Check sees an answer that is too long.
+		output, err := prompt.RunProgram(cmd, 2*prompt.MaxAnswer)
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case cmd.ProcessState == nil:
+			return "", fmt.Errorf("%w: %s cannot be started: %w", prompt.ErrUnavailable, name, err)
+		}
+		text := strings.TrimSuffix(strings.TrimSuffix(output, "\n"), "\r")
+		return v.read(cmd.ProcessState.ExitCode(), text)
+	}}
+}
+
+// openFile is where a program finds the file of its invocation: the first
+// descriptor behind the three that every process has. The file has no name.
+const openFile = "/proc/self/fd/3"
+
+// failed returns the error for an end of a program that no person causes.
+func failed(program string, code int) error {
+	return fmt.Errorf("%w: %s ended with code %d", prompt.ErrUnavailable, program, code)
+}
+
+// Available names the programs that could ask the person of this process now, best
+// first. It opens no window and starts nothing; it blocks for a few seconds at most. The
+// error wraps ErrUnavailable and says what is missing.
+func (d *Prompter) Available(ctx context.Context) ([]string, error) {
+	us := prompt.Requester{PID: os.Getpid(), UID: os.Getuid()}
+	_, programs, err := d.capabilities(ctx, prompt.Request{Kind: prompt.Passcode, Requester: us})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, p := range programs {
+		if _, err := d.config.LookPath(p.name); err == nil {
+			names = append(names, p.name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%w: no dialog program is installed", prompt.ErrUnavailable)
+	}
+	return names, nil
+}

@@ -1,0 +1,64 @@
+package dialog
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+const kdialogDeny = "deny"
+
+// kdialogInvocation asks with KDE's kdialog. Its boxes for text have two
+// buttons, of which neither can be a no.
+func kdialogInvocation(t dialogText) invocation {
+	r := t.request
+	args := []string{"--title", t.title()}
+	switch r.Kind {
+	case prompt.Passcode:
+		args = append(args, "--inputbox", t.text(false), "")
+	case prompt.Password:
+		args = append(args, "--password", richText(t.text(false)))
+	case prompt.Choose:
+		args = append(args, "--menu", t.text(true))
+		for i, c := range choiceLines(r) {
+			args = append(args, strconv.Itoa(i+1), c)
+		}
+		args = append(args, kdialogDeny, denyChoice)
+	case prompt.Push:
+		args = append(args, "--yes-label", prompt.LabelOK, "--no-label", prompt.LabelDeny, "--cancel-label", prompt.LabelNotNow,
+			"--yesnocancel", "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(t.text(true)), "<qt>"))
+	default:
+		args = append(args, "--yes-label", prompt.LabelApprove, "--no-label", prompt.LabelDeny, "--cancel-label", prompt.LabelNotNow, "--yesnocancel", t.text(true))
+	}
+	return invocation{
+		args: args,
+		read: func(code int, output string) (string, error) { return readKdialog(r, code, output) },
+	}
+}
+
+// richText writes lines as markup: the box for passwords takes any text for it.
+// Blanks that set a line in would be lost.
+func richText(text string) string {
+	const blank = "&nbsp;"
+	return "<qt>" + strings.NewReplacer("\n"+inset, "<br>"+strings.Repeat(blank, len(inset)), "\n", "<br>").Replace(prompt.EscapeMarkup(text)) + "</qt>"
+}
+
+func readKdialog(r prompt.Request, code int, output string) (string, error) {
+	buttons := r.Kind == prompt.Confirm || r.Kind == prompt.Push
+	switch {
+	case r.Kind == prompt.Confirm && code == 0:
+		return "yes", nil
+	case buttons && code == 1:
+		return "", prompt.ErrDenied
+	case buttons && code == 2, !buttons && code == 1:
+		return "", prompt.ErrDismissed
+	case r.Kind == prompt.Choose && code == 0 && output == kdialogDeny:
+		return "", prompt.ErrDenied
+	case r.Kind == prompt.Choose && code == 0:
+		return choiceOf(r, output), nil
+	case code == 0:
+		return output, nil
+	}
+	return "", failed("kdialog", code)
+}

@@ -1,0 +1,179 @@
+//go:build linux
+
+package dialog_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/dialog"
+	"github.com/vault-stepup/stepup/prompt/prompttest"
+)
+
+// pinentry is a script that speaks the protocol and notes what it is told; last
+// is what it says to GETPIN or CONFIRM, odd what it says to SETNOTOK.
+func pinentry(last, odd string) string {
+	return `
+echo '# a comment'; echo 'OK Pleased to meet you'
+while IFS= read -r line; do
+  printf '%s\n' "$line" >> $F/told
+  case $line in
+  'GETINFO flavor') echo 'D qt'; echo OK ;;
+  'OPTION owner'*) echo 'ERR 83886254 Unknown option <Pinentry>' ;;
+  SETNOTOK*) ` + odd + ` ;;
+  GETPIN|CONFIRM) ` + last + ` ;;
+  *) echo OK ;;
+  esac
+done
+`
+}
+
+func TestPinentryConversation(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, last, odd string
+		kind            prompt.Kind
+		answer          string
+		err             error
+	}{
+		{"password", `echo 'S PASSWORD_FROM_CACHE'; echo 'D two  100%25 <b>%0'; echo 'D x'; echo OK`, "echo OK", prompt.Password, "two  100% <b>%0x", nil},
+		{"passcode", `echo 'D 123 456'; echo OK`, "echo OK", prompt.Passcode, "123456", nil},
+		{"cancelled", `echo 'ERR 83886179 Operation cancelled <Pinentry>'`, "echo OK", prompt.Password, "", prompt.ErrDismissed},
+		{"window closed", `echo 'ERR 83886278 Fully cancelled'`, "echo OK", prompt.Password, "", prompt.ErrDismissed},
+		{"timed out", `echo 'ERR 83886142 Timeout'`, "echo OK", prompt.Password, "", prompt.ErrDismissed},
+		{"approved", `echo OK`, "echo OK", prompt.Confirm, "yes", nil},
+		{"denied", `echo 'ERR 83886194 Not confirmed'`, "echo OK", prompt.Confirm, "", prompt.ErrDenied},
+		{"cancelled, of one without a third button", `echo 'ERR 83886194 Not confirmed'`, "echo 'ERR 83886355 Unknown command'", prompt.Confirm, "", prompt.ErrDismissed},
+		{"cannot show it", `echo 'ERR 83886199 secret'`, "echo OK", prompt.Password, "", prompt.ErrUnavailable},
+		{"dies", `exit 3`, "echo OK", prompt.Password, "", prompt.ErrUnavailable},
+		{"asks back", `echo 'INQUIRE QUALITY secret'`, "echo OK", prompt.Password, "", prompt.ErrUnavailable},
+		{"talks without end", `while echo '# secret'; do :; done`, "echo OK", prompt.Password, "", prompt.ErrUnavailable},
+		{"line without end", `while printf 'D secret'; do :; done`, "echo OK", prompt.Password, "", prompt.ErrUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			rig := newRig(t, map[string]string{"pinentry-qt": pinentry(c.last, c.odd)})
+			answer, err := rig.desktop().Prompt(t.Context(), prompttest.Request(c.kind))
+			if answer != c.answer || !errors.Is(err, c.err) {
+				t.Errorf("Prompt = %q, %v; want %q, %v", answer, err, c.answer, c.err)
+			}
+			if strings.Contains(fmt.Sprint(err), "secret") {
+				t.Errorf("what it said is in the error: %v", err)
+			}
+		})
+	}
+}
+
+func TestPinentryCommands(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[prompt.Kind]string{
+		prompt.Password: `
+GETINFO flavor
+OPTION no-grab
+OPTION lc-ctype=C.UTF-8
+SETTITLE stepup: password for corp_totp
+SETCANCEL Not now
+SETOK OK
+SETPROMPT Password:
+SETTIMEOUT 57
+SETERROR Attempt 2 of 3: wrong password
+SETDESC terraform (pid 4711) wants to read kv/data/prod/db%0A%0AVault: corp%0ARule: prod-kv%0AStarted by: make, zsh%0A%0APassword for corp_totp%0AThis window closes after 55 s%0ATo deny it, run: stepup deny abc234
+GETPIN
+`,
+		prompt.Confirm: `
+GETINFO flavor
+OPTION no-grab
+OPTION lc-ctype=C.UTF-8
+SETTITLE stepup: go on?
+SETCANCEL Not now
+SETOK Approve
+SETNOTOK Deny
+SETTIMEOUT 57
+SETDESC terraform (pid 4711) wants to read kv/data/prod/db%0A%0AVault: corp%0ARule: prod-kv%0AStarted by: make, zsh%0A%0AAttempt 2 of 3: wrong password%0A%0AGo on?%0AThis window closes after 55 s
+CONFIRM
+`,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			rig := newRig(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
+			r := prompttest.Request(kind)
+			r.Attempt, r.Message, r.Deadline, r.Requester.UID = 2, "wrong password", rig.now.Add(55*time.Second), -1
+			if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrDismissed) {
+				t.Fatalf("Prompt = %v", err)
+			}
+			if diff := cmp.Diff(want, "\n"+rig.read(t, "told")); diff != "" {
+				t.Errorf("told (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// GNOME's draws no third button, so the window says how to deny without one.
+func TestPinentryOfGNOME(t *testing.T) {
+	t.Parallel()
+	script := strings.Replace(pinentry(`echo 'ERR 83886194 x'`, "echo OK"), "D qt", "D gnome3", 1)
+	rig := newRig(t, map[string]string{"pinentry-gnome3": script})
+	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
+		t.Errorf("Prompt without a bus = %v, want ErrUnavailable", err)
+	}
+	rig.session = []string{"DISPLAY=:7", "DBUS_SESSION_BUS_ADDRESS=unix:path=/bus"}
+	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrDismissed) {
+		t.Errorf("Prompt = %v, want ErrDismissed", err)
+	}
+	if told := rig.read(t, "told"); strings.Contains(told, "SETNOTOK") || !strings.Contains(told, "stepup deny abc234") {
+		t.Errorf("told %s", told)
+	}
+	rig.session[0] = "DISPLAY=localhost:10" // its window would be on this machine's screen
+	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
+		t.Errorf("Prompt on a forwarded display = %v, want ErrUnavailable", err)
+	}
+}
+
+func TestPinentryHostileText(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []prompt.Kind{prompt.Password, prompt.Confirm} {
+		rig := newRig(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
+		if _, err := rig.desktop().Prompt(t.Context(), prompttest.HostileRequest(kind)); !errors.Is(err, prompt.ErrDismissed) {
+			t.Fatalf("Prompt = %v", err)
+		}
+		told := rig.read(t, "told")
+		for line := range strings.Lines(told) {
+			if len(line) > 1000 || strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(c rune) bool { return c < ' ' || c > '~' }) {
+				t.Errorf("line %.80q of %d bytes", line, len(line))
+			}
+		}
+		if n := strings.Count(told, "\n"); n > 12 {
+			t.Errorf("%d lines: a stranger can add commands\n%s", n, told)
+		}
+		if !strings.Contains(told, "%0AThis window closes after") {
+			t.Errorf("our own words are cut:\n%s", told)
+		}
+	}
+}
+
+// FuzzAssuan: what is escaped comes back as it was, and stays one line of any
+// length without half an escape at its end.
+func FuzzAssuan(f *testing.F) {
+	f.Add("100%\r\n%0A", 4)
+	f.Add("%2", 2)
+	f.Add("x", 1)
+	f.Fuzz(func(t *testing.T, s string, n int) {
+		escaped := dialog.AssuanEscape(s)
+		if got := dialog.AssuanUnescape(escaped); got != s || strings.ContainsAny(escaped, "\r\n\x00") {
+			t.Errorf("%q is written %q and read %q", s, escaped, got)
+		}
+		if n < 0 {
+			return
+		}
+		clipped := dialog.AssuanClip(escaped, n)
+		if len(clipped) > n || !strings.HasPrefix(s, dialog.AssuanUnescape(clipped)) {
+			t.Errorf("%q is clipped to %q", escaped, clipped)
+		}
+	})
+}

@@ -1,0 +1,97 @@
+package dialog
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// sessionPrograms lists the programs for a kind of question in a session, best
+// first. A passcode goes to those that show it while it is typed; a password to
+// pinentry, which keeps it in memory that is not swapped, unless a code may come
+// with it: only zenity has a window with two fields.
+func sessionPrograms(r prompt.Request, s prompt.Session) []program {
+	zenity := withPicture(oneShot("zenity", zenityPicture), oneShot("zenity", zenityInvocation))
+	kdialog := withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation))
+	boxes, qt := []program{zenity, kdialog}, prefersQt(s)
+	if qt {
+		slices.Reverse(boxes)
+	}
+	switch {
+	case r.TakesCode():
+		return slices.Concat([]program{zenity}, pinentries(s, qt), []program{kdialog})
+	case r.Kind == prompt.Password:
+		return append(pinentries(s, qt), boxes...)
+	case r.Kind == prompt.Choose, r.Kind == prompt.Push:
+		return boxes // pinentry has no list, and nothing large
+	}
+	return append(boxes, pinentries(s, qt)...)
+}
+
+// prefersQt reports whether the desktop's own look is Qt's.
+func prefersQt(s prompt.Session) bool {
+	for name := range strings.SplitSeq(strings.ToUpper(s.Desktop), ":") {
+		if name == "KDE" || name == "LXQT" {
+			return true
+		}
+	}
+	return false
+}
+
+// pinentries lists those with a window. pinentry-curses and -tty are never
+// wanted: they would draw on any terminal that they find.
+func pinentries(s prompt.Session, qt bool) []program {
+	names := []string{"pinentry-gnome3", "pinentry-gtk-2", "pinentry-qt", "pinentry-qt6", "pinentry-qt5"}
+	if qt {
+		names = append(names[2:], names[:2]...)
+	}
+	var programs []program
+	// A plain "pinentry" may be any of them: each says what it is.
+	for _, name := range append(names, "pinentry") {
+		programs = append(programs, pinentryProgram(name, func(flavour string) bool { return fits(flavour, s) }))
+	}
+	return programs
+}
+
+// fits reports whether the window of a pinentry would be on the screen of the
+// session.
+func fits(flavour string, s prompt.Session) bool {
+	switch {
+	case !hasWindow(flavour):
+		return false
+	case strings.HasPrefix(flavour, "gnome3"):
+		// Its window is the desktop's own, found over the bus, also where the person
+		// sits at a forwarded display.
+		return s.BusAddress != "" && !s.Forwarded()
+	case strings.HasPrefix(flavour, "gtk"):
+		return s.Display != "" // GTK 2 has no Wayland
+	}
+	return true
+}
+
+// dialogEnviron returns the environment of a dialog program in a session.
+func dialogEnviron(environ []string, s prompt.Session) []string {
+	kept := make([]string, 0, len(environ)+8)
+	for _, variable := range s.Environ(prompt.WithoutSecrets(environ)) {
+		name, _, _ := strings.Cut(variable, "=")
+		if !affectsDialog(name) {
+			kept = append(kept, variable)
+		}
+	}
+	if !prompt.HasUTF8(kept) {
+		// Else zenity would print a question mark for each ü of a password.
+		kept = append(kept, "LC_ALL=C.UTF-8")
+	}
+	return kept
+}
+
+// affectsDialog reports whether a variable changes the meaning of a dialog program's exit
+// code, the window that it belongs to, or its place on the screen.
+func affectsDialog(name string) bool {
+	switch name {
+	case "WINDOWID", "DESKTOP_STARTUP_ID", "XDG_ACTIVATION_TOKEN", "GPG_TTY", "PINENTRY_USER_DATA":
+		return true
+	}
+	return strings.HasPrefix(name, "ZENITY_") || strings.HasPrefix(name, "DIALOG_")
+}

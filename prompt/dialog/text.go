@@ -1,0 +1,219 @@
+package dialog
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// Limits of a dialog in characters: some programs make the window as wide as the text,
+// and a stranger can give us a long one.
+const (
+	dialogColumns = 64
+	maxLine       = 200 // of one line that a stranger has a part in
+)
+
+// A dialogText is the text of one dialog. Every string in it came through the
+// sanitiser.
+type dialogText struct {
+	request   prompt.Request // sanitised
+	note      string         // why the same question comes again; "" the first time
+	seconds   int            // until the deadline; 0 when there is none
+	codeField bool           // the window has a field for the code beside that for the password
+}
+
+func newDialogText(r prompt.Request, now time.Time) dialogText {
+	r = r.Sanitized()
+	r.Requester.Exe = prompt.Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], prompt.MaxName)
+	t := dialogText{request: r}
+	if left := r.Deadline.Sub(now); !r.Deadline.IsZero() && left > 0 {
+		t.seconds = int((left + time.Second - 1) / time.Second)
+	}
+	return t
+}
+
+// title is the text of the window's frame.
+func (t dialogText) title() string { return t.request.Title() }
+
+// text is everything that the dialog says, in lines. canDeny reports that the dialog
+// has a button for a no.
+func (t dialogText) text(canDeny bool) string {
+	return joinBlocks(t.facts(), t.problem(), t.instructions(canDeny))
+}
+
+// joinBlocks joins the blocks that are not empty, with an empty line between them.
+func joinBlocks(blocks ...string) string {
+	var kept []string
+	for _, b := range blocks {
+		if b != "" {
+			kept = append(kept, b)
+		}
+	}
+	return strings.Join(kept, "\n\n")
+}
+
+// markup is the text in Pango's markup, under a number that is to be seen from afar.
+func (t dialogText) markup() string {
+	return `<span size="49152" weight="bold">` + t.request.Number + "</span>\n\n" + prompt.EscapeMarkup(t.text(true))
+}
+
+// facts are the requester, what it wants, and where.
+func (t dialogText) facts() string {
+	r := t.request
+	context := make([]string, 0, 6)
+	add := func(label, value string) {
+		if value != "" {
+			context = append(context, fold(label+prompt.Sanitize(value, maxLine)))
+		}
+	}
+	add("Vault: ", r.Vault)
+	add("Namespace: ", r.Namespace)
+	add("Rule: ", r.Rule)
+	if len(r.Requester.Chain) > 1 {
+		add("Started by: ", strings.Join(r.Requester.Chain[1:], ", "))
+	}
+	add("Calls itself: ", r.Requester.OtherName())
+	return joinBlocks(fold(r.Requester.Name()+" wants to "+r.Action()), strings.Join(context, "\n"))
+}
+
+// problem says why the person is asked again; "" the first time.
+func (t dialogText) problem() string {
+	r := t.request
+	message := cmp.Or(t.note, r.Message)
+	switch {
+	case r.Attempt <= 1 || t.note != "":
+		return fold(message)
+	case message == "":
+		message = "please try again"
+	}
+	return fold("Attempt " + ofAttempts(r) + ": " + message)
+}
+
+func ofAttempts(r prompt.Request) string {
+	switch {
+	case r.Attempts <= 0:
+		return strconv.Itoa(r.Attempt)
+	case r.Attempt >= r.Attempts:
+		return fmt.Sprintf("%d of %d, the last one", r.Attempt, r.Attempts)
+	}
+	return fmt.Sprintf("%d of %d", r.Attempt, r.Attempts)
+}
+
+// instructions say what to do, and how long there is time for it.
+func (t dialogText) instructions(canDeny bool) string {
+	r := t.request
+	lines := []string{fold(t.label())}
+	if t.codeField {
+		code := "Code for " + r.WithCode.Method + digits(r.WithCode.Digits) + "; left empty, it is asked for later"
+		// Enter sends nothing there: zenity's fields do not press its button.
+		lines = append(lines, fold(code), "Enter does not send it: press OK, with the mouse or by Tab")
+	}
+	if waiting := r.QueuedNote(); waiting != "" {
+		lines = append(lines, waiting)
+	}
+	if t.seconds > 0 {
+		lines = append(lines, fmt.Sprintf("This window closes after %d s", t.seconds))
+	}
+	if id := prompt.Sanitize(r.ID, prompt.MaxName); !canDeny && id != "" {
+		lines = append(lines, "To deny it, run: stepup deny "+id)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func digits(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return " (" + strconv.Itoa(n) + " digits)"
+}
+
+// label says what to type or to do.
+func (t dialogText) label() string {
+	r, of := t.request, ""
+	if r.Method != "" {
+		of = " for " + r.Method
+	}
+	switch r.Kind {
+	case prompt.Passcode:
+		if r.Enrolment != nil {
+			of = " of the new secret" + of
+		}
+		return "Passcode" + of + digits(r.Digits)
+	case prompt.Password:
+		return "Password" + of
+	case prompt.Choose:
+		return "Choose how to confirm it"
+	case prompt.Push:
+		return "Tap " + r.Number + " on your phone" + r.MethodNote()
+	}
+	return "Go on?"
+}
+
+// Words of the windows that show a new secret.
+const (
+	scanTitle = "Scan this with your authenticator"
+	typeTitle = "or type this secret into it:"
+	nextTitle = "The next window asks for the first code"
+)
+
+// seedText is the secret for windows that take it as text; "" for other questions.
+func (t dialogText) seedText() string {
+	if t.request.Enrolment == nil {
+		return ""
+	}
+	lines := t.request.Enrolment.Lines(prompt.GroupsPerLine)
+	for i, line := range lines {
+		lines[i] = fold(line)
+	}
+	return "Put this into your authenticator:\n" + strings.Join(lines, "\n")
+}
+
+// denyChoice stands below the choices where there is no button for a no.
+const denyChoice = "Deny this request"
+
+// again says why an answer was not taken.
+func again(r prompt.Request) string {
+	switch {
+	case r.Kind == prompt.Choose:
+		return "Nothing was chosen"
+	case r.Kind == prompt.Passcode:
+		return "That was no passcode"
+	case r.TakesCode():
+		return "That was no password, or no code beside it"
+	}
+	return "That was no password"
+}
+
+// choiceLines number the choices, so that none can look like a button.
+func choiceLines(r prompt.Request) []string {
+	lines := make([]string, 0, len(r.Choices))
+	for i, c := range r.Choices {
+		lines = append(lines, strconv.Itoa(i+1)+") "+c)
+	}
+	return lines
+}
+
+// inset stands before the continuation of a line.
+const inset = "    "
+
+// fold breaks a line where it gets too wide: at a blank, else behind a slash, else
+// anywhere. The continuation is set in: a stranger must not be able to begin a line.
+func fold(line string) string {
+	var b strings.Builder
+	for width := dialogColumns; len(line) > width; width = dialogColumns - len(inset) {
+		end := strings.LastIndexByte(line[:width], ' ')
+		if end < width/2 {
+			end = strings.LastIndexByte(line[:width-1], '/') + 1
+		}
+		if end < width/2 {
+			end = width
+		}
+		b.WriteString(strings.TrimRight(line[:end], " ") + "\n" + inset)
+		line = strings.TrimLeft(line[end:], " ")
+	}
+	return b.String() + line
+}

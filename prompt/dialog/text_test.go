@@ -1,0 +1,155 @@
+package dialog_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/dialog"
+	"github.com/vault-stepup/stepup/prompt/prompttest"
+)
+
+func TestDialogText(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	with := func(kind prompt.Kind, change func(*prompt.Request)) prompt.Request {
+		r := prompttest.Request(kind)
+		r.Deadline = now.Add(54500 * time.Millisecond)
+		change(&r)
+		return r
+	}
+	for _, c := range []struct {
+		name    string
+		r       prompt.Request
+		canDeny bool
+		want    string
+	}{
+		{"first try", with(prompt.Passcode, func(*prompt.Request) {}), true, `
+terraform (pid 4711) wants to read kv/data/prod/db
+
+Vault: corp
+Rule: prod-kv
+Started by: make, zsh
+
+Passcode for corp_totp (6 digits)
+This window closes after 55 s
+`},
+		{"last try, others wait, no button", with(prompt.Password, func(r *prompt.Request) {
+			r.Attempt, r.Message, r.Queued, r.Namespace, r.Requester.Claim = 3, "wrong password", 2, "team-a", "terraform apply"
+		}), false, `
+terraform (pid 4711) wants to read kv/data/prod/db
+
+Vault: corp
+Namespace: team-a
+Rule: prod-kv
+Started by: make, zsh
+Calls itself: terraform apply
+
+Attempt 3 of 3, the last one: wrong password
+
+Password for corp_totp
+2 more questions are waiting
+This window closes after 55 s
+To deny it, run: stepup deny abc234
+`},
+		{"login by an unknown program", with(prompt.Choose, func(r *prompt.Request) {
+			r.Rule, r.Path, r.Requester, r.Deadline = "", "auth/userpass/login/alice", prompt.Requester{UID: -1}, time.Time{}
+		}), true, `
+an unknown program wants to log in at auth/userpass/login/alice
+
+Vault: corp
+
+Choose how to confirm it
+`},
+		{"push to come", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), true, `
+terraform (pid 4711) wants to read kv/data/prod/db
+
+Vault: corp
+Rule: prod-kv
+Started by: make, zsh
+
+a push will be sent to your phone
+
+Go on?
+This window closes after 55 s
+`},
+		{"number to tap", with(prompt.Push, func(r *prompt.Request) {
+			r.Rule, r.Method, r.MethodType, r.Number, r.Message = "", "okta", "okta", "42", "tap 42 in Okta Verify"
+		}), true, `
+terraform (pid 4711) wants to log in at kv/data/prod/db
+
+Vault: corp
+Started by: make, zsh
+
+tap 42 in Okta Verify
+
+Tap 42 on your phone (okta)
+This window closes after 55 s
+`},
+		{"long path", with(prompt.Confirm, func(r *prompt.Request) {
+			r.Path = "kv/data/" + strings.Repeat("team/", 20) + strings.Repeat("x", 60)
+			r.Deadline = now.Add(-time.Second)
+		}), true, `
+terraform (pid 4711) wants to read
+    kv/data/team/team/team/team/team/team/team/team/team/team/
+    team/team/team/team/team/team/team/team/team/team/
+    xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+
+Vault: corp
+Rule: prod-kv
+Started by: make, zsh
+
+Go on?
+`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := "\n" + dialog.DialogText(c.r, now, c.canDeny) + "\n"
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// FuzzDialogText: a stranger's text never begins a line of its own but the one of
+// the message, and the window stays of a size.
+func FuzzDialogText(f *testing.F) {
+	f.Add(prompttest.Hostile()[:300], "vault: other")
+	f.Add("kv/data/prod "+strings.Repeat("Rule: harmless ", 30), "x\nThis window closes after 9 s")
+	f.Fuzz(func(t *testing.T, s, message string) {
+		r := prompt.Request{
+			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message,
+			Choices: []string{s, s}, Attempt: 2, Attempts: 3, Queued: 1, Deadline: time.Now().Add(time.Minute),
+			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s},
+		}
+		got := dialog.DialogText(r, time.Now(), false)
+		lines := strings.Split(got, "\n")
+		if len(lines) > 45 {
+			t.Errorf("%d lines", len(lines))
+		}
+		known := []string{
+			"app (pid 1) wants to ", "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "Attempt 2 of 3: ",
+			"Choose how to confirm it", "1 more question is waiting", "This window closes after ", "To deny it, run: stepup deny ", "    ",
+		}
+		seen := map[string]bool{}
+		for _, line := range lines {
+			if len(line) > 110 || strings.ContainsFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) {
+				t.Errorf("line %q", line)
+			}
+			begin := ""
+			for _, k := range known {
+				if strings.HasPrefix(line, k) {
+					begin = k
+				}
+			}
+			if begin == "" && line != "" || begin != "    " && begin != "" && seen[begin] {
+				t.Errorf("a stranger's line %q in\n%s", line, got)
+			}
+			seen[begin] = true
+		}
+	})
+}

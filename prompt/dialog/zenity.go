@@ -1,0 +1,98 @@
+package dialog
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// Exit codes that zenity is told to use, by its documented variables, because
+// its own say too little: a window that is torn down ends with 0, and a
+// display that cannot be opened with 1, as Cancel would.
+const (
+	zenityOK       = 20
+	zenityTimeout  = 5 // some dialogs do not let it be changed
+	zenityCanceled = 21
+	zenityClosed   = 22 // also a button of ours up to zenity 3
+	zenityExtra    = 23 // a button of ours from zenity 4 on
+)
+
+// zenityInvocation asks with zenity 3.20 or later.
+func zenityInvocation(t dialogText) invocation {
+	r := t.request
+	t.codeField = r.TakesCode()
+	text := t.text(true)
+	args := []string{
+		"--title=" + t.title(),
+		"--cancel-label=" + prompt.LabelNotNow,
+		"--extra-button=" + prompt.LabelDeny,
+	}
+	if t.seconds > 0 {
+		// In case that we are killed: else the window would stay for ever.
+		args = append(args, "--timeout="+strconv.Itoa(t.seconds+2))
+	}
+	switch {
+	case t.codeField:
+		// The labels of the fields are ours alone: a long one would make the window wide.
+		args = append(args, "--ok-label="+prompt.LabelOK, "--forms", "--separator=\n", "--text="+prompt.EscapeMarkup(text),
+			"--add-password=Password", "--add-entry=Code")
+	case r.Kind == prompt.Passcode:
+		// An entry's text has no markup, but an underscore is taken for the mark of a
+		// shortcut key.
+		args = append(args, "--ok-label="+prompt.LabelOK, "--entry", "--text="+strings.ReplaceAll(text, "_", "__"))
+	case r.Kind == prompt.Password:
+		args = append(args, "--ok-label="+prompt.LabelOK, "--entry", "--hide-text", "--text="+strings.ReplaceAll(text, "_", "__"))
+	case r.Kind == prompt.Choose:
+		args = append(args, "--ok-label="+prompt.LabelOK, "--width=480", "--height=360", "--list", "--text="+prompt.EscapeMarkup(text),
+			"--column=#", "--column=choice", "--hide-column=1", "--print-column=1", "--hide-header")
+		for i, c := range choiceLines(r) {
+			args = append(args, strconv.Itoa(i+1), c)
+		}
+	case r.Kind == prompt.Push:
+		args = append(args, "--ok-label="+prompt.LabelOK, "--question", "--no-wrap", "--default-cancel", "--text="+t.markup())
+	default:
+		// Enter, meant for another window, must not be a yes.
+		args = append(args, "--ok-label="+prompt.LabelApprove, "--question", "--no-markup", "--no-wrap", "--default-cancel", "--text="+text)
+	}
+	return invocation{
+		args: args,
+		env: []string{
+			"ZENITY_OK=" + strconv.Itoa(zenityOK), "ZENITY_CANCEL=" + strconv.Itoa(zenityCanceled),
+			"ZENITY_ESC=" + strconv.Itoa(zenityClosed), "ZENITY_EXTRA=" + strconv.Itoa(zenityExtra),
+		},
+		read: func(code int, output string) (string, error) { return readZenity(r, code, output) },
+	}
+}
+
+func readZenity(r prompt.Request, code int, output string) (string, error) {
+	switch {
+	case code == zenityOK && r.Kind == prompt.Confirm:
+		return "yes", nil
+	case code == zenityOK && r.Kind == prompt.Push:
+		return "", nil
+	case code == zenityOK && r.Kind == prompt.Choose:
+		// A double click prints the choice twice, with a bar between.
+		number, _, _ := strings.Cut(output, "|")
+		return choiceOf(r, number), nil
+	case code == zenityOK:
+		return output, nil
+	case slices.Contains([]int{zenityClosed, zenityExtra}, code) && output == prompt.LabelDeny:
+		return "", prompt.ErrDenied
+	case code == zenityClosed, code == zenityCanceled, code == zenityTimeout:
+		return "", prompt.ErrDismissed // time is over: we take it down before that, if we are there
+	}
+	return "", failed("zenity", code)
+}
+
+// choiceOf returns the choice with a number as choiceLines writes it, and "" for
+// anything else, which fits no question.
+func choiceOf(r prompt.Request, number string) string {
+	number, _, _ = strings.Cut(number, ")")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > len(r.Choices) {
+		return ""
+	}
+	return r.Choices[n-1]
+}

@@ -1,0 +1,135 @@
+// Package notification shows a question as a desktop notification.
+package notification
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A Config says how a [Prompter] reaches the desktop.
+type Config struct {
+	// Bus finds the session bus of the person for a question of the requester, and
+	// returns its address; its error wraps ErrUnavailable. Only Linux uses it, and must
+	// have it.
+	Bus func(context.Context, prompt.Requester) (address string, err error)
+	// Send shows a notification that takes no answer; nil means what the system has: D-Bus
+	// with buttons on Linux, a plain notification on macOS and Windows. Title and
+	// body are fit to be shown; the body has several lines.
+	Send func(title, body string) error
+	// Limit is how long each step may take before the desktop counts as hung; 0 means
+	// 2 s, and 5 s where Send is used.
+	Limit time.Duration
+}
+
+// A Prompter shows a request as a desktop notification: beside the dialogs, as a
+// hint that can be denied. Where the desktop can do more, the
+// person may also approve a Confirm or type a passcode into the notification.
+// Each prompt reaches the desktop anew, so that one which was restarted is found again.
+type Prompter struct {
+	show  func(ctx context.Context, shown prompt.Request, notified func()) (string, error)
+	check func(ctx context.Context) error // returns nil if show could; nil where only showing would tell
+}
+
+var (
+	_ prompt.Prompter = (*Prompter)(nil)
+	_ prompt.Teller   = (*Prompter)(nil)
+)
+
+// New returns a prompter for the notifications of this system.
+func New(c Config) *Prompter {
+	if c.Send != nil {
+		return &Prompter{show: newPlain(c).show}
+	}
+	return &Prompter{show: systemNotifier(c), check: systemCheck(c)}
+}
+
+// Prompt implements [Prompter].
+func (n *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	return n.PromptOrTell(ctx, r, func() {})
+}
+
+// PromptOrTell implements [Teller].
+func (n *Prompter) PromptOrTell(ctx context.Context, r prompt.Request, notified func()) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	answer, err := n.show(ctx, r.Sanitized(), notified)
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case err == nil, errors.Is(err, prompt.ErrDenied), errors.Is(err, prompt.ErrDismissed):
+		return answer, err
+	}
+	if errors.Is(err, prompt.ErrUnavailable) {
+		return "", fmt.Errorf("notification: %w", err)
+	}
+	return "", fmt.Errorf("%w: notification: %w", prompt.ErrUnavailable, err)
+}
+
+// errHung: the desktop took longer than the limit.
+var errHung = errors.New("the desktop does not answer")
+
+// A plain shows notifications that can be neither answered nor taken back.
+type plain struct {
+	send    func(title, body string) error
+	limit   time.Duration
+	sending chan struct{} // holds one element while send runs
+}
+
+func newPlain(c Config) *plain {
+	return &plain{send: c.Send, limit: cmp.Or(c.Limit, 5*time.Second), sending: make(chan struct{}, 1)}
+}
+
+func (p *plain) show(ctx context.Context, r prompt.Request, notified func()) (string, error) {
+	limit := time.NewTimer(p.limit)
+	defer limit.Stop()
+	select {
+	case p.sending <- struct{}{}:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-limit.C:
+		return "", errHung // by an earlier one: never more than one goroutine hangs
+	}
+	done := make(chan error, 1)
+	n := describe(r, capabilities{body: true})
+	// Nothing can stop send, and the broker must not hang with it.
+	go func() {
+		err := p.send(n.title, n.body)
+		<-p.sending
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return "", err
+		}
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-limit.C:
+		return "", errHung
+	}
+	if r.Kind != prompt.Push {
+		notified()
+	}
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+// Available returns nil when a notification could be shown now to the person of this
+// process, as far as can be known without showing one. Where the session can start a
+// notification server, it does.
+func (n *Prompter) Available(ctx context.Context) error {
+	if n.check == nil {
+		return nil
+	}
+	err := n.check(ctx)
+	if err != nil && !errors.Is(err, prompt.ErrUnavailable) {
+		return fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
+	}
+	return err
+}

@@ -1,0 +1,278 @@
+package notification
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// Names of the Desktop Notifications Specification 1.2.
+const (
+	notifyName = "org.freedesktop.Notifications" // of the service and of its interface
+	notifyPath = dbus.ObjectPath("/org/freedesktop/Notifications")
+)
+
+// Why a notification was closed, as NotificationClosed tells it.
+const closedByPerson = uint32(2)
+
+// replyKey is the action that a server with the capability of the same name shows
+// as a field (KDE's extension).
+const replyKey = "inline-reply"
+
+// systemNotifier talks to the session's notification server.
+func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (string, error) {
+	c.Limit = cmp.Or(c.Limit, 2*time.Second)
+	return func(ctx context.Context, r prompt.Request, notified func()) (string, error) {
+		requester := r.Requester
+		if r.Kind == prompt.Confirm {
+			// The requester must not choose the screen on which it is approved.
+			requester = prompt.Requester{}
+		}
+		address, err := c.Bus(ctx, requester)
+		if err != nil {
+			return "", err
+		}
+		b, err := dialBus(ctx, address, c.Limit)
+		if err != nil {
+			return "", err
+		}
+		defer b.close()
+		p, err := newPopup(ctx, b, r)
+		if err != nil {
+			return "", err
+		}
+		return p.ask(ctx, notified)
+	}
+}
+
+// systemCheck asks the session's notification server what it can do.
+func systemCheck(c Config) func(context.Context) error {
+	c.Limit = cmp.Or(c.Limit, 2*time.Second)
+	return func(ctx context.Context) error {
+		address, err := c.Bus(ctx, prompt.Requester{PID: os.Getpid(), UID: os.Getuid()})
+		if err != nil {
+			return err
+		}
+		b, err := dialBus(ctx, address, c.Limit)
+		if err != nil {
+			return err
+		}
+		defer b.close()
+		_, err = newPopup(ctx, b, prompt.Request{Kind: prompt.Push})
+		return err
+	}
+}
+
+// A popup is one notification of one server.
+type popup struct {
+	bus     *bus
+	server  dbus.BusObject
+	owner   string // the server's unique name
+	request prompt.Request
+	can     capabilities
+	// The keys of our buttons. Another notification may have had our number, before a
+	// logout or in a server that counts anew. A key that cannot be guessed and is used
+	// once keeps a click on that one from being taken for an approval.
+	approve, deny, leave string
+
+	id    uint32        // 0 when it is not on the screen
+	since dbus.Sequence // of the reply that gave the id
+}
+
+func newPopup(ctx context.Context, b *bus, r prompt.Request) (*popup, error) {
+	owner, err := b.owner(ctx, notifyName)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.listen(ctx, owner, notifyName); err != nil {
+		return nil, err
+	}
+	p := &popup{
+		bus: b, server: b.conn.Object(owner, notifyPath), owner: owner, request: r,
+		approve: "approve:" + rand.Text(), deny: "deny:" + rand.Text(), leave: "leave:" + rand.Text(),
+	}
+	var listed []string
+	if err := b.call(ctx, p.server, notifyName+".GetCapabilities").Store(&listed); err != nil {
+		return nil, err
+	}
+	has := func(c string) bool { return slices.Contains(listed, c) }
+	p.can = capabilities{
+		body: has("body"), markup: has("body-markup"), buttons: has("actions"),
+		// Never a password: the server sends the reply to every program that listens on
+		// the bus. A code is worthless soon.
+		reply: has("actions") && has(replyKey) && r.Kind == prompt.Passcode && r.Enrolment == nil,
+	}
+	return p, nil
+}
+
+// ask shows the popup until it is decided.
+func (p *popup) ask(ctx context.Context, notified func()) (string, error) {
+	if err := p.put(ctx); err != nil {
+		return "", err
+	}
+	defer p.takeDown(ctx)
+	if p.request.Kind != prompt.Push && !p.answerable() {
+		notified()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case s, ok := <-p.bus.signals:
+			if !ok {
+				return "", errors.New("the session bus is gone")
+			}
+			if answer, err := p.hear(ctx, s); !errors.Is(err, errOpen) {
+				return answer, err
+			}
+		}
+	}
+}
+
+func (p *popup) answerable() bool {
+	return p.can.reply || p.can.buttons && p.request.Kind == prompt.Confirm
+}
+
+// put shows the popup, or its new text in the place of the old one.
+func (p *popup) put(ctx context.Context) error {
+	n := describe(p.request, p.can)
+	// A call that is given up would leave a notification whose number we do not know.
+	call := p.bus.call(context.WithoutCancel(ctx), p.server, notifyName+".Notify",
+		appName, p.id, "dialog-password", n.title, n.body, p.actions(), p.hints(), p.expiry())
+	if err := call.Store(&p.id); err != nil {
+		return err
+	}
+	p.since = call.ResponseSequence
+	return nil
+}
+
+func (p *popup) actions() []string {
+	if !p.can.buttons {
+		return []string{}
+	}
+	var keys []string
+	if p.can.reply {
+		keys = append(keys, replyKey, "Enter code")
+	}
+	if p.request.Kind == prompt.Confirm {
+		keys = append(keys, p.approve, prompt.LabelApprove)
+	}
+	// Never a denial alone: dunst takes a click on the text for the only button.
+	keys = append(keys, p.deny, prompt.LabelDeny, p.leave)
+	if p.request.Kind == prompt.Push {
+		return append(keys, prompt.LabelOK)
+	}
+	return append(keys, prompt.LabelNotNow)
+}
+
+func (p *popup) hints() map[string]dbus.Variant {
+	hints := map[string]dbus.Variant{
+		"urgency":  dbus.MakeVariant(byte(2)), // critical: shown in "do not disturb", not hidden after seconds
+		"category": dbus.MakeVariant("x-stepup.authentication"),
+	}
+	if p.can.reply {
+		hints["resident"] = dbus.MakeVariant(true) // a code that does not fit can be typed again
+		hints["x-kde-reply-placeholder-text"] = dbus.MakeVariant("code")
+	}
+	return hints
+}
+
+// expiry is in milliseconds; 0 is never. It takes the popup down when we cannot.
+func (p *popup) expiry() int32 {
+	if p.request.Deadline.IsZero() {
+		return 0
+	}
+	return int32(min(max(time.Until(p.request.Deadline).Milliseconds(), 1000), math.MaxInt32))
+}
+
+// takeDown closes the notification, whatever was decided: some servers keep one
+// after its button was pressed.
+func (p *popup) takeDown(ctx context.Context) {
+	if p.id != 0 {
+		_ = p.bus.call(context.WithoutCancel(ctx), p.server, notifyName+".CloseNotification", p.id).Err
+	}
+}
+
+// errOpen: nothing is decided yet.
+var errOpen = errors.New("still open")
+
+// hear takes one signal. Any program on the bus can send us one. It counts only if the
+// bus names the server as its sender and it is about our number.
+func (p *popup) hear(ctx context.Context, s *dbus.Signal) (string, error) {
+	switch {
+	case s.Sender == busName && s.Name == busName+".NameOwnerChanged":
+		if len(s.Body) == 3 && s.Body[0] == p.owner && s.Body[2] == "" {
+			return "", errors.New("the notification server has ended")
+		}
+		return "", errOpen
+	case p.id == 0, s.Sender != p.owner, s.Path != notifyPath, len(s.Body) != 2, s.Body[0] != p.id:
+		return "", errOpen
+	}
+	switch s.Name {
+	case notifyName + ".ActionInvoked":
+		return p.pressed(ctx, s.Body[1])
+	case notifyName + ".NotificationReplied":
+		return p.replied(ctx, s.Body[1])
+	case notifyName + ".NotificationClosed":
+		// The one before had the same number: it made room for this one.
+		if s.Sequence > p.since {
+			return p.closed(s.Body[1])
+		}
+	}
+	return "", errOpen
+}
+
+func (p *popup) pressed(ctx context.Context, key any) (string, error) {
+	switch {
+	case !p.can.buttons:
+		return "", errOpen
+	case key == p.deny:
+		return "", prompt.ErrDenied
+	case key == p.approve && p.request.Kind == prompt.Confirm:
+		return "yes", nil
+	case key == p.leave && p.request.Kind == prompt.Push:
+		p.takeDown(ctx)
+	case key == p.leave:
+		return "", prompt.ErrDismissed
+	}
+	return "", errOpen
+}
+
+// replied takes the text that was typed into the notification, and asks again there
+// when it is no code.
+func (p *popup) replied(ctx context.Context, text any) (string, error) {
+	typed, ok := text.(string)
+	if !ok || !p.can.reply {
+		return "", errOpen
+	}
+	answer, err := prompt.Check(p.request, typed)
+	if err == nil {
+		return answer, nil
+	}
+	p.request.Message = "that was no code: type it again"
+	if err := p.put(ctx); err != nil {
+		return "", err
+	}
+	return "", errOpen
+}
+
+// closed returns the answer that the end of the notification means.
+func (p *popup) closed(reason any) (string, error) {
+	p.id = 0
+	switch {
+	case p.request.Kind == prompt.Push:
+		return "", errOpen // the person has read it: that is all it is for
+	case reason == closedByPerson:
+		return "", prompt.ErrDismissed
+	}
+	return "", errors.New("the notification was closed")
+}

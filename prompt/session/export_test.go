@@ -1,0 +1,7 @@
+package session
+
+// The parsers, for tests of their laws.
+func BusSocket(s string) (string, bool)         { return busSocket(s) }
+func BusAddress(s string) string                { return busAddress(s) }
+func ParseUserEnvironment(s string) []string    { return parseUserEnvironment(s) }
+func ParseDisplay(s string) (string, int, bool) { return parseDisplay(s) }

@@ -1,6 +1,0 @@
-package prompt
-
-import "io/fs"
-
-// ownedByUs is never asked here: Windows has no session variables.
-func ownedByUs(fs.FileInfo) bool { return false }

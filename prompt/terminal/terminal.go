@@ -1,0 +1,258 @@
+// Package terminal asks on the controlling terminal or console. Only this package knows
+// terminals.
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A TTY is a terminal that is opened for one prompt.
+type TTY interface {
+	// Write puts text on the screen. It gives up when the screen is stopped
+	// (ctrl-s) for longer than a second.
+	io.Writer
+	// ReadLine reads a line without its end, shown while it is typed or not. It drops
+	// what was typed before, which was not meant for this question, and calls ask to write
+	// the question when the terminal is ready. It returns ErrDenied on ctrl-c and io.EOF on
+	// ctrl-d in an empty line, both with the cursor at the start of the next line;
+	// ctx.Err() when ctx ended, and then drops what was typed so far, so that no shell runs
+	// it; an error of ask as it is. The terminal has its old modes again on every return.
+	ReadLine(ctx context.Context, shown bool, ask func() error) (string, error)
+	// Close gives the terminal back.
+	Close() error
+}
+
+// A measuredTTY knows its size. It shows the colours and characters of a QR code.
+type measuredTTY interface {
+	Size() (columns, rows int) // 0 where it does not say
+}
+
+// A Config says how a [Prompter] reaches its screen.
+type Config struct {
+	// Open opens the terminal for one prompt; nil means Open. It returns an error
+	// wrapping ErrUnavailable when the terminal cannot be used now.
+	Open func() (TTY, error)
+	// Getenv finds NO_COLOR, TERM and the character set; nil means os.Getenv.
+	Getenv func(string) string
+	Now    func() time.Time // nil means time.Now
+}
+
+// A Prompter asks on the controlling terminal, never on standard input or
+// output: those may belong to a command. It asks one question at a time; push
+// notices come between the lines.
+type Prompter struct {
+	open func() (TTY, error)
+	now  func() time.Time
+	bold bool
+	draw bool // the screen has half blocks and colours
+
+	keyboard chan struct{} // holds one element while a question has it
+
+	mu       sync.Mutex // guards question and keeps writes whole; no read under it
+	question string     // the line that waits for an answer, "" when none does
+}
+
+var _ prompt.Prompter = (*Prompter)(nil)
+
+// New returns a prompter for the terminal that c opens.
+func New(c Config) *Prompter {
+	if c.Open == nil {
+		c.Open = Open
+	}
+	if c.Getenv == nil {
+		c.Getenv = os.Getenv
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	term := c.Getenv("TERM")
+	return &Prompter{
+		open:     c.Open,
+		now:      c.Now,
+		bold:     c.Getenv("NO_COLOR") == "" && term != "" && term != "dumb",
+		draw:     term != "" && term != "dumb" && prompt.HasUTF8([]string{"LC_ALL=" + c.Getenv("LC_ALL"), "LC_CTYPE=" + c.Getenv("LC_CTYPE"), "LANG=" + c.Getenv("LANG")}),
+		keyboard: make(chan struct{}, 1),
+	}
+}
+
+// Prompt implements [Prompter]. Ctrl-d in an empty line means "not here" and
+// gives ErrUnavailable: other prompters stay.
+func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	shown := r.Sanitized() // stepup attach gets it from a socket, not from the broker
+	if r.Kind == prompt.Push {
+		return "", t.tell(ctx, shown)
+	}
+	select {
+	case t.keyboard <- struct{}{}:
+		defer func() { <-t.keyboard }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err // withdrawn before it was on the screen
+	}
+	tty, err := t.open()
+	if err != nil {
+		return "", err
+	}
+	defer tty.Close()
+	answer, err := t.ask(ctx, tty, shown)
+	if err != nil {
+		err = t.closeQuestion(ctx, tty, err)
+	}
+	if r.Enrolment != nil {
+		_ = t.write(tty, "  clear this screen: the secret is still on it\n", "")
+	}
+	if err != nil {
+		return "", err
+	}
+	for i, c := range shown.Choices {
+		if r.Kind == prompt.Choose && c == answer {
+			return r.Choices[i], nil
+		}
+	}
+	return answer, nil
+}
+
+// ask writes the block and reads until there is an answer that fits.
+func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, error) {
+	block := "\n" + t.heading(render(r))
+	if r.Enrolment != nil {
+		block += t.enrolment(tty, r)
+	}
+	if err := t.write(tty, block, ""); err != nil {
+		return "", err
+	}
+	for {
+		line, err := t.readLine(ctx, tty, r.Kind != prompt.Password, question(r, t.now()))
+		if err != nil {
+			return "", err
+		}
+		if r.Kind == prompt.Confirm && !isYes(line) {
+			return "", prompt.ErrDenied // the capital N is the default
+		}
+		answer, err := prompt.Check(r, line)
+		switch {
+		case err == nil && r.TakesCode():
+			return t.askCode(ctx, tty, r, answer)
+		case !errors.Is(err, prompt.ErrAnswer):
+			return answer, err
+		}
+		if err := t.write(tty, misfit(r)+"\n", ""); err != nil {
+			return "", err
+		}
+	}
+}
+
+// readLine reads one line behind a question.
+func (t *Prompter) readLine(ctx context.Context, tty TTY, shown bool, question string) (string, error) {
+	line, err := tty.ReadLine(ctx, shown, func() error { return t.write(tty, "", question) })
+	t.setQuestion("")
+	return line, err
+}
+
+// askCode reads the code that may come with a password, and returns both.
+func (t *Prompter) askCode(ctx context.Context, tty TTY, r prompt.Request, password string) (string, error) {
+	for {
+		line, err := t.readLine(ctx, tty, true, codeQuestion(r, t.now()))
+		if err != nil {
+			return "", err
+		}
+		answer, err := prompt.Check(r, password+"\n"+line)
+		if !errors.Is(err, prompt.ErrAnswer) {
+			return answer, err
+		}
+		if err := t.write(tty, "  please type the code, or nothing to be asked for it later\n", ""); err != nil {
+			return "", err
+		}
+	}
+}
+
+func isYes(line string) bool {
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return true
+	}
+	return false
+}
+
+// closeQuestion writes the end of the question on the screen and returns the error of
+// the prompt.
+func (t *Prompter) closeQuestion(ctx context.Context, tty TTY, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		_ = t.write(tty, "\n  "+prompt.Withdrawn(context.Cause(ctx))+"\n", "")
+		return ctx.Err()
+	case errors.Is(err, prompt.ErrDenied):
+		_ = t.write(tty, "  denied\n", "")
+		return prompt.ErrDenied
+	case errors.Is(err, io.EOF):
+		_ = t.write(tty, "  not answered here\n", "")
+		return fmt.Errorf("%w: dismissed at the terminal", prompt.ErrUnavailable)
+	}
+	return fmt.Errorf("%w: terminal: %w", prompt.ErrUnavailable, err)
+}
+
+// tell shows a push until ctx ends, and then its decision.
+func (t *Prompter) tell(ctx context.Context, r prompt.Request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := t.announce("\n" + t.heading(render(r)) + question(r, t.now())); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	_ = t.announce("stepup: " + r.Action() + ": " + prompt.Withdrawn(context.Cause(ctx)) + "\n")
+	return ctx.Err()
+}
+
+// announce writes text on a terminal of its own, above the open question.
+func (t *Prompter) announce(text string) error {
+	tty, err := t.open()
+	if err != nil {
+		return err
+	}
+	defer tty.Close()
+	return t.write(tty, text, "")
+}
+
+// write puts text on the screen, and behind it the question that is then open:
+// the given one, or again the one that was open before.
+func (t *Prompter) write(tty TTY, text, question string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.question != "" && text != "" {
+		text = "\n" + text
+	}
+	if question != "" {
+		t.question = question
+	}
+	if _, err := io.WriteString(tty, text+t.question); err != nil {
+		return fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (t *Prompter) setQuestion(q string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.question = q
+}
+
+// heading makes the first line of a block stand out.
+func (t *Prompter) heading(block string) string {
+	if !t.bold {
+		return block
+	}
+	first, rest, _ := strings.Cut(block, "\n")
+	return "\x1b[1m" + first + "\x1b[0m\n" + rest
+}

@@ -1,0 +1,129 @@
+package terminal
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// render says in one or more lines, each with its end, what the requester wants and
+// why: the block above the question.
+func render(r prompt.Request) string {
+	r = r.Sanitized()
+	var b strings.Builder
+	b.WriteString(prompt.Brief(r) + "\n")
+	line := func(s string) {
+		if s != "" {
+			b.WriteString("  " + s + "\n")
+		}
+	}
+	line(r.Details())
+	if claim := r.Requester.OtherName(); claim != "" {
+		line("calls itself: " + claim)
+	}
+	line(r.Message)
+	line(r.AttemptNote())
+	line(r.QueuedNote())
+	if r.Kind == prompt.Choose {
+		for i, c := range r.Choices {
+			line(strconv.Itoa(i+1) + ") " + c)
+		}
+	}
+	if r.Kind == prompt.Push && r.Number != "" {
+		b.WriteString("\n" + largeDigits(r.Number) + "\n")
+	}
+	return b.String()
+}
+
+// question is the line that the answer is typed behind; it ends with a blank.
+func question(r prompt.Request, now time.Time) string {
+	r = r.Sanitized()
+	of := ""
+	if r.Method != "" {
+		of = " for " + r.Method
+	}
+	rest := remaining(r, now) + "ctrl-c to deny): "
+	if r.Enrolment != nil {
+		return "  its first code" + of + " (" + digits(r.Digits) + rest
+	}
+	switch r.Kind {
+	case prompt.Passcode:
+		return "  passcode" + of + " (" + digits(r.Digits) + rest
+	case prompt.Password:
+		return "  password" + of + " (not shown, " + rest
+	case prompt.Choose:
+		return "  your choice, 1 to " + strconv.Itoa(len(r.Choices)) + " (" + rest
+	case prompt.Confirm:
+		return "  go on? y/N (" + rest
+	}
+	if r.MethodType == prompt.ControlGroup && r.ID != "" {
+		return "  " + r.PushInstructions() + " (to give up: stepup deny " + r.ID + ")\n"
+	}
+	return "  " + r.PushInstructions() + "\n"
+}
+
+// codeQuestion is the line that the code is typed behind that may come with a
+// password.
+func codeQuestion(r prompt.Request, now time.Time) string {
+	r = r.Sanitized()
+	return "  passcode for " + r.WithCode.Method + " (" + digits(r.WithCode.Digits) + "empty to be asked later, " + remaining(r, now) + "ctrl-c to deny): "
+}
+
+// misfit says why an answer was not taken.
+func misfit(r prompt.Request) string {
+	switch r.Kind {
+	case prompt.Choose:
+		return "  please type a number from 1 to " + strconv.Itoa(len(r.Choices))
+	case prompt.Passcode:
+		return "  please type the code, or ctrl-c to deny"
+	}
+	return "  please type the password, or ctrl-c to deny"
+}
+
+func digits(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n) + " digits, "
+}
+
+func remaining(r prompt.Request, now time.Time) string {
+	left := r.Deadline.Sub(now).Round(time.Second)
+	if r.Deadline.IsZero() || left <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d s, ", int(left/time.Second))
+}
+
+// The digits for a terminal, side by side from 0 to 9, of characters that every
+// screen has.
+const (
+	glyphRows = `.###....#...####..####..#...#.#####..###..#####..###...###.
+#...#..##.......#.....#.#...#.#.....#.........#.#...#.#...#
+#...#...#....###...###..#####.####..####.....#...###...####
+#...#...#...#.........#.....#.....#.#...#...#...#...#.....#
+.###...###..#####.####......#.####...###....#....###...###.`
+	glyphWidth = 5
+)
+
+// largeDigits draws a number in rows that each end with a newline; "" where it is no
+// number.
+func largeDigits(number string) string {
+	var b strings.Builder
+	for row := range strings.SplitSeq(glyphRows, "\n") {
+		row = strings.ReplaceAll(row, ".", " ")
+		var line strings.Builder
+		for _, digit := range number {
+			if digit < '0' || digit > '9' {
+				return ""
+			}
+			at := int(digit-'0') * (glyphWidth + 1)
+			line.WriteString("   " + row[at:at+glyphWidth])
+		}
+		b.WriteString(strings.TrimRight("   "+line.String(), " ") + "\n")
+	}
+	return b.String()
+}
