@@ -42,31 +42,24 @@ func (rs Rules) Explain(q Request) []Explained {
 
 // why is the reason of one rule alone: the nearest miss counts.
 func (r *Rule) why(q Request) Reason {
-	reason := OtherPath
-	for namespace, path := range q.readings() {
-		if !r.matchesPath(path, q.Operation) {
-			continue
-		}
-		switch {
-		case r.Namespace != "" && Namespace(r.Namespace) != namespace:
-			if reason == OtherPath {
-				reason = OtherNamespace
-			}
-		case !r.covers(q.Operation):
-			reason = OtherOperation
-		default:
-			return Matches
-		}
+	in, ok := r.view(q)
+	switch {
+	case !ok && r.takes(q):
+		return OtherNamespace
+	case !ok || !r.takes(in):
+		return OtherPath
+	case !r.covers(q.Operation):
+		return OtherOperation
 	}
-	return reason
+	return Matches
 }
 
 // Nearby is a path that a person may have meant: `vault kv get kv/x` reads
 // kv/data/x, and that is what rules name. "" means that there is none with a rule.
 func (rs Rules) Nearby(q Request) string {
-	for _, path := range spellings(strings.Trim(q.Path, "/")) {
-		near := Request{Namespace: q.Namespace, Path: path, Operation: q.Operation}
-		if near.Operation == List {
+	for _, s := range spellings(strings.Trim(q.Path, "/"), 0) {
+		near := Request{Namespace: q.Namespace, Path: s.path, Operation: q.Operation}
+		if near.lists() {
 			near.Path += "/"
 		}
 		if _, ok := rs.Match(near); ok {
@@ -84,10 +77,11 @@ var errNoPath = errors.New("this is no path of Vault's API")
 // means "update".
 func Typed(path, operation, namespace string) (Request, error) {
 	methods := map[Operation]string{
-		Read: "GET", List: "LIST", Create: "POST", Update: "POST", Patch: "PATCH", Delete: "DELETE",
+		Read: "GET", List: "LIST", Scan: "SCAN", Create: "POST", Update: "POST", Patch: "PATCH", Delete: "DELETE",
 	}
 	path = strings.TrimPrefix(strings.TrimLeft(path, "/"), "v1/")
-	q, ok := Derive(methods[Operation(operation)], &url.URL{Path: "/v1/" + path}, namespace)
+	// Cleaned here, because it is typed and not sent.
+	q, ok := Derive(methods[Operation(operation)], &url.URL{Path: clean("/v1/" + path)}, namespace)
 	if !ok || path == "" {
 		return Request{}, errNoPath
 	}

@@ -37,7 +37,9 @@ func TestExplain(t *testing.T) {
 		"read":              {"kv/data/prod/db", "read", "", []rule.Reason{rule.OtherOperation, rule.OtherNamespace, rule.Matches, rule.Shadowed}},
 		"a POST may create": {"/v1/kv/data/prod/db", "update", "", []rule.Reason{rule.Matches, rule.OtherNamespace, rule.Shadowed, rule.Shadowed}},
 		"in a namespace":    {"kv/data/prod/db", "delete", "ns1/", []rule.Reason{rule.OtherOperation, rule.Matches, rule.Shadowed, rule.Shadowed}},
-		"namespace in path": {"ns1/kv/data/prod/db", "delete", "", []rule.Reason{rule.OtherOperation, rule.Matches, rule.Shadowed, rule.Shadowed}},
+		"namespace in path": {"ns1/kv/data/prod/db", "delete", "", []rule.Reason{rule.OtherPath, rule.Matches, rule.OtherPath, rule.OtherPath}},
+		"no namespace":      {"ns2/kv/data/prod/db", "delete", "", []rule.Reason{rule.OtherPath, rule.OtherPath, rule.OtherPath, rule.OtherPath}},
+		"a scan":            {"kv/data/prod", "scan", "", []rule.Reason{rule.OtherOperation, rule.OtherNamespace, rule.Matches, rule.Shadowed}},
 		"a list":            {"kv/metadata/prod", "list", "", []rule.Reason{rule.OtherPath, rule.OtherPath, rule.Matches, rule.Shadowed}},
 		"no rule":           {"transit/sign/x", "update", "", []rule.Reason{rule.OtherPath, rule.OtherPath, rule.OtherPath, rule.OtherPath}},
 	}
@@ -62,7 +64,7 @@ func TestExplain(t *testing.T) {
 func TestTyped(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ path, operation, want string }{
-		{"kv/data/a", "read", "kv/data/a"}, {"/v1/kv/data/a", "update", "kv/data/a"}, {"kv//data/../b", "read", "kv/b"},
+		{"kv/data/a", "read", "kv/data/a"}, {"/v1/kv/data/a", "update", "kv/data/a"}, {"kv//data/../b", "read", "kv/b"}, {"kv//a b%2e", "read", "kv/a b%2e"},
 		{"kv/metadata", "list", "kv/metadata/"}, {"", "read", ""}, {"/v1/", "read", ""}, {"kv/a", "sudo", ""}, {"kv/a?x=1", "read", "kv/a?x=1"},
 	} {
 		q, err := rule.Typed(tt.path, tt.operation, "")

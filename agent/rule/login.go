@@ -14,12 +14,11 @@ func IsLogin(r Request, mounts []string) bool {
 	if r.Operation != Update || strings.HasSuffix(r.Path, "/") {
 		return false
 	}
-	segments := strings.Split(r.Path, "/")
-	auth := slices.Index(segments, "auth")
-	if auth < 0 {
+	r, ok := r.Login()
+	if !ok {
 		return false
 	}
-	path := segments[auth:]
+	path := strings.Split(r.Path, "/")
 	if len(mounts) == 0 {
 		return endsInLogin(path, 2)
 	}

@@ -1,50 +1,139 @@
 package rule_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
-func TestMatchPreflight(t *testing.T) {
-	t.Parallel()
+func preflightRules(t *testing.T) rule.Rules {
+	t.Helper()
 	token := rule.Grant{Kind: rule.TokenGrant}
-	rs := rules(t,
-		rule.Rule{Name: "header", Paths: paths(t, "kv/data/header/*"), Grant: rule.Grant{Kind: rule.HeaderGrant}},
-		rule.Rule{Name: "secure", Paths: paths(t, "kv/data/secure/*", "kv/metadata/secure/*"), Capabilities: []rule.Operation{rule.Update}, Grant: token},
+	header := rule.Grant{Kind: rule.HeaderGrant}
+	return rules(t,
+		rule.Rule{Name: "header", Paths: paths(t, "kv/data/header/*"), Grant: header},
+		rule.Rule{Name: "secure", Paths: paths(t, "kv/data/secure/*", "kv/metadata/secure/*"), Capabilities: []rule.Operation{rule.Update, rule.List}, Grant: token},
 		rule.Rule{Name: "exact", Paths: paths(t, "kv/data/other/db"), Grant: rule.Grant{Kind: rule.LoginGrant}},
 		rule.Rule{Name: "deep", Paths: paths(t, "team/+/data/x"), Grant: token},
 		rule.Rule{Name: "ns1", Paths: paths(t, "ns/data/*"), Namespace: "ns1", Grant: token},
+		rule.Rule{Name: "ns2", Paths: paths(t, "nested/data/*"), Namespace: "ns1/ns2", Grant: token},
+		rule.Rule{Name: "behind a header", Paths: paths(t, "kv/data/header/x", "kv/data/shadow"), Grant: token},
+		rule.Rule{Name: "v1", Paths: paths(t, "old/prod/*"), Grant: token},
 	)
+}
+
+func TestMatchPreflight(t *testing.T) {
+	t.Parallel()
+	rs := preflightRules(t)
+	look := func(namespace, path string) rule.Request {
+		return rule.Request{Namespace: namespace, Path: path, Operation: rule.Read}
+	}
 	tests := map[string]struct {
-		request rule.Request
-		want    string
-		path    string
+		request       rule.Request
+		want          string // the rule, or the rules in brackets whose kept tokens serve
+		namespace, in string
 	}{
-		"typed path":            {rule.Request{Path: "sys/internal/ui/mounts/kv/secure/db", Operation: rule.Read}, "secure", "kv/secure/db"},
-		"with a slash":          {rule.Request{Path: "sys/internal/ui/mounts/kv/secure/db/", Operation: rule.Read}, "secure", "kv/secure/db"},
-		"API path":              {rule.Request{Path: "sys/internal/ui/mounts/kv/data/secure/db", Operation: rule.Read}, "secure", "kv/data/secure/db"},
-		"folder":                {rule.Request{Path: "sys/internal/ui/mounts/kv/secure", Operation: rule.Read}, "secure", "kv/secure"},
-		"mount alone":           {rule.Request{Path: "sys/internal/ui/mounts/kv", Operation: rule.Read}, "secure", "kv"},
-		"the path before below": {rule.Request{Path: "sys/internal/ui/mounts/kv/other/db", Operation: rule.Read}, "exact", "kv/other/db"},
-		"longer mount":          {rule.Request{Path: "sys/internal/ui/mounts/team/a/x", Operation: rule.Read}, "deep", "team/a/x"},
-		"namespace by header":   {rule.Request{Namespace: "ns1", Path: "sys/internal/ui/mounts/ns/a", Operation: rule.Read}, "ns1", "ns/a"},
-		"namespace by path":     {rule.Request{Path: "ns1/sys/internal/ui/mounts/ns/a", Operation: rule.Read}, "ns1", "ns/a"},
-		"other namespace":       {rule.Request{Path: "sys/internal/ui/mounts/ns/a", Operation: rule.Read}, "", ""},
-		"header grant":          {rule.Request{Path: "sys/internal/ui/mounts/kv/header/db", Operation: rule.Read}, "", ""},
-		"no rule":               {rule.Request{Path: "sys/internal/ui/mounts/secret/db", Operation: rule.Read}, "", ""},
-		"all mounts":            {rule.Request{Path: "sys/internal/ui/mounts/", Operation: rule.Read}, "", ""},
-		"not that path":         {rule.Request{Path: "kv/data/secure/db", Operation: rule.Read}, "", ""},
-		"part of a name":        {rule.Request{Path: "xsys/internal/ui/mounts/kv/secure/db", Operation: rule.Read}, "", ""},
-		"a write":               {rule.Request{Path: "sys/internal/ui/mounts/kv/secure/db", Operation: rule.Update}, "", ""},
+		"typed path":              {look("", "sys/internal/ui/mounts/kv/secure/db"), "secure", "", "kv/secure/db"},
+		"with a slash":            {look("", "sys/internal/ui/mounts/kv/secure/db/"), "secure", "", "kv/secure/db"},
+		"API path":                {look("", "sys/internal/ui/mounts/kv/data/secure/db"), "secure", "", "kv/data/secure/db"},
+		"a folder that is listed": {look("", "sys/internal/ui/mounts/kv/secure"), "secure", "", "kv/secure"},
+		"a folder that is not":    {look("", "sys/internal/ui/mounts/old/prod"), "[v1]", "", "old/prod"},
+		"version 1":               {look("", "sys/internal/ui/mounts/old/prod/x"), "v1", "", "old/prod/x"},
+		"mount alone":             {look("", "sys/internal/ui/mounts/kv"), "[secure exact behind a header]", "", "kv"},
+		"mount with a slash":      {look("", "sys/internal/ui/mounts/kv/"), "[secure exact behind a header]", "", "kv"},
+		"the path before below":   {look("", "sys/internal/ui/mounts/kv/other/db"), "exact", "", "kv/other/db"},
+		"another path there":      {look("", "sys/internal/ui/mounts/kv/else/db"), "", "", ""},
+		"a path that is longer":   {look("", "sys/internal/ui/mounts/kv/other/db/x"), "", "", ""},
+		"longer mount":            {look("", "sys/internal/ui/mounts/team/a/x"), "deep", "", "team/a/x"},
+		"namespace by header":     {look("ns1", "sys/internal/ui/mounts/ns/a"), "ns1", "ns1", "ns/a"},
+		"namespace by path":       {look("", "ns1/sys/internal/ui/mounts/ns/a"), "ns1", "ns1", "ns/a"},
+		"namespace in the path":   {look("", "sys/internal/ui/mounts/ns1/ns/a"), "ns1", "ns1", "ns/a"},
+		"in all three":            {look("", "ns1/sys/internal/ui/mounts/ns2/nested/a"), "ns2", "ns1/ns2", "nested/a"},
+		"mount in a namespace":    {look("ns1", "ns2/sys/internal/ui/mounts/nested"), "[ns2]", "ns1/ns2", "nested"},
+		"other namespace":         {look("", "sys/internal/ui/mounts/ns/a"), "", "", ""},
+		"not of the rule":         {look("", "ns9/sys/internal/ui/mounts/kv/secure/db"), "", "", ""},
+		"a mount called so":       {look("", "kv/data/sys/internal/ui/mounts/kv/secure/db"), "", "", ""},
+		"twice":                   {look("", "sys/sys/internal/ui/mounts/kv/secure/db"), "", "", ""},
+		"header grant":            {look("", "sys/internal/ui/mounts/kv/header/db"), "", "", ""},
+		"header grant comes first": {
+			look("", "sys/internal/ui/mounts/kv/header/x"), "", "", "",
+		},
+		"no rule":        {look("", "sys/internal/ui/mounts/secret/db"), "", "", ""},
+		"all mounts":     {look("", "sys/internal/ui/mounts/"), "", "", ""},
+		"not that path":  {look("", "kv/data/secure/db"), "", "", ""},
+		"part of a name": {look("", "xsys/internal/ui/mounts/kv/secure/db"), "", "", ""},
+		"a write":        {rule.Request{Path: "sys/internal/ui/mounts/kv/secure/db", Operation: rule.Update}, "", "", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m, ok := rs.MatchPreflight(tt.request)
-			if ok != (tt.want != "") || ok && (m.Rule.Name != tt.want || m.Request.Path != tt.path || m.Request.Namespace != tt.request.Namespace) {
-				t.Errorf("MatchPreflight = %+v, %v, want %q", m, ok, tt.want)
+			got := ""
+			if ok {
+				got = m.Rule.Name
+			}
+			if len(m.Kept) > 0 {
+				var names []string
+				for _, k := range m.Kept {
+					names = append(names, k.Rule.Name)
+				}
+				got = "[" + strings.Join(names, " ") + "]"
+			}
+			if got != tt.want || ok != m.Preflight || ok && m.Request != (rule.Request{Namespace: tt.namespace, Path: tt.in, Operation: rule.Read}) {
+				t.Errorf("MatchPreflight = %s %+v, want %q", got, m, tt.want)
 			}
 		})
 	}
+}
+
+// A path is as long as headers may be; what it may stand for is not.
+func TestPreflightOfALongPath(t *testing.T) {
+	t.Parallel()
+	path := "sys/internal/ui/mounts/kv" + strings.Repeat("/a", 100_000)
+	if m, ok := preflightRules(t).MatchPreflight(rule.Request{Path: path, Operation: rule.Read}); ok {
+		t.Errorf("%+v", m)
+	}
+}
+
+// The law: a look at a mount may ask only where a path that it may stand for is itself
+// under that rule, before every other rule.
+func FuzzMatchPreflight(f *testing.F) {
+	f.Add("sys/internal/ui/mounts/kv/secure/db", "")
+	f.Add("ns1/sys/internal/ui/mounts/ns2/nested/a", "")
+	f.Add("sys/internal/ui/mounts/kv", "")
+	f.Add("sys/internal/ui/mounts/ns/a", "ns1")
+	f.Add("sys/internal/ui/mounts/kv/secure", "root")
+	f.Fuzz(func(t *testing.T, path, namespace string) {
+		q, err := rule.Typed(path, "read", namespace)
+		if err != nil {
+			return
+		}
+		rs := preflightRules(t)
+		m, ok := rs.MatchPreflight(q)
+		if !ok || len(m.Kept) > 0 {
+			return
+		}
+		before, asked, _ := strings.Cut(q.Path, "sys/internal/ui/mounts/")
+		segments := strings.Split(strings.TrimSuffix(asked, "/"), "/")
+		candidates := []string{strings.Join(segments, "/")}
+		for i := 1; i < len(segments); i++ {
+			for _, word := range []string{"data", "metadata"} {
+				candidates = append(candidates, strings.Join(slices.Insert(slices.Clone(segments), i, word), "/"))
+			}
+		}
+		for _, c := range candidates {
+			for _, op := range rule.Operations() {
+				one := rule.Request{Namespace: q.Namespace, Path: before + c, Operation: op}
+				if op == rule.List || op == rule.Scan {
+					one.Path += "/"
+				}
+				if got, ok := rs.Match(one); ok && got.Rule.Name == m.Rule.Name && got.Request.Namespace == m.Request.Namespace {
+					return
+				}
+			}
+		}
+		t.Errorf("%q asks under rule %s, and no path that it stands for does", path, m.Rule.Name)
+	})
 }

@@ -22,40 +22,48 @@ const (
 	Patch  Operation = "patch"
 	Delete Operation = "delete"
 	List   Operation = "list"
+	Scan   Operation = "scan" // OpenBao only: a list of everything below a path
 )
 
 // Operations lists every Operation, in the order of Vault's documentation.
-func Operations() []Operation { return []Operation{Create, Read, Update, Patch, Delete, List} }
+func Operations() []Operation { return []Operation{Create, Read, Update, Patch, Delete, List, Scan} }
 
 // A Request is what Vault makes of an HTTP request before it looks at policies.
 type Request struct {
-	Namespace string    // from X-Vault-Namespace or the listener's vault; no slashes at its ends; "" is root
-	Path      string    // cleaned and decoded, without /v1/; ends in "/" for List
+	Namespace string    // no slashes at its ends; "" is root
+	Path      string    // cleaned and decoded, without /v1/; ends in "/" for List and Scan
 	Operation Operation // a POST is Update, although Vault may ask for Create instead
+
+	// Slashed is a scan by query that was sent without a slash at its end: Vault, which
+	// has no scan, takes it for a read of the path without one.
+	Slashed bool
 }
 
 // Derive tells what Vault would check for a request with this method, URL and
-// X-Vault-Namespace (http/logical.go, buildLogicalRequestNoAuth; the path is
-// cleaned as http.ServeMux does). ok is false for what has no capability of its
-// own: paths outside /v1/, HEAD, OPTIONS, help, and methods Vault does not know.
+// X-Vault-Namespace (http/logical.go, buildLogicalRequestNoAuth). The URL is as it is
+// sent, less the path of the server's address. A namespace in its path stays there:
+// only [Rules.Match] and [Request.Login] know where one ends.
+//
+// ok is false for what has no capability of its own: paths outside /v1/, HEAD,
+// OPTIONS, help, and methods Vault does not know. It is false, too, for a path that
+// is unclean in the eyes of Vault's backends: no rule may speak for it.
 func Derive(method string, u *url.URL, namespace string) (r Request, ok bool) {
-	p, ok := strings.CutPrefix(clean(u.Path), "/v1/")
-	if !ok || p == "" {
+	p, ok := apiPath(u)
+	if !ok {
 		return Request{}, false
 	}
 	r = Request{Namespace: Namespace(namespace), Path: p}
 	switch method {
 	case "GET":
-		r.Operation = Read
-		q := u.Query()
-		if q.Get("help") != "" {
+		r.Operation, ok = readOrList(u)
+		if !ok {
 			return Request{}, false
 		}
-		if list, err := strconv.ParseBool(q.Get("list")); err == nil && list {
-			r.Operation = List
-		}
+		r.Slashed = r.Operation == Scan && !strings.HasSuffix(p, "/")
 	case "LIST":
 		r.Operation = List
+	case "SCAN":
+		r.Operation = Scan
 	case "POST", "PUT":
 		r.Operation = Update
 	case "PATCH":
@@ -65,14 +73,77 @@ func Derive(method string, u *url.URL, namespace string) (r Request, ok bool) {
 	default:
 		return Request{}, false
 	}
-	if r.Operation == List && !strings.HasSuffix(r.Path, "/") {
+	if r.lists() && !strings.HasSuffix(r.Path, "/") {
 		r.Path += "/"
 	}
 	return r, true
 }
 
-// clean is what http.ServeMux makes of a decoded path: Vault redirects every
-// other spelling, so no rule can be dodged or caught by one.
+// readOrList is what a GET does; ok is false for one that asks for help.
+func readOrList(u *url.URL) (op Operation, ok bool) {
+	if u.RawQuery == "" {
+		return Read, true
+	}
+	q := u.Query()
+	is := func(name string) bool {
+		v, err := strconv.ParseBool(q.Get(name))
+		return err == nil && v
+	}
+	switch {
+	case q.Get("help") != "":
+		return "", false
+	case is("list"):
+		return List, true
+	case is("scan"):
+		return Scan, true
+	}
+	return Read, true
+}
+
+// lists reports whether r is about what is below its path.
+func (r Request) lists() bool { return r.Operation == List || r.Operation == Scan }
+
+// apiPath is the path of u as Vault's handlers see it, without /v1/: http.ServeMux
+// cleans a path as it was sent, and only then is it decoded. So %2e%2e and %2f reach a
+// backend as dots and slashes; such a path is refused.
+//
+// What has to be cleaned is redirected by the mux, which escapes each "%" once more on
+// the way. That is another path then, and refused as well.
+func apiPath(u *url.URL) (string, bool) {
+	escaped, decoded, ok := sent(u)
+	if !ok {
+		return "", false
+	}
+	cleaned := clean(escaped)
+	if cleaned != escaped {
+		if strings.Contains(cleaned, "%") {
+			return "", false
+		}
+		decoded = cleaned
+	}
+	// The mux takes %2f for no slash: /v1%2fx is not below /v1/.
+	if !strings.HasPrefix(cleaned, "/v1/") || decoded != cleaned && clean(decoded) != decoded {
+		return "", false
+	}
+	p := decoded[len("/v1/"):]
+	return p, p != ""
+}
+
+// sent is the path of u in both forms, as the server reads them: one with a character
+// that had to be escaped is escaped anew.
+func sent(u *url.URL) (escaped, decoded string, ok bool) {
+	if u.Opaque == "" {
+		return u.EscapedPath(), u.Path, true
+	}
+	raw, _, _ := strings.Cut(u.Opaque, "?")
+	decoded, err := url.PathUnescape(raw)
+	if err != nil {
+		return "", "", false
+	}
+	return (&url.URL{Path: decoded, RawPath: raw}).EscapedPath(), decoded, true
+}
+
+// clean is what http.ServeMux makes of a path.
 func clean(p string) string {
 	if p == "" || p[0] != '/' {
 		p = "/" + p
@@ -82,16 +153,6 @@ func clean(p string) string {
 		c += "/"
 	}
 	return c
-}
-
-// Namespace brings a namespace into the one form that is compared: no slashes
-// at its ends, and "" for root, which Vault also accepts by that word.
-func Namespace(s string) string {
-	s = strings.Trim(s, "/")
-	if s == "root" {
-		return ""
-	}
-	return s
 }
 
 // Grants reports whether Vault's answer of sys/capabilities-self allows r. A

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -63,8 +62,15 @@ type Rules []Rule
 // A Match is a request with the rule that it falls under.
 type Match struct {
 	Rule    *Rule
-	Request Request
-	Once    bool // the request's body is too large to be sent twice
+	Request Request // in its effective namespace, with the path that it has there
+	Once    bool    // the request's body is too large to be sent twice
+
+	// Preflight is a look at the mount of Request; see [Rules.MatchPreflight].
+	Preflight bool
+	// Kept are the rules, Rule among them, whose tokens may serve a preflight that is
+	// about none of their own paths: those that are there already. Nobody is asked for
+	// one, and none is made.
+	Kept []Match
 
 	// Same names everything that makes two requests of one caller the same, so that
 	// they may share one answer; "" shares with none.
@@ -81,14 +87,24 @@ type Match struct {
 	Print string
 }
 
-// Match finds the rule for r. Callers own neither the rule nor its slices.
-func (rs Rules) Match(r Request) (Match, bool) {
+// Match finds the rule for q. Callers own neither the rule nor its slices.
+func (rs Rules) Match(q Request) (Match, bool) {
+	i, in := rs.find(q)
+	if i == len(rs) {
+		return Match{}, false
+	}
+	return Match{Rule: &rs[i], Request: in}, true
+}
+
+// find is the index of the first rule that takes q, and q as that sees it; len(rs)
+// where there is none.
+func (rs Rules) find(q Request) (i int, in Request) {
 	for i := range rs {
-		if rs[i].matches(r) {
-			return Match{Rule: &rs[i], Request: r}, true
+		if in, ok := rs[i].matches(q); ok {
+			return i, in
 		}
 	}
-	return Match{}, false
+	return len(rs), Request{}
 }
 
 // Has reports whether the rule of that name is there and is as is says.
@@ -96,23 +112,13 @@ func (rs Rules) Has(name string, is func(Rule) bool) bool {
 	return slices.ContainsFunc(rs, func(r Rule) bool { return r.Name == name && is(r) })
 }
 
-func (r *Rule) matches(q Request) bool { return r.covers(q.Operation) && r.why(q) == Matches }
-
-// readings are the ways to read the namespace and path of a request. Vault
-// Enterprise takes the namespace from the front of the path, too: kv/data/x in ns1
-// is also ns1/kv/data/x.
-func (r Request) readings() iter.Seq2[string, string] {
-	return func(yield func(namespace, path string) bool) {
-		namespace, path := r.Namespace, r.Path
-		for yield(namespace, path) {
-			segment, rest, ok := strings.Cut(path, "/")
-			if !ok || rest == "" || segment == "" || reserved(segment) {
-				return
-			}
-			path = rest
-			namespace = strings.Trim(namespace+"/"+segment, "/")
-		}
+// matches is q as r sees it, where r takes it.
+func (r *Rule) matches(q Request) (in Request, ok bool) {
+	if !r.covers(q.Operation) {
+		return Request{}, false
 	}
+	in, ok = r.view(q)
+	return in, ok && r.takes(in)
 }
 
 // covers knows that a POST may turn out to be a create.
@@ -121,20 +127,21 @@ func (r *Rule) covers(op Operation) bool {
 		(op == Update && slices.Contains(r.Capabilities, Create))
 }
 
-// matchesPath tries a list without its slash as well (vault/acl.go, AllowOperation).
-func (r *Rule) matchesPath(path string, op Operation) bool {
-	return slices.ContainsFunc(r.Paths, func(p Pattern) bool {
-		return p.Match(path) || (op == List && p.Match(strings.TrimSuffix(path, "/")))
-	})
+// takes reports whether one of r's paths is that of q. A scan by query may be a read:
+// where the rule does not say that its server knows scans, both must be meant.
+func (r *Rule) takes(q Request) bool {
+	if q.Slashed && !slices.Contains(r.Capabilities, Scan) && !r.matchesPath(strings.TrimSuffix(q.Path, "/"), Read) {
+		return false
+	}
+	return r.matchesPath(q.Path, q.Operation)
 }
 
-// reserved are the names that no namespace can have, so that sys/policies/x is
-// never taken for policies/x in a namespace called sys
-// (developer.hashicorp.com/vault/docs/enterprise/namespaces).
-func reserved(segment string) bool {
-	switch segment {
-	case "root", "sys", "audit", "auth", "cubbyhole", "identity":
-		return true
+// matchesPath tries a list without its slash as well (vault/acl.go, AllowOperation).
+func (r *Rule) matchesPath(path string, op Operation) bool {
+	for _, p := range r.Paths {
+		if p.Match(path) || (op == List || op == Scan) && p.Match(strings.TrimSuffix(path, "/")) {
+			return true
+		}
 	}
 	return false
 }

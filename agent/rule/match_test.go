@@ -1,0 +1,173 @@
+package rule_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/rule"
+)
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	rs := rules(t,
+		rule.Rule{Name: "create-only", Paths: paths(t, "kv/data/new/*"), Capabilities: []rule.Operation{rule.Create}},
+		rule.Rule{Name: "reads", Paths: paths(t, "kv/data/prod/*", "kv/metadata/prod"), Capabilities: []rule.Operation{rule.Read, rule.List}},
+		rule.Rule{Name: "ns1", Paths: paths(t, "kv/data/team/*"), Namespace: "ns1/"},
+		rule.Rule{Name: "deep", Paths: paths(t, "kv/data/deep/*"), Namespace: "/ns1/ns2"},
+		rule.Rule{Name: "root", Paths: paths(t, "kv/data/root/*"), Namespace: "root"},
+		rule.Rule{Name: "no namespace", Paths: paths(t, "data/x", "policies/x"), Namespace: "sys"},
+		rule.Rule{Name: "late", Paths: paths(t, "kv/data/prod/*", "sys/policies/*", "policies/*")},
+		rule.Rule{Name: "scans", Paths: paths(t, "kv/metadata/scan/*"), Capabilities: []rule.Operation{rule.Scan}},
+		rule.Rule{Name: "anything", Paths: paths(t, "kv/metadata/any/*")},
+	)
+	read := func(namespace, path string) rule.Request {
+		return rule.Request{Namespace: namespace, Path: path, Operation: rule.Read}
+	}
+	scan := func(path string, slashed bool) rule.Request {
+		return rule.Request{Path: path, Operation: rule.Scan, Slashed: slashed}
+	}
+	tests := map[string]struct {
+		request rule.Request
+		want    string
+		in      rule.Request // zero: as it is
+	}{
+		"first in file order":           {read("", "kv/data/prod/a"), "reads", rule.Request{}},
+		"capability not named":          {rule.Request{Path: "kv/data/prod/a", Operation: rule.Delete}, "late", rule.Request{}},
+		"post may be a create":          {rule.Request{Path: "kv/data/new/a", Operation: rule.Update}, "create-only", rule.Request{}},
+		"list without its slash":        {rule.Request{Path: "kv/metadata/prod/", Operation: rule.List}, "reads", rule.Request{}},
+		"read with a slash":             {read("", "kv/metadata/prod/"), "", rule.Request{}},
+		"namespace by header":           {read("ns1", "kv/data/team/a"), "ns1", rule.Request{}},
+		"namespace by path":             {read("", "ns1/kv/data/team/a"), "ns1", read("ns1", "kv/data/team/a")},
+		"namespace twice":               {read("ns1", "ns1/kv/data/team/a"), "", rule.Request{}},
+		"another one by both":           {read("top", "ns1/kv/data/team/a"), "", rule.Request{}},
+		"a deep one by header":          {read("ns1/ns2", "kv/data/deep/a"), "deep", rule.Request{}},
+		"a deep one by path":            {read("", "ns1/ns2/kv/data/deep/a"), "deep", read("ns1/ns2", "kv/data/deep/a")},
+		"a deep one by both":            {read("ns1", "ns2/kv/data/deep/a"), "deep", read("ns1/ns2", "kv/data/deep/a")},
+		"half of a deep one":            {read("ns1", "kv/data/deep/a"), "", rule.Request{}},
+		"part of a name":                {read("", "ns1x/kv/data/team/a"), "", rule.Request{}},
+		"part of a name in the header":  {read("n", "s1/kv/data/team/a"), "", rule.Request{}},
+		"unclean header":                {read("ns1/", "kv/data/team/a"), "", rule.Request{}},
+		"dots in the header":            {read("x/../ns1", "kv/data/team/a"), "", rule.Request{}},
+		"other namespace":               {read("ns2", "kv/data/team/a"), "", rule.Request{}},
+		"no namespace":                  {read("", "kv/data/team/a"), "", rule.Request{}},
+		"any namespace by header":       {read("ns9", "kv/data/prod/a"), "reads", rule.Request{}},
+		"no rule names it: a mount":     {read("", "ns9/kv/data/prod/a"), "", rule.Request{}},
+		"a mount that ends alike":       {read("", "kv1/kv/data/prod/a"), "", rule.Request{}},
+		"a secret that ends alike":      {read("", "kv/data/kv/data/prod/a"), "", rule.Request{}},
+		"root only":                     {read("", "kv/data/root/a"), "root", rule.Request{}},
+		"root only, not elsewhere":      {read("ns1", "kv/data/root/a"), "", rule.Request{}},
+		"root only, not by path":        {read("", "ns1/kv/data/root/a"), "", rule.Request{}},
+		"root is no path":               {read("", "root/kv/data/root/a"), "", rule.Request{}},
+		"sys is no namespace":           {read("", "sys/policies/a"), "late", rule.Request{}},
+		"even where a rule says so":     {read("", "sys/data/x"), "", rule.Request{}},
+		"auth is no namespace":          {read("", "auth/kv/data/prod/a"), "", rule.Request{}},
+		"sys of an unnamed namespace":   {read("", "ns1/sys/policies/a"), "", rule.Request{}},
+		"nothing":                       {read("", "kv/data/dev/a"), "", rule.Request{}},
+		"scan, named":                   {scan("kv/metadata/scan/", true), "scans", rule.Request{}},
+		"scan, not named":               {scan("kv/data/prod/a/", false), "late", rule.Request{}},
+		"a scan is no read":             {scan("kv/metadata/prod/", false), "", rule.Request{}},
+		"a read is no scan":             {read("", "kv/metadata/scan/x"), "", rule.Request{}},
+		"scan of a folder":              {scan("kv/metadata/any/", false), "anything", rule.Request{}},
+		"or read of what is not within": {scan("kv/metadata/any/", true), "", rule.Request{}},
+		"or read of what is":            {scan("kv/metadata/any/x/", true), "anything", rule.Request{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tt.in == (rule.Request{}) {
+				tt.in = tt.request
+			}
+			m, ok := rs.Match(tt.request)
+			if ok != (tt.want != "") || ok && (m.Rule.Name != tt.want || m.Request != tt.in) {
+				t.Errorf("Match = %+v, %v, want %q", m, ok, tt.want)
+			}
+		})
+	}
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ namespace, path, in, login string }{
+		{"", "auth/userpass/login/a", "", "auth/userpass/login/a"},
+		{"", "ns1/auth/userpass/login/a", "ns1", "auth/userpass/login/a"},
+		{"ns1", "ns2/ns3/auth/auth/login", "ns1/ns2/ns3", "auth/auth/login"},
+		{"ns1", "auth/token/create", "ns1", "auth/token/create"},
+		{"ns1", "sys/auth/userpass", "ns1", ""},
+		{"", "ns1/sys/auth/userpass", "", ""},
+		{"", "kv/data/x", "", ""},
+		{"", "myauth/login", "", ""},
+		{"", "auth/", "", ""},
+	} {
+		q := rule.Request{Namespace: tt.namespace, Path: tt.path, Operation: rule.Update}
+		want := rule.Request{Namespace: tt.in, Path: tt.login, Operation: rule.Update}
+		if tt.login == "" {
+			want = q
+		}
+		if got, ok := q.Login(); got != want || ok != (tt.login != "") {
+			t.Errorf("%+v: %+v %v", q, got, ok)
+		}
+	}
+}
+
+func TestIn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ rule, header, want string }{
+		{"", "", ""}, {"", "/ns1/", "ns1"}, {"ns1/", "ns2", "ns1"}, {"root", "ns2", ""}, {"", "root", ""},
+	} {
+		if got := (&rule.Rule{Namespace: tt.rule}).In(tt.header); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
+// The laws: header and path together are the same before and after; without a namespace
+// in the rule nothing of the path is taken for one; with one it is exactly that.
+func FuzzMatch(f *testing.F) {
+	f.Add("GET", "/v1/ns1/kv/data/x", "", "kv/data/*", "ns1")
+	f.Add("GET", "/v1/kv1/kv/data/x", "", "kv/data/*", "")
+	f.Add("POST", "/v1/ns2/kv/data/x", "ns1", "kv/+/x", "ns1/ns2")
+	f.Add("GET", "/v1/kv/data/x%2fy", "root", "kv/data/x/y", "root")
+	f.Fuzz(func(t *testing.T, method, target, header, pattern, namespace string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return
+		}
+		p, err := rule.ParsePattern(pattern)
+		if err != nil {
+			return
+		}
+		q, ok := rule.Derive(method, u, header)
+		if !ok {
+			return
+		}
+		m, ok := rule.Rules{{Paths: []rule.Pattern{p}, Namespace: namespace}}.Match(q)
+		if !ok {
+			return
+		}
+		decoded, err := url.PathUnescape(strings.TrimSuffix(u.EscapedPath(), "/"))
+		full := strings.Trim(m.Request.Namespace+"/"+m.Request.Path, "/")
+		switch {
+		case full != strings.Trim(q.Namespace+"/"+q.Path, "/"):
+			t.Errorf("%+v became %+v", q, m.Request)
+		case namespace == "" && m.Request != q:
+			t.Errorf("%+v became %+v under a rule for any namespace", q, m.Request)
+		case namespace != "" && m.Request.Namespace != rule.Namespace(namespace):
+			t.Errorf("%+v is in %q, the rule in %q", q, m.Request.Namespace, namespace)
+		case namespace == "" && err == nil && !strings.Contains(decoded, "//") && !strings.Contains(decoded, "/.") &&
+			"/v1/"+strings.TrimSuffix(q.Path, "/") != strings.TrimSuffix(decoded, "/"):
+			t.Errorf("%q was sent, %q matched", decoded, q.Path)
+		case !p.Match(m.Request.Path) && !p.Match(strings.TrimSuffix(m.Request.Path, "/")):
+			t.Errorf("%q does not match %q", p, m.Request.Path)
+		}
+	})
+}
+
+func TestOperationsAreWords(t *testing.T) {
+	t.Parallel()
+	if d := cmp.Diff([]rule.Operation{"create", "read", "update", "patch", "delete", "list", "scan"}, rule.Operations()); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,90 @@
+package rule
+
+import (
+	"slices"
+	"strings"
+)
+
+// Namespace brings a namespace into the one form that is compared: no slashes
+// at its ends, and "" for root, which Vault also accepts by that word.
+func Namespace(s string) string {
+	s = strings.Trim(s, "/")
+	if s == "root" {
+		return ""
+	}
+	return s
+}
+
+// In is the namespace in which the grant of r makes a token for a request with this
+// X-Vault-Namespace.
+func (r *Rule) In(namespace string) string {
+	if r.Namespace != "" {
+		return Namespace(r.Namespace)
+	}
+	return Namespace(namespace)
+}
+
+// view is q in the namespace of r, with the path that it has there. A prefix of a path
+// is taken for a namespace only where the rule names it: without namespaces, or where
+// none has that name, kv1/kv/data/x is a path of the mount kv1.
+func (r *Rule) view(q Request) (Request, bool) {
+	if r.Namespace == "" {
+		return q, true
+	}
+	return q.within(Namespace(r.Namespace))
+}
+
+// within is q with the path that it has in namespace. ok is false where header and
+// path together do not lead there.
+func (q Request) within(namespace string) (in Request, ok bool) {
+	if q.Namespace == namespace {
+		return q, true
+	}
+	rest := namespace
+	if q.Namespace != "" {
+		rest, ok = strings.CutPrefix(namespace, q.Namespace+"/")
+		if !ok {
+			return Request{}, false
+		}
+	}
+	q.Path, ok = strings.CutPrefix(q.Path, rest+"/")
+	if !ok || rest == "" || q.Path == "" || anyReserved(rest) {
+		return Request{}, false
+	}
+	q.Namespace = namespace
+	return q, true
+}
+
+// Login is q in the namespace in which it logs in, or calls what is below auth/: no
+// namespace is called auth, so what stands before it is one. ok is false for a path
+// without auth/.
+func (q Request) Login() (in Request, ok bool) {
+	before, rest, ok := strings.Cut("/"+q.Path, "/auth/")
+	if !ok || rest == "" {
+		return q, false
+	}
+	if before != "" {
+		if anyReserved(before[1:]) {
+			return q, false // sys/auth/x is about the method, in no namespace called sys
+		}
+		q.Namespace = Namespace(q.Namespace + before)
+	}
+	q.Path = "auth/" + rest
+	return q, true
+}
+
+// anyReserved reports whether a segment of path is none that a namespace can have.
+func anyReserved(path string) bool {
+	return slices.ContainsFunc(strings.Split(path, "/"), reserved)
+}
+
+// reserved are the names that no namespace can have, so that sys/policies/x is
+// never taken for policies/x in a namespace called sys
+// (developer.hashicorp.com/vault/docs/enterprise/namespaces).
+func reserved(segment string) bool {
+	switch segment {
+	case "root", "sys", "audit", "auth", "cubbyhole", "identity":
+		return true
+	}
+	return false
+}
