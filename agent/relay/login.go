@@ -11,16 +11,17 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
 )
 
 const wrapTTL = "X-Vault-Wrap-Ttl"
 
-// login looks for a challenge in the answer to x, on whatever path it came, and
-// returns the final answer of the login instead. Every other answer comes back
-// as it was.
+// login looks for a challenge in the answer to x, on whatever path of Vault's API it
+// came, and returns the final answer of the login instead. Every other answer comes
+// back as it was.
 func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
-	if !t.config.LoginMFA || !mayHoldChallenge(resp) {
+	if !t.config.LoginMFA || x.asked.Path == "" || !mayHoldChallenge(resp) {
 		return resp
 	}
 	wrapped := x.wrappedLogin()
@@ -52,8 +53,9 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 		return resp
 	}
 	_ = held.Close()
-	c.Namespace, c.WrapTTL, c.Node = x.request.Header.Get("X-Vault-Namespace"), x.request.Header.Get(wrapTTL), node(x.request, resp)
-	final, verdict := t.config.Resolver.Login(x.request.Context(), c, x.asked)
+	login := x.login()
+	c.Namespace, c.WrapTTL, c.Node = login.Namespace, x.request.Header.Get(wrapTTL), node(x.request, resp)
+	final, verdict := t.config.Resolver.Login(x.request.Context(), c, login)
 	switch {
 	case verdict.OK():
 		final.Request = x.request
@@ -91,14 +93,14 @@ func (x *exchange) wrappedLogin() bool {
 	if x.request.Header.Get(wrapTTL) == "" || callerToken(x.request) != "" || x.spent {
 		return false
 	}
-	return isLogin(x.asked.Path)
+	return isLogin(x.asked)
 }
 
-// isLogin reports whether a path is one at which people log in.
-func isLogin(path string) bool {
-	segments := strings.Split(path, "/")
-	auth := slices.Index(segments, "auth")
-	return auth >= 0 && (slices.Contains(segments[auth:], "login") || slices.Contains(segments[auth:], "callback"))
+// isLogin reports whether q is for a path at which people log in.
+func isLogin(q rule.Request) bool {
+	q, ok := q.Login()
+	segments := strings.Split(q.Path, "/")
+	return ok && (slices.Contains(segments, "login") || slices.Contains(segments, "callback"))
 }
 
 // open looks into the wrapped answer of a login, in which Vault has wrapped the
@@ -110,7 +112,7 @@ func (t *Transport) open(x *exchange, body []byte) (opened []byte, again *http.R
 	if !maybe || !x.body.whole() {
 		return body, nil
 	}
-	opened, err := t.config.Unwrapper.Unwrap(x.request.Context(), cache.Secret(token), x.request.Header.Get("X-Vault-Namespace"))
+	opened, err := t.config.Unwrapper.Unwrap(x.request.Context(), cache.Secret(token), x.login().Namespace)
 	if err != nil {
 		t.config.Log.Warn("wrapped answer of a login could not be opened, relayed as it is", "vault", t.config.Vault, "error", err)
 		return body, nil

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -41,36 +39,34 @@ type MountResolver interface {
 	Renew(ctx context.Context, subject cache.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error)
 }
 
-// mountLogin finds the mount that x logs in at, with the namespace that stands before
-// it in the path.
+// mountLogin finds the mount that x logs in at.
 func (t *Transport) mountLogin(x *exchange) (kind mfa.MountKind, mount string) {
 	if x.asked.Operation != rule.Update || t.config.Mounted == nil {
 		return 0, ""
 	}
 	for _, m := range t.config.Mounts.Okta {
-		if found, user := x.below(m); found != "" && user != "" {
-			return mfa.OktaMount, found
+		if user, ok := x.loginAt(m); ok && user != "" {
+			return mfa.OktaMount, m
 		}
 	}
 	for _, m := range t.config.Mounts.Legacy {
-		if found, _ := x.below(m); found != "" {
-			return mfa.LegacyMount, found
+		if _, ok := x.loginAt(m); ok {
+			return mfa.LegacyMount, m
 		}
 	}
 	return 0, ""
 }
 
-// below reports whether x is a login at mount, and as whom: "" where the name is in
+// loginAt reports whether x is a login at mount, and as whom: "" where the name is in
 // the body. In a path with a namespace the mount stands further back; with a token
 // that might as well be the name of a secret, into which nothing must be written.
-func (x *exchange) below(mount string) (found, user string) {
-	path := "/" + x.asked.Path
-	at := strings.Index(path+"/", "/"+mount+"/login/")
-	if at < 0 || at > 0 && callerToken(x.request) != "" || strings.HasSuffix(path, "/") {
-		return "", ""
+func (x *exchange) loginAt(mount string) (user string, ok bool) {
+	q, ok := x.asked.Login()
+	if !ok || q != x.asked && callerToken(x.request) != "" || strings.HasSuffix(q.Path, "/") {
+		return "", false
 	}
-	found = path[1 : at+1+len(mount)]
-	return found, strings.TrimPrefix(strings.TrimPrefix(path[1:], found+"/login"), "/")
+	user, ok = strings.CutPrefix(q.Path, mount+"/login")
+	return strings.TrimPrefix(user, "/"), ok && (user == "" || user[0] == '/')
 }
 
 // atMount sends a login at one of the mounts.
@@ -91,14 +87,16 @@ func (t *Transport) atMount(x *exchange, kind mfa.MountKind, mount string) (*htt
 		}
 		return ""
 	}}
-	resp, verdict, err := t.config.Mounted.AtMount(x.request.Context(), l, x.asked,
+	resp, verdict, err := t.config.Mounted.AtMount(x.request.Context(), l, x.login(),
 		func(ctx context.Context, body mfa.LoginBody) (*http.Response, error) {
 			r := clone(ctx, x.request)
 			keepOnce(r.Header)
 			r.ContentLength, r.TransferEncoding = int64(len(body.Bytes())), nil
-			return t.followTo(r, newBody(body.Bytes()), func(u *url.URL) {
-				base := u.Scheme + "://" + u.Host
+			same := t.sameAs(x)
+			return t.followTo(r, newBody(body.Bytes()), func(r *http.Request) error {
+				base := r.URL.Scheme + "://" + r.URL.Host
 				node.Store(&base)
+				return same(r)
 			})
 		})
 	switch {
@@ -169,16 +167,17 @@ func (t *Transport) renewed(x *exchange) cache.Secret {
 	if len(t.config.Mounts.Okta) == 0 || t.config.Mounted == nil || x.asked.Operation != rule.Update {
 		return ""
 	}
-	segments := strings.Split(x.asked.Path, "/")
-	at := slices.Index(segments, "auth")
-	if at < 0 || len(segments) != at+3 || segments[at+1] != "token" {
-		return ""
-	}
-	field := map[string]string{"renew": "token", "renew-accessor": "accessor"}[segments[at+2]]
-	switch {
-	case segments[at+2] == "renew-self":
+	q, _ := x.asked.Login()
+	field := ""
+	switch q.Path {
+	case "auth/token/renew-self":
 		return callerToken(x.request)
-	case field == "" || at > 0: // as in below: behind a prefix it may be a secret
+	case "auth/token/renew":
+		field = "token"
+	case "auth/token/renew-accessor":
+		field = "accessor"
+	}
+	if field == "" || q != x.asked { // as in loginAt: behind a prefix it may be a secret
 		return ""
 	}
 	body, err := t.readLogin(x)
@@ -190,7 +189,7 @@ func (t *Transport) renewed(x *exchange) cache.Secret {
 
 // renew sends the renewal of a token.
 func (t *Transport) renew(x *exchange, subject cache.Secret) (*http.Response, error) {
-	resp, verdict, err := t.config.Mounted.Renew(x.request.Context(), subject, x.asked,
+	resp, verdict, err := t.config.Mounted.Renew(x.request.Context(), subject, x.login(),
 		func(ctx context.Context) (*http.Response, error) {
 			r := clone(ctx, x.request)
 			keepOnce(r.Header)

@@ -28,7 +28,7 @@ type mounts struct {
 
 func (m *mounts) AtMount(ctx context.Context, l mfa.MountLogin, q rule.Request, send relay.SendLogin) (*http.Response, mfa.Verdict, error) {
 	m.mu.Lock()
-	m.calls = append(m.calls, fmt.Sprintf("%d %s %s", l.Kind, l.Mount, q.Path))
+	m.calls = append(m.calls, fmt.Sprintf("%d %s %s", l.Kind, l.Mount, place(q)))
 	m.mu.Unlock()
 	if m.at != nil {
 		return m.at(ctx, l, send)
@@ -39,13 +39,21 @@ func (m *mounts) AtMount(ctx context.Context, l mfa.MountLogin, q rule.Request, 
 
 func (m *mounts) Renew(ctx context.Context, subject cache.Secret, q rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error) {
 	m.mu.Lock()
-	m.calls = append(m.calls, "renew "+subject.Reveal()+" "+q.Path)
+	m.calls = append(m.calls, "renew "+subject.Reveal()+" "+place(q))
 	m.mu.Unlock()
 	resp, err := send(ctx)
 	if err != nil || m.renew == nil {
 		return resp, mfa.Verdict{}, err
 	}
 	return m.renew(resp)
+}
+
+// place is where a request is, in words.
+func place(q rule.Request) string {
+	if q.Namespace == "" {
+		return q.Path
+	}
+	return q.Path + " in " + q.Namespace
 }
 
 func (m *mounts) noted() []string {
@@ -81,7 +89,7 @@ func TestMountLoginIsFound(t *testing.T) {
 		"a user with slashes":            {"POST", "/v1/auth/team/okta/login/a/b", "", "1 auth/team/okta auth/team/okta/login/a/b"},
 		"a user at a host":               {"POST", "/v1/auth/team/okta/login/a%40b.example", "", "1 auth/team/okta auth/team/okta/login/a@b.example"},
 		"a user called login":            {"POST", "/v1/auth/ldap/login/login", "", "2 auth/ldap auth/ldap/login/login"},
-		"in a namespace":                 {"POST", "/v1/ns1/ns2/auth/ldap/login/alice", "", "2 ns1/ns2/auth/ldap ns1/ns2/auth/ldap/login/alice"},
+		"in a namespace":                 {"POST", "/v1/ns1/ns2/auth/ldap/login/alice", "", "2 auth/ldap auth/ldap/login/alice in ns1/ns2"},
 		"the name is in the body":        {"POST", "/v1/auth/ldap/login", "", "2 auth/ldap auth/ldap/login"},
 		"okta has it in the path":        {"POST", "/v1/auth/team/okta/login", "", ""},
 		"a secret of that name":          {"POST", "/v1/kv/data/auth/ldap/login/alice", "t", ""},
@@ -93,7 +101,7 @@ func TestMountLoginIsFound(t *testing.T) {
 		"a slash at the end":             {"POST", "/v1/auth/ldap/login/", "", ""},
 		"the middle of another's login":  {"POST", "/v1/auth/ldap/users/login/x", "t", ""},
 		"renewal of its own":             {"POST", "/v1/auth/token/renew-self", "tok", "renew tok auth/token/renew-self"},
-		"renewal in a namespace":         {"PUT", "/v1/ns1/auth/token/renew-self", "tok", "renew tok ns1/auth/token/renew-self"},
+		"renewal in a namespace":         {"PUT", "/v1/ns1/auth/token/renew-self", "tok", "renew tok auth/token/renew-self in ns1"},
 		"renewal of another":             {"PUT", "/v1/auth/token/renew", "tok", "renew other auth/token/renew"},
 		"renewal by accessor":            {"PUT", "/v1/auth/token/renew-accessor", "tok", "renew acc auth/token/renew-accessor"},
 		"renewal without a token":        {"PUT", "/v1/auth/token/renew-self", "", ""},

@@ -26,11 +26,11 @@ func (e *redirectError) Error() string {
 // where the base transport demands the same CA again. The token goes with it,
 // so anything else would be a way to have it handed out.
 func (t *Transport) follow(r *http.Request, body *keptBody) (*http.Response, error) {
-	return t.followTo(r, body, func(*url.URL) {})
+	return t.followTo(r, body, func(*http.Request) error { return nil })
 }
 
-// followTo is follow; moved is told of each redirect before it is followed.
-func (t *Transport) followTo(r *http.Request, body *keptBody, moved func(*url.URL)) (*http.Response, error) {
+// followTo is follow; moved sees each request that a redirect leads to, and may stop it.
+func (t *Transport) followTo(r *http.Request, body *keptBody, moved func(*http.Request) error) (*http.Response, error) {
 	for range maxRedirects + 1 {
 		reader, ok := body.reader()
 		if !ok {
@@ -49,11 +49,25 @@ func (t *Transport) followTo(r *http.Request, body *keptBody, moved func(*url.UR
 		if err != nil {
 			return nil, err
 		}
-		moved(target)
 		r = clone(r.Context(), r)
 		r.URL, r.Host = target, ""
+		if err := moved(r); err != nil {
+			return nil, err
+		}
 	}
 	return nil, &redirectError{target: r.URL.Host, reason: tooManyRedirects}
+}
+
+// sameAs lets redirects pass to what Vault takes for the same request as x. What goes
+// with it (a step-up token, codes) was given for that one and for no other.
+func (t *Transport) sameAs(x *exchange) func(*http.Request) error {
+	return func(r *http.Request) error {
+		was, _ := t.derive(x.request)
+		if is, _ := t.derive(r); is != was {
+			return &redirectError{target: r.URL.Scheme + "://" + r.URL.Host, reason: otherRequest}
+		}
+		return nil
+	}
 }
 
 // location is where resp points. A standby redirects event subscriptions to ws

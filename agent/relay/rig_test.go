@@ -128,7 +128,7 @@ func (r *resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret,
 }
 
 func (r *resolver) Login(_ context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
-	r.note("login " + q.Path)
+	r.note("login " + place(q))
 	return r.login(c)
 }
 

@@ -18,7 +18,7 @@ import (
 // itself, and no token goes into a key) or that trace one request.
 func (a *attempt) same() string {
 	r := a.request
-	if a.match.Rule.Grant.Kind != rule.HeaderGrant || isLogin(a.match.Request.Path) || r.Header["Upgrade"] != nil || len(r.Trailer) > 0 {
+	if a.match.Rule.Grant.Kind != rule.HeaderGrant || isLogin(a.match.Request) || r.Header["Upgrade"] != nil || len(r.Trailer) > 0 {
 		return ""
 	}
 	h := sha256.New()

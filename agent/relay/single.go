@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -34,7 +35,7 @@ func (t *Transport) single(x *exchange) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, verdict := t.config.SinglePhase.LoginWith(x.request.Context(), x.asked, !whole, t.sender(&attempt{exchange: *x}))
+	resp, verdict := t.config.SinglePhase.LoginWith(x.request.Context(), x.login(), !whole, t.sender(&attempt{exchange: *x}))
 	switch {
 	case resp == nil && verdict.NoPrompt:
 		// Vault may hold the login, and the app know how to finish it.
@@ -95,16 +96,18 @@ func (t *Transport) inline(x *exchange) (*http.Response, error) {
 	return final, nil
 }
 
-// inlineLogin is the login inside a request. It is where the request is, unless it
-// says otherwise.
+// inlineLogin is the login inside a request. It is in the namespace of the request's
+// header, unless it says otherwise, or in one below that in its own path; never in one in
+// the path of the request (OpenBao, handleInlineAuth).
 func inlineLogin(h http.Header) rule.Request {
 	namespace := h.Get("X-Vault-Namespace")
 	if own, ok := h["X-Vault-Inline-Auth-Namespace"]; ok && len(own) > 0 {
 		namespace = own[0]
 	}
-	return rule.Request{
-		Namespace: rule.Namespace(namespace),
-		Path:      strings.TrimPrefix(strings.Trim(h.Get(inlinePath), "/"), "v1/"),
-		Operation: rule.Update,
+	in := strings.TrimPrefix(strings.Trim(h.Get(inlinePath), "/"), "v1/")
+	if path.Clean("/"+in) != "/"+in {
+		return rule.Request{}
 	}
+	q, _ := rule.Request{Namespace: rule.Namespace(namespace), Path: in, Operation: rule.Update}.Login()
+	return q
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -29,19 +30,19 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.Header.Get(inlinePath) != "":
 		return t.inline(&exchange{request: r, body: body})
 	}
-	asked, derived := rule.Derive(r.Method, decoded(r.URL, t.config.Address), r.Header.Get("X-Vault-Namespace"))
+	asked, derived := t.derive(r)
 	token := callerToken(r)
+	x := &exchange{request: r, body: body, asked: asked}
 	if derived {
 		if m, ok := t.match(asked); ok && (token != "" || openTo(m)) {
 			m.Open = token == ""
-			return t.underRule(&attempt{exchange: exchange{request: r, body: body, asked: asked}, match: m, token: token})
+			return t.underRule(&attempt{exchange: *x, match: m, token: token})
 		}
 	}
-	x := &exchange{request: r, body: body, asked: asked}
 	if kind, mount := t.mountLogin(x); mount != "" {
 		return t.atMount(x, kind, mount)
 	}
-	if derived && t.covered(asked) {
+	if derived && t.covered(x.login()) {
 		return t.single(x)
 	}
 	if subject := t.renewed(x); subject != "" {
@@ -62,15 +63,21 @@ func (t *Transport) match(asked rule.Request) (rule.Match, bool) {
 // rule names, because a Sentinel policy may guard it. Only a header grant does
 // that; the others give out tokens, and there is nobody yet to give one to.
 func openTo(m rule.Match) bool {
-	return m.Rule.Grant.Kind == rule.HeaderGrant && isLogin(m.Request.Path)
+	return m.Rule.Grant.Kind == rule.HeaderGrant && isLogin(m.Request)
 }
 
 // An exchange is one request of an app.
 type exchange struct {
 	request *http.Request
 	body    *keptBody
-	asked   rule.Request // zero when it needs no capability of its own
+	asked   rule.Request // its path as sent; zero when no rule and no login can be read from it
 	spent   bool         // a code or a push went into it: it is not done again for a wrapped answer
+}
+
+// login is x in the namespace in which it logs in, which may stand in its path.
+func (x *exchange) login() rule.Request {
+	q, _ := x.asked.Login()
+	return q
 }
 
 // clone copies r but for its trailer, which the server fills in when the body
@@ -94,18 +101,23 @@ func callerToken(r *http.Request) cache.Secret {
 	return cache.Secret(strings.TrimSpace(token))
 }
 
-// decoded is the URL as Vault decodes it: without the base path of the address.
-func decoded(u, address *url.URL) *url.URL {
-	raw, _, _ := strings.Cut(u.Opaque, "?")
-	if raw == "" {
-		return u
+// derive tells what Vault makes of r, which goes out as it stands. Where the address has
+// a path, something in front of Vault takes that off, and may clean the rest before or
+// after: a path that comes out differently is none.
+func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
+	sent, base := r.URL, strings.TrimSuffix(t.config.Address.EscapedPath(), "/")
+	if base != "" {
+		whole := sent.Opaque
+		if whole == "" {
+			whole = sent.EscapedPath()
+		}
+		raw := strings.TrimPrefix(whole, base)
+		if path.Clean(base+raw) != path.Clean(base)+path.Clean(raw) {
+			return rule.Request{}, false
+		}
+		sent = &url.URL{Opaque: raw, RawQuery: sent.RawQuery}
 	}
-	raw = strings.TrimPrefix(raw, strings.TrimSuffix(address.EscapedPath(), "/"))
-	path, err := url.PathUnescape(raw)
-	if err != nil {
-		return u
-	}
-	return &url.URL{Path: path, RawQuery: u.RawQuery}
+	return rule.Derive(r.Method, sent, r.Header.Get("X-Vault-Namespace"))
 }
 
 // An attempt is one request on a rule's path.
@@ -131,7 +143,7 @@ func (t *Transport) underRule(a *attempt) (resp *http.Response, err error) {
 func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	ctx := a.request.Context()
 	switch {
-	case a.match.Rule.Grant.Kind == rule.NoGrant, a.token == "" && !a.whole:
+	case a.match.Rule.Grant.Kind == rule.NoGrant, !a.whole && (a.token == "" || len(a.match.Kept) > 0):
 		// In the second case there is nobody yet to ask for, before Vault's denial.
 		resp, err := t.sender(a)(ctx, nil, cache.Token{})
 		if err != nil {
@@ -151,7 +163,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	case verdict.Outcome != "":
 		return t.approved(&a.exchange, first, verdict), nil
 	}
-	if !a.refusal(first) {
+	if len(a.match.Kept) > 0 || !a.refusal(first) {
 		return t.login(&a.exchange, first), nil
 	}
 	resp, verdict := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a))
@@ -200,7 +212,10 @@ func (t *Transport) sender(a *attempt) Send {
 		if r.Method == http.MethodGet {
 			body = body.once()
 		}
-		return t.follow(r, body)
+		if token.Secret == "" && len(credentials) == 0 {
+			return t.follow(r, body)
+		}
+		return t.followTo(r, body, t.sameAs(&a.exchange))
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	tooManyRedirects  = "too many redirects in a row"
 	unusableLocation  = "its location cannot be used"
 	otherTrust        = "it leads to another kind of connection (http and https do not mix)"
+	otherRequest      = "it leads to another path than the one that was stepped up"
 	bodyNotKept       = "the body of the request is too large to be sent again; set the vault block's address to the active node"
 	inlineTooLarge    = "stepup: the request is too large to be sent again with a second factor; send X-Vault-MFA with it"
 	factorUnused      = "a login was asked about for nothing: no enforcement of vault wants a second factor there; limit single_phase_mounts"

@@ -1,0 +1,218 @@
+package relay_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// Wherever a login names its namespace, there is one: in the header, in the path, half
+// and half. What Vault is asked for on its behalf goes there.
+func TestLoginInANamespace(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		path, header, want string
+	}{
+		"none":           {"/v1/auth/x/login/alice", "", "auth/x/login/alice"},
+		"header":         {"/v1/auth/x/login/alice", "/ns1/ns2/", "auth/x/login/alice in ns1/ns2"},
+		"path":           {"/v1/ns1/ns2/auth/x/login/alice", "", "auth/x/login/alice in ns1/ns2"},
+		"half and half":  {"/v1/ns2/auth/x/login/alice", "ns1", "auth/x/login/alice in ns1/ns2"},
+		"root":           {"/v1/auth/x/login/alice", "root", "auth/x/login/alice"},
+		"root, and path": {"/v1/ns1//auth/x/login/alice", "/root/", "auth/x/login/alice in ns1"},
+	} {
+		for _, wrapped := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, wrapped), func(t *testing.T) {
+				t.Parallel()
+				var mu sync.Mutex
+				var opened []string
+				answer := challenge
+				header := http.Header{"X-Vault-Namespace": {tt.header}}
+				if wrapped {
+					answer = wrappedChallenge
+					header["X-Vault-Wrap-Ttl"] = []string{"60s"}
+				}
+				b := newBench(t, answering(t, answer), func(c *relay.Config) {
+					c.Unwrapper = unwrapper(func(_ cache.Secret, namespace string) ([]byte, error) {
+						mu.Lock()
+						defer mu.Unlock()
+						opened = append(opened, namespace)
+						return []byte(challenge), nil
+					})
+				})
+				b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+					if _, namespace, _ := strings.Cut(tt.want, " in "); c.Namespace != namespace {
+						t.Errorf("validated in %q", c.Namespace)
+					}
+					return loginAnswer(200, "{}", mfa.Verdict{Outcome: mfa.Approved})(c)
+				}
+				post(t, b.url+tt.path, header)
+				if d := cmp.Diff([]string{"login " + tt.want}, b.resolver.noted()); d != "" {
+					t.Error(d)
+				}
+				if _, namespace, _ := strings.Cut(tt.want, " in "); wrapped && (len(opened) != 1 || opened[0] != namespace) {
+					t.Errorf("unwrapped in %q", opened)
+				}
+			})
+		}
+	}
+}
+
+// A path that is unclean once it is decoded means one thing to a mux and another to a
+// backend: nothing is done for it but to relay it, with the caller's own token.
+func TestUncleanPathIsOnlyRelayed(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{
+		"/v1/sys/mounts/..%2f..%2fkv/data/prod/x", "/v1/kv/data/prod/%2e%2e/prod/x", "/v1/kv%2f%2fdata/prod/x", "/v1/kv/data/prod/x%2f%2f", "/v1/kv//data/prod/a%2fb",
+		"/v1%2fkv/data/prod/x", "/v1/./auth/x%2flogin/alice", "/v1/auth/x/%2e/login/alice", "/v1/auth/ldap%2f%2flogin/alice", "/v1/auth/team/okta/login/..%2fbob",
+		"/v1/auth/userpass/login/%2e%2e/login/x", "/v1/auth/token/%2e/renew-self", "/v1/sys/internal/ui/mounts/kv/%2e%2e/kv/prod/x",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			m, s := &mounts{}, &single{}
+			heard := make(witness, 1)
+			address, got := rawUpstream(t, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "+fmt.Sprint(len(denied))+"\r\n\r\n"+denied)
+			b := newBench(t, address, func(c *relay.Config) {
+				prodRule(t)(c)
+				c.Rules = append(c.Rules, rule.Rule{Name: "mint", Paths: c.Rules[0].Paths, Grant: rule.Grant{Kind: rule.TokenGrant}})
+				c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
+				c.Mounted, c.SinglePhase, c.Witness = m, s, heard
+			})
+			for _, request := range []string{
+				"POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+				"GET " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nConnection: close\r\n\r\n",
+				"POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+			} {
+				if answer := raw(t, b.url, request); !strings.HasPrefix(answer, "HTTP/1.1 403 ") || !strings.HasSuffix(answer, denied) || strings.Contains(answer, relay.Outcome) {
+					t.Errorf("answer %s", answer)
+				}
+				if line, _, _ := strings.Cut(<-got, "\r\n"); !strings.Contains(request, line) {
+					t.Errorf("vault saw %q", line)
+				}
+			}
+			if calls := append(append(b.resolver.noted(), m.noted()...), s.calls...); len(calls) != 0 {
+				t.Errorf("resolver was asked %q", calls)
+			}
+			select {
+			case h := <-heard:
+				t.Errorf("heard %q", h)
+			default:
+			}
+		})
+	}
+	t.Run("no login either", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, answering(t, challenge), nil)
+		if _, body := post(t, b.url+"/v1/auth/x/login/%2e%2e", nil); body != challenge || len(b.resolver.noted()) != 0 {
+			t.Errorf("answer %s after %q", body, b.resolver.noted())
+		}
+	})
+}
+
+// The address has a path that something in front of Vault takes off, after cleaning or
+// before: a path that climbs into it is nothing that a rule may speak for.
+func TestBasePathIsNotClimbed(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]int{"/v1/kv/data/prod/x": 1, "/v1/kv/./data/prod/x": 1, "/../v1/kv/data/prod/x": 0, "/../lb/v1/kv/data/prod/x": 0, "//v1/kv/data/prod/x": 1} {
+		b := newBench(t, upstream(t, guardedVault("totp:1"))+"/lb", prodRule(t))
+		raw(t, b.url, "GET "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nConnection: close\r\n\r\n")
+		if calls := b.resolver.noted(); min(len(calls), 1) != want {
+			t.Errorf("%s: %q", path, calls)
+		}
+	}
+}
+
+// A redirect may not lead a step-up token, or codes, to what was not stepped up.
+func TestRedirectToAnotherPath(t *testing.T) {
+	t.Parallel()
+	for location, ok := range map[string]bool{
+		"/v1/kv/data/prod/x?version=1": true, "/v1/kv/data/prod%2f/x": false, "/v1/kv/data/prod/x/": false, "/v1/kv/data/prod/%2e%2e/x": false,
+		"/v1/sys/seal": false, "/v1/kv/data/prod/x?list=true": false, "/v1/kv/data/prod/%78": true, "/lb/v1/kv/data/prod/x": true,
+	} {
+		for _, token := range []string{"", "elevated"} {
+			var arrived []string
+			var mu sync.Mutex
+			address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+				if elevated := r.Header.Get("X-Vault-Token") == "elevated" || r.Header.Get("X-Vault-Mfa") != ""; !elevated {
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = io.WriteString(w, denied)
+					return
+				}
+				mu.Lock()
+				arrived = append(arrived, r.RequestURI)
+				mu.Unlock()
+				if len(arrived) == 1 {
+					w.Header().Set("Location", location)
+					w.WriteHeader(http.StatusTemporaryRedirect)
+				}
+			})
+			b := newBench(t, address+"/lb", prodRule(t))
+			b.resolver.stepUp = func(_ rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+				credentials := []mfa.Credential{{Method: "totp", Passcode: "1"}}
+				if token != "" {
+					credentials = nil
+				}
+				resp, err := send(context.Background(), credentials, cache.Token{Secret: cache.Secret(token)})
+				if err != nil {
+					return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: err.Error()}
+				}
+				return resp, mfa.Verdict{Outcome: mfa.Approved}
+			}
+			answer := fetch(t, b.url+"/v1/kv/data/prod/x", "", "X-Vault-Token", "t")
+			if (answer.Status == 200) != ok || (len(arrived) == 2) != ok || !ok && !strings.Contains(answer.Body, "another path") {
+				t.Errorf("%s: %+v, vault saw %q", location, answer, arrived)
+			}
+		}
+	}
+}
+
+// A look at a mount that is about none of a rule's paths costs nothing: whatever Vault
+// says to it is the answer, also when the body is too large to be kept.
+func TestPreflightOfAMountAsksNobody(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string][]string{
+		"kv":        {"first kv"},
+		"kv/prod":   {"first kv/prod"},
+		"kv/prod/x": {"first kv/prod/x", "step-up read kv/prod/x once=false token=t"},
+		"kv/else":   nil,
+	} {
+		for _, large := range []bool{false, true} {
+			b := newBench(t, upstream(t, guardedVault("totp:1")), func(c *relay.Config) {
+				prodRule(t)(c)
+				c.Rules[0].Grant.Kind = rule.TokenGrant
+			})
+			body, calls := "", want
+			if large {
+				body = strings.Repeat("b", 2000)
+				if calls = nil; len(want) == 2 {
+					calls = []string{"step-up read kv/prod/x once=true token=t"}
+				}
+			}
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", b.url+"/v1/sys/internal/ui/mounts/"+path, strings.NewReader(body))
+			req.Header.Set("X-Vault-Token", "t")
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != 403 || string(got) != denied {
+				t.Errorf("%s: %d %s", path, resp.StatusCode, got)
+			}
+			if d := cmp.Diff(calls, b.resolver.noted()); d != "" {
+				t.Errorf("%s large=%v: %s", path, large, d)
+			}
+		}
+	}
+}
