@@ -89,6 +89,7 @@ func (a *Agent) buildResolver(c Config, v Vault, client *upstream.Client, with p
 	return resolve.New(resolve.Config{
 		VaultName:   v.Name,
 		Address:     v.Address.String(),
+		Namespace:   v.Namespace,
 		Vault:       client,
 		Group:       client,
 		Enroller:    client,

@@ -18,7 +18,7 @@ const (
 // A MountLogin is a login at such a mount.
 type MountLogin struct {
 	Kind  MountKind
-	Mount string // "auth/okta", with the namespace before it where the path has one
+	Mount string // "auth/okta", in the namespace of the login
 	Body  LoginBody
 	// Node is where the login went to after a redirect, as scheme://host; "" means
 	// the configured address. It may be called while the login blocks.

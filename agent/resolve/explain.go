@@ -34,10 +34,14 @@ func Quiet(ru *rule.Rule) string {
 
 // Standing tells what a request under a rule would find here, and changes nothing.
 func (r *Resolver) Standing(ctx context.Context, m rule.Match, token cache.Secret) Standing {
+	for _, k := range m.Kept {
+		if s := r.Standing(ctx, k, token); s.Cached {
+			return s
+		}
+	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
 	out := Standing{Caller: s.key.Identity, Waiting: token != "" && r.config.Ledger.approvals.waits(s.key)}
 	if m.Rule.Grant.Mints() && token != "" {
-		s = r.forToken(ctx, m, token)
 		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 		defer cancel()
 		if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {

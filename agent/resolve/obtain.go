@@ -15,7 +15,7 @@ import (
 // none.
 func (r *Resolver) Obtain(ctx context.Context, ru *rule.Rule, namespace string, own cache.Secret) mfa.Verdict {
 	// Without a path: none is asked for yet, and the person reads which rule it is.
-	s := r.forToken(ctx, rule.Match{Rule: ru, Request: rule.Request{Namespace: rule.Namespace(namespace)}}, own)
+	s := r.begin(ctx, rule.Request{Namespace: ru.In(namespace)}, ru.Name, own)
 	// Get, not Take: a token that serves one request is left for that.
 	if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {
 		if !s.dead(ctx, t.Secret) {

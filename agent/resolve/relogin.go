@@ -58,7 +58,7 @@ type entered struct {
 
 // password gets the password from where the grant says.
 func (g *tokenGrant) password(ctx context.Context, q question) (entered, error) {
-	if g.rule.Grant.Password != "prompt" {
+	if g.rule.Grant.Password != "prompt" && g.atHome() {
 		password, err := g.config.Secrets.Password(ctx, g.account(), g.rule.Grant)
 		if err == nil {
 			return entered{password: password, kept: true}, nil
@@ -93,6 +93,11 @@ func (g *tokenGrant) along() prompt.WithCode {
 	return prompt.WithCode{Method: name, Digits: m.Digits}
 }
 
+// atHome reports whether the login goes to the namespace of the configuration. A
+// program chooses the one of its requests: a kept password sent there would be sent to
+// the login of whoever runs that namespace.
+func (g *tokenGrant) atHome() bool { return g.key.Namespace == g.rule.In(g.config.Namespace) }
+
 // account is where a kept password belongs: the same path in another namespace is
 // another person's.
 func (g *tokenGrant) account() string { return g.key.Vault + " " + g.key.Namespace }
@@ -100,7 +105,7 @@ func (g *tokenGrant) account() string { return g.key.Vault + " " + g.key.Namespa
 // keep stores a password that was typed and that Vault took, where the grant
 // wants it kept.
 func (g *tokenGrant) keep(in entered) {
-	if in.kept || g.rule.Grant.Password != "keyring" {
+	if in.kept || g.rule.Grant.Password != "keyring" || !g.atHome() {
 		return
 	}
 	if err := g.config.Secrets.Keep(g.flight, g.account(), g.rule.Grant, in.password); err != nil {

@@ -85,6 +85,7 @@ type Auditor interface {
 type Config struct {
 	VaultName   string
 	Address     string // of the vault: a token is never sent to another one
+	Namespace   string // of the vault block: of requests that name none
 	Vault       Vault
 	Group       Group // nil waits for no approvals
 	Asker       Asker

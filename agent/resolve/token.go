@@ -28,7 +28,10 @@ const (
 // it is Vault's word unless the token turns out to be dead; then it is
 // forgotten, and stepped up to once more.
 func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	s := r.forToken(ctx, m, own)
+	if len(m.Kept) > 0 {
+		return r.withKept(ctx, m.Kept, own, send)
+	}
+	s := r.begin(ctx, m.Request, m.Rule.Name, own)
 	t, ok := s.cached(ctx)
 	if !ok {
 		if m.Rule.Grant.Eager && !s.dead(ctx, own) {
@@ -69,15 +72,28 @@ func (s *stepUp) discard(ctx context.Context, dead cache.Token) {
 	}
 }
 
-// forToken is begin under a rule whose grant makes a token: that is made, kept and
-// asked about in the namespace of the rule, where it has one. The app may name that
-// in front of the path, of which the request's own namespace says nothing.
-func (r *Resolver) forToken(ctx context.Context, m rule.Match, own cache.Secret) *stepUp {
-	s := r.begin(ctx, m.Request, m.Rule.Name, own)
-	if m.Rule.Namespace != "" {
-		s.key.Namespace = rule.Namespace(m.Rule.Namespace)
+// withKept sends a request with the first token that is there under one of several
+// rules, and with the caller's own where none is. No answer to it is a reason to ask.
+func (r *Resolver) withKept(ctx context.Context, rules []rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
+	for _, m := range rules {
+		s := r.begin(ctx, m.Request, m.Rule.Name, own)
+		t, ok := s.cached(ctx)
+		if !ok {
+			continue
+		}
+		resp, err := send(ctx, nil, t)
+		if err != nil {
+			return nil, mfa.Verdict{}, err
+		}
+		if resp.StatusCode != http.StatusForbidden || !s.dead(ctx, t.Secret) {
+			s.record(audit.Cached, time.Since(s.started))
+			return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
+		}
+		_ = resp.Body.Close()
+		s.discard(ctx, t)
 	}
-	return s
+	resp, err := send(ctx, nil, cache.Token{})
+	return resp, mfa.Verdict{}, err
 }
 
 // cached returns the token of this caller for this rule, and counts its use.
@@ -116,7 +132,7 @@ func (s *stepUp) dead(ctx context.Context, token cache.Secret) bool {
 // this caller under this rule share one flight. When the app leaves, the flight
 // goes on until it is decided.
 func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict) {
-	s := r.forToken(ctx, m, own)
+	s := r.begin(ctx, m.Request, m.Rule.Name, own)
 	if m.Once {
 		// Nothing was tried before, because it can be sent only once.
 		if t, ok := s.cached(ctx); ok {
@@ -179,6 +195,12 @@ func (s *stepUp) fly(ctx context.Context, r *rule.Rule, own cache.Secret) mfa.Ve
 	s.record(audit.Challenge, 0)
 	asking, cancel := context.WithDeadline(ctx, s.deadline)
 	defer cancel()
+	// A flight in another namespace may ask the same person at this moment.
+	leave, v := s.enter(ctx, asking)
+	if leave == nil {
+		return v
+	}
+	defer leave()
 	g := &tokenGrant{stepUp: s, flight: ctx, rule: r, own: own}
 	step := g.mint
 	if r.Grant.Kind == rule.LoginGrant {

@@ -65,12 +65,15 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 	return v
 }
 
-// turn is what this request is decided one at a time with.
+// turn is what this request is decided one at a time with, and what a no holds for. The
+// namespace is no part of it: community Vault takes no notice of X-Vault-Namespace, so
+// another one with each request would go past the queue and the cool-down.
 func (s *stepUp) turn() turnKey {
 	if s.unproven {
 		return s.topic()
 	}
 	k := turnKey{Key: s.key}
+	k.Namespace = ""
 	if s.rule == "" || s.open {
 		// Not by process: whoever asks can start another one.
 		k.Path = s.request.Path

@@ -13,7 +13,7 @@ import (
 
 // A NumberRequest asks for the number of a login at an Okta mount that is going on.
 type NumberRequest struct {
-	Mount     string // without /v1/, such as auth/okta; may begin with a namespace
+	Mount     string // without /v1/, such as auth/okta
 	Nonce     string // the login's own
 	Namespace string // "" sends no header
 	Node      string // scheme://host that has the login; "" means the configured address
