@@ -31,11 +31,18 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 	m, ok := ruleFor(rules, q)
 	if !ok {
 		e.Nearby = rules.Nearby(q)
-		e.Login = c.LoginMFA && rule.IsLogin(rule.Request{Path: q.Path, Operation: rule.Update}, nil)
+		q.Operation = rule.Update
+		if e.Login = c.LoginMFA && rule.IsLogin(q, nil); e.Login {
+			in, _ := q.Login()
+			e.Namespace, e.Path = in.Namespace, in.Path
+		}
 		return e, nil
 	}
 	e.Rule = m.Rule.Name
-	e.Preflight = m.Request != q
+	e.Preflight, e.KeptOnly = m.Preflight, len(m.Kept) > 0
+	if !m.Preflight {
+		e.Namespace, e.Path = m.Request.Namespace, m.Request.Path
+	}
 	for _, name := range rule.Join(m.Rule.Groups()...) {
 		e.Methods = append(e.Methods, method(c.Methods[name]))
 	}
@@ -96,7 +103,7 @@ func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explana
 		e.Paused, e.Waiting = s.Paused, s.Waiting
 		if s.Cached {
 			e.Cached = &control.Token{
-				Rule: e.Rule, Vault: e.Vault, Namespace: e.Namespace, Caller: cache.Short(s.Caller), Expires: s.Token.Expires, Uses: s.Token.Uses,
+				Rule: s.Rule, Vault: e.Vault, Namespace: s.Namespace, Caller: cache.Short(s.Caller), Expires: s.Token.Expires, Uses: s.Token.Uses,
 			}
 		}
 	}

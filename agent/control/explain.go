@@ -26,13 +26,14 @@ type Explain struct {
 type Explanation struct {
 	Agent     bool   `json:"agent"` // it comes from a running agent
 	Vault     string `json:"vault"`
-	Namespace string `json:"namespace"`
-	Path      string `json:"path"` // as Vault would check it
+	Namespace string `json:"namespace"` // of header and path together, where that is known
+	Path      string `json:"path"`      // as Vault would check it there
 	Operation string `json:"operation"`
 
 	Rules     []RuleReason `json:"rules"`     // of this vault, in file order
 	Rule      string       `json:"rule"`      // the one that is taken; "" for none
 	Preflight bool         `json:"preflight"` // it is taken for the sake of the path behind sys/internal/ui/mounts/
+	KeptOnly  bool         `json:"kept_only"` // so, but only with a token that is there: the rule does not cover that path itself
 	Nearby    string       `json:"nearby"`    // a path with a rule that may be meant; ""
 	Login     bool         `json:"login"`     // a login, which is completed where Vault holds it
 	Methods   []Method     `json:"methods"`   // of the rule, and of its Sentinel policies

@@ -10,11 +10,13 @@ import (
 
 // A Standing is what is remembered about a caller under a rule.
 type Standing struct {
-	Caller  string      // HMAC of the caller's token, as a key has it
-	Token   cache.Token // the cached step-up token; its Secret is left out
-	Cached  bool
-	Paused  string // why nobody would be asked now, in words; "" when they would
-	Waiting bool   // an approval is waited for under the caller's token
+	Caller    string      // HMAC of the caller's token, as a key has it
+	Token     cache.Token // the cached step-up token; its Secret is left out
+	Cached    bool
+	Rule      string // whose token it is
+	Namespace string // where it serves
+	Paused    string // why nobody would be asked now, in words; "" when they would
+	Waiting   bool   // an approval is waited for under the caller's token
 }
 
 // AsksFirst reports whether the person is asked before a request under a rule with a
@@ -40,7 +42,7 @@ func (r *Resolver) Standing(ctx context.Context, m rule.Match, token cache.Secre
 		}
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	out := Standing{Caller: s.key.Identity, Waiting: token != "" && r.config.Ledger.approvals.waits(s.key)}
+	out := Standing{Caller: s.key.Identity, Rule: s.rule, Namespace: s.key.Namespace, Waiting: token != "" && r.config.Ledger.approvals.waits(s.key)}
 	if m.Rule.Grant.Mints() && token != "" {
 		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 		defer cancel()

@@ -74,6 +74,9 @@ func takenLine(e control.Explanation) string {
 		if e.Preflight {
 			line += " (for the sake of the path behind sys/internal/ui/mounts/)"
 		}
+		if e.KeptOnly {
+			line += " (what is asked about is none of its paths, but lies above them)"
+		}
 		return line
 	}
 	if e.Nearby != "" {
@@ -164,6 +167,12 @@ func wouldHappen(e control.Explanation, now time.Time) []string {
 		return []string{"it goes to vault, and its answer comes back as it is"}
 	case root:
 		return []string{"it goes to vault, which asks root for nothing"}
+	}
+	if e.KeptOnly && e.Cached == nil {
+		return []string{
+			"it goes to vault with your own token: a look at a mount costs no code",
+			"once a step-up token is there, by a request for a path of the rule or `stepup exec --rule " + printable(e.Rule) + " -- true`, it serves this, too",
+		}
 	}
 	lines := grantSteps(e, known)
 	if e.Paused != "" && e.Cached == nil {
