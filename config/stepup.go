@@ -22,6 +22,9 @@ func (b *block) stepUp() {
 	}
 	if t, ok := b.optionalText("namespace"); ok {
 		r.Namespace = t.value
+		if t.value != "" && !rule.CanBeNamespace(t.value) {
+			b.d.fail(t.at, wordsNamespace(t))
+		}
 	}
 	if t, ok := b.text("vault"); ok {
 		r.Vault = t.value

@@ -247,6 +247,10 @@ func wordsBoth(one, other string) message {
 	return say(fmt.Sprintf("%s and %s exclude each other", one, other), "keep one of them")
 }
 
+func wordsNamespace(t text) message {
+	return say(fmt.Sprintf("%s cannot be a namespace", t.shown), `write it as in X-Vault-Namespace: "team" or "team/sub", or "root" for the one without a name`)
+}
+
 func wordsMount(t text) message {
 	return say(fmt.Sprintf("%s is not an auth mount", t.shown), `write the whole path as in vault auth list, with auth/ in front and no * or +: "auth/ldap"`)
 }

@@ -123,6 +123,17 @@ func TestIn(t *testing.T) {
 	}
 }
 
+func TestCanBeNamespace(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{
+		"ns1": true, "/ns1/ns2/": true, "root": true, "a b": true, "": false, "/": false, "a//b": false, "a/../b": false, ".": false, "root/a": false, "a/sys": false, "auth": false,
+	} {
+		if rule.CanBeNamespace(s) != want {
+			t.Errorf("%q: %v", s, !want)
+		}
+	}
+}
+
 // The laws: header and path together are the same before and after; without a namespace
 // in the rule nothing of the path is taken for one; with one it is exactly that.
 func FuzzMatch(f *testing.F) {

@@ -15,6 +15,13 @@ func Namespace(s string) string {
 	return s
 }
 
+// CanBeNamespace reports whether there can be a namespace of that name: root, or segments
+// that Vault neither cleans nor keeps for itself.
+func CanBeNamespace(s string) bool {
+	s = strings.Trim(s, "/")
+	return s == "root" || s != "" && clean("/"+s) == "/"+s && !anyReserved(s)
+}
+
 // In is the namespace in which the grant of r makes a token for a request with this
 // X-Vault-Namespace.
 func (r *Rule) In(namespace string) string {

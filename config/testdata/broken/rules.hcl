@@ -22,3 +22,15 @@ step_up "odd" {
   methods = ["m"]
   grant "heading" {}
 }
+step_up "nowhere" {
+  paths     = ["x"]
+  methods   = ["m"]
+  namespace = "team//sub"
+  grant "header" {}
+}
+step_up "never" {
+  paths     = ["x"]
+  methods   = ["m"]
+  namespace = "team/sys"
+  grant "header" {}
+}
