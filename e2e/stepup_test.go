@@ -138,6 +138,13 @@ func TestStepUpNowhereElse(t *testing.T) {
 		} {
 			w.call("GET", path).send(t, a.addr).wantPlain(t, 403)
 		}
+		for _, path := range []string{ // that end like a path of the rule, or are read as one by some
+			"kv1/" + w.path, "secret/data/" + w.path, "x/sys/internal/ui/mounts/" + w.path,
+			"sys/mounts/..%2f..%2f" + w.path, "sys/mounts/%2e%2e/%2e%2e/" + w.path, w.folder + "..%2f..%2f..%2fsys/mounts", w.path + "%2f%2fx", "kv1//" + w.path + "%2fx",
+		} {
+			w.call("GET", path).send(t, a.addr).wantPlain(t, 403)
+			w.call("POST", path).send(t, a.addr).wantPlain(t, 403)
+		}
 		self := w.call("GET", "auth/token/lookup-self").send(t, a.addr)
 		self.wantPlain(t, 200)
 		if id := dig(self.json(t), "data", "id"); id != w.token {
@@ -148,6 +155,28 @@ func TestStepUpNowhereElse(t *testing.T) {
 				t.Errorf("the step-up token went to %s %s", s.Method, s.Path)
 			}
 		}
+		w.wantAsked(t, p, 1)
+	})
+}
+
+// The CLI looks at a mount before it reads. That look costs no code unless it is about a
+// path of the rule; a token that is there serves it.
+func TestLookAtAMountAsksNobody(t *testing.T) {
+	forBothGrants(t, func(t *testing.T, w *elevated) {
+		p := w.typist(t)
+		a := w.agent(t, p)
+		vault, _ := cli(t, a.addr, "VAULT_TOKEN="+w.token)
+		short := strings.TrimPrefix(w.path, "secret/data/")
+		for _, path := range []string{strings.TrimPrefix(w.outside, "secret/data/"), short} {
+			if r := vault.run(t, "kv", "get", "-mount=secret", path); r.code != 2 || !strings.Contains(r.stderr, "preflight") {
+				t.Errorf("vault kv get -mount=secret %s: exit %d\n%s", path, r.code, r.stderr)
+			}
+		}
+		if n := len(p.prompts(t)); n != 0 {
+			t.Fatalf("%d prompts for a look at the mount", n)
+		}
+		vault.ok(t, "kv", "get", "secret/"+short)
+		vault.ok(t, "kv", "get", "-mount=secret", short)
 		w.wantAsked(t, p, 1)
 	})
 }
