@@ -47,6 +47,7 @@ type Agent struct {
 	ledger   *resolve.Ledger
 	identity *cache.Identifier
 	loop     *Loop
+	foreign  *foreign // one for all listeners that apps and people use
 	secrets  *secrets
 	suspects *suspects
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
@@ -84,6 +85,7 @@ func New(c Config, o Options) *Agent {
 		ledger:  resolve.NewLedger(),
 		probes:  probes{slot: make(chan struct{}, 1)},
 		loop:    &Loop{},
+		foreign: newForeign(),
 		open:    make(map[listenerKey]*listener),
 		retired: make(map[*listener]bool),
 		config:  c,

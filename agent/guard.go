@@ -60,12 +60,13 @@ type refusal struct {
 
 type connKey struct{}
 
-// ConnContext asks once for each connection who is at its other end, and is
-// meant for http.Server. It runs in the accept loop and does not wait. The peer
-// is found with peer.FromContext; another guard's Wrap may use the connection
-// too, so a configuration can be replaced under open connections.
+// ConnContext gives each connection who is at its other end, which the screen in
+// front of the server has found out, and is meant for http.Server. It runs in the
+// accept loop and does not wait. The peer is found with peer.FromContext; another
+// guard's Wrap may use the connection too, so a configuration can be replaced
+// under open connections.
 func (g *Guard) ConnContext(ctx context.Context, c net.Conn) context.Context {
-	id := peer.Identify(c)
+	id := identityOf(c)
 	return peer.NewContext(context.WithValue(ctx, connKey{}, id), id.Describe)
 }
 

@@ -56,7 +56,13 @@ func prepare(t *testing.T, network, address string, g *Guard) (s *guarded, start
 		serving.Wait()
 	})
 	t.Cleanup(s.stop)
-	return s, func() { serving.Go(func() { _ = srv.Serve(ln) }) }
+	return s, func() {
+		serving.Go(func() {
+			screened := newScreen(ln, newForeign(), slog.New(slog.DiscardHandler))
+			_ = srv.Serve(screened)
+			screened.end()
+		})
+	}
 }
 
 // privateTempDir is a short folder that a second user can be let into: the test

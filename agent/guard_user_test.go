@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,8 @@ func TestStrangerProcess(t *testing.T) {
 }
 
 // beStranger asks for something and prints the answer, holds a connection until
-// its standard input ends, or sends and leaves at once, many times.
+// its standard input ends, waits for the end of one, or sends and leaves at once,
+// many times.
 func beStranger(what, network, address string) error {
 	request := "GET /v1/secret HTTP/1.1\r\nHost: localhost\r\nX-Vault-Request: true\r\n\r\n"
 	if what == "scrape" {
@@ -65,6 +67,21 @@ func beStranger(what, network, address string) error {
 		defer resp.Body.Close()
 		fmt.Println(resp.StatusCode)
 		_, err = io.Copy(os.Stdout, resp.Body)
+		return err
+	}
+	if what == "crowd" {
+		return beCrowd(network, address)
+	}
+	if what == "idle" {
+		start := time.Now()
+		c, err := net.Dial(network, address)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err = io.Copy(io.Discard, c); err == nil {
+			fmt.Println(time.Since(start))
+		}
 		return err
 	}
 	if what == "hold" {

@@ -48,8 +48,9 @@ func newServer(h http.Handler, g *Guard, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:               maxHeaderBytes,
 		ReadHeaderTimeout:            readHeaderTimeout,
 		IdleTimeout:                  idleTimeout,
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Protocols:                    &protocols,
+		// What clients do wrong. Errors of accepting are not among it: see screen.
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Protocols: &protocols,
 	}
 }
 

@@ -24,6 +24,7 @@ type listener struct {
 	private *private // nil for those of the configuration
 	ln      net.Listener
 	server  *http.Server
+	foreign *foreign // bounds connections of other users
 	handler atomic.Pointer[http.Handler]
 	vault   atomic.Pointer[string] // nil where no app connects
 	cancel  context.CancelFunc     // ends streams that would keep a stop waiting
@@ -35,9 +36,14 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Agent) newListener(ctx context.Context, ln net.Listener, c Listener) *listener {
-	l := &listener{config: c, ln: ln}
+	l := &listener{config: c, ln: ln, foreign: a.foreign}
 	g := a.guard(ln, false)
-	g.AnyUser = c.Network == telemetryNetwork // its handler looks at who asks
+	if c.Network == telemetryNetwork {
+		g.AnyUser = true // its handler looks at who asks
+		// Collectors of other users are not kept waiting by what comes to the apps'
+		// listeners.
+		l.foreign = newForeign()
+	}
 	l.server = newServer(l, g, a.options.Log)
 	l.server.Handler = a.metrics.Measure(func() string { return a.measured(l) }, l.server.Handler)
 	// Requests outlive the moment in which the agent is told to stop, so that
@@ -57,7 +63,10 @@ func (a *Agent) guard(ln net.Listener, requireHeader bool) *Guard {
 // serve starts the goroutine that a.servers waits for.
 func (a *Agent) serve(l *listener) {
 	a.servers.Go(func() {
-		if err := l.server.Serve(l.ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		s := newScreen(l.ln, l.foreign, a.options.Log)
+		err := l.server.Serve(s)
+		s.end()
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			a.options.Log.Error("listener ended", "address", l.ln.Addr().String(), "error", err)
 		}
 	})

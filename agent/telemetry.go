@@ -57,8 +57,12 @@ func (a *Agent) serveMetricsLocked(t Telemetry) {
 	}
 	l := a.open[t.listener().key()]
 	handler := http.Handler(http.HandlerFunc(a.scrape))
-	if !t.OtherUsers {
+	if t.OtherUsers {
+		handler = oneScrape(handler)
+		l.foreign.time.Store(int64(collectorTime))
+	} else {
 		handler = a.onlyOurs(a.guard(l.ln, false), handler)
+		l.foreign.time.Store(int64(foreignTime))
 	}
 	l.handler.Store(&handler)
 }
@@ -95,6 +99,17 @@ func (a *Agent) onlyOurs(g *Guard, next http.Handler) http.Handler {
 			g.report(RefusedUser, conn)
 			writeRefusal(w, refusal{http.StatusForbidden, RefusedUser, wordsOtherCollector})
 			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// oneScrape closes the connection of another user's collector after its answer: a
+// later scrape would run into the deadline of the connection.
+func oneScrape(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, _ := r.Context().Value(connKey{}).(*peer.Conn); conn == nil || conn.SameUser() != nil {
+			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -327,3 +327,29 @@ func BenchmarkIdentify(b *testing.B) {
 		}
 	}
 }
+
+// A client that has bound itself to the loopback device is found at the first
+// look: any user may do that, and the slow look would keep other clients waiting.
+func TestDeviceBoundClientIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ network, address string }{{"tcp4", "127.0.0.1:0"}, {"tcp6", "[::1]:0"}} {
+		t.Run(tt.network, func(t *testing.T) {
+			t.Parallel()
+			ln := listen(t, tt.network, tt.address)
+			d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+				var bindErr error
+				err := c.Control(func(fd uintptr) { bindErr = unix.BindToDevice(int(fd), "lo") })
+				return errors.Join(err, bindErr)
+			}}
+			client, err := d.DialContext(t.Context(), tt.network, ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			server := accept(t, ln)
+			if id, err := lookup(server, 0); err != nil || id.uid != os.Geteuid() {
+				t.Errorf("lookup = %+v, %v, want our own", id, err)
+			}
+		})
+	}
+}

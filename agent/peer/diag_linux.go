@@ -19,6 +19,7 @@ const (
 	diagAnswerID     = 4
 	diagAnswerUID    = 64
 	diagAnswerInode  = 68
+	loopbackIndex    = 1
 )
 
 // diagSocket asks the kernel for the one TCP socket with these ends. It is the
@@ -79,6 +80,10 @@ func diagQuery(local, remote netip.AddrPort) []byte {
 	be.PutUint16(id[2:], remote.Port())
 	copy(id[4:20], local.Addr().AsSlice())
 	copy(id[20:36], remote.Addr().AsSlice())
+	// Clients on loopback use this device, which has this number in every kernel
+	// (LOOPBACK_IFINDEX in include/net/flow.h). Without it a client that has bound
+	// itself to the device, as any user may, would cost the slow way.
+	ne.PutUint32(id[36:], loopbackIndex)
 	ne.PutUint64(id[40:], ^uint64(0)) // no cookie
 	return b
 }

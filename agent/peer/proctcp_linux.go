@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strconv"
@@ -19,8 +20,11 @@ import (
 func procSocket(local, remote netip.AddrPort) (socketInfo, error) {
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		f, err := os.Open(name)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // no IPv6 in this kernel, or no /proc
+		}
+		if err != nil { // such as no file descriptor that is free
+			return socketInfo{}, fmt.Errorf("%w: %w", errAbsent, err)
 		}
 		sk, err := findTCP(f, local, remote)
 		_ = f.Close()
