@@ -18,6 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/metrics"
+	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -48,6 +49,7 @@ type Agent struct {
 	identity *cache.Identifier
 	loop     *Loop
 	foreign  *foreign // one for all listeners that apps and people use
+	bodies   *relay.Budget
 	secrets  *secrets
 	suspects *suspects
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
@@ -86,6 +88,7 @@ func New(c Config, o Options) *Agent {
 		probes:  probes{slot: make(chan struct{}, 1)},
 		loop:    &Loop{},
 		foreign: newForeign(),
+		bodies:  relay.NewBudget(c.maxBodies()),
 		open:    make(map[listenerKey]*listener),
 		retired: make(map[*listener]bool),
 		config:  c,
@@ -191,6 +194,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	lockOn := a.vaults == nil || !slices.Equal(a.config.Cache.LockOn, c.Cache.LockOn)
 	a.config, a.vaults, a.audit, a.tokens = c, vaults, log, store
 	a.serial++
+	a.bodies.SetLimit(c.maxBodies())
 	a.expectLocked(c)
 	a.broker.Reconfigure(a.brokerConfig(c))
 	a.passed.warn(c, a.options.Log)

@@ -75,6 +75,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Mounts:      c.Mounts,
 		Mounted:     resolver,
 		MaxKept:     v.MaxKept,
+		Budget:      a.bodies,
 		Resolver:    counted,
 		SinglePhase: counted,
 		Unwrapper:   client,

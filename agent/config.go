@@ -30,6 +30,7 @@ type Config struct {
 	AuditFile   string // "" means none
 	Cache       Cache
 	Telemetry   Telemetry
+	MaxBodies   int64               // bytes of all bodies kept for repetition; 0 means 64 MiB, less means none
 	FromSeed    map[string]bool     // methods whose code is made from a kept seed
 	Commands    map[string][]string // programs that print the code of a method
 }
@@ -76,4 +77,12 @@ type Cache struct {
 	Keyring bool          // keep them in the keyring, too, so that they survive a restart
 	MaxTTL  time.Duration // a token is never used longer; 0 means 15 m
 	LockOn  []string      // sleep, screen_lock
+}
+
+// maxBodies is the limit of all kept bodies.
+func (c Config) maxBodies() int64 {
+	if c.MaxBodies == 0 {
+		return 64 << 20
+	}
+	return max(c.MaxBodies, 0)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ func Changes(old, next *Config) string {
 		settings("login_mfa", old.LoginMFA, next.LoginMFA),
 		settings("prompt", old.Prompt, next.Prompt),
 		settings("cache", old.Cache, next.Cache),
+		settings("relay", old.Relay, next.Relay),
 		settings("audit", old.Audit, next.Audit),
 		settings("telemetry", old.Telemetry, next.Telemetry),
 		settings("log", old.Log, next.Log),
@@ -157,8 +159,23 @@ func shown(v any) string {
 		return "[" + strings.Join(list, " ") + "]"
 	case time.Duration:
 		return shownDuration(v)
+	case int64: // a number of bytes
+		return shownSize(v)
 	}
 	return strings.ToLower(fmt.Sprint(v)) // a number, true, false, or a level
+}
+
+// shownSize is 67108864 as 64MiB.
+func shownSize(n int64) string {
+	for _, u := range []struct {
+		suffix string
+		bytes  int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.bytes && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // shownDuration is 15m0s as 15m.

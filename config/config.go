@@ -25,6 +25,7 @@ type Config struct {
 	LoginMFA  LoginMFA
 	Prompt    Prompt
 	Cache     Cache
+	Relay     Relay
 	Audit     Audit
 	Telemetry Telemetry
 	Log       Log
@@ -142,6 +143,11 @@ type Cache struct {
 	Store  string        // StoreKeyring or StoreMemory
 	MaxTTL time.Duration // never 0
 	LockOn []string      // empty never locks by itself
+}
+
+// Relay is about the requests of all vaults.
+type Relay struct {
+	MaxKeptBodies int64 // bytes of all request bodies that are kept at once
 }
 
 // Audit is the audit log.

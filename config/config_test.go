@@ -149,6 +149,7 @@ func TestContractExample(t *testing.T) {
 			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: Ask,
 		},
 		Cache:     Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
+		Relay:     Relay{MaxKeptBodies: 64 << 20},
 		Audit:     Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
 		Telemetry: Telemetry{Address: "127.0.0.1:9108"},
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
@@ -187,6 +188,7 @@ func TestDefaults(t *testing.T) {
 			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: Ask,
 		},
 		Cache: Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
+		Relay: Relay{MaxKeptBodies: 64 << 20},
 		Log:   Log{Level: slog.LevelInfo, Format: "text"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {
@@ -278,6 +280,7 @@ cache {
   store   = "memory"
   lock_on = []
 }
+relay { max_kept_bodies = "256MiB" }
 log {
   level  = "error"
   format = "json"
@@ -326,6 +329,7 @@ log {
 			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2, Never: []string{"cron", "jenkins*"}, Detached: Never,
 		},
 		Cache: Cache{Store: "memory", MaxTTL: 15 * time.Minute},
+		Relay: Relay{MaxKeptBodies: 256 << 20},
 		Log:   Log{Level: slog.LevelError, Format: "json"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {

@@ -102,6 +102,8 @@ func (b *block) decode(kind string) {
 		b.prompt()
 	case "cache":
 		b.cache()
+	case "relay":
+		b.size("max_kept_bodies", maxKeptBodies, &b.d.cfg.Relay.MaxKeptBodies)
 	case "audit":
 		b.audit()
 	case "telemetry":

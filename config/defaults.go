@@ -20,6 +20,7 @@ func defaults() Config {
 			MaxPending: 64,
 			Detached:   Ask,
 		},
+		Relay: Relay{MaxKeptBodies: 64 << 20},
 		Cache: Cache{Store: StoreKeyring, MaxTTL: 15 * time.Minute, LockOn: []string{LockSleep}},
 		Log:   Log{Level: slog.LevelInfo, Format: FormatText},
 	}
@@ -44,6 +45,7 @@ const (
 	maxApproval   = 24 * time.Hour
 	maxApprovers  = 100 // bytes of a text that is shown in a notification
 	maxKeptBody   = 64 << 20
+	maxKeptBodies = 1 << 30
 	maxPemFile    = 4 << 20
 	maxUnixPath   = 104 // sun_path of macOS; Linux has 108
 	maxAttempts   = 20

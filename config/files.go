@@ -82,8 +82,8 @@ func (d *decoder) notFolder(name string, t text) {
 	}
 }
 
-// size reads a number of bytes, or text such as "512KiB".
-func (b *block) size(name string, target *int64) {
+// size reads a number of bytes up to limit, or text such as "512KiB".
+func (b *block) size(name string, limit int64, target *int64) {
 	a, ok := b.body.Attributes[name]
 	if !ok {
 		return
@@ -96,8 +96,8 @@ func (b *block) size(name string, target *int64) {
 	switch {
 	case !ok:
 		b.d.fail(a.Expr.Range(), wordsType(wantSize, b.d.source(a.Expr.Range())))
-	case n < 0 || n > maxKeptBody:
-		b.d.fail(a.Expr.Range(), wordsSizeRange(name, maxKeptBody))
+	case n < 0 || n > limit:
+		b.d.fail(a.Expr.Range(), wordsSizeRange(name, limit))
 	default:
 		*target = n
 	}

@@ -17,7 +17,7 @@ func grammar() map[string]shape {
 	return map[string]shape{
 		top: {blocks: []string{
 			"vault", "listener", "mfa_method", "step_up", "login_mfa",
-			"prompt", "cache", "audit", "telemetry", "log",
+			"prompt", "cache", "relay", "audit", "telemetry", "log",
 		}},
 		"vault": {label: "a name", args: []string{
 			"address", "namespace", "ca_cert", "ca_path", "client_cert", "client_key",
@@ -43,6 +43,7 @@ func grammar() map[string]shape {
 			"use", "command", "timeout", "attempts", "cooldown", "confirm_push", "max_pending", "never", "detached",
 		}},
 		"cache":     {once: true, args: []string{"store", "max_ttl", "lock_on"}},
+		"relay":     {once: true, args: []string{"max_kept_bodies"}},
 		"audit":     {once: true, args: []string{"file"}},
 		"telemetry": {once: true, args: []string{"address", "other_users"}},
 		"log":       {once: true, args: []string{"level", "format"}},

@@ -57,7 +57,7 @@ func (b *block) vault() {
 	if a, ok := b.body.Attributes["timeout"]; ok && v.Timeout < PushTimeout {
 		b.d.short = append(b.d.short, shortTimeout{vault: len(b.d.cfg.Vaults), at: a.SrcRange})
 	}
-	b.size("max_kept_body", &v.MaxBody)
+	b.size("max_kept_body", maxKeptBody, &v.MaxBody)
 	b.tls(&v)
 	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)
 }

@@ -196,8 +196,8 @@ func wordsDurationRange(name string, t text, limit time.Duration) message {
 	return say(fmt.Sprintf("%s is out of range: %s", name, t.shown), fmt.Sprintf("it must be more than 0 and at most %s", text))
 }
 
-func wordsSizeRange(name string, limit int) message {
-	return say(name+" is out of range", fmt.Sprintf("it must be at least 0 and at most %dMiB", limit>>20))
+func wordsSizeRange(name string, limit int64) message {
+	return say(name+" is out of range", "it must be at least 0 and at most "+shownSize(limit))
 }
 
 func wordsRelative(name string, t text) message {

@@ -62,7 +62,7 @@ func (a *attempt) print() string {
 	for _, part := range []string{a.request.Method, a.request.URL.Opaque, a.request.URL.RequestURI()} {
 		_, _ = io.WriteString(h, strconv.Itoa(len(part))+" "+part)
 	}
-	_, _ = h.Write(a.body.bytes())
+	a.body.hash(h)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -124,10 +124,10 @@ func (t *Transport) readLogin(x *exchange) (mfa.LoginBody, error) {
 		if err != nil {
 			return mfa.LoginBody{}, err
 		}
-		if !whole {
+		if !whole || x.body.len() > maxLogin {
 			return mfa.LoginBody{}, errLargeLogin
 		}
-		raw = x.body.kept
+		raw = x.body.bytes()
 	}
 	return mfa.ReadLoginBody(x.request.Header.Get("Content-Type"), raw)
 }

@@ -67,6 +67,7 @@ type Config struct {
 	LoginMFA    bool              // complete logins that Vault answers with a challenge
 	Mounts      Mounts            // logins with the factor in their own body
 	MaxKept     int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
+	Budget      *Budget           // of all kept bodies; nil has no limit
 	Resolver    Resolver
 	SinglePhase SinglePhase   // nil means none
 	Mounted     MountResolver // for Mounts; nil leaves them alone

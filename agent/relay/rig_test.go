@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
@@ -29,7 +30,19 @@ var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clo
 type bench struct {
 	url      string // of the relay
 	resolver *resolver
+	budget   *relay.Budget
 	log      *syncBuffer
+}
+
+// givesBack waits until no body is kept. net/http may let go of one a moment after
+// its request has ended.
+func (b *bench) givesBack(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); b.budget.Used() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes of bodies are still kept", b.budget.Used())
+		}
+	}
 }
 
 type syncBuffer struct {
@@ -60,8 +73,10 @@ func newBench(t *testing.T, address string, change func(*relay.Config)) *bench {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.DisableCompression = true
 	t.Cleanup(base.CloseIdleConnections)
+	b.budget = relay.NewBudget(1 << 30)
+	t.Cleanup(func() { b.givesBack(t) }) // whatever way the test's requests went
 	c := relay.Config{
-		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: b.resolver,
+		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: b.resolver, Budget: b.budget,
 		Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
 	if change != nil {

@@ -40,6 +40,7 @@ func (a *attempt) same() string {
 		write(name, strconv.Itoa(len(r.Header[name])))
 		write(r.Header[name]...)
 	}
-	write(string(a.body.bytes()))
+	_, _ = fmt.Fprintf(h, "%d:", a.body.len())
+	a.body.hash(h)
 	return hex.EncodeToString(h.Sum(nil))
 }

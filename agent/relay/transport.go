@@ -23,7 +23,8 @@ var _ http.RoundTripper = (*Transport)(nil)
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = clone(r.Context(), r) // the caller's stays as it is
-	body := newKeptBody(r, t.config.MaxKept)
+	body := newKeptBody(r, t.config.MaxKept, t.config.Budget)
+	defer body.done()
 	switch {
 	case len(r.Header["X-Vault-Mfa"]) > 0:
 		return t.follow(r, body) // it knows what it does
@@ -154,7 +155,9 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 		return t.askFirst(a)
 	}
 	a.match.Same = a.same()
+	a.body.share(a.match.Same != "")
 	first, verdict, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
+	a.body.share(a.match.Same != "" && ctx.Err() != nil)
 	switch {
 	case err != nil:
 		return nil, err

@@ -38,6 +38,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 			LockOn:  c.Cache.LockOn,
 		},
 		Telemetry: agent.Telemetry(c.Telemetry),
+		MaxBodies: maxKept(c.Relay.MaxKeptBodies),
 		Prompt: agent.Prompt{
 			Prompters:   prompters(c.Prompt, log),
 			Attachable:  slices.Contains(c.Prompt.Use, config.UseAttached),

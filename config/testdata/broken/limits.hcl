@@ -26,3 +26,4 @@ login_mfa {
   legacy_mounts = ["ldap", "auth/*", "auth/team/ldap/", "auth/team/ldap", "auth/ldap/login/alice"]
   okta_mounts   = ["auth/", "auth/../okta", "auth/team/ldap"]
 }
+relay { max_kept_bodies = "2GiB" }

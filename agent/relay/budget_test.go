@@ -1,0 +1,199 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cache"
+)
+
+// A crowd is many requests with bodies that all wait for a person.
+type crowd struct {
+	bench   *bench
+	answers sync.WaitGroup
+	waiting chan bool     // for each that waits: it was asked about before it was sent
+	release chan struct{} // lets all of them end
+}
+
+// newCrowd sends n requests with the same body on a rule's path; all of them get a
+// no in the end.
+func newCrowd(t *testing.T, n int, body []byte, budget int64) *crowd {
+	t.Helper()
+	c := &crowd{waiting: make(chan bool, n), release: make(chan struct{})}
+	vault := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, denied)
+	})
+	guarded := prodRule(t)
+	c.bench = newBench(t, vault, func(config *relay.Config) {
+		guarded(config)
+		config.MaxKept = 1 << 20
+		config.Budget.SetLimit(budget)
+	})
+	c.bench.resolver.stepUp = func(m rule.Match, _ relay.Send) (*http.Response, mfa.Verdict) {
+		c.waiting <- m.Once
+		<-c.release
+		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
+	}
+	for range n {
+		c.answers.Go(func() {
+			req, err := http.NewRequest("POST", c.bench.url+"/v1/kv/data/prod/x", bytes.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("X-Vault-Token", "t")
+			resp, err := client.Do(req)
+			if err != nil {
+				return // the server need not read what nobody allowed to be sent
+			}
+			defer resp.Body.Close()
+			if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "stepup: no") {
+				t.Errorf("answer %d %s", resp.StatusCode, text)
+			}
+		})
+	}
+	return c
+}
+
+// heap is what is in use after everything that can be given back was.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // of what pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Two hundred bodies of 1 MB that wait for a person take what the budget allows:
+// those beyond it are asked about before they are read. With room for all they
+// take their own size, and not twice that.
+func TestBodiesShareABudget(t *testing.T) {
+	// Not parallel: it looks at the whole heap.
+	const crowdSize, size, slack = 200, 1_000_000, 32 << 20
+	for _, budget := range []int64{64 << 20, 1 << 30} {
+		t.Run(fmt.Sprintf("%dMiB", budget>>20), func(t *testing.T) {
+			body := make([]byte, size)
+			before := heap()
+			c := newCrowd(t, crowdSize, body, budget)
+			asked := 0
+			for range crowdSize {
+				if <-c.waiting {
+					asked++
+				}
+			}
+			used, held := c.bench.budget.Used(), heap()-before
+			t.Logf("%d asked about first, %d MB counted, %d MB on the heap", asked, used/1_000_000, held/1_000_000)
+			all := int64(crowdSize * size)
+			if used > budget || used > all*11/10 {
+				t.Errorf("%d bytes are kept of %d, budget %d", used, all, budget)
+			}
+			if most := min(budget, all) + slack; held > most {
+				t.Errorf("%d bytes on the heap, want %d at most", held, most)
+			}
+			if fits := budget > all; fits != (asked == 0) {
+				t.Errorf("%d were asked about first", asked)
+			}
+			close(c.release)
+			c.answers.Wait()
+			c.bench.givesBack(t)
+		})
+	}
+}
+
+// A body that the budget has no room for is asked about first, and sent once, with
+// every byte.
+func TestBodyBeyondTheBudget(t *testing.T) {
+	t.Parallel()
+	for name, length := range map[string]int{"nothing fits": 0, "half fits": 10_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var arrived []string
+			vault := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				mu.Lock()
+				defer mu.Unlock()
+				arrived = append(arrived, string(body))
+			})
+			guarded := prodRule(t)
+			b := newBench(t, vault, func(c *relay.Config) {
+				guarded(c)
+				c.MaxKept = 1 << 20
+				c.Budget.SetLimit(int64(length))
+			})
+			var once []bool
+			b.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+				once = append(once, m.Once)
+				resp, err := send(context.Background(), nil, cache.Token{})
+				if err != nil {
+					t.Error(err)
+				}
+				return resp, mfa.Verdict{Outcome: mfa.Approved}
+			}
+			body := strings.Repeat("0123456789", 2000)
+			// Of unknown length, so that it is read as far as the budget goes.
+			req, err := http.NewRequest("POST", b.url+"/v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Vault-Token", "t")
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || len(once) != 1 || !once[0] {
+				t.Errorf("answer %d, asked %v", resp.StatusCode, once)
+			}
+			if len(arrived) != 1 || arrived[0] != body {
+				t.Errorf("vault got %d bodies", len(arrived))
+			}
+		})
+	}
+}
+
+// An app that leaves while a person is asked takes its body with it.
+func TestLeaversGiveTheirBodiesBack(t *testing.T) {
+	t.Parallel()
+	vault := upstream(t, guardedVault("nobody has this"))
+	b := newBench(t, vault, prodRule(t))
+	ctx, leave := context.WithCancel(t.Context())
+	kept := make(chan int64, 1)
+	b.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
+		kept <- b.budget.Used()
+		leave()
+		<-b.resolver.context.Done()
+		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: left"}
+	}
+	req, err := http.NewRequestWithContext(ctx, "POST", b.url+"/v1/kv/data/prod/x", strings.NewReader(strings.Repeat("b", 900)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Vault-Token", "t")
+	if resp, err := client.Do(req); err == nil {
+		_ = resp.Body.Close()
+	}
+	select {
+	case n := <-kept:
+		if n < 900 || n > 1000 {
+			t.Errorf("%d bytes were kept", n)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nobody was asked")
+	}
+	b.givesBack(t)
+}
