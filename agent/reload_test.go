@@ -147,6 +147,7 @@ func TestReloadDropsNothing(t *testing.T) {
 		"audit":     func(c *agent.Config, dir string) { c.AuditFile = filepath.Join(dir, "other.jsonl") },
 		"audit off": func(c *agent.Config, _ string) { c.AuditFile = "" },
 		"telemetry": func(c *agent.Config, _ string) { c.Telemetry.Address = "127.0.0.1:0" },
+		"relay":     func(c *agent.Config, _ string) { c.MaxBodies = -1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -346,5 +347,30 @@ func dialUnix(path string) func(ctx context.Context, network, address string) (n
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
+	}
+}
+
+// The memory for bodies follows the configuration: without any, a request with a
+// body is asked about before it is sent.
+func TestReloadChangesTheBudget(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.person = r.code
+	for _, tt := range []struct {
+		memory int64
+		sent   int
+	}{{-1, 1}, {0, 2}} {
+		c := r.config
+		c.MaxBodies = tt.memory
+		if err := r.agent.Reload(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		r.vault.ForgetRequests()
+		if got := r.do(t, "POST", "/v1/kv/data/prod/db", `{"data":{"x":"y"}}`, "X-Vault-Token", r.token); got.status != 200 || got.outcome != "approved" {
+			t.Fatalf("answer %d %s %s", got.status, got.outcome, got.body)
+		}
+		if sent := r.sent("/v1/kv/data/prod/db"); sent != tt.sent {
+			t.Errorf("sent %d times with %d bytes of memory, want %d", sent, tt.memory, tt.sent)
+		}
 	}
 }
