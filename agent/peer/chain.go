@@ -10,6 +10,7 @@ type process struct {
 	pid, parent int
 	start       uint64 // in the system's own unit, comparable with each other
 	exe         string // path; "" when it may not be read
+	hidden      bool   // the kernel refuses to tell exe
 	name        string // short name, which the process can change at will
 	terminal    bool   // leads a session that has a terminal
 	hasTTY      bool   // has a terminal

@@ -34,6 +34,8 @@ type identity struct {
 	pid   int    // 0 when only a search by inode can tell
 	start uint64 // start of process pid, in the system's own unit; 0 when unknown
 	inode uint32 // the client's own TCP socket; Linux only
+	// open reports whether the client still has the connection; nil is a yes.
+	open func() bool
 }
 
 // nobody is the identity that says nothing.

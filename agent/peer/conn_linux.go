@@ -88,7 +88,9 @@ func lookupTCP(c net.Conn, raw syscall.RawConn, attempt int) (identity, error) {
 	if err != nil {
 		return nobody(), err
 	}
-	return owner(sk)
+	id, err := owner(sk)
+	id.open = func() bool { return established(raw) }
+	return id, err
 }
 
 // owner judges the client's row of the table.

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// clientEnv makes the test binary a client: "network address", see TestMain.
+// clientEnv makes the test binary a client: "network address", with " hidden" at the
+// end for one that hides itself. See TestMain.
 const clientEnv = "STEPUP_TEST_PEER_CLIENT"
 
 // TestMain is also the client of another user or another process: it connects,
@@ -24,6 +25,13 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	network, address, _ := strings.Cut(spec, " ")
+	if rest, hide := strings.CutSuffix(address, " hidden"); hide {
+		address = rest
+		if err := hideProcess(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	c, err := net.Dial(network, address)
 	if err != nil {
 		fmt.Println(err)

@@ -22,6 +22,9 @@ func Listener(address netip.AddrPort) Peer {
 		sk, ok := findListener(f, address)
 		_ = f.Close()
 		if ok {
+			if int(sk.uid) != os.Geteuid() {
+				return Peer{UID: int(sk.uid)} // not to be searched for, see Identify
+			}
 			return describe(identity{uid: int(sk.uid), inode: sk.inode})
 		}
 	}

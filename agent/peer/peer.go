@@ -17,6 +17,24 @@ type Peer struct {
 	// Detached reports that the process has neither a terminal nor a graphical
 	// session: nobody sits in front of it. False when unknown.
 	Detached bool
+
+	// Hidden reports that the kernel lets other processes of the same user look
+	// neither at the executable nor at the open files: the executable has
+	// capabilities, or the process has switched PR_SET_DUMPABLE off. With a PID the
+	// kernel has named the process, Exe is "" and Chain[0] is the name that the
+	// process has given itself. With PID 0 it may be any of the user's processes that
+	// hide.
+	Hidden bool
+	// MayBe holds processes of the user that hide, the latest first, when Hidden and
+	// PID is 0. It is a guess: the list is cut, and each name is of the process's
+	// own choice.
+	MayBe []Candidate
+}
+
+// A Candidate is a process that a connection may belong to.
+type Candidate struct {
+	PID  int
+	Name string
 }
 
 type contextKey struct{}

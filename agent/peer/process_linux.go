@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,22 +18,48 @@ func describe(id identity) Peer {
 	p := Peer{UID: id.uid}
 	proc, ok := find(id)
 	if !ok {
-		return p
+		return hiding(p, id)
 	}
-	p.PID, p.Exe = proc.pid, proc.exe
+	p.PID, p.Exe, p.Hidden = proc.pid, proc.exe, proc.hidden
 	p.Chain = chain(proc, readProcess)
-	p.Claim = claim(readList(proc.pid, "cmdline"))
-	p.Detached = !proc.hasTTY && !graphical(readList(proc.pid, "environ"))
+	command, _ := readList(proc.pid, "cmdline")
+	p.Claim = claim(command)
+	p.Detached = !proc.hasTTY && !graphical(environment(proc, id.uid))
 	return p
 }
 
 // readList reads a file of /proc/PID that is a list of strings which end in NUL.
-func readList(pid int, name string) []string {
+func readList(pid int, name string) ([]string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00"), nil
+}
+
+// environment returns what p was started with. For a process that hides it is that
+// of its nearest parent of the same user that does not: an environment is
+// inherited, and few programs start another one on another display.
+func environment(p process, uid int) []string {
+	for range chainLimit {
+		list, err := readList(p.pid, "environ")
+		if err == nil || !errors.Is(err, fs.ErrPermission) {
+			return list
+		}
+		parent, err := readProcess(p.parent)
+		if err != nil || parent.start > p.start || !belongsTo(parent.pid, uid) {
+			return nil
+		}
+		p = parent
+	}
+	return nil
+}
+
+// belongsTo reports whether process pid runs as uid. The kernel gives the folder
+// of a process to its user, also when it gives what is inside to root.
+func belongsTo(pid, uid int) bool {
+	var st syscall.Stat_t
+	return syscall.Lstat("/proc/"+strconv.Itoa(pid), &st) == nil && int(st.Uid) == uid
 }
 
 // graphical reports whether an environment names a display.
@@ -64,8 +91,7 @@ func findHolder(inode uint32, uid int) (process, bool) {
 	found := false
 	for _, pid := range pids() {
 		dir := "/proc/" + strconv.Itoa(pid)
-		var st syscall.Stat_t
-		if syscall.Lstat(dir, &st) != nil || int(st.Uid) != uid || !holds(dir, inode) {
+		if !belongsTo(pid, uid) || !holds(dir, inode) {
 			continue
 		}
 		p, err := readProcess(pid)
@@ -116,7 +142,7 @@ func readProcess(pid int) (process, error) {
 	if err != nil {
 		return process{}, err
 	}
-	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	exe, exeErr := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	// Read twice: the executable must be that of the same process.
 	if again, err := readStat(pid); err != nil || again.start != st.start {
 		return process{}, fmt.Errorf("process %d has ended", pid)
@@ -124,6 +150,7 @@ func readProcess(pid int) (process, error) {
 	return process{
 		pid: pid, parent: st.parent, start: st.start, name: st.name,
 		exe:      strings.TrimSuffix(exe, " (deleted)"), // replaced by an upgrade
+		hidden:   errors.Is(exeErr, fs.ErrPermission),
 		terminal: st.session == pid && st.tty != 0,
 		hasTTY:   st.tty != 0,
 	}, nil
