@@ -69,6 +69,11 @@ type Requester struct {
 
 	// Claim is what the process says of itself. Any process can say anything here.
 	Claim string `json:"claim"`
+
+	// Hidden reports that the kernel does not let the agent look at the process. Exe is
+	// "" then; with PID 0 the process is unknown, and MayBe holds a guess.
+	Hidden bool        `json:"hidden,omitempty"`
+	MayBe  []Candidate `json:"may_be,omitempty"`
 }
 
 // WithCode is a method whose code may come with a password. The zero value is none. The

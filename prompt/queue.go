@@ -272,6 +272,7 @@ func (b *Broker) viewLocked(e *entry) Request {
 	r := e.request
 	r.Choices = slices.Clone(r.Choices)
 	r.Requester.Chain = slices.Clone(r.Requester.Chain)
+	r.Requester.MayBe = slices.Clone(r.Requester.MayBe)
 	for _, q := range b.queue {
 		if q != e {
 			r.Queued++

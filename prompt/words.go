@@ -20,6 +20,9 @@ func Brief(r Request) string {
 
 // Name is the program and its process number: "terraform (pid 4711)".
 func (q Requester) Name() string {
+	if q.Hidden {
+		return q.hiddenName()
+	}
 	name := q.Exe[strings.LastIndexByte(q.Exe, '/')+1:]
 	if name == "" && len(q.Chain) > 0 {
 		name = q.Chain[0]

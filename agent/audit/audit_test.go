@@ -61,6 +61,24 @@ func full() audit.Record {
 	}
 }
 
+// Which programs a hidden one may have been is written as a guess, and read back.
+func TestHiddenRequester(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	r := full()
+	r.Requester = peer.Peer{UID: 1000, Hidden: true, MayBe: []peer.Candidate{{PID: 9, Name: "vault"}}}
+	must(t, open(t, path, audit.Options{}).Write(r))
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	const want = `"requester":{"pid":0,"uid":1000,"exe":"","chain":[],"hidden":true,"may_be":[{"pid":9,"name":"vault"}]}`
+	if !bytes.Contains(raw, []byte(want)) {
+		t.Errorf("got %s", raw)
+	}
+	if got := read(t, path); len(got) != 1 || !reflect.DeepEqual(got[0].Requester, r.Requester) {
+		t.Errorf("came back as %+v", got)
+	}
+}
+
 func open(t *testing.T, path string, o audit.Options) *audit.Log {
 	t.Helper()
 	l, err := o.Open(path)

@@ -85,6 +85,9 @@ type requester struct {
 	UID   int      `json:"uid"`
 	Exe   string   `json:"exe"`
 	Chain []string `json:"chain"`
+	// Of a program that hides itself only. A guess stays marked as one by its name.
+	Hidden bool             `json:"hidden,omitempty"`
+	MayBe  []peer.Candidate `json:"may_be,omitempty"`
 }
 
 const timeFormat = "2006-01-02T15:04:05.000Z07:00" // RFC 3339 with milliseconds
@@ -101,21 +104,26 @@ func (r Record) encode() ([]byte, error) {
 		Time: r.Time.UTC().Format(timeFormat), Event: r.Event,
 		Rule: bound(r.Rule), Vault: bound(r.Vault), Namespace: bound(r.Namespace), Path: bound(r.Path),
 		Operation: bound(r.Operation), Method: bound(r.Method),
-		Requester:  requester{PID: r.Requester.PID, UID: r.Requester.UID, Exe: bound(r.Requester.Exe), Chain: []string{}},
+		Requester:  newRequester(r.Requester),
 		DurationMS: r.DurationMS,
 		Token:      onlyHMAC(r.Token),
-	}
-	for i, name := range r.Requester.Chain {
-		if i == maxChain {
-			break
-		}
-		l.Requester.Chain = append(l.Requester.Chain, bound(name))
 	}
 	raw, err := json.Marshal(l)
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	return append(printable(raw), '\n'), nil
+}
+
+func newRequester(p peer.Peer) requester {
+	r := requester{PID: p.PID, UID: p.UID, Exe: bound(p.Exe), Chain: []string{}, Hidden: p.Hidden}
+	for _, name := range p.Chain[:min(len(p.Chain), maxChain)] {
+		r.Chain = append(r.Chain, bound(name))
+	}
+	for _, c := range p.MayBe[:min(len(p.MayBe), maxChain)] {
+		r.MayBe = append(r.MayBe, peer.Candidate{PID: c.PID, Name: bound(c.Name)})
+	}
+	return r
 }
 
 // decode is the reverse of encode.
@@ -135,7 +143,10 @@ func decode(raw []byte) (Record, error) {
 		Time: when.UTC(), Event: l.Event,
 		Rule: l.Rule, Vault: l.Vault, Namespace: l.Namespace, Path: l.Path,
 		Operation: l.Operation, Method: l.Method,
-		Requester:  peer.Peer{PID: l.Requester.PID, UID: l.Requester.UID, Exe: l.Requester.Exe},
+		Requester: peer.Peer{
+			PID: l.Requester.PID, UID: l.Requester.UID, Exe: l.Requester.Exe,
+			Hidden: l.Requester.Hidden, MayBe: l.Requester.MayBe,
+		},
 		DurationMS: l.DurationMS,
 		Token:      l.Token,
 	}

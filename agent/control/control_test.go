@@ -125,7 +125,7 @@ func fullRequest(id string) prompt.Request {
 		Operation: "read", Method: "corp_totp", MethodType: "totp", Digits: 6, Choices: []string{"a", "b"}, Attempt: 2, Attempts: 3,
 		Message:   "wrong code",
 		Number:    "42",
-		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan"},
+		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan", Hidden: true, MayBe: []prompt.Candidate{{PID: 9, Name: "vault"}}},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Queued:    4,
 		WithCode:  prompt.WithCode{Method: "corp_totp", Digits: 6},
@@ -199,7 +199,7 @@ func TestPromptOnTheWire(t *testing.T) {
 	for want, r := range map[string]prompt.Request{
 		`{"id":"abc234","kind":"passcode","rule":"prod-kv","vault":"corp","namespace":"ns1","path":"kv/data/prod/db","operation":"read",` +
 			`"method":"corp_totp","method_type":"totp","digits":6,"choices":["a","b"],"attempt":2,"attempts":3,"message":"wrong code","number":"42",` +
-			`"requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","zsh"],"claim":"terraform plan"},` +
+			`"requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","zsh"],"claim":"terraform plan","hidden":true,"may_be":[{"pid":9,"name":"vault"}]},` +
 			`"deadline":"2030-01-02T03:04:05Z","queued":4,"with":{"method":"corp_totp","digits":6}}`: fullRequest("abc234"),
 		`{"id":"","kind":"","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
 			`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"",` +

@@ -33,8 +33,8 @@ type Peer struct {
 
 // A Candidate is a process that a connection may belong to.
 type Candidate struct {
-	PID  int
-	Name string
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
 }
 
 type contextKey struct{}

@@ -37,6 +37,16 @@ func readList(pid int, name string) ([]string, error) {
 	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00"), nil
 }
 
+// Environ returns the environment in which process pid of our user was started, as
+// far as it can be told: see environment. It is for finding a screen, no proof.
+func Environ(pid int) []string {
+	p, err := readProcess(pid)
+	if err != nil || !belongsTo(pid, os.Geteuid()) {
+		return nil
+	}
+	return environment(p, os.Geteuid())
+}
+
 // environment returns what p was started with. For a process that hides it is that
 // of its nearest parent of the same user that does not: an environment is
 // inherited, and few programs start another one on another display.

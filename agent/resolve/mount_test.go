@@ -310,7 +310,7 @@ func TestMountLoginSilence(t *testing.T) {
 				})
 				s.person.codes("no", "no", "no")
 				v := &logins{delay: 5 * time.Second, answers: []*http.Response{answer(400, oktaDenied)}}
-				resp, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, kind), oktaRequest, v.send)
+				resp, verdict, err := s.resolver.AtMount(identified(t), mountLogin(t, kind), oktaRequest, v.send)
 				if err != nil || verdict.Outcome != "" || resp.StatusCode != 400 || string(v.sent[0].Bytes()) != `{"password":"p"}` {
 					t.Errorf("%v %+v %v", resp, verdict, err)
 				}
@@ -319,14 +319,14 @@ func TestMountLoginSilence(t *testing.T) {
 				}
 				never = false
 				for range 3 {
-					_, verdict, _ = s.resolver.AtMount(t.Context(), mountLogin(t, kind), oktaRequest, v.send)
+					_, verdict, _ = s.resolver.AtMount(identified(t), mountLogin(t, kind), oktaRequest, v.send)
 					if verdict.Outcome != mfa.Denied {
 						t.Errorf("%+v", verdict)
 					}
 					time.Sleep(time.Minute)
 				}
 				sent := v.count()
-				_, verdict, err = s.resolver.AtMount(t.Context(), mountLogin(t, kind), oktaRequest, v.send)
+				_, verdict, err = s.resolver.AtMount(identified(t), mountLogin(t, kind), oktaRequest, v.send)
 				if err != nil || verdict.Outcome != mfa.Cooldown || !strings.Contains(verdict.Message, "three times") || v.count() != sent {
 					t.Errorf("%+v %v", verdict, err)
 				}
@@ -384,11 +384,11 @@ func TestMountConfirmPush(t *testing.T) {
 				var err error
 				if tt.kind == 0 {
 					s.vault.path = "auth/okta/login/alice"
-					_, verdict, err = s.resolver.Renew(t.Context(), "hvs.okta", renewal("renew-self"), func(ctx context.Context) (*http.Response, error) {
+					_, verdict, err = s.resolver.Renew(identified(t), "hvs.okta", renewal("renew-self"), func(ctx context.Context) (*http.Response, error) {
 						return v.send(ctx, mfa.LoginBody{})
 					})
 				} else {
-					_, verdict, err = s.resolver.AtMount(t.Context(), mountLogin(t, tt.kind), oktaRequest, v.send)
+					_, verdict, err = s.resolver.AtMount(identified(t), mountLogin(t, tt.kind), oktaRequest, v.send)
 				}
 				if err != nil || verdict.Outcome != tt.outcome || v.count() != tt.sent {
 					t.Errorf("%+v %v after %d sendings", verdict, err, v.count())

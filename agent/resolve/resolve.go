@@ -200,7 +200,11 @@ func (s *stepUp) fill(p prompt.Request) prompt.Request {
 
 // requester returns the part of a peer that a question shows.
 func requester(p peer.Peer) prompt.Requester {
-	return prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim}
+	r := prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim, Hidden: p.Hidden}
+	for _, c := range p.MayBe {
+		r.MayBe = append(r.MayBe, prompt.Candidate(c))
+	}
+	return r
 }
 
 // record writes one line of the audit log. A log that cannot be written is

@@ -23,6 +23,13 @@ type Silence struct {
 	Never    func(peer.Peer) bool // nil means nobody else
 }
 
+// covers reports whether p may be one of those, although it is not known which
+// process it is. Otherwise a program would end the silence about itself by hiding:
+// a capability of its file is enough for that, and so is one call to the kernel.
+func (s Silence) covers(p func() peer.Peer) bool {
+	return (s.Detached || s.Never != nil) && p().PID == 0
+}
+
 // silent returns the verdict for a request about which nobody is asked: batch
 // jobs, and rules that were denied too often. attended reports whether somebody
 // has attached a terminal, which ends the second.
@@ -31,6 +38,8 @@ func (s *stepUp) silent() (mfa.Verdict, bool) {
 	switch {
 	case s.quiet:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appQuietRule}, true
+	case silence.covers(s.peer):
+		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appUnidentified}, true
 	case silence.Detached && s.peer().Detached:
 		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appDetached}, true
 	case silence.Never != nil && silence.Never(s.peer()):

@@ -32,11 +32,18 @@ func TestNobodyIsAskedForBatchJobs(t *testing.T) {
 		text    string
 	}{
 		"rule never prompts":      {rule: true, outcome: mfa.Unavailable, text: `prompt = "never"`},
-		"detached program":        {silence: resolve.Silence{Detached: true}, peer: peer.Peer{Detached: true}, outcome: mfa.Unavailable, text: "without a terminal"},
-		"program with a terminal": {silence: resolve.Silence{Detached: true}, outcome: mfa.Denied},
+		"detached program":        {silence: resolve.Silence{Detached: true}, peer: peer.Peer{PID: 7, Detached: true}, outcome: mfa.Unavailable, text: "without a terminal"},
+		"program with a terminal": {silence: resolve.Silence{Detached: true}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
 		"detached, but wanted":    {peer: peer.Peer{Detached: true}, outcome: mfa.Denied},
-		"program on the list":     {silence: resolve.Silence{Never: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{Exe: "/usr/sbin/cron"}, outcome: mfa.Unavailable, text: "never prompted"},
-		"program not on the list": {silence: resolve.Silence{Never: func(peer.Peer) bool { return false }}, outcome: mfa.Denied},
+		"program on the list":     {silence: resolve.Silence{Never: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{PID: 7, Exe: "/usr/sbin/cron"}, outcome: mfa.Unavailable, text: "never prompted"},
+		"program not on the list": {silence: resolve.Silence{Never: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
+
+		// It may be detached, and it may be on the list.
+		"hidden program, detached ones are not asked for": {silence: resolve.Silence{Detached: true}, peer: peer.Peer{Hidden: true}, outcome: mfa.Unavailable, text: "hides its process"},
+		"hidden program, there is a list":                 {silence: resolve.Silence{Never: func(peer.Peer) bool { return false }}, peer: peer.Peer{Hidden: true}, outcome: mfa.Unavailable, text: "unix socket"},
+		"unknown program":                                 {silence: resolve.Silence{Detached: true}, peer: peer.Peer{UID: -1}, outcome: mfa.Unavailable, text: "cannot be told"},
+		"hidden program that the kernel names":            {silence: resolve.Silence{Detached: true, Never: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7, Hidden: true}, outcome: mfa.Denied},
+		"hidden program, but all are asked for":           {peer: peer.Peer{Hidden: true}, outcome: mfa.Denied},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -54,6 +61,11 @@ func TestNobodyIsAskedForBatchJobs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// identified is the context of a request whose process is known.
+func identified(t *testing.T) context.Context {
+	return peer.NewContext(t.Context(), func() peer.Peer { return peer.Peer{PID: 7} })
 }
 
 // A cached token serves a rule that never prompts, too.

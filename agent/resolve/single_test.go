@@ -155,7 +155,7 @@ func TestLoginWithNobody(t *testing.T) {
 		})
 		s.person.codes()
 		resp, v := s.resolver.LoginWith(
-			peer.NewContext(t.Context(), func() peer.Peer { return peer.Peer{Detached: true} }), loginRequest, false, (&loginVault{}).send)
+			peer.NewContext(t.Context(), func() peer.Peer { return peer.Peer{PID: 7, Detached: true} }), loginRequest, false, (&loginVault{}).send)
 		if resp != nil || v.Outcome != mfa.Unavailable || !strings.Contains(v.Message, "detached") {
 			t.Errorf("answer %v, verdict %+v", resp, v)
 		}

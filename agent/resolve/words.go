@@ -32,14 +32,15 @@ const (
 
 	appCut = "stepup: something between here and vault, a load balancer say, stopped waiting while your phone was asked; raise its idle timeout to 100 seconds or more, and try again after the cool-down"
 
-	waitForNext    = "the last code was used a moment ago: wait for the next one"
-	wrongCode      = "wrong code, or one that was used: wait for the next one"
-	codeSentBefore = "that code was sent already: wait for the next one"
-	appQuietRule   = "stepup: this rule never prompts (prompt = \"never\"); step up to it with another program first"
-	appDetached    = "stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"
-	appNeverAsked  = "stepup: this program is on the list of those that are never prompted"
-	appDeadCaller  = "stepup: vault does not know your token; log in again"
-	appTired       = "stepup: denied three times in ten minutes, so nobody is asked any more; run `stepup attach` to be asked again"
+	waitForNext     = "the last code was used a moment ago: wait for the next one"
+	wrongCode       = "wrong code, or one that was used: wait for the next one"
+	codeSentBefore  = "that code was sent already: wait for the next one"
+	appQuietRule    = "stepup: this rule never prompts (prompt = \"never\"); step up to it with another program first"
+	appDetached     = "stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"
+	appUnidentified = "stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells"
+	appNeverAsked   = "stepup: this program is on the list of those that are never prompted"
+	appDeadCaller   = "stepup: vault does not know your token; log in again"
+	appTired        = "stepup: denied three times in ten minutes, so nobody is asked any more; run `stepup attach` to be asked again"
 
 	appNotApproved  = "stepup: nobody has approved this request yet; run it again to go on waiting for the same approval, or unwrap the token of wrap_info when it is there"
 	appGroupDenied  = "stepup: the wait for approval was given up here; unwrap the token of wrap_info when it is there"

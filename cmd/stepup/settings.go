@@ -83,12 +83,12 @@ func vaultTLS(v config.Vault) upstream.TLS {
 
 // newDialogs returns the prompter for windows on the desktop of the requester.
 func newDialogs(log *slog.Logger) *dialog.Prompter {
-	return dialog.New(dialog.Config{Session: desktop.Finder{}.Find, Log: log})
+	return dialog.New(dialog.Config{Session: desktop.Finder{HiddenEnviron: peer.Environ}.Find, Log: log})
 }
 
 // newNotifications returns the prompter for notifications there.
 func newNotifications() *notification.Prompter {
-	return notification.New(notification.Config{Bus: desktop.Finder{}.FindBus})
+	return notification.New(notification.Config{Bus: desktop.Finder{HiddenEnviron: peer.Environ}.FindBus})
 }
 
 // prompters makes what prompt.use names. Attached terminals come by themselves.

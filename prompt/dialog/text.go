@@ -77,6 +77,7 @@ func (t dialogText) facts() string {
 		add("Started by: ", strings.Join(r.Requester.Chain[1:], ", "))
 	}
 	add("Calls itself: ", r.Requester.OtherName())
+	add("May be ", r.Requester.Guess())
 	return joinBlocks(fold(r.Requester.Name()+" wants to "+r.Action()), strings.Join(context, "\n"))
 }
 

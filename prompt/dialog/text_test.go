@@ -64,6 +64,19 @@ Vault: corp
 
 Choose how to confirm it
 `},
+		{"hidden program", with(prompt.Confirm, func(r *prompt.Request) {
+			r.Deadline = time.Time{}
+			r.Requester = prompt.Requester{UID: 1000, Hidden: true, MayBe: []prompt.Candidate{{PID: 123, Name: "vault"}, {PID: 9, Name: "gpg-agent"}}}
+		}), true, `
+a program that hides itself from you wants to read
+    kv/data/prod/db
+
+Vault: corp
+Rule: prod-kv
+May be (a guess): vault (pid 123), gpg-agent (pid 9)
+
+Go on?
+`},
 		{"push to come", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), true, `
 terraform (pid 4711) wants to read kv/data/prod/db
 
@@ -124,7 +137,8 @@ func FuzzDialogText(f *testing.F) {
 		r := prompt.Request{
 			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message,
 			Choices: []string{s, s}, Attempt: 2, Attempts: 3, Queued: 1, Deadline: time.Now().Add(time.Minute),
-			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s},
+			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s,
+				MayBe: []prompt.Candidate{{PID: 1, Name: s}, {PID: 2, Name: s}}},
 		}
 		got := dialog.DialogText(r, time.Now(), false)
 		lines := strings.Split(got, "\n")
@@ -132,7 +146,7 @@ func FuzzDialogText(f *testing.F) {
 			t.Errorf("%d lines", len(lines))
 		}
 		known := []string{
-			"app (pid 1) wants to ", "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "Attempt 2 of 3: ",
+			"app (pid 1) wants to ", "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "May be (a guess): ", "Attempt 2 of 3: ",
 			"Choose how to confirm it", "1 more question is waiting", "This window closes after ", "To deny it, run: stepup deny ", "    ",
 		}
 		seen := map[string]bool{}

@@ -35,9 +35,13 @@ func describe(r prompt.Request, can capabilities) notice {
 	if claim != "" {
 		claim = "calls itself: " + claim
 	}
+	guess := r.Requester.Guess()
+	if guess != "" {
+		guess = "it may be " + guess
+	}
 	lines := []string{
 		r.Requester.Name() + " wants to " + r.Action(), r.Details(), startedBy(chain), claim,
-		r.Message, r.AttemptNote(), r.QueuedNote(), choices(r),
+		guess, r.Message, r.AttemptNote(), r.QueuedNote(), choices(r),
 	}
 	lines = append(lines, instructions(r, can)...)
 	if !r.Deadline.IsZero() {
@@ -62,6 +66,7 @@ func compact(r prompt.Request) prompt.Request {
 	const name, path, message = 32, 120, 200
 	r.Requester.Exe = prompt.Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], name)
 	r.Requester.Claim = prompt.Sanitize(r.Requester.Claim, name)
+	r.Requester.MayBe = r.Requester.MayBe[:min(len(r.Requester.MayBe), 3)]
 	r.Path = prompt.Sanitize(r.Path, path)
 	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Operation, &r.Method, &r.MethodType} {
 		*field = prompt.Sanitize(*field, name)

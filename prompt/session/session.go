@@ -28,6 +28,9 @@ type Finder struct {
 	// NAME=value a line; nil means systemctl --user show-environment.
 	UserEnvironment func(context.Context) (string, error)
 	Environ         func() []string // our own environment, the last resort; nil means os.Environ
+	// HiddenEnviron returns the environment of a process of the user whose own may not be
+	// read, as far as it can be told; nil tells nothing.
+	HiddenEnviron func(pid int) []string
 	// Reachable reports whether something listens at an address of [net.Dial]; nil
 	// means to connect for a moment. It blocks for half a second at most.
 	Reachable func(ctx context.Context, network, address string) bool
@@ -96,7 +99,12 @@ func (f Finder) ofProcess(requester prompt.Requester) prompt.Session {
 		return prompt.Session{} // another user's screen is not ours to write on
 	}
 	raw, err := readOwn(filepath.Join(f.Proc, strconv.Itoa(requester.PID), "environ"))
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission) && requester.PID == os.Getpid():
+		return prompt.NewSession(f.Environ()) // we hide from all that look into /proc, from ourselves too
+	case errors.Is(err, fs.ErrPermission) && f.HiddenEnviron != nil:
+		return prompt.NewSession(f.HiddenEnviron(requester.PID))
+	case err != nil:
 		return prompt.Session{} // it has ended, or is none of ours
 	}
 	return prompt.NewSession(strings.Split(raw, "\x00"))

@@ -130,6 +130,11 @@ func TestFindSessionOfAnotherUser(t *testing.T) {
 	if s, err := c.Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()}); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("Find = %+v, %v, want ErrUnavailable: the file is another user's", s, err)
 	}
+	// As with a process that hides, whose file is root's: it is told by others.
+	c.HiddenEnviron = func(pid int) []string { return []string{fmt.Sprintf("DISPLAY=:%d", pid-4711)} }
+	if s, err := c.Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()}); err != nil || s.Display != ":0" {
+		t.Errorf("Find = %+v, %v, want what is told", s, err)
+	}
 }
 
 func TestFindBus(t *testing.T) {

@@ -24,6 +24,9 @@ func render(r prompt.Request) string {
 	if claim := r.Requester.OtherName(); claim != "" {
 		line("calls itself: " + claim)
 	}
+	if guess := r.Requester.Guess(); guess != "" {
+		line("it may be " + guess)
+	}
 	line(r.Message)
 	line(r.AttemptNote())
 	line(r.QueuedNote())

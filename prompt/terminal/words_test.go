@@ -84,6 +84,23 @@ stepup: terraform (pid 4711) wants to read kv/data/prod/db
   vault corp, rule prod-kv, asked by terraform <- make <- zsh
   approve it on your phone (totp)
 `},
+		{"hidden", with(prompt.Confirm, func(r *prompt.Request) {
+			r.Requester = prompt.Requester{UID: 1000, Hidden: true, MayBe: []prompt.Candidate{
+				{PID: 123, Name: "vault"}, {PID: 9, Name: "a (pid 1), b"}, {PID: 8, Name: "it\x1b[2J"},
+				{PID: 7, Name: "c"}, {PID: 6, Name: "d"}, {PID: 5, Name: "e"},
+			}}
+		}), `
+stepup: a program that hides itself from you wants to read kv/data/prod/db
+  vault corp, rule prod-kv
+  it may be (a guess): vault (pid 123), a ?pid 1?? b (pid 9), it??2J (pid 8), c (pid 7), d (pid 6)
+  go on? y/N (55 s, ctrl-c to deny): `},
+		{"hidden, on a unix socket", with(prompt.Confirm, func(r *prompt.Request) {
+			r.Requester = prompt.Requester{PID: 123, UID: 1000, Hidden: true, Chain: []string{"vault", "zsh"}, Claim: "vault kv"}
+		}), `
+stepup: a program that hides itself from you and calls itself vault (pid 123) wants to read kv/data/prod/db
+  vault corp, rule prod-kv, asked by vault <- zsh
+  calls itself: vault kv
+  go on? y/N (55 s, ctrl-c to deny): `},
 		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: prompt.Requester{PID: 9}}, `
 stepup: an unknown program (pid 9) wants to pass rule r
   rule r
