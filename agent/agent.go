@@ -117,6 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	sweepSockets(a.options.RuntimeDir)
 	defer a.stop()
 	if err := a.serveControl(ctx); err != nil {
 		return err

@@ -3,9 +3,8 @@ package agent
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -17,12 +16,15 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/peer"
-	"github.com/vault-stepup/stepup/cache"
 )
 
-// RefusedTree is the reason for which a private listener refuses processes that
-// its command did not start.
-const RefusedTree = "outside the command"
+// Reasons for which a private listener refuses a process.
+const (
+	// RefusedTree: its command did not start it.
+	RefusedTree = "outside the command"
+	// RefusedHidden: it hides, so that the place where it was started is unknown.
+	RefusedHidden = "hidden process"
+)
 
 // privateNetwork marks the keys of private listeners.
 const privateNetwork = "private"
@@ -33,9 +35,8 @@ const maxPrivate = 256
 // A private listener serves one command and what it starts.
 type private struct {
 	id      string
-	root    int               // process number of the command's parent, stepup exec
-	secret  [sha256.Size]byte // sum of the password of this listener
-	refused *Guard            // reports refusals
+	root    int    // process number of the command's parent, stepup exec
+	refused *Guard // reports refusals
 	ended   chan struct{}
 }
 
@@ -56,6 +57,7 @@ func PrivateDir(runtimeDir string) (string, error) {
 
 const (
 	privatePrefix = "exec-"
+	socketPrefix  = "private-" // of the sockets of private listeners
 	// A folder that is younger may belong to an agent that is about to lock it.
 	sweepAge = time.Minute
 )
@@ -77,6 +79,17 @@ func sweep(runtimeDir string) {
 	}
 }
 
+// sweepSockets removes the sockets of private listeners that a killed agent has
+// left in a runtime folder which this process has locked.
+func sweepSockets(runtimeDir string) {
+	old, _ := filepath.Glob(filepath.Join(runtimeDir, socketPrefix+"*.sock")) // its one error is a bad pattern
+	for _, path := range old {
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+			_ = os.Remove(path)
+		}
+	}
+}
+
 // leaser opens private listeners. It implements control.Leaser.
 type leaser struct{ agent *Agent }
 
@@ -90,12 +103,12 @@ func (l leaser) Listeners() []control.Listener {
 }
 
 // Lease implements control.Leaser.
-func (l leaser) Lease(ctx context.Context, vault string) (control.Lease, error) {
+func (l leaser) Lease(ctx context.Context, w control.Wanted) (control.Lease, error) {
 	root := peer.FromContext(ctx).PID
 	if root <= 1 {
 		return control.Lease{}, control.ErrNoPeer
 	}
-	return l.agent.lease(ctx, vault, root)
+	return l.agent.lease(ctx, w, root)
 }
 
 // Release implements control.Leaser. Answers that are under way are waited for by
@@ -117,24 +130,28 @@ func (l leaser) Release(id string) bool {
 	return ok
 }
 
-func (a *Agent) lease(ctx context.Context, vault string, root int) (control.Lease, error) {
-	ln, err := Listen(ctx, "tcp", "127.0.0.1:0")
+func (a *Agent) lease(ctx context.Context, w control.Wanted, root int) (control.Lease, error) {
+	p := &private{id: rand.Text(), root: root, ended: make(chan struct{})}
+	network, address := "tcp", "127.0.0.1:0"
+	if w.Network == "unix" {
+		// Part of the id is enough for a name, and a socket's path has little room.
+		network, address = "unix", filepath.Join(a.options.RuntimeDir, socketPrefix+p.id[:8]+".sock")
+	}
+	ln, err := Listen(ctx, network, address)
 	if err != nil {
 		return control.Lease{}, err
 	}
-	secret := rand.Text()
-	p := &private{id: rand.Text(), root: root, secret: sha256.Sum256([]byte(secret)), ended: make(chan struct{})}
 	ln = &endingListener{Listener: ln, ended: sync.OnceFunc(func() { close(p.ended) })}
 	p.refused = a.guard(ln, false)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	name, ok := a.vaultNamedLocked(vault)
+	name, ok := a.vaultNamedLocked(w.Vault)
 	if err := a.mayLeaseLocked(ok); err != nil {
 		_ = ln.Close()
 		return control.Lease{}, err
 	}
 	// Not the request's context: the listener's own connections say who is there.
-	open := a.newListener(context.Background(), ln, Listener{Network: "tcp", Address: ln.Addr().String(), Vault: name})
+	open := a.newListener(context.Background(), ln, Listener{Network: network, Address: ln.Addr().String(), Vault: name})
 	open.private = p
 	open.vault.Store(&name)
 	handler := p.wrap(a.vaults[name].handler)
@@ -142,7 +159,7 @@ func (a *Agent) lease(ctx context.Context, vault string, root int) (control.Leas
 	a.open[listenerKey{privateNetwork, p.id}] = open
 	a.serve(open)
 	a.options.Log.Info("private listener opened", "address", ln.Addr().String(), "vault", name, "pid", root)
-	return control.Lease{ID: p.id, Address: ln.Addr().String(), Secret: cache.Secret(secret), Done: p.ended}, nil
+	return control.Lease{ID: p.id, Network: network, Address: ln.Addr().String(), Done: p.ended}, nil
 }
 
 func (a *Agent) mayLeaseLocked(known bool) error {
@@ -200,7 +217,7 @@ func (a *Agent) listenersLocked() []control.Listener {
 	for _, l := range a.open {
 		if l.private != nil {
 			private = append(private, control.Listener{
-				Network: "tcp", Address: l.config.Address, Vault: l.config.Vault, PID: l.private.root,
+				Network: l.config.Network, Address: l.config.Address, Vault: l.config.Vault, PID: l.private.root,
 			})
 		}
 	}
@@ -213,40 +230,30 @@ func (a *Agent) listenersLocked() []control.Listener {
 func (p *private) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, _ := r.Context().Value(connKey{}).(*peer.Conn)
-		proven := p.credentials(r)
-		if !p.inside(conn, proven) {
-			p.refused.report(RefusedTree, conn)
-			writeRefusal(w, refusal{http.StatusForbidden, RefusedTree, wordsTree})
+		if no, refused := p.check(conn); refused {
+			p.refused.report(no.reason, conn)
+			writeRefusal(w, no)
 			return
-		}
-		if proven {
-			r.Header.Del("Authorization") // ours, and no business of Vault's
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// inside asks the kernel whose connection it is. What the kernel knows counts,
-// either way: an address with credentials in it gets into error messages, so
-// whoever has read it elsewhere must not get in with it. They decide only where
-// the kernel does not tell.
-func (p *private) inside(conn *peer.Conn, proven bool) bool {
+// check asks the kernel whose connection it is. A process that cannot be found is
+// refused: a program outside the command could hide, too. On a unix socket it is
+// found, because the kernel tells its number, and everybody may read whose child
+// a process is.
+func (p *private) check(conn *peer.Conn) (refusal, bool) {
 	if conn == nil {
-		return false
+		return refusal{http.StatusForbidden, RefusedUnknown, wordsUnknown}, true
 	}
-	in, err := conn.DescendantOf(p.root)
-	if err != nil {
-		return proven
+	switch in, err := conn.DescendantOf(p.root); {
+	case err != nil:
+		return refusal{http.StatusForbidden, RefusedHidden, wordsHidden}, true
+	case !in:
+		return refusal{http.StatusForbidden, RefusedTree, wordsTree}, true
 	}
-	return in
-}
-
-// credentials reports whether the request has the secret of this listener, as
-// the password of Basic credentials.
-func (p *private) credentials(r *http.Request) bool {
-	_, password, ok := r.BasicAuth()
-	sum := sha256.Sum256([]byte(password))
-	return ok && subtle.ConstantTimeCompare(sum[:], p.secret[:]) == 1
+	return refusal{}, false
 }
 
 // An endingListener says when it is closed, by whomever.

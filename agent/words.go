@@ -28,6 +28,7 @@ const (
 	wordsOnlyMetrics    = "the metrics are at /metrics"
 	wordsOnlyGet        = "metrics are only read, by GET"
 	wordsTree           = "this listener serves only the command that it was opened for and what that starts; use the agent's own listeners (`stepup status`)"
+	wordsHidden         = "this listener serves only the command that it was opened for, and your program hides its process (the kernel does that for a file with capabilities, such as vault's cap_ipc_lock); use `stepup exec --listen private-unix`, where the kernel tells which process it is"
 	wordsHeader         = "this listener requires the header X-Vault-Request: true; clients made with Vault's library send it"
 )
 

@@ -6,34 +6,34 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
-
-	"github.com/vault-stepup/stepup/cache"
 )
 
 // A Lease is a listener for one process and those that it starts. POST
-// /v1/listeners {"vault"} answers with it and keeps the answer open: the listener
+// /v1/listeners {"vault","network"} answers with it and keeps the answer open: the listener
 // ends with the connection, and so with the process that asked for it, or by
 // DELETE /v1/listeners/{id}.
 type Lease struct {
 	ID      string
-	Address string // host:port, plain HTTP
-	// Secret is the password of Basic credentials (the user does not matter) for
-	// clients whose process the system cannot tell. Who is known to be outside is
-	// refused with it, too.
-	Secret cache.Secret
+	Network string // tcp or unix
+	Address string // host:port, or the path of the socket; plain HTTP
 	// Done is closed when the listener has ended; nil on a client's side.
 	Done <-chan struct{}
 }
 
 type leaseBody struct {
 	ID      string `json:"id"`
+	Network string `json:"network"`
 	Address string `json:"address"`
-	Secret  string `json:"secret"`
 }
 
-type listenBody struct {
+// A Wanted is the listener that a client asks for.
+type Wanted struct {
 	Vault string `json:"vault"` // "" is the only one
+	// Network is tcp, or unix for clients whose process cannot be found by a TCP
+	// connection. "" is tcp.
+	Network string `json:"network"`
 }
 
 type listenerList struct {
@@ -53,10 +53,10 @@ type Leaser interface {
 	// Listeners are all that are open, those of the configuration first. It does
 	// not ask any vault.
 	Listeners() []Listener
-	// Lease opens a listener for the peer of ctx and the processes below it. vault
-	// may be "" where there is one. It returns an error wrapping ErrNoVault or
-	// ErrNoPeer. The listener stays until Release.
-	Lease(ctx context.Context, vault string) (Lease, error)
+	// Lease opens a listener for the peer of ctx and the processes below it. It
+	// returns an error wrapping ErrNoVault or ErrNoPeer. The listener stays until
+	// Release.
+	Lease(ctx context.Context, w Wanted) (Lease, error)
 	// Release ends a listener and reports whether there was one.
 	Release(id string) bool
 }
@@ -75,12 +75,12 @@ func (h *handler) listeners(w http.ResponseWriter, r *http.Request) {
 
 // lease keeps the request open for as long as the listener is.
 func (h *handler) lease(w http.ResponseWriter, r *http.Request) {
-	var b listenBody
-	if json.NewDecoder(r.Body).Decode(&b) != nil {
+	var wanted Wanted
+	if json.NewDecoder(r.Body).Decode(&wanted) != nil || !slices.Contains([]string{"", "tcp", "unix"}, wanted.Network) {
 		writeError(w, http.StatusBadRequest, wordsBadListen)
 		return
 	}
-	lease, err := h.Leases.Lease(r.Context(), b.Vault)
+	lease, err := h.Leases.Lease(r.Context(), wanted)
 	switch {
 	case errors.Is(err, ErrNoVault):
 		writeError(w, http.StatusNotFound, ErrNoVault.Error())
@@ -98,7 +98,7 @@ func (h *handler) lease(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder of a test has none
-	err = json.NewEncoder(w).Encode(leaseBody{lease.ID, lease.Address, lease.Secret.Reveal()})
+	err = json.NewEncoder(w).Encode(leaseBody{lease.ID, lease.Network, lease.Address})
 	if err != nil || rc.Flush() != nil {
 		return
 	}
@@ -127,8 +127,8 @@ func (c *Client) Listeners(ctx context.Context) ([]Listener, error) {
 // Lease opens a listener that only this process and those that it starts may
 // use. It stays open until ctx ends, or the agent does. The error wraps ErrNoVault
 // where there is no vault of that name.
-func (c *Client) Lease(ctx context.Context, vault string) (Lease, error) {
-	resp, err := c.send(ctx, route{http.MethodPost, "/v1/listeners"}, listenBody{vault})
+func (c *Client) Lease(ctx context.Context, w Wanted) (Lease, error) {
+	resp, err := c.send(ctx, route{http.MethodPost, "/v1/listeners"}, w)
 	if refusal, ok := errors.AsType[*Error](err); ok && refusal.Status == http.StatusNotFound {
 		refusal.cause = ErrNoVault
 	}
@@ -142,7 +142,7 @@ func (c *Client) Lease(ctx context.Context, vault string) (Lease, error) {
 	}
 	// The body stays open: closing it would end the listener. ctx closes it.
 	context.AfterFunc(ctx, func() { _ = resp.Body.Close() })
-	return Lease{ID: b.ID, Address: b.Address, Secret: cache.Secret(b.Secret)}, nil
+	return Lease{ID: b.ID, Network: b.Network, Address: b.Address}, nil
 }
 
 // Release ends a private listener before its command does.

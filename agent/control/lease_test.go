@@ -19,7 +19,7 @@ import (
 // leases counts instead of listening.
 type leases struct {
 	mu    sync.Mutex
-	asked []string
+	asked []Wanted
 	open  map[string]chan struct{}
 	ended chan string
 }
@@ -32,10 +32,10 @@ func (l *leases) Listeners() []Listener {
 	return []Listener{{Network: "tcp", Address: "127.0.0.1:1", Vault: "corp"}}
 }
 
-func (l *leases) Lease(_ context.Context, vault string) (Lease, error) {
+func (l *leases) Lease(_ context.Context, w Wanted) (Lease, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch vault {
+	switch w.Vault {
 	case "absent":
 		return Lease{}, ErrNoVault
 	case "peerless":
@@ -43,10 +43,10 @@ func (l *leases) Lease(_ context.Context, vault string) (Lease, error) {
 	case "broken":
 		return Lease{}, errors.New("no port is left for SECRET")
 	}
-	l.asked = append(l.asked, vault)
+	l.asked = append(l.asked, w)
 	id := fmt.Sprint("id", len(l.asked))
 	l.open[id] = make(chan struct{})
-	return Lease{ID: id, Address: "127.0.0.1:2", Secret: "s3cret", Done: l.open[id]}, nil
+	return Lease{ID: id, Network: "tcp", Address: "127.0.0.1:2", Done: l.open[id]}, nil
 }
 
 func (l *leases) Release(id string) bool {
@@ -69,14 +69,11 @@ func TestLease(t *testing.T) {
 		t.Errorf("Listeners: %v, %v", got, err)
 	}
 	ctx, leave := context.WithCancel(t.Context())
-	lease, err := c.Lease(ctx, "corp")
-	if err != nil || lease.ID != "id1" || lease.Address != "127.0.0.1:2" || lease.Secret.Reveal() != "s3cret" {
+	lease, err := c.Lease(ctx, Wanted{Vault: "corp"})
+	if err != nil || lease.ID != "id1" || lease.Network != "tcp" || lease.Address != "127.0.0.1:2" {
 		t.Fatalf("Lease: %+v, %v", lease, err)
 	}
-	if strings.Contains(fmt.Sprintf("%v %+v %#v", lease, lease, lease), "s3cret") {
-		t.Error("a lease prints its secret")
-	}
-	second, err := c.Lease(t.Context(), "")
+	second, err := c.Lease(t.Context(), Wanted{Network: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +90,8 @@ func TestLease(t *testing.T) {
 	if refusal, ok := errors.AsType[*Error](c.Release(t.Context(), second.ID)); !ok || refusal.Status != http.StatusNotFound {
 		t.Error("released twice")
 	}
-	if !slices.Equal(l.asked, []string{"corp", ""}) {
-		t.Errorf("asked for %q", l.asked)
+	if !slices.Equal(l.asked, []Wanted{{Vault: "corp"}, {Network: "unix"}}) {
+		t.Errorf("asked for %+v", l.asked)
 	}
 }
 
@@ -102,7 +99,7 @@ func TestLeaseRefused(t *testing.T) {
 	t.Parallel()
 	c := NewClient(agent(t, HandlerConfig{Prompts: newFakeBroker(), Leases: newLeases()}))
 	for vault, want := range map[string]int{"absent": 404, "peerless": 403, "broken": 500} {
-		_, err := c.Lease(t.Context(), vault)
+		_, err := c.Lease(t.Context(), Wanted{Vault: vault})
 		refusal, ok := errors.AsType[*Error](err)
 		if !ok || refusal.Status != want || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v", vault, err)
@@ -110,6 +107,16 @@ func TestLeaseRefused(t *testing.T) {
 		if errors.Is(err, ErrNoVault) != (vault == "absent") {
 			t.Errorf("%s is %v", vault, err)
 		}
+	}
+}
+
+func TestLeaseOfAnUnknownNetwork(t *testing.T) {
+	t.Parallel()
+	l := newLeases()
+	c := NewClient(agent(t, HandlerConfig{Prompts: newFakeBroker(), Leases: l}))
+	_, err := c.Lease(t.Context(), Wanted{Network: "udp"})
+	if refusal, ok := errors.AsType[*Error](err); !ok || refusal.Status != http.StatusBadRequest || len(l.asked) > 0 {
+		t.Errorf("%v, asked for %+v", err, l.asked)
 	}
 }
 

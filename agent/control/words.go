@@ -14,7 +14,7 @@ const (
 	wordsSquatted   = "%s belongs to another user (uid %d): not connecting, it could collect your codes"
 	wordsStranger   = "not connecting to %s, another program could collect your codes"
 	wordsBadReply   = "the agent's answer is not JSON"
-	wordsBadListen  = `the body must be JSON like {"vault":"corp"}`
+	wordsBadListen  = `the body must be JSON like {"vault":"corp","network":"tcp"}, or with "unix"`
 	wordsBadObtain  = `the body must be JSON with "rule" and "token"`
 	wordsBadExplain = `the body must be JSON with "path"`
 	wordsNoListener = "no such listener: it has ended"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,16 +26,16 @@ const (
 
 // The values of --listen.
 const (
-	listenShared  = "shared"
-	listenPrivate = "private"
+	listenShared      = "shared"
+	listenPrivate     = "private"
+	listenPrivateUnix = "private-unix"
 )
 
 // execOptions are the flags of exec.
 type execOptions struct {
-	rule        string // step up under this rule first
-	listen      string // listenShared or listenPrivate
-	vault       string // "" is the only one
-	credentials bool   // put the secret of a private listener into the address
+	rule   string // step up under this rule first
+	listen string // one of the values above
+	vault  string // "" is the only one
 }
 
 func (a *app) execCommand() *cobra.Command {
@@ -49,19 +50,15 @@ func (a *app) execCommand() *cobra.Command {
 	flags.StringVar(&o.rule, "rule", "", textExecRule)
 	flags.StringVar(&o.listen, "listen", listenShared, textExecListen)
 	flags.StringVar(&o.vault, "vault", "", textExecVault)
-	flags.BoolVar(&o.credentials, "url-credentials", false, textExecCredentials)
 	completeFlag(cmd, "rule", a.completeRule)
-	completeFlag(cmd, "listen", completeWords(listenShared, listenPrivate))
+	completeFlag(cmd, "listen", completeWords(listenShared, listenPrivate, listenPrivateUnix))
 	completeFlag(cmd, "vault", a.completeVault)
 	return cmd
 }
 
 func (o execOptions) check() error {
-	switch {
-	case o.listen != listenShared && o.listen != listenPrivate:
+	if !slices.Contains([]string{listenShared, listenPrivate, listenPrivateUnix}, o.listen) {
 		return usage(errBadListen, seeHelp("stepup exec"))
-	case o.credentials && o.listen != listenPrivate:
-		return usage(errCredentials, seeHelp("stepup exec"))
 	}
 	return nil
 }
@@ -202,12 +199,17 @@ func (x *execution) choose(all []control.Listener) error {
 			continue
 		}
 		best = rank
-		x.address = "http://" + l.Address
-		if l.Network == config.Unix {
-			x.address = "unix://" + l.Address
-		}
+		x.address = clientAddress(l.Network, l.Address)
 	}
 	return nil
+}
+
+// clientAddress is a listener as VAULT_ADDR has it.
+func clientAddress(network, address string) string {
+	if network == config.Unix {
+		return "unix://" + address
+	}
+	return "http://" + address
 }
 
 func listenerRank(l control.Listener) int {
@@ -241,7 +243,7 @@ func chooseVault(want string, names []string) (string, error) {
 
 // listenPrivate asks for a listener that serves nobody else, where that is wanted.
 func (x *execution) listenPrivate(ctx context.Context) error {
-	if x.listen != listenPrivate {
+	if x.listen == listenShared {
 		return nil
 	}
 	adoptOrphans()
@@ -249,7 +251,11 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 		return err
 	}
 	held, release := context.WithCancel(x.life)
-	lease, err := x.client.Lease(held, x.vaultName)
+	wanted := control.Wanted{Vault: x.vaultName, Network: config.TCP}
+	if x.listen == listenPrivateUnix {
+		wanted.Network = config.Unix
+	}
+	lease, err := x.client.Lease(held, wanted)
 	if err != nil {
 		release()
 		return err
@@ -261,9 +267,6 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 		defer cancel()
 		_ = x.client.Release(ctx, lease.ID) // the agent has ended before us
 	})
-	x.address = "http://" + lease.Address
-	if x.credentials {
-		x.address = "http://stepup:" + lease.Secret.Reveal() + "@" + lease.Address
-	}
+	x.address = clientAddress(lease.Network, lease.Address)
 	return nil
 }

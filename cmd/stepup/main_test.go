@@ -3,8 +3,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -43,6 +45,25 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// appHost is what an app asks for at an address as VAULT_ADDR has it.
+func appHost(base string) string {
+	if host, ok := strings.CutPrefix(base, "http://"); ok {
+		return host
+	}
+	return "localhost"
+}
+
+// appClient connects to such an address, as Vault's library does.
+func appClient(base string) *http.Client {
+	path, ok := strings.CutPrefix(base, "unix://")
+	if !ok {
+		return http.DefaultClient
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+}
+
 // vaultget is an app: it reads a path through the agent, or logs alice in there
 // if that is a login, and prints status, outcome and body.
 func vaultget(path string) error {
@@ -54,14 +75,14 @@ func vaultget(path string) error {
 	if strings.Contains(path, "/login/") {
 		method, body = http.MethodPut, `{"password":"alice's password"}`
 	}
-	req, err := http.NewRequest(method, base+"/v1/"+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, "http://"+appHost(base)+"/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
 	if method == http.MethodGet {
 		req.Header.Set("X-Vault-Token", os.Getenv("APP_TOKEN"))
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := appClient(base).Do(req)
 	if err != nil {
 		return err
 	}

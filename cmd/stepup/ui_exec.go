@@ -31,10 +31,11 @@ interrupts it later. That needs a rule with a token or login grant.
 
 With --listen private the command gets a listener of its own. It serves the
 processes that the command starts, as the system's table of processes has it, and
-nobody else, not even other programs of yours. --url-credentials also puts a
-secret for this run into the address (http://stepup:SECRET@127.0.0.1:PORT), for
-systems that do not tell whose connection it is. It is off because clients print
-the address, secret and all, in their errors.
+nobody else, not even other programs of yours. A program that hides its process
+(the kernel does that for a file with capabilities, such as vault's cap_ipc_lock)
+cannot be told by a TCP connection and is refused there. With --listen private-unix
+the listener is a unix socket, where the kernel tells which process it is; the
+command must take VAULT_ADDR=unix:///path, as vault and Vault's library for Go do.
 
 The command reads the same keyboard: while a question is open, what you type may
 go to either if the command reads as well. In a shell that exec has started you
@@ -49,10 +50,9 @@ Exits with the code of COMMAND (128 and the number of the signal that ended it),
 126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
 you said no or did not answer: COMMAND is not started then.`
 
-	textExecRule        = "step up under this rule before the command starts"
-	textExecListen      = "shared: the agent's listener; private: one for this command alone"
-	textExecVault       = "name of the vault block, where there are several"
-	textExecCredentials = "put a secret of the private listener into the address"
+	textExecRule   = "step up under this rule before the command starts"
+	textExecListen = "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket"
+	textExecVault  = "name of the vault block, where there are several"
 
 	textCannotRun       = "cannot run %s: %w"
 	textNoVault         = "no vault %s"
@@ -72,11 +72,10 @@ you said no or did not answer: COMMAND is not started then.`
 )
 
 var (
-	errBadListen   = errors.New("--listen must be shared or private")
-	errCredentials = errors.New("--url-credentials needs --listen private")
-	errWhichVault  = errors.New("the agent has several vaults")
-	errNoListener  = errors.New("the agent has no listener for programs")
-	errNoToken     = errors.New("there is no token to step up with")
+	errBadListen  = errors.New("--listen must be shared, private or private-unix")
+	errWhichVault = errors.New("the agent has several vaults")
+	errNoListener = errors.New("the agent has no listener for programs")
+	errNoToken    = errors.New("there is no token to step up with")
 )
 
 func vaultHint(names []string) string {
