@@ -181,6 +181,8 @@ func taker(p peer.Peer) string {
 		return fmt.Sprintf(textDoctorTakerUser, p.UID)
 	case p.PID > 0:
 		return fmt.Sprintf("%s (pid %d)", filepath.Base(p.Exe), p.PID)
+	case p.Hidden:
+		return takerHidden(p.MayBe)
 	}
 	return textDoctorTaker
 }

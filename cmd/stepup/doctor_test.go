@@ -97,6 +97,11 @@ func TestTaker(t *testing.T) {
 		"nginx (pid 7)":          {UID: os.Getuid(), PID: 7, Exe: "/usr/sbin/nginx"},
 		"a program of user 4242": {UID: 4242},
 		"another program":        {UID: -1},
+
+		"a program that hides its process, as stepup does (it may be stepup (pid 9), x?[0 (pid 8))": {
+			UID: os.Getuid(), Hidden: true, MayBe: []peer.Candidate{{PID: 9, Name: "stepup"}, {PID: 8, Name: "x\x1b[0"}},
+		},
+		"a program that hides its process, as stepup does": {UID: os.Getuid(), Hidden: true},
 	} {
 		if got := taker(p); got != want {
 			t.Errorf("%+v is %q, want %q", p, got, want)

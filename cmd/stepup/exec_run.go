@@ -18,7 +18,12 @@ const leastTimeout = 120 * time.Second
 // passed on.
 func (x *execution) run() error {
 	x.cmd.Env = x.environ(os.Environ())
-	if err := x.signals.start(x.cmd); err != nil {
+	start := func() error { return x.signals.start(x.cmd) }
+	if x.unprotected != nil {
+		protected := start
+		start = func() error { return x.unprotected(protected) }
+	}
+	if err := start(); err != nil {
 		return cannotRun(x.cmd.Args[0], err)
 	}
 	err := x.cmd.Wait()

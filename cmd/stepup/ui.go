@@ -24,6 +24,8 @@ import (
 )
 
 const (
+	textUnprotected = "stepup: warning: your other programs can read the memory of this process: %v\n"
+
 	textShort      = "the second factor of Vault, for programs and people"
 	textConfigFlag = "configuration file (default: $STEPUP_CONFIG, else the user's configuration folder)"
 	textLong       = `stepup stands between programs and HashiCorp Vault or OpenBao. Programs set

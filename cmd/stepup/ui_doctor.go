@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/vault-stepup/stepup/agent/peer"
 )
 
 // The words of stepup doctor. The rules are those of ui.go: a finding says what
@@ -113,6 +115,7 @@ const (
 	textDoctorMetrics   = "taken by %s"
 	textDoctorTaker     = "another program"
 	textDoctorTakerUser = "a program of user %d"
+	textDoctorHidden    = "a program that hides its process, as stepup does"
 	textDoctorNoSocket  = "there is something else than a socket"
 	textDoctorStale     = "left by an agent that is gone; the next one removes it"
 
@@ -122,6 +125,18 @@ const (
 	hintDoctorNoSocket     = "remove it, or choose another path in the listener block"
 	hintDoctorSocketFolder = "choose a path in a folder of your own, such as ${runtime_dir}/vault.sock"
 )
+
+// takerHidden says which programs may have an address that should be ours.
+func takerHidden(candidates []peer.Candidate) string {
+	var names []string
+	for _, c := range candidates {
+		names = append(names, fmt.Sprintf("%s (pid %d)", printable(c.Name), c.PID))
+	}
+	if len(names) == 0 {
+		return textDoctorHidden
+	}
+	return textDoctorHidden + " (it may be " + strings.Join(names, ", ") + ")"
+}
 
 // The way to Vault.
 const (
