@@ -176,7 +176,7 @@ func TestCrowdOfStrangersKeepsNobodyOut(t *testing.T) {
 	}
 	runtime := filepath.Join(dir, "run")
 	socket := filepath.Join(runtime, ControlSocket)
-	lease, err := control.NewClient(socket).Lease(t.Context(), "")
+	lease, err := control.NewClient(socket).Lease(t.Context(), control.Wanted{})
 	if err != nil {
 		t.Fatal(err)
 	}
