@@ -310,8 +310,10 @@ func tokenOf(h http.Header) string {
 	if t := h.Get("X-Vault-Token"); t != "" {
 		return t
 	}
-	if scheme, t, ok := strings.Cut(h.Get("Authorization"), " "); ok && scheme == "Bearer" {
-		return t
+	for _, line := range h["Authorization"] {
+		if t, ok := strings.CutPrefix(line, "Bearer "); ok {
+			return strings.TrimSpace(t)
+		}
 	}
 	return ""
 }

@@ -89,6 +89,20 @@ func (g *Gate) AddPush(name string, decide func(ctx context.Context, entity stri
 	g.methods[name] = push(decide)
 }
 
+// AddPasscodes declares a method whose codes the test knows: each is right as often as right says.
+func (g *Gate) AddPasscodes(name string, right func(code string) bool) {
+	g.methods[name] = passcodes(right)
+}
+
+type passcodes func(code string) bool
+
+func (p passcodes) validate(_ context.Context, _ string, values []string) error {
+	if len(values) != 1 || !p(values[0]) {
+		return errors.New("wrong code")
+	}
+	return nil
+}
+
 type push func(ctx context.Context, entity string) error
 
 func (p push) validate(ctx context.Context, entity string, _ []string) error { return p(ctx, entity) }

@@ -176,8 +176,12 @@ func callerToken(r *http.Request) string {
 	if token := r.Header.Get("X-Vault-Token"); token != "" {
 		return token
 	}
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return token
+	for _, line := range r.Header["Authorization"] {
+		if token, ok := strings.CutPrefix(line, "Bearer "); ok {
+			return strings.TrimSpace(token)
+		}
+	}
+	return ""
 }
 
 // operation derives what Vault checks. ok is false where nothing is checked, or
@@ -191,7 +195,7 @@ func operation(r *http.Request) (op, p string, ok bool) {
 	if strings.HasSuffix(sent, "/") {
 		clean += "/"
 	}
-	if !ok || clean != sent {
+	if !ok || p == "" || clean != sent {
 		return "", "", false
 	}
 	switch r.Method {

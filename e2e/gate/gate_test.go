@@ -96,6 +96,26 @@ func TestOperation(t *testing.T) {
 	}
 }
 
+func TestCallerToken(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		header http.Header
+		want   string
+	}{
+		{http.Header{"X-Vault-Token": {"a"}, "Authorization": {"Bearer b"}}, "a"},
+		{http.Header{"X-Vault-Token": {"a", "b"}}, "a"},
+		{http.Header{"X-Vault-Token": {""}, "Authorization": {"Bearer b"}}, "b"},
+		{http.Header{"Authorization": {"Basic x", "Bearer  b "}}, "b"},
+		{http.Header{"Authorization": {"bearer b"}}, ""},
+		{http.Header{}, ""},
+	}
+	for _, test := range tests {
+		if got := callerToken(&http.Request{Header: test.header}); got != test.want {
+			t.Errorf("%v: %q, want %q", test.header, got, test.want)
+		}
+	}
+}
+
 func TestParseCreds(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
