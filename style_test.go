@@ -11,7 +11,7 @@ import (
 
 // The limits of CONTRIBUTING.md. What does not fit is two things.
 const (
-	maxFileLines     = 400
+	maxFileLines     = 600
 	maxFunctionLines = 60
 	maxParameters    = 4
 )
@@ -27,7 +27,7 @@ func TestFileSizes(t *testing.T) {
 	t.Parallel()
 	hold(t, checkFileSize)
 	prove(t, checkFileSize, []sample{
-		{"too long", "cache/x.go", "package cache\n" + strings.Repeat("\n", maxFileLines), "401 lines"},
+		{"too long", "cache/x.go", "package cache\n" + strings.Repeat("\n", maxFileLines), "601 lines"},
 		{"long", "cache/x.go", "package cache\n" + strings.Repeat("\n", maxFileLines-1), ""},
 	})
 }

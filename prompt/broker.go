@@ -49,7 +49,7 @@ func (c BrokerConfig) withDefaults() BrokerConfig {
 type Broker struct {
 	shows sync.WaitGroup // every goroutine that the broker started
 
-	mu       sync.Mutex // guards what follows; never held while a prompter asks
+	mu       sync.Mutex // guards the fields below; never held while a prompter asks
 	config   BrokerConfig
 	pending  []*entry // undecided, oldest first
 	queue    []*entry // those of them that wait for the prompters

@@ -8,7 +8,7 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// Whoever hears how a prompt ended finds it told to OnEnd.
+// OnEnd is called before the caller of Ask learns how a prompt ended.
 func TestEndIsToldFirst(t *testing.T) {
 	t.Parallel()
 	var told []string // written before the asker goes on, so it needs no lock

@@ -92,8 +92,8 @@ func TestDenialOfOneEndsAll(t *testing.T) {
 	})
 }
 
-// TestNobodyToAsk covers who can still be waited for when no prompter shows the
-// question.
+// TestNobodyToAsk covers the ends of a question that no prompter shows: the person may
+// still attach.
 func TestNobodyToAsk(t *testing.T) {
 	t.Parallel()
 	never := func(context.Context, *prompt.Broker) {}
@@ -136,7 +136,7 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 }
 
-// Closing one window is "not now": whoever else shows the question may answer.
+// Closing one window is "not now": another prompter may still bring the answer.
 func TestDismissed(t *testing.T) {
 	t.Parallel()
 	closing := func() *prompttest.Script { return prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDismissed}) }
@@ -326,7 +326,7 @@ func TestHostileRequestIsSanitised(t *testing.T) {
 	})
 }
 
-// Whoever asks can end the question with the line that says why: a phone was
+// The caller can end the question with the line that says why: a phone was
 // faster.
 func TestAskIsDecidedElsewhere(t *testing.T) {
 	t.Parallel()

@@ -33,8 +33,8 @@ func TestSeedPrintsNothing(t *testing.T) {
 	}
 }
 
-// The secret goes to prompters and to those who attach. Whoever only looks does
-// not see it.
+// The secret goes to prompters and to watchers that attach. A watcher that only lists
+// the prompts does not see it.
 func TestEnrolmentIsNotListed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

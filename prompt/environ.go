@@ -10,7 +10,7 @@ import (
 func Environ() []string { return WithoutSecrets(os.Environ()) }
 
 // WithoutSecrets returns an environment for a program that is not ours: without
-// Vault's token variables and whatever else looks like a secret.
+// Vault's token variables and all else that looks like a secret.
 func WithoutSecrets(environ []string) []string {
 	kept := make([]string, 0, len(environ))
 	for _, variable := range environ {

@@ -12,8 +12,8 @@ const KillDelay = 500 * time.Millisecond
 
 // RunProgram runs cmd in a process group of its own (see [OwnGroup]) and returns the
 // first limit bytes of its standard output. The rest is read and dropped, so that a
-// program that talks on is not stopped in the middle. It returns what cmd.Run returns;
-// the caller has set no Stdout and no WaitDelay.
+// program that talks on is not stopped in the middle. The error is that of cmd.Run. The
+// caller has set no Stdout and no WaitDelay.
 func RunProgram(cmd *exec.Cmd, limit int) (output string, err error) {
 	kept := limitedBuffer{room: limit}
 	cmd.Stdout = &kept

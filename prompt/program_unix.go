@@ -23,7 +23,7 @@ func OwnGroup(cmd *exec.Cmd) (release func()) {
 		defer close(cancelled)
 		pid := cmd.Process.Pid
 		hard = time.AfterFunc(KillDelay/2, func() { _ = syscall.Kill(-pid, syscall.SIGKILL) })
-		// A signal first, so that a script can take down what it shows.
+		// SIGTERM first, so that a script can take down its window.
 		return syscall.Kill(-pid, syscall.SIGTERM)
 	}
 	return func() {

@@ -1,6 +1,6 @@
 // Package prompt asks the person: a broker shows one question on every prompter
 // that can show it and takes the first answer. The prompters are in the packages
-// below, one for each way to ask; what two of them share is here.
+// below, one for each way to ask. Things that two of them share are here.
 package prompt
 
 import (
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Kind says what is asked for.
+// A Kind is the kind of answer that a request asks for.
 type Kind string
 
 // The kinds of the prompt command's contract.
@@ -58,8 +58,8 @@ type Request struct {
 	Enrolment *Enrolment
 }
 
-// A Requester is the process that a question is for. The agent fills it from what the
-// kernel knows of the peer, and the broker sanitises it. The JSON tags are those of the
+// A Requester is the process that a question is for. The agent fills it with the peer
+// as the kernel knows it, and the broker sanitises it. The JSON tags are those of the
 // control socket: a new field needs omitempty there, a line in Sanitized, and its words.
 type Requester struct {
 	PID   int      `json:"pid"`   // 0 when unknown
@@ -67,7 +67,7 @@ type Requester struct {
 	Exe   string   `json:"exe"`   // path of the executable, as the kernel knows it; "" when unknown
 	Chain []string `json:"chain"` // base names, from the process itself up to the session
 
-	// Claim is what the process says of itself. Any process can say anything here.
+	// Claim is the name that the process gives itself. Any process can say anything here.
 	Claim string `json:"claim"`
 
 	// Hidden reports that the kernel does not let the agent look at the process. Exe is
@@ -130,7 +130,7 @@ type Teller interface {
 	// PromptOrTell is Prompt. It calls notified when the question is in front of the
 	// person and no answer to it can come from here: at most once, from the calling
 	// goroutine, never for a Push, which takes no answer anyway. It then goes on as
-	// Prompt does, until ctx ends or the person denies or closes what is shown. A
+	// Prompt does, until ctx ends or the person denies or closes it. A
 	// question cannot be answered when all its prompters have returned or called notified.
 	PromptOrTell(ctx context.Context, r Request, notified func()) (answer string, err error)
 }

@@ -96,7 +96,7 @@ func (b *Broker) admitLocked(e *entry) error {
 	if d := e.request.Deadline; d.IsZero() || (d.After(latest) && !slow) {
 		e.request.Deadline = latest
 	}
-	// Wall clock: what is shown and sent must not depend on how long we slept.
+	// Wall clock: the deadline that is shown must not depend on how long we slept.
 	e.request.Deadline = e.request.Deadline.Round(0)
 	e.request.ID = b.newIDLocked()
 	if b.attached > 0 {
@@ -267,7 +267,7 @@ func (b *Broker) decideLocked(e *entry, v ending) {
 	b.publishLocked(v.event, r)
 }
 
-// viewLocked returns what leaves the broker of e: a copy with its own slices.
+// viewLocked returns the request of e for the outside: a copy with its own slices.
 func (b *Broker) viewLocked(e *entry) Request {
 	r := e.request
 	r.Choices = slices.Clone(r.Choices)

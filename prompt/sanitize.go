@@ -32,7 +32,7 @@ const namePunctuation = "._:/@+=,-()?"
 // message into program text, quoted or not.
 const textPunctuation = namePunctuation + "';!*"
 
-// Sanitize makes s fit to be shown to a person, whatever stranger it is from: a
+// Sanitize makes s fit to be shown to a person, from any stranger: a
 // character outside letters, digits, blank and ._:/@+=,-()? becomes a question
 // mark, a run of blanks becomes one, there are none at the ends, the first
 // character is never a dash, and what is longer than limit bytes loses its middle
@@ -80,7 +80,7 @@ func isAlphanumeric(c rune) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// clip leaves of a very long string what could be shown of it: a stranger's
+// clip leaves of a very long string the parts that could be shown: a stranger's
 // megabytes should not cost us time.
 func clip(s string, limit int) string {
 	if limit <= 0 {
@@ -125,7 +125,7 @@ func (r Request) Sanitized() Request {
 	return r
 }
 
-// sanitizeNumber leaves nothing of what is no number: it is shown so large that a
+// sanitizeNumber returns "" for anything but a number: it is shown so large that a
 // stranger's text in its place would be a screen of theirs.
 func sanitizeNumber(s string) string {
 	if len(s) > maxNumber || strings.Trim(s, "0123456789") != "" {

@@ -15,8 +15,8 @@ type Session struct {
 	Type           string // XDG_SESSION_TYPE
 }
 
-// variables are all that is ever taken from a stranger's environment: what else is in
-// there (GTK_MODULES, LD_PRELOAD, PATH) would run its code as ours.
+// variables are all that is ever taken from a stranger's environment: others of it
+// (GTK_MODULES, LD_PRELOAD, PATH) would run its code as ours.
 func (s *Session) variables() map[string]*string {
 	return map[string]*string{
 		"DISPLAY":                  &s.Display,
@@ -69,7 +69,7 @@ func (s Session) Environ(environ []string) []string {
 }
 
 // Forwarded reports whether the screen is reached through a network connection
-// (ssh -X): what this machine's session bus starts would show somewhere else.
+// (ssh -X): a program that this machine's session bus starts would show somewhere else.
 func (s Session) Forwarded() bool {
 	host := s.Display[:max(0, strings.LastIndexByte(s.Display, ':'))]
 	return host != "" && host != "unix" && s.WaylandDisplay == ""

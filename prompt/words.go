@@ -8,11 +8,11 @@ import (
 )
 
 // The words that more than one prompter shows. Their rules: lower case and no full
-// stop; the requester and its request first, then the place, then what is wrong, then
-// what to do; nothing that the person cannot act on; only text that went through the
+// stop; the requester and its action first, then the place, then the problem, then the
+// instructions; nothing that the person cannot act on; only text that went through the
 // sanitiser. The methods below expect a request from [Request.Sanitized].
 
-// Brief says in one line, without its end, what the requester wants.
+// Brief returns one line, without its end: the requester and its action.
 func Brief(r Request) string {
 	r = r.Sanitized()
 	return "stepup: " + r.Requester.Name() + " wants to " + r.Action()
@@ -47,7 +47,7 @@ func (q Requester) OtherName() string {
 	return q.Claim
 }
 
-// Action is what the request does, behind "wants to": "read kv/data/prod/db".
+// Action is the request in words that follow "wants to": "read kv/data/prod/db".
 func (r Request) Action() string {
 	switch {
 	case r.Rule == "" && r.Path == "":
@@ -80,7 +80,7 @@ func (r Request) Details() string {
 	return strings.Join(parts, ", ")
 }
 
-// Title is the heading of a window or notification: what to do.
+// Title is the heading of a window or notification.
 func (r Request) Title() string {
 	of := ""
 	if r.Method != "" {
@@ -108,7 +108,7 @@ func (r Request) Title() string {
 	return "stepup: approve it on your phone"
 }
 
-// PushInstructions say what to do about a Push, where nothing is typed.
+// PushInstructions say how to decide a Push, for which nothing is typed.
 func (r Request) PushInstructions() string {
 	if r.MethodType == ControlGroup {
 		return "waiting for their approval"
@@ -155,8 +155,8 @@ func (r Request) QueuedNote() string {
 	return strconv.Itoa(r.Queued) + " more questions are waiting"
 }
 
-// Withdrawn says why a question that is on the screen needs no answer any more. Cause
-// is what [context.Cause] gives for the prompter's context, or [Event.Cause].
+// Withdrawn says why a question that is on the screen needs no answer any more. The
+// cause is the [context.Cause] of the prompter's context, or [Event.Cause].
 func Withdrawn(cause error) string {
 	var decided Decided
 	switch {

@@ -43,8 +43,8 @@ func newAssuan(in io.Reader, out io.Writer) *assuan {
 	return &assuan{in: bufio.NewReaderSize(in, 2*maxAssuanLine), out: out}
 }
 
-// call sends a command and waits for what it gives. An error that the other
-// side gives is an assuanError.
+// call sends a command and returns the data of the reply. An ERR line of the other side
+// is returned as an assuanError.
 func (a *assuan) call(command, text string) (string, error) {
 	line := command
 	if text != "" {

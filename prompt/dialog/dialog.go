@@ -77,7 +77,7 @@ type job struct {
 
 // Prompt implements [Prompter]. A push is not for a window that wants an answer,
 // unless it comes with a number that the person must see: it gives ErrUnavailable, as
-// does a question that nobody answered by r.Deadline.
+// does a question without an answer by r.Deadline.
 func (d *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -102,7 +102,7 @@ func (d *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 
 // converse asks until there is an answer that fits.
 func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, error) {
-	environ, programs, err := d.capabilities(ctx, r)
+	environ, programs, err := capabilities(ctx, d.config, r)
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +156,7 @@ func (d *Prompter) show(ctx context.Context, programs []program, j job) (string,
 }
 
 // An invocation is one run of a dialog program that needs no conversation. It is
-// made without side effects, so that a test can hold it against what it should be.
+// made without side effects, so that a test can compare it.
 type invocation struct {
 	args  []string
 	env   []string // in addition
@@ -207,10 +207,10 @@ func failed(program string, code int) error {
 
 // Available names the programs that could ask the person of this process now, best
 // first. It opens no window and starts nothing; it blocks for a few seconds at most. The
-// error wraps ErrUnavailable and says what is missing.
+// error wraps ErrUnavailable and names the missing part.
 func (d *Prompter) Available(ctx context.Context) ([]string, error) {
 	us := prompt.Requester{PID: os.Getpid(), UID: os.Getuid()}
-	_, programs, err := d.capabilities(ctx, prompt.Request{Kind: prompt.Passcode, Requester: us})
+	_, programs, err := capabilities(ctx, d.config, prompt.Request{Kind: prompt.Passcode, Requester: us})
 	if err != nil {
 		return nil, err
 	}

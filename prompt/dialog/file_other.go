@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// memoryFile: what would need it has another way on these systems, or shows the
-// secret as text.
+// memoryFile fails. The dialogs of these systems need no file, or show the secret as
+// text.
 func memoryFile([]byte) (*os.File, error) {
 	return nil, errors.New("no file in memory on this system")
 }

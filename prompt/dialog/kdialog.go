@@ -1,6 +1,8 @@
 package dialog
 
 import (
+	"encoding/base64"
+	"html"
 	"strconv"
 	"strings"
 
@@ -61,4 +63,39 @@ func readKdialog(r prompt.Request, code int, output string) (string, error) {
 		return output, nil
 	}
 	return "", failed("kdialog", code)
+}
+
+// kdialogPicture shows the secret as rich text with the picture in it.
+func kdialogPicture(t dialogText) invocation {
+	var b strings.Builder
+	paragraph := func(lines ...string) {
+		for i, line := range lines {
+			lines[i] = html.EscapeString(line)
+		}
+		b.WriteString("<p>" + strings.Join(lines, "<br>") + "</p>")
+	}
+	b.WriteString("<qt>")
+	for block := range strings.SplitSeq(joinBlocks(t.facts(), t.problem()), "\n\n") {
+		paragraph(strings.Split(block, "\n")...)
+	}
+	paragraph(scanTitle)
+	b.WriteString(`<p><img src="data:image/png;base64,` + base64.StdEncoding.EncodeToString(t.picture()) + `"></p>`)
+	words := t.request.Enrolment.Lines(prompt.GroupsPerLine)
+	words[0] = typeTitle
+	paragraph(words...)
+	paragraph(nextTitle)
+	b.WriteString("</qt>\n")
+	return invocation{
+		args:  []string{"--title", t.title(), "--textbox", "-", "620", "720"},
+		input: b.String(),
+		read: func(code int, _ string) (string, error) {
+			switch code {
+			case 0:
+				return "", nil
+			case 1:
+				return "", prompt.ErrDismissed
+			}
+			return "", failed("kdialog", code)
+		},
+	}
 }

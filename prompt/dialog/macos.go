@@ -1,8 +1,9 @@
 package dialog
 
 import (
-	"encoding/base64"
+	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -48,74 +49,6 @@ function ask() {
 JSON.stringify(ask());
 `
 
-// A scriptData is the input of the scripts for macOS and Windows.
-type scriptData struct {
-	Title   string   `json:"title"`
-	Text    string   `json:"text"`
-	OK      string   `json:"ok"`
-	Cancel  string   `json:"cancel"`
-	Deny    string   `json:"deny"`
-	Entry   bool     `json:"entry"`
-	Hidden  bool     `json:"hidden"`
-	Choices []string `json:"choices"`
-	Seconds int      `json:"seconds"`
-	Picture string   `json:"picture,omitempty"` // PNG in base64
-}
-
-func newScriptData(t dialogText) scriptData {
-	r := t.request
-	d := scriptData{
-		Title: t.title(), Text: joinBlocks(t.facts(), t.problem(), t.seedText(), t.instructions(true)), OK: prompt.LabelOK, Cancel: prompt.LabelNotNow, Deny: prompt.LabelDeny,
-		Entry: r.Kind == prompt.Passcode || r.Kind == prompt.Password, Hidden: r.Kind == prompt.Password,
-		Choices: []string{}, Seconds: t.seconds, Picture: base64.StdEncoding.EncodeToString(t.picture()),
-	}
-	switch r.Kind {
-	case prompt.Confirm:
-		d.OK = prompt.LabelApprove
-	case prompt.Choose:
-		d.Choices = choiceLines(r)
-	}
-	return d
-}
-
-// encode returns the data as one line of JSON in ASCII, in which no <, > or &
-// is left. The data has strings, numbers and booleans only, so it does not fail.
-func (d scriptData) encode() string {
-	line, err := json.Marshal(d)
-	if err != nil {
-		return "{}"
-	}
-	return string(line)
-}
-
-// A scriptResult is the output of the scripts.
-type scriptResult struct {
-	Button string `json:"button"`
-	Text   string `json:"text"`
-	GaveUp bool   `json:"gaveUp"`
-}
-
-// read returns the answer that the end of a script means.
-func (d scriptData) read(r prompt.Request, code int, output string) (string, error) {
-	var result scriptResult
-	if code != 0 || json.Unmarshal([]byte(output), &result) != nil {
-		return "", failed("the dialog script", code)
-	}
-	switch {
-	case result.GaveUp:
-		return "", prompt.ErrDismissed // we take it down before that unless we are not there any more
-	case result.Button == d.Deny, r.Kind == prompt.Choose && strings.HasSuffix(result.Text, ") "+denyChoice):
-		return "", prompt.ErrDenied
-	case result.Button != d.OK:
-		return "", prompt.ErrDismissed
-	case r.Kind == prompt.Confirm:
-		return "yes", nil
-	case r.Kind == prompt.Choose:
-		return choiceOf(r, result.Text), nil
-	}
-	return result.Text, nil
-}
-
 // macInvocation asks through osascript. The data is part of the program there,
 // as the value of a string that is written with JSON's escapes twice: all that is in it
 // stays data.
@@ -156,3 +89,53 @@ func macPrograms(kind prompt.Kind) []program {
 	}
 	return append(programs, script)
 }
+
+// macPictureScript is macScript with a picture above the field; displayDialog has no
+// room for one. It prints the same.
+const macPictureScript = `'use strict';
+ObjC.import('AppKit');
+const q = JSON.parse(%DATA%);
+const app = $.NSApplication.sharedApplication;
+app.setActivationPolicy($.NSApplicationActivationPolicyAccessory);
+const png = $.NSData.alloc.initWithBase64EncodedStringOptions(q.picture, 0);
+const image = $.NSImage.alloc.initWithData(png);
+const side = 300;
+const view = $.NSImageView.alloc.initWithFrame($.NSMakeRect(0, 32, side, side));
+view.image = image;
+const field = $.NSTextField.alloc.initWithFrame($.NSMakeRect(0, 0, side, 24));
+const box = $.NSView.alloc.initWithFrame($.NSMakeRect(0, 0, side, side + 32));
+box.addSubview(view);
+box.addSubview(field);
+const alert = $.NSAlert.alloc.init;
+alert.messageText = q.title;
+alert.informativeText = q.text;
+alert.accessoryView = box;
+const names = [q.ok, q.cancel, q.deny];
+names.forEach(function (name) { alert.addButtonWithTitle(name); });
+alert.window.initialFirstResponder = field;
+if (q.seconds > 0) {
+  app.performSelectorWithObjectAfterDelayInModes('abortModal', $(), q.seconds, $(['NSModalPanelRunLoopMode']));
+}
+app.activateIgnoringOtherApps(true);
+const first = 1000;
+const button = names[Number(alert.runModal) - first];
+JSON.stringify(button === undefined ? { gaveUp: true } : { button: button, text: ObjC.unwrap(field.stringValue) });
+`
+
+// macProgram asks with a picture where there is one, and without it where that
+// fails.
+func macProgram() program {
+	picture, text := oneShot(osascript, macPictureInvocation), oneShot(osascript, macInvocation)
+	return program{name: osascript, ask: func(ctx context.Context, j job) (string, error) {
+		if j.text.request.Enrolment != nil {
+			if answer, err := picture.ask(ctx, j); !errors.Is(err, prompt.ErrUnavailable) {
+				return answer, err
+			}
+		}
+		return text.ask(ctx, j)
+	}}
+}
+
+const osascript = "/usr/bin/osascript"
+
+func macPictureInvocation(t dialogText) invocation { return macScripted(t, macPictureScript) }

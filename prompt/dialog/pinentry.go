@@ -77,7 +77,7 @@ func askPinentry(a *assuan, j job, accept func(flavour string) bool) (string, er
 			return "", pinentryProblem(err)
 		}
 	}
-	// GNOME's has two buttons, whatever it is told.
+	// GNOME's ignores SETNOTOK and has two buttons.
 	confirm := t.request.Kind == prompt.Confirm
 	wanted := confirm && !strings.HasPrefix(flavour, "gnome3")
 	canDeny := false

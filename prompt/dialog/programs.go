@@ -47,7 +47,7 @@ func pinentries(s prompt.Session, qt bool) []program {
 		names = append(names[2:], names[:2]...)
 	}
 	var programs []program
-	// A plain "pinentry" may be any of them: each says what it is.
+	// A plain "pinentry" may be any of them. Each says its flavour when asked.
 	for _, name := range append(names, "pinentry") {
 		programs = append(programs, pinentryProgram(name, func(flavour string) bool { return fits(flavour, s) }))
 	}

@@ -9,8 +9,8 @@ import (
 
 // capabilities returns the programs for the one screen. osascript says by itself when
 // this process may not use it (over ssh).
-func (d *Prompter) capabilities(_ context.Context, r prompt.Request) ([]string, []program, error) {
-	return prompt.WithoutSecrets(d.config.Environ()), macPrograms(r.Kind), nil
+func capabilities(_ context.Context, c Config, r prompt.Request) ([]string, []program, error) {
+	return prompt.WithoutSecrets(c.Environ()), macPrograms(r.Kind), nil
 }
 
 func hideConsole(*exec.Cmd) {}

@@ -11,12 +11,12 @@ import (
 
 // capabilities finds the session that the question belongs to, and returns the
 // environment and the programs for it there, best first.
-func (d *Prompter) capabilities(ctx context.Context, r prompt.Request) ([]string, []program, error) {
-	session, err := d.config.Session(ctx, r.Requester)
+func capabilities(ctx context.Context, c Config, r prompt.Request) ([]string, []program, error) {
+	session, err := c.Session(ctx, r.Requester)
 	if err != nil {
 		return nil, nil, err
 	}
-	return dialogEnviron(d.config.Environ(), session), sessionPrograms(r, session), nil
+	return dialogEnviron(c.Environ(), session), sessionPrograms(r, session), nil
 }
 
 func hideConsole(*exec.Cmd) {}

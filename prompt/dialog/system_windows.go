@@ -13,8 +13,8 @@ import (
 
 // capabilities returns the script for the one screen. It says by itself when this
 // process may not use it (a service).
-func (d *Prompter) capabilities(context.Context, prompt.Request) ([]string, []program, error) {
-	return prompt.WithoutSecrets(d.config.Environ()), windowsPrograms(os.Getenv("SystemRoot")), nil
+func capabilities(_ context.Context, c Config, _ prompt.Request) ([]string, []program, error) {
+	return prompt.WithoutSecrets(c.Environ()), windowsPrograms(os.Getenv("SystemRoot")), nil
 }
 
 // hideConsole keeps PowerShell from opening a console beside its dialog.

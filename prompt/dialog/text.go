@@ -61,7 +61,7 @@ func (t dialogText) markup() string {
 	return `<span size="49152" weight="bold">` + t.request.Number + "</span>\n\n" + prompt.EscapeMarkup(t.text(true))
 }
 
-// facts are the requester, what it wants, and where.
+// facts are the requester, its action, and the place.
 func (t dialogText) facts() string {
 	r := t.request
 	context := make([]string, 0, 6)
@@ -104,7 +104,7 @@ func ofAttempts(r prompt.Request) string {
 	return fmt.Sprintf("%d of %d", r.Attempt, r.Attempts)
 }
 
-// instructions say what to do, and how long there is time for it.
+// instructions say how to answer, and how long there is time for it.
 func (t dialogText) instructions(canDeny bool) string {
 	r := t.request
 	lines := []string{fold(t.label())}
@@ -132,7 +132,7 @@ func digits(n int) string {
 	return " (" + strconv.Itoa(n) + " digits)"
 }
 
-// label says what to type or to do.
+// label names the wanted answer.
 func (t dialogText) label() string {
 	r, of := t.request, ""
 	if r.Method != "" {

@@ -96,3 +96,31 @@ func choiceOf(r prompt.Request, number string) string {
 	}
 	return r.Choices[n-1]
 }
+
+// lineSeparator breaks a line within a cell of a list, where a line end would begin
+// the next cell.
+const lineSeparator = "\u2028"
+
+// zenityPicture shows the secret as a list of one row, which comes by standard
+// input: a picture, which it opens as a file, and the text beside it.
+func zenityPicture(t dialogText) invocation {
+	args := []string{
+		"--title=" + t.title(), "--cancel-label=" + prompt.LabelNotNow, "--extra-button=" + prompt.LabelDeny, "--ok-label=Continue",
+		"--list", "--imagelist", "--hide-header", "--column=picture", "--column=secret", "--width=760", "--height=540",
+		"--text=" + prompt.EscapeMarkup(joinBlocks(t.facts(), t.problem(), nextTitle)),
+	}
+	if t.seconds > 0 {
+		args = append(args, "--timeout="+strconv.Itoa(t.seconds+2))
+	}
+	const groupsPerLine = 4 // beside the picture
+	lines := append([]string{scanTitle, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
+	v := zenityInvocation(t)
+	v.args, v.input, v.file = args, openFile+"\n"+strings.Join(lines, lineSeparator)+"\n", t.picture()
+	v.read = func(code int, output string) (string, error) {
+		if code == zenityOK {
+			return "", nil // any row may be selected
+		}
+		return readZenity(t.request, code, output)
+	}
+	return v
+}

@@ -23,7 +23,7 @@ func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (str
 		}
 		return beeep.Alert(title, body, "")
 	}
-	return newPlain(c).show
+	return newSender(c).show
 }
 
 // systemCheck returns nil: only showing a notification would tell.

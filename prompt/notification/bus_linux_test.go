@@ -146,7 +146,7 @@ func TestConnectionIsOurOwn(t *testing.T) {
 	}
 	shared, err := dbus.SessionBus()
 	must(t, err)
-	settle(t, d.conn, popup{Sender: shared.Names()[0]})
+	flushSignals(t, d.conn, popup{Sender: shared.Names()[0]})
 	select {
 	case err := <-got:
 		t.Fatalf("go-keyring took our signals for its own: %v", err)

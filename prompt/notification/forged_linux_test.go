@@ -52,8 +52,8 @@ func TestForgedSignals(t *testing.T) {
 		"another is closed": func() { d.emit("NotificationClosed", p.ID+1, uint32(2)) },
 	} {
 		forge()
-		settle(t, forger, p)
-		settle(t, d.conn, p)
+		flushSignals(t, forger, p)
+		flushSignals(t, d.conn, p)
 		select {
 		case <-a.done:
 			t.Fatalf("%s: Prompt = %q, %v", name, a.answer, a.err)

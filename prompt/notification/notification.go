@@ -17,9 +17,9 @@ type Config struct {
 	// returns its address; its error wraps ErrUnavailable. Only Linux uses it, and must
 	// have it.
 	Bus func(context.Context, prompt.Requester) (address string, err error)
-	// Send shows a notification that takes no answer; nil means what the system has: D-Bus
-	// with buttons on Linux, a plain notification on macOS and Windows. Title and
-	// body are fit to be shown; the body has several lines.
+	// Send shows a notification that takes no answer. nil means that of the system: D-Bus
+	// with buttons on Linux, a plain notification on macOS and Windows. Title and body are
+	// fit to be shown; the body has several lines.
 	Send func(title, body string) error
 	// Limit is how long each step may take before the desktop counts as hung; 0 means
 	// 2 s, and 5 s where Send is used.
@@ -43,7 +43,7 @@ var (
 // New returns a prompter for the notifications of this system.
 func New(c Config) *Prompter {
 	if c.Send != nil {
-		return &Prompter{show: newPlain(c).show}
+		return &Prompter{show: newSender(c).show}
 	}
 	return &Prompter{show: systemNotifier(c), check: systemCheck(c)}
 }
@@ -74,18 +74,18 @@ func (n *Prompter) PromptOrTell(ctx context.Context, r prompt.Request, notified 
 // errHung: the desktop took longer than the limit.
 var errHung = errors.New("the desktop does not answer")
 
-// A plain shows notifications that can be neither answered nor taken back.
-type plain struct {
+// A sender shows notifications that can be neither answered nor taken back.
+type sender struct {
 	send    func(title, body string) error
 	limit   time.Duration
 	sending chan struct{} // holds one element while send runs
 }
 
-func newPlain(c Config) *plain {
-	return &plain{send: c.Send, limit: cmp.Or(c.Limit, 5*time.Second), sending: make(chan struct{}, 1)}
+func newSender(c Config) *sender {
+	return &sender{send: c.Send, limit: cmp.Or(c.Limit, 5*time.Second), sending: make(chan struct{}, 1)}
 }
 
-func (p *plain) show(ctx context.Context, r prompt.Request, notified func()) (string, error) {
+func (p *sender) show(ctx context.Context, r prompt.Request, notified func()) (string, error) {
 	limit := time.NewTimer(p.limit)
 	defer limit.Stop()
 	select {

@@ -20,7 +20,7 @@ import (
 type postcard struct{ title, body string }
 
 // sendOne shows r until it is on the screen, and returns what was shown and
-// whether it was said that nobody can answer there.
+// whether the prompter said that it takes no answer.
 func sendOne(t *testing.T, r prompt.Request) (card postcard, told bool) {
 	t.Helper()
 	cards := make(chan postcard, 1)

@@ -54,7 +54,8 @@ func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (str
 	}
 }
 
-// systemCheck asks the session's notification server what it can do.
+// systemCheck returns a function that asks the session's notification server for its
+// capabilities.
 func systemCheck(c Config) func(context.Context) error {
 	c.Limit = cmp.Or(c.Limit, 2*time.Second)
 	return func(ctx context.Context) error {
@@ -82,7 +83,7 @@ type popup struct {
 	// The keys of our buttons. Another notification may have had our number, before a
 	// logout or in a server that counts anew. A key that cannot be guessed and is used
 	// once keeps a click on that one from being taken for an approval.
-	approve, deny, leave string
+	approve, deny, notNow string
 
 	id    uint32        // 0 when it is not on the screen
 	since dbus.Sequence // of the reply that gave the id
@@ -98,7 +99,7 @@ func newPopup(ctx context.Context, b *bus, r prompt.Request) (*popup, error) {
 	}
 	p := &popup{
 		bus: b, server: b.conn.Object(owner, notifyPath), owner: owner, request: r,
-		approve: "approve:" + rand.Text(), deny: "deny:" + rand.Text(), leave: "leave:" + rand.Text(),
+		approve: "approve:" + rand.Text(), deny: "deny:" + rand.Text(), notNow: "not-now:" + rand.Text(),
 	}
 	var listed []string
 	if err := b.call(ctx, p.server, notifyName+".GetCapabilities").Store(&listed); err != nil {
@@ -167,7 +168,7 @@ func (p *popup) actions() []string {
 		keys = append(keys, p.approve, prompt.LabelApprove)
 	}
 	// Never a denial alone: dunst takes a click on the text for the only button.
-	keys = append(keys, p.deny, prompt.LabelDeny, p.leave)
+	keys = append(keys, p.deny, prompt.LabelDeny, p.notNow)
 	if p.request.Kind == prompt.Push {
 		return append(keys, prompt.LabelOK)
 	}
@@ -194,7 +195,7 @@ func (p *popup) expiry() int32 {
 	return int32(min(max(time.Until(p.request.Deadline).Milliseconds(), 1000), math.MaxInt32))
 }
 
-// takeDown closes the notification, whatever was decided: some servers keep one
+// takeDown closes the notification after every decision: some servers keep one
 // after its button was pressed.
 func (p *popup) takeDown(ctx context.Context) {
 	if p.id != 0 {
@@ -239,9 +240,9 @@ func (p *popup) pressed(ctx context.Context, key any) (string, error) {
 		return "", prompt.ErrDenied
 	case key == p.approve && p.request.Kind == prompt.Confirm:
 		return "yes", nil
-	case key == p.leave && p.request.Kind == prompt.Push:
+	case key == p.notNow && p.request.Kind == prompt.Push:
 		p.takeDown(ctx)
-	case key == p.leave:
+	case key == p.notNow:
 		return "", prompt.ErrDismissed
 	}
 	return "", errOpen
@@ -270,7 +271,7 @@ func (p *popup) closed(reason any) (string, error) {
 	p.id = 0
 	switch {
 	case p.request.Kind == prompt.Push:
-		return "", errOpen // the person has read it: that is all it is for
+		return "", errOpen // the person has read it, and it takes no answer
 	case reason == closedByPerson:
 		return "", prompt.ErrDismissed
 	}

@@ -27,7 +27,7 @@ func simple() []string { return []string{"body"} }
 
 // A notified is a prompt under way.
 type notified struct {
-	told   chan struct{} // holds one element when it was said that nobody can answer there
+	told   chan struct{} // holds one element when the prompter said that it takes no answer
 	done   chan struct{} // closed when it has returned
 	answer string
 	err    error
@@ -152,9 +152,9 @@ func TestPushNoticeThatWasRead(t *testing.T) {
 		a := askNotifier(ctx, b.notifier(), prompttest.Request(prompt.Push))
 		p := <-d.shown
 		read(p)
-		settle(t, d.conn, p)
+		flushSignals(t, d.conn, p)
 		d.emit("ActionInvoked", p.ID, p.key(t, "Deny"))
-		settle(t, d.conn, p)
+		flushSignals(t, d.conn, p)
 		cancel(prompt.Decided{})
 		a.want(t, "", context.Canceled)
 		if len(d.closed) != 0 {
@@ -166,8 +166,8 @@ func TestPushNoticeThatWasRead(t *testing.T) {
 	}
 }
 
-// settle waits until the notifier behind p has received what conn sent before.
-func settle(t *testing.T, conn *dbus.Conn, p popup) {
+// flushSignals waits until the notifier behind p has received what conn sent before.
+func flushSignals(t *testing.T, conn *dbus.Conn, p popup) {
 	t.Helper()
 	must(t, conn.Object(p.Sender, "/").Call("org.freedesktop.DBus.Peer.Ping", 0).Err)
 }
@@ -275,7 +275,7 @@ func TestTwoNotificationsAtOnce(t *testing.T) {
 	second := <-d.shown
 	d.press(t, second, "Deny")
 	question.want(t, "", prompt.ErrDenied)
-	settle(t, d.conn, first)
+	flushSignals(t, d.conn, first)
 	cancel()
 	push.want(t, "", context.Canceled)
 }
@@ -364,8 +364,8 @@ func TestBusThatFails(t *testing.T) {
 	}
 }
 
-// The requester's session is where the person sits, but who asks for consent
-// must not bring the one who gives it.
+// The requester's session is where the person sits, but a program that wants an
+// approval must not choose the screen on which it is given.
 func TestWhoseSessionIsTold(t *testing.T) {
 	t.Parallel()
 	theirs, ours := startBus(t), startBus(t)

@@ -88,7 +88,7 @@ func (b *sessionBus) hasty() *notification.Prompter {
 	return notification.New(notification.Config{Bus: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.address).FindBus})
 }
 
-// sessionAt is a session with these variables, whatever sessions the machine has.
+// sessionAt is a session with these variables, not one of this machine.
 func sessionAt(env ...string) session.Finder {
 	return session.Finder{
 		Proc:            "/nonexistent",
@@ -134,7 +134,7 @@ func (p popup) labels() []string {
 // A desktop is a notification server without a screen.
 type desktop struct {
 	conn   *dbus.Conn
-	shown  chan popup // its number has been sent to whoever asked for it
+	shown  chan popup // its number has been sent to the caller
 	closed chan uint32
 }
 

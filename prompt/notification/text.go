@@ -22,8 +22,9 @@ type notice struct {
 	body  string // lines; markup if the capabilities say so
 }
 
-// describe words the notification for a sanitised request. The title says what to do,
-// because a closed drawer shows nothing else; the body begins with the requester.
+// describe words the notification for a sanitised request. The title has the
+// instruction, because a closed drawer shows nothing else; the body begins with the
+// requester.
 func describe(r prompt.Request, can capabilities) notice {
 	if !can.body {
 		return notice{title: prompt.Brief(compact(r))}
@@ -61,7 +62,7 @@ func describe(r prompt.Request, can capabilities) notice {
 }
 
 // compact shortens r. A notification does not scroll: the lines that do not fit on the
-// screen are lost, and the last ones say what to do.
+// screen are lost, and the last ones have the instructions.
 func compact(r prompt.Request) prompt.Request {
 	const name, path, message = 32, 120, 200
 	r.Requester.Exe = prompt.Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], name)
@@ -105,7 +106,7 @@ func choices(r prompt.Request) string {
 	return strings.Join(parts, ", ")
 }
 
-// instructions say how to answer and how to refuse, where no button does.
+// instructions say how to answer and how to deny, where no button does.
 func instructions(r prompt.Request, can capabilities) []string {
 	id := prompt.Sanitize(r.ID, prompt.MaxName)
 	var lines []string

@@ -125,7 +125,8 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 	})
 }
 
-// An exchange is a question, what the person types, and the answer that it means.
+// An exchange is a question, the text that the person types, and the answer that it
+// means.
 type exchange struct {
 	request     prompt.Request
 	typed, want string

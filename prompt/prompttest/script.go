@@ -10,15 +10,15 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// A Reply is what a script does with one question: it answers, fails, or waits.
+// A Reply is how a script ends one question: it answers, fails, or waits.
 type Reply struct {
 	Answer string
 	Err    error
 	Wait   bool // blocks until the question is withdrawn
 }
 
-// A Script is a prompter that gives its replies in order and records what it was
-// asked. When the replies are used up it cannot ask. A push takes no reply: it is
+// A Script is a prompter that gives its replies in order and records the requests. When
+// the replies are used up it cannot ask. A push takes no reply: it is
 // recorded and blocks until it is decided.
 type Script struct {
 	reply func(context.Context, prompt.Request) (string, error) // instead of replies, if not nil

@@ -71,14 +71,14 @@ func (f Finder) displayAnswers(ctx context.Context, p place) bool {
 		socket := "/tmp/.X11-unix/X" + strconv.Itoa(number)
 		return f.Reachable(ctx, "unix", socket) || f.Reachable(ctx, "unix", "@"+socket)
 	case !p.ours && !isLoopback(host):
-		// A stranger's word must not send what the person types over the network.
+		// A stranger's word must not send the person's answer over the network.
 		return false
 	}
 	return f.Reachable(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(6000+number)))
 }
 
 // parseDisplay splits an X display name, [host]:number[.screen]. The host is ""
-// for this machine. ok is false for what is no such name.
+// for this machine. ok is false for any other text.
 func parseDisplay(display string) (host string, number int, ok bool) {
 	i := strings.LastIndexByte(display, ':')
 	if i < 0 {

@@ -82,7 +82,7 @@ func (f Finder) FindBus(ctx context.Context, requester prompt.Requester) (string
 // A place is a session as one source tells it.
 type place struct {
 	session prompt.Session
-	ours    bool // told by us or the user's service manager, not by a stranger
+	ours    bool // from us or the user's service manager, not by a stranger
 }
 
 func (f Finder) places(requester prompt.Requester) []func(context.Context) place {

@@ -28,8 +28,7 @@ func Announce(text string) error {
 }
 
 // Foreground reports whether this process is in the job that has the keyboard of
-// its terminal, so that what is typed there as a signal reaches it and its
-// children alike.
+// its terminal, so that a signal that is typed there reaches it and its children alike.
 func Foreground() bool {
 	t, err := Open()
 	if err != nil {

@@ -12,7 +12,7 @@ func Announce(text string) error {
 	return err
 }
 
-// Foreground reports whether there is a console: what is typed there as a signal
+// Foreground reports whether there is a console: a signal that is typed there
 // reaches every process on it.
 func Foreground() bool { return Announce("") == nil }
 

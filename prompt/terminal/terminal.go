@@ -20,12 +20,13 @@ type TTY interface {
 	// Write puts text on the screen. It gives up when the screen is stopped
 	// (ctrl-s) for longer than a second.
 	io.Writer
-	// ReadLine reads a line without its end, shown while it is typed or not. It drops
-	// what was typed before, which was not meant for this question, and calls ask to write
-	// the question when the terminal is ready. It returns ErrDenied on ctrl-c and io.EOF on
-	// ctrl-d in an empty line, both with the cursor at the start of the next line;
-	// ctx.Err() when ctx ended, and then drops what was typed so far, so that no shell runs
-	// it; an error of ask as it is. The terminal has its old modes again on every return.
+	// ReadLine reads a line without its end, shown while it is typed or not. It first drops
+	// earlier input, which was not meant for this question, and calls ask to write the
+	// question when the terminal is ready. It returns ErrDenied on ctrl-c and io.EOF on
+	// ctrl-d in an empty line, both with the cursor at the start of the next line. When ctx
+	// ended, it drops the line so far, so that no shell runs it, and returns ctx.Err(). An
+	// error of ask is returned as it is. The terminal has its old modes again on every
+	// return.
 	ReadLine(ctx context.Context, shown bool, ask func() error) (string, error)
 	// Close gives the terminal back.
 	Close() error

@@ -9,8 +9,8 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// render says in one or more lines, each with its end, what the requester wants and
-// why: the block above the question.
+// render returns the block above the question: the requester, its action and the
+// reason, in one or more lines that each have an end.
 func render(r prompt.Request) string {
 	r = r.Sanitized()
 	var b strings.Builder
