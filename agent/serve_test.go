@@ -58,7 +58,8 @@ func TestClosedAddressKeepsItsRequests(t *testing.T) {
 					}),
 				}
 				a := &Agent{retired: make(map[*listener]bool)}
-				a.serve(l)
+				// Without a screen, to which these connections would be a stranger's.
+				a.servers.Go(func() { _ = l.server.Serve(l.ln) })
 				ours, theirs := net.Pipe()
 				defer ours.Close()
 				l.ln.(*pipes).conns <- theirs

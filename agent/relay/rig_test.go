@@ -135,7 +135,9 @@ func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send
 
 func (r *resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
 	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.Once, token.Reveal()))
-	r.context = ctx
+	r.mu.Lock()
+	r.context = ctx // of the last one
+	r.mu.Unlock()
 	if r.stepUp == nil {
 		return nil, mfa.Verdict{}
 	}
