@@ -15,7 +15,7 @@ func layers() map[string][]string {
 	return map[string][]string{
 		".":                 {},
 		"cmd/stepup":        {"*"},
-		"agent":             {"agent/*", "cache", "prompt"},
+		"agent":             {"agent/*", "cache", "messagebus", "prompt"},
 		"agent/peer":        {},
 		"agent/mfa":         {},
 		"agent/rule":        {},
@@ -26,20 +26,23 @@ func layers() map[string][]string {
 		"agent/devvault":    {},
 		"agent/audit":       {"agent/peer"},
 		"agent/metrics":     {},
-		"cache":             {},
+		"cache":             {"messagebus"},
 		"cache/cachetest":   {"cache"},
 		"prompt":            {},
 		"prompt/prompttest": {"prompt"},
 		"config":            {"agent/rule"},
+		"messagebus":        {},
 		"packaging":         {},
 		"examples":          {},
 
 		// A way to ask knows the question, and no other way.
 		"prompt/terminal":     {"prompt"},
 		"prompt/dialog":       {"prompt"},
-		"prompt/notification": {"prompt"},
+		"prompt/notification": {"messagebus", "prompt"},
 		"prompt/command":      {"prompt"},
-		"prompt/session":      {"prompt"},
+		"prompt/session":      {"messagebus", "prompt"},
+
+		"messagebus/messagebustest": {},
 	}
 }
 
@@ -58,13 +61,14 @@ func confinements() []confinement {
 		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},
 		{"golang.org/x/term", []string{"prompt/terminal"}, "only prompt/terminal knows terminals"},
 		{"github.com/gen2brain/beeep", []string{"prompt/notification"}, "only prompt/notification shows notifications, and sanitises them"},
+		{"github.com/godbus/dbus/v5", []string{"messagebus", "messagebus/messagebustest"}, "its reader panics on what a bus should not say, and its shared connections belong to go-keyring; messagebus guards against both"},
 		{"github.com/vishvananda/netlink", []string{"agent/peer"}, "only peer asks the kernel who is at the other end"},
 		{"github.com/hashicorp/hcl/v2", []string{"config"}, "only config knows the file format"},
 		{"github.com/zclconf/go-cty", []string{"config"}, "only config knows the file format"},
 		{"github.com/prometheus", []string{"agent/metrics"}, "only metrics knows how they are counted and served; the others tell it what happened"},
 		{"github.com/spf13/cobra", []string{"cmd/stepup"}, "only cmd knows command lines"},
-		{"testing", []string{"cache/cachetest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},
-		{"net/http/httptest", []string{"cache/cachetest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},
+		{"testing", []string{"cache/cachetest", "messagebus/messagebustest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},
+		{"net/http/httptest", []string{"cache/cachetest", "messagebus/messagebustest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},
 	}
 }
 
@@ -133,6 +137,7 @@ func TestImports(t *testing.T) {
 		{"keyring", "agent/x.go", `package agent; import _ "github.com/zalando/go-keyring"`, "bounded and killable"},
 		{"terminal", "cmd/stepup/x.go", `package main; import _ "golang.org/x/term"`, "only prompt/terminal knows terminals"},
 		{"one way to ask into another", "prompt/dialog/x.go", `package dialog; import _ "` + module + `/prompt/session"`, "prompt/dialog may not import prompt/session"},
+		{"a bus of one's own", "agent/x.go", `package agent; import _ "github.com/godbus/dbus/v5"`, "messagebus guards"},
 		{"I/O in a pure package", "agent/rule/x.go", `package rule; import _ "os/exec"`, "does no I/O"},
 		{"unknown package", "agent/extra/x.go", `package extra`, "no row in the import table"},
 		{"allowed", "agent/rule/x.go", `package rule; import _ "net/url"`, ""},

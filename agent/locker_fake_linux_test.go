@@ -17,6 +17,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/vault-stepup/stepup/messagebus"
 )
 
 // receive takes what must come; the limit is for tests that fail.
@@ -150,16 +152,16 @@ func newLogind(t *testing.T, p *busProcess) *fakeLogind {
 		},
 	}
 	must(t, f.conn.Export(f, login1Path, login1Manager))
-	must(t, f.conn.Export(fakeProperties(f.managerProperty), login1Path, busProperties))
+	must(t, f.conn.Export(fakeProperties(f.managerProperty), login1Path, messagebus.Properties))
 	for path := range f.sessions {
-		must(t, f.conn.Export(fakeProperties(func(name string) any { return f.sessionProperty(path, name) }), path, busProperties))
+		must(t, f.conn.Export(fakeProperties(func(name string) any { return f.sessionProperty(path, name) }), path, messagebus.Properties))
 	}
-	must(t, f.conn.AddMatchSignal(dbus.WithMatchInterface(busDaemon), dbus.WithMatchMember(ownerChanged)))
+	must(t, f.conn.AddMatchSignal(dbus.WithMatchInterface(messagebus.Daemon), dbus.WithMatchMember("NameOwnerChanged")))
 	signals := make(chan *dbus.Signal, 10)
 	f.conn.Signal(signals)
 	go func() { // ends with the connection
 		for s := range signals {
-			if s.Name == busDaemon+"."+ownerChanged && s.Body[2] == "" {
+			if s.Name == messagebus.OwnerChanged && s.Body[2] == "" {
 				f.delivered(s.Body[0].(string))
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/vault-stepup/stepup/messagebus"
 )
 
 func TestLockBeforeSleep(t *testing.T) {
@@ -215,7 +217,7 @@ func TestStrangersOnTheBus(t *testing.T) {
 	for _, s := range []*dbus.Signal{
 		{Path: login1Path, Name: prepareForSleep, Body: []any{true}},
 		{Path: ourSession, Name: sessionLock},
-		{Path: busDaemonPath, Name: busDaemon + "." + ownerChanged, Body: []any{login1, "", stranger.Names()[0]}},
+		{Path: messagebus.DaemonPath, Name: messagebus.OwnerChanged, Body: []any{login1, "", stranger.Names()[0]}},
 		{Path: login1Path, Name: prepareForSleep, Body: []any{false}},
 	} {
 		sendTo(t, stranger, watcher, s)

@@ -6,20 +6,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/godbus/dbus/v5"
+	"github.com/vault-stepup/stepup/messagebus"
 )
 
 // Names of logind's interface: org.freedesktop.login1(5), and
 // https://systemd.io/INHIBITOR_LOCKS for how sleep is delayed.
 const (
 	login1            = "org.freedesktop.login1"
-	login1Path        = dbus.ObjectPath("/org/freedesktop/login1")
+	login1Path        = messagebus.Path("/org/freedesktop/login1")
 	login1Manager     = login1 + ".Manager"
 	login1Session     = login1 + ".Session"
 	login1Sessions    = "/org/freedesktop/login1/session"
 	prepareForSleep   = login1Manager + ".PrepareForSleep"
 	sessionLock       = login1Session + ".Lock"
-	propertiesChanged = busProperties + ".PropertiesChanged"
+	propertiesChanged = messagebus.Properties + ".PropertiesChanged"
 )
 
 // Parts of what a locker does on Linux, as [locker.report] names them.
@@ -33,7 +33,7 @@ const (
 const inhibitorRetry = time.Minute
 
 func (l *locker) systemSources() []source {
-	return l.busSources(busAddresses(os.Getenv, os.Getuid()))
+	return l.busSources(messagebus.SystemAddress(os.Getenv), messagebus.SessionAddress(os.Getenv, os.Getuid()))
 }
 
 func (l *locker) busSources(system, session string) []source {
@@ -50,7 +50,7 @@ func (l *locker) busSources(system, session string) []source {
 // logind listens to the login manager over one connection.
 type logind struct {
 	*locker
-	*bus
+	bus     *messagebus.Conn
 	address string
 
 	inhibitor *os.File         // held while awake; sleep waits until it is closed
@@ -64,7 +64,7 @@ func (l *locker) watchLogind(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer b.Close()
 	g := &logind{locker: l, bus: b, address: address}
 	defer g.release()
 	if err := g.begin(ctx); err != nil {
@@ -74,7 +74,7 @@ func (l *locker) watchLogind(ctx context.Context, address string) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case s, open := <-b.signals:
+		case s, open := <-b.Signals():
 			if !open {
 				return errBusClosed
 			}
@@ -92,19 +92,18 @@ func (l *locker) watchLogind(ctx context.Context, address string) error {
 func (g *logind) begin(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, busPatience)
 	defer cancel()
-	var wanted [][]dbus.MatchOption
+	var wanted []messagebus.Match
 	if g.sleep {
-		wanted = append(wanted,
-			[]dbus.MatchOption{dbus.WithMatchObjectPath(login1Path), dbus.WithMatchInterface(login1Manager), dbus.WithMatchMember("PrepareForSleep")})
+		wanted = append(wanted, messagebus.Match{Path: login1Path, Interface: login1Manager, Member: "PrepareForSleep"})
 	}
 	if g.screen {
-		sessions := dbus.WithMatchPathNamespace(login1Sessions)
 		wanted = append(wanted,
-			[]dbus.MatchOption{sessions, dbus.WithMatchInterface(login1Session), dbus.WithMatchMember("Lock")},
-			[]dbus.MatchOption{sessions, dbus.WithMatchInterface(busProperties), dbus.WithMatchMember("PropertiesChanged"), dbus.WithMatchArg(0, login1Session)})
+			messagebus.Match{Below: login1Sessions, Interface: login1Session, Member: "Lock"},
+			messagebus.Match{Below: login1Sessions, Interface: messagebus.Properties, Member: "PropertiesChanged", Arg0: login1Session})
 	}
-	for _, options := range wanted {
-		if err := g.subscribe(limited, login1, options...); err != nil {
+	for _, m := range wanted {
+		m.Sender = login1
+		if err := g.bus.Subscribe(limited, m); err != nil {
 			return err
 		}
 	}
@@ -115,13 +114,13 @@ func (g *logind) begin(ctx context.Context) error {
 // meet catches up with a logind that was not there, or not heard, until now.
 func (g *logind) meet(ctx context.Context) {
 	g.release()
-	if g.owners[login1] == "" {
+	if g.bus.Owners[login1] == "" {
 		g.report(partLogind, g.trouble(wordsNoLogind), nil)
 		return
 	}
 	g.report(partLogind, "", nil)
 	if g.sleep {
-		if falling, err := g.property(ctx, login1, login1Path, login1Manager+".PreparingForSleep"); err == nil && falling == true {
+		if falling, err := g.bus.Property(ctx, manager(), login1Manager+".PreparingForSleep"); err == nil && falling == true {
 			g.fallAsleep()
 		} else {
 			g.inhibit(ctx)
@@ -132,18 +131,18 @@ func (g *logind) meet(ctx context.Context) {
 	}
 }
 
-func (g *logind) hear(ctx context.Context, s *dbus.Signal) {
-	if g.newOwner(s) == login1 {
+func (g *logind) hear(ctx context.Context, s *messagebus.Signal) {
+	if g.bus.Owners.Learn(s) == login1 {
 		g.meet(ctx)
 		return
 	}
-	if !g.from(login1, s) {
+	if !g.bus.Owners.From(login1, s) {
 		return
 	}
 	switch {
 	case s.Name == prepareForSleep && s.Path == login1Path && g.sleep:
 		var falling bool
-		if dbus.Store(s.Body, &falling) != nil {
+		if messagebus.Store(s.Body, &falling) != nil {
 			return
 		}
 		if falling {
@@ -200,34 +199,28 @@ func (g *logind) inhibit(ctx context.Context) {
 // closed. It asks over a connection of its own, the only one that takes file
 // descriptors, and closes that: the inhibitor is the descriptor alone.
 func delaySleep(ctx context.Context, address string) (*os.File, error) {
-	ctx, cancel := context.WithTimeout(ctx, busPatience)
-	defer cancel()
-	socket, err := dialBus(ctx, address)
+	b, err := messagebus.Open(ctx, messagebus.Config{Address: address, Limit: busPatience, Files: true})
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dbus.ConnectUnix(socket, dbus.WithContext(ctx))
-	if err != nil {
+	// An answer that comes after the call was given up leaves no descriptor behind:
+	// the connection closes what was not taken.
+	defer b.Close()
+	if err := b.Call(ctx, manager(), login1Manager+".Inhibit", "sleep", wordsWho, wordsWhy, "delay").Err; err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
-	var fd dbus.UnixFD
-	// The time limit is the connection's, not the call's: an answer that comes
-	// after a call was given up would leave its descriptor open for ever.
-	err = conn.Object(login1, login1Path).Call(login1Manager+".Inhibit", dbus.FlagNoAutoStart, "sleep", wordsWho, wordsWhy, "delay").Store(&fd)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), "inhibitor"), nil
+	return b.TakeFile("inhibitor")
 }
+
+func manager() messagebus.Object { return messagebus.Object{Of: login1, Path: login1Path} }
 
 // saysLocked looks at the body of PropertiesChanged. Desktops set LockedHint
 // when their own lock is shown, also when nobody asked logind for it.
 func saysLocked(body []any) bool {
 	var of string
-	var changed map[string]dbus.Variant
+	var changed map[string]messagebus.Variant
 	var gone []string
-	if dbus.Store(body, &of, &changed, &gone) != nil {
+	if messagebus.Store(body, &of, &changed, &gone) != nil {
 		return false
 	}
 	return of == login1Session && changed["LockedHint"].Value() == true
@@ -236,8 +229,8 @@ func saysLocked(body []any) bool {
 // ours reports whether a session is this user's. An agent under systemd --user
 // belongs to no session, so each of the user's counts; and one that ended before
 // it could be asked about counts too: a lock too many costs a prompt.
-func (g *logind) ours(ctx context.Context, session dbus.ObjectPath) bool {
-	user, err := g.property(ctx, login1, session, login1Session+".User")
+func (g *logind) ours(ctx context.Context, session messagebus.Path) bool {
+	user, err := g.bus.Property(ctx, messagebus.Object{Of: login1, Path: session}, login1Session+".User")
 	pair, ok := user.([]any) // (uo): the number and the object of the user
 	if err != nil || !ok || len(pair) == 0 {
 		return true
@@ -256,17 +249,16 @@ func (g *logind) hinted(ctx context.Context) bool {
 		UID  uint32
 		User string
 		Seat string
-		Path dbus.ObjectPath
+		Path messagebus.Path
 	}
-	err := g.conn.Object(login1, login1Path).CallWithContext(asking, login1Manager+".ListSessions", dbus.FlagNoAutoStart).Store(&sessions)
-	if err != nil {
+	if err := messagebus.Result(g.bus.Call(asking, manager(), login1Manager+".ListSessions"), &sessions); err != nil {
 		return false
 	}
 	for _, s := range sessions {
 		if int(s.UID) != os.Getuid() {
 			continue
 		}
-		if locked, err := g.property(asking, login1, s.Path, login1Session+".LockedHint"); err == nil && locked == true {
+		if locked, err := g.bus.Property(asking, messagebus.Object{Of: login1, Path: s.Path}, login1Session+".LockedHint"); err == nil && locked == true {
 			return true
 		}
 	}

@@ -5,14 +5,14 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/godbus/dbus/v5"
+	"github.com/vault-stepup/stepup/messagebus"
 )
 
 // A saver is a screen saver's or a desktop's lock on the session bus.
 type saver struct {
 	name   string // that it owns
 	iface  string
-	paths  []dbus.ObjectPath // one of them is where it is, depending on its version
+	paths  []messagebus.Path // one of them is where it is, depending on its version
 	member string            // of the signal
 	ask    string            // the method that tells whether it is locked now
 }
@@ -20,8 +20,8 @@ type saver struct {
 // savers are those of the desktops in use. They agree on one interface under
 // many names; "active" may be a dark screen that is not locked yet.
 func savers() []saver {
-	like := func(iface string, own dbus.ObjectPath) saver {
-		return saver{name: iface, iface: iface, paths: []dbus.ObjectPath{own, "/ScreenSaver", "/"}, member: "ActiveChanged", ask: "GetActive"}
+	like := func(iface string, own messagebus.Path) saver {
+		return saver{name: iface, iface: iface, paths: []messagebus.Path{own, "/ScreenSaver", "/"}, member: "ActiveChanged", ask: "GetActive"}
 	}
 	shell := like("org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
 	// Since 3.36 GNOME Shell sends the signals itself, under this name; the other
@@ -36,13 +36,13 @@ func savers() []saver {
 		like("org.xfce.ScreenSaver", "/org/xfce/ScreenSaver"),
 		{
 			name: "com.canonical.Unity", iface: "com.canonical.Unity.Session",
-			paths: []dbus.ObjectPath{"/com/canonical/Unity/Session"}, member: "Locked", ask: "IsLocked",
+			paths: []messagebus.Path{"/com/canonical/Unity/Session"}, member: "Locked", ask: "IsLocked",
 		},
 	}
 }
 
 // tells reports whether s says that the screen is locked.
-func (v saver) tells(s *dbus.Signal) bool {
+func (v saver) tells(s *messagebus.Signal) bool {
 	if s.Name != v.iface+"."+v.member || !slices.Contains(v.paths, s.Path) {
 		return false
 	}
@@ -59,14 +59,14 @@ const maxAnswers = 64
 // screens listens to the screen savers over one connection to the session bus.
 type screens struct {
 	*locker
-	*bus
+	bus     *messagebus.Conn
 	savers  map[string]saver // by name
-	answers chan *dbus.Call
+	answers chan *messagebus.Call
 	asked   int // answers that are still to come
 }
 
 func (l *locker) watchSavers(ctx context.Context, address string) error {
-	g := &screens{locker: l, savers: make(map[string]saver), answers: make(chan *dbus.Call, maxAnswers)}
+	g := &screens{locker: l, savers: make(map[string]saver), answers: make(chan *messagebus.Call, maxAnswers)}
 	for _, v := range savers() {
 		g.savers[v.name] = v
 	}
@@ -74,7 +74,7 @@ func (l *locker) watchSavers(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer b.Close()
 	g.bus = b
 	if err := g.begin(ctx); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (l *locker) watchSavers(ctx context.Context, address string) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case s, open := <-b.signals:
+		case s, open := <-b.Signals():
 			if !open {
 				return errBusClosed
 			}
@@ -91,7 +91,7 @@ func (l *locker) watchSavers(ctx context.Context, address string) error {
 		case answer := <-g.answers:
 			g.asked--
 			var active bool
-			if answer.Store(&active) == nil && active {
+			if messagebus.Result(answer, &active) == nil && active {
 				g.orders.place(reasonScreen)
 			}
 		}
@@ -102,7 +102,7 @@ func (g *screens) begin(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, busPatience)
 	defer cancel()
 	for name, v := range g.savers {
-		if err := g.subscribe(limited, name, dbus.WithMatchInterface(v.iface), dbus.WithMatchMember(v.member)); err != nil {
+		if err := g.bus.Subscribe(limited, messagebus.Match{Sender: name, Interface: v.iface, Member: v.member}); err != nil {
 			return err
 		}
 	}
@@ -116,14 +116,14 @@ func (g *screens) begin(ctx context.Context) error {
 // have been locked meanwhile. The answer comes to the loop, because a saver may
 // hang while another one locks. Paths that do not exist answer with an error.
 func (g *screens) meet(ctx context.Context, name string) {
-	there := slices.ContainsFunc(slices.Collect(maps.Values(g.owners)), func(owner string) bool { return owner != "" })
+	there := slices.ContainsFunc(slices.Collect(maps.Values(g.bus.Owners)), func(owner string) bool { return owner != "" })
 	if there {
 		g.report(partSavers, "", nil)
 	} else {
 		g.report(partSavers, wordsNoSaver, nil)
 	}
 	v := g.savers[name]
-	if g.owners[name] == "" {
+	if g.bus.Owners[name] == "" {
 		return
 	}
 	for _, path := range v.paths {
@@ -131,19 +131,19 @@ func (g *screens) meet(ctx context.Context, name string) {
 			return
 		}
 		g.asked++
-		g.conn.Object(name, path).GoWithContext(ctx, v.iface+"."+v.ask, dbus.FlagNoAutoStart, g.answers)
+		g.bus.Go(ctx, messagebus.Object{Of: name, Path: path}, v.iface+"."+v.ask, g.answers)
 	}
 }
 
 // hear takes signals only of those who own a saver's name. Any program of this
 // user may own one and say what it likes: it can make us lock, never unlock.
-func (g *screens) hear(ctx context.Context, s *dbus.Signal) {
-	if name := g.newOwner(s); name != "" {
+func (g *screens) hear(ctx context.Context, s *messagebus.Signal) {
+	if name := g.bus.Owners.Learn(s); name != "" {
 		g.meet(ctx, name)
 		return
 	}
 	for name, v := range g.savers {
-		if g.from(name, s) && v.tells(s) {
+		if g.bus.Owners.From(name, s) && v.tells(s) {
 			g.orders.place(reasonScreen)
 			return
 		}

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/vault-stepup/stepup/messagebus"
 )
 
 // A fakeSaver is a screen saver on the session bus.
@@ -121,7 +123,7 @@ func TestSaverSignals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLocker([]string{"screen_lock"}, nil, quiet())
-			g := &screens{locker: l, savers: make(map[string]saver), bus: &bus{owners: map[string]string{
+			g := &screens{locker: l, savers: make(map[string]saver), bus: &messagebus.Conn{Owners: messagebus.Owners{
 				"org.freedesktop.ScreenSaver": ":1.5", "com.canonical.Unity": ":1.6", "org.gnome.ScreenSaver": "",
 			}}}
 			for _, v := range savers() {

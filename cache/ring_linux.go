@@ -2,21 +2,20 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
 
-	"github.com/godbus/dbus/v5"
+	"github.com/vault-stepup/stepup/messagebus"
 )
 
 // Names of the Secret Service API, draft 0.2 of freedesktop.org.
 const (
 	secretsName   = "org.freedesktop.secrets"
-	secretsPath   = dbus.ObjectPath("/org/freedesktop/secrets")
-	secretsLogin  = dbus.ObjectPath("/org/freedesktop/secrets/collection/login")
+	secretsPath   = messagebus.Path("/org/freedesktop/secrets")
+	secretsLogin  = messagebus.Path("/org/freedesktop/secrets/collection/login")
 	secretService = "org.freedesktop.Secret.Service"
-	busName       = "org.freedesktop.DBus"
-	getProperty   = "org.freedesktop.DBus.Properties.Get"
 )
 
 // usable returns nil when the item can be worked on without a dialog, and a
@@ -27,24 +26,26 @@ func usable(ctx context.Context, service, user string) error {
 	if why := unsuitable(os.Getenv, string(release)); why != "" {
 		return &RingError{Condition: Disabled, Why: why}
 	}
-	// A connection of our own: closing the shared one would take it away from
-	// go-keyring. Without a bus none is launched; when one is found, godbus
-	// leaves its address in the environment, where go-keyring finds it.
-	conn, err := dbus.SessionBusPrivateNoAutoStartup(dbus.WithContext(ctx))
-	if err != nil {
+	address := messagebus.SessionAddress(os.Getenv, os.Getuid())
+	bus, err := messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Own})
+	switch {
+	case errors.Is(err, messagebus.ErrNoBus):
 		return &RingError{Condition: Missing, Why: whyNoBus}
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.Auth(nil); err != nil {
+	case err != nil:
 		return &RingError{Condition: Missing, Why: whyBusDead}
 	}
-	if err := conn.Hello(); err != nil {
-		return &RingError{Condition: Missing, Why: whyBusDead}
+	defer bus.Close()
+	// go-keyring looks nowhere else, and would launch a bus of its own.
+	if err := os.Setenv("DBUS_SESSION_BUS_ADDRESS", address); err != nil {
+		return failed(err)
 	}
-	if !hasSecretService(ctx, conn) {
+	switch err := bus.Ensure(ctx, secretsName); {
+	case errors.Is(err, messagebus.ErrNoService):
 		return &RingError{Condition: Missing, Why: whyNoService}
+	case err != nil:
+		return failed(err)
 	}
-	return unlocked(ctx, conn, map[string]string{"service": service, "username": user})
+	return unlocked(ctx, bus, map[string]string{"service": service, "username": user})
 }
 
 // unsuitable tells why no keyring is tried in this environment; "" means that
@@ -61,46 +62,32 @@ func unsuitable(getenv func(string) string, kernelRelease string) string {
 	return ""
 }
 
-func hasSecretService(ctx context.Context, conn *dbus.Conn) bool {
-	var owned bool
-	err := conn.BusObject().CallWithContext(ctx, busName+".NameHasOwner", 0, secretsName).Store(&owned)
-	if err != nil || owned {
-		return owned
-	}
-	var names []string
-	err = conn.BusObject().CallWithContext(ctx, busName+".ListActivatableNames", 0).Store(&names)
-	return err == nil && slices.Contains(names, secretsName)
-}
-
 // unlocked looks at the collection that go-keyring will take and at the item
 // itself: some services lock items one by one.
-func unlocked(ctx context.Context, conn *dbus.Conn, attributes map[string]string) error {
-	root := conn.Object(secretsName, secretsPath)
-	var value dbus.Variant
-	err := root.CallWithContext(ctx, getProperty, 0, secretService, "Collections").Store(&value)
+func unlocked(ctx context.Context, bus *messagebus.Conn, attributes map[string]string) error {
+	root := messagebus.Object{Of: secretsName, Path: secretsPath}
+	collections, err := bus.Property(ctx, root, secretService+".Collections")
 	if err != nil {
 		return failed(err)
 	}
 	path := secretsLogin
-	if paths, _ := value.Value().([]dbus.ObjectPath); !slices.Contains(paths, path) {
-		if err := root.CallWithContext(ctx, secretService+".ReadAlias", 0, "default").Store(&path); err != nil {
+	if paths, _ := collections.([]messagebus.Path); !slices.Contains(paths, path) {
+		if err := messagebus.Result(bus.Call(ctx, root, secretService+".ReadAlias", "default"), &path); err != nil {
 			return failed(err)
 		}
 		if path == "/" {
 			return &RingError{Condition: Missing, Why: whyNoDefault}
 		}
 	}
-	err = conn.Object(secretsName, path).
-		CallWithContext(ctx, getProperty, 0, "org.freedesktop.Secret.Collection", "Locked").Store(&value)
+	value, err := bus.Property(ctx, messagebus.Object{Of: secretsName, Path: path}, "org.freedesktop.Secret.Collection.Locked")
 	if err != nil {
 		return failed(err)
 	}
-	if locked, ok := value.Value().(bool); !ok || locked {
+	if locked, ok := value.(bool); !ok || locked {
 		return &RingError{Condition: Locked, Why: whyCollection}
 	}
-	var open, closed []dbus.ObjectPath
-	err = root.CallWithContext(ctx, secretService+".SearchItems", 0, attributes).Store(&open, &closed)
-	if err != nil {
+	var open, closed []messagebus.Path
+	if err := messagebus.Result(bus.Call(ctx, root, secretService+".SearchItems", attributes), &open, &closed); err != nil {
 		return failed(err)
 	}
 	if len(open) == 0 && len(closed) > 0 {

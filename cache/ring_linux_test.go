@@ -18,6 +18,7 @@ import (
 
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
 const secretsName = "org.freedesktop.secrets"
@@ -249,6 +250,25 @@ func TestNoKeyring(t *testing.T) {
 		d := startDesktop(t)
 		expectState(t, d.keyring(""), cache.State{Condition: cache.Missing, Why: "no secret service runs on the session bus"})
 	})
+}
+
+// A bus that says what no bus says does not end the child before it has seen that the
+// keyring is locked.
+func TestKeyringOnMalformedMessages(t *testing.T) {
+	t.Parallel()
+	login := dbus.ObjectPath("/org/freedesktop/secrets/collection/login")
+	address := messagebustest.Serve(t, messagebustest.Answers{
+		"Get": func(args []any) messagebustest.Answer {
+			if args[1] == "Locked" {
+				return messagebustest.Answer{Body: []any{dbus.MakeVariant(true)}}
+			}
+			return messagebustest.Answer{Body: []any{dbus.MakeVariant([]dbus.ObjectPath{login})}}
+		},
+	})
+	k := cache.NewKeyring(cache.KeyringConfig{Limit: patience, Ring: &cache.ChildRing{
+		Command: asChild("child-ring"), Limit: patience, Env: []string{"DBUS_SESSION_BUS_ADDRESS=" + address},
+	}})
+	expectState(t, k, cache.State{Condition: cache.Locked, Why: "the default collection of the keyring is locked"})
 }
 
 func expectState(t *testing.T, k *cache.Keyring, want cache.State) {

@@ -10,15 +10,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/godbus/dbus/v5"
-
+	"github.com/vault-stepup/stepup/messagebus"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 // Names of the Desktop Notifications Specification 1.2.
 const (
 	notifyName = "org.freedesktop.Notifications" // of the service and of its interface
-	notifyPath = dbus.ObjectPath("/org/freedesktop/Notifications")
+	notifyPath = messagebus.Path("/org/freedesktop/Notifications")
 )
 
 // Why a notification was closed, as NotificationClosed tells it.
@@ -41,11 +40,11 @@ func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (str
 		if err != nil {
 			return "", err
 		}
-		b, err := dialBus(ctx, address, c.Limit)
+		b, err := openBus(ctx, address, c.Limit)
 		if err != nil {
 			return "", err
 		}
-		defer b.close()
+		defer b.Close()
 		p, err := newPopup(ctx, b, r)
 		if err != nil {
 			return "", err
@@ -63,11 +62,11 @@ func systemCheck(c Config) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		b, err := dialBus(ctx, address, c.Limit)
+		b, err := openBus(ctx, address, c.Limit)
 		if err != nil {
 			return err
 		}
-		defer b.close()
+		defer b.Close()
 		_, err = newPopup(ctx, b, prompt.Request{Kind: prompt.Push})
 		return err
 	}
@@ -75,9 +74,8 @@ func systemCheck(c Config) func(context.Context) error {
 
 // A popup is one notification of one server.
 type popup struct {
-	bus     *bus
-	server  dbus.BusObject
-	owner   string // the server's unique name
+	bus     *messagebus.Conn
+	server  messagebus.Object // by its unique name
 	request prompt.Request
 	can     capabilities
 	// The keys of our buttons. Another notification may have had our number, before a
@@ -85,24 +83,45 @@ type popup struct {
 	// once keeps a click on that one from being taken for an approval.
 	approve, deny, notNow string
 
-	id    uint32        // 0 when it is not on the screen
-	since dbus.Sequence // of the reply that gave the id
+	id    uint32              // 0 when it is not on the screen
+	since messagebus.Sequence // of the reply that gave the id
 }
 
-func newPopup(ctx context.Context, b *bus, r prompt.Request) (*popup, error) {
-	owner, err := b.owner(ctx, notifyName)
+// errServerEnded: nothing shows the notification any more.
+var errServerEnded = errors.New("the notification server has ended")
+
+// openBus connects to a bus whose address may come from another process.
+func openBus(ctx context.Context, address string, limit time.Duration) (*messagebus.Conn, error) {
+	return messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Foreign, Limit: limit})
+}
+
+// findServer returns the unique name of the notification server and subscribes to its
+// signals. If there is none, the bus starts one.
+func findServer(ctx context.Context, b *messagebus.Conn) (string, error) {
+	if err := b.Ensure(ctx, notifyName); err != nil {
+		return "", err
+	}
+	if err := b.Follow(ctx, notifyName); err != nil {
+		return "", err
+	}
+	owner := b.Owners[notifyName]
+	if owner == "" {
+		return "", errServerEnded
+	}
+	return owner, b.Subscribe(ctx, messagebus.Match{Sender: notifyName, Interface: notifyName})
+}
+
+func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup, error) {
+	owner, err := findServer(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.listen(ctx, owner, notifyName); err != nil {
-		return nil, err
-	}
 	p := &popup{
-		bus: b, server: b.conn.Object(owner, notifyPath), owner: owner, request: r,
+		bus: b, server: messagebus.Object{Of: owner, Path: notifyPath}, request: r,
 		approve: "approve:" + rand.Text(), deny: "deny:" + rand.Text(), notNow: "not-now:" + rand.Text(),
 	}
 	var listed []string
-	if err := b.call(ctx, p.server, notifyName+".GetCapabilities").Store(&listed); err != nil {
+	if err := messagebus.Result(b.Call(ctx, p.server, notifyName+".GetCapabilities"), &listed); err != nil {
 		return nil, err
 	}
 	has := func(c string) bool { return slices.Contains(listed, c) }
@@ -128,7 +147,7 @@ func (p *popup) ask(ctx context.Context, notified func()) (string, error) {
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()
-		case s, ok := <-p.bus.signals:
+		case s, ok := <-p.bus.Signals():
 			if !ok {
 				return "", errors.New("the session bus is gone")
 			}
@@ -147,9 +166,9 @@ func (p *popup) answerable() bool {
 func (p *popup) put(ctx context.Context) error {
 	n := describe(p.request, p.can)
 	// A call that is given up would leave a notification whose number we do not know.
-	call := p.bus.call(context.WithoutCancel(ctx), p.server, notifyName+".Notify",
+	call := p.bus.Call(context.WithoutCancel(ctx), p.server, notifyName+".Notify",
 		appName, p.id, "dialog-password", n.title, n.body, p.actions(), p.hints(), p.expiry())
-	if err := call.Store(&p.id); err != nil {
+	if err := messagebus.Result(call, &p.id); err != nil {
 		return err
 	}
 	p.since = call.ResponseSequence
@@ -175,14 +194,14 @@ func (p *popup) actions() []string {
 	return append(keys, prompt.LabelNotNow)
 }
 
-func (p *popup) hints() map[string]dbus.Variant {
-	hints := map[string]dbus.Variant{
-		"urgency":  dbus.MakeVariant(byte(2)), // critical: shown in "do not disturb", not hidden after seconds
-		"category": dbus.MakeVariant("x-stepup.authentication"),
+func (p *popup) hints() map[string]messagebus.Variant {
+	hints := map[string]messagebus.Variant{
+		"urgency":  messagebus.MakeVariant(byte(2)), // critical: shown in "do not disturb", not hidden after seconds
+		"category": messagebus.MakeVariant("x-stepup.authentication"),
 	}
 	if p.can.reply {
-		hints["resident"] = dbus.MakeVariant(true) // a code that does not fit can be typed again
-		hints["x-kde-reply-placeholder-text"] = dbus.MakeVariant("code")
+		hints["resident"] = messagebus.MakeVariant(true) // a code that does not fit can be typed again
+		hints["x-kde-reply-placeholder-text"] = messagebus.MakeVariant("code")
 	}
 	return hints
 }
@@ -199,7 +218,7 @@ func (p *popup) expiry() int32 {
 // after its button was pressed.
 func (p *popup) takeDown(ctx context.Context) {
 	if p.id != 0 {
-		_ = p.bus.call(context.WithoutCancel(ctx), p.server, notifyName+".CloseNotification", p.id).Err
+		_ = p.bus.Call(context.WithoutCancel(ctx), p.server, notifyName+".CloseNotification", p.id).Err
 	}
 }
 
@@ -208,14 +227,11 @@ var errOpen = errors.New("still open")
 
 // hear takes one signal. Any program on the bus can send us one. It counts only if the
 // bus names the server as its sender and it is about our number.
-func (p *popup) hear(ctx context.Context, s *dbus.Signal) (string, error) {
+func (p *popup) hear(ctx context.Context, s *messagebus.Signal) (string, error) {
 	switch {
-	case s.Sender == busName && s.Name == busName+".NameOwnerChanged":
-		if len(s.Body) == 3 && s.Body[0] == p.owner && s.Body[2] == "" {
-			return "", errors.New("the notification server has ended")
-		}
-		return "", errOpen
-	case p.id == 0, s.Sender != p.owner, s.Path != notifyPath, len(s.Body) != 2, s.Body[0] != p.id:
+	case p.bus.Owners.Learn(s) == notifyName:
+		return "", errServerEnded
+	case p.id == 0, s.Sender != p.server.Of, s.Path != notifyPath, len(s.Body) != 2, s.Body[0] != p.id:
 		return "", errOpen
 	}
 	switch s.Name {

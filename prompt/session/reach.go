@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/messagebus"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -145,28 +145,10 @@ func busAddress(socket string) string {
 	return b.String()
 }
 
-// busSocket finds the first unix socket in a D-Bus address (specification,
-// "Server Addresses") and returns its name as package net wants it: an absolute
-// path, or one with @ for the abstract namespace. Other transports are passed
-// over: the address may be a stranger's word, which must not make us start a
-// program (unixexec:) or call a host (tcp:).
+// busSocket returns the first unix socket of a D-Bus address.
 func busSocket(address string) (socket string, ok bool) {
-	for one := range strings.SplitSeq(address, ";") {
-		rest, ok := strings.CutPrefix(one, "unix:")
-		if !ok {
-			continue
-		}
-		for pair := range strings.SplitSeq(rest, ",") {
-			key, escaped, _ := strings.Cut(pair, "=")
-			value, err := url.PathUnescape(escaped)
-			switch {
-			case err != nil || value == "" || strings.ContainsRune(value, 0):
-			case key == "path" && value[0] == '/':
-				return value, true
-			case key == "abstract":
-				return "@" + value, true
-			}
-		}
+	if all := messagebus.Sockets(address); len(all) > 0 {
+		return all[0], true
 	}
 	return "", false
 }
