@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // Errors of listeners and the runtime folder.
@@ -154,7 +156,7 @@ func removeStale(path string) error {
 	if file.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%w: "+wordsNotSocket, ErrUnsafe, path)
 	}
-	if !ours(file) {
+	if !ownership.Ours(file) {
 		return fmt.Errorf("%w: "+wordsNotOurs, ErrUnsafe, path)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // exclusivePort has nothing to do: these systems give a port to one user.
@@ -22,18 +24,27 @@ func privateSocket(_, _ string, c syscall.RawConn) error {
 }
 
 // privateFolder makes sure that dir is a folder of ours that nobody else can
-// look into, and creates it if it is missing.
+// look into, nor put another in the place of, and creates it if it is missing.
 func privateFolder(dir string) error {
 	f, info, err := openFolder(dir)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if info.Mode().Perm() == 0o700 {
-		return nil
+	if info.Mode().Perm() != 0o700 {
+		if err := f.Chmod(0o700); err != nil {
+			return fmt.Errorf("folder: %w", err)
+		}
 	}
-	if err := f.Chmod(0o700); err != nil {
-		return fmt.Errorf("folder: %w", err)
+	return safeFolder(dir)
+}
+
+// safeFolder refuses a folder that another user could change, or could replace by
+// changing a folder above it. Such a user puts a socket in place of ours, and is then
+// sent the tokens of every app.
+func safeFolder(dir string) error {
+	if err := ownership.Check(dir); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsafe, err)
 	}
 	return nil
 }
@@ -42,17 +53,12 @@ func privateFolder(dir string) error {
 // creates it, for us alone, if it is missing. It does not change the mode of a
 // folder that is there: it may be somebody's home.
 func socketFolder(dir string) error {
-	f, info, err := openFolder(dir)
+	f, _, err := openFolder(dir)
 	if err != nil {
 		return err
 	}
 	_ = f.Close()
-	// Whoever can write to the folder can put a socket of their own in place of
-	// ours, and is then sent the tokens of every app.
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%w: "+wordsWritable, ErrUnsafe, dir)
-	}
-	return nil
+	return safeFolder(dir)
 }
 
 // openFolder opens a folder of ours, and creates it if it is missing. It does
@@ -73,7 +79,7 @@ func openFolder(dir string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, fmt.Errorf("folder: %w", err)
 	}
 	info, err := f.Stat()
-	if err == nil && !ours(info) {
+	if err == nil && !ownership.Ours(info) {
 		err = fmt.Errorf("%w: "+wordsNotOurs, ErrUnsafe, dir)
 	}
 	if err != nil {
@@ -81,12 +87,6 @@ func openFolder(dir string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return f, info, nil
-}
-
-// ours reports whether a file belongs to the user that this process runs as.
-func ours(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // refusedConn reports whether nobody listens on a socket that is there.

@@ -41,9 +41,6 @@ func privateFolder(dir string) error {
 
 func socketFolder(dir string) error { return privateFolder(dir) }
 
-// ours has no answer in a mode; the access list of the folder decides.
-func ours(fs.FileInfo) bool { return true }
-
 // refusedConn reports whether nobody listens on a socket that is there.
 func refusedConn(err error) bool {
 	return errors.Is(err, windows.WSAECONNREFUSED) || errors.Is(err, fs.ErrNotExist)

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // passed are the sockets that a service manager listens on for us, before we
@@ -120,7 +122,7 @@ func privatePassed(path string) error {
 	if file.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%w: "+wordsNotSocket, ErrUnsafe, path)
 	}
-	if !ours(file) {
+	if !ownership.Ours(file) {
 		return fmt.Errorf("%w: "+wordsNotOurs, ErrUnsafe, path)
 	}
 	if file.Mode().Perm() == 0o600 {

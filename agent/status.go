@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -18,7 +19,7 @@ const statusTimeout = 2 * time.Second
 // health, which may take two seconds.
 func (a *Agent) Status(ctx context.Context) control.Status {
 	a.mu.Lock()
-	c, vaults, store := a.config, a.vaults, a.tokens
+	c, vaults, store, log := a.config, a.vaults, a.tokens, a.audit
 	s := control.Status{
 		Version:    a.options.Version,
 		PID:        os.Getpid(),
@@ -51,9 +52,21 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	s.Suggestions = a.suspects.list(c, vaults)
 	s.Tokens = a.cachedTokens(ctx, store)
 	s.Cache = store.status() // after the first use of a keyring, which tells
+	s.Audit = auditStatus(c.AuditFile, log)
 	s.Prompts = control.NewPrompts(a.broker.Pending())
 	s.Attached = a.broker.Attached()
 	s.Prompters = a.broker.Prompters()
+	return s
+}
+
+func auditStatus(file string, log *audit.Log) *control.Audit {
+	if log == nil {
+		return nil
+	}
+	s := &control.Audit{File: file}
+	if f := log.Failure(); f.Err != nil {
+		s.Error, s.Since, s.Lost = f.Err.Error(), f.Since, f.Lost
+	}
 	return s
 }
 

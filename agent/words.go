@@ -37,7 +37,6 @@ const (
 	wordsNotLoopback = "%s is not a loopback address: anybody on the network could use your tokens; use 127.0.0.1 or a unix socket"
 	wordsNotFolder   = "%s is not a folder (a symbolic link is refused too); use a folder of your own"
 	wordsNotOurs     = "%s belongs to another user; use a folder of your own"
-	wordsWritable    = "other users may write to %s and could put a socket of theirs in place of the agent's; run `chmod go-w` on it or use ${runtime_dir}"
 	wordsNotSocket   = "%s exists and is not a socket; remove it or choose another path"
 	wordsInUse       = "another program answers on %s; stop it or choose another path"
 	wordsNetwork     = "unknown kind of listener %q"

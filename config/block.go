@@ -221,6 +221,7 @@ func (b *block) command(name string, target *[]string) {
 		b.d.fail(program.at, wordsRelative(name, program))
 		return
 	}
+	b.d.program(name, list[0])
 	*target = values(list)
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // A decoder reads one file. What needs the whole file is collected on the way
@@ -248,6 +250,7 @@ func (b *block) audit() {
 	b.need("file")
 	if t, ok := b.absolute("file"); ok {
 		b.d.notFolder("file", t)
+		b.d.safe("file", t, ownership.CheckWay)
 		b.d.cfg.Audit.File = t.value
 	}
 }

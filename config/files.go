@@ -5,10 +5,13 @@ import (
 	"crypto/x509"
 	"math/big"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // tls reads how the connection to Vault is secured. The files are read now, so
@@ -22,9 +25,7 @@ func (b *block) tls(v *Vault) {
 	}
 	if t, ok := b.absolute("ca_path"); ok {
 		v.CAPath = t.value
-		if _, err := os.ReadDir(t.value); err != nil {
-			b.d.fail(t.at, wordsUnreadable("ca_path", t, err))
-		}
+		b.authorities(t)
 	}
 	cert, certOK := b.pem("client_cert")
 	key, keyOK := b.pem("client_key")
@@ -56,6 +57,25 @@ func (b *block) tls(v *Vault) {
 	}
 }
 
+// authorities looks at a folder of certificates, and at each of them.
+func (b *block) authorities(dir text) {
+	entries, err := os.ReadDir(dir.value)
+	if err != nil {
+		b.d.fail(dir.at, wordsUnreadable("ca_path", dir, err))
+		return
+	}
+	if !b.d.safe("ca_path", dir, ownership.Check) {
+		return
+	}
+	for _, e := range entries {
+		file := dir
+		file.value = filepath.Join(dir.value, e.Name())
+		if !b.d.safe("ca_path", file, ownership.Check) {
+			return
+		}
+	}
+}
+
 type pemFile struct {
 	path    string
 	content []byte
@@ -66,6 +86,9 @@ func (b *block) pem(name string) (pemFile, bool) {
 	t, ok := b.absolute(name)
 	if !ok {
 		return pemFile{}, false
+	}
+	if !b.d.safe(name, t, ownership.Check) {
+		return pemFile{path: t.value}, false
 	}
 	content, err := readFile(t.value, maxPemFile)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // A listening is an address that the agent will listen on.
@@ -89,6 +91,7 @@ func (d *decoder) socket(t text) (string, bool) {
 		return "", false
 	}
 	d.notFolder("address", t)
+	d.safe("address", t, ownership.CheckWay)
 	path := filepath.Clean(t.value)
 	if len(path) > maxUnixPath {
 		d.fail(t.at, wordsLongSocket(len(path)))

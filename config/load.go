@@ -47,10 +47,13 @@ func (o Options) filled() Options {
 	return o
 }
 
-// Load reads and checks the file at path. With errors among the diagnostics the
-// Config is nil. It reads the certificate files that the configuration names,
+// Load reads and checks the file at path, and refuses it if another user could change
+// it. With errors among the diagnostics the Config is nil. It reads the certificate files that the configuration names,
 // and may block for 2 s per vault on name resolution, but changes nothing.
 func Load(path string, opt Options) (*Config, Diagnostics) {
+	if d, bad := unsafeFile(path); bad {
+		return nil, d
+	}
 	src, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, fileDiagnostics(path, err)

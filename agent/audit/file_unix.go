@@ -3,7 +3,6 @@
 package audit
 
 import (
-	"io/fs"
 	"os"
 	"syscall"
 
@@ -26,9 +25,4 @@ func lockPath(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() { _ = file.Close() }, nil
-}
-
-func ownedByUs(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid()
 }

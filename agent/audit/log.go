@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // Options of a log. The zero value is the usual one.
@@ -29,6 +31,16 @@ type Log struct {
 	file   *os.File // nil when it could not be opened again
 	torn   bool     // the file does not end with a newline
 	closed bool
+	failed Failure
+}
+
+// A Failure says that a log cannot be written. Its zero value says that it can.
+type Failure struct {
+	Err   error // of the last try
+	Since time.Time
+	Lost  int // records since then, which are nowhere
+
+	opening bool // there is no file to write to
 }
 
 // Open opens the log at path with the usual options, see [Options.Open].
@@ -36,7 +48,8 @@ func Open(path string) (*Log, error) { return Options{}.Open(path) }
 
 // Open opens the log at path for appending, creating it with mode 0600 and its
 // folder with mode 0700. An existing file that others can read gets mode 0600;
-// one that belongs to somebody else or is not a regular file is an error.
+// one that belongs to somebody else, that another user could replace, or that is not a
+// regular file is an error.
 func (o Options) Open(path string) (*Log, error) {
 	if o.MaxSize <= 0 {
 		o.MaxSize = 10 << 20
@@ -57,7 +70,7 @@ func (o Options) Open(path string) (*Log, error) {
 // Write appends r. It blocks for one write to the file, which it does not sync; a
 // file that was moved away is noticed, and begun anew.
 // An unknown event, or a file that cannot be written, is an error.
-func (l *Log) Write(r Record) error {
+func (l *Log) Write(r Record) (err error) {
 	if l == nil {
 		return nil
 	}
@@ -70,9 +83,12 @@ func (l *Log) Write(r Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer func() { l.triedLocked(err, 1) }()
 	if err := l.readyLocked(int64(len(raw))); err != nil {
+		l.failed.opening = true
 		return fmt.Errorf("audit: %w", err)
 	}
+	l.failed.opening = false
 	if l.closed { // the last words of a request that outlived a reload
 		defer func() { _ = l.closeLocked() }()
 	}
@@ -86,6 +102,39 @@ func (l *Log) Write(r Record) error {
 		return fmt.Errorf("audit: %w", err)
 	}
 	return nil
+}
+
+// Failure tells whether the log can be written. It looks for the file, and opens it
+// again where it is gone; a full disk shows only when a record is written.
+func (l *Log) Failure() Failure {
+	if l == nil {
+		return Failure{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return l.failed
+	}
+	if err := l.readyLocked(0); err != nil {
+		l.failed.opening = true
+		l.triedLocked(fmt.Errorf("audit: %w", err), 0)
+	} else if l.failed.opening {
+		l.failed = Failure{}
+	}
+	return l.failed
+}
+
+// triedLocked remembers what became of records.
+func (l *Log) triedLocked(err error, records int) {
+	if err == nil {
+		l.failed = Failure{}
+		return
+	}
+	if l.failed.Err == nil {
+		l.failed.Since = l.o.Now().Round(0)
+	}
+	l.failed.Err = err
+	l.failed.Lost += records
 }
 
 // Close closes the file. A later Write is still kept; it opens the file for itself.
@@ -198,9 +247,12 @@ func rotated(path string, i int) string { return path + "." + strconv.Itoa(i) }
 var errReplaced = errors.New("was replaced while it was opened")
 
 // openPrivate opens path for appending. It must be a regular file of ours that
-// nobody else can read.
+// nobody else can read, in a folder where no other user can replace it.
 func openPrivate(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := ownership.CheckWay(path); err != nil {
 		return nil, err
 	}
 	// Looked at first: to open a pipe would block, and a link that somebody put
@@ -238,7 +290,7 @@ func makePrivate(file *os.File, path string) error {
 	if !os.SameFile(open, there) {
 		return fmt.Errorf("%s %w", path, errReplaced)
 	}
-	if !ownedByUs(open) {
+	if !ownership.Ours(open) {
 		return fmt.Errorf("%s belongs to another user", path)
 	}
 	if open.Mode().Perm()&0o077 != 0 {

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -95,8 +96,9 @@ func checkSocket(path string) error {
 	if !isSocket(info) {
 		return fmt.Errorf(wordsNoSocket, path)
 	}
-	if uid, ours := owner(info); !ours {
-		return fmt.Errorf(wordsSquatted, path, uid)
+	// Root's is not ours either: stepup never runs as root for another user.
+	if !ownership.Ours(info) {
+		return fmt.Errorf(wordsSquatted, path, ownership.UID(info))
 	}
 	return nil
 }

@@ -29,7 +29,8 @@ type Status struct {
 	Attached    int        `json:"attached"` // clients that stream events and answer prompts
 	Prompters   []string   `json:"prompters"`
 	Cache       Cache      `json:"cache"`
-	Notes       []string   `json:"notes"` // what a person should know, one sentence each
+	Audit       *Audit     `json:"audit,omitempty"` // absent without an audit log
+	Notes       []string   `json:"notes"`           // what a person should know, one sentence each
 	// Suggestions are the paths that probably want a second factor and have no rule,
 	// the newest first.
 	Suggestions []Suggestion `json:"suggestions"`
@@ -99,6 +100,14 @@ type Cache struct {
 	Store  string `json:"store"` // keyring or memory
 	State  string `json:"state"`
 	Reason string `json:"reason"` // why it is not as configured; ""
+}
+
+// An Audit is the state of the audit log.
+type Audit struct {
+	File  string    `json:"file"`
+	Error string    `json:"error"` // why it cannot be written; "" when it can
+	Since time.Time `json:"since,omitzero"`
+	Lost  int       `json:"lost"` // decisions since then that are not in it
 }
 
 // LockResult is the answer of POST /v1/lock.

@@ -11,10 +11,6 @@ import (
 // isSocket: Windows has shown unix sockets as irregular files or as sockets.
 func isSocket(info fs.FileInfo) bool { return info.Mode()&(fs.ModeSocket|fs.ModeIrregular) != 0 }
 
-// owner: the folder of the socket is in the user's own profile, which other users
-// may not write to, and a file has no uid here.
-func owner(fs.FileInfo) (uid int, ours bool) { return -1, true }
-
 func nobodyListens(err error) bool {
 	return errors.Is(err, windows.WSAECONNREFUSED) || errors.Is(err, syscall.ERROR_FILE_NOT_FOUND)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -95,10 +96,13 @@ func wrapArgs(cmd *cobra.Command) {
 func (a *app) report(err error) int {
 	var h *hinted
 	errors.As(err, &h)
+	var unsafe *ownership.Unsafe
 	switch {
 	case errors.Is(err, control.ErrNoAgent):
 		a.fail(noAgent(a.runtimeDir()), hintStartAgent)
 		return exitNoAgent
+	case errors.As(err, &unsafe):
+		a.fail(err, unsafe.Fix())
 	case errors.Is(err, agent.ErrRunning):
 		a.fail(err, hintOneAgent)
 	case addressTaken(err):

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 func (d *doctor) examineConfig(context.Context) []finding {
@@ -36,18 +37,18 @@ func (d *doctor) examineConfig(context.Context) []finding {
 // examineFiles looks for what other users could change or read.
 func (d *doctor) examineFiles(context.Context) []finding {
 	const what = "files"
-	if !modesTell {
+	if !ownership.Told {
 		return []finding{pass(what, textDoctorNoModes)}
 	}
 	var all []finding
 	if d.noConfig == nil {
-		all = append(all, writable(d.file), writable(filepath.Dir(d.file)))
+		all = append(all, changeable(ownership.Check(d.file)))
 	}
 	if d.config != nil {
 		for _, v := range d.config.Vaults {
 			all = append(all, readable(v.ClientKey))
 		}
-		all = append(all, readable(d.config.Audit.File))
+		all = append(all, readable(d.config.Audit.File), d.appendable(d.config.Audit.File))
 	}
 	all = append(all, runtimeFolder(d.runtimeDir()))
 	bad := all[:0]
@@ -62,24 +63,30 @@ func (d *doctor) examineFiles(context.Context) []finding {
 	return bad
 }
 
-// writable finds who else could change what the agent does: a configuration
-// names the Vault that gets the tokens, and programs to start.
-func writable(path string) finding {
-	info, err := os.Stat(path)
-	if err != nil {
+// changeable tells of a file that another user could change. A configuration names the
+// Vault that gets the tokens, and programs to start.
+func changeable(err error) finding {
+	var unsafe *ownership.Unsafe
+	if !errors.As(err, &unsafe) {
 		return finding{} // that it cannot be read has been said
 	}
-	if uid := ownerOf(info); uid != os.Geteuid() && uid != 0 {
-		return fail("files", textDoctorOwner, path, uid).with(hintDoctorOwner)
-	}
-	find := warn // a group may be the person's own
-	switch mode := info.Mode(); {
-	case mode&fs.ModeSticky != 0, mode.Perm()&0o022 == 0:
+	return fail("files", textDoctorChangeable, unsafe).with("%s", unsafe.Fix())
+}
+
+// appendable finds an audit log that an agent could not write. One that runs knows
+// better.
+func (d *doctor) appendable(path string) finding {
+	if path == "" || d.running() {
 		return finding{}
-	case mode.Perm()&0o002 != 0:
-		find = fail
 	}
-	return find("files", textDoctorWritable, path).with(hintDoctorWritable, shellQuote(path))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return finding{} // the agent makes it
+	}
+	return fail("files", textDoctorAudit, err)
 }
 
 // readable finds who else could read what is meant for one.
@@ -98,8 +105,8 @@ func runtimeFolder(path string) finding {
 		return finding{} // the agent makes it
 	case !info.IsDir():
 		return fail("files", textDoctorNoFolder, path).with(hintDoctorRuntime)
-	case ownerOf(info) != os.Geteuid():
-		return fail("files", textDoctorOwner, path, ownerOf(info)).with(hintDoctorRuntime)
+	case !ownership.Ours(info):
+		return fail("files", textDoctorOwner, path, ownership.UID(info)).with(hintDoctorRuntime)
 	}
-	return finding{}
+	return changeable(ownership.CheckWay(path)) // the agent sets its mode
 }

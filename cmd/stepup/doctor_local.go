@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 func (d *doctor) examineAgent(context.Context) []finding {
@@ -39,6 +40,9 @@ func (d *doctor) examineAgent(context.Context) []finding {
 	}
 	if len(d.agent.Prompters) == 0 && d.agent.Attached == 0 {
 		all = append(all, warn(what, textDoctorAsksNobody).with(hintDoctorAttach))
+	}
+	if audit := d.agent.Audit; audit != nil && audit.Error != "" {
+		all = append(all, fail(what, textDoctorAudit, audit.Error).with(hintDoctorAudit))
 	}
 	for _, note := range d.agent.Notes {
 		all = append(all, warn(what, "%s", note))
@@ -191,13 +195,12 @@ func taker(p peer.Peer) string {
 // serve.
 func examineSocketFile(what, path string) finding {
 	folder := filepath.Dir(path)
-	if info, err := os.Stat(folder); err == nil && modesTell {
-		if uid := ownerOf(info); uid != os.Geteuid() {
-			return fail(what, textDoctorOwner, folder, uid).with(hintDoctorSocketFolder)
-		}
-		if info.Mode().Perm()&0o022 != 0 {
-			return fail(what, textDoctorWritable, folder).with(hintDoctorWritable, shellQuote(folder))
-		}
+	if info, err := os.Stat(folder); err == nil && !ownership.Ours(info) {
+		return fail(what, textDoctorOwner, folder, ownership.UID(info)).with(hintDoctorSocketFolder)
+	}
+	var unsafe *ownership.Unsafe
+	if err := ownership.Check(folder); errors.As(err, &unsafe) {
+		return fail(what, textDoctorChangeable, unsafe).with("%s", unsafe.Fix())
 	}
 	info, err := os.Lstat(path)
 	switch {
@@ -207,8 +210,8 @@ func examineSocketFile(what, path string) finding {
 		return fail(what, "%v", err).with(hintDoctorSocketFolder)
 	case info.Mode().Type() != fs.ModeSocket:
 		return fail(what, textDoctorNoSocket).with(hintDoctorNoSocket)
-	case modesTell && ownerOf(info) != os.Geteuid():
-		return fail(what, textDoctorTaken, fmt.Sprintf(textDoctorTakerUser, ownerOf(info))).with(hintDoctorSocketFolder)
+	case !ownership.Ours(info):
+		return fail(what, textDoctorTaken, fmt.Sprintf(textDoctorTakerUser, ownership.UID(info))).with(hintDoctorSocketFolder)
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {

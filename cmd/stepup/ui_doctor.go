@@ -52,16 +52,17 @@ const (
 	textDoctorUnread   = "not looked at, as the configuration cannot be used"
 	textDoctorNoModes  = "not looked at: on this system access lists say who may do what"
 	textDoctorOwner    = "%s belongs to user %d"
-	textDoctorWritable = "other users may write to %s: they could send your tokens elsewhere"
 	textDoctorReadable = "other users may read %s"
 	textDoctorNoFolder = "%s is not a folder"
+	textDoctorAudit    = "the audit log cannot be written: %v"
+
+	textDoctorChangeable = "another user could change what stepup trusts: %v"
 
 	hintDoctorConfig   = "`stepup config check` shows the place"
 	hintDoctorInit     = "`stepup config init --address https://vault.example.com:8200` writes one"
-	hintDoctorOwner    = "make it yours, or name another with --config FILE or STEPUP_CONFIG"
-	hintDoctorWritable = "chmod go-w %s"
 	hintDoctorReadable = "chmod go= %s"
 	hintDoctorRuntime  = "set STEPUP_RUNTIME_DIR to a folder of your own"
+	hintDoctorAudit    = "`stepup status` says since when, and what is missing"
 )
 
 // The agent and its service.

@@ -47,6 +47,7 @@ func statusText(st control.Status, now time.Time) string {
 	s.row("rules", ruleLines(st.Rules)...)
 	s.row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
 	s.row("cache", cacheLines(st, now)...)
+	s.row("audit", auditLines(st.Audit, now)...)
 	for _, suggestion := range st.Suggestions {
 		s.row("no rule", suggestionLines(suggestion)...)
 	}
@@ -55,6 +56,12 @@ func statusText(st control.Status, now time.Time) string {
 	}
 	return s.String()
 }
+
+// What is said of an audit log that cannot be written.
+const (
+	textAuditFails = "%s cannot be written, for %s now"
+	textAuditLost  = "it lacks %s since then"
+)
 
 // What the agent's log says of a changed configuration.
 const (
@@ -72,6 +79,18 @@ func reloadLines(st control.Status, now time.Time) []string {
 	default:
 		return []string{"reloaded " + duration(now.Sub(r.Time)) + " ago: " + printable(r.Changes)}
 	}
+}
+
+// auditLines say that decisions are not kept; nothing when they are.
+func auditLines(a *control.Audit, now time.Time) []string {
+	if a == nil || a.Error == "" {
+		return nil
+	}
+	lines := []string{"error: " + fmt.Sprintf(textAuditFails, printable(a.File), duration(now.Sub(a.Since))), printable(a.Error)}
+	if a.Lost > 0 {
+		lines = append(lines, fmt.Sprintf(textAuditLost, counted(a.Lost, "decision")))
+	}
+	return lines
 }
 
 // listenerLines can be pasted into a shell, comment and all.

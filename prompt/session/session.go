@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -125,7 +126,7 @@ func readOwn(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !ownedByUs(info) {
+	if !ownership.Ours(info) {
 		return "", fs.ErrPermission
 	}
 	raw, err := io.ReadAll(io.LimitReader(file, maxEnvironment))

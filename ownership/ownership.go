@@ -1,0 +1,39 @@
+// Package ownership tells whether another user of this machine could change a file,
+// or what is found at its path.
+package ownership
+
+// An Unsafe is a part of a path that another user, other than root, could change.
+type Unsafe struct {
+	Part string // the folder, file or link
+
+	problem string
+	fix     string
+}
+
+func (e *Unsafe) Error() string { return e.Part + " " + e.problem }
+
+// Fix is the command that puts an end to it.
+func (e *Unsafe) Fix() string { return e.fix }
+
+// Check returns nil if only root and this user can change the file or folder that path
+// leads to: its owner is one of them, and so is the owner of each folder on the way,
+// none of which others may write to. A folder like /tmp, in which only the owner of an
+// entry may replace it, is all right on the way. Links are followed one by one: who can
+// change the folder of a link can change what it leads to. Parts that do not exist are
+// left to those who open them. Else the error is an [*Unsafe].
+//
+// A group may write that belongs to this user alone, as Debian makes them. On Windows
+// nothing is looked at: access lists say there who may do what.
+func Check(path string) error { return check(path, whole) }
+
+// CheckWay is [Check] for a file that this process makes private itself: the mode of
+// the file does not matter, only that no other user can put another in its place.
+func CheckWay(path string) error { return check(path, way) }
+
+// A scope is how much of a path is looked at.
+type scope int
+
+const (
+	whole scope = iota
+	way
+)
