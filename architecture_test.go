@@ -137,6 +137,7 @@ func TestImports(t *testing.T) {
 		{"below a confined path", "agent/relay/x.go", `package relay; import _ "github.com/hashicorp/vault/api/auth/userpass"`, "one package knows"},
 		{"keyring", "agent/x.go", `package agent; import _ "github.com/zalando/go-keyring"`, "bounded and killable"},
 		{"terminal", "cmd/stepup/x.go", `package main; import _ "golang.org/x/term"`, "only prompt/terminal knows terminals"},
+		{"a question into the agent", "prompt/x.go", `package prompt; import _ "` + module + `/agent/peer"`, "prompt may not import agent/peer"},
 		{"one way to ask into another", "prompt/dialog/x.go", `package dialog; import _ "` + module + `/prompt/session"`, "prompt/dialog may not import prompt/session"},
 		{"a bus of one's own", "agent/x.go", `package agent; import _ "github.com/godbus/dbus/v5"`, "messagebus guards"},
 		{"I/O in a pure package", "agent/rule/x.go", `package rule; import _ "os/exec"`, "does no I/O"},

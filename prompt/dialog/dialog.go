@@ -75,7 +75,7 @@ type job struct {
 	text    dialogText
 }
 
-// Prompt implements [Prompter]. A push is not for a window that wants an answer,
+// Prompt implements [prompt.Prompter]. A push is not for a window that wants an answer,
 // unless it comes with a number that the person must see: it gives ErrUnavailable, as
 // does a question without an answer by r.Deadline.
 func (d *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {

@@ -48,12 +48,12 @@ func New(c Config) *Prompter {
 	return &Prompter{show: systemNotifier(c), check: systemCheck(c)}
 }
 
-// Prompt implements [Prompter].
+// Prompt implements [prompt.Prompter].
 func (n *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	return n.PromptOrTell(ctx, r, func() {})
 }
 
-// PromptOrTell implements [Teller].
+// PromptOrTell implements [prompt.Teller].
 func (n *Prompter) PromptOrTell(ctx context.Context, r prompt.Request, notified func()) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err

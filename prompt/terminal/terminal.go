@@ -85,7 +85,7 @@ func New(c Config) *Prompter {
 	}
 }
 
-// Prompt implements [Prompter]. Ctrl-d in an empty line means "not here" and
+// Prompt implements [prompt.Prompter]. Ctrl-d in an empty line means "not here" and
 // gives ErrUnavailable: other prompters stay.
 func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	shown := r.Sanitized() // stepup attach gets it from a socket, not from the broker
