@@ -46,15 +46,15 @@ func TestOrdinaryUser(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	capable := filepath.Join(dir, "capable")
 	must(t, errors.Join(
-		os.Chmod(dir, 0o755), os.Mkdir(capable, 0o755), os.Mkdir(filepath.Join(dir, "tmp"), 0o777),
-		os.Chmod(filepath.Join(dir, "tmp"), 0o777),
+		os.Chmod(dir, 0o755), os.Mkdir(capable, 0o755), os.Mkdir(filepath.Join(dir, "tmp"), 0o700),
 		os.CopyFS(filepath.Join(dir, "testdata/user"), os.DirFS("testdata/user")),
 		copyOfOurs(filepath.Join(dir, "stepup.test")), copyOfOurs(filepath.Join(capable, "vaultget")),
 	))
 	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		return errors.Join(err, os.Chmod(path, 0o755))
 	}))
-	must(t, os.Chmod(filepath.Join(dir, "tmp"), 0o777))
+	// That user's own: what others may write to is refused.
+	must(t, errors.Join(os.Chown(filepath.Join(dir, "tmp"), ordinary, ordinary), os.Chmod(filepath.Join(dir, "tmp"), 0o700)))
 	// struct vfs_cap_data of linux/capability.h, revision 2 with the effective bit.
 	data := make([]byte, 20)
 	binary.LittleEndian.PutUint32(data, 0x02000001)
