@@ -180,10 +180,11 @@ func says(text string, pieces []string) bool {
 	return true
 }
 
-// wordsOfOurs are the string literals of the files with words for people.
+// wordsOfOurs are the string literals of the files with words for people: every file of
+// the commands, whose texts stand where they are used.
 func wordsOfOurs(t *testing.T) (all []string) {
 	t.Helper()
-	for _, pattern := range []string{"words*.go", "*/words*.go", "agent/*/words*.go", "cmd/stepup/ui*.go"} {
+	for _, pattern := range []string{"words*.go", "*/words*.go", "agent/*/words*.go", "cmd/stepup/*.go", "cmd/stepup/internal/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

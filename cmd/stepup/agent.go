@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -29,7 +30,7 @@ const settleLimit = 2 * time.Second
 func (a *app) agentCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "agent",
-		Short: textAgent,
+		Short: "run the agent in the foreground",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context()) },
 	}
@@ -39,25 +40,25 @@ func (a *app) runAgent(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	manager := newServiceManager()
-	file, err := a.configPath()
+	file, err := a.ConfigPath()
 	if err != nil {
 		return err
 	}
 	read, _ := os.ReadFile(file) // load says what is wrong with it
-	c, err := a.load()
+	c, err := a.Load()
 	if err != nil {
 		return err
 	}
-	book := newLogBook(c.Log, a.err)
+	book := newLogBook(c.Log, a.Err)
 	log := book.logger()
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	var running *agent.Agent
 	running = agent.New(settings(c, file, log), agent.Options{
-		RuntimeDir: a.runtimeDir(),
-		Version:    version(),
+		RuntimeDir: a.RuntimeDir(),
+		Version:    cli.Version(),
 		Log:        log,
-		Ring:       keyRing(),
+		Ring:       cli.Keyring(),
 		Sockets:    manager.sockets,
 		Ready: func() {
 			log.Info("ready", "config", file)
@@ -162,7 +163,7 @@ func (r *reloader) reload(ctx context.Context) {
 	r.manager.reloading()
 	if err := r.replace(ctx); err != nil {
 		r.log.Error(textReloadFailed, "error", err)
-		r.manager.ready(fmt.Sprintf(textNotReloaded, err))
+		r.manager.ready(fmt.Sprintf("the configuration has an error, the one from before stays in force: %v", err))
 		return
 	}
 	r.manager.ready(textServing)
@@ -170,7 +171,7 @@ func (r *reloader) reload(ctx context.Context) {
 
 // replace gives the agent what is in the file now.
 func (r *reloader) replace(ctx context.Context) error {
-	c, diagnostics := config.Load(r.file, r.app.configOptions())
+	c, diagnostics := config.Load(r.file, r.app.ConfigOptions())
 	for _, warning := range diagnostics.Warnings() {
 		r.log.Warn("configuration", "warning", warning)
 	}
@@ -195,3 +196,10 @@ func (r *reloader) replace(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Its texts.
+const (
+	textServing      = "serving"
+	textReloaded     = "config reloaded: "
+	textReloadFailed = "reload failed, the old configuration stays in force"
+)

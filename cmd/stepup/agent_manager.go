@@ -9,6 +9,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // A serviceManager is the systemd that started us, as sd_notify(3) has it. It is
@@ -43,7 +45,7 @@ func (m serviceManager) tell(lines string) {
 }
 
 func (m serviceManager) ready(status string) {
-	m.tell(daemon.SdNotifyReady + "\nSTATUS=" + printable(status))
+	m.tell(daemon.SdNotifyReady + "\nSTATUS=" + cli.Printable(status))
 }
 
 func (m serviceManager) reloading() {

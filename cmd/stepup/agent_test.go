@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // logLines is a log that hands on its lines.
@@ -43,7 +44,7 @@ func TestReloaderWithoutAWatch(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(lines, nil))
 	ready := make(chan struct{})
 	r := &reloader{
-		app:   &app{console: console{env: func(string) string { return "" }}},
+		app:   &app{&cli.Console{Env: func(string) string { return "" }}},
 		agent: agent.New(agent.Config{}, agent.Options{RuntimeDir: t.TempDir(), Log: log}),
 		file:  file, ready: ready, log: log,
 	}

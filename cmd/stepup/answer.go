@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
@@ -23,13 +24,13 @@ const maxTyped = 16 << 10
 
 func (a *app) answerCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "answer ID [CODE]", Short: textAnswer, Long: textAnswerLong, Args: takes(1, "ID"), ValidArgsFunction: a.completeID,
+		Use: "answer ID [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(1, "ID"), ValidArgsFunction: a.CompleteID,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runAnswer(cmd.Context(), args[0], args[1:]) },
 	}
 }
 
 func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
-	client := a.client()
+	client := a.Client()
 	p, err := findPrompt(ctx, client, id)
 	if err != nil {
 		return err
@@ -37,18 +38,18 @@ func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
 	var answer string
 	switch {
 	case p.Kind == prompt.Push && p.MethodType == prompt.ControlGroup:
-		return &hinted{error: errGroupAnswer, hint: fmt.Sprintf(hintGroup, p.ID)}
+		return &cli.Error{Err: errors.New("this prompt is decided by other people"), Hint: fmt.Sprintf("wait for them, or give up with `stepup deny %s`", p.ID)}
 	case p.Kind == prompt.Push:
-		return &hinted{error: errPushAnswer, hint: fmt.Sprintf(hintPush, p.ID)}
+		return &cli.Error{Err: errors.New("this prompt is decided on the phone"), Hint: fmt.Sprintf("approve it on your phone, or say no with `stepup deny %s`", p.ID)}
 	case len(code) > 0 && p.Kind == prompt.Password:
 		// Every user of the machine can read the arguments of a process, and the
 		// shell's history keeps them: a code is worthless soon, a password is not.
-		return usage(errPasswordArgument, fmt.Sprintf(hintPassword, p.ID))
+		return cli.Usage(errors.New("a password is never an argument: other users of this machine could read it"), fmt.Sprintf("run `stepup answer %s` and type it, or pipe it to that", p.ID))
 	case len(code) > 0:
 		answer = code[0]
-	case a.typed():
+	case a.Typed():
 		if err := haveTerminal(); err != nil {
-			return &hinted{error: err, hint: fmt.Sprintf(hintPipe, p.ID)}
+			return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe the answer: `… | stepup answer %s`", p.ID)}
 		}
 		if answer, err = ask(ctx, a.newTerminal(), client, p.Request()); err != nil {
 			return err
@@ -60,10 +61,10 @@ func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
 	}
 	err = client.Answer(ctx, p.ID, answer)
 	if errors.Is(err, prompt.ErrAnswer) {
-		return &hinted{error: prompt.ErrAnswer, hint: answerHint(p)}
+		return &cli.Error{Err: prompt.ErrAnswer, Hint: answerHint(p)}
 	}
 	if err == nil {
-		a.say(textAnswered, p.ID)
+		a.Say("answered %s", p.ID)
 	}
 	return err
 }
@@ -78,24 +79,18 @@ func findPrompt(ctx context.Context, client *control.Client, id string) (control
 			return p, nil
 		}
 	}
-	return control.Prompt{}, errNoSuchPrompt
-}
-
-// typed reports whether standard input is a keyboard.
-func (a *app) typed() bool {
-	f, ok := a.in.(*os.File)
-	return ok && terminal.IsTerminal(f)
+	return control.Prompt{}, fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
 }
 
 // readAnswer takes the first line of standard input. It does not wait for the
 // end: a program may keep its end open until it has seen what comes of it.
 func (a *app) readAnswer() (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(a.in, maxTyped)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(a.In, maxTyped)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf(textStdin, err)
+		return "", fmt.Errorf("reading standard input: %w", err)
 	}
 	if len(line) == maxTyped {
-		return "", errLongAnswer
+		return "", errors.New("the answer on standard input is too long")
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }
@@ -116,16 +111,16 @@ func ask(ctx context.Context, terminal prompt.Prompter, client decider, r prompt
 		if err := client.Deny(ctx, r.ID); err != nil {
 			return "", err
 		}
-		return "", &hinted{error: prompt.ErrDenied, code: exitRefused}
+		return "", &cli.Error{Err: prompt.ErrDenied, Code: cli.ExitRefused}
 	case errors.Is(context.Cause(asking), prompt.ErrTimeout):
-		return "", &hinted{error: prompt.ErrTimeout, code: exitRefused}
+		return "", &cli.Error{Err: prompt.ErrTimeout, Code: cli.ExitRefused}
 	}
-	return "", &hinted{error: errNotAnswered, hint: fmt.Sprintf(hintStillOpen, r.ID), code: exitRefused}
+	return "", &cli.Error{Err: cli.ErrNotAnswered, Hint: fmt.Sprintf("it is still open: `stepup answer %s`", r.ID), Code: cli.ExitRefused}
 }
 
 // newTerminal asks on the controlling terminal.
 func (a *app) newTerminal() *terminal.Prompter {
-	return terminal.New(terminal.Config{Getenv: a.env})
+	return terminal.New(terminal.Config{Getenv: a.Env})
 }
 
 // haveTerminal returns an error wrapping prompt.ErrUnavailable when nobody can be
@@ -136,4 +131,36 @@ func haveTerminal() error {
 		return err
 	}
 	return tty.Close()
+}
+
+// Its texts.
+const (
+	textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists. Without CODE, the
+answer is asked for on the terminal, or is the first line of standard input
+where that is no terminal:
+
+  ykman oath accounts code -s Vault | stepup answer ab3d5f
+
+A CODE on the command line can be read by every user of this machine while the
+command runs (ps), and stays in the shell's history. For a one-time code that
+is a small risk. A password is refused there: type it or pipe it.
+
+The answer to a choice is its name or its number. Exits with 1 when there is no
+such prompt or the answer does not fit, and with 3 when it asked you and you
+said no or did not answer.`
+)
+
+// answerHint says what would have been an answer to p.
+func answerHint(p control.Prompt) string {
+	switch p.Kind {
+	case prompt.Choose:
+		var choices []string
+		for i, c := range p.Choices {
+			choices = append(choices, fmt.Sprintf("%d) %s", i+1, cli.Printable(c)))
+		}
+		return "answer with a name or a number: " + strings.Join(choices, ", ")
+	case prompt.Password:
+		return "the password is empty or too long"
+	}
+	return "answer with the code that your app or key shows"
 }

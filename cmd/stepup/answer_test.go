@@ -18,6 +18,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -85,7 +86,8 @@ func (o *office) run(t *testing.T, in io.Reader, args ...string) (code int, stdo
 		}
 		return ""
 	}
-	code = run(t.Context(), args, console{in: in, out: &out, err: &err, env: env})
+	c := &cli.Console{In: in, Out: &out, Err: &err, Env: env}
+	code = cli.Run(t.Context(), (&app{c}).root(), args, c)
 	return code, out.String(), err.String()
 }
 
@@ -101,29 +103,29 @@ func TestAnswer(t *testing.T) {
 		err     error  // what the asker gets
 		stderr  string
 	}{
-		{"a password from standard input", prompt.Request{Kind: prompt.Password}, nil, " pass word \n", exitDone, " pass word ", nil, ""},
-		{"a password without an end of line", prompt.Request{Kind: prompt.Password}, nil, "secret", exitDone, "secret", nil, ""},
-		{"only the first line", prompt.Request{Kind: prompt.Passcode}, nil, "123 456\r\nrest", exitDone, "123456", nil, ""},
-		{"a password as an argument", prompt.Request{Kind: prompt.Password}, []string{"hunter22"}, "", exitUsage, "", nil, "a password is never an argument"},
-		{"no password", prompt.Request{Kind: prompt.Password}, nil, "\n", exitFailed, "", nil, "hint: the password is empty or too long"},
-		{"nothing", prompt.Request{Kind: prompt.Passcode}, nil, "", exitFailed, "", nil, "hint: answer with the code"},
-		{"too much", prompt.Request{Kind: prompt.Passcode}, nil, strings.Repeat("1", maxTyped+1), exitFailed, "", nil, "too long"},
-		{"a choice by its number", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"2"}, "", exitDone, "b", nil, ""},
-		{"a choice by its name", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"a"}, "", exitDone, "a", nil, ""},
-		{"no such choice", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"c"}, "", exitFailed, "", nil, "a name or a number: 1) a, 2) b"},
-		{"a yes", prompt.Request{Kind: prompt.Confirm}, []string{"y"}, "", exitDone, "yes", nil, ""},
-		{"a no", prompt.Request{Kind: prompt.Confirm}, []string{"no"}, "", exitDone, "", prompt.ErrDenied, ""},
-		{"a push", prompt.Request{Kind: prompt.Push}, []string{"1"}, "", exitFailed, "", nil, "decided on the phone"},
+		{"a password from standard input", prompt.Request{Kind: prompt.Password}, nil, " pass word \n", cli.ExitDone, " pass word ", nil, ""},
+		{"a password without an end of line", prompt.Request{Kind: prompt.Password}, nil, "secret", cli.ExitDone, "secret", nil, ""},
+		{"only the first line", prompt.Request{Kind: prompt.Passcode}, nil, "123 456\r\nrest", cli.ExitDone, "123456", nil, ""},
+		{"a password as an argument", prompt.Request{Kind: prompt.Password}, []string{"hunter22"}, "", cli.ExitUsage, "", nil, "a password is never an argument"},
+		{"no password", prompt.Request{Kind: prompt.Password}, nil, "\n", cli.ExitFailed, "", nil, "hint: the password is empty or too long"},
+		{"nothing", prompt.Request{Kind: prompt.Passcode}, nil, "", cli.ExitFailed, "", nil, "hint: answer with the code"},
+		{"too much", prompt.Request{Kind: prompt.Passcode}, nil, strings.Repeat("1", maxTyped+1), cli.ExitFailed, "", nil, "too long"},
+		{"a choice by its number", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"2"}, "", cli.ExitDone, "b", nil, ""},
+		{"a choice by its name", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"a"}, "", cli.ExitDone, "a", nil, ""},
+		{"no such choice", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"c"}, "", cli.ExitFailed, "", nil, "a name or a number: 1) a, 2) b"},
+		{"a yes", prompt.Request{Kind: prompt.Confirm}, []string{"y"}, "", cli.ExitDone, "yes", nil, ""},
+		{"a no", prompt.Request{Kind: prompt.Confirm}, []string{"no"}, "", cli.ExitDone, "", prompt.ErrDenied, ""},
+		{"a push", prompt.Request{Kind: prompt.Push}, []string{"1"}, "", cli.ExitFailed, "", nil, "decided on the phone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t)
 			id, decided := o.asks(t, c.request)
 			code, stdout, stderr := o.run(t, strings.NewReader(c.in), append([]string{"answer", strings.ToUpper(id)}, c.args...)...)
-			if code != c.code || !strings.Contains(stderr, c.stderr) || (stdout == "answered "+id+"\n") != (c.code == exitDone) {
+			if code != c.code || !strings.Contains(stderr, c.stderr) || (stdout == "answered "+id+"\n") != (c.code == cli.ExitDone) {
 				t.Errorf("exit code %d, want %d\n%s%s", code, c.code, stdout, stderr)
 			}
-			if c.code != exitDone && !strings.Contains(stderr, "\nhint: ") && c.name != "too much" {
+			if c.code != cli.ExitDone && !strings.Contains(stderr, "\nhint: ") && c.name != "too much" {
 				t.Errorf("no way out:\n%s", stderr)
 			}
 			if strings.Contains(stdout+stderr, "hunter22") {
@@ -147,7 +149,7 @@ func TestAnswerUnreadable(t *testing.T) {
 	o := newOffice(t)
 	id, _ := o.asks(t, prompt.Request{Kind: prompt.Passcode})
 	code, _, stderr := o.run(t, iotest.ErrReader(errors.New("broken")), "answer", id)
-	if code != exitFailed || stderr != "error: reading standard input: broken\n" || o.Len() != 1 {
+	if code != cli.ExitFailed || stderr != "error: reading standard input: broken\n" || o.Len() != 1 {
 		t.Errorf("exit code %d, %d prompts open\n%s", code, o.Len(), stderr)
 	}
 }
@@ -189,7 +191,7 @@ func TestAsk(t *testing.T) {
 	}{
 		{"an answer", fakePerson{answer: "1"}, time.Hour, "1", nil, ""},
 		{"a no", fakePerson{err: prompt.ErrDenied}, time.Hour, "", prompt.ErrDenied, "ab3d5f"},
-		{"not here", fakePerson{err: prompt.ErrUnavailable}, time.Hour, "", errNotAnswered, ""},
+		{"not here", fakePerson{err: prompt.ErrUnavailable}, time.Hour, "", cli.ErrNotAnswered, ""},
 		{"no answer", fakePerson{}, -time.Second, "", prompt.ErrTimeout, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -198,8 +200,8 @@ func TestAsk(t *testing.T) {
 			if answer != c.answer || !errors.Is(err, c.err) || c.person.denied != c.denied {
 				t.Errorf("ask = %q, %v; the agent is told %q", answer, err, c.person.denied)
 			}
-			if h, ok := errors.AsType[*hinted](err); c.err != nil && (!ok || h.code != exitRefused) {
-				t.Errorf("not exit code %d: %v", exitRefused, err)
+			if h, ok := errors.AsType[*cli.Error](err); c.err != nil && (!ok || h.Code != cli.ExitRefused) {
+				t.Errorf("not exit code %d: %v", cli.ExitRefused, err)
 			}
 		})
 	}
@@ -213,7 +215,7 @@ func TestPromptsHostile(t *testing.T) {
 	hostile := "\x1b]0;title\x07\x1b[2J\n\u202eevil"
 	o.asks(t, prompt.Request{Kind: prompt.Choose, Rule: hostile, Path: hostile, Operation: hostile, Choices: []string{hostile}})
 	code, stdout, _ := o.run(t, nil, "prompts")
-	if code != exitDone || strings.ContainsAny(stdout, "\x1b\x07\u202e") || strings.Count(stdout, "\n") != 2 {
+	if code != cli.ExitDone || strings.ContainsAny(stdout, "\x1b\x07\u202e") || strings.Count(stdout, "\n") != 2 {
 		t.Errorf("exit code %d\n%q", code, stdout)
 	}
 }
@@ -225,8 +227,8 @@ func TestDisconnected(t *testing.T) {
 	o := newOffice(t)
 	client := control.NewClient(filepath.Join(o.dir, agent.ControlSocket))
 	a := &app{}
-	var h *hinted
-	if err := a.disconnected(client, nil); !errors.Is(err, errDropped) || !errors.As(err, &h) || h.hint != hintAttachAgain || h.code != 0 {
+	var h *cli.Error
+	if err := a.disconnected(client, nil); !errors.Is(err, errDropped) || !errors.As(err, &h) || h.Hint != hintAttachAgain || h.Code != 0 {
 		t.Errorf("dropped: %v", err)
 	}
 	broken := errors.New("broken")

@@ -11,11 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 func (a *app) attachCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "attach", Short: textAttach, Long: textAttachLong, Args: takes(0),
+		Use: "attach", Short: "answer the agent's prompts on this terminal", Long: textAttachLong, Args: cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAttach(cmd.Context()) },
 	}
 }
@@ -24,12 +25,12 @@ func (a *app) attachCommand() *cobra.Command {
 // when the agent restarts: who is asked by which agent must not change without
 // the person's doing.
 func (a *app) runAttach(ctx context.Context) error {
-	client := a.client()
+	client := a.Client()
 	if err := haveTerminal(); err != nil {
 		if gone := reach(ctx, client); gone != nil {
 			return gone
 		}
-		return &hinted{error: err, hint: hintNoTerminal}
+		return &cli.Error{Err: err, Hint: "without a terminal, use `stepup prompts` and `stepup answer ID`"}
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -40,11 +41,11 @@ func (a *app) runAttach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &session{terminal: a.newTerminal(), agent: client, notify: a.notify, leave: leave, now: time.Now}
-	s.watching = func() { a.notify(textAttached) }
+	s := &session{terminal: a.newTerminal(), agent: client, notify: a.Notify, leave: leave, now: time.Now}
+	s.watching = func() { a.Notify(textAttached) }
 	err = s.run(ctx, events)
 	if ctx.Err() != nil {
-		a.notify(textLeft)
+		a.Notify("\nstepup: no longer attached")
 		return nil
 	}
 	return a.disconnected(client, err)
@@ -66,9 +67,30 @@ func (a *app) disconnected(client *control.Client, err error) error {
 	defer cancel()
 	switch again := reach(ctx, client); {
 	case errors.Is(again, control.ErrNoAgent):
-		return &hinted{error: errAgentStopped, hint: hintAttachLater, code: exitNoAgent}
+		return &cli.Error{Err: errors.New("the agent has stopped"), Hint: "start it with `stepup agent`, then attach again", Code: cli.ExitNoAgent}
 	case err == nil:
 		err = errDropped
 	}
-	return &hinted{error: err, hint: hintAttachAgain}
+	return &cli.Error{Err: err, Hint: hintAttachAgain}
 }
+
+// Its texts.
+const (
+	textAttachLong = `Shows the agent's prompts on this terminal, one after the other, and sends what
+you type. It is one more way to be asked, beside those of the configuration:
+the first answer counts, and a prompt that is answered elsewhere goes away.
+
+ctrl-c   says no to the prompt on the screen; a second one within a second,
+         or one while nothing is asked, leaves
+ctrl-d   leaves the prompt open for another place to answer
+
+Exits with 0 when you leave and with 4 when the agent stops; it does not wait
+for the agent to come back.`
+
+	hintAttachAgain = "run `stepup attach` again"
+	textAttached    = "stepup: waiting for prompts (ctrl-c says no to one, and leaves when there is none)"
+)
+
+var (
+	errDropped = errors.New("the agent has closed the connection")
+)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -21,8 +22,8 @@ import (
 const maxConfig = 16 << 20
 
 func (a *app) configCommand() *cobra.Command {
-	initialise := &cobra.Command{Use: "init", Short: textConfigInit, Long: textConfigInitLong, Args: takes(0)}
-	address := initialise.Flags().String("address", "", textAddressFlag)
+	initialise := &cobra.Command{Use: "init", Short: "write a commented first configuration", Long: textConfigInitLong, Args: cli.Takes(0)}
+	address := initialise.Flags().String("address", "", "address of the Vault server, such as https://vault.example.com:8200")
 	initialise.RunE = func(cmd *cobra.Command, _ []string) error {
 		start, err := a.starter(*address, cmd.Flags().Changed("address"))
 		if err != nil {
@@ -30,9 +31,9 @@ func (a *app) configCommand() *cobra.Command {
 		}
 		return a.writeStarter(start)
 	}
-	return group(&cobra.Command{Use: "config", Short: textConfig},
+	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, or write a first one"},
 		&cobra.Command{
-			Use: "check [FILE]", Short: textConfigCheck, Long: textConfigCheckLong, Args: takes(1), ValidArgsFunction: completeConfig,
+			Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong, Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
 			RunE: func(_ *cobra.Command, args []string) error { return a.checkConfig(args) },
 		},
 		initialise,
@@ -44,43 +45,34 @@ func (a *app) checkConfig(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := diagnostics.Write(a.err, a.width(), a.color()); err != nil {
+	if err := diagnostics.Write(a.Err, a.Width(), a.Color()); err != nil {
 		return err
 	}
 	if diagnostics.HasErrors() {
-		return &hinted{error: errReported, code: exitUsage}
+		return &cli.Error{Err: cli.ErrReported, Code: cli.ExitUsage}
 	}
-	a.say("%s", checkedText(name, parsed))
+	a.Say("%s", checkedText(name, parsed))
 	return nil
 }
 
 // parse reads the file that the arguments or the environment name.
 func (a *app) parse(args []string) (name string, c *config.Config, d config.Diagnostics, err error) {
 	if len(args) > 0 && args[0] == "-" {
-		text, err := io.ReadAll(io.LimitReader(a.in, maxConfig))
+		text, err := io.ReadAll(io.LimitReader(a.In, maxConfig))
 		if err != nil {
-			return "", nil, d, fmt.Errorf(textStdin, err)
+			return "", nil, d, fmt.Errorf("reading standard input: %w", err)
 		}
-		c, d = config.Parse(textStdinName, text, a.configOptions())
+		c, d = config.Parse(textStdinName, text, a.ConfigOptions())
 		return textStdinName, c, d, nil
 	}
 	file := ""
 	if len(args) > 0 {
 		file = args[0]
-	} else if file, err = a.configPath(); err != nil {
+	} else if file, err = a.ConfigPath(); err != nil {
 		return "", nil, d, err
 	}
-	c, d = config.Load(file, a.configOptions())
+	c, d = config.Load(file, a.ConfigOptions())
 	return filepath.Base(file), c, d, nil
-}
-
-// configPath is the absolute path of the configuration file.
-func (a *app) configPath() (string, error) {
-	file := a.configFile()
-	if file == "" {
-		return "", usage(errNoConfigFolder, hintConfigFlag)
-	}
-	return filepath.Abs(file)
 }
 
 // A starter is a first configuration.
@@ -96,14 +88,14 @@ type starter struct {
 func (a *app) starter(address string, given bool) (starter, error) {
 	if given {
 		if problem := a.addressProblem(address); problem != "" {
-			return starter{}, usage(fmt.Errorf("--address: %s", problem), hintAddress)
+			return starter{}, cli.Usage(fmt.Errorf("--address: %s", problem), "write the address as in --address https://vault.example.com:8200")
 		}
 		return starter{address: address}, nil
 	}
-	if address = a.env("VAULT_ADDR"); remote(address) && a.addressProblem(address) == "" {
-		return starter{address: address, origin: textFromVaultAddr}, nil
+	if address = a.Env("VAULT_ADDR"); remote(address) && a.addressProblem(address) == "" {
+		return starter{address: address, origin: "from VAULT_ADDR"}, nil
 	}
-	return starter{address: exampleAddress, origin: textExample, invent: true}, nil
+	return starter{address: exampleAddress, origin: "an example: put your own in", invent: true}, nil
 }
 
 // addressProblem says what is wrong with the address of a Vault server. What the
@@ -111,10 +103,10 @@ func (a *app) starter(address string, given bool) (starter, error) {
 // path) is not the address's fault.
 func (a *app) addressProblem(address string) string {
 	if address == "" {
-		return textEmpty // what Starter takes for Vault's default
+		return "it is empty" // what Starter takes for Vault's default
 	}
 	problems := func(address string) []string {
-		_, d := config.Parse("", config.Starter(address), a.configOptions())
+		_, d := config.Parse("", config.Starter(address), a.ConfigOptions())
 		var all []string
 		for _, diagnostic := range d.All() {
 			all = append(all, diagnostic.Summary)
@@ -142,7 +134,7 @@ func remote(address string) bool {
 }
 
 func (a *app) writeStarter(s starter) error {
-	path, err := a.configPath()
+	path, err := a.ConfigPath()
 	if err != nil {
 		return err
 	}
@@ -152,7 +144,7 @@ func (a *app) writeStarter(s starter) error {
 	// O_EXCL: what somebody has written is never lost, nor what a link points to.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return &hinted{error: fmt.Errorf(textExists, printable(path)), hint: hintExists}
+		return &cli.Error{Err: fmt.Errorf("%s exists already", cli.Printable(path)), Hint: "edit it, or write another with --config FILE; `stepup config check` says whether it is good"}
 	}
 	if err != nil {
 		return err
@@ -162,9 +154,44 @@ func (a *app) writeStarter(s starter) error {
 		return errors.Join(err, os.Remove(path)) // half a file would pass for one that somebody wrote
 	}
 	flag := ""
-	if a.configFlag != "" {
-		flag = " --config " + shellQuote(a.configFlag)
+	if a.ConfigFlag != "" {
+		flag = " --config " + cli.ShellQuote(a.ConfigFlag)
 	}
-	_, err = io.WriteString(a.out, wroteText(path, s, flag))
+	_, err = io.WriteString(a.Out, wroteText(path, s, flag))
 	return err
+}
+
+// Its texts.
+const (
+	textConfigCheckLong = `Reads FILE (- is standard input; default: the file that the agent would read)
+and says what is wrong with it, with file and line. Exits with 2 when the agent
+would not start on it.`
+
+	textConfigInitLong = `Writes a commented configuration, never over one that is there. Without
+--address, it takes VAULT_ADDR if that names another machine, else an example
+that has to be edited.`
+
+	textStdinName  = "standard input"
+	exampleAddress = "https://vault.example.com:8200"
+)
+
+func checkedText(name string, c *config.Config) string {
+	return fmt.Sprintf("%s: %s, %s, %s: ok", cli.Printable(name),
+		cli.Counted(len(c.Vaults), "vault"), cli.Counted(len(c.Listeners), "listener"), cli.Counted(len(c.Rules), "rule"))
+}
+
+// wroteText says what was written where, and what to do next. flag is what the
+// next commands need to find the file, with a blank before it, or "".
+func wroteText(path string, s starter, flag string) string {
+	var b strings.Builder
+	origin := ""
+	if s.origin != "" {
+		origin = " (" + s.origin + ")"
+	}
+	fmt.Fprintf(&b, "wrote %s\nfor the Vault server at %s%s\n\nnext:\n", cli.Printable(path), cli.Printable(s.address), origin)
+	if s.invent {
+		fmt.Fprintf(&b, "  edit the address in %s\n", cli.Printable(filepath.Base(path)))
+	}
+	fmt.Fprintf(&b, "  stepup config check%s\n  stepup agent%s\n", flag, flag)
+	return b.String()
 }

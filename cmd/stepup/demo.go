@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/devvault"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
@@ -26,7 +27,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: textDemo,
 		Long:  textDemoLong,
-		Args:  takes(0),
+		Args:  cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &demo{app: a, auto: auto, openTTY: terminal.Open}
 			return d.main(cmd.Context())
@@ -58,7 +59,7 @@ var errLeft = errors.New("left")
 // main runs the demo until it is over or ctx or the person ends it, and leaves
 // nothing behind.
 func (d *demo) main(ctx context.Context) (err error) {
-	// A terminal that is closed, or `| head`, must not leave the folder behind either.
+	// A Terminal that is closed, or `| head`, must not leave the folder behind either.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	d.page = newPage(d.app)
@@ -106,7 +107,7 @@ func (d *demo) needTerminal() error {
 		}
 		err = errDemoOutput
 	}
-	return &hinted{error: fmt.Errorf("%w: %w", errDemoTerminal, err), hint: hintDemoAuto}
+	return &cli.Error{Err: fmt.Errorf("%w: %w", errDemoTerminal, err), Hint: hintDemoAuto}
 }
 
 // cast puts somebody in front of the prompts.
@@ -223,12 +224,12 @@ type page struct {
 }
 
 func newPage(a *app) *page {
-	p := &page{out: a.out}
-	if f, ok := a.out.(*os.File); ok {
+	p := &page{out: a.Out}
+	if f, ok := a.Out.(*os.File); ok {
 		p.terminal = terminal.IsTerminal(f)
 	}
-	term := a.env("TERM")
-	p.bolds = p.terminal && a.env("NO_COLOR") == "" && term != "" && term != "dumb"
+	term := a.Env("TERM")
+	p.bolds = p.terminal && a.Env("NO_COLOR") == "" && term != "" && term != "dumb"
 	return p
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // A visitor is a person who takes the tour on a real terminal.
@@ -94,7 +96,7 @@ func (v *visitor) types(keys string) {
 	}
 }
 
-// code reads the next code off the phone and waits for the prompt.
+// Code reads the next code off the phone and waits for the prompt.
 func (v *visitor) code(method string) string {
 	v.t.Helper()
 	code := v.sees(`phone +` + method + ` +(\d{3} \d{3})`)
@@ -179,7 +181,7 @@ func TestDemoAtATerminal(t *testing.T) {
 	v.plays()
 	v.types(ctrlC)
 	v.sees(`the demo is over`)
-	v.leaves(exitDone)
+	v.leaves(cli.ExitDone)
 }
 
 // plays uses the agent that the tour leaves running, as another program would.
@@ -231,7 +233,7 @@ func TestDemoAnotherWay(t *testing.T) {
 	v.sees(`enter to start: `)
 	v.types(ctrlC)
 	v.sees(`the demo is over`)
-	v.leaves(exitDone)
+	v.leaves(cli.ExitDone)
 }
 
 // TestDemoTerminalGone: whoever closes the window leaves nothing behind either,
@@ -246,5 +248,5 @@ func TestDemoTerminalGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.sees(`no longer needed`)
-	v.leaves(exitDone)
+	v.leaves(cli.ExitDone)
 }

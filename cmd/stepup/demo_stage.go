@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -50,7 +51,7 @@ func openStage(ctx context.Context, vault *demoVault, p prompt.Prompter) (*stage
 func (s *stage) open(ctx context.Context, p prompt.Prompter) error {
 	dir, err := os.MkdirTemp("", "stepup-demo-")
 	if err != nil {
-		return &hinted{error: fmt.Errorf("making a folder: %w", err), hint: hintDemoFolder}
+		return &cli.Error{Err: fmt.Errorf("making a folder: %w", err), Hint: hintDemoFolder}
 	}
 	s.dir = dir
 	ready, err := s.startAgent(ctx, p)
@@ -75,7 +76,7 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 	nothing := func(string) string { return "" } // what is configured on this machine does not count here
 	c, diagnostics := config.Parse(file, text, config.Options{Env: nothing, Home: s.dir, RuntimeDir: s.dir, StateDir: s.dir})
 	if err := diagnostics.Err(); err != nil { // of the folder: the path of a socket is short
-		return nil, &hinted{error: err, hint: hintDemoFolder}
+		return nil, &cli.Error{Err: err, Hint: hintDemoFolder}
 	}
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "agent.log"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
@@ -90,7 +91,7 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	up := make(chan *agent.Agent, 1)
 	var a *agent.Agent
-	a = agent.New(with, agent.Options{RuntimeDir: s.dir, Version: version(), Log: log, Ready: func() { up <- a }})
+	a = agent.New(with, agent.Options{RuntimeDir: s.dir, Version: cli.Version(), Log: log, Ready: func() { up <- a }})
 	s.running.Go(func() {
 		defer close(s.ended)
 		s.err = a.Run(ctx)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/devvault"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
@@ -89,14 +90,14 @@ func TestDemoNotices(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var out, errs bytes.Buffer
-			a := &app{console: console{in: strings.NewReader(""), out: &out, err: &errs, env: func(string) string { return "" }}}
+			a := &app{&cli.Console{In: strings.NewReader(""), Out: &out, Err: &errs, Env: func(string) string { return "" }}}
 			d := &demo{app: a, auto: true, openTTY: noTTY, between: c.between}
 			err := d.main(t.Context())
 			if err == nil {
 				t.Fatalf("the demo did not notice\n%s", &out)
 			}
-			if code := a.report(err); code != exitFailed {
-				t.Errorf("exit code %d, want %d", code, exitFailed)
+			if code := a.Report(err); code != cli.ExitFailed {
+				t.Errorf("exit code %d, want %d", code, cli.ExitFailed)
 			}
 			said := errs.String()
 			if !strings.HasPrefix(said, "error: "+c.step+", ") || !strings.Contains(said, c.why) || strings.Count(said, "\n") != 1 {
@@ -119,7 +120,7 @@ func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	var out bytes.Buffer
-	a := &app{console: console{out: &out, err: &out, env: func(string) string { return "" }}}
+	a := &app{&cli.Console{Out: &out, Err: &out, Env: func(string) string { return "" }}}
 	d := &demo{app: a, auto: true, openTTY: noTTY, between: func(v *devvault.Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/v1/"+pathPayroll {

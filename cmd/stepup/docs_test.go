@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // Every command line of ours in the documents is one that the program takes: the
@@ -73,7 +75,7 @@ func ourCommands(script string) (all [][]string) {
 }
 
 func silentRoot() *cobra.Command {
-	root := (&app{console: console{in: strings.NewReader(""), out: io.Discard, err: io.Discard, env: os.Getenv}}).root()
+	root := (&app{&cli.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Getenv}}).root()
 	root.InitDefaultHelpCmd() // as cobra does when it runs one
 	return root
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -31,7 +32,7 @@ type finding struct {
 	Hint    string  `json:"hint,omitempty"` // the way out
 }
 
-// A report is the result of stepup doctor --format json.
+// A Report is the result of stepup doctor --format json.
 type report struct {
 	OK       bool      `json:"ok"` // nothing failed
 	Findings []finding `json:"findings"`
@@ -70,9 +71,9 @@ const (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "doctor [PATH]", Short: textDoctor, Long: textDoctorLong + "\n\n" + textExplainLong, Args: takes(1)}
-	f := formatFlag(cmd)
-	test := cmd.Flags().Bool("test-prompt", false, textDoctorTest)
+	cmd := &cobra.Command{Use: "doctor [PATH]", Short: "check what stepup needs, with the fix for what is missing", Long: textDoctorLong + "\n\n" + textExplainLong, Args: cli.Takes(1)}
+	f := cli.FormatFlag(cmd)
+	test := cmd.Flags().Bool("test-prompt", false, "also show a test question in each place where you may be asked, and wait for your answer")
 	o := a.explainFlags(cmd, f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkExplain(cmd, len(args) > 0); err != nil {
@@ -83,18 +84,18 @@ func (a *app) doctorCommand() *cobra.Command {
 		}
 		d := &doctor{app: a, lookup: os.LookupEnv, testPrompt: *test}
 		d.anamnesis(cmd.Context())
-		show := func(one finding) { fmt.Fprint(a.out, findingText(one)) }
-		if *f == formatJSON {
+		show := func(one finding) { fmt.Fprint(a.Out, findingText(one)) }
+		if *f == cli.FormatJSON {
 			show = func(finding) {}
 		}
 		r := examine(cmd.Context(), d.examinations(), show)
-		if *f == formatJSON {
-			if err := writeJSON(a.out, r); err != nil {
+		if *f == cli.FormatJSON {
+			if err := cli.WriteJSON(a.Out, r); err != nil {
 				return err
 			}
 		}
 		if !r.OK {
-			return &hinted{error: errReported, code: exitFailed}
+			return &cli.Error{Err: cli.ErrReported, Code: cli.ExitFailed}
 		}
 		return nil
 	}
@@ -106,11 +107,11 @@ func (d *doctor) anamnesis(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, localLimit)
 	defer cancel()
 	var asking sync.WaitGroup
-	asking.Go(func() { d.agent, d.agentErr = d.client().Status(ctx) })
+	asking.Go(func() { d.agent, d.agentErr = d.Client().Status(ctx) })
 	asking.Go(func() { d.service, d.serviceErr = d.supervisor().state(ctx) })
 	asking.Go(func() {
-		if d.file, d.noConfig = d.configPath(); d.noConfig == nil {
-			d.config, d.diagnostics = config.Load(d.file, d.configOptions())
+		if d.file, d.noConfig = d.ConfigPath(); d.noConfig == nil {
+			d.config, d.diagnostics = config.Load(d.file, d.ConfigOptions())
 		}
 	})
 	asking.Wait()
@@ -180,9 +181,9 @@ func (e examination) await(ctx context.Context, result <-chan []finding, start t
 		return found
 	case <-late.C:
 		// What blocks (a folder on a server that is gone) ends with our process.
-		return []finding{warn(e.what, textDoctorLate, e.limit)}
+		return []finding{warn(e.what, "has not ended within %s", e.limit)}
 	case <-ctx.Done():
-		return []finding{warn(e.what, textDoctorLeft)}
+		return []finding{warn(e.what, "not looked at: interrupted")}
 	}
 }
 
@@ -195,12 +196,12 @@ func warn(what, format string, args ...any) finding { return newFinding(doubted,
 func fail(what, format string, args ...any) finding { return newFinding(broken, what, format, args) }
 
 func newFinding(v verdict, what, format string, args []any) finding {
-	return finding{Verdict: v, What: printable(what), Finding: printable(fmt.Sprintf(format, args...))}
+	return finding{Verdict: v, What: cli.Printable(what), Finding: cli.Printable(fmt.Sprintf(format, args...))}
 }
 
-// with adds the way out.
+// With adds the way out.
 func (f finding) with(format string, args ...any) finding {
-	f.Hint = printable(fmt.Sprintf(format, args...))
+	f.Hint = cli.Printable(fmt.Sprintf(format, args...))
 	return f
 }
 
@@ -210,3 +211,31 @@ func (d *doctor) running() bool { return d.agentErr == nil }
 // noAgentRuns reports whether there is none, which is not the same as one that
 // does not answer.
 func (d *doctor) noAgentRuns() bool { return errors.Is(d.agentErr, control.ErrNoAgent) }
+
+// Its texts.
+const (
+	textDoctorLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
+line for each: ok, warn (it works, but not as you may think, or not for long) or
+fail, and how to put it right:
+
+  config       the file, and who else could change it
+  agent        whether one runs, and which version
+  service      whether your session starts it
+  listener     whether the address is the agent's, free, or taken by somebody
+  vault        name, connection, certificates, seal, version and clock
+  keyring      whether it can be used
+  desktop      what you could be asked with; --test-prompt asks
+  environment  what this shell tells Vault's clients
+
+It changes nothing, sends no token and shows none. Exits with 1 if anything has
+failed.`
+
+	textExplainLong = `With PATH, explains instead what would happen to a request for it, the path being
+that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule
+it comes under and why the others do not take it, what the policies of your token
+grant there, and whether a step-up token is there for it. Nobody is asked, and
+nothing is changed.
+
+The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
+or ~/.vault-token). Without a running agent, the configuration alone is explained.`
+)

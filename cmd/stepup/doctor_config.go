@@ -6,30 +6,31 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
 func (d *doctor) examineConfig(context.Context) []finding {
 	const what = "config"
 	if d.noConfig != nil {
-		return []finding{fail(what, "%v", d.noConfig).with(hintConfigFlag)}
+		return []finding{fail(what, "%v", d.noConfig).with(cli.HintConfigFlag)}
 	}
 	var all []finding
 	if err := d.diagnostics.Err(); err != nil {
 		hint := hintDoctorConfig
 		if _, gone := os.Stat(d.file); errors.Is(gone, fs.ErrNotExist) {
-			hint = hintDoctorInit
+			hint = "`stepup config init --address https://vault.example.com:8200` writes one"
 		}
 		all = append(all, fail(what, "%v", err).with("%s", hint))
 	} else {
-		all = append(all, pass(what, "%s: %s, %s, %s", d.file, counted(len(d.config.Vaults), "vault"),
-			counted(len(d.config.Listeners), "listener"), counted(len(d.config.Rules), "rule")))
+		all = append(all, pass(what, "%s: %s, %s, %s", d.file, cli.Counted(len(d.config.Vaults), "vault"),
+			cli.Counted(len(d.config.Listeners), "listener"), cli.Counted(len(d.config.Rules), "rule")))
 	}
 	for _, line := range d.diagnostics.Warnings() {
 		all = append(all, warn(what, "%s", line).with(hintDoctorConfig))
 	}
 	if d.config == nil {
-		all = append(all, warn("vaults", textDoctorUnread))
+		all = append(all, warn("vaults", "not looked at, as the configuration cannot be used"))
 	}
 	return all
 }
@@ -38,7 +39,7 @@ func (d *doctor) examineConfig(context.Context) []finding {
 func (d *doctor) examineFiles(context.Context) []finding {
 	const what = "files"
 	if !ownership.Told {
-		return []finding{pass(what, textDoctorNoModes)}
+		return []finding{pass(what, "not looked at: on this system access lists say who may do what")}
 	}
 	var all []finding
 	if d.noConfig == nil {
@@ -50,7 +51,7 @@ func (d *doctor) examineFiles(context.Context) []finding {
 		}
 		all = append(all, readable(d.config.Audit.File), d.appendable(d.config.Audit.File))
 	}
-	all = append(all, runtimeFolder(d.runtimeDir()))
+	all = append(all, runtimeFolder(d.RuntimeDir()))
 	bad := all[:0]
 	for _, f := range all {
 		if f.Finding != "" {
@@ -58,7 +59,7 @@ func (d *doctor) examineFiles(context.Context) []finding {
 		}
 	}
 	if len(bad) == 0 {
-		return []finding{pass(what, textDoctorFiles)}
+		return []finding{pass(what, "only you can change them")}
 	}
 	return bad
 }
@@ -95,7 +96,7 @@ func readable(path string) finding {
 	if path == "" || err != nil || info.Mode().Perm()&0o077 == 0 {
 		return finding{}
 	}
-	return warn("files", textDoctorReadable, path).with(hintDoctorReadable, shellQuote(path))
+	return warn("files", "other users may read %s", path).with("chmod go= %s", cli.ShellQuote(path))
 }
 
 func runtimeFolder(path string) finding {
@@ -104,9 +105,14 @@ func runtimeFolder(path string) finding {
 	case err != nil:
 		return finding{} // the agent makes it
 	case !info.IsDir():
-		return fail("files", textDoctorNoFolder, path).with(hintDoctorRuntime)
+		return fail("files", "%s is not a folder", path).with(hintDoctorRuntime)
 	case !ownership.Ours(info):
 		return fail("files", textDoctorOwner, path, ownership.UID(info)).with(hintDoctorRuntime)
 	}
 	return changeable(ownership.CheckWay(path)) // the agent sets its mode
 }
+
+// Its texts.
+const (
+	hintDoctorRuntime = "set STEPUP_RUNTIME_DIR to a folder of your own"
+)

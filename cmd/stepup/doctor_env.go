@@ -10,107 +10,110 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
 // examineEnvironment looks at what this shell gives to Vault's clients. A value is
 // shown only as far as it is an address without a user: they may hold secrets.
 func (d *doctor) examineEnvironment(context.Context) []finding {
-	doors := d.knownDoors()
+	listeners := d.knownListeners()
 	all := slices.Concat(
-		d.examineAddress(doors),
+		d.examineAddress(listeners),
 		d.examineToken(),
-		d.examineVaultProxy(doors),
+		d.examineVaultProxy(listeners),
 		d.examineLoopbackProxy(),
 		d.examineTimeout(),
 		d.examineEmptyBao(),
 	)
 	if len(all) == 0 {
-		return []finding{pass("environment", textDoctorEnvironment)}
+		return []finding{pass("environment", "nothing stands in the way")}
 	}
 	return all
 }
 
-// knownDoors are the listeners of the agent that runs, else of the configuration.
-func (d *doctor) knownDoors() []door {
-	var all []door
+// knownListeners are the listeners of the agent that runs, else of the configuration.
+func (d *doctor) knownListeners() []vaultcli.Listener {
+	var all []vaultcli.Listener
 	for _, l := range d.agent.Listeners {
-		all = append(all, door{l.Network, l.Address, ""})
+		all = append(all, vaultcli.Listener{Network: l.Network, Address: l.Address})
 	}
 	if len(all) == 0 && d.config != nil {
 		for _, l := range d.config.Listeners {
-			all = append(all, door{l.Network, l.Address, ""})
+			all = append(all, vaultcli.Listener{Network: l.Network, Address: l.Address})
 		}
 	}
 	return all
 }
 
-func opensDoor(doors []door, s server) bool {
-	return slices.ContainsFunc(doors, func(d door) bool { return d.opensAt(s) })
+func anyServes(listeners []vaultcli.Listener, s vaultcli.Server) bool {
+	return slices.ContainsFunc(listeners, func(l vaultcli.Listener) bool { return l.Serves(s) })
 }
 
 // examineAddress looks at where each CLI goes.
-func (d *doctor) examineAddress(doors []door) []finding {
+func (d *doctor) examineAddress(listeners []vaultcli.Listener) []finding {
 	way := ""
-	if len(doors) > 0 {
-		way = exportLine(doors[0])
+	if len(listeners) > 0 {
+		way = exportLine(listeners[0])
 	}
-	name, value := d.first(vaultCLI().addresses)
+	name, value := d.FirstEnv(vaultcli.Vault().Addresses)
 	var all []finding
 	if name == "" {
-		f := warn("VAULT_ADDR", textDoctorNoAddr)
+		f := warn("VAULT_ADDR", "not set: Vault's clients go to https://127.0.0.1:8200")
 		if way != "" {
 			f = f.with("%s", way)
 		}
 		all = append(all, f)
 	} else {
-		all = append(all, d.addressFinding(name, value, doors, way))
+		all = append(all, d.addressFinding(name, value, listeners, way))
 	}
-	if bao, value := d.first([]string{"BAO_AGENT_ADDR", "BAO_ADDR"}); bao != "" {
-		if f := d.addressFinding(bao, value, doors, strings.Replace(way, "VAULT_ADDR", bao, 1)); f.Verdict != good {
+	if bao, value := d.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"}); bao != "" {
+		if f := d.addressFinding(bao, value, listeners, strings.Replace(way, "VAULT_ADDR", bao, 1)); f.Verdict != good {
 			all = append(all, f)
 		}
 	}
 	return all
 }
 
-func (d *doctor) addressFinding(name, value string, doors []door, way string) finding {
-	to, err := parseServer(value)
+func (d *doctor) addressFinding(name, value string, listeners []vaultcli.Listener, way string) finding {
+	to, err := vaultcli.ParseServer(value)
 	if err != nil {
-		return fail(name, textDoctorBadAddr).with("%s", way)
+		return fail(name, "is no address that Vault's clients can use").with("%s", way)
 	}
 	plain := to
-	plain.scheme = "http"
+	plain.Scheme = "http"
 	switch {
-	case opensDoor(doors, to):
-		return pass(name, textDoctorAddr, to)
-	case to.scheme == "https" && opensDoor(doors, plain):
-		return fail(name, textDoctorHTTPS, to).with("%s", way)
+	case anyServes(listeners, to):
+		return pass(name, "leads to the agent: %s", to)
+	case to.Scheme == "https" && anyServes(listeners, plain):
+		return fail(name, "%s is the agent, which speaks plain http there", to).with("%s", way)
 	case d.isVault(to):
 		return warn(name, textDoctorPast, to).with("%s", way)
-	case to.local():
-		return warn(name, textDoctorWrongDoor, to).with("%s", way)
+	case to.Local():
+		return warn(name, "goes to %s, where no listener of the agent is", to).with("%s", way)
 	}
 	return warn(name, textDoctorPast, to).with("%s", way)
 }
 
 // isVault reports whether s is a Vault of the configuration itself.
-func (d *doctor) isVault(s server) bool {
+func (d *doctor) isVault(s vaultcli.Server) bool {
 	if d.config == nil {
 		return false
 	}
 	for _, v := range d.config.Vaults {
-		if of, err := parseServer(v.Address.String()); err == nil && of == s {
+		if of, err := vaultcli.ParseServer(v.Address.String()); err == nil && of == s {
 			return true
 		}
 	}
 	return false
 }
 
-func exportLine(d door) string {
-	if d.network == "unix" {
-		return "export VAULT_ADDR=" + shellQuote("unix://"+d.address)
+func exportLine(l vaultcli.Listener) string {
+	if l.Network == "unix" {
+		return "export VAULT_ADDR=" + cli.ShellQuote("unix://"+l.Address)
 	}
-	return "export VAULT_ADDR=http://" + d.address
+	return "export VAULT_ADDR=http://" + l.Address
 }
 
 // examineToken: a token in the environment is taken before any helper or file is
@@ -118,11 +121,11 @@ func exportLine(d door) string {
 func (d *doctor) examineToken() []finding {
 	var all []finding
 	for _, name := range []string{"VAULT_TOKEN", "BAO_TOKEN"} {
-		if d.env(name) == "" {
+		if d.Env(name) == "" {
 			continue
 		}
 		if kept := d.keptToken(); kept != "" {
-			all = append(all, warn(name, textDoctorToken, kept).with("unset %s", name))
+			all = append(all, warn(name, "is set, so the token in %s is not used", kept).with("unset %s", name))
 		}
 	}
 	return all
@@ -130,12 +133,12 @@ func (d *doctor) examineToken() []finding {
 
 // keptToken says where `vault login` keeps its token, "" when it has kept none.
 func (d *doctor) keptToken() string {
-	if file, err := d.helperFile(vaultCLI()); err == nil {
-		if c, err := readHelperFile(file); err == nil && c.at >= 0 {
-			return textDoctorHelper
+	if file, err := vaultcli.Vault().ConfigFile(d.Console); err == nil {
+		if c, err := vaultcli.ReadConfig(file); err == nil && c.At >= 0 {
+			return "the token helper"
 		}
 	}
-	if home := d.env("HOME"); home != "" {
+	if home := d.Env("HOME"); home != "" {
 		if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
 			return "~/.vault-token"
 		}
@@ -145,21 +148,21 @@ func (d *doctor) keptToken() string {
 
 // examineVaultProxy: VAULT_PROXY_ADDR is a forward proxy that every request of a
 // client goes through, to loopback too; it is not the address of Vault Proxy.
-func (d *doctor) examineVaultProxy(doors []door) []finding {
+func (d *doctor) examineVaultProxy(listeners []vaultcli.Listener) []finding {
 	var all []finding
 	for _, name := range []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "BAO_PROXY_ADDR", "BAO_HTTP_PROXY"} {
-		value := d.env(name)
+		value := d.Env(name)
 		if value == "" {
 			continue
 		}
-		to, err := parseServer(value)
+		to, err := vaultcli.ParseServer(value)
 		switch {
 		case err != nil:
-			all = append(all, fail(name, textDoctorBadProxy).with("unset %s", name))
-		case opensDoor(doors, to):
-			all = append(all, fail(name, textDoctorProxyUs).with(hintDoctorProxyUs, name))
+			all = append(all, fail(name, "is not the URL of a proxy").with("unset %s", name))
+		case anyServes(listeners, to):
+			all = append(all, fail(name, "names the agent, which is no forward proxy: every request through it is refused").with("unset %s; VAULT_ADDR is what leads to the agent", name))
 		default:
-			all = append(all, warn(name, textDoctorProxy).with(hintDoctorProxy, name))
+			all = append(all, warn(name, "is a forward proxy for everything that Vault's clients send, to the agent too").with("set it for the agent alone (~/.config/environment.d) and unset %s here", name))
 		}
 	}
 	return all
@@ -168,11 +171,11 @@ func (d *doctor) examineVaultProxy(doors []door) []finding {
 // examineLoopbackProxy: Go's clients never use these for loopback; curl, Python
 // and others do.
 func (d *doctor) examineLoopbackProxy() []finding {
-	name, _ := d.first([]string{"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"})
+	name, _ := d.FirstEnv([]string{"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"})
 	if name == "" {
 		return nil
 	}
-	_, except := d.first([]string{"no_proxy", "NO_PROXY"})
+	_, except := d.FirstEnv([]string{"no_proxy", "NO_PROXY"})
 	for entry := range strings.SplitSeq(except, ",") {
 		entry = strings.TrimSpace(entry)
 		_, network, err := net.ParseCIDR(entry)
@@ -180,7 +183,7 @@ func (d *doctor) examineLoopbackProxy() []finding {
 			return nil
 		}
 	}
-	return []finding{warn(name, textDoctorHTTPProxy).with(hintDoctorNoProxy)}
+	return []finding{warn(name, "is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent").with(hintDoctorNoProxy)}
 }
 
 // The limits of VAULT_CLIENT_TIMEOUT. Ours ends a question after 55 s; a push
@@ -192,14 +195,14 @@ const (
 )
 
 func (d *doctor) examineTimeout() []finding {
-	name, value := d.first([]string{"BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT"})
+	name, value := d.FirstEnv([]string{"BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT"})
 	limit := clientDefault
 	if name == "" {
 		name = "VAULT_CLIENT_TIMEOUT"
 	} else {
 		var err error
 		if limit, err = parseTimeout(value); err != nil {
-			return []finding{fail(name, textDoctorBadTimeout).with(hintDoctorTimeoutSet, name)}
+			return []finding{fail(name, "is no duration: Vault's clients fail").with(hintDoctorTimeoutSet, name)}
 		}
 	}
 	if limit == 0 {
@@ -207,9 +210,9 @@ func (d *doctor) examineTimeout() []finding {
 	}
 	switch {
 	case limit < clientQuestion:
-		return []finding{warn(name, textDoctorShort, limit).with(hintDoctorTimeoutSet, name)}
+		return []finding{warn(name, "clients give up after %s, before you can answer", limit).with(hintDoctorTimeoutSet, name)}
 	case limit < clientPush && d.pushes():
-		return []finding{warn(name, textDoctorPush, limit).with(hintDoctorTimeoutSet, name)}
+		return []finding{warn(name, "clients give up after %s, a push may take 90 s", limit).with(hintDoctorTimeoutSet, name)}
 	}
 	return nil
 }
@@ -244,9 +247,16 @@ func (d *doctor) examineEmptyBao() []finding {
 	var all []finding
 	for _, x := range []string{"ADDR", "AGENT_ADDR", "TOKEN", "NAMESPACE", "CACERT", "CLIENT_TIMEOUT"} {
 		bao, vault := "BAO_"+x, "VAULT_"+x
-		if value, set := d.lookup(bao); set && value == "" && d.env(vault) != "" {
-			all = append(all, warn(bao, textDoctorEmpty, vault).with("unset %s", bao))
+		if value, set := d.lookup(bao); set && value == "" && d.Env(vault) != "" {
+			all = append(all, warn(bao, "is set, but empty: OpenBao's clients take that and not %s", vault).with("unset %s", bao))
 		}
 	}
 	return all
 }
+
+// Its texts.
+const (
+	textDoctorPast       = "goes to %s, past the agent"
+	hintDoctorNoProxy    = "export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost"
+	hintDoctorTimeoutSet = "export %s=120s"
+)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/ownership"
 )
@@ -22,27 +23,27 @@ func (d *doctor) examineAgent(context.Context) []finding {
 	const what = "agent"
 	switch {
 	case d.noAgentRuns() && d.service.running:
-		return []finding{fail(what, textDoctorElsewhere, d.service.pid, d.runtimeDir()).with(hintDoctorElsewhere)}
+		return []finding{fail(what, "the service runs, pid %d, but not in the runtime folder of this shell, %s", d.service.pid, d.RuntimeDir()).with("XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR is another here than for the service; log in anew, or `stepup service install` again")}
 	case d.noAgentRuns():
-		return []finding{warn(what, textDoctorNoAgent, d.runtimeDir()).with(hintDoctorNoAgent)}
+		return []finding{warn(what, "none is running in %s", d.RuntimeDir()).with("`stepup service install` starts it with your session, `stepup agent` in this terminal")}
 	case !d.running():
-		return []finding{fail(what, textDoctorMute, d.agentErr).with(hintDoctorMute)}
+		return []finding{fail(what, "does not answer: %v", d.agentErr).with("stop it and start it again")}
 	}
-	all := []finding{pass(what, textDoctorAgent, d.agent.Version, d.agent.PID)}
-	if d.agent.Version != version() {
-		all[0] = warn(what, textDoctorVersion, d.agent.Version, d.agent.PID, version()).with(hintDoctorRestart)
+	all := []finding{pass(what, "stepup %s runs, pid %d", d.agent.Version, d.agent.PID)}
+	if d.agent.Version != cli.Version() {
+		all[0] = warn(what, "stepup %s runs, pid %d, but this program is %s", d.agent.Version, d.agent.PID, cli.Version()).with("start it again: `stepup service install`, or ctrl-c and `stepup agent` where it runs in a terminal")
 	}
 	if d.agent.ConfigError != "" {
-		all = append(all, warn(what, textDoctorReload, d.agent.ConfigError).with(hintDoctorConfig))
+		all = append(all, warn(what, "the last reload failed, the configuration from before is in force: %s", d.agent.ConfigError).with(hintDoctorConfig))
 	}
 	if d.noConfig == nil && d.agent.ConfigFile != d.file {
-		all = append(all, warn(what, textDoctorOtherFile, d.agent.ConfigFile, d.file).with(hintDoctorOtherFile))
+		all = append(all, warn(what, "it uses %s, this shell %s", d.agent.ConfigFile, d.file).with("set STEPUP_CONFIG to that file, or start the agent again"))
 	}
 	if len(d.agent.Prompters) == 0 && d.agent.Attached == 0 {
-		all = append(all, warn(what, textDoctorAsksNobody).with(hintDoctorAttach))
+		all = append(all, warn(what, "nobody is asked: no prompter is configured and no terminal is attached").with("`stepup attach` answers on this terminal"))
 	}
 	if audit := d.agent.Audit; audit != nil && audit.Error != "" {
-		all = append(all, fail(what, textDoctorAudit, audit.Error).with(hintDoctorAudit))
+		all = append(all, fail(what, textDoctorAudit, audit.Error).with("`stepup status` says since when, and what is missing"))
 	}
 	for _, note := range d.agent.Notes {
 		all = append(all, warn(what, "%s", note))
@@ -58,8 +59,8 @@ func (d *doctor) examineService(context.Context) []finding {
 		if errors.Is(d.serviceErr, errServiceNoSession) {
 			f.Verdict = doubted // the agent of a login session will not be found, either
 		}
-		if h := (*hinted)(nil); errors.As(d.serviceErr, &h) {
-			f = f.with("%s", h.hint)
+		if h := (*cli.Error)(nil); errors.As(d.serviceErr, &h) {
+			f = f.with("%s", h.Hint)
 		}
 		return []finding{f}
 	}
@@ -67,14 +68,14 @@ func (d *doctor) examineService(context.Context) []finding {
 		return []finding{pass(what, "%s", st.doing)}
 	}
 	if len(st.files) == 0 && st.masked == "" {
-		return []finding{pass(what, textServiceNone).with(hintDoctorInstall)}
+		return []finding{pass(what, textServiceNone).with("`stepup service install` starts the agent when you log in")}
 	}
 	var all []finding
 	switch {
 	case st.masked != "":
 		all = append(all, warn(what, textServiceMasked, st.masked).with(hintServiceMasked, st.masked))
 	case st.running:
-		all = append(all, pass(what, textDoctorService, st.pid))
+		all = append(all, pass(what, "runs, pid %d", st.pid))
 	case st.failed:
 		all = append(all, fail(what, "%s", st.doing).with("%s", hintDoctorFailed(st.manager)))
 	default:
@@ -84,7 +85,7 @@ func (d *doctor) examineService(context.Context) []finding {
 		all = append(all, d.examineProgram(st.program)...)
 	}
 	if st.outdated {
-		all = append(all, warn(what, textDoctorOutdated).with(hintDoctorReloadUnits))
+		all = append(all, warn(what, "its files have changed since they were read").with("`systemctl --user daemon-reload`"))
 	}
 	return append(all, d.examineSockets()...)
 }
@@ -93,14 +94,14 @@ func (d *doctor) examineService(context.Context) []finding {
 func (d *doctor) examineProgram(program string) []finding {
 	there, err := os.Stat(program)
 	if err != nil {
-		return []finding{fail("service", textDoctorGone, program).with(hintDoctorReinstall)}
+		return []finding{fail("service", "starts %s, which is not there any more", program).with(hintDoctorReinstall)}
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil
 	}
 	if here, err := os.Stat(self); err == nil && !os.SameFile(there, here) {
-		return []finding{warn("service", textDoctorOther, program, self).with(hintDoctorReinstall)}
+		return []finding{warn("service", "starts %s, this program is %s", program, self).with(hintDoctorReinstall)}
 	}
 	return nil
 }
@@ -120,7 +121,7 @@ func (d *doctor) examineSockets() []finding {
 	if len(missing) == 0 {
 		return nil
 	}
-	return []finding{warn("service", textDoctorSockets, strings.Join(missing, ", ")).with(hintDoctorReinstall)}
+	return []finding{warn("service", "holds other addresses than the configuration has: %s is missing", strings.Join(missing, ", ")).with(hintDoctorReinstall)}
 }
 
 // examineListener finds out whether the agent has, or could have, an address.
@@ -132,7 +133,7 @@ func (d *doctor) examineListener(l config.Listener) []finding {
 		}
 	}
 	if slices.Contains(d.service.listening, l.Address) {
-		return []finding{pass(what, textDoctorHeld, d.service.manager)}
+		return []finding{pass(what, "held open by %s; the next connection starts the agent", d.service.manager)}
 	}
 	if l.Network == config.Unix {
 		return []finding{examineSocketFile(what, l.Address)}
@@ -141,8 +142,8 @@ func (d *doctor) examineListener(l config.Listener) []finding {
 	switch {
 	case err == nil:
 		return []finding{pass(what, textDoctorFree)}
-	case !addressTaken(err):
-		return []finding{fail(what, "%v", err).with(hintDoctorAddress)}
+	case !cli.AddressTaken(err):
+		return []finding{fail(what, "%v", err).with("choose another address in the listener block")}
 	}
 	return []finding{fail(what, textDoctorTaken, taker(by)).with(hintDoctorTaken)}
 }
@@ -172,10 +173,10 @@ func (d *doctor) examineTelemetry(address string) []finding {
 	switch {
 	case err == nil:
 		return []finding{pass(what, textDoctorFree)}
-	case !addressTaken(err):
+	case !cli.AddressTaken(err):
 		return []finding{fail(what, "%v", err).with(hintDoctorMetrics)}
 	}
-	return []finding{fail(what, textDoctorMetrics, taker(by)).with(hintDoctorMetrics)}
+	return []finding{fail(what, "taken by %s", taker(by)).with(hintDoctorMetrics)}
 }
 
 // taker says who has an address that should be ours.
@@ -209,14 +210,27 @@ func examineSocketFile(what, path string) finding {
 	case err != nil:
 		return fail(what, "%v", err).with(hintDoctorSocketFolder)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fail(what, textDoctorNoSocket).with(hintDoctorNoSocket)
+		return fail(what, "there is something else than a socket").with("remove it, or choose another path in the listener block")
 	case !ownership.Ours(info):
 		return fail(what, textDoctorTaken, fmt.Sprintf(textDoctorTakerUser, ownership.UID(info))).with(hintDoctorSocketFolder)
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		return pass(what, textDoctorStale)
+		return pass(what, "left by an agent that is gone; the next one removes it")
 	}
 	_ = conn.Close()
 	return fail(what, textDoctorTaken, textDoctorTaker).with(hintDoctorTaken)
 }
+
+// Its texts.
+const (
+	hintDoctorReinstall    = "`stepup service install` again"
+	textDoctorServed       = "served by the agent"
+	textDoctorFree         = "free for the agent"
+	textDoctorTaken        = "taken by %s: your programs would send their tokens there"
+	textDoctorTaker        = "another program"
+	textDoctorTakerUser    = "a program of user %d"
+	hintDoctorTaken        = "stop that program, or choose another address in the listener block"
+	hintDoctorMetrics      = "stop that program, or choose another address in the telemetry block"
+	hintDoctorSocketFolder = "choose a path in a folder of your own, such as ${runtime_dir}/vault.sock"
+)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -19,27 +20,27 @@ import (
 func (d *doctor) examineKeyring(ctx context.Context) []finding {
 	const what = "keyring"
 	if d.config != nil && d.config.Cache.Store == config.StoreMemory && !secretsInKeyring(d.config) {
-		return []finding{pass(what, textDoctorNoKeyring)}
+		return []finding{pass(what, "not used by this configuration")}
 	}
 	if d.running() && d.agent.Cache.State == string(cache.Available) {
-		return []finding{pass(what, textDoctorKeyringAgent)}
+		return []finding{pass(what, "used by the agent")}
 	}
 	// Nothing has this name: not to be there is the good answer.
-	_, err := keyRing().Get(ctx, "stepup", "doctor")
+	_, err := cli.Keyring().Get(ctx, "stepup", "doctor")
 	var ring *cache.RingError
 	switch {
 	case err == nil, errors.Is(err, cache.ErrNotFound):
-		return []finding{pass(what, textDoctorKeyring)}
+		return []finding{pass(what, "can be used")}
 	case !errors.As(err, &ring):
 		ring = &cache.RingError{Condition: cache.Failed, Why: err.Error()}
 	}
-	find, consequence := warn, textDoctorMemory
+	find, consequence := warn, "step-up tokens are kept in memory and gone when the agent stops"
 	if d.config != nil && secretsInKeyring(d.config) {
-		find, consequence = fail, textDoctorNoSecrets
+		find, consequence = fail, "the configuration wants secrets from it"
 	}
-	hint := hintDoctorKeyring
+	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "memory" in the cache block`
 	if ring.Condition == cache.Locked {
-		hint = hintUnlock
+		hint = cli.HintUnlock
 	}
 	return []finding{find(what, "%s: %s; %s", ring.Condition, ring.Why, consequence).with("%s", hint)}
 }
@@ -68,7 +69,7 @@ func (d *doctor) examineDesktop(ctx context.Context) []finding {
 	if slices.Contains(p.Use, config.UseDesktop) {
 		all = append(all, examineDialogs(ctx), examineNotification(ctx))
 	} else {
-		all = append(all, pass("desktop", textDoctorNoDesktop, strings.Join(p.Use, ", ")))
+		all = append(all, pass("desktop", "not used by this configuration, which asks by %s", strings.Join(p.Use, ", ")))
 	}
 	if slices.Contains(p.Use, config.UseCommand) {
 		all = append(all, examineCommand(p.Command[0]))
@@ -84,14 +85,14 @@ func examineDialogs(ctx context.Context) finding {
 	if err != nil {
 		return warn("desktop", "%s", unavailable(err)).with(hintDoctorDesktop)
 	}
-	return pass("desktop", textDoctorDialogs, strings.Join(programs, ", "))
+	return pass("desktop", "can be asked with %s", strings.Join(programs, ", "))
 }
 
 func examineNotification(ctx context.Context) finding {
 	if err := newNotifications().Available(ctx); err != nil {
-		return warn("notification", "%s", unavailable(err)).with(hintDoctorNotification)
+		return warn("notification", "%s", unavailable(err)).with("start a notification daemon (dunst, mako) in your session; without one, dialogs are all you see")
 	}
-	return pass("notification", textDoctorNotification)
+	return pass("notification", "can be shown")
 }
 
 // unavailable is what is missing, without saying once more that something is.
@@ -102,7 +103,7 @@ func unavailable(err error) string {
 func examineCommand(program string) finding {
 	path, err := exec.LookPath(program)
 	if err != nil {
-		return fail("prompt command", textDoctorNoProgram, program).with(hintDoctorProgram)
+		return fail("prompt command", "%s is not found in PATH", program).with("write its full path into the prompt block")
 	}
 	return pass("prompt command", "%s", path)
 }
@@ -133,7 +134,7 @@ func testPrompts(ctx context.Context, p config.Prompt) []finding {
 func testQuestion(deadline time.Time) prompt.Request {
 	return prompt.Request{
 		ID: "doctor", Kind: prompt.Confirm, Rule: "doctor", Vault: "none", Path: "a/test/of/stepup/doctor", Operation: "read",
-		Attempt: 1, Attempts: 1, Message: textDoctorQuestion, Deadline: deadline,
+		Attempt: 1, Attempts: 1, Message: "a test by stepup doctor: any answer is right", Deadline: deadline,
 		Requester: prompt.Requester{PID: os.Getpid(), UID: os.Getuid(), Chain: []string{"stepup"}},
 	}
 }
@@ -141,15 +142,20 @@ func testQuestion(deadline time.Time) prompt.Request {
 func tested(what string, err error) finding {
 	switch {
 	case err == nil:
-		return pass(what, textDoctorAnswered)
+		return pass(what, "was shown and answered")
 	case errors.Is(err, prompt.ErrDenied):
-		return pass(what, textDoctorDenied)
+		return pass(what, "was shown and denied")
 	case errors.Is(err, prompt.ErrDismissed):
-		return pass(what, textDoctorClosed)
+		return pass(what, "was shown and closed")
 	case errors.Is(err, prompt.ErrUnavailable):
 		return warn(what, "%s", unavailable(err)).with(hintDoctorDesktop)
 	case errors.Is(err, context.DeadlineExceeded):
-		return warn(what, textDoctorNobody).with(hintDoctorDesktop)
+		return warn(what, "nobody has answered it").with(hintDoctorDesktop)
 	}
-	return warn(what, "%v", fmt.Errorf(textDoctorNotAsked, err))
+	return warn(what, "%v", fmt.Errorf("could not be shown: %w", err))
 }
+
+// Its texts.
+const (
+	hintDoctorDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"
+)

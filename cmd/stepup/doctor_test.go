@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -42,7 +43,7 @@ func TestDoctorScript(t *testing.T) {
 	})
 }
 
-// All run at the same time, are told in their order, and none can hold up the
+// All Run at the same time, are told in their order, and none can hold up the
 // others for longer than its limit.
 func TestExamine(t *testing.T) {
 	t.Parallel()
@@ -140,7 +141,7 @@ listener "unix" { address = "/run/user/1/vault.sock" }
 		t.Fatal(err)
 	}
 	d := &doctor{
-		app: &app{console: console{env: env}}, config: c,
+		app: &app{&cli.Console{Env: env}}, config: c,
 		lookup: func(name string) (string, bool) { value, ok := set[name]; return value, ok },
 	}
 	var lines []string

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -55,10 +56,10 @@ func (d *doctor) examineVault(ctx context.Context, v config.Vault) []finding {
 	all = append(all, chain.findings(what)...)
 	all = append(all, clientCertificate(what, transport)...)
 	if v.TLSSkipVerify {
-		all = append(all, warn(what, textDoctorSkip).with(hintDoctorSkip))
+		all = append(all, warn(what, "tls_skip_verify: anybody on the way may be Vault and read your tokens").with("name the authority by ca_cert in the vault block instead"))
 	}
 	if v.Address.Scheme == "http" && remote(v.Address.String()) {
-		all = append(all, warn(what, textDoctorPlain).with(hintDoctorPlain))
+		all = append(all, warn(what, "http: anybody on the way reads your tokens").with("use https in the vault block"))
 	}
 	return all
 }
@@ -79,11 +80,11 @@ func wayTo(t *http.Transport, base *url.URL) string {
 func healthFinding(what, where string, h upstream.Health) finding {
 	switch {
 	case !h.Initialized:
-		return fail(what, textDoctorRaw, where).with(hintDoctorRaw)
+		return fail(what, "%s: not initialised", where).with("`vault operator init` at the server")
 	case h.Sealed:
-		return fail(what, textDoctorSealed, where).with(hintDoctorSealed)
+		return fail(what, "%s: sealed", where).with("an operator has to unseal it")
 	case tooOld(h.Version):
-		return warn(what, textDoctorOld, where, h.Version).with(hintDoctorOld)
+		return warn(what, "%s: version %s has no Login MFA", where, h.Version).with("logins are completed from Vault 1.10 on")
 	}
 	state := "up"
 	if h.Standby {
@@ -100,15 +101,15 @@ func tooOld(version string) bool {
 
 // clockFinding is about TOTP, which is all that depends on our clock.
 func clockFinding(what string, skew time.Duration) []finding {
-	which := textDoctorAhead
+	which := "ahead of"
 	if skew < 0 {
-		which = textDoctorBehind
+		which = "behind"
 	}
 	switch off := skew.Abs(); {
 	case off >= codesFail:
-		return []finding{fail(what, textDoctorClock, off, which, textDoctorCodesFail).with(hintDoctorClock)}
+		return []finding{fail(what, textDoctorClock, off, which, "TOTP codes made on this machine are refused").with(hintDoctorClock)}
 	case off >= codesDoubt:
-		return []finding{warn(what, textDoctorClock, off, which, textDoctorCodesDoubt).with(hintDoctorClock)}
+		return []finding{warn(what, textDoctorClock, off, which, "from 30 s on, TOTP codes are refused").with(hintDoctorClock)}
 	}
 	return nil
 }
@@ -127,23 +128,23 @@ func unreachable(what, way string, err error) finding {
 	)
 	switch {
 	case errors.As(err, &dns):
-		return fail(what, "%s", where(textDoctorDNS(dns.Name))).with(hintDoctorDNS)
+		return fail(what, "%s", where(textDoctorDNS(dns.Name))).with("check the name in the vault block, and whether the VPN is up")
 	case errors.As(err, &unknown):
-		return fail(what, textDoctorAuthority, issuer(unknown.Cert)).with(hintDoctorAuthority)
+		return fail(what, "its certificate is signed by an authority that is not known here: %s", issuer(unknown.Cert)).with("name its PEM file by ca_cert in the vault block")
 	case errors.As(err, &host):
-		return fail(what, textDoctorHost, certified(host.Certificate)).with(hintDoctorHost)
+		return fail(what, "its certificate is for other names: %s", certified(host.Certificate)).with("use one of these names in the address, or set tls_server_name in the vault block")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fail(what, textDoctorExpired, day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)).with(hintDoctorExpired)
+		return fail(what, "its certificate is good from %s to %s only", day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)).with("if the clock of this machine is right, an operator has to renew it")
 	case errors.As(err, &notTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return fail(what, textDoctorNoTLS).with(hintDoctorNoTLS)
-	case connectionRefused(err):
-		return fail(what, "%s", where(textDoctorRefused(err))).with(hintDoctorRefused)
+		return fail(what, "it speaks http, not https").with("check the scheme and the port of the address in the vault block")
+	case cli.ConnectionRefused(err):
+		return fail(what, "%s", where(textDoctorRefused(err))).with("check host and port in the vault block, and whether Vault runs")
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return fail(what, "%s", where(textDoctorTimeout)).with(hintDoctorTimeout)
+		return fail(what, "%s", where("no answer in time")).with(hintDoctorTimeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fail(what, "%s", where(textDoctorHungUp)).with(hintDoctorTimeout)
+		return fail(what, "%s", where("the connection was closed without an answer")).with(hintDoctorTimeout)
 	}
-	return fail(what, "%v", err).with(hintDoctorNotVault)
+	return fail(what, "%v", err).with("check the address in the vault block: something else than Vault may answer there")
 }
 
 // names are those that a certificate is good for.
@@ -196,9 +197,9 @@ func (l *leaf) findings(what string) []finding {
 	case l.first == nil:
 		return nil
 	case time.Now().After(l.first.NotAfter): // tls_skip_verify lets it through
-		return []finding{warn(what, textDoctorEnded, day(l.first.NotAfter)).with(hintDoctorExpires)}
+		return []finding{warn(what, "its certificate has ended on %s", day(l.first.NotAfter)).with(hintDoctorExpires)}
 	case soon(l.first):
-		return []finding{warn(what, textDoctorExpires, day(l.first.NotAfter)).with(hintDoctorExpires)}
+		return []finding{warn(what, "its certificate ends on %s", day(l.first.NotAfter)).with(hintDoctorExpires)}
 	}
 	return nil
 }
@@ -221,9 +222,18 @@ func clientCertificate(what string, t *http.Transport) []finding {
 	}
 	switch {
 	case time.Now().After(pair.Leaf.NotAfter):
-		return []finding{fail(what, textDoctorClientExpired, day(pair.Leaf.NotAfter)).with(hintDoctorClientExpired)}
+		return []finding{fail(what, "our client certificate has ended on %s", day(pair.Leaf.NotAfter)).with(hintDoctorClientExpired)}
 	case soon(pair.Leaf):
-		return []finding{warn(what, textDoctorClientExpires, day(pair.Leaf.NotAfter)).with(hintDoctorClientExpired)}
+		return []finding{warn(what, "our client certificate ends on %s", day(pair.Leaf.NotAfter)).with(hintDoctorClientExpired)}
 	}
 	return nil
 }
+
+// Its texts.
+const (
+	textDoctorClock         = "its clock is %s %s ours: %s"
+	hintDoctorClock         = "set the clock by the network: `timedatectl set-ntp true` on Linux, the date settings elsewhere; if this one is right, tell the operator of Vault"
+	hintDoctorExpires       = "tell the operator of Vault"
+	hintDoctorClientExpired = "renew it; the agent takes the new files by itself"
+	hintDoctorTimeout       = "check the VPN, the firewall and the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)"
+)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -41,24 +42,24 @@ type execOptions struct {
 func (a *app) execCommand() *cobra.Command {
 	var o execOptions
 	cmd := &cobra.Command{
-		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: textExec, Long: textExecLong,
+		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: "run a command and answer its prompts on this terminal", Long: textExecLong,
 		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExec(cmd.Context(), o, args) },
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // what follows COMMAND is the command's
-	flags.StringVar(&o.rule, "rule", "", textExecRule)
-	flags.StringVar(&o.listen, "listen", listenShared, textExecListen)
-	flags.StringVar(&o.vault, "vault", "", textExecVault)
-	completeFlag(cmd, "rule", a.completeRule)
-	completeFlag(cmd, "listen", completeWords(listenShared, listenPrivate, listenPrivateUnix))
-	completeFlag(cmd, "vault", a.completeVault)
+	flags.StringVar(&o.rule, "rule", "", "step up under this rule before the command starts")
+	flags.StringVar(&o.listen, "listen", listenShared, "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket")
+	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
+	cli.CompleteFlag(cmd, "rule", a.CompleteRule)
+	cli.CompleteFlag(cmd, "listen", cli.CompleteWords(listenShared, listenPrivate, listenPrivateUnix))
+	cli.CompleteFlag(cmd, "vault", a.CompleteVault)
 	return cmd
 }
 
 func (o execOptions) check() error {
 	if !slices.Contains([]string{listenShared, listenPrivate, listenPrivateUnix}, o.listen) {
-		return usage(errBadListen, seeHelp("stepup exec"))
+		return cli.Usage(errors.New("--listen must be shared, private or private-unix"), cli.SeeHelp("stepup exec"))
 	}
 	return nil
 }
@@ -77,7 +78,7 @@ func (a *app) runExec(ctx context.Context, o execOptions, args []string) error {
 	defer signals.stop()
 	err = a.prepareExec(starting, &execution{app: a, execOptions: o, life: ctx, cmd: cmd, signals: signals})
 	if sig, ok := errors.AsType[interrupted](context.Cause(starting)); ok && err != nil {
-		return &hinted{error: errReported, code: sig.code()} // before the command was there
+		return &cli.Error{Err: cli.ErrReported, Code: sig.code()} // before the command was there
 	}
 	return err
 }
@@ -139,15 +140,15 @@ func (a *app) program(args []string) (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(path, args[1:]...) //nolint:gosec // running it is what we are for
 	cmd.Args[0] = args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.Out, a.Err
 	return cmd, nil
 }
 
 func (a *app) shell() string {
 	if runtime.GOOS == "windows" {
-		return cmp.Or(a.env("ComSpec"), "cmd.exe")
+		return cmp.Or(a.Env("ComSpec"), "cmd.exe")
 	}
-	return cmp.Or(a.env("SHELL"), "/bin/sh")
+	return cmp.Or(a.Env("SHELL"), "/bin/sh")
 }
 
 // cannotRun gives the codes of a shell.
@@ -162,12 +163,12 @@ func cannotRun(name string, err error) error {
 	if inner, ok := errors.AsType[*os.PathError](err); ok {
 		err = inner.Err
 	}
-	return &hinted{error: fmt.Errorf(textCannotRun, printable(name), err), code: code}
+	return &cli.Error{Err: fmt.Errorf("cannot run %s: %w", cli.Printable(name), err), Code: code}
 }
 
 // findAgent takes the agent that is running, or starts one in this process.
 func (x *execution) findAgent(ctx context.Context) error {
-	x.client, x.runtimeDir = x.app.client(), x.app.runtimeDir()
+	x.client, x.runtimeDir = x.app.Client(), x.app.RuntimeDir()
 	listeners, err := x.client.Listeners(ctx)
 	if errors.Is(err, control.ErrNoAgent) {
 		return x.startAgent(ctx)
@@ -232,11 +233,11 @@ func chooseVault(want string, names []string) (string, error) {
 	case want != "" && known[want]:
 		return want, nil
 	case want != "":
-		return "", usage(fmt.Errorf(textNoVault, printable(want)), vaultHint(names))
+		return "", cli.Usage(fmt.Errorf(textNoVault, cli.Printable(want)), vaultHint(names))
 	case len(known) > 1:
-		return "", usage(errWhichVault, vaultHint(names))
+		return "", cli.Usage(errors.New("the agent has several vaults"), vaultHint(names))
 	case len(names) == 0:
-		return "", errNoListener
+		return "", errors.New("the agent has no listener for programs")
 	}
 	return names[0], nil
 }
@@ -270,3 +271,42 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 	x.address = clientAddress(lease.Network, lease.Address)
 	return nil
 }
+
+// Its texts.
+const (
+	textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR and VAULT_AGENT_ADDR at the agent and
+VAULT_CLIENT_TIMEOUT of at least 120 s, and asks on this terminal when Vault wants
+a second factor. What is asked goes to the terminal itself (/dev/tty), never into
+the command's output:
+
+  stepup exec -- terraform apply
+  stepup exec -- vault kv get -format=json kv/prod/db | jq .
+
+When no agent is running, exec is one itself until the command ends, with the
+same configuration but a port of its own.
+
+With --rule it steps up before the command starts, with the token that the command
+will use (VAULT_TOKEN, the token helper or ~/.vault-token), so that nothing
+interrupts it later. That needs a rule with a token or login grant.
+
+With --listen private the command gets a listener of its own. It serves the
+processes that the command starts, as the system's table of processes has it, and
+nobody else, not even other programs of yours. A program that hides its process
+(the kernel does that for a file with capabilities, such as vault's cap_ipc_lock)
+cannot be told by a TCP connection and is refused there. With --listen private-unix
+the listener is a unix socket, where the kernel tells which process it is; the
+command must take VAULT_ADDR=unix:///path, as vault and Vault's library for Go do.
+
+The command reads the same keyboard: while a question is open, what you type may
+go to either if the command reads as well. In a shell that exec has started you
+are asked while a command of it runs; at the shell's own prompt you are told what
+to type.
+
+ctrl-c   says no to the question on the screen; a second one within a second ends
+         the asking here, for the command it is then an ordinary ctrl-c
+ctrl-d   leaves the question open for another place to answer
+
+Exits with the code of COMMAND (128 and the number of the signal that ended it),
+126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
+you said no or did not answer: COMMAND is not started then.`
+)

@@ -13,6 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -22,11 +23,11 @@ import (
 // the configuration of the one that is not running, but for the listeners: those
 // addresses are left for it.
 func (x *execution) startAgent(ctx context.Context) error {
-	file, err := filepath.Abs(x.configFile())
+	file, err := filepath.Abs(x.ConfigFile())
 	if err != nil {
 		return err
 	}
-	c, err := x.load()
+	c, err := x.Load()
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := agent.PrivateDir(x.app.runtimeDir())
+	dir, err := agent.PrivateDir(x.app.RuntimeDir())
 	if err != nil {
 		return err
 	}
@@ -42,9 +43,9 @@ func (x *execution) startAgent(ctx context.Context) error {
 	ready := make(chan struct{})
 	// On the terminal of a command only what needs the person.
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
-	log := newLogBook(c.Log, x.err).logger()
+	log := newLogBook(c.Log, x.Err).logger()
 	running := agent.New(x.privateSettings(c, file, log), agent.Options{
-		RuntimeDir: dir, Version: version(), Log: log, Ring: keyRing(), Ready: func() { close(ready) },
+		RuntimeDir: dir, Version: cli.Version(), Log: log, Ring: cli.Keyring(), Ready: func() { close(ready) },
 	})
 	life, stop := context.WithCancel(context.WithoutCancel(x.life))
 	ended := make(chan error, 1)
@@ -106,21 +107,21 @@ func (x *execution) attach(ctx context.Context) {
 	events, err := x.client.Events(life, true)
 	if err != nil {
 		leave()
-		announce(textExecNotAttached, err)
+		announce("stepup: nothing is asked on this terminal: %v", err)
 		return
 	}
 	ready, ended := make(chan struct{}), make(chan struct{})
 	s := &session{
-		terminal: terminal.New(terminal.Config{Getenv: x.env, Open: x.openTerminal}),
+		terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
 		agent:    x.client, notify: announce, now: time.Now, quiet: true,
-		leave:    func() { announce(textExecLeft); leave() },
+		leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); leave() },
 		watching: func() { close(ready) }, unseen: unseen,
 	}
 	go func() {
 		defer close(ended)
 		// The command goes on without us: it will say itself what it misses.
 		if _ = s.run(life, events); life.Err() == nil {
-			announce(textExecDetached)
+			announce("stepup: the agent has stopped or let go of this terminal; `stepup attach` asks here again")
 		}
 	}()
 	x.later(func() {
@@ -140,7 +141,7 @@ func (x *execution) attach(ctx context.Context) {
 // for the same agent, 0 when there is none: two who ask there would take each
 // other's lines.
 func (x *execution) outerAsker() int {
-	pid, dir, ok := parseAttached(x.env(attachedEnv))
+	pid, dir, ok := parseAttached(x.Env(attachedEnv))
 	if ok && dir == x.runtimeDir && peer.Descends(os.Getpid(), pid) && terminal.SameTerminal(pid) {
 		return pid
 	}

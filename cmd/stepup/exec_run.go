@@ -7,21 +7,23 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // leastTimeout is what a client must wait at least: longer than a person is
 // asked, and than a phone takes to be picked up.
 const leastTimeout = 120 * time.Second
 
-// run starts the command and waits for it. The command is in our process group,
+// Run starts the command and waits for it. The command is in our process group,
 // so that what is typed as a signal reaches it without us; the other signals are
 // passed on.
 func (x *execution) run() error {
 	x.cmd.Env = x.environ(os.Environ())
 	start := func() error { return x.signals.start(x.cmd) }
-	if x.unprotected != nil {
+	if x.Unprotected != nil {
 		protected := start
-		start = func() error { return x.unprotected(protected) }
+		start = func() error { return x.Unprotected(protected) }
 	}
 	if err := start(); err != nil {
 		return cannotRun(x.cmd.Args[0], err)
@@ -32,7 +34,7 @@ func (x *execution) run() error {
 		return err
 	}
 	if code := exitCode(x.cmd.ProcessState); code != 0 {
-		return &hinted{error: errReported, code: code}
+		return &cli.Error{Err: cli.ErrReported, Code: code}
 	}
 	return nil
 }
@@ -44,9 +46,9 @@ func (x *execution) environ(base []string) []string {
 		"VAULT_ADDR": x.address, "VAULT_AGENT_ADDR": x.address,
 		// OpenBao reads these first.
 		"BAO_ADDR": x.address, "BAO_AGENT_ADDR": x.address,
-		"VAULT_CLIENT_TIMEOUT": clientTimeout(x.env("VAULT_CLIENT_TIMEOUT")),
+		"VAULT_CLIENT_TIMEOUT": clientTimeout(x.Env("VAULT_CLIENT_TIMEOUT")),
 	}
-	if bao := x.env("BAO_CLIENT_TIMEOUT"); bao != "" {
+	if bao := x.Env("BAO_CLIENT_TIMEOUT"); bao != "" {
 		set["BAO_CLIENT_TIMEOUT"] = clientTimeout(bao)
 	}
 	if x.own {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // keepTTY is set where a test has made a terminal for everything that it starts.
@@ -96,7 +97,7 @@ func TestExecEnvironment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tt.x.app = &app{console: console{env: env}}
+			tt.x.app = &app{&cli.Console{Env: env}}
 			want := slices.Concat(kept, agents, tt.ours, vaults)
 			if d := cmp.Diff(want, tt.x.environ(base)); d != "" {
 				t.Error(d)
@@ -143,18 +144,18 @@ func TestExecChoosesListener(t *testing.T) {
 		"header":             {[]control.Listener{socket, strict}, "", "http://127.0.0.1:2", 0},
 		"socket":             {[]control.Listener{socket}, "", "unix:///run/v.sock", 0},
 		"private is no one":  {[]control.Listener{private, tcp}, "", "http://127.0.0.1:1", 0},
-		"only private":       {[]control.Listener{private}, "", "", exitFailed},
+		"only private":       {[]control.Listener{private}, "", "", cli.ExitFailed},
 		"named":              {[]control.Listener{tcp, other}, "other", "http://127.0.0.1:3", 0},
-		"several, not named": {[]control.Listener{tcp, other}, "", "", exitUsage},
-		"unknown":            {[]control.Listener{tcp}, "prod", "", exitUsage},
-		"none":               {nil, "", "", exitFailed},
+		"several, not named": {[]control.Listener{tcp, other}, "", "", cli.ExitUsage},
+		"unknown":            {[]control.Listener{tcp}, "prod", "", cli.ExitUsage},
+		"none":               {nil, "", "", cli.ExitFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			x := &execution{execOptions: execOptions{vault: tt.vault}}
 			err := x.choose(tt.listeners)
-			a := &app{console: console{err: &strings.Builder{}}}
-			if tt.code != 0 && (err == nil || a.report(err) != tt.code) || tt.code == 0 && err != nil {
+			a := &app{&cli.Console{Err: &strings.Builder{}}}
+			if tt.code != 0 && (err == nil || a.Report(err) != tt.code) || tt.code == 0 && err != nil {
 				t.Fatalf("choose: %v, want code %d", err, tt.code)
 			}
 			if tt.code == 0 && x.address != tt.want {

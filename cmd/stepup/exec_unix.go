@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
@@ -18,7 +19,7 @@ func caughtSignals() []os.Signal {
 	}
 }
 
-// typed reports whether the command has got the signal by itself, because it was
+// Typed reports whether the command has got the signal by itself, because it was
 // typed: the terminal sends it to the whole job. Sent once more, a program that
 // ends at the second ctrl-c would not clean up at the first.
 func typed(s os.Signal) bool {
@@ -41,5 +42,5 @@ func (i interrupted) code() int {
 	if s, ok := i.Signal.(syscall.Signal); ok {
 		return exitSignal + int(s)
 	}
-	return exitFailed
+	return cli.ExitFailed
 }

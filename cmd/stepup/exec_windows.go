@@ -1,6 +1,10 @@
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+)
 
 // caughtSignals: ctrl-c and ctrl-break reach every process of the console.
 func caughtSignals() []os.Signal { return []os.Signal{os.Interrupt} }
@@ -11,5 +15,5 @@ func ignoreBackground() {}
 
 func exitCode(s *os.ProcessState) int { return s.ExitCode() }
 
-// code is that of STATUS_CONTROL_C_EXIT as a shell shows it.
-func (i interrupted) code() int { return exitFailed }
+// Code is that of STATUS_CONTROL_C_EXIT as a shell shows it.
+func (i interrupted) code() int { return cli.ExitFailed }

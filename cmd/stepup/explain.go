@@ -16,6 +16,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
 // explainOptions are the flags of doctor PATH.
@@ -23,33 +25,33 @@ type explainOptions struct {
 	operation string
 	namespace string // "" is VAULT_NAMESPACE, else the one of the vault block
 	vault     string // "" is the only one
-	format    *format
+	format    *cli.Format
 }
 
 // explainFlags are the flags that belong to PATH.
-func (a *app) explainFlags(cmd *cobra.Command, f *format) *explainOptions {
+func (a *app) explainFlags(cmd *cobra.Command, f *cli.Format) *explainOptions {
 	o := &explainOptions{format: f}
 	flags := cmd.Flags()
-	flags.StringVar(&o.operation, "operation", string(rule.Read), textExplainOperation)
-	flags.StringVar(&o.namespace, "namespace", "", textExplainNamespace)
-	flags.StringVar(&o.vault, "vault", "", textExplainVault)
+	flags.StringVar(&o.operation, "operation", string(rule.Read), "the capability word of the request")
+	flags.StringVar(&o.namespace, "namespace", "", "namespace of the request (default: VAULT_NAMESPACE)")
+	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
 	var words []string
 	for _, op := range rule.Operations() {
 		words = append(words, string(op))
 	}
-	completeFlag(cmd, "operation", completeWords(words...))
-	completeFlag(cmd, "vault", a.completeVault)
+	cli.CompleteFlag(cmd, "operation", cli.CompleteWords(words...))
+	cli.CompleteFlag(cmd, "vault", a.CompleteVault)
 	return o
 }
 
 // checkExplain refuses flags that have no meaning with, or without, a PATH.
 func checkExplain(cmd *cobra.Command, path bool) error {
 	if path && cmd.Flags().Changed("test-prompt") {
-		return usage(errPathNoPrompt, seeHelp(cmd.CommandPath()))
+		return cli.Usage(errPathNoPrompt, cli.SeeHelp(cmd.CommandPath()))
 	}
 	for _, name := range []string{"operation", "namespace", "vault"} {
 		if !path && cmd.Flags().Changed(name) {
-			return usage(fmt.Errorf(textNeedsPath, name), seeHelp(cmd.CommandPath()))
+			return cli.Usage(fmt.Errorf("--%s needs a PATH", name), cli.SeeHelp(cmd.CommandPath()))
 		}
 	}
 	return nil
@@ -60,21 +62,21 @@ func checkExplain(cmd *cobra.Command, path bool) error {
 func (a *app) explain(cmd *cobra.Command, path string, o explainOptions) error {
 	x := control.Explain{
 		Path: path, Operation: o.operation, Vault: o.vault,
-		Namespace: cmp.Or(o.namespace, a.env("VAULT_NAMESPACE"), a.env("BAO_NAMESPACE")),
+		Namespace: cmp.Or(o.namespace, a.Env("VAULT_NAMESPACE"), a.Env("BAO_NAMESPACE")),
 	}
 	e, err := a.explained(cmd.Context(), x)
 	switch {
 	case errors.Is(err, control.ErrNoPath):
-		return usage(errNoPath(path, o.operation), hintNoPath)
+		return cli.Usage(errNoPath(path, o.operation), "write it as in a policy, such as kv/data/prod/db, and an operation such as read")
 	case errors.Is(err, control.ErrNoVault):
-		return usage(errNoVaultNamed(o.vault), hintWhichVault)
+		return cli.Usage(errNoVaultNamed(o.vault), "name one with --vault; `stepup config check` says what is declared")
 	case err != nil:
 		return err
 	}
-	if *o.format == formatJSON {
-		return writeJSON(a.out, explanation{e.Complete(), wouldHappen(e, time.Now())})
+	if *o.format == cli.FormatJSON {
+		return cli.WriteJSON(a.Out, explanation{e.Complete(), wouldHappen(e, time.Now())})
 	}
-	_, err = io.WriteString(a.out, explainText(e, time.Now()))
+	_, err = io.WriteString(a.Out, explainText(e, time.Now()))
 	return err
 }
 
@@ -87,15 +89,15 @@ type explanation struct {
 // explained asks the agent, or makes of the configuration what can be told
 // without one.
 func (a *app) explained(ctx context.Context, x control.Explain) (control.Explanation, error) {
-	client := a.client()
+	client := a.Client()
 	// Whether there is an agent first: without one the token is of no use, and its
 	// helper might ask for a finger.
 	if _, err := client.Listeners(ctx); errors.Is(err, control.ErrNoAgent) {
 		return a.explainedAlone(x)
 	}
-	token, err := a.callerToken(ctx, os.Environ())
-	if err != nil && !errors.Is(err, errNoToken) {
-		a.notify(textNoTokenFound, err)
+	token, err := vaultcli.Token(ctx, a.Console, os.Environ())
+	if err != nil && !errors.Is(err, vaultcli.ErrNoToken) {
+		a.Notify("stepup: going on without a token: %v", err)
 	}
 	x.Token = token
 	e, err := client.Explain(ctx, x)
@@ -106,10 +108,10 @@ func (a *app) explained(ctx context.Context, x control.Explain) (control.Explana
 }
 
 func (a *app) explainedAlone(x control.Explain) (control.Explanation, error) {
-	c, err := a.load()
+	c, err := a.Load()
 	if err != nil {
 		return control.Explanation{}, err
 	}
 	x.Token = cache.Secret("")
-	return agent.Explain(settings(c, a.configFile(), slog.New(slog.DiscardHandler)), x)
+	return agent.Explain(settings(c, a.ConfigFile(), slog.New(slog.DiscardHandler)), x)
 }

@@ -14,14 +14,16 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // TestMain lets the test binary be stepup, and the app of the scripts in
 // testdata/script.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		helperName:    main,
-		helperNameBao: main,
+		cli.HelperName:    main,
+		cli.HelperNameBao: main,
 		"stepup": func() {
 			// Away from the terminal of whoever runs the tests: nothing may be asked
 			// there. A process that got a terminal of its own from a test leads a

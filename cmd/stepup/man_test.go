@@ -15,6 +15,8 @@ import (
 	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // TestManPages makes the manual pages. packaging/man runs it with STEPUP_MAN_DIR
@@ -25,7 +27,7 @@ func TestManPages(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	root := (&app{console: console{in: strings.NewReader(""), out: io.Discard, err: io.Discard, env: os.Getenv}}).root()
+	root := (&app{&cli.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Getenv}}).root()
 	asMarkdown(root)
 	date := pagesDate(t)
 	err := doc.GenManTreeFromOpts(root, doc.GenManTreeOptions{

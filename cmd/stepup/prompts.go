@@ -1,31 +1,35 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 func (a *app) promptsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "prompts", Short: textPrompts, Args: takes(0)}
-	f := formatFlag(cmd)
+	cmd := &cobra.Command{Use: "prompts", Short: "list the prompts that are open", Args: cli.Takes(0)}
+	f := cli.FormatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		open, err := a.client().Prompts(cmd.Context())
+		open, err := a.Client().Prompts(cmd.Context())
 		if err != nil {
 			return err
 		}
-		if *f == formatJSON {
+		if *f == cli.FormatJSON {
 			// The same object as GET /v1/prompts.
-			return writeJSON(a.out, map[string][]control.Prompt{"prompts": open})
+			return cli.WriteJSON(a.Out, map[string][]control.Prompt{"prompts": open})
 		}
-		if _, err := io.WriteString(a.out, promptsText(open, time.Now())); err != nil {
+		if _, err := io.WriteString(a.Out, promptsText(open, time.Now())); err != nil {
 			return err
 		}
 		if len(open) > 0 {
-			a.hint(hintAnswer)
+			a.Hint("`stepup answer ID` answers one, `stepup deny ID` says no")
 		}
 		return nil
 	}
@@ -34,13 +38,32 @@ func (a *app) promptsCommand() *cobra.Command {
 
 func (a *app) denyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "deny ID", Short: textDeny, Args: takes(0, "ID"), ValidArgsFunction: a.completeID,
+		Use: "deny ID", Short: "say no to a prompt", Args: cli.Takes(0, "ID"), ValidArgsFunction: a.CompleteID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.client().Deny(cmd.Context(), args[0]); err != nil {
+			if err := a.Client().Deny(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			a.say(textDenied, printable(args[0]))
+			a.Say("denied %s", cli.Printable(args[0]))
 			return nil
 		},
 	}
+}
+
+// promptsText lists what can be answered.
+func promptsText(open []control.Prompt, now time.Time) string {
+	if len(open) == 0 {
+		return "no prompts are open\n"
+	}
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tLEFT\tKIND\tRULE\tQUESTION")
+	for _, p := range open {
+		rule := cli.Printable(p.Rule)
+		if rule == "" {
+			rule = "-" // a login
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(p.ID), cli.Duration(p.Deadline.Sub(now)), cli.Printable(string(p.Kind)), rule, cli.Question(p))
+	}
+	_ = table.Flush()
+	return b.String()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"image"
 	_ "image/jpeg" // a photograph
 	_ "image/png"  // a screenshot
@@ -32,7 +33,7 @@ func readQR(r io.Reader) (cache.Secret, error) {
 		return "", err
 	}
 	if len(raw) > maxImageBytes || size.Width <= 0 || size.Height <= 0 || size.Width > maxImagePixels/size.Height {
-		return "", errImageSize
+		return "", errors.New("the picture is too large")
 	}
 	picture, _, err := image.Decode(bytes.NewReader(raw))
 	if err != nil {
@@ -49,3 +50,7 @@ func readQR(r io.Reader) (cache.Secret, error) {
 	}
 	return cache.Secret(found.GetText()), nil
 }
+
+var (
+	errImageUnreadable = errors.New("there is none, or it is not sharp enough")
+)

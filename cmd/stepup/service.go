@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -39,11 +40,11 @@ type servicePlan struct {
 }
 
 func (a *app) serviceCommand() *cobra.Command {
-	install := &cobra.Command{Use: "install", Short: textServiceInstall, Long: textServiceInstallLong, Args: takes(0)}
+	install := &cobra.Command{Use: "install", Short: "install and start the service", Long: textServiceInstallLong, Args: cli.Takes(0)}
 	force := install.Flags().Bool("force", false, textServiceForce)
 	install.RunE = func(cmd *cobra.Command, _ []string) error { return a.installService(cmd.Context(), *force) }
 
-	uninstall := &cobra.Command{Use: "uninstall", Short: textServiceUninstall, Long: textServiceUninstallLong, Args: takes(0)}
+	uninstall := &cobra.Command{Use: "uninstall", Short: "stop and remove the service", Long: textServiceUninstallLong, Args: cli.Takes(0)}
 	forceOut := uninstall.Flags().Bool("force", false, textServiceForce)
 	uninstall.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := a.notBySudo(); err != nil {
@@ -52,10 +53,10 @@ func (a *app) serviceCommand() *cobra.Command {
 		return a.supervisor().uninstall(cmd.Context(), *forceOut)
 	}
 
-	return group(&cobra.Command{Use: "service", Short: textService, Long: textServiceLong},
+	return cli.Group(&cobra.Command{Use: "service", Short: "the agent as a service of your session", Long: textServiceLong},
 		install, uninstall,
 		&cobra.Command{
-			Use: "status", Short: textServiceStatus, Long: textServiceStatusLong, Args: takes(0),
+			Use: "status", Short: "say whether the service runs", Long: textServiceStatusLong, Args: cli.Takes(0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.serviceStatus(cmd.Context()) },
 		},
 		a.servicePrintCommand(),
@@ -88,7 +89,7 @@ func (a *app) installService(ctx context.Context, force bool) error {
 		return err
 	}
 	for _, note := range p.notes {
-		a.notify("note: %s", note)
+		a.Notify("note: %s", note)
 	}
 	return nil
 }
@@ -96,8 +97,8 @@ func (a *app) installService(ctx context.Context, force bool) error {
 // notBySudo: with sudo it would be the service of root, which answers nobody but
 // root, and asks on no screen.
 func (a *app) notBySudo() error {
-	if os.Geteuid() == 0 && a.env("SUDO_UID") != "" && a.env("SUDO_UID") != "0" {
-		return usage(errServiceSudo, hintServiceSudo)
+	if os.Geteuid() == 0 && a.Env("SUDO_UID") != "" && a.Env("SUDO_UID") != "0" {
+		return cli.Usage(errors.New("with sudo this would be root's service, which serves and asks nobody but root"), "run it without sudo")
 	}
 	return nil
 }
@@ -112,11 +113,11 @@ func (a *app) noOtherAgent(ctx context.Context, s supervisor) error {
 	if state.running {
 		return nil
 	}
-	st, err := a.client().Status(ctx)
+	st, err := a.Client().Status(ctx)
 	if err != nil {
 		return nil // there is none, or it is none that answers: starting will say more
 	}
-	return &hinted{error: fmt.Errorf(textServiceOther, st.PID), hint: hintServiceOther}
+	return &cli.Error{Err: fmt.Errorf("an agent that is not the service runs already (pid %d)", st.PID), Hint: "stop it (ctrl-c in its terminal), then install again"}
 }
 
 func (a *app) serviceStatus(ctx context.Context) error {
@@ -124,18 +125,18 @@ func (a *app) serviceStatus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, err := a.client().Status(ctx)
+	running, err := a.Client().Status(ctx)
 	if err != nil && !errors.Is(err, control.ErrNoAgent) {
-		a.notify("note: %v", err)
+		a.Notify("note: %v", err)
 	}
-	fmt.Fprint(a.out, serviceText(state, running, err == nil))
+	fmt.Fprint(a.Out, serviceText(state, running, err == nil))
 	switch {
 	case state.running:
 		return nil
 	case err == nil:
-		return &hinted{error: errReported, code: exitFailed} // an agent runs, but not as the service
+		return &cli.Error{Err: cli.ErrReported, Code: cli.ExitFailed} // an agent runs, but not as the service
 	}
-	return &hinted{error: errReported, code: exitNoAgent}
+	return &cli.Error{Err: cli.ErrReported, Code: cli.ExitNoAgent}
 }
 
 // command runs a program of the system and returns its standard output. The
@@ -152,9 +153,9 @@ func (a *app) command(ctx context.Context, name string, args ...string) (string,
 	case err == nil, errors.Is(err, exec.ErrNotFound):
 		return out.String(), err
 	case limited.Err() != nil && ctx.Err() == nil:
-		return out.String(), fmt.Errorf(textServiceSlow, name, serviceLimit)
+		return out.String(), fmt.Errorf("%s has not answered within %s", name, serviceLimit)
 	case said != "":
-		return out.String(), fmt.Errorf("%s: %s", name, printable(said))
+		return out.String(), fmt.Errorf("%s: %s", name, cli.Printable(said))
 	}
 	return out.String(), fmt.Errorf("%s: %w", name, err)
 }
@@ -171,3 +172,36 @@ func (l *limitedText) Write(p []byte) (int, error) {
 
 // A commander runs programs of the system as [app.command] does.
 type commander func(ctx context.Context, name string, args ...string) (string, error)
+
+// Its texts.
+const (
+	textServiceForce = "also replace or remove a file that was edited by hand (it is kept as *.saved)"
+
+	textServiceLong = `The agent can be started when you log in, and be started again when it fails, by
+the service manager of your system: the user instance of systemd on Linux, a
+launchd agent on macOS, a task at logon on Windows. It is always your own
+service, never one of the system: it asks you, on your screen.
+
+Questions then come on the desktop, in terminals with "stepup attach" and
+"stepup exec", and by "stepup prompts"; a service has no terminal of its own.`
+
+	textServiceInstallLong = `Checks the configuration, writes the files of the service for it, and starts it.
+Doing so again is right after an upgrade, when the program has moved, or when
+the addresses of the listeners have changed: what changed is said, and the
+service is started again if it runs.
+
+On Linux these are stepup.service and stepup.socket of your systemd. The socket
+keeps the addresses of the listeners open while the agent does not run, so that
+no other user can take them. Put changes of your own into a drop-in:
+
+  systemctl --user edit stepup.service
+
+A file that was edited by hand is left alone, unless you say --force.`
+
+	textServiceUninstallLong = `Stops the service and removes what "install" wrote. The configuration, the audit
+log and what is in the keyring stay. Drop-ins stay, too.`
+
+	textServiceStatusLong = `Says what the service manager knows of the service. Exits with 0 when the
+service runs, with 4 when no agent runs at all, and with 1 when one runs that is
+not the service.`
+)

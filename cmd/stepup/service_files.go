@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -72,7 +73,7 @@ func diffLines(from, to string) []string {
 	}{{"- ", before, after}, {"+ ", after, before}} {
 		for _, line := range side.lines {
 			if !slices.Contains(side.rest, line) && strings.TrimSpace(line) != "" {
-				diff = append(diff, side.mark+printable(strings.TrimSpace(line)))
+				diff = append(diff, side.mark+cli.Printable(strings.TrimSpace(line)))
 			}
 		}
 	}
@@ -83,7 +84,7 @@ func diffLines(from, to string) []string {
 func refuseEdited(changes []fileChange, force bool) error {
 	for _, c := range changes {
 		if c.exists && c.edited && !force {
-			return &hinted{error: fmt.Errorf(textServiceEdited, printable(c.path)), hint: hintServiceEdited}
+			return &cli.Error{Err: fmt.Errorf("%s was not written by this command, or was edited since", cli.Printable(c.path)), Hint: "move your changes into a drop-in (`systemctl --user edit stepup.service`), or say --force"}
 		}
 	}
 	return nil
@@ -129,21 +130,21 @@ func replaceFile(path, text string) error {
 
 // tellChange says what became of a file.
 func (a *app) tellChange(c fileChange) {
-	path := printable(c.path)
+	path := cli.Printable(c.path)
 	if c.exists && c.edited {
-		a.say(textServiceSaved, path+".saved")
+		a.Say("kept what was there as %s", path+".saved")
 	}
 	switch {
 	case c.text == "":
-		a.say(textServiceRemoved, path)
+		a.Say("removed %s", path)
 	case !c.exists, c.edited:
-		a.say(textServiceWrote, path)
+		a.Say("wrote %s", path)
 	case len(c.diff) == 0:
-		a.say(textServiceSame, path)
+		a.Say("unchanged %s", path)
 	default:
-		a.say(textServiceUpdated, path)
+		a.Say("updated %s", path)
 		for _, line := range c.diff {
-			a.say("  %s", line)
+			a.Say("  %s", line)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -26,7 +27,7 @@ type launchd struct {
 }
 
 func (a *app) launchd(run commander) launchd {
-	return launchd{app: a, run: run, home: a.env("HOME"), domain: fmt.Sprintf("gui/%d", os.Getuid()), pause: 250 * time.Millisecond}
+	return launchd{app: a, run: run, home: a.Env("HOME"), domain: fmt.Sprintf("gui/%d", os.Getuid()), pause: 250 * time.Millisecond}
 }
 
 func (l launchd) dir() string    { return filepath.Join(l.home, "Library", "LaunchAgents") }
@@ -41,14 +42,14 @@ func (l launchd) file(p servicePlan) (packaging.File, error) {
 	p.agent.Listen = nil
 	p.agent.Log = filepath.Join(l.home, "Library", "Logs", "stepup.log")
 	// launchd knows the system's folders only, and not where a person's tools are.
-	p.agent.Env = append(p.agent.Env, "PATH="+l.app.env("PATH"))
+	p.agent.Env = append(p.agent.Env, "PATH="+l.app.Env("PATH"))
 	return packaging.Launchd(p.agent)
 }
 
 func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
 	file, err := l.file(p)
 	if err != nil {
-		return usage(err, hintServiceUnfit)
+		return cli.Usage(err, hintServiceUnfit)
 	}
 	change, err := compareFile(l.dir(), file)
 	if err != nil {
@@ -63,7 +64,7 @@ func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
 	}
 	if !change.needed() && before.running {
 		l.app.tellChange(change)
-		l.app.say(textServiceRuns, before.pid)
+		l.app.Say(textServiceRuns, before.pid)
 		return nil
 	}
 	if len(before.units) > 0 {
@@ -92,7 +93,7 @@ func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
 	if before.running {
 		done = textServiceRestarted
 	}
-	l.app.say(done, now.pid)
+	l.app.Say(done, now.pid)
 	return nil
 }
 
@@ -114,7 +115,7 @@ func (l launchd) bootstrap(ctx context.Context, path string) error {
 }
 
 func (l launchd) failed(err error) error {
-	return &hinted{error: fmt.Errorf(textServiceFailed, err), hint: fmt.Sprintf(hintServiceLog, filepath.Join(l.home, "Library", "Logs", "stepup.log"))}
+	return &cli.Error{Err: fmt.Errorf(textServiceFailed, err), Hint: fmt.Sprintf("%s says more, `stepup doctor` may know why", filepath.Join(l.home, "Library", "Logs", "stepup.log"))}
 }
 
 func (l launchd) uninstall(ctx context.Context, force bool) error {
@@ -135,14 +136,14 @@ func (l launchd) uninstall(ctx context.Context, force bool) error {
 		}
 	}
 	if !change.exists {
-		l.app.say(textServiceNone)
+		l.app.Say(textServiceNone)
 		return nil
 	}
 	if err := change.apply(); err != nil {
 		return err
 	}
 	l.app.tellChange(change)
-	l.app.say(textServiceGone)
+	l.app.Say(textServiceGone)
 	return nil
 }
 
@@ -159,7 +160,7 @@ func (l launchd) state(ctx context.Context) (serviceState, error) {
 		st.files = []serviceFile{{path, originEdited}}
 	}
 	if _, err := l.ctl(ctx, "print", l.domain); err != nil {
-		return st, &hinted{error: errServiceNoScreen, hint: hintServiceNoScreen}
+		return st, &cli.Error{Err: errServiceNoScreen, Hint: "log in at the screen once, or run `stepup agent` in a terminal"}
 	}
 	out, err := l.ctl(ctx, "print", l.target())
 	if err != nil {
@@ -198,3 +199,7 @@ func parsePrint(out string) map[string]string {
 	}
 	return values
 }
+
+var (
+	errServiceNoScreen = errors.New("nobody is logged in at the screen of this Mac: there is no keychain and no window for a question")
+)

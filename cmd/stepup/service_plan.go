@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/packaging"
 )
@@ -15,23 +16,23 @@ import (
 // servicePlan makes the plan of the configuration, which must be good: a service
 // that cannot start would be found out when it is needed.
 func (a *app) servicePlan(ctx context.Context, s supervisor) (servicePlan, error) {
-	file, err := a.configPath()
+	file, err := a.ConfigPath()
 	if err != nil {
 		return servicePlan{}, err
 	}
 	used := make(map[string]bool)
-	c, err := a.loadWith(func(o *config.Options) {
+	c, err := a.LoadWith(func(o *config.Options) {
 		env := o.Env
 		o.Env = func(name string) string { used[name] = true; return env(name) }
 	})
 	if err != nil {
 		return servicePlan{}, err
 	}
-	program, err := programPath()
+	program, err := cli.ProgramPath()
 	if err != nil {
 		return servicePlan{}, err
 	}
-	env := a.env
+	env := a.Env
 	if known, ok := s.(systemd); ok {
 		if env, err = known.environment(ctx); err != nil {
 			return servicePlan{}, err
@@ -55,10 +56,10 @@ func (a *app) pin(p *packaging.Agent, file string, env func(string) string) {
 	if file != config.DefaultPath(bare) {
 		p.Config = file
 	}
-	if dir := a.runtimeDir(); dir != config.RuntimeDir(bare) {
+	if dir := a.RuntimeDir(); dir != config.RuntimeDir(bare) {
 		p.Env = append(p.Env, "STEPUP_RUNTIME_DIR="+dir)
 	}
-	if dir := config.StateDir(a.env); dir != config.StateDir(bare) {
+	if dir := config.StateDir(a.Env); dir != config.StateDir(bare) {
 		p.Env = append(p.Env, "STEPUP_STATE_DIR="+dir)
 	}
 }
@@ -92,13 +93,13 @@ func (a *app) missingThere(used map[string]bool, c *config.Config, env func(stri
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if a.env(name) != "" && env(name) == "" {
-			notes = append(notes, fmt.Sprintf(noteServiceEnv, printable(name)))
+		if a.Env(name) != "" && env(name) == "" {
+			notes = append(notes, fmt.Sprintf("%s is set in this shell, but not for the service; if it needs it, put it into a file in ~/.config/environment.d and log in again", cli.Printable(name)))
 		}
 	}
 	for _, program := range programsOf(c) {
 		if path := env("PATH"); path != "" && !foundIn(path, program) {
-			notes = append(notes, fmt.Sprintf(noteServicePath, printable(program)))
+			notes = append(notes, fmt.Sprintf("the service does not find %s in its PATH; write the full path into the configuration", cli.Printable(program)))
 		}
 	}
 	return notes

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -28,7 +29,7 @@ func (m *managerName) Set(s string) error {
 		*m = managerName(s)
 		return nil
 	}
-	return errors.New(textServiceBadFor)
+	return errors.New("must be systemd, launchd or windows")
 }
 
 // String implements pflag.Value.
@@ -48,10 +49,10 @@ func ownManager() managerName {
 }
 
 func (a *app) servicePrintCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "print", Short: textServicePrint, Long: textServicePrintLong, Args: takes(0)}
+	cmd := &cobra.Command{Use: "print", Short: "print the service's files", Long: textServicePrintLong, Args: cli.Takes(0)}
 	which := ownManager()
-	cmd.Flags().Var(&which, "for", textServiceFor)
-	program := cmd.Flags().String("package", "", textServicePackage)
+	cmd.Flags().Var(&which, "for", "for which service manager")
+	program := cmd.Flags().String("package", "", "print the systemd units for a package that installs the program at this path")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var files []packaging.File
 		var err error
@@ -61,12 +62,12 @@ func (a *app) servicePrintCommand() *cobra.Command {
 			files, err = a.serviceFiles(cmd, which)
 		}
 		if errors.Is(err, packaging.ErrUnfit) {
-			return usage(err, hintServiceUnfit)
+			return cli.Usage(err, hintServiceUnfit)
 		}
 		if err != nil {
 			return err
 		}
-		_, err = io.WriteString(a.out, printedFiles(files))
+		_, err = io.WriteString(a.Out, printedFiles(files))
 		return err
 	}
 	return cmd
@@ -84,8 +85,8 @@ func (a *app) serviceFiles(cmd *cobra.Command, which managerName) ([]packaging.F
 		f, err := a.launchd(a.command).file(p)
 		return []packaging.File{f}, err
 	case forWindows:
-		if name := a.env("USERNAME"); name != "" {
-			p.agent.User = strings.TrimPrefix(a.env("USERDOMAIN")+`\`+name, `\`)
+		if name := a.Env("USERNAME"); name != "" {
+			p.agent.User = strings.TrimPrefix(a.Env("USERDOMAIN")+`\`+name, `\`)
 		}
 		f, err := packaging.Windows(p.agent)
 		return []packaging.File{f}, err
@@ -107,3 +108,11 @@ func printedFiles(files []packaging.File) string {
 	}
 	return b.String()
 }
+
+// Its texts.
+const (
+	textServicePrintLong = `Prints the files that "install" would write and changes nothing: for
+configuration management, or to read them first.
+
+  stepup service print --package /usr/bin/stepup   what a package installs`
+)

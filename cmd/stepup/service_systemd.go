@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/packaging"
 )
@@ -25,7 +26,7 @@ type systemd struct {
 
 func (a *app) systemd(run commander) systemd {
 	return systemd{
-		app: a, run: run, dir: filepath.Join(config.UserConfigDir(a.env), "systemd", "user"),
+		app: a, run: run, dir: filepath.Join(config.UserConfigDir(a.Env), "systemd", "user"),
 		booted: func() bool { _, err := os.Stat("/run/systemd/system"); return err == nil },
 	}
 }
@@ -68,27 +69,27 @@ func shellValue(s string) string {
 
 // unreachable says why there is no service manager, and what to do instead.
 func (s systemd) unreachable(err error) error {
-	env := s.app.env
+	env := s.app.Env
 	missing := errors.Is(err, exec.ErrNotFound) || !s.booted()
 	switch {
 	case env("WSL_DISTRO_NAME") != "" && missing:
-		return &hinted{error: errServiceWSL, hint: hintServiceWSL}
+		return &cli.Error{Err: errServiceWSL, Hint: "add the lines [boot] and systemd=true to /etc/wsl.conf and run `wsl --shutdown` in Windows, or run `stepup agent` in a terminal"}
 	case missing:
-		return &hinted{error: errServiceNoSystemd, hint: hintServiceByHand}
+		return &cli.Error{Err: errServiceNoSystemd, Hint: "let your session start `stepup agent`, or run it in a terminal (tmux); `stepup service print` shows what a service would be"}
 	case env("XDG_RUNTIME_DIR") == "":
 		own := fmt.Sprintf("/run/user/%d", os.Getuid())
 		if info, err := os.Stat(own); err == nil && info.IsDir() {
-			return &hinted{error: errServiceNoSession, hint: fmt.Sprintf(hintServiceRuntimeDir, own)}
+			return &cli.Error{Err: errServiceNoSession, Hint: fmt.Sprintf("`export XDG_RUNTIME_DIR=%s` and try again (su and sudo take it away)", own)}
 		}
-		return &hinted{error: errServiceNoSession, hint: hintServiceLogin}
+		return &cli.Error{Err: errServiceNoSession, Hint: hintServiceLogin}
 	}
-	return &hinted{error: fmt.Errorf(textServiceUnreachable, err), hint: hintServiceLogin}
+	return &cli.Error{Err: fmt.Errorf("your systemd cannot be reached: %w", err), Hint: hintServiceLogin}
 }
 
 func (s systemd) install(ctx context.Context, p servicePlan, force bool) error {
 	files, err := packaging.Systemd(p.agent)
 	if err != nil {
-		return usage(err, hintServiceUnfit)
+		return cli.Usage(err, hintServiceUnfit)
 	}
 	changes, err := s.compare(files)
 	if err != nil {
@@ -99,7 +100,7 @@ func (s systemd) install(ctx context.Context, p servicePlan, force bool) error {
 		return err
 	}
 	if before.masked != "" {
-		return &hinted{error: fmt.Errorf(textServiceMasked, before.masked), hint: fmt.Sprintf(hintServiceMasked, before.masked)}
+		return &cli.Error{Err: fmt.Errorf(textServiceMasked, before.masked), Hint: fmt.Sprintf(hintServiceMasked, before.masked)}
 	}
 	if err := refuseEdited(changes, force); err != nil {
 		return err
@@ -165,7 +166,7 @@ func (s systemd) write(ctx context.Context, changes []fileChange, before service
 		}
 	}
 	for _, path := range before.dropIns {
-		s.app.say(textServiceDropIn, printable(path))
+		s.app.Say("in force beside it: %s", cli.Printable(path))
 	}
 	return changed || before.outdated, nil
 }
@@ -180,7 +181,7 @@ func (s systemd) start(ctx context.Context, before serviceState, units []string,
 	verb, done := append([]string{"start"}, units...), textServiceStarted
 	switch {
 	case before.running && !why.changed:
-		s.app.say(textServiceRuns, before.pid)
+		s.app.Say(textServiceRuns, before.pid)
 		return nil
 	case before.running:
 		done = textServiceRestarted
@@ -188,7 +189,7 @@ func (s systemd) start(ctx context.Context, before serviceState, units []string,
 			verb = []string{"restart", packaging.Service}
 		}
 	case before.stopped:
-		s.app.say(textServiceStopped)
+		s.app.Say("installed; it does not run now: the next connection starts it, or `systemctl --user start stepup.service`")
 		return nil
 	}
 	// It may have been started, or have failed, too often for one minute (StartLimitBurst).
@@ -201,15 +202,15 @@ func (s systemd) start(ctx context.Context, before serviceState, units []string,
 		return err
 	}
 	if !now.running {
-		return s.failed(fmt.Errorf(textServiceNotUp, now.doing))
+		return s.failed(fmt.Errorf("the service has not come up: %s", now.doing))
 	}
-	s.app.say(done, now.pid)
+	s.app.Say(done, now.pid)
 	s.app.lingerNote()
 	return nil
 }
 
 func (s systemd) failed(err error) error {
-	return &hinted{error: fmt.Errorf(textServiceFailed, err), hint: hintServiceJournal}
+	return &cli.Error{Err: fmt.Errorf(textServiceFailed, err), Hint: "`journalctl --user -u stepup.service -u stepup.socket -n 30` says more, `stepup doctor` may know why"}
 }
 
 func (s systemd) uninstall(ctx context.Context, force bool) error {
@@ -225,7 +226,7 @@ func (s systemd) uninstall(ctx context.Context, force bool) error {
 		return s.removeAlone(changes, err)
 	}
 	if len(before.units) == 0 && len(changes) == 0 {
-		s.app.say(textServiceNone)
+		s.app.Say(textServiceNone)
 		return nil
 	}
 	if len(before.units) > 0 {
@@ -239,10 +240,10 @@ func (s systemd) uninstall(ctx context.Context, force bool) error {
 	if len(before.units) > 0 {
 		_, _ = s.ctl(ctx, append([]string{"reset-failed"}, before.units...)...) // fails where nothing had failed
 	}
-	s.app.say(textServiceGone)
+	s.app.Say(textServiceGone)
 	for _, f := range before.files {
 		if f.origin == originSystem {
-			s.app.say(textServicePackaged, printable(f.path))
+			s.app.Say("%s belongs to a package and stays", cli.Printable(f.path))
 		}
 	}
 	return nil
@@ -262,6 +263,16 @@ func (s systemd) removeAlone(changes []fileChange, why error) error {
 		}
 		s.app.tellChange(c)
 	}
-	s.app.notify("note: %s", fmt.Sprintf(noteServiceAlone, why))
+	s.app.Notify("note: %s", fmt.Sprintf("nothing could be stopped: %v", why))
 	return nil
 }
+
+// Its texts.
+const (
+	hintServiceLogin = "log in as this user (at the screen or by ssh; su and sudo are no login), or run `stepup agent` in a terminal"
+)
+
+var (
+	errServiceNoSystemd = errors.New("this system is not run by systemd, so there is nothing that could start the agent for you")
+	errServiceWSL       = errors.New("systemd is not switched on in this WSL distribution")
+)

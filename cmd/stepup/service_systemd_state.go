@@ -145,7 +145,7 @@ func parseShow(out string) map[string][]string {
 // lingerNote is for machines that are only reached over ssh: there the user's
 // systemd, and the agent with it, ends with the last connection.
 func (a *app) lingerNote() {
-	if a.env("SSH_CONNECTION") == "" || a.env("DISPLAY") != "" || a.env("WAYLAND_DISPLAY") != "" {
+	if a.Env("SSH_CONNECTION") == "" || a.Env("DISPLAY") != "" || a.Env("WAYLAND_DISPLAY") != "" {
 		return
 	}
 	me, err := user.Current()
@@ -155,5 +155,5 @@ func (a *app) lingerNote() {
 	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", me.Username)); err == nil {
 		return
 	}
-	a.notify("note: %s", noteServiceLinger)
+	a.Notify("note: %s", "without anybody logged in, the service stops with the last ssh connection; `loginctl enable-linger` keeps it running")
 }

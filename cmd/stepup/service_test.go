@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -101,7 +102,7 @@ func newLaunchd(t *testing.T, answers map[string][]string) (launchd, *recorder, 
 	t.Helper()
 	out := &strings.Builder{}
 	env := map[string]string{"HOME": t.TempDir(), "PATH": "/opt/homebrew/bin:/usr/bin"}
-	a := &app{console: console{out: out, err: io.Discard, env: func(name string) string { return env[name] }}}
+	a := &app{&cli.Console{Out: out, Err: io.Discard, Env: func(name string) string { return env[name] }}}
 	r := &recorder{answers: answers}
 	l := a.launchd(r.run)
 	l.domain, l.pause = "gui/501", time.Millisecond
@@ -212,18 +213,18 @@ func TestUnreachable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := &app{console: console{env: func(name string) string { return tt.env[name] }}}
+			a := &app{&cli.Console{Env: func(name string) string { return tt.env[name] }}}
 			s := a.systemd(func(context.Context, string, ...string) (string, error) { return "", tt.err })
 			s.booted = func() bool { return tt.booted }
 			_, err := s.state(t.Context())
-			var h *hinted
-			if !errors.Is(err, tt.want) || !errors.As(err, &h) || !strings.Contains(h.hint, tt.hint) {
+			var h *cli.Error
+			if !errors.Is(err, tt.want) || !errors.As(err, &h) || !strings.Contains(h.Hint, tt.hint) {
 				t.Errorf("%v, want %v with %q", err, tt.want, tt.hint)
 			}
 		})
 	}
 	broken := errors.New("Failed to connect to bus")
-	a := &app{console: console{env: func(string) string { return "/r" }}}
+	a := &app{&cli.Console{Env: func(string) string { return "/r" }}}
 	s := a.systemd(func(context.Context, string, ...string) (string, error) { return "", broken })
 	s.booted = func() bool { return true }
 	if _, err := s.environment(t.Context()); !errors.Is(err, broken) {
@@ -264,7 +265,7 @@ func FuzzManagerOutput(f *testing.F) {
 func TestNotBySudo(t *testing.T) {
 	t.Parallel()
 	for uid, refused := range map[string]bool{"": false, "0": false, "1000": os.Geteuid() == 0} {
-		a := &app{console: console{env: func(string) string { return uid }}}
+		a := &app{&cli.Console{Env: func(string) string { return uid }}}
 		if err := a.notBySudo(); (err != nil) != refused {
 			t.Errorf("SUDO_UID=%q: %v", uid, err)
 		}

@@ -123,7 +123,7 @@ func (s *session) tell(ctx context.Context, r prompt.Request) {
 	case <-ctx.Done():
 	}
 	if _, err := s.terminal.Prompt(ctx, r); ctx.Err() == nil && err != nil {
-		s.notify(textNotShown, err)
+		s.notify("stepup: a notice cannot be shown: %v", err)
 	}
 }
 
@@ -146,7 +146,7 @@ func (s *session) ask(ctx context.Context, r prompt.Request) {
 			s.unseen(r)
 			return
 		default:
-			s.notify(textStillOpen, r.ID)
+			s.notify("  still open: stepup answer %s", r.ID)
 			return
 		}
 	}
@@ -187,3 +187,11 @@ func (s *session) deny(ctx context.Context, r prompt.Request) {
 		s.notify(textNotSent, err)
 	}
 }
+
+// Its texts.
+const (
+	textSent     = "  sent"
+	textTooLate  = "  too late: it was decided already"
+	textNotSent  = "  the agent did not get it: %v"
+	textAskAgain = "that answer does not fit, please try again"
+)

@@ -5,105 +5,43 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
-
-// The names under which stepup is a token helper. Vault and OpenBao run what
-// token_helper names with one argument, get, store or erase (api/tokenhelper,
-// ExternalTokenHelper), so a subcommand cannot be named there. Which CLI asks is
-// in the name because each has its own idea of which variable comes first.
-const (
-	helperName    = "stepup-token-helper"
-	helperNameBao = "stepup-token-helper-bao"
-)
-
-// commandLine is the arguments of a process, with the subcommand that its name
-// stands for.
-func commandLine(argv []string) []string {
-	if len(argv) == 0 {
-		return nil
-	}
-	args := argv[1:]
-	if len(args) > 0 && args[0] == ringCommand {
-		return args // the helper is a copy, not a link, and calls itself
-	}
-	switch strings.TrimSuffix(filepath.Base(argv[0]), ".exe") {
-	case helperName:
-		return slices.Concat([]string{"token-helper"}, args)
-	case helperNameBao:
-		return slices.Concat([]string{"token-helper"}, args, []string{"--bao"})
-	}
-	return args
-}
 
 func (a *app) tokenHelperCommand() *cobra.Command {
 	var bao bool
-	sub := func(c cobra.Command, run func(context.Context, flavour) error) *cobra.Command {
-		c.Args = takes(0)
+	sub := func(c cobra.Command, run func(context.Context, vaultcli.CLI) error) *cobra.Command {
+		c.Args = cli.Takes(0)
 		c.RunE = func(cmd *cobra.Command, _ []string) error {
-			f := vaultCLI()
+			f := vaultcli.Vault()
 			if bao {
-				f = baoCLI()
+				f = vaultcli.OpenBao()
 			}
 			return run(cmd.Context(), f)
 		}
 		return &c
 	}
-	cmd := group(&cobra.Command{Use: "token-helper", Short: textHelper, Long: textHelperLong},
-		sub(cobra.Command{Use: "get", Short: textHelperGet}, a.helperGet),
-		sub(cobra.Command{Use: "store", Short: textHelperStore}, a.helperStore),
-		sub(cobra.Command{Use: "erase", Short: textHelperErase}, a.helperErase),
-		sub(cobra.Command{Use: "enable", Short: textHelperEnable, Long: textHelperEnableLong}, a.helperEnable),
-		sub(cobra.Command{Use: "disable", Short: textHelperDisable, Long: textHelperDisableLong}, a.helperDisable))
-	cmd.PersistentFlags().BoolVar(&bao, "bao", false, textHelperBao)
+	cmd := cli.Group(&cobra.Command{Use: "token-helper", Short: "keep the token of `vault login` in the keyring", Long: textHelperLong},
+		sub(cobra.Command{Use: "get", Short: "print the token"}, a.helperGet),
+		sub(cobra.Command{Use: "store", Short: "keep the token from standard input"}, a.helperStore),
+		sub(cobra.Command{Use: "erase", Short: "forget the token"}, a.helperErase),
+		sub(cobra.Command{Use: "enable", Short: "make the Vault CLI use it", Long: textHelperEnableLong}, a.helperEnable),
+		sub(cobra.Command{Use: "disable", Short: "make the Vault CLI keep the token in ~/.vault-token again", Long: textHelperDisableLong}, a.helperDisable))
+	cmd.PersistentFlags().BoolVar(&bao, "bao", false, "for the CLI of OpenBao: ~/.bao and the BAO_ variables")
 	return cmd
 }
 
-// A flavour is the CLI whose helper we are.
-type flavour struct {
-	link      string   // the name under which it runs us
-	file      string   // its configuration in the home folder
-	fileEnv   []string // variables that name another file; the first that is set wins
-	addresses []string // variables that name the server; the first that is set wins
-}
-
-// vaultCLI: api/client.go (NewClient takes AgentAddress over Address), api/cliconfig.
-func vaultCLI() flavour {
-	return flavour{
-		link: helperName, file: ".vault", fileEnv: []string{"VAULT_CONFIG_PATH"},
-		addresses: []string{"VAULT_AGENT_ADDR", "VAULT_ADDR"},
-	}
-}
-
-// baoCLI: OpenBao reads each variable as BAO_ and then as VAULT_ (api/env.go).
-func baoCLI() flavour {
-	return flavour{
-		link: helperNameBao, file: ".bao", fileEnv: []string{"BAO_CONFIG_PATH", "VAULT_CONFIG_PATH"},
-		addresses: []string{"BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR"},
-	}
-}
-
-// first is the value of the first of the variables that is set.
-func (a *app) first(names []string) (name, value string) {
-	for _, name := range names {
-		if value := a.env(name); value != "" {
-			return name, value
-		}
-	}
-	return "", ""
-}
-
-func logins() *cache.Logins { return cache.NewLogins(keyRing(), keyringScope) }
+func logins() *cache.Logins { return cache.NewLogins(cli.Keyring(), cli.KeyringScope) }
 
 // helperGet prints the token and nothing else, not even a line break: the CLI
 // takes all of it. That there is none is no error.
-func (a *app) helperGet(ctx context.Context, f flavour) error {
+func (a *app) helperGet(ctx context.Context, f vaultcli.CLI) error {
 	server, err := a.helperServer(ctx, f)
 	if err != nil {
 		return err
@@ -113,26 +51,26 @@ func (a *app) helperGet(ctx context.Context, f flavour) error {
 		return nil
 	}
 	if err != nil {
-		return ringFailure(err, hintHelperOff)
+		return cli.KeyringFailure(err, hintHelperOff)
 	}
-	_, err = io.WriteString(a.out, token.Reveal())
+	_, err = io.WriteString(a.Out, token.Reveal())
 	return err
 }
 
 // maxLogin is more than the keyring takes.
 const maxLogin = 64 << 10
 
-func (a *app) helperStore(ctx context.Context, f flavour) error {
-	text, err := io.ReadAll(io.LimitReader(a.in, maxLogin))
+func (a *app) helperStore(ctx context.Context, f vaultcli.CLI) error {
+	text, err := io.ReadAll(io.LimitReader(a.In, maxLogin))
 	if err != nil {
-		return fmt.Errorf(textStdin, err)
+		return fmt.Errorf("reading standard input: %w", err)
 	}
 	token := strings.TrimSpace(string(text))
 	switch {
 	case token == "":
-		return errHelperEmpty
+		return errors.New("no token on standard input")
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errHelperToken // the Go client refuses to send it, with every later command
+		return errors.New("what is on standard input is no token: it has blanks or characters that cannot be printed") // the Go client refuses to send it, with every later command
 	}
 	server, err := a.helperServer(ctx, f)
 	if err != nil {
@@ -140,15 +78,50 @@ func (a *app) helperStore(ctx context.Context, f flavour) error {
 	}
 	err = logins().Put(ctx, server, cache.Secret(token))
 	if errors.Is(err, cache.ErrTooLarge) {
-		return errHelperLong
+		return errors.New("the token on standard input is too long for the keyring")
 	}
-	return ringFailure(err, hintHelperOff)
+	return cli.KeyringFailure(err, hintHelperOff)
 }
 
-func (a *app) helperErase(ctx context.Context, f flavour) error {
+func (a *app) helperErase(ctx context.Context, f vaultcli.CLI) error {
 	server, err := a.helperServer(ctx, f)
 	if err != nil {
 		return err
 	}
-	return ringFailure(logins().Delete(ctx, server), hintHelperOff)
+	return cli.KeyringFailure(logins().Delete(ctx, server), hintHelperOff)
 }
+
+// Its texts.
+const (
+	textHelperLong = `A token helper of the Vault CLI: where "vault login" keeps the token, and where
+every other command finds it. Without one that is the file ~/.vault-token, as
+plain text, one for all servers. This one keeps it in the keyring of the
+operating system, one for each server, and never touches that file.
+
+  stepup token-helper enable     from now on
+  vault login                    as ever
+
+The token belongs to the server behind VAULT_ADDR (VAULT_AGENT_ADDR comes first,
+as in Vault): where that is a listener of stepup, the Vault that it leads to. So
+the same token is found through stepup and past it. The CLI does not tell a
+helper about -address: use the variable.
+
+Where there is no keyring, or it is locked, it fails and says so; it never falls
+back to a file. In an SSH session no keyring is used.`
+
+	textHelperEnableLong = `Writes the line token_helper = "…" into ~/.vault (or the file that
+VAULT_CONFIG_PATH names) and leaves a line that names another helper as it is.
+With --bao it is ~/.bao and BAO_CONFIG_PATH.
+
+The CLI runs the helper with nothing but get, store or erase behind it. So the
+line names a link to stepup, in the folder of stepup's configuration, and under
+the name of the link stepup is the helper.
+
+A token that is in ~/.vault-token stays there, and is not used any more: run
+"vault login" again, and delete the file.`
+
+	textHelperDisableLong = `Takes the line that "enable" wrote out of the file again, and nothing else. The
+file goes when it is empty. Tokens stay in the keyring.`
+
+	hintHelperOff = "`stepup token-helper disable` makes the CLI keep tokens in ~/.vault-token again"
+)

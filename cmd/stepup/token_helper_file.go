@@ -7,24 +7,20 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
 )
 
-// helperLine is the one line that the CLIs' configuration may have (api/cliconfig
-// knows no other key), as people and we write it.
-var helperLine = regexp.MustCompile(`^\s*"?token_helper"?\s*=\s*("(?:[^"\\]|\\.)*")\s*$`)
-
-func (a *app) helperEnable(ctx context.Context, f flavour) error {
-	file, err := a.helperFile(f)
+func (a *app) helperEnable(ctx context.Context, f vaultcli.CLI) error {
+	file, err := f.ConfigFile(a.Console)
 	if err != nil {
 		return err
 	}
@@ -32,106 +28,79 @@ func (a *app) helperEnable(ctx context.Context, f flavour) error {
 	if err != nil {
 		return err
 	}
-	now, err := readHelperFile(file)
+	now, err := vaultcli.ReadConfig(file)
 	if err != nil {
 		return err
 	}
-	if err := now.ours(file); err != nil {
+	if err := now.Ours(file); err != nil {
 		return err
 	}
 	if err := linkHelper(link); err != nil {
 		return err
 	}
 	a.warnKeyring(ctx)
-	if now.helper == link {
-		a.say(textHelperAlready, printable(file))
+	if now.Helper == link {
+		a.Say("%s has the line already", cli.Printable(file))
 		return nil
 	}
 	line := "token_helper = " + strconv.Quote(link)
-	if err := writeHelperFile(file, now.with(line)); err != nil {
+	if err := writeHelperFile(file, now.With(line)); err != nil {
 		return err
 	}
-	a.say(textHelperEnabled, printable(file))
-	a.hint(hintHelperLogin)
+	a.Say("wrote token_helper into %s", cli.Printable(file))
+	a.Hint("log in again, so that the token is in the keyring: `vault login`")
 	return nil
 }
 
 // warnKeyring says in time that the CLI will fail for want of a keyring. It is no
 // reason to refuse: the line may be written in an SSH session for the desktop.
 func (a *app) warnKeyring(ctx context.Context) {
-	_, err := logins().Get(ctx, defaultServer)
+	_, err := logins().Get(ctx, vaultcli.DefaultServer)
 	if ring := (*cache.RingError)(nil); errors.As(err, &ring) {
-		a.notify(textHelperNoKeyring, ring.Why)
+		a.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", ring.Why)
 	}
 }
 
-func (a *app) helperDisable(_ context.Context, f flavour) error {
-	file, err := a.helperFile(f)
+func (a *app) helperDisable(_ context.Context, f vaultcli.CLI) error {
+	file, err := f.ConfigFile(a.Console)
 	if err != nil {
 		return err
 	}
-	now, err := readHelperFile(file)
+	now, err := vaultcli.ReadConfig(file)
 	if err != nil {
 		return err
 	}
-	if !now.mine() {
-		a.say(textHelperNone, printable(file))
+	if !now.Mine() {
+		a.Say("%s has no line of ours", cli.Printable(file))
 		return nil
 	}
 	// The link stays: what else names it would fail with every command.
-	if err := writeHelperFile(file, now.with("")); err != nil {
+	if err := writeHelperFile(file, now.With("")); err != nil {
 		return err
 	}
-	a.say(textHelperDisabled, printable(file))
+	a.Say("took token_helper out of %s", cli.Printable(file))
 	return nil
 }
 
-// helperFile is the CLI's configuration file. A link (of those who keep their
-// dot files elsewhere) is followed, so that the file is changed and not the link.
-func (a *app) helperFile(f flavour) (string, error) {
-	_, file := a.first(f.fileEnv)
-	if file == "" {
-		file = "~/" + f.file
-	}
-	if file == "~" || strings.HasPrefix(file, "~/") {
-		home := a.env("HOME")
-		if home == "" {
-			var err error
-			if home, err = os.UserHomeDir(); err != nil {
-				return "", errHelperNoFolder
-			}
-		}
-		file = filepath.Join(home, file[1:])
-	}
-	file, err := filepath.Abs(file)
-	if err != nil {
-		return "", err
-	}
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		return real, nil
-	}
-	return file, nil
-}
-
 // helperLink is where the link to stepup is made.
-func (a *app) helperLink(f flavour) (string, error) {
+func (a *app) helperLink(f vaultcli.CLI) (string, error) {
 	// The user's folder, whatever configuration this one command was given.
 	standard := config.DefaultPath(func(name string) string {
 		if name == "STEPUP_CONFIG" {
 			return ""
 		}
-		return a.env(name)
+		return a.Env(name)
 	})
 	if standard == "" {
-		return "", errNoConfigFolder
+		return "", cli.ErrNoConfigFolder
 	}
-	link := filepath.Join(filepath.Dir(standard), f.link)
+	link := filepath.Join(filepath.Dir(standard), f.Link)
 	if runtime.GOOS == "windows" {
 		link += ".exe"
 	}
 	// "${" begins an interpolation in that language, and a line break ends the line.
 	if strings.ContainsFunc(link, unicode.IsControl) || strings.Contains(link, "${") {
-		return "", errHelperName
+		return "", errors.New("the path of the link has characters that the file cannot hold")
 	}
 	return link, nil
 }
@@ -139,9 +108,9 @@ func (a *app) helperLink(f flavour) (string, error) {
 // linkHelper makes link lead to this program.
 func linkHelper(link string) error {
 	if info, err := os.Lstat(link); err == nil && info.Mode()&fs.ModeSymlink == 0 && runtime.GOOS != "windows" {
-		return &hinted{error: fmt.Errorf(textHelperTaken, printable(link)), hint: hintHelperTaken}
+		return &cli.Error{Err: fmt.Errorf("%s is there and is no link", cli.Printable(link)), Hint: "move it away and try again"}
 	}
-	self, err := programPath()
+	self, err := cli.ProgramPath()
 	if err != nil {
 		return err
 	}
@@ -161,107 +130,6 @@ func linkHelper(link string) error {
 		return err
 	}
 	return os.Rename(fresh, link) // at no time is there none: the CLI may be looking
-}
-
-// programPath is a path of this program that stays when it is upgraded: package
-// managers replace the folder that os.Executable finds, and keep the name that
-// people call.
-func programPath() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	called, err := exec.LookPath(os.Args[0])
-	if err != nil {
-		return self, nil
-	}
-	if called, err = filepath.Abs(called); err != nil || strings.HasPrefix(filepath.Base(called), helperName) {
-		return self, nil
-	}
-	ours, err := os.Stat(self)
-	if err != nil {
-		return "", err
-	}
-	if found, err := os.Stat(called); err != nil || !os.SameFile(ours, found) {
-		return self, nil
-	}
-	return called, nil
-}
-
-// A helperConfig is the text of the CLI's configuration.
-type helperConfig struct {
-	lines  []string
-	at     int    // which of them is the token_helper line; -1 when there is none
-	helper string // what it names
-	other  bool   // there is something that we do not understand
-}
-
-func readHelperFile(file string) (helperConfig, error) {
-	text, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return helperConfig{}, err
-	}
-	return parseHelperFile(string(text)), nil
-}
-
-func parseHelperFile(text string) helperConfig {
-	c := helperConfig{at: -1}
-	for line := range strings.Lines(text) {
-		c.lines = append(c.lines, strings.TrimRight(line, "\r\n"))
-	}
-	for i, line := range c.lines {
-		trimmed := strings.TrimSpace(line)
-		if trimmed == "" || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, "//") {
-			continue
-		}
-		match := helperLine.FindStringSubmatch(line)
-		if match == nil || c.at >= 0 {
-			c.other = true
-			continue
-		}
-		helper, err := strconv.Unquote(match[1])
-		if err != nil {
-			c.other = true
-			continue
-		}
-		c.at, c.helper = i, helper
-	}
-	return c
-}
-
-// mine reports whether the line names us, wherever the link is or was.
-func (c helperConfig) mine() bool {
-	name := strings.TrimSuffix(filepath.Base(c.helper), ".exe")
-	return c.at >= 0 && (name == helperName || name == helperNameBao)
-}
-
-// ours returns nil when nothing in the file is somebody else's.
-func (c helperConfig) ours(file string) error {
-	switch {
-	case c.at >= 0 && !c.mine():
-		return &hinted{error: fmt.Errorf(textHelperForeign, printable(file), printable(c.helper)), hint: hintHelperForeign}
-	case c.other:
-		return &hinted{error: fmt.Errorf(textHelperOther, printable(file)), hint: hintHelperOther}
-	}
-	return nil
-}
-
-// with is the file with line in the place of the token_helper line, or without
-// that when line is "".
-func (c helperConfig) with(line string) string {
-	var b strings.Builder
-	put := func(line string) { b.WriteString(line + "\n") }
-	for i, old := range c.lines {
-		if i != c.at {
-			put(old)
-		} else if line != "" {
-			put(line)
-		}
-	}
-	if c.at < 0 && line != "" {
-		put(line)
-	}
-	return b.String()
 }
 
 // writeHelperFile replaces the file, or removes it when there is nothing left to

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
@@ -21,17 +22,17 @@ import (
 const maxSeedInput = 4 << 10
 
 func (a *app) totpCommand() *cobra.Command {
-	add := &cobra.Command{Use: "add METHOD", Short: textTOTPAdd, Long: textTOTPAddLong, Args: takesMethod(), ValidArgsFunction: a.completeMethod}
-	image := add.Flags().String("image", "", textTOTPImage)
+	add := &cobra.Command{Use: "add METHOD", Short: "keep a seed", Long: textTOTPAddLong, Args: takesMethod(), ValidArgsFunction: a.CompleteMethod}
+	image := add.Flags().String("image", "", "read the QR code in this PNG or JPEG file instead of standard input")
 	add.RunE = func(cmd *cobra.Command, args []string) error { return a.addSeed(cmd.Context(), args[0], *image) }
-	return group(&cobra.Command{Use: "totp", Short: textTOTP, Long: textTOTPLong},
+	return cli.Group(&cobra.Command{Use: "totp", Short: "TOTP seeds in the keyring", Long: textTOTPLong},
 		add,
 		&cobra.Command{
-			Use: "code METHOD", Short: textTOTPCode, Long: textTOTPCodeLong, Args: takesMethod(), ValidArgsFunction: a.completeMethod,
+			Use: "code METHOD", Short: "print the current code", Long: textTOTPCodeLong, Args: takesMethod(), ValidArgsFunction: a.CompleteMethod,
 			RunE: func(cmd *cobra.Command, args []string) error { return a.printCode(cmd.Context(), args[0]) },
 		},
 		&cobra.Command{
-			Use: "remove METHOD", Short: textTOTPRemove, Args: takesMethod(), ValidArgsFunction: a.completeMethod,
+			Use: "remove METHOD", Short: "forget a seed", Args: takesMethod(), ValidArgsFunction: a.CompleteMethod,
 			RunE: func(cmd *cobra.Command, args []string) error { return a.removeSeed(cmd.Context(), args[0]) },
 		})
 }
@@ -39,19 +40,19 @@ func (a *app) totpCommand() *cobra.Command {
 // takesMethod wants the name of a method. What is none may be a seed that was put
 // into the wrong place, and is not repeated.
 func takesMethod() cobra.PositionalArgs {
-	count := takes(0, "METHOD")
+	count := cli.Takes(0, "METHOD")
 	return func(cmd *cobra.Command, args []string) error {
 		if err := count(cmd, args); err != nil {
 			return err
 		}
-		if args[0] == "" || strings.ContainsAny(args[0], ": \t\r\n?") || printable(args[0]) != args[0] {
-			return errMethodArgument
+		if args[0] == "" || strings.ContainsAny(args[0], ": \t\r\n?") || cli.Printable(args[0]) != args[0] {
+			return errors.New("METHOD is no name of a method; a seed is never an argument, because other users of this machine could read it")
 		}
 		return nil
 	}
 }
 
-func seeds() *cache.Seeds { return cache.NewSeeds(keyRing(), keyringScope) }
+func seeds() *cache.Seeds { return cache.NewSeeds(cli.Keyring(), cli.KeyringScope) }
 
 func (a *app) addSeed(ctx context.Context, method, image string) error {
 	all := seeds()
@@ -61,7 +62,7 @@ func (a *app) addSeed(ctx context.Context, method, image string) error {
 	case err == nil:
 		return seedThere(method)
 	case !errors.Is(err, cache.ErrNotFound):
-		return ringFailure(err, "")
+		return cli.KeyringFailure(err, "")
 	}
 	otpauth, err := a.readSeed(ctx, image)
 	if err != nil {
@@ -69,14 +70,14 @@ func (a *app) addSeed(ctx context.Context, method, image string) error {
 	}
 	switch err := all.Add(ctx, method, otpauth); {
 	case errors.Is(err, cache.ErrSeed):
-		return &hinted{error: err, hint: fmt.Sprintf(hintSeed, shellQuote(method))}
+		return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe it: `… | stepup totp add %s`, or name an image with --image FILE", cli.ShellQuote(method))}
 	case errors.Is(err, cache.ErrTooLarge):
 		return errSeedLong
 	case err != nil:
-		return ringFailure(err, "")
+		return cli.KeyringFailure(err, "")
 	}
-	a.say(textSeedKept, method)
-	a.notify(textSeedNotice)
+	a.Say("kept the seed of %s in the keyring", method)
+	a.Notify("both factors are on this machine now: whoever can open the keyring needs no phone any more")
 	return nil
 }
 
@@ -85,19 +86,19 @@ func (a *app) readSeed(ctx context.Context, image string) (cache.Secret, error) 
 	if image != "" {
 		return seedInImage(image)
 	}
-	if a.typed() {
+	if a.Typed() {
 		return typeSeed(ctx)
 	}
-	text, err := io.ReadAll(io.LimitReader(a.in, maxSeedInput+1))
+	text, err := io.ReadAll(io.LimitReader(a.In, maxSeedInput+1))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf(textStdin, err)
+		return "", fmt.Errorf("reading standard input: %w", err)
 	case len(text) > maxSeedInput:
 		return "", errSeedLong
 	}
 	otpauth := cache.Secret(strings.TrimSpace(string(text)))
 	if otpauth == "" {
-		return "", errSeedEmpty
+		return "", errors.New("no otpauth:// URL on standard input")
 	}
 	return otpauth, nil
 }
@@ -113,12 +114,12 @@ func typeSeed(ctx context.Context) (cache.Secret, error) {
 	}
 	defer func() { _ = tty.Close() }()
 	line, err := tty.ReadLine(ctx, false, func() error {
-		_, err := io.WriteString(tty, textSeedAsk)
+		_, err := io.WriteString(tty, "otpauth:// URL (not shown): ")
 		return err
 	})
 	_, _ = io.WriteString(tty, "\n")
 	if err != nil {
-		return "", &hinted{error: errNotAnswered, code: exitRefused}
+		return "", &cli.Error{Err: cli.ErrNotAnswered, Code: cli.ExitRefused}
 	}
 	return cache.Secret(strings.TrimSpace(line)), nil
 }
@@ -131,7 +132,7 @@ func seedInImage(file string) (cache.Secret, error) {
 	defer func() { _ = f.Close() }()
 	otpauth, err := readQR(f)
 	if err != nil {
-		return "", fmt.Errorf(textImage, printable(file), err)
+		return "", fmt.Errorf("no QR code could be read from %s: %v", cli.Printable(file), err)
 	}
 	return otpauth, nil
 }
@@ -142,13 +143,13 @@ func (a *app) printCode(ctx context.Context, method string) error {
 		return seedNone(method)
 	}
 	if err != nil {
-		return ringFailure(err, "")
+		return cli.KeyringFailure(err, "")
 	}
-	if _, err := io.WriteString(a.out, code.Reveal()+"\n"); err != nil {
+	if _, err := io.WriteString(a.Out, code.Reveal()+"\n"); err != nil {
 		return err
 	}
-	if _, ok := a.terminal(); ok {
-		a.notify(textSeedLeft, int((left+time.Second-1)/time.Second))
+	if _, ok := a.Terminal(); ok {
+		a.Notify("%d s left", int((left+time.Second-1)/time.Second))
 	}
 	return nil
 }
@@ -157,15 +158,57 @@ func (a *app) removeSeed(ctx context.Context, method string) error {
 	all := seeds()
 	_, err := all.Get(ctx, method)
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
-		return ringFailure(err, "")
+		return cli.KeyringFailure(err, "")
 	}
 	// Also where none was found: an item that cannot be read goes as well.
 	if gone := all.Remove(ctx, method); gone != nil {
-		return ringFailure(gone, "")
+		return cli.KeyringFailure(gone, "")
 	}
 	if err != nil {
 		return seedNone(method)
 	}
-	a.say(textSeedRemoved, method)
+	a.Say("forgot the seed of %s", method)
 	return nil
+}
+
+// Its texts.
+const (
+	textTOTPLong = `Keeps the seed of a TOTP method in the keyring of the operating system, so that
+this machine can make the codes: "stepup totp code", and the agent where an
+mfa_method says passcode_source = "keyring" (it still asks you to confirm).
+
+What this gives up: a second factor is worth something because it is somewhere
+else. With the seed here, both factors are on one machine, and whoever can open
+your keyring (a program that you run, or somebody at your unlocked screen) needs
+no phone and no key any more. If you can, let a hardware key make the codes
+instead: passcode_command with ykman, for example.`
+
+	textTOTPAddLong = `Keeps the seed of METHOD, the name that the method has in Vault. It is read from
+standard input, as the otpauth:// URL that Vault gives out, or typed without
+being shown, or read from the QR code in an image:
+
+  vault read -field=url sys/mfa/method/totp/corp_totp/generate | stepup totp add corp_totp
+  stepup totp add corp_totp --image qr.png
+
+A seed is never an argument: those can be read by every user of this machine.
+One that is there already is not replaced. An image that you saved is a copy of
+the second factor: delete it afterwards.
+
+With the seed in the keyring, both factors are on this machine: see
+"stepup totp --help".`
+
+	textTOTPCodeLong = `Prints the code of METHOD. On a terminal it also says for how long it will be
+the current one. Vault accepts each code once.`
+)
+
+var (
+	errSeedLong = errors.New("that is too long for an otpauth:// URL")
+)
+
+func seedThere(method string) error {
+	return &cli.Error{Err: fmt.Errorf("there is a seed for %s already", method), Hint: fmt.Sprintf("`stepup totp remove %s` forgets it", cli.ShellQuote(method))}
+}
+
+func seedNone(method string) error {
+	return &cli.Error{Err: fmt.Errorf("there is no seed for %s in the keyring", method), Hint: fmt.Sprintf("`stepup totp add %s` keeps one", cli.ShellQuote(method))}
 }

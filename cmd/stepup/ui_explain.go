@@ -9,58 +9,40 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // The words of stepup doctor PATH.
-const (
-	textExplainLong = `With PATH, explains instead what would happen to a request for it, the path being
-that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule
-it comes under and why the others do not take it, what the policies of your token
-grant there, and whether a step-up token is there for it. Nobody is asked, and
-nothing is changed.
-
-The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
-or ~/.vault-token). Without a running agent, the configuration alone is explained.`
-
-	textExplainOperation = "the capability word of the request"
-	textExplainNamespace = "namespace of the request (default: VAULT_NAMESPACE)"
-	textExplainVault     = "name of the vault block, where there are several"
-
-	textNeedsPath    = "--%s needs a PATH"
-	textNoTokenFound = "stepup: going on without a token: %v"
-
-	hintNoPath     = "write it as in a policy, such as kv/data/prod/db, and an operation such as read"
-	hintWhichVault = "name one with --vault; `stepup config check` says what is declared"
-)
+const ()
 
 var errPathNoPrompt = errors.New("--test-prompt goes without a PATH")
 
 func errNoPath(path, operation string) error {
-	return fmt.Errorf("%s of %s is no request to Vault", printable(operation), printable(path))
+	return fmt.Errorf("%s of %s is no request to Vault", cli.Printable(operation), cli.Printable(path))
 }
 
 func errNoVaultNamed(name string) error {
 	if name == "" {
 		return errors.New("there are several vaults")
 	}
-	return fmt.Errorf(textNoVault, printable(name))
+	return fmt.Errorf(textNoVault, cli.Printable(name))
 }
 
 // explainText is an explanation for people.
 func explainText(e control.Explanation, now time.Time) string {
-	var s sheet
-	where := "vault " + printable(e.Vault)
+	var s cli.Sheet
+	where := "vault " + cli.Printable(e.Vault)
 	if e.Namespace != "" {
-		where += ", namespace " + printable(e.Namespace)
+		where += ", namespace " + cli.Printable(e.Namespace)
 	}
-	s.row("request", printable(e.Operation)+" "+printable(e.Path), where)
-	s.row("rule", takenLine(e))
-	s.row("others", reasonLines(e)...)
-	s.row("methods", methodLines(e.Methods)...)
-	s.row("token", tokenLines(e)...)
-	s.row("step-up", standingLines(e, now)...)
+	s.Row("request", cli.Printable(e.Operation)+" "+cli.Printable(e.Path), where)
+	s.Row("rule", takenLine(e))
+	s.Row("others", reasonLines(e)...)
+	s.Row("methods", methodLines(e.Methods)...)
+	s.Row("token", tokenLines(e)...)
+	s.Row("step-up", standingLines(e, now)...)
 	for _, line := range wouldHappen(e, now) {
-		s.row("would", line)
+		s.Row("would", line)
 	}
 	return s.String()
 }
@@ -70,7 +52,7 @@ func takenLine(e control.Explanation) string {
 		if r.Name != e.Rule {
 			continue
 		}
-		line := printable(r.Name) + ": " + printable(strings.Join(r.Paths, ", ")) + ", " + howText(r.Rule)
+		line := cli.Printable(r.Name) + ": " + cli.Printable(strings.Join(r.Paths, ", ")) + ", " + cli.HowText(r.Rule)
 		if e.Preflight {
 			line += " (for the sake of the path behind sys/internal/ui/mounts/)"
 		}
@@ -80,7 +62,7 @@ func takenLine(e control.Explanation) string {
 		return line
 	}
 	if e.Nearby != "" {
-		return "none; did you mean " + printable(e.Nearby) + "?"
+		return "none; did you mean " + cli.Printable(e.Nearby) + "?"
 	}
 	return "none"
 }
@@ -91,7 +73,7 @@ func reasonLines(e control.Explanation) (lines []string) {
 		if r.Name == e.Rule {
 			continue
 		}
-		lines = append(lines, printable(r.Name)+"\t"+reasonText(r))
+		lines = append(lines, cli.Printable(r.Name)+"\t"+reasonText(r))
 	}
 	return lines
 }
@@ -101,11 +83,11 @@ func reasonText(r control.RuleReason) string {
 	case rule.Shadowed:
 		return "would take it, but comes later in the file"
 	case rule.OtherNamespace:
-		return "only in namespace " + printable(r.Namespace)
+		return "only in namespace " + cli.Printable(r.Namespace)
 	case rule.OtherOperation:
-		return "only for " + printable(strings.Join(r.Rule.Capabilities, ", "))
+		return "only for " + cli.Printable(strings.Join(r.Rule.Capabilities, ", "))
 	}
-	return "none of its paths: " + printable(strings.Join(r.Paths, ", "))
+	return "none of its paths: " + cli.Printable(strings.Join(r.Paths, ", "))
 }
 
 func methodLines(all []control.Method) (lines []string) {
@@ -117,7 +99,7 @@ func methodLines(all []control.Method) (lines []string) {
 		case m.Passcode:
 			kind = "a code, which you type"
 		}
-		lines = append(lines, printable(m.Name)+"\t"+printable(m.Type)+"\t"+kind)
+		lines = append(lines, cli.Printable(m.Name)+"\t"+cli.Printable(m.Type)+"\t"+kind)
 	}
 	return lines
 }
@@ -129,14 +111,14 @@ func tokenLines(e control.Explanation) []string {
 	case e.Caller == "":
 		return []string{"none: what your policies grant is not known (log in, or set VAULT_TOKEN)"}
 	case e.CapabilitiesError != "":
-		return []string{"caller " + printable(e.Caller), "vault does not say what it may do: " + printable(e.CapabilitiesError)}
+		return []string{"caller " + cli.Printable(e.Caller), "vault does not say what it may do: " + cli.Printable(e.CapabilitiesError)}
 	}
-	return []string{"caller " + printable(e.Caller), "its policies grant there: " + printable(strings.Join(e.Capabilities, ", "))}
+	return []string{"caller " + cli.Printable(e.Caller), "its policies grant there: " + cli.Printable(strings.Join(e.Capabilities, ", "))}
 }
 
 func standingLines(e control.Explanation, now time.Time) (lines []string) {
 	if e.Cached != nil {
-		lines = append(lines, fmt.Sprintf("a token is there, %s left, %s", duration(e.Cached.Expires.Sub(now)), usesLeft(e.Cached.Uses)))
+		lines = append(lines, fmt.Sprintf("a token is there, %s left, %s", cli.Duration(e.Cached.Expires.Sub(now)), cli.UsesLeft(e.Cached.Uses)))
 	} else if e.Agent && e.Caller != "" && (e.Grant.Kind == string(rule.TokenGrant) || e.Grant.Kind == string(rule.LoginGrant)) {
 		lines = append(lines, "no token is there for this caller")
 	}
@@ -144,7 +126,7 @@ func standingLines(e control.Explanation, now time.Time) (lines []string) {
 		lines = append(lines, "a request of this caller waits for approval")
 	}
 	if e.Paused != "" {
-		lines = append(lines, printable(strings.TrimPrefix(e.Paused, "stepup: ")))
+		lines = append(lines, cli.Printable(strings.TrimPrefix(e.Paused, "stepup: ")))
 	}
 	return lines
 }
@@ -171,12 +153,12 @@ func wouldHappen(e control.Explanation, now time.Time) []string {
 	if e.KeptOnly && e.Cached == nil {
 		return []string{
 			"it goes to vault with your own token: a look at a mount costs no code",
-			"once a step-up token is there, by a request for a path of the rule or `stepup exec --rule " + printable(e.Rule) + " -- true`, it serves this, too",
+			"once a step-up token is there, by a request for a path of the rule or `stepup exec --rule " + cli.Printable(e.Rule) + " -- true`, it serves this, too",
 		}
 	}
 	lines := grantSteps(e, known)
 	if e.Paused != "" && e.Cached == nil {
-		lines = append(lines, "nobody is asked now: "+printable(strings.TrimPrefix(e.Paused, "stepup: ")))
+		lines = append(lines, "nobody is asked now: "+cli.Printable(strings.TrimPrefix(e.Paused, "stepup: ")))
 	}
 	if e.Grant.ControlGroup != "" {
 		lines = append(lines, groupStep(e.Grant))
@@ -185,9 +167,9 @@ func wouldHappen(e control.Explanation, now time.Time) []string {
 }
 
 func groupStep(g control.Grant) string {
-	line := "where vault wants the approval of others, it is waited for, up to " + printable(g.ControlGroup)
+	line := "where vault wants the approval of others, it is waited for, up to " + cli.Printable(g.ControlGroup)
 	if g.Approvers != "" {
-		line += "; ask " + printable(g.Approvers)
+		line += "; ask " + cli.Printable(g.Approvers)
 	}
 	return line
 }
@@ -199,9 +181,9 @@ func grantSteps(e control.Explanation, known bool) []string {
 	case rule.HeaderGrant:
 		return headerSteps(e, names, known)
 	case rule.TokenGrant:
-		return mintSteps(e, fmt.Sprintf("you are asked for %s, and a token is made at %s", names, printable(e.Grant.Path)))
+		return mintSteps(e, fmt.Sprintf("you are asked for %s, and a token is made at %s", names, cli.Printable(e.Grant.Path)))
 	case rule.LoginGrant:
-		return mintSteps(e, fmt.Sprintf("you log in once more at %s, with its password and whatever vault asks for", printable(e.Grant.Path)))
+		return mintSteps(e, fmt.Sprintf("you log in once more at %s, with its password and whatever vault asks for", cli.Printable(e.Grant.Path)))
 	}
 	return []string{"it goes to vault as it is"}
 }
@@ -244,7 +226,7 @@ func mintSteps(e control.Explanation, how string) []string {
 func methodNames(all []control.Method) string {
 	var names []string
 	for _, m := range all {
-		names = append(names, printable(m.Name))
+		names = append(names, cli.Printable(m.Name))
 	}
 	return strings.Join(names, " and ")
 }

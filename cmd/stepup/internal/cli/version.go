@@ -1,25 +1,10 @@
-package main
+package cli
 
-import (
-	"runtime"
-	"runtime/debug"
+import "runtime/debug"
 
-	"github.com/spf13/cobra"
-)
-
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: textVersion, Args: takes(0),
-		RunE: func(*cobra.Command, []string) error {
-			a.say("stepup %s %s %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
-		},
-	}
-}
-
-// version is the module's version from the build, or the commit, or
+// Version is the module's version from the build, or the commit, or
 // "development".
-func version() string {
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -1,0 +1,100 @@
+package vaultcli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+)
+
+const (
+	// helperLimit bounds a token helper; it may ask for a finger.
+	helperLimit = 60 * time.Second
+	maxToken    = 64 << 10
+)
+
+// ErrNoToken says that none of the places has a token.
+var ErrNoToken = errors.New("there is no token to step up with")
+
+// Token finds the token that a command will use, as the Vault CLI does: VAULT_TOKEN,
+// the token helper, ~/.vault-token. environ is for the helper, which needs the address
+// that the command is told. Without a token the error wraps [ErrNoToken].
+func Token(ctx context.Context, from *cli.Console, environ []string) (cache.Secret, error) {
+	if _, token := from.FirstEnv([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
+		return cache.Secret(token), nil
+	}
+	file, err := Vault().ConfigFile(from)
+	if err != nil {
+		return "", err
+	}
+	c, err := ReadConfig(file)
+	if err != nil {
+		return "", err
+	}
+	var text []byte
+	if c.Helper != "" {
+		text, err = askHelper(ctx, c.Helper, environ, from.Err)
+	} else {
+		text, err = readTokenFile(from.Env)
+	}
+	if err != nil {
+		return "", err
+	}
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return "", &cli.Error{Err: ErrNoToken, Hint: "log in first (`vault login`), or set VAULT_TOKEN"}
+	}
+	return cache.Secret(text), nil
+}
+
+// askHelper runs the CLI's token helper.
+func askHelper(ctx context.Context, helper string, environ []string, stderr io.Writer) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, helperLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, helper, "get") //nolint:gosec // named in the person's own configuration
+	cmd.Env = environ
+	cmd.Stderr = stderr
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	cmd.Stdout = &limitedWriter{to: &out, left: maxToken}
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("token helper %s: %w", cli.Printable(helper), err)
+	}
+	return out.Bytes(), nil
+}
+
+// limitedWriter drops what is too much.
+type limitedWriter struct {
+	to   *bytes.Buffer
+	left int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	keep := p[:min(len(p), l.left)]
+	l.left -= len(keep)
+	l.to.Write(keep)
+	return len(p), nil
+}
+
+func readTokenFile(env func(string) string) ([]byte, error) {
+	home := env("HOME")
+	if home == "" {
+		var err error
+		if home, err = os.UserHomeDir(); err != nil {
+			return nil, errNoHome
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(home, ".vault-token"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
+}
