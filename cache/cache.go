@@ -57,6 +57,8 @@ type Token struct {
 	// was none. Requests with the token carry it, so that a standby does not
 	// refuse a token that it has not heard of.
 	Index string
+	// Owner is the accessor of the caller's own token, "" when it was not known.
+	Owner string
 	// Grant stands for what the token was made by and with, as far as a changed
 	// configuration may want something else; see the caller of Put.
 	Grant string

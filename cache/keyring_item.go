@@ -37,6 +37,7 @@ type item struct {
 	Uses  int    `json:"uses,omitempty"`
 	Index string `json:"index,omitempty"`
 	Grant string `json:"grant,omitempty"`
+	Owner string `json:"owner,omitempty"`
 }
 
 func encodeItem(k Key, t Token) (Secret, error) {
@@ -45,7 +46,7 @@ func encodeItem(k Key, t Token) (Secret, error) {
 		Vault:   k.Vault, Namespace: k.Namespace, Identity: k.Identity, Rule: k.Rule,
 		Token: t.Secret.Reveal(), Accessor: t.Accessor,
 		Created: t.Created.UTC().Round(0), Expires: t.Expires.UTC().Round(0),
-		Uses: t.Uses, Index: t.Index, Grant: t.Grant,
+		Uses: t.Uses, Index: t.Index, Grant: t.Grant, Owner: t.Owner,
 	})
 	if err != nil {
 		// A year of five digits. Not err itself: it may quote the value.
@@ -68,7 +69,7 @@ func decodeItem(raw Secret) (Key, Token, bool) {
 		return Key{}, Token{}, false
 	}
 	k := Key{Vault: i.Vault, Namespace: i.Namespace, Identity: i.Identity, Rule: i.Rule}
-	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index, Grant: i.Grant}
+	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index, Grant: i.Grant, Owner: i.Owner}
 	return k, wall(t), true
 }
 

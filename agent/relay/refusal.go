@@ -26,6 +26,8 @@ func (a *attempt) refusal(resp *http.Response) bool {
 		return false
 	}
 	a.match.Open = open || a.match.Open
+	// Only of a token's own denial. On a path that needs none, a policy denies junk alike.
+	a.match.Proven = !a.match.Open && (byPolicy || mfa.BareDenial(text))
 	a.match.Denied = failure.Policies
 	if byPolicy && len(failure.Policies) == 0 {
 		a.match.Denied = []string{""}

@@ -98,7 +98,10 @@ func (f *firstTry) run(ctx context.Context) (*http.Response, mfa.Verdict, error)
 	if len(f.asked) == 0 && !f.config.ConfirmPush {
 		return f.ring(ctx)
 	}
-	if !f.live(ctx) {
+	switch v, live := f.live(ctx); {
+	case v.Outcome != "":
+		return nil, v, nil
+	case !live:
 		return f.plain(ctx) // Vault refuses it before it would push
 	}
 	if v, ok := f.silent(); ok {
@@ -116,18 +119,21 @@ func (f *firstTry) run(ctx context.Context) (*http.Response, mfa.Verdict, error)
 }
 
 // live reports whether a question about this request could be explained: Vault
-// knows the token, and its policies let it do this. Where Vault cannot be asked,
-// the person is; they read who wants what.
-func (f *firstTry) live(ctx context.Context) bool {
+// knows the token, and its policies let it do this. Where Vault cannot be asked, the
+// verdict says so, and nothing is sent: that might push before the person was asked.
+func (f *firstTry) live(ctx context.Context) (mfa.Verdict, bool) {
 	if f.open {
-		_, granted := f.granted(ctx, f.token)
-		return granted
+		return f.granted(ctx, f.token)
 	}
 	capabilities, err := f.config.Vault.Capabilities(ctx, f.token, f.request.Namespace, f.request.Path)
-	if status, ok := errors.AsType[*upstream.StatusError](err); ok && status.Status == http.StatusForbidden {
-		return !f.dead(ctx, f.token) // a live one may want the default policy
+	status, answered := errors.AsType[*upstream.StatusError](err)
+	switch {
+	case err == nil:
+		return mfa.Verdict{}, f.request.Grants(capabilities)
+	case answered && status.Status == http.StatusForbidden:
+		return f.proven(ctx, f.token) // a live one may want the default policy
 	}
-	return err != nil || f.request.Grants(capabilities)
+	return mfa.Verdict{Outcome: mfa.Unavailable, Message: probeFailed(err)}, false
 }
 
 // ring sends a request that pushes, and judges by how Vault answers after that.

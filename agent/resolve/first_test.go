@@ -16,7 +16,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -66,14 +65,14 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 		},
 		"a dead token is Vault's to refuse": {
 			match: prod("okta"), confirm: true, right: "-", sent: []string{""}, status: 403,
-			change: func(s *stage) { s.vault.probeErr, s.vault.callerDead = &upstream.StatusError{Status: 403}, true },
+			change: func(s *stage) { s.vault.probeErr, s.vault.callerDead = dead(), true },
 		},
 		"a live token without the default policy": {
 			match: prod("okta"), confirm: true, codes: []string{"no"}, outcome: mfa.Denied, text: "was denied",
-			change: func(s *stage) { s.vault.probeErr = &upstream.StatusError{Status: 403} },
+			change: func(s *stage) { s.vault.probeErr = dead() },
 		},
-		"Vault cannot be asked, the person can": {
-			match: prod("okta"), confirm: true, codes: []string{"no"}, outcome: mfa.Denied, text: "was denied",
+		"Vault cannot be asked, so nobody is": {
+			match: prod("okta"), confirm: true, outcome: mfa.Unavailable, text: "capabilities-self: connection refused",
 			change: func(s *stage) { s.vault.probeErr = errors.New("connection refused") },
 		},
 		"a code goes together with a push": {

@@ -76,11 +76,21 @@ func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token cache.Sec
 func (s *stepUp) granted(ctx context.Context, token cache.Secret) (mfa.Verdict, bool) {
 	if s.open {
 		// Capabilities say nothing here; that the caller is alive has to do.
-		return mfa.Verdict{}, token == "" || !s.dead(ctx, token)
+		if token == "" {
+			return mfa.Verdict{}, true
+		}
+		return s.proven(ctx, token)
 	}
 	capabilities, err := s.config.Vault.Capabilities(ctx, token, s.request.Namespace, s.request.Path)
-	if status, ok := errors.AsType[*upstream.StatusError](err); ok && mfa.DeniedByPolicy(status.Errors) {
+	status, answered := errors.AsType[*upstream.StatusError](err)
+	switch {
+	case answered && mfa.DeniedByPolicy(status.Errors):
 		return mfa.Verdict{}, true // a role governing policy is about every request, this one too
+	case answered && status.Status == http.StatusForbidden && !deniedAlive(status.Errors):
+		// A dead token, or one of a child namespace, of which OpenBao says the same.
+		if v, ok := s.proven(ctx, token); !ok {
+			return v, false
+		}
 	}
 	if err != nil {
 		s.config.Log.Warn("capability probe failed", "vault", s.config.VaultName, "path", s.request.Path, "error", err)

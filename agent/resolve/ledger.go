@@ -34,6 +34,7 @@ type turnKey struct {
 type Ledger struct {
 	secret    [32]byte // keeps codes from being kept in the clear
 	approvals approvals
+	callers   callers
 
 	mu      sync.Mutex // guards what follows; never held while anything is waited for
 	turns   map[turnKey]*turn

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -16,15 +17,20 @@ import (
 func (r *Resolver) Obtain(ctx context.Context, ru *rule.Rule, namespace string, own cache.Secret) mfa.Verdict {
 	// Without a path: none is asked for yet, and the person reads which rule it is.
 	s := r.begin(ctx, rule.Request{Namespace: ru.In(namespace)}, ru.Name, own)
-	// Get, not Take: a token that serves one request is left for that.
-	if t, err := r.config.Tokens.Get(ctx, s.key); err == nil {
-		if !s.dead(ctx, t.Secret) {
+	// Get, not Take: a token that serves one request is left for that. Nor is such a
+	// token looked up, which would be one of its uses.
+	t, err := r.config.Tokens.Get(ctx, s.key)
+	if v, ok := s.proven(ctx, own); !ok {
+		if v.Outcome == "" && err == nil {
+			s.bury(ctx)
+		}
+		return cmp.Or(v, mfa.Verdict{Outcome: mfa.Unavailable, Message: appDeadCaller})
+	}
+	if err == nil {
+		if t.Uses > 0 || !s.dead(ctx, t.Secret) {
 			return mfa.Verdict{Outcome: mfa.Cached}
 		}
 		s.discard(ctx, t)
-	}
-	if s.dead(ctx, own) {
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appDeadCaller}
 	}
 	s.quiet = ru.Silent
 	if v, ok := s.silent(); ok {

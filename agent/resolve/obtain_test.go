@@ -56,7 +56,7 @@ func TestObtainReplacesTheDead(t *testing.T) {
 		s.person.codes("111111", "111112")
 		s.vault.mint = func(context.Context, upstream.MintRequest) (*http.Response, error) { return minted("new", 300, 0), nil }
 		s.obtain(t.Context(), "tok")
-		s.vault.lookup = &upstream.StatusError{Status: 403}
+		s.vault.lookup = dead()
 		if v := s.obtain(t.Context(), "tok"); v.Outcome != mfa.Approved || len(s.vault.mints) != 2 {
 			t.Errorf("%+v after %d mints", v, len(s.vault.mints))
 		}

@@ -108,9 +108,12 @@ type Config struct {
 	Enroller    Enroller // nil: nobody is offered to set up an authenticator
 	Ledger      *Ledger  // what must survive a reload; shared by all vaults
 	Identify    func(cache.Secret) string
-	Audit       Auditor // nil means none
-	Meter       Meter   // nil means none
-	Log         *slog.Logger
+	// End ends the step-up tokens of a caller: they serve nothing more when it returns,
+	// and are revoked after that. nil forgets the one in question.
+	End   func(Caller)
+	Audit Auditor // nil means none
+	Meter Meter   // nil means none
+	Log   *slog.Logger
 }
 
 // Numbers finds the number that Okta shows for a login. *upstream.Client is one.
@@ -153,7 +156,7 @@ func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, t
 	return &stepUp{
 		Resolver: r,
 		key: cache.Key{
-			Vault:     r.config.VaultName + " " + r.config.Address,
+			Vault:     r.vaultKey(),
 			Namespace: rule.Namespace(q.Namespace),
 			Identity:  r.config.Identify(token),
 			Rule:      ruleName,

@@ -21,11 +21,21 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
+// deadText is what Vault says of a token that it does not know; OpenBao says bareText.
+const (
+	deadText = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"
+	bareText = "permission denied"
+)
+
 const generic = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
+
+// dead is Vault's answer to a question with a token that it does not know.
+func dead() error { return &upstream.StatusError{Status: 403, Errors: []string{deadText}} }
 
 // A stage is a resolver with everything around it played by the test. Time is
 // that of the synctest bubble.
 type stage struct {
+	config   resolve.Config
 	resolver *resolve.Resolver
 	broker   *prompt.Broker
 	person   *person
@@ -60,7 +70,7 @@ func newStage(t *testing.T, change func(*resolve.Config)) *stage {
 	if change != nil {
 		change(&c)
 	}
-	s.resolver = resolve.New(c)
+	s.resolver, s.config = resolve.New(c), c
 	return s
 }
 
@@ -152,6 +162,8 @@ type vault struct {
 	lookups      int    // of those
 	path         string // where it was made
 	callerDead   bool
+	caller       func() (upstream.TokenInfo, error) // of "tok"; nil is alive unless callerDead
+	callerAsked  int
 }
 
 func (v *vault) Mint(ctx context.Context, r upstream.MintRequest) (*http.Response, error) {
@@ -171,9 +183,14 @@ func (v *vault) Login(ctx context.Context, r upstream.LoginRequest) (*http.Respo
 func (v *vault) LookupSelf(_ context.Context, token cache.Secret, _ string) (upstream.TokenInfo, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if token == "tok" {
+		v.callerAsked++
+	}
 	switch {
+	case token == "tok" && v.caller != nil:
+		return v.caller()
 	case token == "tok" && v.callerDead:
-		return upstream.TokenInfo{}, &upstream.StatusError{Status: 403}
+		return upstream.TokenInfo{}, dead()
 	case token == "tok":
 		return upstream.TokenInfo{}, nil
 	}

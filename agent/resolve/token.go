@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -32,11 +31,10 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 		return r.withKept(ctx, m.Kept, own, send)
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, own)
-	t, ok := s.cached(ctx)
+	t, ok := s.usable(ctx, own)
 	if !ok {
-		if m.Rule.Grant.Eager && !s.dead(ctx, own) {
-			resp, v := r.toToken(ctx, m, own, send)
-			return resp, v, nil
+		if m.Rule.Grant.Eager {
+			return s.eagerly(ctx, m, own, send)
 		}
 		resp, err := send(ctx, nil, cache.Token{})
 		return resp, mfa.Verdict{}, err
@@ -50,15 +48,29 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
 	}
 	s.discard(ctx, t)
-	if s.dead(ctx, own) {
-		return resp, mfa.Verdict{}, nil
-	}
 	next, v := r.toToken(ctx, m, own, send)
-	if next == nil {
-		return resp, v, nil
+	switch {
+	case next != nil:
+		_ = resp.Body.Close()
+		return next, v, nil
+	case v.Outcome == "":
+		// The caller has died meanwhile. What Vault said is not about its own token, so
+		// it proves nothing to those who look at the answer.
+		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
 	}
-	_ = resp.Body.Close()
-	return next, v, nil
+	return resp, v, nil
+}
+
+// eagerly steps up before the first denial, when the caller is alive. Any other one
+// gets Vault's own answer.
+func (s *stepUp) eagerly(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
+	if _, ok := s.proven(ctx, own); ok {
+		if resp, v := s.toToken(ctx, m, own, send); resp != nil || v.Outcome != "" {
+			return resp, v, nil
+		}
+	}
+	resp, err := send(ctx, nil, cache.Token{})
+	return resp, mfa.Verdict{}, err
 }
 
 // discard removes a token that is dead. Looking that up takes its time: what another
@@ -77,7 +89,7 @@ func (s *stepUp) discard(ctx context.Context, dead cache.Token) {
 func (r *Resolver) withKept(ctx context.Context, rules []rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
 	for _, m := range rules {
 		s := r.begin(ctx, m.Request, m.Rule.Name, own)
-		t, ok := s.cached(ctx)
+		t, ok := s.usable(ctx, own)
 		if !ok {
 			continue
 		}
@@ -96,36 +108,29 @@ func (r *Resolver) withKept(ctx context.Context, rules []rule.Match, own cache.S
 	return resp, mfa.Verdict{}, err
 }
 
-// cached returns the token of this caller for this rule, and counts its use.
-func (s *stepUp) cached(ctx context.Context) (cache.Token, bool) {
+// find asks the store, by its Get or its Take, for the token of this caller and rule.
+func (s *stepUp) find(ctx context.Context, by func(context.Context, cache.Key) (cache.Token, error)) (cache.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
-	t, err := s.config.Tokens.Take(ctx, s.key)
-	if s.config.Meter != nil {
-		s.config.Meter.Lookup(err)
-	}
+	t, err := by(ctx, s.key)
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
 		s.config.Log.Warn("step-up token cannot be looked up", "rule", s.rule, "error", err)
 	}
-	return t, err == nil
+	return t, err
 }
 
-// policyDenial is how a policy refuses a token that Vault knows; for one that it
-// does not know there are two errors, or none of this form in older versions
-// (vault/request_handling.go, CheckToken).
-const policyDenial = "1 error occurred:\n\t* permission denied\n\n"
+// lookedUp counts a search for a cached token.
+func (s *stepUp) lookedUp(err error) {
+	if s.config.Meter != nil {
+		s.config.Meter.Lookup(err)
+	}
+}
 
-// dead reports whether Vault does not know a token. Where Vault cannot be asked,
-// it is taken for alive: a 403 stands. So is one that may not look itself up, for
-// want of the default policy; or each ordinary denial would mean a prompt.
-//
-// It is asked of the app's own token, too, wherever no 403 to that one has shown
-// it alive. A login grant needs nothing of it, so otherwise whoever can reach the
-// listener would have the person asked, with any string for a token.
+// dead reports whether Vault does not know a step-up token. Where Vault cannot be
+// asked, it is taken for alive: a 403 stands, or each ordinary denial would mean a
+// prompt.
 func (s *stepUp) dead(ctx context.Context, token cache.Secret) bool {
-	_, err := s.config.Vault.LookupSelf(ctx, token, s.key.Namespace)
-	status, ok := errors.AsType[*upstream.StatusError](err)
-	return ok && status.Status == http.StatusForbidden && !slices.Contains(status.Errors, policyDenial) && !mfa.DeniedByPolicy(status.Errors)
+	return readLife(s.config.Vault.LookupSelf(ctx, token, s.key.Namespace)) == lifeDead
 }
 
 // toToken steps up to a token and sends the request with it. All requests of
@@ -135,11 +140,13 @@ func (r *Resolver) toToken(ctx context.Context, m rule.Match, own cache.Secret, 
 	s := r.begin(ctx, m.Request, m.Rule.Name, own)
 	if m.Once {
 		// Nothing was tried before, because it can be sent only once.
-		if t, ok := s.cached(ctx); ok {
+		if t, ok := s.usable(ctx, own); ok {
 			return s.sendOnce(ctx, t, send)
 		}
-		if s.dead(ctx, own) {
-			return nil, mfa.Verdict{}
+	}
+	if !m.Proven {
+		if v, ok := s.proven(ctx, own); !ok {
+			return nil, v
 		}
 	}
 	s.quiet = m.Rule.Silent
@@ -208,9 +215,7 @@ func (s *stepUp) fly(ctx context.Context, r *rule.Rule, own cache.Secret) mfa.Ve
 	}
 	t, v := step(asking)
 	if v.OK() {
-		if err := s.config.Tokens.Put(ctx, s.key, t); err != nil {
-			s.config.Log.Warn("step-up token is kept in memory only", "rule", s.rule, "error", err)
-		}
+		v = g.land(ctx, t, v)
 	}
 	return s.conclude(ctx, v)
 }

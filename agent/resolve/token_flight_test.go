@@ -218,7 +218,7 @@ func TestLateDenialLeavesTheNewToken(t *testing.T) {
 		if err := s.tokens.Put(t.Context(), key, old); err != nil {
 			t.Fatal(err)
 		}
-		s.vault.lookup = &upstream.StatusError{Status: 403}
+		s.vault.lookup = dead()
 		s.person.codes("111111", "no")
 		s.vault.mint = mintsWith("totp:111111", "new")
 		var both sync.WaitGroup

@@ -146,8 +146,8 @@ func TestCached403(t *testing.T) {
 		"vault cannot say":             {errors.New("gone"), nil, mfa.Cached, 403, []string{"token old"}},
 		"token lives, may not look":    {&upstream.StatusError{Status: 403, Errors: []string{"1 error occurred:\n\t* permission denied\n\n"}}, nil, mfa.Cached, 403, []string{"token old"}},
 		"token is dead, vault says it": {&upstream.StatusError{Status: 403, Errors: []string{"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"}}, []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
-		"token is dead: once more":     {&upstream.StatusError{Status: 403}, []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
-		"token is dead, person denies": {&upstream.StatusError{Status: 403}, []string{"no"}, mfa.Denied, 403, []string{"token old"}},
+		"token is dead: once more":     {dead(), []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
+		"token is dead, person denies": {dead(), []string{"no"}, mfa.Denied, 403, []string{"token old"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -257,13 +257,13 @@ func TestDeadCaller(t *testing.T) {
 	}{
 		"eager":               {match: func(m *rule.Match) { m.Rule.Grant.Eager = true }, sent: []string{""}},
 		"once":                {match: func(m *rule.Match) { m.Once = true }},
-		"cached token is too": {match: func(*rule.Match) {}, cached: true, sent: []string{"token old"}},
+		"cached token is too": {match: func(*rule.Match) {}, cached: true, sent: []string{""}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, nil)
-				s.vault.callerDead, s.vault.lookup = true, &upstream.StatusError{Status: 403}
+				s.vault.callerDead, s.vault.lookup = true, dead()
 				s.person.codes("111111")
 				s.vault.mint = mintsWith("totp:111111", "new")
 				m := deploy()

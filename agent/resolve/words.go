@@ -116,6 +116,10 @@ func mintRefused(path, reason string) string {
 	return fmt.Sprintf("stepup: vault does not create a token at %s: %s", path, oneLine(reason))
 }
 
+func callerUnknown(err error) string {
+	return fmt.Sprintf("stepup: cannot tell whether vault knows your token: auth/token/lookup-self: %v", err)
+}
+
 func mayNotMint(path string) string {
 	return fmt.Sprintf("stepup: your token may not create tokens at %s; its policies must grant update there", path)
 }

@@ -72,6 +72,9 @@ type Match struct {
 	// one, and none is made.
 	Kept []Match
 
+	// Proven: Vault's refusal of the first try is one that only a live token gets.
+	Proven bool
+
 	// Same names everything that makes two requests of one caller the same, so that
 	// they may share one answer; "" shares with none.
 	Same string
