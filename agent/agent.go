@@ -52,6 +52,7 @@ type Agent struct {
 	bodies   *relay.Budget
 	secrets  *secrets
 	suspects *suspects
+	endings  endings
 	servers  sync.WaitGroup // one for each goroutine that serves a listener
 
 	metrics   *metrics.Metrics
@@ -94,6 +95,7 @@ func New(c Config, o Options) *Agent {
 		config:  c,
 		passed:  &passed{},
 	}
+	a.endings.agent = a
 	a.metrics = metrics.New(state{a})
 	a.scraper = a.metrics.Handler(o.Log)
 	a.secrets = newSecrets(a.ring())
@@ -286,6 +288,7 @@ func (a *Agent) stop() {
 	}
 	closing.Wait()
 	a.servers.Wait()
+	a.endings.close()
 	a.revokeOnStop()
 	for _, v := range a.vaults {
 		v.transport.CloseIdleConnections()

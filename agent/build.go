@@ -81,6 +81,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Unwrapper:   client,
 		Approver:    counted,
 		Witness:     witness{a.suspects, v.Name},
+		Revocations: resolver,
 		Log:         a.options.Log,
 	})
 	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
@@ -113,6 +114,7 @@ func (a *Agent) buildResolver(c Config, v Vault, client *upstream.Client, with p
 		Cooldown:    c.Prompt.Cooldown,
 		Ledger:      a.ledger,
 		Identify:    a.identity.Identify,
+		End:         func(who resolve.Caller) { a.endings.end(with.tokens, who) },
 		Audit:       with.auditor(),
 		Log:         a.options.Log,
 	})

@@ -44,6 +44,7 @@ type rig struct {
 	push   *devvault.Push
 	asked  *prompttest.Script
 	ring   cache.Ring
+	stop   func() // ends the agent; the end of the test does so, too
 }
 
 func newRig(t testing.TB) *rig {
@@ -54,7 +55,12 @@ func newRig(t testing.TB) *rig {
 // newRigWith has a keyring, unless it is nil.
 func newRigWith(t testing.TB, ring cache.Ring) *rig {
 	t.Helper()
-	r := &rig{ring: ring, vault: devvault.New(devvault.Config{Record: true}), dir: t.TempDir(), log: &lockedBuffer{}}
+	return newRigAt(t, devvault.Enterprise, ring)
+}
+
+func newRigAt(t testing.TB, server devvault.Flavor, ring cache.Ring) *rig {
+	t.Helper()
+	r := &rig{ring: ring, vault: devvault.New(devvault.Config{Flavor: server, Record: true}), dir: t.TempDir(), log: &lockedBuffer{}}
 	address, err := r.vault.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -142,12 +148,13 @@ func (r *rig) start(t testing.TB) {
 	case err := <-done:
 		t.Fatalf("agent ended: %v", err)
 	}
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("agent: %v", err)
 		}
 	})
+	t.Cleanup(r.stop)
 	r.url = "http://" + r.agent.Status(t.Context()).Listeners[0].Address
 }
 

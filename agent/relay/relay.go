@@ -72,8 +72,9 @@ type Config struct {
 	SinglePhase SinglePhase   // nil means none
 	Mounted     MountResolver // for Mounts; nil leaves them alone
 	Unwrapper   Unwrapper
-	Approver    Approver // nil waits for nobody's approval
-	Witness     Witness  // nil: nobody wants to know
+	Approver    Approver    // nil waits for nobody's approval
+	Witness     Witness     // nil: nobody wants to know
+	Revocations Revocations // nil: no token depends on another
 	Log         *slog.Logger
 }
 

@@ -25,6 +25,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = clone(r.Context(), r) // the caller's stays as it is
 	body := newKeptBody(r, t.config.MaxKept, t.config.Budget)
 	defer body.done()
+	resp, err := t.roundTrip(r, body)
+	t.revoked(r, body, resp)
+	return resp, err
+}
+
+func (t *Transport) roundTrip(r *http.Request, body *keptBody) (*http.Response, error) {
 	switch {
 	case len(r.Header["X-Vault-Mfa"]) > 0:
 		return t.follow(r, body) // it knows what it does
@@ -90,16 +96,18 @@ func clone(ctx context.Context, r *http.Request) *http.Request {
 }
 
 // callerToken is the caller's own token, from either header that Vault takes
-// (http/handler.go, getTokenFromReq). Without one nobody is elevated.
+// (http/handler.go, getTokenFromReq): the same one in either is the same caller.
+// Without one nobody is elevated.
 func callerToken(r *http.Request) cache.Secret {
 	if token := r.Header.Get("X-Vault-Token"); token != "" {
 		return cache.Secret(token)
 	}
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return ""
+	for _, value := range r.Header["Authorization"] {
+		if token, ok := strings.CutPrefix(value, "Bearer "); ok {
+			return cache.Secret(strings.TrimSpace(token))
+		}
 	}
-	return cache.Secret(strings.TrimSpace(token))
+	return ""
 }
 
 // derive tells what Vault makes of r, which goes out as it stands. Where the address has

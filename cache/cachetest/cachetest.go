@@ -52,6 +52,7 @@ func token(name string) cache.Token {
 		Expires:  now.Add(time.Hour),
 		Uses:     3,
 		Index:    "index-" + name,
+		Owner:    "owner-" + name,
 	}
 }
 
