@@ -218,6 +218,9 @@ func (l *lawRig) works(d drawn) bool {
 	if d.caller == "dead" || d.method != "GET" || !strings.HasSuffix(d.target, "/kv/data/deploy/web") {
 		return false
 	}
+	if unclean := path.Clean("/"+d.namespace) != "/"+strings.Trim(d.namespace, "/"); unclean {
+		return false // to the agent it is a namespace of that name, which no rule can have
+	}
 	namespace, _ := l.wanted(d)
 	if l.flavor == devvault.Community && l.namespace != "" && canonical(d.namespace) != "" {
 		return false // the agent cannot know that the header means nothing

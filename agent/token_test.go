@@ -102,7 +102,7 @@ func TestTokenGrant(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	t.Parallel()
 	r := newTokenRig(t)
-	for _, path := range []string{"sys/internal/ui/mounts/kv/secure/db", "kv/data/secure/db", "sys/internal/ui/mounts/kv/secure"} {
+	for _, path := range []string{"sys/internal/ui/mounts/kv/secure/db", "kv/data/secure/db", "sys/internal/ui/mounts/kv"} {
 		if got := r.do(t, "GET", "/v1/"+path, "", "X-Vault-Token", r.token); got.status != 200 {
 			t.Errorf("%s: %+v", path, got)
 		}

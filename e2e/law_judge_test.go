@@ -187,6 +187,9 @@ func (j *judge) preflight(rule string, e entry) bool {
 		case !inside:
 			continue
 		}
+		if j.under(rule, entry{path: mount + "metadata/" + strings.TrimRight(rest, "/") + "/", operation: "list"}) {
+			return true // vault kv list looks like this
+		}
 		for _, typed := range []string{path, mount + "data/" + rest, mount + "metadata/" + rest} {
 			for _, op := range []string{"read", "list"} {
 				if j.under(rule, entry{path: typed, operation: op}) || j.under(rule, entry{path: strings.TrimRight(typed, "/"), operation: op}) {

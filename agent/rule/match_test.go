@@ -21,13 +21,13 @@ func TestMatch(t *testing.T) {
 		rule.Rule{Name: "no namespace", Paths: paths(t, "data/x", "policies/x"), Namespace: "sys"},
 		rule.Rule{Name: "late", Paths: paths(t, "kv/data/prod/*", "sys/policies/*", "policies/*")},
 		rule.Rule{Name: "scans", Paths: paths(t, "kv/metadata/scan/*"), Capabilities: []rule.Operation{rule.Scan}},
-		rule.Rule{Name: "anything", Paths: paths(t, "kv/metadata/any/*")},
+		rule.Rule{Name: "anything", Paths: paths(t, "kv/metadata/any/*", "kv/metadata/exact")},
 	)
 	read := func(namespace, path string) rule.Request {
 		return rule.Request{Namespace: namespace, Path: path, Operation: rule.Read}
 	}
-	scan := func(path string, slashed bool) rule.Request {
-		return rule.Request{Path: path, Operation: rule.Scan, Slashed: slashed}
+	scan := func(path string, byQuery, slashed bool) rule.Request {
+		return rule.Request{Path: path, Operation: rule.Scan, ByQuery: byQuery, Slashed: slashed}
 	}
 	tests := map[string]struct {
 		request rule.Request
@@ -66,13 +66,16 @@ func TestMatch(t *testing.T) {
 		"auth is no namespace":          {read("", "auth/kv/data/prod/a"), "", rule.Request{}},
 		"sys of an unnamed namespace":   {read("", "ns1/sys/policies/a"), "", rule.Request{}},
 		"nothing":                       {read("", "kv/data/dev/a"), "", rule.Request{}},
-		"scan, named":                   {scan("kv/metadata/scan/", true), "scans", rule.Request{}},
-		"scan, not named":               {scan("kv/data/prod/a/", false), "late", rule.Request{}},
-		"a scan is no read":             {scan("kv/metadata/prod/", false), "", rule.Request{}},
+		"scan, named":                   {scan("kv/metadata/scan/", true, true), "scans", rule.Request{}},
+		"scan, not named":               {scan("kv/data/prod/a/", false, false), "late", rule.Request{}},
+		"a scan is no read":             {scan("kv/metadata/prod/", false, false), "", rule.Request{}},
 		"a read is no scan":             {read("", "kv/metadata/scan/x"), "", rule.Request{}},
-		"scan of a folder":              {scan("kv/metadata/any/", false), "anything", rule.Request{}},
-		"or read of what is not within": {scan("kv/metadata/any/", true), "", rule.Request{}},
-		"or read of what is":            {scan("kv/metadata/any/x/", true), "anything", rule.Request{}},
+		"scan of a folder":              {scan("kv/metadata/any/", false, false), "anything", rule.Request{}},
+		"or read of what is not within": {scan("kv/metadata/any/", true, true), "", rule.Request{}},
+		"exactly, as a scan":            {scan("kv/metadata/exact/", false, false), "anything", rule.Request{}},
+		"exactly, or with its slash":    {scan("kv/metadata/exact/", true, false), "", rule.Request{}},
+		"exactly, or without a slash":   {scan("kv/metadata/exact/", true, true), "anything", rule.Request{}},
+		"or read of what is":            {scan("kv/metadata/any/x/", true, true), "anything", rule.Request{}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -16,9 +16,9 @@ const mountsPath = "sys/internal/ui/mounts/"
 // login grant take part.
 //
 // A look at a path is a look for it: where [Rules.Match] has a rule for one of the
-// paths that it may stand for, it is that rule's. A look at what lies above the paths
-// of rules (the mount alone, as with -mount=kv, or a folder) may be for any path there.
-// So it costs nobody a code; it is served with a token that is there, see [Match].
+// paths that it may stand for, it is that rule's. A look at the mount alone, as with
+// -mount=kv, may be for any path there. So it costs nobody a code; it is served with a
+// token that is there, see [Match].
 func (rs Rules) MatchPreflight(q Request) (Match, bool) {
 	before, asked, ok := strings.Cut(q.Path, mountsPath)
 	asked = strings.TrimSuffix(asked, "/")
@@ -31,7 +31,8 @@ func (rs Rules) MatchPreflight(q Request) (Match, bool) {
 	}
 	var kept []Match
 	for i := range rs {
-		if in, ok := look.under(&rs[i]); ok && look.above(&rs[i]) {
+		in, ok := look.under(&rs[i])
+		if ok && slices.ContainsFunc(rs[i].Paths, func(p Pattern) bool { return p.mountIs(in.Path) }) {
 			kept = append(kept, Match{Rule: &rs[i], Request: in, Preflight: true})
 		}
 	}
@@ -95,14 +96,6 @@ func (p preflight) first(rs Rules) (best int, in Request, ok bool) {
 	return best, in, ok
 }
 
-// above reports whether a path of r lies below one of the paths.
-func (p preflight) above(r *Rule) bool {
-	return slices.ContainsFunc(p.paths, func(s spelling) bool {
-		in, ok := r.view(p.request(s.path, Read))
-		return ok && slices.ContainsFunc(r.Paths, func(pattern Pattern) bool { return pattern.below(in.Path) })
-	})
-}
-
 // maxMount is more segments than the path of any mount has.
 const maxMount = 16
 
@@ -125,17 +118,15 @@ func spellings(path string, rest int) []spelling {
 	return all
 }
 
-// below reports whether the pattern lies below path.
-func (p Pattern) below(path string) bool {
-	own := strings.Split(strings.TrimSuffix(p.text, "*"), "/")
+// mountIs reports whether path is the mount that the pattern begins with: what stands
+// before data or metadata, and where there is none of these, the first segment. Vault
+// alone knows better; a folder in a mount must not be taken for one.
+func (p Pattern) mountIs(path string) bool {
+	mount := strings.Split(strings.TrimSuffix(p.text, "*"), "/")
+	if len(mount) == 1 {
+		return false // no mount alone
+	}
+	n := 1 + max(0, slices.IndexFunc(mount[1:], func(s string) bool { return s == "data" || s == "metadata" }))
 	segments := strings.Split(path, "/")
-	if path == "" || len(segments) >= len(own) {
-		return false
-	}
-	for i, s := range segments {
-		if own[i] != "+" && own[i] != s {
-			return false
-		}
-	}
-	return true
+	return len(segments) == n && slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
 }

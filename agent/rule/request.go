@@ -34,8 +34,10 @@ type Request struct {
 	Path      string    // cleaned and decoded, without /v1/; ends in "/" for List and Scan
 	Operation Operation // a POST is Update, although Vault may ask for Create instead
 
-	// Slashed is a scan by query that was sent without a slash at its end: Vault, which
-	// has no scan, takes it for a read of the path without one.
+	// ByQuery is a scan of a GET: Vault, which has none, takes it for a read.
+	ByQuery bool
+	// Slashed is one that was sent without the slash at its end: the read is of the path
+	// without it.
 	Slashed bool
 }
 
@@ -52,52 +54,49 @@ func Derive(method string, u *url.URL, namespace string) (r Request, ok bool) {
 	if !ok {
 		return Request{}, false
 	}
-	r = Request{Namespace: Namespace(namespace), Path: p}
-	switch method {
-	case "GET":
-		r.Operation, ok = readOrList(u)
-		if !ok {
-			return Request{}, false
-		}
-		r.Slashed = r.Operation == Scan && !strings.HasSuffix(p, "/")
-	case "LIST":
-		r.Operation = List
-	case "SCAN":
-		r.Operation = Scan
-	case "POST", "PUT":
-		r.Operation = Update
-	case "PATCH":
-		r.Operation = Patch
-	case "DELETE":
-		r.Operation = Delete
-	default:
+	var query url.Values
+	if u.RawQuery != "" {
+		query = u.Query()
+	}
+	r = Request{Namespace: Namespace(namespace), Path: p, Operation: operation(method, query)}
+	if r.Operation == "" || query.Get("help") != "" { // which is of any method (http/help.go)
 		return Request{}, false
 	}
+	r.ByQuery = r.Operation == Scan && method == "GET"
 	if r.lists() && !strings.HasSuffix(r.Path, "/") {
+		r.Slashed = r.ByQuery
 		r.Path += "/"
 	}
 	return r, true
 }
 
-// readOrList is what a GET does; ok is false for one that asks for help.
-func readOrList(u *url.URL) (op Operation, ok bool) {
-	if u.RawQuery == "" {
-		return Read, true
-	}
-	q := u.Query()
+// operation is what a method does, "" when that has no capability.
+func operation(method string, query url.Values) Operation {
 	is := func(name string) bool {
-		v, err := strconv.ParseBool(q.Get(name))
+		v, err := strconv.ParseBool(query.Get(name))
 		return err == nil && v
 	}
-	switch {
-	case q.Get("help") != "":
-		return "", false
-	case is("list"):
-		return List, true
-	case is("scan"):
-		return Scan, true
+	switch method {
+	case "GET":
+		switch {
+		case is("list"):
+			return List
+		case is("scan"):
+			return Scan
+		}
+		return Read
+	case "LIST":
+		return List
+	case "SCAN":
+		return Scan
+	case "POST", "PUT":
+		return Update
+	case "PATCH":
+		return Patch
+	case "DELETE":
+		return Delete
 	}
-	return Read, true
+	return ""
 }
 
 // lists reports whether r is about what is below its path.

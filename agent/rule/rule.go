@@ -133,8 +133,14 @@ func (r *Rule) covers(op Operation) bool {
 // takes reports whether one of r's paths is that of q. A scan by query may be a read:
 // where the rule does not say that its server knows scans, both must be meant.
 func (r *Rule) takes(q Request) bool {
-	if q.Slashed && !slices.Contains(r.Capabilities, Scan) && !r.matchesPath(strings.TrimSuffix(q.Path, "/"), Read) {
-		return false
+	if q.ByQuery && !slices.Contains(r.Capabilities, Scan) {
+		path := q.Path
+		if q.Slashed {
+			path = strings.TrimSuffix(path, "/")
+		}
+		if !r.matchesPath(path, Read) {
+			return false
+		}
 	}
 	return r.matchesPath(q.Path, q.Operation)
 }

@@ -57,7 +57,7 @@ func takenLine(e control.Explanation) string {
 			line += " (for the sake of the path behind sys/internal/ui/mounts/)"
 		}
 		if e.KeptOnly {
-			line += " (what is asked about is none of its paths, but lies above them)"
+			line += " (what is asked about is none of its paths, but the mount that they are in)"
 		}
 		return line
 	}
