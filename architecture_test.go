@@ -13,8 +13,8 @@ import (
 // package may import. A trailing /* is everything below, * is everything.
 func layers() map[string][]string {
 	return map[string][]string{
-		".":                 {},
-		"cmd/stepup":        {"*"},
+		".":          {},
+		"cmd/stepup": {"*"},
 
 		// Commands import what they share, and never each other.
 		"cmd/stepup/internal/cli":      {"agent", "agent/control", "cache", "config", "ownership", "prompt", "prompt/terminal"},
