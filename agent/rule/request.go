@@ -99,8 +99,8 @@ func operation(method string, query url.Values) Operation {
 	return ""
 }
 
-// lists reports whether r is about what is below its path.
-func (r Request) lists() bool { return r.Operation == List || r.Operation == Scan }
+// lists reports whether q is about what is below its path.
+func (q Request) lists() bool { return q.Operation == List || q.Operation == Scan }
 
 // apiPath is the path of u as Vault's handlers see it, without /v1/: http.ServeMux
 // cleans a path as it was sent, and only then is it decoded. So %2e%2e and %2f reach a
@@ -154,14 +154,14 @@ func clean(p string) string {
 	return c
 }
 
-// Grants reports whether Vault's answer of sys/capabilities-self allows r. A
+// Grants reports whether Vault's answer of sys/capabilities-self allows q. A
 // POST needs create or update, depending on what exists already. Root is not
 // asked for a second factor, so its 403 means something else.
-func (r Request) Grants(capabilities []string) bool {
+func (q Request) Grants(capabilities []string) bool {
 	if slices.Contains(capabilities, "deny") {
 		return false
 	}
 	return slices.ContainsFunc(capabilities, func(c string) bool {
-		return c == string(r.Operation) || (r.Operation == Update && c == string(Create))
+		return c == string(q.Operation) || (q.Operation == Update && c == string(Create))
 	})
 }
