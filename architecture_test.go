@@ -21,6 +21,7 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/vaultcli": {"cmd/stepup/internal/cli", "cache", "config"},
 
 		"agent":             {"agent/*", "cache", "messagebus", "ownership", "prompt"},
+		"agent/autolock":    {"messagebus"},
 		"agent/peer":        {},
 		"agent/mfa":         {},
 		"agent/rule":        {},

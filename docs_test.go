@@ -2,7 +2,6 @@ package stepup_test
 
 import (
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"path/filepath"
 	"regexp"
@@ -180,34 +179,24 @@ func says(text string, pieces []string) bool {
 	return true
 }
 
-// wordsOfOurs are the string literals of the files with words for people: every file of
-// the commands, whose texts stand where they are used.
+// wordsOfOurs are the string literals of the program. A text stands where it is used, or
+// in a file of words where it is shared.
 func wordsOfOurs(t *testing.T) (all []string) {
 	t.Helper()
-	for _, pattern := range []string{"words*.go", "*/words*.go", "agent/*/words*.go", "cmd/stepup/*.go", "cmd/stepup/internal/*/*.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
+	for _, f := range sources(t) {
+		if f.dir == "agent/devvault" {
+			continue
 		}
-		for _, name := range files {
-			if strings.HasSuffix(name, "_test.go") {
-				continue
-			}
-			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ast.Inspect(file, func(n ast.Node) bool {
-				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-					text, err := strconv.Unquote(lit.Value)
-					if err != nil {
-						t.Fatal(err)
-					}
-					all = append(all, text)
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				text, err := strconv.Unquote(lit.Value)
+				if err != nil {
+					t.Fatal(err)
 				}
-				return true
-			})
-		}
+				all = append(all, text)
+			}
+			return true
+		})
 	}
 	return all
 }

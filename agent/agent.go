@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/autolock"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
@@ -62,10 +63,10 @@ type Agent struct {
 
 	memoryOnly sync.Once // for the one line in the log that says so
 
-	lockers   sync.WaitGroup     // the goroutines of the locker and of the last move
+	lockers   sync.WaitGroup     // the goroutines of the autolock and of the last move
 	stopMove  context.CancelFunc // ends the move of tokens to another store; guarded by mu
 	stopLocks context.CancelFunc // ends it; guarded by mu
-	locker    *locker            // guarded by mu; nil without lock_on
+	autolock  *autolock.Watcher  // guarded by mu; nil without lock_on
 
 	mu       sync.Mutex // guards what follows; not held while a listener serves
 	config   Config

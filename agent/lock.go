@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/autolock"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -134,17 +135,17 @@ func (a *Agent) watchLocked(ctx context.Context) {
 	}
 	// It ends with the agent, not with the reload that started it.
 	ctx, a.stopLocks = context.WithCancel(context.WithoutCancel(ctx))
-	a.locker = nil
+	a.autolock = nil
 	if len(a.config.Cache.LockOn) == 0 {
 		return
 	}
-	l := newLocker(a.config.Cache.LockOn, func(reason string) {
+	w := autolock.New(a.config.Cache.LockOn, func(reason string) {
 		a.options.Log.Info("locking", "reason", reason)
 		result, _ := a.lock(context.WithoutCancel(ctx)) // never fails; what is left is in its notes
 		for _, note := range result.Notes {
 			a.options.Log.Warn("locked, but", "note", note)
 		}
 	}, a.options.Log)
-	a.locker = l
-	a.lockers.Go(func() { l.run(ctx) })
+	a.autolock = w
+	a.lockers.Go(func() { w.Run(ctx) })
 }

@@ -31,8 +31,8 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	if a.reloaded != nil {
 		s.ConfigError = a.reloaded.Error
 	}
-	if a.locker != nil {
-		s.Notes = a.locker.notes()
+	if a.autolock != nil {
+		s.Notes = a.autolock.Notes()
 	}
 	s.Notes = append(s.Notes, a.passed.notes(c)...)
 	s.Listeners = a.listenersLocked()

@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"testing"
@@ -51,7 +51,7 @@ func TestScreenSavers(t *testing.T) {
 			t.Run(v.name+string(path), func(t *testing.T) {
 				f := newSaver(t, p, v.iface, path)
 				own(t, f.conn, v.name)
-				r := rigLocker(p, "screen_lock")
+				r := rigWatcher(p, "screen_lock")
 				r.start(t)
 				receive(t, f.asked, "the question whether the screen is locked")
 				var body []any
@@ -70,9 +70,9 @@ func TestScreenSavers(t *testing.T) {
 func TestSaverIsActiveAlready(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
-	r := rigLocker(p, "screen_lock")
+	r := rigWatcher(p, "screen_lock")
 	r.start(t)
-	r.line(t, wordsNoSaver)
+	r.line(t, noSaver)
 	f := newSaver(t, p, "org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
 	f.active = true
 	own(t, f.conn, "org.gnome.Shell.ScreenShield") // comes later than the agent
@@ -89,7 +89,7 @@ func TestSaverHangs(t *testing.T) {
 	defer close(hung.silent)
 	own(t, hung.conn, "org.mate.ScreenSaver")
 	f := startSaver(t, p, "org.freedesktop.ScreenSaver", "/ScreenSaver")
-	r := rigLocker(p, "screen_lock")
+	r := rigWatcher(p, "screen_lock")
 	r.start(t)
 	receive(t, hung.asked, "the question whether the screen is locked")
 	receive(t, f.asked, "the question whether the screen is locked")
@@ -122,15 +122,15 @@ func TestSaverSignals(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLocker([]string{"screen_lock"}, nil, quiet())
-			g := &screens{locker: l, savers: make(map[string]saver), bus: &messagebus.Conn{Owners: messagebus.Owners{
+			w := New([]string{"screen_lock"}, nil, quiet())
+			g := &saverListener{watcher: w, savers: make(map[string]saver), bus: &messagebus.Conn{Owners: messagebus.Owners{
 				"org.freedesktop.ScreenSaver": ":1.5", "com.canonical.Unity": ":1.6", "org.gnome.ScreenSaver": "",
 			}}}
 			for _, v := range savers() {
 				g.savers[v.name] = v
 			}
-			g.hear(t.Context(), &tt.signal)
-			if locks := l.orders.next != nil; locks != tt.locks {
+			g.handle(t.Context(), &tt.signal)
+			if locks := w.queue.next != nil; locks != tt.locks {
 				t.Errorf("locks: %v, want %v", locks, tt.locks)
 			}
 		})

@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 
 var errBusClosed = errors.New("the bus closed the connection")
 
-// openBus connects and follows names.
+// openBus connects and follows the owners of names.
 func openBus(ctx context.Context, address string, names ...string) (*messagebus.Conn, error) {
-	b, err := messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Own, Limit: busPatience})
+	b, err := messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Own, Limit: busTimeout})
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, busPatience)
+	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
 	for _, name := range names {
 		if err := b.Follow(ctx, name); err != nil {

@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"context"
@@ -13,9 +13,9 @@ const (
 	maxDrift = 30 * time.Second
 )
 
-// A drift tells how far the wall clock has moved away from the one that stands
-// still while the computer sleeps. That shows a sleep that nobody announced, and
-// a jump of the wall clock, by which tokens expire, in either direction.
+// A drift measures the wall clock against a clock that stands still during sleep.
+// A difference shows a sleep that was not announced, or a jump of the wall clock,
+// by which tokens expire, in either direction.
 type drift struct {
 	wall  func() time.Time
 	awake func() time.Duration // since some moment, sleep not counted
@@ -26,8 +26,8 @@ type drift struct {
 
 func newDrift() *drift { return &drift{wall: time.Now, awake: awakeClock()} }
 
-// since returns the drift since the last call, negative when the wall clock fell
-// behind. The first result means nothing.
+// since returns the drift since the last call. It is negative when the wall clock
+// fell behind. The first result means nothing.
 func (d *drift) since() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -37,10 +37,10 @@ func (d *drift) since() time.Duration {
 	return moved
 }
 
-// tick compares the clocks until ctx ends. A sleep of less than maxDrift that
-// nobody announces is not noticed.
-func (l *locker) tick(ctx context.Context) {
-	l.drift.since()
+// watch compares the clocks until ctx ends and calls jumped for each difference
+// of more than maxDrift. A shorter sleep is not noticed here.
+func (d *drift) watch(ctx context.Context, jumped func()) {
+	d.since()
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
@@ -49,8 +49,8 @@ func (l *locker) tick(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if l.drift.since().Abs() > maxDrift {
-			l.orders.place(reasonJump)
+		if d.since().Abs() > maxDrift {
+			jumped()
 		}
 	}
 }

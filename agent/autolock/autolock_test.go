@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"bytes"
@@ -16,11 +16,11 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// soleLocker has no sources but those given.
-func soleLocker(on []string, lock func(string), sources ...source) *locker {
-	l := newLocker(on, lock, quiet())
-	l.sources = sources
-	return l
+// soleWatcher has no sources but those given.
+func soleWatcher(on []string, lock func(string), sources ...source) *Watcher {
+	w := New(on, lock, quiet())
+	w.sources = sources
+	return w
 }
 
 func TestClockDrift(t *testing.T) {
@@ -43,16 +43,16 @@ func TestClockDrift(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var reasons []string
-				l := soleLocker([]string{"sleep"}, func(reason string) { reasons = append(reasons, reason) })
+				w := soleWatcher([]string{"sleep"}, func(reason string) { reasons = append(reasons, reason) })
 				start := time.Now()
 				var jump atomic.Int64
-				l.drift = &drift{
+				w.drift = &drift{
 					wall:  func() time.Time { return time.Now().Add(time.Duration(jump.Load())) },
 					awake: func() time.Duration { return time.Since(start) },
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
-				go func() { l.run(ctx); close(ended) }()
+				go func() { w.Run(ctx); close(ended) }()
 				time.Sleep(45 * time.Second)
 				jump.Store(int64(tt.jump))
 				time.Sleep(10 * time.Minute) // one event, however many ticks follow
@@ -87,16 +87,16 @@ func TestNothingToLockOn(t *testing.T) {
 		t.Run(strings.Join(on, " "), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l := soleLocker(on, func(reason string) { t.Errorf("locked: %s", reason) })
-				l.drift = &drift{wall: time.Now, awake: func() time.Duration { return 0 }} // every tick would be a sleep
+				w := soleWatcher(on, func(reason string) { t.Errorf("locked: %s", reason) })
+				w.drift = &drift{wall: time.Now, awake: func() time.Duration { return 0 }} // every tick would be a sleep
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
-				l.run(ctx)
+				w.Run(ctx)
 			})
 		})
 	}
-	if l := newLocker(nil, nil, quiet()); len(l.sources) != 0 {
-		t.Errorf("%d sources are listened to for nothing", len(l.sources))
+	if w := New(nil, nil, quiet()); len(w.sources) != 0 {
+		t.Errorf("%d sources are listened to for nothing", len(w.sources))
 	}
 }
 
@@ -106,14 +106,14 @@ func TestSourceIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var opened []time.Time
 		var log bytes.Buffer
-		l := soleLocker([]string{"screen_lock"}, nil, source{"bus", func(context.Context) error {
+		w := soleWatcher([]string{"screen_lock"}, nil, source{"bus", func(context.Context) error {
 			opened = append(opened, time.Now())
 			return errors.New("no such bus")
 		}, "the bus is not there"})
-		l.log = slog.New(slog.NewTextHandler(&log, nil))
+		w.log = slog.New(slog.NewTextHandler(&log, nil))
 		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 		defer cancel()
-		l.run(ctx)
+		w.Run(ctx)
 		want := time.Second
 		for i := 1; i < len(opened); i++ {
 			if got := opened[i].Sub(opened[i-1]); got != want {
@@ -127,8 +127,8 @@ func TestSourceIsMissing(t *testing.T) {
 		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "level=WARN msg=\"the bus is not there\" cause=\"no such bus\"") {
 			t.Errorf("the log says:\n%s", log.String())
 		}
-		if !slices.Contains(l.notes(), "the bus is not there") {
-			t.Errorf("notes are %q", l.notes())
+		if !slices.Contains(w.Notes(), "the bus is not there") {
+			t.Errorf("notes are %q", w.Notes())
 		}
 	})
 }
@@ -136,13 +136,13 @@ func TestSourceIsMissing(t *testing.T) {
 func TestSourceComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		lives := []time.Duration{0, 0, 0, steady, 0} // how long each connection lasts
+		lives := []time.Duration{0, 0, 0, stableAfter, 0} // how long each connection lasts
 		wait := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, time.Second, 2 * time.Second}
 		var opened, ended []time.Time
 		var log bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
-		var l *locker
-		l = soleLocker([]string{"sleep"}, nil, source{"bus", func(ctx context.Context) error {
+		var w *Watcher
+		w = soleWatcher([]string{"sleep"}, nil, source{"bus", func(ctx context.Context) error {
 			n := len(opened)
 			opened = append(opened, time.Now())
 			if n == len(lives) {
@@ -150,14 +150,14 @@ func TestSourceComesBack(t *testing.T) {
 				return nil
 			}
 			if lives[n] > 0 {
-				l.report("bus", "", nil)
+				w.report("bus", "", nil)
 				time.Sleep(lives[n])
 			}
 			ended = append(ended, time.Now())
 			return errors.New("gone")
 		}, "lost"})
-		l.log = slog.New(slog.NewTextHandler(&log, nil))
-		l.run(ctx)
+		w.log = slog.New(slog.NewTextHandler(&log, nil))
+		w.Run(ctx)
 		for i := range wait {
 			if got := opened[i+1].Sub(ended[i]); got != wait[i] {
 				t.Errorf("connection %d was opened after %v, want %v", i+1, got, wait[i])
@@ -175,16 +175,16 @@ func TestOrders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reasons []string
 		proceed := make(chan struct{})
-		l := soleLocker(nil, func(reason string) {
+		w := soleWatcher(nil, func(reason string) {
 			reasons = append(reasons, reason)
 			<-proceed
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { l.run(ctx); close(ended) }()
-		first := l.orders.place("a")
+		go func() { w.Run(ctx); close(ended) }()
+		first := w.queue.add("a")
 		synctest.Wait()
-		second, third := l.orders.place("b"), l.orders.place("c")
+		second, third := w.queue.add("b"), w.queue.add("c")
 		proceed <- struct{}{}
 		<-first
 		synctest.Wait()
@@ -231,9 +231,16 @@ func TestLockerNotes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := lockerNotesOf(tt.goos, tt.on); !slices.Equal(got, tt.want) {
+			if got := unsupported(tt.goos, tt.on); !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

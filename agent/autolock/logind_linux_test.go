@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"os"
@@ -18,8 +18,8 @@ func TestLockBeforeSleep(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
 	f := startLogind(t, p)
-	r := rigLocker(p, "sleep")
-	r.patience = time.Hour // sleep waits for the lock, not for this
+	r := rigWatcher(p, "sleep")
+	r.sleepDelay = time.Hour // sleep waits for the lock, not for this
 	inhibitors := make(chan *fakeInhibitor, 1)
 	r.lock = func(reason string) {
 		if reason == reasonSleep {
@@ -47,8 +47,8 @@ func TestLockBeforeSleep(t *testing.T) {
 		t.Error("the inhibitor is not held while the computer is awake")
 	}
 	r.stop()
-	receive(t, i.released, "the inhibitor of a locker that has ended")
-	if notes := r.notes(); len(notes) != 0 {
+	receive(t, i.released, "the inhibitor of a Watcher that has ended")
+	if notes := r.Notes(); len(notes) != 0 {
 		t.Errorf("notes are %q", notes)
 	}
 }
@@ -59,7 +59,7 @@ func TestClockKnowsAnnouncedSleep(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
 	f := startLogind(t, p)
-	r := rigLocker(p, "sleep")
+	r := rigWatcher(p, "sleep")
 	var wall atomic.Int64
 	r.drift = &drift{wall: func() time.Time { return time.Unix(0, wall.Load()) }, awake: func() time.Duration { return 0 }}
 	r.start(t)
@@ -78,8 +78,8 @@ func TestSleepDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
 	f := startLogind(t, p)
-	r := rigLocker(p, "sleep")
-	r.patience = time.Millisecond
+	r := rigWatcher(p, "sleep")
+	r.sleepDelay = time.Millisecond
 	slept := make(chan struct{})
 	r.lock = func(reason string) { <-slept; r.reasons <- reason }
 	r.start(t)
@@ -96,7 +96,7 @@ func TestFallingAsleepAlready(t *testing.T) {
 	f := newLogind(t, p)
 	f.falling = true
 	own(t, f.conn, login1)
-	r := rigLocker(p, "sleep")
+	r := rigWatcher(p, "sleep")
 	r.start(t)
 	r.wantReason(t, reasonSleep)
 	f.emit(t, login1Path, prepareForSleep, false)
@@ -110,10 +110,10 @@ func TestInhibitorRefused(t *testing.T) {
 	f := newLogind(t, p)
 	f.refuse = true
 	own(t, f.conn, login1)
-	r := rigLocker(p, "sleep")
+	r := rigWatcher(p, "sleep")
 	r.start(t)
-	r.line(t, wordsNoDelay)
-	if notes := r.notes(); !slices.Contains(notes, wordsNoDelay) {
+	r.line(t, noDelay)
+	if notes := r.Notes(); !slices.Contains(notes, noDelay) {
 		t.Errorf("notes are %q", notes)
 	}
 	f.emit(t, login1Path, prepareForSleep, true)
@@ -154,12 +154,12 @@ func TestSessions(t *testing.T) {
 	}
 	p := startBus(t)
 	f := startLogind(t, p)
-	r := rigLocker(p, "sleep", "screen_lock")
+	r := rigWatcher(p, "sleep", "screen_lock")
 	r.start(t)
 	watcher := receive(t, f.asked, "the question for sessions")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			// To the locker alone, so that the subscription does not sort it out.
+			// To the watcher alone, so that the subscription does not sort it out.
 			sendTo(t, f.conn, string(watcher), &dbus.Signal{Path: tt.path, Name: tt.iface, Body: tt.body})
 			if tt.locks {
 				r.wantReason(t, reasonScreen)
@@ -181,7 +181,7 @@ func TestScreenLockThroughLogind(t *testing.T) {
 			t.Parallel()
 			p := startBus(t)
 			f := startLogind(t, p)
-			r := rigLocker(p, "screen_lock")
+			r := rigWatcher(p, "screen_lock")
 			r.start(t)
 			watcher := receive(t, f.asked, "the question for sessions")
 			// Nobody wants to be told of this.
@@ -198,7 +198,7 @@ func TestScreenIsLockedAlready(t *testing.T) {
 	f := newLogind(t, p)
 	f.sessions[ourSession] = fakeSession{uid: uint32(os.Getuid()), locked: true}
 	own(t, f.conn, login1)
-	r := rigLocker(p, "screen_lock")
+	r := rigWatcher(p, "screen_lock")
 	r.start(t)
 	r.wantReason(t, reasonScreen)
 }
@@ -209,7 +209,7 @@ func TestStrangersOnTheBus(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
 	f := startLogind(t, p)
-	r := rigLocker(p, "sleep", "screen_lock")
+	r := rigWatcher(p, "sleep", "screen_lock")
 	r.start(t)
 	watcher := string(receive(t, f.asked, "the question for sessions"))
 	stranger := p.connect(t)
@@ -232,11 +232,11 @@ func TestLogindComesAndGoes(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
 	f := newLogind(t, p)
-	r := rigLocker(p, "sleep")
+	r := rigWatcher(p, "sleep")
 	r.start(t)
-	missing := r.trouble(wordsNoLogind)
+	missing := r.withEffect(noLogind)
 	r.line(t, missing)
-	if notes := r.notes(); !slices.Contains(notes, missing) {
+	if notes := r.Notes(); !slices.Contains(notes, missing) {
 		t.Errorf("notes are %q", notes)
 	}
 	own(t, f.conn, login1)
@@ -255,14 +255,14 @@ func TestBusDies(t *testing.T) {
 	t.Parallel()
 	p := startBus(t)
 	f := startLogind(t, p)
-	r := rigLocker(p, "sleep", "screen_lock")
+	r := rigWatcher(p, "sleep", "screen_lock")
 	saver := startSaver(t, p, "org.freedesktop.ScreenSaver", "/ScreenSaver")
 	r.start(t)
 	i := receive(t, f.taken, "an inhibitor")
 	receive(t, saver.asked, "the question whether the screen is locked")
 	p.kill()
-	receive(t, i.released, "sleep, which nobody can announce now")
-	lost := r.trouble(wordsNoSystemBus)
+	receive(t, i.released, "sleep, which is no longer announced")
+	lost := r.withEffect(noSystemBus)
 	r.line(t, lost)
 	p.start(t)
 	f = startLogind(t, p)
@@ -280,13 +280,13 @@ func TestBusDies(t *testing.T) {
 			t.Errorf("said again: %s", line)
 		}
 	}
-	if notes := r.notes(); len(notes) != 0 {
+	if notes := r.Notes(); len(notes) != 0 {
 		t.Errorf("notes are %q", notes)
 	}
 }
 
 // footprint counts the open files of this process and the goroutines that serve
-// buses or lockers.
+// buses or watchers.
 func footprint(t *testing.T) (descriptors, goroutines int) {
 	t.Helper()
 	files, err := os.ReadDir("/proc/self/fd")
@@ -294,7 +294,7 @@ func footprint(t *testing.T) (descriptors, goroutines int) {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-		if strings.Contains(stack, "godbus/dbus") || strings.Contains(stack, "agent.(*locker)") {
+		if strings.Contains(stack, "godbus/dbus") || strings.Contains(stack, "agent.(*Watcher)") {
 			goroutines++
 		}
 	}
@@ -308,12 +308,12 @@ func TestLockerLeavesNothingBehind(t *testing.T) {
 	startSaver(t, p, "org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
 	files, goroutines := footprint(t)
 	for range 5 {
-		r := rigLocker(p, "sleep", "screen_lock")
+		r := rigWatcher(p, "sleep", "screen_lock")
 		r.start(t)
 		i := receive(t, f.taken, "an inhibitor")
 		r.stop()
 		if i.held() {
-			t.Error("the computer cannot sleep after the end of the locker")
+			t.Error("the computer cannot sleep after the end of the watcher")
 		}
 	}
 	// godbus ends its goroutines soon after a connection was closed, and the

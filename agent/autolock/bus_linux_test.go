@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"net"
@@ -31,15 +31,15 @@ func TestBusThatSaysNothing(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	r := rigLocker(&busProcess{address: address}, "sleep")
+	r := rigWatcher(&busProcess{address: address}, "sleep")
 	r.start(t)
 	first := receive(t, accepted, "a connection")
-	r.line(t, r.trouble(wordsNoSystemBus))
+	r.line(t, r.withEffect(noSystemBus))
 	second := receive(t, accepted, "the next try")
 	r.stop()
 	for _, c := range []net.Conn{first, second} {
 		for err := error(nil); err == nil; {
-			_, err = c.Read(make([]byte, 100)) // until the locker's end is closed
+			_, err = c.Read(make([]byte, 100)) // until the watcher's end is closed
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"bufio"
@@ -84,13 +84,13 @@ func (p *busProcess) connect(t *testing.T) *dbus.Conn {
 	return conn
 }
 
-// own takes a name, which somebody else must not have.
+// own takes a name, which must not have another owner.
 func own(t *testing.T, conn *dbus.Conn, name string) {
 	t.Helper()
 	reply, err := conn.RequestName(name, dbus.NameFlagDoNotQueue)
 	must(t, err)
 	if reply != dbus.RequestNameReplyPrimaryOwner {
-		t.Fatalf("%s belongs to somebody else", name)
+		t.Fatalf("%s has another owner", name)
 	}
 }
 
@@ -117,10 +117,10 @@ func sendTo(t *testing.T, conn *dbus.Conn, to string, s *dbus.Signal) {
 	flush(t, conn)
 }
 
-// A fakeLogind is the part of logind that a locker uses.
+// A fakeLogind is the part of logind that a watcher uses.
 type fakeLogind struct {
 	conn  *dbus.Conn
-	taken chan *fakeInhibitor // told when the one who asked has it
+	taken chan *fakeInhibitor // told when the caller has it
 	asked chan dbus.Sender    // for the sessions
 
 	mu       sync.Mutex
@@ -261,7 +261,7 @@ func (f *fakeLogind) Inhibit(sender dbus.Sender, what, who, why, mode string) (d
 	return dbus.UnixFD(i.write.Fd()), nil
 }
 
-// delivered closes our copy of the descriptor when the one who asked has left
+// delivered closes our copy of the descriptor when the caller has left
 // the bus, and so has its own.
 func (f *fakeLogind) delivered(sender string) {
 	f.mu.Lock()
@@ -272,7 +272,7 @@ func (f *fakeLogind) delivered(sender string) {
 		return
 	}
 	_ = i.write.Close()
-	go func() { // ends with the locker
+	go func() { // ends with the watcher
 		_, _ = i.read.Read(make([]byte, 1))
 		close(i.released)
 		_ = i.read.Close()
@@ -307,9 +307,9 @@ func hint(name string, value any) []any {
 	return []any{login1Session, map[string]dbus.Variant{name: dbus.MakeVariant(value)}, []string{}}
 }
 
-// A rigged locker runs on a fake bus and tells each lock and each line of its log.
-type riggedLocker struct {
-	*locker
+// A rigged watcher runs on a fake bus and tells each lock and each line of its log.
+type riggedWatcher struct {
+	*Watcher
 	reasons chan string
 	lines   lineWriter
 	stop    func() // ends it and waits
@@ -320,26 +320,26 @@ type lineWriter chan string
 // Write implements io.Writer.
 func (w lineWriter) Write(p []byte) (int, error) { w <- string(p); return len(p), nil }
 
-// rigLocker makes a locker that [riggedLocker.start] starts.
-func rigLocker(p *busProcess, on ...string) *riggedLocker {
-	r := &riggedLocker{reasons: make(chan string, 100), lines: make(lineWriter, 1000)}
-	r.locker = newLocker(on, func(reason string) { r.reasons <- reason }, slog.New(slog.NewTextHandler(r.lines, nil)))
-	r.sources = r.busSources(p.address, p.address)
+// rigWatcher makes a Watcher that [riggedWatcher.start] starts.
+func rigWatcher(p *busProcess, on ...string) *riggedWatcher {
+	r := &riggedWatcher{reasons: make(chan string, 100), lines: make(lineWriter, 1000)}
+	r.Watcher = New(on, func(reason string) { r.reasons <- reason }, slog.New(slog.NewTextHandler(r.lines, nil)))
+	r.sources = busSources(r.Watcher, p.address, p.address)
 	r.retryMin = time.Millisecond
 	return r
 }
 
-func (r *riggedLocker) start(t *testing.T) {
+func (r *riggedWatcher) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() { r.run(ctx); close(ended) }()
-	r.stop = func() { cancel(); receive(t, ended, "the end of the locker") }
+	go func() { r.Run(ctx); close(ended) }()
+	r.stop = func() { cancel(); receive(t, ended, "the end of the watcher") }
 	t.Cleanup(r.stop)
 }
 
 // line waits for a line of the log and returns it; lines before it are passed to seen.
-func (r *riggedLocker) line(t *testing.T, with string) (seen []string) {
+func (r *riggedWatcher) line(t *testing.T, with string) (seen []string) {
 	t.Helper()
 	for {
 		line := receive(t, r.lines, "a line with "+with)
@@ -350,7 +350,7 @@ func (r *riggedLocker) line(t *testing.T, with string) (seen []string) {
 	}
 }
 
-func (r *riggedLocker) wantReason(t *testing.T, want string) {
+func (r *riggedWatcher) wantReason(t *testing.T, want string) {
 	t.Helper()
 	if got := receive(t, r.reasons, "a lock"); got != want {
 		t.Fatalf("locked because %q, want %q", got, want)

@@ -1,4 +1,4 @@
-package agent
+package autolock
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
-// A bus that says what no bus says ends neither the agent nor the locker.
+// A bus that says what no bus says ends neither the agent nor the watcher.
 func TestLockerOnMalformedMessages(t *testing.T) {
 	t.Parallel()
 	t.Run("logind", func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestLockerOnMalformedMessages(t *testing.T) {
 				return messagebustest.Answer{Body: []any{"not", "a", "list"}, Then: sleep}
 			},
 		})
-		r := rigLocker(&busProcess{address: address}, "sleep", "screen_lock")
+		r := rigWatcher(&busProcess{address: address}, "sleep", "screen_lock")
 		r.sources = r.sources[:1] // the login manager
 		r.start(t)
 		r.wantReason(t, reasonSleep)
@@ -37,7 +37,7 @@ func TestLockerOnMalformedMessages(t *testing.T) {
 				}}
 			},
 		})
-		r := rigLocker(&busProcess{address: address}, "screen_lock")
+		r := rigWatcher(&busProcess{address: address}, "screen_lock")
 		r.sources = r.sources[1:]
 		r.start(t)
 		r.wantReason(t, reasonScreen)
