@@ -17,11 +17,12 @@ func layers() map[string][]string {
 		"cmd/stepup": {"*"},
 
 		// Commands import what they share, and never each other.
-		"cmd/stepup/internal/cli":      {"agent", "agent/control", "cache", "config", "ownership", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/cli":      {"agent", "agent/control", "agent/listener", "cache", "config", "ownership", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/vaultcli": {"cmd/stepup/internal/cli", "cache", "config"},
 
 		"agent":             {"agent/*", "cache", "messagebus", "ownership", "prompt"},
 		"agent/autolock":    {"messagebus"},
+		"agent/listener":    {"agent/peer", "ownership"},
 		"agent/peer":        {},
 		"agent/mfa":         {},
 		"agent/rule":        {},

@@ -18,6 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/autolock"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/resolve"
@@ -27,9 +28,6 @@ import (
 
 // ControlSocket is the name of the control socket in the runtime folder.
 const ControlSocket = "control.sock"
-
-// stopGrace is how long a clean stop waits for answers that are under way.
-const stopGrace = 3 * time.Second
 
 // Options is what a configuration file does not say.
 type Options struct {
@@ -48,8 +46,8 @@ type Agent struct {
 	broker   *prompt.Broker
 	ledger   *resolve.Ledger
 	identity *cache.Identifier
-	loop     *Loop
-	foreign  *foreign // one for all listeners that apps and people use
+	loop     *listener.Loop
+	others   *listener.OtherUsers // one for all listeners but that of the metrics
 	bodies   *relay.Budget
 	secrets  *secrets
 	suspects *suspects
@@ -68,33 +66,33 @@ type Agent struct {
 	stopLocks context.CancelFunc // ends it; guarded by mu
 	autolock  *autolock.Watcher  // guarded by mu; nil without lock_on
 
-	mu       sync.Mutex // guards what follows; not held while a listener serves
-	config   Config
-	reloaded *control.Reload // the last one; nil before the first
-	serial   int             // counts the configurations that were in force
-	vaults   map[string]*vault
-	tokens   *tokens
-	open     map[listenerKey]*listener
-	retired  map[*listener]bool // closed by a reload, with requests under way
-	audit    *audit.Log
-	passed   *passed
-	running  bool
+	mu         sync.Mutex // guards what follows; not held while a listener serves
+	config     Config
+	reloaded   *control.Reload // the last one; nil before the first
+	serial     int             // counts the configurations that were in force
+	vaults     map[string]*vault
+	tokens     *tokens
+	open       map[listenerKey]*openListener
+	retired    map[*openListener]bool // closed by a reload, with requests under way
+	audit      *audit.Log
+	activation *listener.Activation
+	running    bool
 }
 
 // New returns an agent for c. Nothing is opened yet.
 func New(c Config, o Options) *Agent {
 	a := &Agent{
-		options: o,
-		started: time.Now().Round(0),
-		ledger:  resolve.NewLedger(),
-		probes:  probes{slot: make(chan struct{}, 1)},
-		loop:    &Loop{},
-		foreign: newForeign(),
-		bodies:  relay.NewBudget(c.maxBodies()),
-		open:    make(map[listenerKey]*listener),
-		retired: make(map[*listener]bool),
-		config:  c,
-		passed:  &passed{},
+		options:    o,
+		started:    time.Now().Round(0),
+		ledger:     resolve.NewLedger(),
+		probes:     probes{slot: make(chan struct{}, 1)},
+		loop:       &listener.Loop{},
+		others:     listener.NewOtherUsers(),
+		bodies:     relay.NewBudget(c.maxBodies()),
+		open:       make(map[listenerKey]*openListener),
+		retired:    make(map[*openListener]bool),
+		config:     c,
+		activation: &listener.Activation{},
 	}
 	a.endings.agent = a
 	a.metrics = metrics.New(state{a})
@@ -107,20 +105,20 @@ func New(c Config, o Options) *Agent {
 }
 
 // Run opens the listeners and serves until ctx ends; then it cancels what is
-// open, waits for its goroutines and returns nil. ErrRunning means that another
+// open, waits for its goroutines and returns nil. listener.ErrRunning means that another
 // agent has the runtime folder.
 func (a *Agent) Run(ctx context.Context) error {
-	sockets, err := newPassed(a.options.Sockets)
+	sockets, err := listener.NewActivation(a.options.Sockets)
 	if err != nil {
 		return err
 	}
-	defer sockets.close()
-	release, err := LockRuntimeDir(a.options.RuntimeDir)
+	defer sockets.Close()
+	release, err := listener.LockRuntimeDir(a.options.RuntimeDir)
 	if err != nil {
 		return err
 	}
 	defer release()
-	sweepSockets(a.options.RuntimeDir)
+	listener.SweepSockets(a.options.RuntimeDir)
 	defer a.stop()
 	if err := a.serveControl(ctx); err != nil {
 		return err
@@ -128,7 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.identify(ctx)
 	a.suspects.start(ctx)
 	a.mu.Lock()
-	a.passed = sockets
+	a.activation = sockets
 	err = a.applyLocked(ctx, a.config)
 	a.running = err == nil
 	a.mu.Unlock()
@@ -201,7 +199,9 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	a.bodies.SetLimit(c.maxBodies())
 	a.expectLocked(c)
 	a.broker.Reconfigure(a.brokerConfig(c))
-	a.passed.warn(c, a.options.Log)
+	for _, address := range a.activation.Unclaimed(c.endpoints()) {
+		a.options.Log.Warn("no listener block names this socket of the service manager: connections to it are never answered", "address", address)
+	}
 	if lockOn {
 		a.watchLocked(ctx)
 	}
@@ -239,7 +239,7 @@ func (a *Agent) brokerConfig(c Config) prompt.BrokerConfig {
 // serveControl opens the control socket, on which alone approvals are taken:
 // never on a listener that apps use.
 func (a *Agent) serveControl(ctx context.Context) error {
-	ln, err := Listen(ctx, "unix", filepath.Join(a.options.RuntimeDir, ControlSocket))
+	ln, err := listener.Listen(ctx, "unix", filepath.Join(a.options.RuntimeDir, ControlSocket))
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.newListener(ctx, ln, Listener{Network: "unix"})
-	l.handler.Store(&handler)
+	l.SetHandler(handler)
 	a.open[listenerKey{"control", ""}] = l
 	a.serve(l)
 	return nil
@@ -261,7 +261,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 func (a *Agent) stop() {
 	a.mu.Lock()
 	a.running = false
-	all := make([]*listener, 0, len(a.open))
+	all := make([]*openListener, 0, len(a.open))
 	for _, l := range a.open {
 		all = append(all, l)
 	}
@@ -271,7 +271,7 @@ func (a *Agent) stop() {
 	}
 	a.mu.Unlock()
 	for _, l := range all {
-		_ = l.ln.Close()
+		_ = l.Close()
 	}
 	if a.stopLocks != nil {
 		a.stopLocks()
@@ -285,7 +285,7 @@ func (a *Agent) stop() {
 	a.ledger.Close()
 	var closing sync.WaitGroup
 	for _, l := range all {
-		closing.Go(func() { l.close() })
+		closing.Go(l.Stop)
 	}
 	closing.Wait()
 	a.servers.Wait()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -208,7 +209,7 @@ func TestReload(t *testing.T) {
 	}
 	bad := c
 	bad.Listeners = append([]agent.Listener{{Network: "tcp", Address: "192.0.2.1:1", Vault: "corp"}}, c.Listeners...)
-	if err := r.agent.Reload(t.Context(), bad); !errors.Is(err, agent.ErrUnsafe) {
+	if err := r.agent.Reload(t.Context(), bad); !errors.Is(err, listener.ErrUnsafe) {
 		t.Errorf("non-loopback listener: %v", err)
 	}
 	if s := r.agent.Status(t.Context()); !strings.Contains(s.ConfigError, "loopback") {
@@ -251,7 +252,7 @@ func TestOneAgentPerRuntimeFolder(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	second := agent.New(r.config, agent.Options{RuntimeDir: filepath.Join(r.dir, "run"), Log: slog.New(slog.DiscardHandler)})
-	if err := second.Run(t.Context()); !errors.Is(err, agent.ErrRunning) {
+	if err := second.Run(t.Context()); !errors.Is(err, listener.ErrRunning) {
 		t.Errorf("second agent: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/listener"
 )
 
 // A manager is the service manager of a test: it listens and never accepts.
@@ -250,7 +251,7 @@ func TestPassedSocketsThatAreNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, stop := run(t, own.config(t), own.files(t))
-		if err := stop(); !errors.Is(err, agent.ErrUnsafe) {
+		if err := stop(); !errors.Is(err, listener.ErrUnsafe) {
 			t.Errorf("Run = %v", err)
 		}
 	})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -142,7 +143,7 @@ func TestPrivateListenerRefusesOthers(t *testing.T) {
 	_ = cmd.Wait()
 	gone(t, strings.TrimPrefix(base, "http://"))
 	log, err := os.ReadFile(filepath.Join(r.dir, "audit.jsonl"))
-	if err != nil || !strings.Contains(string(log), agent.RefusedTree) {
+	if err != nil || !strings.Contains(string(log), listener.RefusedTree) {
 		t.Errorf("audit log: %v\n%s", err, log)
 	}
 }
@@ -242,7 +243,7 @@ func TestObtain(t *testing.T) {
 func TestPrivateDir(t *testing.T) {
 	t.Parallel()
 	parent := filepath.Join(t.TempDir(), "run")
-	dir, err := agent.PrivateDir(parent)
+	dir, err := listener.PrivateDir(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +259,7 @@ func TestPrivateDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	release, err := agent.LockRuntimeDir(alive)
+	release, err := listener.LockRuntimeDir(alive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +270,7 @@ func TestPrivateDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := agent.PrivateDir(parent); err != nil {
+	if _, err := listener.PrivateDir(parent); err != nil {
 		t.Fatal(err)
 	}
 	for d, want := range map[string]bool{dead: false, alive: true, dir: true} {
@@ -281,7 +282,7 @@ func TestPrivateDir(t *testing.T) {
 	if err := os.Symlink(parent, link); err != nil {
 		t.Skip("needs symbolic links")
 	}
-	if _, err := agent.PrivateDir(link); !errors.Is(err, agent.ErrUnsafe) {
+	if _, err := listener.PrivateDir(link); !errors.Is(err, listener.ErrUnsafe) {
 		t.Errorf("through a link: %v", err)
 	}
 }

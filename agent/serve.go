@@ -2,13 +2,13 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"sync/atomic"
 
 	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/peer"
 )
 
@@ -17,87 +17,62 @@ type listenerKey struct{ network, address string }
 
 func (l Listener) key() listenerKey { return listenerKey{l.Network, l.Address} }
 
-// A listener is an open address. Its handler changes with the configuration; its
-// connections stay.
-type listener struct {
-	config  Listener
-	private *private // nil for those of the configuration
-	ln      net.Listener
-	server  *http.Server
-	foreign *foreign // bounds connections of other users
-	handler atomic.Pointer[http.Handler]
-	vault   atomic.Pointer[string] // nil where no app connects
-	cancel  context.CancelFunc     // ends streams that would keep a stop waiting
-}
-
-// ServeHTTP implements http.Handler.
-func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	(*l.handler.Load()).ServeHTTP(w, r)
-}
-
-func (a *Agent) newListener(ctx context.Context, ln net.Listener, c Listener) *listener {
-	l := &listener{config: c, ln: ln, foreign: a.foreign}
-	g := a.guard(ln, false)
-	if c.Network == telemetryNetwork {
-		g.AnyUser = true // its handler looks at who asks
-		// Collectors of other users are not kept waiting by what comes to the apps'
-		// listeners.
-		l.foreign = newForeign()
+// endpoints are the addresses of the listener blocks.
+func (c Config) endpoints() []listener.Endpoint {
+	var all []listener.Endpoint
+	for _, l := range c.Listeners {
+		all = append(all, listener.Endpoint{Network: l.Network, Address: l.Address})
 	}
-	l.server = newServer(l, g, a.options.Log)
-	l.server.Handler = a.metrics.Measure(func() string { return a.measured(l) }, l.server.Handler)
-	// Requests outlive the moment in which the agent is told to stop, so that
-	// those that are under way get their answer.
-	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l.cancel = cancel
-	l.server.BaseContext = func(net.Listener) context.Context { return base }
+	return all
+}
+
+// An openListener is a listener that the agent serves.
+type openListener struct {
+	*listener.Listener
+	config  Listener
+	private *private               // nil for those of the configuration
+	vault   atomic.Pointer[string] // nil where no app connects
+}
+
+func (a *Agent) newListener(ctx context.Context, ln net.Listener, c Listener) *openListener {
+	l := &openListener{config: c}
+	g, others := a.guard(ln.Addr(), false), a.others
+	if c.Network == telemetryNetwork {
+		g.AnyUser = true // its handler checks the user
+		// A limit of its own: what comes to the apps' listeners does not delay
+		// collectors of other users.
+		others = listener.NewOtherUsers()
+	}
+	l.Listener = listener.New(ctx, ln, listener.Config{Guard: g, Others: others, Log: a.options.Log, Measure: func(h http.Handler) http.Handler {
+		return a.metrics.Measure(func() string { return a.measured(l) }, h)
+	}})
 	return l
 }
 
-// guard is the guard of a listener. Every one checks who connects; whether the
+// guard returns a guard for a listener. Each guard checks the user; whether the
 // request header is required may change with the configuration.
-func (a *Agent) guard(ln net.Listener, requireHeader bool) *Guard {
-	return &Guard{Addr: ln.Addr(), RequireHeader: requireHeader, Loop: a.loop, OnRefuse: a.refused}
+func (a *Agent) guard(addr net.Addr, requireHeader bool) *listener.Guard {
+	return &listener.Guard{Addr: addr, RequireHeader: requireHeader, Loop: a.loop, OnRefuse: a.refused}
 }
 
 // serve starts the goroutine that a.servers waits for.
-func (a *Agent) serve(l *listener) {
-	a.servers.Go(func() {
-		s := newScreen(l.ln, l.foreign, a.options.Log)
-		err := l.server.Serve(s)
-		s.end()
-		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			a.options.Log.Error("listener ended", "address", l.ln.Addr().String(), "error", err)
-		}
-	})
-}
-
-// close waits for answers that are under way, for a moment, and then ends them.
-func (l *listener) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
-	defer cancel()
-	if err := l.server.Shutdown(ctx); err != nil {
-		l.cancel()
-		_ = l.server.Close()
-	}
-	l.cancel()
-}
+func (a *Agent) serve(l *openListener) { a.servers.Go(l.Serve) }
 
 // retireLocked closes an address. Requests that came by it end as they would have:
-// a person may be answering for one, and only the agent's own end cuts that short.
-func (a *Agent) retireLocked(l *listener) {
-	_ = l.ln.Close()
+// one may wait for an answer to a prompt, and only the agent's own end cuts that
+// short.
+func (a *Agent) retireLocked(l *openListener) {
+	_ = l.Close()
 	a.retired[l] = true
 	a.servers.Go(func() {
-		_ = l.server.Shutdown(context.Background())
-		l.cancel()
+		l.Retire()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		delete(a.retired, l)
 	})
 }
 
-// refused is told by every guard whom it did not let in.
+// refused logs a refusal of a guard.
 func (a *Agent) refused(reason string, p peer.Peer) {
 	a.options.Log.Warn("request refused", "reason", reason, "uid", p.UID, "pid", p.PID, "exe", p.Exe)
 	a.record(audit.Record{Event: audit.Refused, Method: reason, Requester: p})
@@ -107,20 +82,20 @@ func (a *Agent) refused(reason string, p peer.Peer) {
 // handler, and closes what c no longer has. When one cannot be opened, those
 // opened before are closed again and nothing has changed.
 func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*vault) error {
-	opened := make(map[listenerKey]*listener)
+	opened := make(map[listenerKey]*openListener)
 	keep := map[listenerKey]bool{{"control", ""}: true}
 	for _, want := range c.addresses() {
 		keep[want.key()] = true
 		if _, ok := a.open[want.key()]; ok {
 			continue
 		}
-		ln, err := a.passed.adopt(want)
+		ln, err := a.activation.Adopt(listener.Endpoint{Network: want.Network, Address: want.Address})
 		if ln == nil && err == nil {
-			ln, err = Listen(ctx, want.network(), want.Address)
+			ln, err = listener.Listen(ctx, want.network(), want.Address)
 		}
 		if err != nil {
 			for _, l := range opened {
-				_ = l.ln.Close()
+				_ = l.Close()
 			}
 			return fmt.Errorf("%s listener %s: %w", want.Network, want.Address, err)
 		}
@@ -134,26 +109,26 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*v
 		l.config = want
 		handler := vaults[want.Vault].handler
 		if want.RequireHeader {
-			handler = a.guard(l.ln, true).Wrap(handler)
+			handler = a.guard(l.Addr(), true).Wrap(handler)
 		}
 		l.vault.Store(&want.Vault)
-		l.handler.Store(&handler)
+		l.SetHandler(handler)
 	}
 	a.serveMetricsLocked(c.Telemetry)
 	for key, l := range a.open {
 		if !keep[key] && !l.keepPrivate(vaults) {
 			delete(a.open, key)
-			a.options.Log.Info("listener closed", "address", l.ln.Addr().String())
+			a.options.Log.Info("listener closed", "address", l.Addr().String())
 			a.retireLocked(l)
 		}
 	}
 	for _, l := range opened {
 		a.serve(l)
 		if l.config.Network == telemetryNetwork {
-			a.options.Log.Info("metrics are served", "address", l.ln.Addr().String())
+			a.options.Log.Info("metrics are served", "address", l.Addr().String())
 			continue
 		}
-		a.options.Log.Info("listening", "network", l.config.Network, "address", l.ln.Addr().String(), "vault", l.config.Vault)
+		a.options.Log.Info("listening", "network", l.config.Network, "address", l.Addr().String(), "vault", l.config.Vault)
 	}
 	return nil
 }

@@ -2,14 +2,16 @@ package agent
 
 import (
 	"bufio"
-	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vault-stepup/stepup/agent/listener"
 )
 
 // pipes is a listener for connections in memory.
@@ -33,7 +35,7 @@ func (p *pipes) Close() error {
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
 
 // A reload that closes an address leaves the requests that came by it alone, however
 // long a person takes; the agent's end does not.
@@ -43,26 +45,28 @@ func TestClosedAddressKeepsItsRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				base, cancel := context.WithCancel(context.Background())
 				answer := make(chan struct{})
-				l := &listener{ln: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}, cancel: cancel}
-				l.server = &http.Server{
-					BaseContext: func(net.Listener) context.Context { return base },
-					Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-						select {
-						case <-answer:
-							_, _ = io.WriteString(w, "done")
-						case <-r.Context().Done():
-							panic(http.ErrAbortHandler) // no answer
-						}
-					}),
-				}
-				a := &Agent{retired: make(map[*listener]bool)}
-				// Without a screen, to which these connections would be a stranger's.
-				a.servers.Go(func() { _ = l.server.Serve(l.ln) })
+				ln := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+				l := &openListener{Listener: listener.New(t.Context(), ln, listener.Config{
+					Guard:   &listener.Guard{Addr: ln.Addr(), AnyUser: true},
+					Others:  listener.NewOtherUsers(),
+					Measure: func(h http.Handler) http.Handler { return h },
+					Log:     slog.New(slog.DiscardHandler),
+				})}
+				l.SetOtherUsersTime(time.Hour) // the peer of a connection in memory is unknown
+				l.SetHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					select {
+					case <-answer:
+						_, _ = io.WriteString(w, "done")
+					case <-r.Context().Done():
+						panic(http.ErrAbortHandler) // no answer
+					}
+				}))
+				a := &Agent{retired: make(map[*openListener]bool)}
+				a.serve(l)
 				ours, theirs := net.Pipe()
 				defer ours.Close()
-				l.ln.(*pipes).conns <- theirs
+				ln.conns <- theirs
 				if _, err := io.WriteString(ours, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
 					t.Fatal(err)
 				}
@@ -72,7 +76,7 @@ func TestClosedAddressKeepsItsRequests(t *testing.T) {
 				a.mu.Unlock()
 				time.Sleep(50 * time.Second) // the person thinks
 				if stopped {
-					go l.close()
+					go l.Stop()
 				} else {
 					close(answer)
 				}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -34,7 +35,9 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	if a.autolock != nil {
 		s.Notes = a.autolock.Notes()
 	}
-	s.Notes = append(s.Notes, a.passed.notes(c)...)
+	for _, address := range a.activation.Unclaimed(c.endpoints()) {
+		s.Notes = append(s.Notes, fmt.Sprintf("the service manager listens on %s, which no listener block names: connections to it are never answered; run `stepup service install` again", address))
+	}
 	s.Listeners = a.listenersLocked()
 	a.mu.Unlock()
 	check := checkWords(peer.CheckTCP())
@@ -113,5 +116,5 @@ func checkWords(err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return wordsSameUser
+	return "same user only"
 }

@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -17,6 +17,10 @@ const telemetryNetwork = "telemetry"
 
 // metricsPath is the only one that the listener of the metrics answers on.
 const metricsPath = "/metrics"
+
+// collectorTime is how long a connection of another user's collector may live, where
+// the metrics are for all users: as long as Prometheus waits for a scrape by default.
+const collectorTime = 10 * time.Second
 
 // addresses are all that c wants to have open.
 func (c Config) addresses() []Listener {
@@ -41,7 +45,7 @@ func (l Listener) network() string {
 
 // measured is the name of the vault that a listener's requests are counted for;
 // "" while nobody wants to know.
-func (a *Agent) measured(l *listener) string {
+func (a *Agent) measured(l *openListener) string {
 	if vault := l.vault.Load(); vault != nil && a.measuring.Load() {
 		return *vault
 	}
@@ -58,13 +62,15 @@ func (a *Agent) serveMetricsLocked(t Telemetry) {
 	l := a.open[t.listener().key()]
 	handler := http.Handler(http.HandlerFunc(a.scrape))
 	if t.OtherUsers {
-		handler = oneScrape(handler)
-		l.foreign.time.Store(int64(collectorTime))
+		handler = listener.CloseAfterOthers(handler)
+		l.SetOtherUsersTime(collectorTime)
 	} else {
-		handler = a.onlyOurs(a.guard(l.ln, false), handler)
-		l.foreign.time.Store(int64(foreignTime))
+		// The metrics hold no secret and no path. But the time of a prompt and its rule
+		// would let an attacker show a prompt that passes for the expected one.
+		handler = a.guard(l.Addr(), false).WrapSameUser("these metrics are for the user that started the agent; set `other_users = true` in the telemetry block to let collectors of other users read them", handler)
+		l.SetOtherUsersTime(listener.OtherUsersTime)
 	}
-	l.handler.Store(&handler)
+	l.SetHandler(handler)
 }
 
 // telemetryLocked is where the metrics are, "" where they are off.
@@ -73,46 +79,20 @@ func (a *Agent) telemetryLocked() string {
 	if !ok {
 		return ""
 	}
-	return open.ln.Addr().String() // the port that was given for :0
+	return open.Addr().String() // the port that was given for :0
 }
 
 // scrape answers Prometheus.
 func (a *Agent) scrape(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path != metricsPath:
-		http.Error(w, wordsOnlyMetrics, http.StatusNotFound)
+		http.Error(w, "the metrics are at /metrics", http.StatusNotFound)
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
-		http.Error(w, wordsOnlyGet, http.StatusMethodNotAllowed)
+		http.Error(w, "metrics are only read, by GET", http.StatusMethodNotAllowed)
 	default:
 		a.scraper.ServeHTTP(w, r)
 	}
-}
-
-// onlyOurs refuses other users. The metrics hold no secret and no path, but when
-// this person is asked, and for what rule, is what somebody needs to know who
-// wants a prompt of theirs to be taken for an expected one.
-func (a *Agent) onlyOurs(g *Guard, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, _ := r.Context().Value(connKey{}).(*peer.Conn)
-		if conn == nil || conn.SameUser() != nil {
-			g.report(RefusedUser, conn)
-			writeRefusal(w, refusal{http.StatusForbidden, RefusedUser, wordsOtherCollector})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// oneScrape closes the connection of another user's collector after its answer: a
-// later scrape would run into the deadline of the connection.
-func oneScrape(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if conn, _ := r.Context().Value(connKey{}).(*peer.Conn); conn == nil || conn.SameUser() != nil {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // expectLocked starts what is counted under c at zero.

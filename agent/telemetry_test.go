@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -241,7 +242,7 @@ func TestReloadOfTelemetry(t *testing.T) {
 	c := r.config
 	c.Telemetry.Address = "[::1]:0"
 	if err := r.agent.Reload(t.Context(), c); err != nil {
-		if errors.Is(err, agent.ErrUnsafe) {
+		if errors.Is(err, listener.ErrUnsafe) {
 			t.Fatal(err)
 		}
 		t.Skipf("needs IPv6 on the loopback interface: %v", err)
@@ -251,7 +252,7 @@ func TestReloadOfTelemetry(t *testing.T) {
 	wantClosed(t, first)
 	bad := c
 	bad.Telemetry.Address = "192.0.2.1:9108"
-	if err := r.agent.Reload(t.Context(), bad); !errors.Is(err, agent.ErrUnsafe) {
+	if err := r.agent.Reload(t.Context(), bad); !errors.Is(err, listener.ErrUnsafe) {
 		t.Errorf("metrics for the network: %v", err)
 	}
 	wantLines(t, scrape(t, second), `stepup_config_reloads_total{result="failure"} 1`)

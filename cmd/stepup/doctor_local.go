@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
@@ -151,7 +151,7 @@ func (d *doctor) examineListener(l config.Listener) []finding {
 // holder returns nil when a TCP address is free, and else who has it. It is bound
 // for a moment and not connected to: a connection could start something.
 func (d *doctor) holder(address string) (peer.Peer, error) {
-	ln, err := agent.Listen(context.Background(), "tcp", address)
+	ln, err := listener.Listen(context.Background(), "tcp", address)
 	if err == nil {
 		return peer.Peer{}, ln.Close()
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
@@ -35,7 +36,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := agent.PrivateDir(x.app.RuntimeDir())
+	dir, err := listener.PrivateDir(x.app.RuntimeDir())
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func TestKeyringScript(t *testing.T) {
 				return setUp(env)
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"exits": exits, "ready": ready, "seed": seed, "picture": picture, "matches": matches, "listener": listener,
+				"exits": exits, "ready": ready, "seed": seed, "picture": picture, "matches": matches, "listener": listenerURL,
 			},
 		})
 	})
@@ -122,8 +122,8 @@ func matches(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// listener NAME: sets the variable to the URL of the agent's first listener.
-func listener(ts *testscript.TestScript, _ bool, args []string) {
+// listenerURL is the command "listener NAME": sets the variable to the URL of the agent's first listener.
+func listenerURL(ts *testscript.TestScript, _ bool, args []string) {
 	s, err := clientOf(ts).Status(context.Background())
 	ts.Check(err)
 	ts.Setenv(args[0], "http://"+s.Listeners[0].Address)

@@ -14,8 +14,8 @@ import (
 	"io"
 	"os"
 
-	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -60,7 +60,7 @@ func (c *Console) Report(err error) int {
 		return ExitNoAgent
 	case errors.As(err, &unsafe):
 		c.fail(err, unsafe.Fix())
-	case errors.Is(err, agent.ErrRunning):
+	case errors.Is(err, listener.ErrRunning):
 		c.fail(err, "`stepup status` shows it; set STEPUP_RUNTIME_DIR to run a second one")
 	case AddressTaken(err):
 		c.fail(err, "`stepup doctor` says who has the address")

@@ -1,17 +1,14 @@
-package agent
+package listener
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,36 +25,8 @@ var (
 	ErrUnsafe = errors.New("unsafe listener")
 )
 
-// Limits of a listener's server. There is none for reading a body or writing an
-// answer: a person may take a minute, and Vault streams for hours.
-const (
-	// net/http allows 4 KiB more than it is told; the sum is 1 MiB.
-	maxHeaderBytes    = 1<<20 - 4<<10
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 5 * time.Minute
-)
-
-// newServer returns a server that serves h behind g. The caller owns it. It
-// speaks HTTP/1 only: a browser does not speak HTTP/2 without TLS, and nor do
-// Vault's clients.
-func newServer(h http.Handler, g *Guard, log *slog.Logger) *http.Server {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Server{
-		Handler:                      g.Wrap(h),
-		ConnContext:                  g.ConnContext,
-		DisableGeneralOptionsHandler: true, // OPTIONS * is Vault's to answer
-		MaxHeaderBytes:               maxHeaderBytes,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		IdleTimeout:                  idleTimeout,
-		// What clients do wrong. Errors of accepting are not among it: see screen.
-		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Protocols: &protocols,
-	}
-}
-
 // Listen opens a listener: network is "tcp" with a loopback address, or "unix"
-// with an absolute path. What would let others in is an error wrapping
+// with an absolute path. An address that other users could use is an error wrapping
 // ErrUnsafe. The caller closes the listener; closing removes the socket file.
 func Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	switch network {
@@ -66,7 +35,7 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 	case "unix":
 		return listenUnix(ctx, filepath.Clean(address))
 	}
-	return nil, fmt.Errorf(wordsNetwork, network)
+	return nil, fmt.Errorf("unknown kind of listener %q", network)
 }
 
 func listenTCP(ctx context.Context, address string) (net.Listener, error) {
@@ -74,8 +43,8 @@ func listenTCP(ctx context.Context, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener: %w", err)
 	}
-	// Not looked up: what a name server or a hosts file says about localhost
-	// must not decide which interface we open.
+	// Not looked up: a name server or a hosts file must not decide which interface
+	// localhost is.
 	if strings.EqualFold(host, "localhost") {
 		host = "127.0.0.1"
 	}
@@ -86,7 +55,7 @@ func listenTCP(ctx context.Context, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("%w: "+wordsNotLoopback, ErrUnsafe, address)
 	}
 	lc := net.ListenConfig{Control: exclusivePort}
-	// A client with several paths is not what the kernel's tables are asked for.
+	// Identifying a peer looks for one TCP connection, not for several paths.
 	lc.SetMultipathTCP(false)
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip.Unmap().String(), port))
 	if err != nil {
@@ -143,8 +112,8 @@ func (l *unixListener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// removeStale removes the socket file that an agent has left behind which could
-// not do so. It removes nothing else: a configuration may name any file.
+// removeStale removes the socket file of an agent that was killed. It removes
+// nothing else: a configuration may name any file.
 func removeStale(path string) error {
 	file, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -164,59 +133,10 @@ func removeStale(path string) error {
 		_ = c.Close()
 	}
 	if !refusedConn(err) { // also when it is too busy to answer
-		return fmt.Errorf("listener: "+wordsInUse, path)
+		return fmt.Errorf("listener: another program answers on %s; stop it or choose another path", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("listener: %w", err)
 	}
 	return nil
-}
-
-// LockRuntimeDir makes dir a folder for this user alone (it is created if it is
-// missing, and its mode set to 0700) and takes it for this process. One agent
-// runs in a runtime folder: if there is one, the error wraps ErrRunning and
-// names its process. The lock ends with release, which may be called more than
-// once, or with the process.
-func LockRuntimeDir(dir string) (release func(), err error) {
-	if err := privateFolder(dir); err != nil {
-		return nil, err
-	}
-	name := filepath.Join(dir, "agent.lock")
-	f, err := openLock(name)
-	if err != nil {
-		return nil, fmt.Errorf("runtime folder: %w", err)
-	}
-	if err := lockFile(f); err != nil {
-		defer f.Close()
-		if errors.Is(err, ErrRunning) {
-			return nil, fmt.Errorf("%w%s in %s", ErrRunning, lockedBy(f), dir)
-		}
-		return nil, fmt.Errorf("runtime folder: %w", err)
-	}
-	// The file stays when the lock ends: removing it would let two agents lock
-	// two files of the same name.
-	release = sync.OnceFunc(func() {
-		_ = f.Truncate(0)
-		unlockFile(f)
-		_ = f.Close()
-	})
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		release()
-		return nil, fmt.Errorf("runtime folder: %w", err)
-	}
-	return release, nil
-}
-
-// lockedBy reads who has the lock, in words; "" while it is being written.
-func lockedBy(f *os.File) string {
-	b := make([]byte, 20)
-	n, _ := f.ReadAt(b, 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf(" (process %d)", pid)
 }

@@ -1,4 +1,4 @@
-package agent
+package listener
 
 import (
 	"net"
@@ -30,7 +30,7 @@ func TestSweepSockets(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sweepSockets(dir)
+	SweepSockets(dir)
 	for name, want := range map[string]bool{"private-ABCDEFGH.sock": false, "vault.sock": true, "private-notes.sock": true} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)

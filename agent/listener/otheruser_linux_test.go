@@ -1,6 +1,6 @@
 //go:build linux
 
-package agent
+package listener
 
 import (
 	"bufio"
@@ -25,7 +25,7 @@ import (
 
 const (
 	stranger  = 65534
-	clientEnv = "STEPUP_TEST_AGENT_CLIENT" // what the stranger does: WORD NETWORK ADDRESS
+	clientEnv = "STEPUP_TEST_LISTENER_CLIENT" // what the stranger does: WORD NETWORK ADDRESS
 )
 
 // TestStrangerProcess is not a test but what the second user runs; without the
@@ -48,9 +48,6 @@ func TestStrangerProcess(t *testing.T) {
 // many times.
 func beStranger(what, network, address string) error {
 	request := "GET /v1/secret HTTP/1.1\r\nHost: localhost\r\nX-Vault-Request: true\r\n\r\n"
-	if what == "scrape" {
-		what, request = "ask", "GET /metrics HTTP/1.1\r\nHost: "+address+"\r\nConnection: close\r\n\r\n"
-	}
 	if what == "ask" {
 		c, err := net.Dial(network, address)
 		if err != nil {
@@ -68,9 +65,6 @@ func beStranger(what, network, address string) error {
 		fmt.Println(resp.StatusCode)
 		_, err = io.Copy(os.Stdout, resp.Body)
 		return err
-	}
-	if what == "crowd" {
-		return beCrowd(network, address)
 	}
 	if what == "idle" {
 		start := time.Now()
@@ -315,5 +309,27 @@ func TestLoopLeavesOtherProcessesAlone(t *testing.T) {
 				t.Error("an app is taken for the agent itself")
 			}
 		})
+	}
+}
+
+// A stranger's connection that sends nothing ends soon, and one of ours does not.
+func TestIdleStrangerIsClosed(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to connect as a second user")
+	}
+	s := serve(t, "tcp", "127.0.0.1:0", &Guard{})
+	own, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	// It would stay for ten seconds, if it were one of ours.
+	open, err := time.ParseDuration(strings.TrimSpace(runStranger(t, "idle", s.addr)))
+	if err != nil || open < OtherUsersTime/2 || open >= readHeaderTimeout {
+		t.Errorf("an idle connection of a stranger was open for %v, %v", open, err)
+	}
+	if resp, _ := exchange(t, own, "GET /v1/own HTTP/1.1\r\nHost: "+s.addr.String()+"\r\n\r\n"); resp.StatusCode != http.StatusOK {
+		t.Errorf("our own older connection got %d", resp.StatusCode)
 	}
 }

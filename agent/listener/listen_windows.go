@@ -1,4 +1,4 @@
-package agent
+package listener
 
 import (
 	"errors"
@@ -41,7 +41,7 @@ func privateFolder(dir string) error {
 
 func socketFolder(dir string) error { return privateFolder(dir) }
 
-// refusedConn reports whether nobody listens on a socket that is there.
+// refusedConn reports whether no process listens on an existing socket.
 func refusedConn(err error) bool {
 	return errors.Is(err, windows.WSAECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }
@@ -51,7 +51,7 @@ func openLock(name string) (*os.File, error) {
 }
 
 // lockFile takes the file for this process, or returns ErrRunning. A byte far
-// behind the end is locked, so that others can read who has it.
+// behind the end is locked, so that others can read the process number.
 func lockFile(f *os.File) error {
 	at := &windows.Overlapped{OffsetHigh: 1}
 	err := windows.LockFileEx(windows.Handle(f.Fd()),

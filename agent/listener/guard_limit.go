@@ -1,4 +1,4 @@
-package agent
+package listener
 
 import (
 	"sync"
@@ -17,28 +17,28 @@ type refusalKey struct {
 }
 
 // A refusalLimit bounds how often refusals are reported. Without it another user
-// could fill the audit log until rotation has removed what it said about them.
-// There is a budget for each reason and user, so that nobody uses up that of
-// somebody else. The zero value is ready.
+// could fill the audit log until rotation has removed the records about them.
+// Each reason and user has a budget of its own, so that no user exhausts that of
+// another. The zero value is ready.
 type refusalLimit struct {
 	mu   sync.Mutex
-	free map[refusalKey]time.Time // when the budget will be whole again
+	free map[refusalKey]time.Time // when the budget will be full again
 }
 
 // allow takes one report from k's budget and reports whether there was one.
 func (l *refusalLimit) allow(k refusalKey, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	whole := l.free[k]
-	if whole.Before(now) {
-		whole = now
+	full := l.free[k]
+	if full.Before(now) {
+		full = now
 	}
-	if whole.Sub(now) > (refusalBurst-1)*refusalInterval {
+	if full.Sub(now) > (refusalBurst-1)*refusalInterval {
 		return false
 	}
 	if l.free == nil {
 		l.free = make(map[refusalKey]time.Time)
 	}
-	l.free[k] = whole.Add(refusalInterval)
+	l.free[k] = full.Add(refusalInterval)
 	return true
 }

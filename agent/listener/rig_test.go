@@ -1,4 +1,4 @@
-package agent
+package listener
 
 import (
 	"bufio"
@@ -58,9 +58,9 @@ func prepare(t *testing.T, network, address string, g *Guard) (s *guarded, start
 	t.Cleanup(s.stop)
 	return s, func() {
 		serving.Go(func() {
-			screened := newScreen(ln, newForeign(), slog.New(slog.DiscardHandler))
+			screened := newIdentifier(ln, NewOtherUsers(), slog.New(slog.DiscardHandler))
 			_ = srv.Serve(screened)
-			screened.end()
+			screened.drain()
 		})
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package agent
+package listener
 
 import (
 	"errors"
@@ -23,8 +23,8 @@ func privateSocket(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), 0o600) })
 }
 
-// privateFolder makes sure that dir is a folder of ours that nobody else can
-// look into, nor put another in the place of, and creates it if it is missing.
+// privateFolder makes sure that dir is a folder of ours that no other user can
+// read or replace, and creates it if it is missing.
 func privateFolder(dir string) error {
 	f, info, err := openFolder(dir)
 	if err != nil {
@@ -49,9 +49,9 @@ func safeFolder(dir string) error {
 	return nil
 }
 
-// socketFolder makes sure that nobody else can replace a socket in dir, and
-// creates it, for us alone, if it is missing. It does not change the mode of a
-// folder that is there: it may be somebody's home.
+// socketFolder makes sure that no other user can replace a socket in dir, and
+// creates dir, for us alone, if it is missing. It does not change the mode of an
+// existing folder: it may be a home folder.
 func socketFolder(dir string) error {
 	f, _, err := openFolder(dir)
 	if err != nil {
@@ -62,8 +62,8 @@ func socketFolder(dir string) error {
 }
 
 // openFolder opens a folder of ours, and creates it if it is missing. It does
-// not follow a symbolic link: in a shared folder such as /tmp somebody else could
-// have put it there and could turn it to another place later.
+// not follow a symbolic link: in a shared folder such as /tmp another user could
+// have put it there and could point it to another place later.
 func openFolder(dir string) (*os.File, fs.FileInfo, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("folder: %w", err)
@@ -89,7 +89,7 @@ func openFolder(dir string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// refusedConn reports whether nobody listens on a socket that is there.
+// refusedConn reports whether no process listens on an existing socket.
 func refusedConn(err error) bool {
 	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }

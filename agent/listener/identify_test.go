@@ -1,4 +1,4 @@
-package agent
+package listener
 
 import (
 	"bytes"
@@ -39,18 +39,18 @@ func (l *scripted) Accept() (net.Conn, error) {
 
 // An accept that fails is a warning, and no end: not even an error that net/http
 // would take for one.
-func TestScreenOutlivesErrors(t *testing.T) {
+func TestIdentifierOutlivesErrors(t *testing.T) {
 	t.Parallel()
 	ln, err := Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	fails := &scripted{Listener: ln}
-	for range 4 * screeners {
+	for range 4 * acceptors {
 		fails.fails = append(fails.fails, os.NewSyscallError("accept4", syscall.EMFILE), errors.New("odd"))
 	}
 	var log bytes.Buffer
-	s := newScreen(fails, newForeign(), slog.New(slog.NewTextHandler(&log, nil)))
+	s := newIdentifier(fails, NewOtherUsers(), slog.New(slog.NewTextHandler(&log, nil)))
 	client, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestScreenOutlivesErrors(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	s.end()
+	s.drain()
 	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after the end: %v", err)
 	}
@@ -78,13 +78,13 @@ func TestScreenOutlivesErrors(t *testing.T) {
 
 // What was accepted when a listener is closed gets to the server all the same, and
 // what no server takes is closed.
-func TestScreenEnds(t *testing.T) {
+func TestIdentifierEnds(t *testing.T) {
 	t.Parallel()
 	ln, err := Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newScreen(ln, newForeign(), slog.New(slog.DiscardHandler))
+	s := newIdentifier(ln, NewOtherUsers(), slog.New(slog.DiscardHandler))
 	client, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestScreenEnds(t *testing.T) {
 	}
 	_ = first.Close()
 	_ = ln.Close() // as the agent does it, past the screen
-	s.end()
+	s.drain()
 	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after the end: %v", err)
 	}
@@ -110,17 +110,17 @@ func pipe(t *testing.T) (ours, theirs net.Conn) {
 	return ours, theirs
 }
 
-func TestForeignConnectionsShareFewPlaces(t *testing.T) {
+func TestOtherUsersConnectionsShareFewPlaces(t *testing.T) {
 	t.Parallel()
-	f := newForeign()
+	f := NewOtherUsers()
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	var open []net.Conn
-	for range maxForeign {
+	for range maxOthers {
 		c, _ := pipe(t)
 		admitted := f.admit(c, peer.Identify(c), logger)
 		if admitted == nil {
-			t.Fatalf("%d connections, want %d", len(open), maxForeign)
+			t.Fatalf("%d connections, want %d", len(open), maxOthers)
 		}
 		open = append(open, admitted)
 	}
@@ -147,7 +147,7 @@ func TestForeignConnectionsShareFewPlaces(t *testing.T) {
 }
 
 // A server that sets later deadlines, or none, does not prolong the connection.
-func TestForeignConnectionHasOneDeadline(t *testing.T) {
+func TestOtherUsersConnectionHasOneDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, set := range []func(net.Conn) error{
@@ -157,19 +157,19 @@ func TestForeignConnectionHasOneDeadline(t *testing.T) {
 		} {
 			ours, theirs := net.Pipe()
 			start := time.Now()
-			c := newForeign().admit(ours, peer.Identify(ours), slog.New(slog.DiscardHandler))
+			c := NewOtherUsers().admit(ours, peer.Identify(ours), slog.New(slog.DiscardHandler))
 			if err := set(c); err != nil {
 				t.Fatal(err)
 			}
 			_, err := c.Read(make([]byte, 1))
-			if open := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || open != foreignTime {
+			if open := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || open != OtherUsersTime {
 				t.Errorf("ended after %v with %v", open, err)
 			}
 			_ = c.Close()
 			_ = theirs.Close()
 		}
 		ours, theirs := net.Pipe()
-		c := newForeign().admit(ours, peer.Identify(ours), slog.New(slog.DiscardHandler))
+		c := NewOtherUsers().admit(ours, peer.Identify(ours), slog.New(slog.DiscardHandler))
 		_ = c.SetReadDeadline(time.Now()) // an earlier one holds: net/http ends reads with it
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Error(err)
@@ -179,9 +179,9 @@ func TestForeignConnectionHasOneDeadline(t *testing.T) {
 	})
 }
 
-func TestPace(t *testing.T) {
+func TestRateLimit(t *testing.T) {
 	t.Parallel()
-	var p pace
+	var p rateLimit
 	now := time.Now()
 	var said []string
 	for i := range 25 {

@@ -1,4 +1,4 @@
-package agent
+package listener
 
 import (
 	"bufio"
@@ -356,7 +356,7 @@ func TestRefusalWords(t *testing.T) {
 	g := &Guard{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8100}}
 	r := httptest.NewRequestWithContext(context.Background(), "GET", "/v1/x", nil)
 	no, refused := g.checkRequest(r, acceptedHosts(g.Addr))
-	if !refused || !strings.HasSuffix(no.words, "http://127.0.0.1:8100") {
+	if !refused || !strings.HasSuffix(no.text, "http://127.0.0.1:8100") {
 		t.Errorf("refusal = %+v, want one that names the listener", no)
 	}
 }
