@@ -28,6 +28,7 @@ func layers() map[string][]string {
 		"agent/rule":        {},
 		"agent/relay":       {"agent/mfa", "agent/rule", "agent/peer", "cache"},
 		"agent/resolve":     {"agent/mfa", "agent/rule", "agent/upstream", "agent/peer", "agent/audit", "cache", "prompt"},
+		"agent/suggest":     {"agent/control", "agent/mfa", "agent/rule", "cache"},
 		"agent/upstream":    {"agent/mfa", "cache"},
 		"agent/control":     {"cache", "ownership", "prompt", "agent/peer"},
 		"agent/devvault":    {},

@@ -22,6 +22,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/suggest"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -41,18 +42,18 @@ type Options struct {
 
 // An Agent serves apps until it is stopped. [New], then [Agent.Run] once.
 type Agent struct {
-	options  Options
-	started  time.Time
-	broker   *prompt.Broker
-	ledger   *resolve.Ledger
-	identity *cache.Identifier
-	loop     *listener.Loop
-	others   *listener.OtherUsers // one for all listeners but that of the metrics
-	bodies   *relay.Budget
-	secrets  *secrets
-	suspects *suspects
-	endings  endings
-	servers  sync.WaitGroup // one for each goroutine that serves a listener
+	options   Options
+	started   time.Time
+	broker    *prompt.Broker
+	ledger    *resolve.Ledger
+	identity  *cache.Identifier
+	loop      *listener.Loop
+	others    *listener.OtherUsers // one for all listeners but that of the metrics
+	bodies    *relay.Budget
+	secrets   *secrets
+	suggester *suggest.Suggester
+	endings   endings
+	servers   sync.WaitGroup // one for each goroutine that serves a listener
 
 	metrics   *metrics.Metrics
 	scraper   http.Handler
@@ -100,7 +101,7 @@ func New(c Config, o Options) *Agent {
 	a.secrets = newSecrets(a.ring())
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
-	a.suspects = a.watchSuspects()
+	a.suggester = a.newSuggester()
 	return a
 }
 
@@ -124,7 +125,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.identify(ctx)
-	a.suspects.start(ctx)
+	a.suggester.Start(ctx)
 	a.mu.Lock()
 	a.activation = sockets
 	err = a.applyLocked(ctx, a.config)
@@ -281,7 +282,7 @@ func (a *Agent) stop() {
 	}
 	a.lockers.Wait()
 	a.broker.Close()
-	a.suspects.close()
+	a.suggester.Close()
 	a.ledger.Close()
 	var closing sync.WaitGroup
 	for _, l := range all {

@@ -52,7 +52,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	for _, r := range c.Rules {
 		s.Rules = append(s.Rules, statusRule(r))
 	}
-	s.Suggestions = a.suspects.list(c, vaults)
+	s.Suggestions = a.suggestions(c, vaults)
 	s.Tokens = a.cachedTokens(ctx, store)
 	s.Cache = store.status() // after the first use of a keyring, which tells
 	s.Audit = auditStatus(c.AuditFile, log)

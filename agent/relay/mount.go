@@ -139,7 +139,7 @@ func (t *Transport) plain(x *exchange) (*http.Response, error) {
 		return nil, err
 	}
 	if x.asked.Operation != "" {
-		t.witness(x, callerToken(x.request), resp)
+		t.observeDenial(x, callerToken(x.request), resp)
 	}
 	return t.login(x, resp), nil
 }

@@ -80,13 +80,13 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			m, s := &mounts{}, &single{}
-			heard := make(witness, 1)
+			denials := make(denialObserver, 1)
 			address, got := rawUpstream(t, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "+fmt.Sprint(len(denied))+"\r\n\r\n"+denied)
 			b := newBench(t, address, func(c *relay.Config) {
 				prodRule(t)(c)
 				c.Rules = append(c.Rules, rule.Rule{Name: "mint", Paths: c.Rules[0].Paths, Grant: rule.Grant{Kind: rule.TokenGrant}})
 				c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
-				c.Mounted, c.SinglePhase, c.Witness = m, s, heard
+				c.Mounted, c.SinglePhase, c.DenialObserver = m, s, denials
 			})
 			for _, request := range []string{
 				"POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
@@ -104,8 +104,8 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 				t.Errorf("resolver was asked %q", calls)
 			}
 			select {
-			case h := <-heard:
-				t.Errorf("heard %q", h)
+			case h := <-denials:
+				t.Errorf("denials %q", h)
 			default:
 			}
 		})

@@ -59,23 +59,23 @@ type Unwrapper interface {
 
 // Config is what a relay needs. It is not changed after New.
 type Config struct {
-	Vault       string            // name of the vault block, for messages
-	Address     *url.URL          // scheme, host and an optional base path
-	Namespace   string            // sent as X-Vault-Namespace when a request has none; "" sends none
-	Base        http.RoundTripper // the way to Vault; must not add headers nor follow redirects
-	Rules       rule.Rules        // of this vault; none means that only logins are looked at
-	LoginMFA    bool              // complete logins that Vault answers with a challenge
-	Mounts      Mounts            // logins with the factor in their own body
-	MaxKept     int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
-	Budget      *Budget           // of all kept bodies; nil has no limit
-	Resolver    Resolver
-	SinglePhase SinglePhase   // nil means none
-	Mounted     MountResolver // for Mounts; nil leaves them alone
-	Unwrapper   Unwrapper
-	Approver    Approver    // nil waits for nobody's approval
-	Witness     Witness     // nil: nobody wants to know
-	Revocations Revocations // nil: no token depends on another
-	Log         *slog.Logger
+	Vault          string            // name of the vault block, for messages
+	Address        *url.URL          // scheme, host and an optional base path
+	Namespace      string            // sent as X-Vault-Namespace when a request has none; "" sends none
+	Base           http.RoundTripper // the way to Vault; must not add headers nor follow redirects
+	Rules          rule.Rules        // of this vault; none means that only logins are looked at
+	LoginMFA       bool              // complete logins that Vault answers with a challenge
+	Mounts         Mounts            // logins with the factor in their own body
+	MaxKept        int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
+	Budget         *Budget           // of all kept bodies; nil has no limit
+	Resolver       Resolver
+	SinglePhase    SinglePhase   // nil means none
+	Mounted        MountResolver // for Mounts; nil leaves them alone
+	Unwrapper      Unwrapper
+	Approver       Approver       // nil waits for nobody's approval
+	DenialObserver DenialObserver // nil: denials are not reported
+	Revocations    Revocations    // nil: no token depends on another
+	Log            *slog.Logger
 }
 
 // New returns the handler for the requests of one vault.

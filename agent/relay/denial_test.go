@@ -14,14 +14,14 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 )
 
-// A witness hears of refusals.
-type witness chan string
+// A denialObserver receives the paths of denials.
+type denialObserver chan string
 
-func (w witness) Refused(q rule.Request, token cache.Secret) {
-	w <- fmt.Sprintf("%s %s/%s %s", q.Operation, q.Namespace, q.Path, token.Reveal())
+func (o denialObserver) Denied(q rule.Request, token cache.Secret) {
+	o <- fmt.Sprintf("%s %s/%s %s", q.Operation, q.Namespace, q.Path, token.Reveal())
 }
 
-func TestWitness(t *testing.T) {
+func TestDenialObserver(t *testing.T) {
 	t.Parallel()
 	refusal := func(body string, header ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -58,50 +58,50 @@ func TestWitness(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			heard := make(witness, 1)
+			denials := make(denialObserver, 1)
 			b := newBench(t, upstream(t, tt.vault), func(c *relay.Config) {
 				prodRule(t)(c)
-				c.Witness = heard
+				c.DenialObserver = denials
 			})
 			if tt.target == "" {
 				tt.target = "/v1/kv/data/dev/a"
 			}
 			fetch(t, b.url+tt.target, "", append([]string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}, tt.header...)...)
 			if tt.want == "" {
-				// Whatever would be heard of this one is heard before the end of the next.
+				// Whatever would be denials of this one is denials before the end of the next.
 				fetch(t, b.url+"/v1/sys/last", "", "X-Vault-Token", "last")
 				select {
-				case got := <-heard:
+				case got := <-denials:
 					if !strings.HasSuffix(got, " last") {
-						t.Errorf("heard %q", got)
+						t.Errorf("denials %q", got)
 					}
 				default:
 				}
 				return
 			}
 			select {
-			case got := <-heard:
+			case got := <-denials:
 				if got != tt.want {
-					t.Errorf("heard %q, want %q", got, tt.want)
+					t.Errorf("denials %q, want %q", got, tt.want)
 				}
 			case <-time.After(30 * time.Second):
-				t.Error("heard nothing")
+				t.Error("denials nothing")
 			}
 		})
 	}
 }
 
-// The answer is not held for the witness: the app reads it while it is still open.
-func TestWitnessDelaysNothing(t *testing.T) {
+// The answer is not held for the observer: the app reads it while it is still open.
+func TestDenialObserverDelaysNothing(t *testing.T) {
 	t.Parallel()
-	heard, finish := make(witness, 1), make(chan struct{})
+	denials, finish := make(denialObserver, 1), make(chan struct{})
 	b := newBench(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, denied[:10])
 		_ = http.NewResponseController(w).Flush()
 		<-finish
 		_, _ = io.WriteString(w, denied[10:])
-	}), func(c *relay.Config) { c.Witness = heard })
+	}), func(c *relay.Config) { c.DenialObserver = denials })
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/kv/a", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +117,8 @@ func TestWitnessDelaysNothing(t *testing.T) {
 		t.Fatalf("%q %v", start, err)
 	}
 	select {
-	case got := <-heard:
-		t.Errorf("heard %q before the answer was over", got)
+	case got := <-denials:
+		t.Errorf("denials %q before the answer was over", got)
 	default:
 	}
 	close(finish)
@@ -127,8 +127,8 @@ func TestWitnessDelaysNothing(t *testing.T) {
 		t.Errorf("%q %v", rest, err)
 	}
 	select {
-	case <-heard:
+	case <-denials:
 	case <-time.After(30 * time.Second):
-		t.Error("heard nothing")
+		t.Error("denials nothing")
 	}
 }
