@@ -57,7 +57,7 @@ type Agent struct {
 
 	metrics   *metrics.Metrics
 	scraper   http.Handler
-	measuring atomic.Bool // somebody may scrape: requests are counted
+	measuring atomic.Bool // there is a listener of the metrics: requests are counted
 	probes    probes
 
 	memoryOnly sync.Once // for the one line in the log that says so

@@ -28,8 +28,8 @@ type parts struct {
 	audit  *audit.Log
 }
 
-// auditor is nil without an audit log, so that nobody looks up who asks for a
-// line that is not written.
+// auditor returns nil without an audit log, so that no requester is looked up for a
+// record that is not written.
 func (p parts) auditor() resolve.Auditor {
 	if p.audit == nil {
 		return nil
@@ -63,7 +63,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		return nil, err
 	}
 	resolver := a.buildResolver(c, v, client, with)
-	counted := counting{resolver, a.metrics}
+	counted := metricsResolver{resolver, a.metrics}
 	rules := rulesOf(c.Rules, v.Name)
 	handler := relay.New(relay.Config{
 		Vault:          v.Name,
@@ -104,8 +104,8 @@ func (a *Agent) buildResolver(c Config, v Vault, client *upstream.Client, with p
 		Commands:    c.Commands,
 		Silence:     c.Prompt.Silence,
 		ConfirmPush: c.Prompt.ConfirmPush,
-		Asker:       asker{a.broker},
-		Meter:       meter{a.metrics},
+		Asker:       timedAsker{a.broker},
+		Meter:       resolveMeter{a.metrics},
 		Methods:     c.Methods,
 		Prefer:      c.Prefer,
 		SinglePhase: c.SinglePhase,

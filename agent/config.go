@@ -55,7 +55,7 @@ type Listener struct {
 
 // Telemetry is where Prometheus reads the metrics.
 type Telemetry struct {
-	Address    string // loopback host:port; "" means that nobody does
+	Address    string // loopback host:port; "" means none
 	OtherUsers bool   // collectors of other users may read them, too
 }
 

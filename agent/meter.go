@@ -14,30 +14,29 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// counting is a Resolver whose answers are counted. A request that is being
-// stepped up waits for a person or for Vault; the little that is done in between
-// is not worth telling apart.
-type counting struct {
+// A metricsResolver counts the verdicts of a Resolver. During a step-up the clock of
+// the request stands still: nearly all of that time is spent on prompts and on Vault.
+type metricsResolver struct {
 	*resolve.Resolver
 	metrics *metrics.Metrics
 }
 
 var (
-	_ relay.Resolver    = counting{}
-	_ relay.Approver    = counting{}
-	_ relay.SinglePhase = counting{}
+	_ relay.Resolver    = metricsResolver{}
+	_ relay.Approver    = metricsResolver{}
+	_ relay.SinglePhase = metricsResolver{}
 )
 
-// First implements relay.Resolver. Its time counts as ours but for what is
-// waited for inside: most often it only finds a cached token.
-func (c counting) First(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
+// First implements relay.Resolver. Its time counts as the agent's, except
+// for waits inside: most often it only finds a cached token.
+func (c metricsResolver) First(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
 	resp, v, err := c.Resolver.First(ctx, m, token, send)
 	c.count(m.Rule, v)
 	return resp, v, err
 }
 
 // StepUp implements relay.Resolver.
-func (c counting) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.StepUp(ctx, m, token, send)
 	c.count(m.Rule, v)
@@ -45,16 +44,16 @@ func (c counting) StepUp(ctx context.Context, m rule.Match, token cache.Secret, 
 }
 
 // Login implements relay.Resolver.
-func (c counting) Login(ctx context.Context, held mfa.Challenge, r rule.Request) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) Login(ctx context.Context, held mfa.Challenge, r rule.Request) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.Login(ctx, held, r)
 	c.count(nil, v)
 	return resp, v
 }
 
-// LoginWith implements relay.SinglePhase. Where nobody could be asked, the login
-// goes on without, and may be counted then.
-func (c counting) LoginWith(ctx context.Context, r rule.Request, once bool, send relay.Send) (*http.Response, mfa.Verdict) {
+// LoginWith implements relay.SinglePhase. If no prompt could be shown, the
+// login goes on without a factor, and may be counted then.
+func (c metricsResolver) LoginWith(ctx context.Context, r rule.Request, once bool, send relay.Send) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.LoginWith(ctx, r, once, send)
 	if resp != nil || !v.NoPrompt {
@@ -64,7 +63,7 @@ func (c counting) LoginWith(ctx context.Context, r rule.Request, once bool, send
 }
 
 // Resume implements relay.Approver.
-func (c counting) Resume(ctx context.Context, m rule.Match, token cache.Secret) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) Resume(ctx context.Context, m rule.Match, token cache.Secret) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.Resume(ctx, m, token)
 	c.approval(m.Rule, v)
@@ -72,22 +71,22 @@ func (c counting) Resume(ctx context.Context, m rule.Match, token cache.Secret) 
 }
 
 // Await implements relay.Approver.
-func (c counting) Await(ctx context.Context, m rule.Match, token cache.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) Await(ctx context.Context, m rule.Match, token cache.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.Await(ctx, m, token, held)
 	c.approval(m.Rule, v)
 	return resp, v
 }
 
-// approval counts how a wait for other people ended.
-func (c counting) approval(r *rule.Rule, v mfa.Verdict) {
+// approval counts the end of a wait for approvals.
+func (c metricsResolver) approval(r *rule.Rule, v mfa.Verdict) {
 	if v.Outcome != "" {
 		c.metrics.Challenge(r.Name, metrics.ControlGroup, string(v.Outcome))
 	}
 }
 
 // count counts a verdict that the app is told. r is nil for a login.
-func (c counting) count(r *rule.Rule, v mfa.Verdict) {
+func (c metricsResolver) count(r *rule.Rule, v mfa.Verdict) {
 	switch {
 	case v.Outcome == "":
 	case r == nil:
@@ -97,13 +96,13 @@ func (c counting) count(r *rule.Rule, v mfa.Verdict) {
 	}
 }
 
-// meter implements resolve.Meter.
-type meter struct{ metrics *metrics.Metrics }
+// A resolveMeter implements resolve.Meter.
+type resolveMeter struct{ metrics *metrics.Metrics }
 
-var _ resolve.Meter = meter{}
+var _ resolve.Meter = resolveMeter{}
 
 // Lookup implements resolve.Meter.
-func (m meter) Lookup(err error) {
+func (m resolveMeter) Lookup(err error) {
 	switch {
 	case err == nil:
 		m.metrics.Lookup(metrics.Hit)
@@ -115,13 +114,13 @@ func (m meter) Lookup(err error) {
 }
 
 // Waiting implements resolve.Meter.
-func (m meter) Waiting(ctx context.Context) (done func()) { return metrics.Pause(ctx) }
+func (m resolveMeter) Waiting(ctx context.Context) (done func()) { return metrics.Pause(ctx) }
 
-// An asker asks while the request's clock stands still.
-type asker struct{ *prompt.Broker }
+// A timedAsker stops the request's clock during a prompt.
+type timedAsker struct{ *prompt.Broker }
 
 // Ask implements resolve.Asker.
-func (a asker) Ask(ctx context.Context, r prompt.Request) (string, error) {
+func (a timedAsker) Ask(ctx context.Context, r prompt.Request) (string, error) {
 	defer metrics.Pause(ctx)()
 	return a.Broker.Ask(ctx, r)
 }
@@ -156,8 +155,8 @@ func (r countedRing) Delete(ctx context.Context, service, user string) error {
 	return err
 }
 
-// count leaves out what says nothing about the keyring: that there is no such
-// item, and that nobody wants it any more.
+// count leaves out errors that say nothing about the keyring: a missing item, an
+// item that is too large, and a canceled request.
 func (r countedRing) count(ctx context.Context, operation string, err error) {
 	if err == nil || errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrTooLarge) || errors.Is(ctx.Err(), context.Canceled) {
 		return

@@ -31,7 +31,7 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 		namespace = v.config.Namespace
 	}
 	verdict := v.resolver.Obtain(ctx, r, namespace, o.Token)
-	counting{v.resolver, a.metrics}.count(r, verdict)
+	metricsResolver{v.resolver, a.metrics}.count(r, verdict)
 	return control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}, nil
 }
 

@@ -44,7 +44,7 @@ func (l Listener) network() string {
 }
 
 // measured is the name of the vault that a listener's requests are counted for;
-// "" while nobody wants to know.
+// "" without a telemetry block.
 func (a *Agent) measured(l *openListener) string {
 	if vault := l.vault.Load(); vault != nil && a.measuring.Load() {
 		return *vault

@@ -253,7 +253,7 @@ func TestServerLimits(t *testing.T) {
 	}
 }
 
-// A guard whose ConnContext was forgotten lets nobody in.
+// A guard whose ConnContext was forgotten refuses everything.
 func TestGuardWithoutConnContext(t *testing.T) {
 	t.Parallel()
 	called := false

@@ -95,14 +95,14 @@ func TestIdentifierEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = first.Close()
-	_ = ln.Close() // as the agent does it, past the screen
+	_ = ln.Close() // as the agent does it, past the identifier
 	s.drain()
 	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after the end: %v", err)
 	}
 }
 
-// pipe is a connection of which nobody knows whose it is.
+// pipe is a connection whose peer is unknown.
 func pipe(t *testing.T) (ours, theirs net.Conn) {
 	t.Helper()
 	ours, theirs = net.Pipe()

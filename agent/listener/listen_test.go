@@ -149,7 +149,7 @@ func TestListenUnixRefuses(t *testing.T) {
 			must(t, os.Symlink(leaveSocket(t, dir), path))
 			return path
 		}, true},
-		{"somebody answers", func(t *testing.T, dir string) string {
+		{"another program answers", func(t *testing.T, dir string) string {
 			ln, err := Listen(t.Context(), "unix", filepath.Join(dir, "s"))
 			must(t, err)
 			t.Cleanup(func() { _ = ln.Close() })
@@ -182,7 +182,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// leaveSocket makes a socket file on which nobody listens.
+// leaveSocket makes a socket file without a listening process.
 func leaveSocket(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "stale")

@@ -58,9 +58,9 @@ func prepare(t *testing.T, network, address string, g *Guard) (s *guarded, start
 	t.Cleanup(s.stop)
 	return s, func() {
 		serving.Go(func() {
-			screened := newIdentifier(ln, NewOtherUsers(), slog.New(slog.DiscardHandler))
-			_ = srv.Serve(screened)
-			screened.drain()
+			identified := newIdentifier(ln, NewOtherUsers(), slog.New(slog.DiscardHandler))
+			_ = srv.Serve(identified)
+			identified.drain()
 		})
 	}
 }
