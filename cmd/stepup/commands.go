@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
 )
 
 // The groups of the help.
@@ -21,7 +23,7 @@ func (a *app) commands() []*cobra.Command {
 			a.agentCommand(),
 			a.statusCommand(),
 			a.execCommand(),
-			a.serviceCommand(),
+			service.Command(a.Console),
 			a.doctorCommand(),
 		),
 		inGroup(groupPrompts,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -57,7 +58,7 @@ type doctor struct {
 	noConfig    error // why there is not even a file
 	agent       control.Status
 	agentErr    error // nil when it answers
-	service     serviceState
+	service     supervisor.State
 	serviceErr  error
 	testPrompt  bool
 }
@@ -108,7 +109,7 @@ func (d *doctor) anamnesis(ctx context.Context) {
 	defer cancel()
 	var asking sync.WaitGroup
 	asking.Go(func() { d.agent, d.agentErr = d.Client().Status(ctx) })
-	asking.Go(func() { d.service, d.serviceErr = d.supervisor().state(ctx) })
+	asking.Go(func() { d.service, d.serviceErr = supervisor.New(d.Console).State(ctx) })
 	asking.Go(func() {
 		if d.file, d.noConfig = d.ConfigPath(); d.noConfig == nil {
 			d.config, d.diagnostics = config.Load(d.file, d.ConfigOptions())
@@ -205,7 +206,7 @@ func (f finding) with(format string, args ...any) finding {
 	return f
 }
 
-// running reports whether an agent answers.
+// Running reports whether an agent answers.
 func (d *doctor) running() bool { return d.agentErr == nil }
 
 // noAgentRuns reports whether there is none, which is not the same as one that

@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/ownership"
 )
@@ -22,8 +23,8 @@ import (
 func (d *doctor) examineAgent(context.Context) []finding {
 	const what = "agent"
 	switch {
-	case d.noAgentRuns() && d.service.running:
-		return []finding{fail(what, "the service runs, pid %d, but not in the runtime folder of this shell, %s", d.service.pid, d.RuntimeDir()).with("XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR is another here than for the service; log in anew, or `stepup service install` again")}
+	case d.noAgentRuns() && d.service.Running:
+		return []finding{fail(what, "the service runs, pid %d, but not in the runtime folder of this shell, %s", d.service.PID, d.RuntimeDir()).with("XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR is another here than for the service; log in anew, or `stepup service install` again")}
 	case d.noAgentRuns():
 		return []finding{warn(what, "none is running in %s", d.RuntimeDir()).with("`stepup service install` starts it with your session, `stepup agent` in this terminal")}
 	case !d.running():
@@ -56,7 +57,7 @@ func (d *doctor) examineService(context.Context) []finding {
 	st := d.service
 	if d.serviceErr != nil {
 		f := pass(what, "%v", d.serviceErr)
-		if errors.Is(d.serviceErr, errServiceNoSession) {
+		if errors.Is(d.serviceErr, supervisor.ErrNoSession) {
 			f.Verdict = doubted // the agent of a login session will not be found, either
 		}
 		if h := (*cli.Error)(nil); errors.As(d.serviceErr, &h) {
@@ -64,27 +65,28 @@ func (d *doctor) examineService(context.Context) []finding {
 		}
 		return []finding{f}
 	}
-	if st.unknown {
-		return []finding{pass(what, "%s", st.doing)}
+	if st.Unknown {
+		return []finding{pass(what, "%s", st.Doing)}
 	}
-	if len(st.files) == 0 && st.masked == "" {
-		return []finding{pass(what, textServiceNone).with("`stepup service install` starts the agent when you log in")}
+	if len(st.Files) == 0 && st.Masked == "" {
+		return []finding{pass(what, supervisor.NotInstalled).with("`stepup service install` starts the agent when you log in")}
 	}
 	var all []finding
 	switch {
-	case st.masked != "":
-		all = append(all, warn(what, textServiceMasked, st.masked).with(hintServiceMasked, st.masked))
-	case st.running:
-		all = append(all, pass(what, "runs, pid %d", st.pid))
-	case st.failed:
-		all = append(all, fail(what, "%s", st.doing).with("%s", hintDoctorFailed(st.manager)))
+	case st.Masked != "":
+		unit := supervisor.Masked(st.Masked)
+		all = append(all, warn(what, "%v", unit.Err).with("%s", unit.Hint))
+	case st.Running:
+		all = append(all, pass(what, "runs, pid %d", st.PID))
+	case st.Failed:
+		all = append(all, fail(what, "%s", st.Doing).with("%s", hintDoctorFailed(st.Manager)))
 	default:
-		all = append(all, warn(what, "%s", st.doing).with("%s", hintDoctorStart(st.manager)))
+		all = append(all, warn(what, "%s", st.Doing).with("%s", hintDoctorStart(st.Manager)))
 	}
-	if st.program != "" {
-		all = append(all, d.examineProgram(st.program)...)
+	if st.Program != "" {
+		all = append(all, d.examineProgram(st.Program)...)
 	}
-	if st.outdated {
+	if st.Outdated {
 		all = append(all, warn(what, "its files have changed since they were read").with("`systemctl --user daemon-reload`"))
 	}
 	return append(all, d.examineSockets()...)
@@ -109,12 +111,12 @@ func (d *doctor) examineProgram(program string) []finding {
 // examineSockets compares the addresses that the service manager holds with those
 // that the agent would ask for.
 func (d *doctor) examineSockets() []finding {
-	if d.config == nil || len(d.service.listening) == 0 {
+	if d.config == nil || len(d.service.Listening) == 0 {
 		return nil
 	}
 	var missing []string
-	for _, l := range fixedAddresses(d.config) {
-		if !slices.Contains(d.service.listening, l.Name) {
+	for _, l := range supervisor.FixedAddresses(d.config) {
+		if !slices.Contains(d.service.Listening, l.Name) {
 			missing = append(missing, l.Name)
 		}
 	}
@@ -132,8 +134,8 @@ func (d *doctor) examineListener(l config.Listener) []finding {
 			return []finding{pass(what, textDoctorServed)}
 		}
 	}
-	if slices.Contains(d.service.listening, l.Address) {
-		return []finding{pass(what, "held open by %s; the next connection starts the agent", d.service.manager)}
+	if slices.Contains(d.service.Listening, l.Address) {
+		return []finding{pass(what, "held open by %s; the next connection starts the agent", d.service.Manager)}
 	}
 	if l.Network == config.Unix {
 		return []finding{examineSocketFile(what, l.Address)}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -110,7 +111,7 @@ func TestTaker(t *testing.T) {
 	}
 }
 
-// environment runs the examination of a shell with these variables, beside a
+// Environment runs the examination of a shell with these variables, beside a
 // configuration with a push and a listener at 127.0.0.1:8100.
 func environment(t *testing.T, set map[string]string) []string {
 	t.Helper()
@@ -203,17 +204,17 @@ func TestEnvironment(t *testing.T) {
 // What is said of the service is in the words of its own manager.
 func TestExamineService(t *testing.T) {
 	t.Parallel()
-	files := []serviceFile{{"/x/stepup", originOurs}}
+	files := []supervisor.File{{Path: "/x/stepup", Origin: supervisor.OriginOurs}}
 	for name, tt := range map[string]struct {
-		state serviceState
+		state supervisor.State
 		want  string
 	}{
-		"systemd, stopped": {serviceState{manager: "systemd", files: files, doing: "inactive (dead)"}, "warn inactive (dead) | `systemctl --user start stepup.service` starts it"},
-		"systemd, failed":  {serviceState{manager: "systemd", files: files, failed: true, doing: "failed"}, "fail failed | `journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"},
-		"launchd, stopped": {serviceState{manager: "launchd", files: files, doing: "not loaded"}, "warn not loaded | `stepup service install` starts it"},
-		"launchd, failed":  {serviceState{manager: "launchd", files: files, failed: true, doing: "not running"}, "fail not running | ~/Library/Logs/stepup.log says why, `stepup service install` tries again"},
-		"not installed":    {serviceState{manager: "launchd"}, "ok the service is not installed | `stepup service install` starts the agent when you log in"},
-		"a task":           {serviceState{manager: "the task scheduler", unknown: true, doing: textServiceTaskState}, "ok unknown: `schtasks /Query /TN stepup` shows the task | "},
+		"systemd, stopped": {supervisor.State{Manager: "systemd", Files: files, Doing: "inactive (dead)"}, "warn inactive (dead) | `systemctl --user start stepup.service` starts it"},
+		"systemd, failed":  {supervisor.State{Manager: "systemd", Files: files, Failed: true, Doing: "failed"}, "fail failed | `journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"},
+		"launchd, stopped": {supervisor.State{Manager: "launchd", Files: files, Doing: "not loaded"}, "warn not loaded | `stepup service install` starts it"},
+		"launchd, failed":  {supervisor.State{Manager: "launchd", Files: files, Failed: true, Doing: "not running"}, "fail not running | ~/Library/Logs/stepup.log says why, `stepup service install` tries again"},
+		"not installed":    {supervisor.State{Manager: "launchd"}, "ok the service is not installed | `stepup service install` starts the agent when you log in"},
+		"a task":           {supervisor.State{Manager: "the task scheduler", Unknown: true, Doing: "unknown: `schtasks /Query /TN stepup` shows the task"}, "ok unknown: `schtasks /Query /TN stepup` shows the task | "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 )
 
 // The words of stepup doctor. The rules are those of ui.go: a finding says what
@@ -42,14 +43,14 @@ const ()
 
 // hintDoctorStart is for a service that is installed and does not run.
 func hintDoctorStart(manager string) string {
-	if manager == managerLaunchd {
+	if manager == supervisor.ManagerLaunchd {
 		return "`stepup service install` starts it"
 	}
 	return "`systemctl --user start stepup.service` starts it"
 }
 
 func hintDoctorFailed(manager string) string {
-	if manager == managerLaunchd {
+	if manager == supervisor.ManagerLaunchd {
 		return "~/Library/Logs/stepup.log says why, `stepup service install` tries again"
 	}
 	return "`journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -48,7 +49,7 @@ func ownManager() managerName {
 	return forSystemd
 }
 
-func (a *app) servicePrintCommand() *cobra.Command {
+func (a *actions) servicePrintCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "print", Short: "print the service's files", Long: textServicePrintLong, Args: cli.Takes(0)}
 	which := ownManager()
 	cmd.Flags().Var(&which, "for", "for which service manager")
@@ -62,7 +63,7 @@ func (a *app) servicePrintCommand() *cobra.Command {
 			files, err = a.serviceFiles(cmd, which)
 		}
 		if errors.Is(err, packaging.ErrUnfit) {
-			return cli.Usage(err, hintServiceUnfit)
+			return supervisor.Unfit(err)
 		}
 		if err != nil {
 			return err
@@ -75,14 +76,14 @@ func (a *app) servicePrintCommand() *cobra.Command {
 
 // serviceFiles are those of this person, as install would write them for a
 // service manager that knows nothing of this shell.
-func (a *app) serviceFiles(cmd *cobra.Command, which managerName) ([]packaging.File, error) {
+func (a *actions) serviceFiles(cmd *cobra.Command, which managerName) ([]packaging.File, error) {
 	p, err := a.servicePlan(cmd.Context(), nil)
 	if err != nil {
 		return nil, err
 	}
 	switch which {
 	case forLaunchd:
-		f, err := a.launchd(a.command).file(p)
+		f, err := supervisor.LaunchdFile(a.Console, p.agent)
 		return []packaging.File{f}, err
 	case forWindows:
 		if name := a.Env("USERNAME"); name != "" {

@@ -1,4 +1,4 @@
-package main
+package supervisor
 
 import (
 	"context"
@@ -14,20 +14,26 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-const managerLaunchd = "launchd"
+// ManagerLaunchd is the [State.Manager] of macOS.
+const ManagerLaunchd = "launchd"
 
 // launchd is the part of macOS's service manager that belongs to the person at
 // the screen.
 type launchd struct {
-	app    *app
-	run    commander
-	home   string
-	domain string        // gui/UID: where the keychain and dialogs are
-	pause  time.Duration // between tries, while launchd is still taking the old one down
+	console *cli.Console
+	run     commander
+	home    string
+	domain  string        // gui/UID: where the keychain and dialogs are
+	pause   time.Duration // between tries, while launchd is still taking the old one down
 }
 
-func (a *app) launchd(run commander) launchd {
-	return launchd{app: a, run: run, home: a.Env("HOME"), domain: fmt.Sprintf("gui/%d", os.Getuid()), pause: 250 * time.Millisecond}
+func newLaunchd(c *cli.Console, run commander) launchd {
+	return launchd{console: c, run: run, home: c.Env("HOME"), domain: fmt.Sprintf("gui/%d", os.Getuid()), pause: 250 * time.Millisecond}
+}
+
+// LaunchdFile is the file that launchd reads for an agent.
+func LaunchdFile(c *cli.Console, a packaging.Agent) (packaging.File, error) {
+	return newLaunchd(c, runProgram).file(a)
 }
 
 func (l launchd) dir() string    { return filepath.Join(l.home, "Library", "LaunchAgents") }
@@ -38,18 +44,19 @@ func (l launchd) ctl(ctx context.Context, args ...string) (string, error) {
 }
 
 // file is what launchd reads.
-func (l launchd) file(p servicePlan) (packaging.File, error) {
-	p.agent.Listen = nil
-	p.agent.Log = filepath.Join(l.home, "Library", "Logs", "stepup.log")
+func (l launchd) file(a packaging.Agent) (packaging.File, error) {
+	a.Listen = nil
+	a.Log = filepath.Join(l.home, "Library", "Logs", "stepup.log")
 	// launchd knows the system's folders only, and not where a person's tools are.
-	p.agent.Env = append(p.agent.Env, "PATH="+l.app.Env("PATH"))
-	return packaging.Launchd(p.agent)
+	a.Env = append(a.Env, "PATH="+l.console.Env("PATH"))
+	return packaging.Launchd(a)
 }
 
-func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
-	file, err := l.file(p)
+// Install implements Supervisor.
+func (l launchd) Install(ctx context.Context, a packaging.Agent, force bool) error {
+	file, err := l.file(a)
 	if err != nil {
-		return cli.Usage(err, hintServiceUnfit)
+		return Unfit(err)
 	}
 	change, err := compareFile(l.dir(), file)
 	if err != nil {
@@ -58,16 +65,16 @@ func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
 	if err := refuseEdited([]fileChange{change}, force); err != nil {
 		return err
 	}
-	before, err := l.state(ctx)
+	before, err := l.State(ctx)
 	if err != nil {
 		return err
 	}
-	if !change.needed() && before.running {
-		l.app.tellChange(change)
-		l.app.Say(textServiceRuns, before.pid)
+	if !change.needed() && before.Running {
+		tellChange(l.console, change)
+		l.console.Say(textRuns, before.PID)
 		return nil
 	}
-	if len(before.units) > 0 {
+	if len(before.Units) > 0 {
 		if _, err := l.ctl(ctx, "bootout", l.target()); err != nil {
 			return l.failed(err)
 		}
@@ -77,7 +84,7 @@ func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
 			return err
 		}
 	}
-	l.app.tellChange(change)
+	tellChange(l.console, change)
 	// A person may have disabled it, which bootstrap would not say.
 	if _, err := l.ctl(ctx, "enable", l.target()); err != nil {
 		return l.failed(err)
@@ -85,15 +92,15 @@ func (l launchd) install(ctx context.Context, p servicePlan, force bool) error {
 	if err := l.bootstrap(ctx, change.path); err != nil {
 		return l.failed(err)
 	}
-	now, err := l.state(ctx)
+	now, err := l.State(ctx)
 	if err != nil {
 		return err
 	}
-	done := textServiceStarted
-	if before.running {
-		done = textServiceRestarted
+	done := textStarted
+	if before.Running {
+		done = textRestarted
 	}
-	l.app.Say(done, now.pid)
+	l.console.Say(done, now.PID)
 	return nil
 }
 
@@ -115,10 +122,11 @@ func (l launchd) bootstrap(ctx context.Context, path string) error {
 }
 
 func (l launchd) failed(err error) error {
-	return &cli.Error{Err: fmt.Errorf(textServiceFailed, err), Hint: fmt.Sprintf("%s says more, `stepup doctor` may know why", filepath.Join(l.home, "Library", "Logs", "stepup.log"))}
+	return &cli.Error{Err: fmt.Errorf(textFailed, err), Hint: fmt.Sprintf("%s says more, `stepup doctor` may know why", filepath.Join(l.home, "Library", "Logs", "stepup.log"))}
 }
 
-func (l launchd) uninstall(ctx context.Context, force bool) error {
+// Uninstall implements Supervisor.
+func (l launchd) Uninstall(ctx context.Context, force bool) error {
 	change, err := compareFile(l.dir(), packaging.File{Name: packaging.Plist})
 	if err != nil {
 		return err
@@ -126,54 +134,55 @@ func (l launchd) uninstall(ctx context.Context, force bool) error {
 	if err := refuseEdited([]fileChange{change}, force); err != nil {
 		return err
 	}
-	before, err := l.state(ctx)
+	before, err := l.State(ctx)
 	if err != nil && !change.exists {
 		return err
 	}
-	if len(before.units) > 0 {
+	if len(before.Units) > 0 {
 		if _, err := l.ctl(ctx, "bootout", l.target()); err != nil {
 			return l.failed(err)
 		}
 	}
 	if !change.exists {
-		l.app.Say(textServiceNone)
+		l.console.Say(NotInstalled)
 		return nil
 	}
 	if err := change.apply(); err != nil {
 		return err
 	}
-	l.app.tellChange(change)
-	l.app.Say(textServiceGone)
+	tellChange(l.console, change)
+	l.console.Say(textGone)
 	return nil
 }
 
-func (l launchd) state(ctx context.Context) (serviceState, error) {
-	st := serviceState{manager: managerLaunchd, doing: "not loaded"}
+// State implements Supervisor.
+func (l launchd) State(ctx context.Context) (State, error) {
+	st := State{Manager: ManagerLaunchd, Doing: "not loaded"}
 	path := filepath.Join(l.dir(), packaging.Plist)
 	if text, err := readServiceFile(path); err == nil {
 		origin := originEdited
 		if _, intact := packaging.Unseal(text); intact {
-			origin = originOurs
+			origin = OriginOurs
 		}
-		st.files, st.enabled = []serviceFile{{path, origin}}, true
-	} else if errors.Is(err, errServiceNoFile) {
-		st.files = []serviceFile{{path, originEdited}}
+		st.Files, st.Enabled = []File{{path, origin}}, true
+	} else if errors.Is(err, errNoFile) {
+		st.Files = []File{{path, originEdited}}
 	}
 	if _, err := l.ctl(ctx, "print", l.domain); err != nil {
-		return st, &cli.Error{Err: errServiceNoScreen, Hint: "log in at the screen once, or run `stepup agent` in a terminal"}
+		return st, &cli.Error{Err: errNoScreenSession, Hint: "log in at the screen once, or run `stepup agent` in a terminal"}
 	}
 	out, err := l.ctl(ctx, "print", l.target())
 	if err != nil {
 		return st, nil // it is not loaded
 	}
 	values := parsePrint(out)
-	st.units = []string{packaging.Label}
-	st.pid, _ = strconv.Atoi(values["pid"])
-	st.doing, st.program = values["state"], values["program"]
-	st.running = st.doing == "running"
-	st.failed = !st.running && values["last exit code"] != "0" && values["last exit code"] != "(never exited)"
-	if st.failed {
-		st.doing += ", last exit code " + values["last exit code"]
+	st.Units = []string{packaging.Label}
+	st.PID, _ = strconv.Atoi(values["pid"])
+	st.Doing, st.Program = values["state"], values["program"]
+	st.Running = st.Doing == "running"
+	st.Failed = !st.Running && values["last exit code"] != "0" && values["last exit code"] != "(never exited)"
+	if st.Failed {
+		st.Doing += ", last exit code " + values["last exit code"]
 	}
 	return st, nil
 }
@@ -201,5 +210,5 @@ func parsePrint(out string) map[string]string {
 }
 
 var (
-	errServiceNoScreen = errors.New("nobody is logged in at the screen of this Mac: there is no keychain and no window for a question")
+	errNoScreenSession = errors.New("nobody is logged in at the screen of this Mac: there is no keychain and no window for a question")
 )

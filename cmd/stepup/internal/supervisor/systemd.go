@@ -1,4 +1,4 @@
-package main
+package supervisor
 
 import (
 	"context"
@@ -15,28 +15,28 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// systemd is the user's own instance of systemd.
-type systemd struct {
-	app *app
-	run commander
-	dir string // of the user's own units
+// Systemd is the user's own instance of systemd.
+type Systemd struct {
+	console *cli.Console
+	run     commander
+	dir     string // of the user's own units
 	// booted reports whether this system is run by systemd (sd_booted(3)).
 	booted func() bool
 }
 
-func (a *app) systemd(run commander) systemd {
-	return systemd{
-		app: a, run: run, dir: filepath.Join(config.UserConfigDir(a.Env), "systemd", "user"),
+func newSystemd(c *cli.Console, run commander) Systemd {
+	return Systemd{
+		console: c, run: run, dir: filepath.Join(config.UserConfigDir(c.Env), "systemd", "user"),
 		booted: func() bool { _, err := os.Stat("/run/systemd/system"); return err == nil },
 	}
 }
 
-func (s systemd) ctl(ctx context.Context, args ...string) (string, error) {
+func (s Systemd) ctl(ctx context.Context, args ...string) (string, error) {
 	return s.run(ctx, "systemctl", append([]string{"--user"}, args...)...)
 }
 
-// environment is what the user's systemd gives to its services.
-func (s systemd) environment(ctx context.Context) (func(string) string, error) {
+// Environment is what the user's systemd gives to its services.
+func (s Systemd) Environment(ctx context.Context) (func(string) string, error) {
 	out, err := s.ctl(ctx, "show-environment")
 	if err != nil {
 		return nil, s.unreachable(err)
@@ -68,39 +68,40 @@ func shellValue(s string) string {
 }
 
 // unreachable says why there is no service manager, and what to do instead.
-func (s systemd) unreachable(err error) error {
-	env := s.app.Env
+func (s Systemd) unreachable(err error) error {
+	env := s.console.Env
 	missing := errors.Is(err, exec.ErrNotFound) || !s.booted()
 	switch {
 	case env("WSL_DISTRO_NAME") != "" && missing:
-		return &cli.Error{Err: errServiceWSL, Hint: "add the lines [boot] and systemd=true to /etc/wsl.conf and run `wsl --shutdown` in Windows, or run `stepup agent` in a terminal"}
+		return &cli.Error{Err: errWSL, Hint: "add the lines [boot] and systemd=true to /etc/wsl.conf and run `wsl --shutdown` in Windows, or run `stepup agent` in a terminal"}
 	case missing:
-		return &cli.Error{Err: errServiceNoSystemd, Hint: "let your session start `stepup agent`, or run it in a terminal (tmux); `stepup service print` shows what a service would be"}
+		return &cli.Error{Err: errNoSystemd, Hint: "let your session start `stepup agent`, or run it in a terminal (tmux); `stepup service print` shows what a service would be"}
 	case env("XDG_RUNTIME_DIR") == "":
 		own := fmt.Sprintf("/run/user/%d", os.Getuid())
 		if info, err := os.Stat(own); err == nil && info.IsDir() {
-			return &cli.Error{Err: errServiceNoSession, Hint: fmt.Sprintf("`export XDG_RUNTIME_DIR=%s` and try again (su and sudo take it away)", own)}
+			return &cli.Error{Err: ErrNoSession, Hint: fmt.Sprintf("`export XDG_RUNTIME_DIR=%s` and try again (su and sudo take it away)", own)}
 		}
-		return &cli.Error{Err: errServiceNoSession, Hint: hintServiceLogin}
+		return &cli.Error{Err: ErrNoSession, Hint: hintLogin}
 	}
-	return &cli.Error{Err: fmt.Errorf("your systemd cannot be reached: %w", err), Hint: hintServiceLogin}
+	return &cli.Error{Err: fmt.Errorf("your systemd cannot be reached: %w", err), Hint: hintLogin}
 }
 
-func (s systemd) install(ctx context.Context, p servicePlan, force bool) error {
-	files, err := packaging.Systemd(p.agent)
+// Install implements Supervisor.
+func (s Systemd) Install(ctx context.Context, a packaging.Agent, force bool) error {
+	files, err := packaging.Systemd(a)
 	if err != nil {
-		return cli.Usage(err, hintServiceUnfit)
+		return Unfit(err)
 	}
 	changes, err := s.compare(files)
 	if err != nil {
 		return err
 	}
-	before, err := s.state(ctx)
+	before, err := s.State(ctx)
 	if err != nil {
 		return err
 	}
-	if before.masked != "" {
-		return &cli.Error{Err: fmt.Errorf(textServiceMasked, before.masked), Hint: fmt.Sprintf(hintServiceMasked, before.masked)}
+	if before.Masked != "" {
+		return Masked(before.Masked)
 	}
 	if err := refuseEdited(changes, force); err != nil {
 		return err
@@ -112,8 +113,8 @@ func (s systemd) install(ctx context.Context, p servicePlan, force bool) error {
 	// A socket cannot be started beside its running service, nor be closed at an
 	// address that is no longer in its file.
 	reopened := slices.ContainsFunc(changes, func(c fileChange) bool { return filepath.Base(c.path) == packaging.Socket && c.needed() })
-	if reopened && before.running {
-		if _, err := s.ctl(ctx, append([]string{"stop"}, before.units...)...); err != nil {
+	if reopened && before.Running {
+		if _, err := s.ctl(ctx, append([]string{"stop"}, before.Units...)...); err != nil {
 			return s.failed(err)
 		}
 	}
@@ -128,7 +129,7 @@ func (s systemd) install(ctx context.Context, p servicePlan, force bool) error {
 }
 
 // compare includes a unit that is not needed any more.
-func (s systemd) compare(files []packaging.File) ([]fileChange, error) {
+func (s Systemd) compare(files []packaging.File) ([]fileChange, error) {
 	var changes []fileChange
 	for _, name := range []string{packaging.Service, packaging.Socket} {
 		want := packaging.File{Name: name}
@@ -147,7 +148,7 @@ func (s systemd) compare(files []packaging.File) ([]fileChange, error) {
 }
 
 // write makes the changes and lets systemd read them.
-func (s systemd) write(ctx context.Context, changes []fileChange, before serviceState) (changed bool, err error) {
+func (s Systemd) write(ctx context.Context, changes []fileChange, before State) (changed bool, err error) {
 	for _, c := range changes {
 		if c.needed() {
 			if c.text == "" {
@@ -158,17 +159,17 @@ func (s systemd) write(ctx context.Context, changes []fileChange, before service
 			}
 			changed = true
 		}
-		s.app.tellChange(c)
+		tellChange(s.console, c)
 	}
-	if changed || before.outdated {
+	if changed || before.Outdated {
 		if _, err := s.ctl(ctx, "daemon-reload"); err != nil {
 			return changed, s.failed(err)
 		}
 	}
-	for _, path := range before.dropIns {
-		s.app.Say("in force beside it: %s", cli.Printable(path))
+	for _, path := range before.DropIns {
+		s.console.Say("in force beside it: %s", cli.Printable(path))
 	}
-	return changed || before.outdated, nil
+	return changed || before.Outdated, nil
 }
 
 // A startReason is why a service that runs may have to be started again.
@@ -177,19 +178,19 @@ type startReason struct {
 	reopened bool // the sockets were closed for it
 }
 
-func (s systemd) start(ctx context.Context, before serviceState, units []string, why startReason) error {
-	verb, done := append([]string{"start"}, units...), textServiceStarted
+func (s Systemd) start(ctx context.Context, before State, units []string, why startReason) error {
+	verb, done := append([]string{"start"}, units...), textStarted
 	switch {
-	case before.running && !why.changed:
-		s.app.Say(textServiceRuns, before.pid)
+	case before.Running && !why.changed:
+		s.console.Say(textRuns, before.PID)
 		return nil
-	case before.running:
-		done = textServiceRestarted
+	case before.Running:
+		done = textRestarted
 		if !why.reopened {
 			verb = []string{"restart", packaging.Service}
 		}
 	case before.stopped:
-		s.app.Say("installed; it does not run now: the next connection starts it, or `systemctl --user start stepup.service`")
+		s.console.Say("installed; it does not run now: the next connection starts it, or `systemctl --user start stepup.service`")
 		return nil
 	}
 	// It may have been started, or have failed, too often for one minute (StartLimitBurst).
@@ -197,23 +198,24 @@ func (s systemd) start(ctx context.Context, before serviceState, units []string,
 	if _, err := s.ctl(ctx, verb...); err != nil {
 		return s.failed(err)
 	}
-	now, err := s.state(ctx)
+	now, err := s.State(ctx)
 	if err != nil {
 		return err
 	}
-	if !now.running {
-		return s.failed(fmt.Errorf("the service has not come up: %s", now.doing))
+	if !now.Running {
+		return s.failed(fmt.Errorf("the service has not come up: %s", now.Doing))
 	}
-	s.app.Say(done, now.pid)
-	s.app.lingerNote()
+	s.console.Say(done, now.PID)
+	lingerNote(s.console)
 	return nil
 }
 
-func (s systemd) failed(err error) error {
-	return &cli.Error{Err: fmt.Errorf(textServiceFailed, err), Hint: "`journalctl --user -u stepup.service -u stepup.socket -n 30` says more, `stepup doctor` may know why"}
+func (s Systemd) failed(err error) error {
+	return &cli.Error{Err: fmt.Errorf(textFailed, err), Hint: "`journalctl --user -u stepup.service -u stepup.socket -n 30` says more, `stepup doctor` may know why"}
 }
 
-func (s systemd) uninstall(ctx context.Context, force bool) error {
+// Uninstall implements Supervisor.
+func (s Systemd) Uninstall(ctx context.Context, force bool) error {
 	changes, err := s.compare(nil)
 	if err != nil {
 		return err
@@ -221,36 +223,36 @@ func (s systemd) uninstall(ctx context.Context, force bool) error {
 	if err := refuseEdited(changes, force); err != nil {
 		return err
 	}
-	before, err := s.state(ctx)
+	before, err := s.State(ctx)
 	if err != nil {
 		return s.removeAlone(changes, err)
 	}
-	if len(before.units) == 0 && len(changes) == 0 {
-		s.app.Say(textServiceNone)
+	if len(before.Units) == 0 && len(changes) == 0 {
+		s.console.Say(NotInstalled)
 		return nil
 	}
-	if len(before.units) > 0 {
-		if _, err := s.ctl(ctx, append([]string{"disable", "--now"}, before.units...)...); err != nil {
+	if len(before.Units) > 0 {
+		if _, err := s.ctl(ctx, append([]string{"disable", "--now"}, before.Units...)...); err != nil {
 			return s.failed(err)
 		}
 	}
 	if _, err := s.write(ctx, changes, before); err != nil {
 		return err
 	}
-	if len(before.units) > 0 {
-		_, _ = s.ctl(ctx, append([]string{"reset-failed"}, before.units...)...) // fails where nothing had failed
+	if len(before.Units) > 0 {
+		_, _ = s.ctl(ctx, append([]string{"reset-failed"}, before.Units...)...) // fails where nothing had failed
 	}
-	s.app.Say(textServiceGone)
-	for _, f := range before.files {
-		if f.origin == originSystem {
-			s.app.Say("%s belongs to a package and stays", cli.Printable(f.path))
+	s.console.Say(textGone)
+	for _, f := range before.Files {
+		if f.Origin == originSystem {
+			s.console.Say("%s belongs to a package and stays", cli.Printable(f.Path))
 		}
 	}
 	return nil
 }
 
 // removeAlone removes the files where no systemd is there to be told.
-func (s systemd) removeAlone(changes []fileChange, why error) error {
+func (s Systemd) removeAlone(changes []fileChange, why error) error {
 	if len(changes) == 0 {
 		return why
 	}
@@ -261,18 +263,18 @@ func (s systemd) removeAlone(changes []fileChange, why error) error {
 		for _, target := range []string{"default.target.wants", "sockets.target.wants"} {
 			_ = os.Remove(filepath.Join(s.dir, target, filepath.Base(c.path))) // the link that enable has made
 		}
-		s.app.tellChange(c)
+		tellChange(s.console, c)
 	}
-	s.app.Notify("note: %s", fmt.Sprintf("nothing could be stopped: %v", why))
+	s.console.Notify("note: %s", fmt.Sprintf("nothing could be stopped: %v", why))
 	return nil
 }
 
 // Its texts.
 const (
-	hintServiceLogin = "log in as this user (at the screen or by ssh; su and sudo are no login), or run `stepup agent` in a terminal"
+	hintLogin = "log in as this user (at the screen or by ssh; su and sudo are no login), or run `stepup agent` in a terminal"
 )
 
 var (
-	errServiceNoSystemd = errors.New("this system is not run by systemd, so there is nothing that could start the agent for you")
-	errServiceWSL       = errors.New("systemd is not switched on in this WSL distribution")
+	errNoSystemd = errors.New("this system is not run by systemd, so there is nothing that could start the agent for you")
+	errWSL       = errors.New("systemd is not switched on in this WSL distribution")
 )

@@ -1,45 +1,34 @@
-package main
+// Package service is stepup service: the agent as a service of the user's session.
+package service
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// serviceLimit bounds one call of a service manager. systemd itself gives a
-// service 90 s to start.
-const serviceLimit = 2 * time.Minute
+// The actions of stepup service, on the console of the command.
+type actions struct{ *cli.Console }
 
-// A supervisor starts the agent with the person's session. Its errors carry
-// hints; what it did is said on the console of the command.
-type supervisor interface {
-	// install writes the files and starts the agent. force replaces files that a
-	// person has changed.
-	install(ctx context.Context, p servicePlan, force bool) error
-	// uninstall undoes install and succeeds when there is nothing to undo.
-	uninstall(ctx context.Context, force bool) error
-	// state looks; it changes nothing.
-	state(ctx context.Context) (serviceState, error)
-}
-
-// A servicePlan is what the service of this person is to be.
-type servicePlan struct {
+// A plan is what the service of this person is to be.
+type plan struct {
 	agent packaging.Agent
 	notes []string // what the person should know before they rely on it
 }
 
-func (a *app) serviceCommand() *cobra.Command {
+// Command is stepup service.
+func Command(c *cli.Console) *cobra.Command {
+	a := &actions{c}
 	install := &cobra.Command{Use: "install", Short: "install and start the service", Long: textServiceInstallLong, Args: cli.Takes(0)}
 	force := install.Flags().Bool("force", false, textServiceForce)
 	install.RunE = func(cmd *cobra.Command, _ []string) error { return a.installService(cmd.Context(), *force) }
@@ -50,7 +39,7 @@ func (a *app) serviceCommand() *cobra.Command {
 		if err := a.notBySudo(); err != nil {
 			return err
 		}
-		return a.supervisor().uninstall(cmd.Context(), *forceOut)
+		return supervisor.New(a.Console).Uninstall(cmd.Context(), *forceOut)
 	}
 
 	return cli.Group(&cobra.Command{Use: "service", Short: "the agent as a service of your session", Long: textServiceLong},
@@ -63,21 +52,11 @@ func (a *app) serviceCommand() *cobra.Command {
 	)
 }
 
-func (a *app) supervisor() supervisor {
-	switch runtime.GOOS {
-	case "darwin":
-		return a.launchd(a.command)
-	case "windows":
-		return taskScheduler{}
-	}
-	return a.systemd(a.command)
-}
-
-func (a *app) installService(ctx context.Context, force bool) error {
+func (a *actions) installService(ctx context.Context, force bool) error {
 	if err := a.notBySudo(); err != nil {
 		return err
 	}
-	s := a.supervisor()
+	s := supervisor.New(a.Console)
 	p, err := a.servicePlan(ctx, s)
 	if err != nil {
 		return err
@@ -85,7 +64,7 @@ func (a *app) installService(ctx context.Context, force bool) error {
 	if err := a.noOtherAgent(ctx, s); err != nil {
 		return err
 	}
-	if err := s.install(ctx, p, force); err != nil {
+	if err := s.Install(ctx, p.agent, force); err != nil {
 		return err
 	}
 	for _, note := range p.notes {
@@ -96,7 +75,7 @@ func (a *app) installService(ctx context.Context, force bool) error {
 
 // notBySudo: with sudo it would be the service of root, which answers nobody but
 // root, and asks on no screen.
-func (a *app) notBySudo() error {
+func (a *actions) notBySudo() error {
 	if os.Geteuid() == 0 && a.Env("SUDO_UID") != "" && a.Env("SUDO_UID") != "0" {
 		return cli.Usage(errors.New("with sudo this would be root's service, which serves and asks nobody but root"), "run it without sudo")
 	}
@@ -105,12 +84,12 @@ func (a *app) notBySudo() error {
 
 // noOtherAgent refuses to install beside an agent that was started by hand: the
 // service could neither take its runtime folder nor its addresses.
-func (a *app) noOtherAgent(ctx context.Context, s supervisor) error {
-	state, err := s.state(ctx)
+func (a *actions) noOtherAgent(ctx context.Context, s supervisor.Supervisor) error {
+	state, err := s.State(ctx)
 	if err != nil {
 		return err
 	}
-	if state.running {
+	if state.Running {
 		return nil
 	}
 	st, err := a.Client().Status(ctx)
@@ -120,8 +99,8 @@ func (a *app) noOtherAgent(ctx context.Context, s supervisor) error {
 	return &cli.Error{Err: fmt.Errorf("an agent that is not the service runs already (pid %d)", st.PID), Hint: "stop it (ctrl-c in its terminal), then install again"}
 }
 
-func (a *app) serviceStatus(ctx context.Context) error {
-	state, err := a.supervisor().state(ctx)
+func (a *actions) serviceStatus(ctx context.Context) error {
+	state, err := supervisor.New(a.Console).State(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,47 +110,13 @@ func (a *app) serviceStatus(ctx context.Context) error {
 	}
 	fmt.Fprint(a.Out, serviceText(state, running, err == nil))
 	switch {
-	case state.running:
+	case state.Running:
 		return nil
 	case err == nil:
 		return &cli.Error{Err: cli.ErrReported, Code: cli.ExitFailed} // an agent runs, but not as the service
 	}
 	return &cli.Error{Err: cli.ErrReported, Code: cli.ExitNoAgent}
 }
-
-// command runs a program of the system and returns its standard output. The
-// error of one that failed is what it said.
-func (a *app) command(ctx context.Context, name string, args ...string) (string, error) {
-	limited, cancel := context.WithTimeout(ctx, serviceLimit)
-	defer cancel()
-	cmd := exec.CommandContext(limited, name, args...)
-	cmd.WaitDelay = time.Second
-	var out, complaint limitedText
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	err := cmd.Run()
-	switch said := strings.TrimSpace(complaint.String()); {
-	case err == nil, errors.Is(err, exec.ErrNotFound):
-		return out.String(), err
-	case limited.Err() != nil && ctx.Err() == nil:
-		return out.String(), fmt.Errorf("%s has not answered within %s", name, serviceLimit)
-	case said != "":
-		return out.String(), fmt.Errorf("%s: %s", name, cli.Printable(said))
-	}
-	return out.String(), fmt.Errorf("%s: %w", name, err)
-}
-
-// limitedText keeps the beginning of what a program prints.
-type limitedText struct{ strings.Builder }
-
-// Write implements io.Writer.
-func (l *limitedText) Write(p []byte) (int, error) {
-	const limit = 1 << 20
-	l.Builder.Write(p[:min(len(p), max(0, limit-l.Len()))])
-	return len(p), nil
-}
-
-// A commander runs programs of the system as [app.command] does.
-type commander func(ctx context.Context, name string, args ...string) (string, error)
 
 // Its texts.
 const (
@@ -205,3 +150,67 @@ log and what is in the keyring stay. Drop-ins stay, too.`
 service runs, with 4 when no agent runs at all, and with 1 when one runs that is
 not the service.`
 )
+
+// serviceText is what stepup service status prints. The agent is the one of this
+// runtime folder, if there is one.
+func serviceText(st supervisor.State, agent control.Status, there bool) string {
+	var s cli.Sheet
+	state := cli.Printable(st.Doing)
+	switch {
+	case len(st.Files) == 0 && len(st.Units) == 0 && !st.Unknown:
+		state = supervisor.NotInstalled
+	case st.Running:
+		state = "runs, pid " + number(st.PID)
+	case len(st.Listening) > 0:
+		state += ", the next connection starts it"
+	}
+	if st.Enabled {
+		state += ", starts when you log in"
+	}
+	s.Row("service", state)
+	if st.Said != "" && st.Running {
+		s.Row("", "says: "+cli.Printable(st.Said))
+	}
+	if st.Masked != "" {
+		s.Row("masked", cli.Printable(st.Masked))
+	}
+	s.Row("program", existing(st.Program)...)
+	var files []string
+	for _, f := range st.Files {
+		files = append(files, cli.Printable(f.Path)+"\t"+string(f.Origin))
+	}
+	for _, path := range st.DropIns {
+		files = append(files, cli.Printable(path)+"\tdrop-in")
+	}
+	s.Row("files", files...)
+	if st.Outdated {
+		s.Row("", "changed on disk: `systemctl --user daemon-reload`")
+	}
+	if len(st.Listening) > 0 {
+		s.Row("sockets", "held open by "+st.Manager+": "+cli.Printable(strings.Join(st.Listening, ", ")))
+	}
+	switch {
+	case !there:
+		s.Row("agent", "none answers: `stepup doctor` may know why")
+	case st.Running && agent.PID != st.PID:
+		s.Row("agent", "pid "+number(agent.PID)+" in this runtime folder is not the service")
+	case !st.Running:
+		s.Row("agent", "pid "+number(agent.PID)+" runs, but not as the service")
+	default:
+		s.Row("agent", "stepup "+cli.Printable(agent.Version))
+	}
+	return s.String()
+}
+
+// existing says so where a program is not there any more.
+func existing(program string) []string {
+	if program == "" {
+		return nil
+	}
+	if _, err := os.Stat(program); err != nil {
+		return []string{cli.Printable(program) + " is not there any more: `stepup service install` again"}
+	}
+	return []string{cli.Printable(program)}
+}
+
+func number(n int) string { return strconv.Itoa(n) }

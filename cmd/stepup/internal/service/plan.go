@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -9,16 +9,17 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// servicePlan makes the plan of the configuration, which must be good: a service
+// plan makes the plan of the configuration, which must be good: a service
 // that cannot start would be found out when it is needed.
-func (a *app) servicePlan(ctx context.Context, s supervisor) (servicePlan, error) {
+func (a *actions) servicePlan(ctx context.Context, s supervisor.Supervisor) (plan, error) {
 	file, err := a.ConfigPath()
 	if err != nil {
-		return servicePlan{}, err
+		return plan{}, err
 	}
 	used := make(map[string]bool)
 	c, err := a.LoadWith(func(o *config.Options) {
@@ -26,19 +27,19 @@ func (a *app) servicePlan(ctx context.Context, s supervisor) (servicePlan, error
 		o.Env = func(name string) string { used[name] = true; return env(name) }
 	})
 	if err != nil {
-		return servicePlan{}, err
+		return plan{}, err
 	}
 	program, err := cli.ProgramPath()
 	if err != nil {
-		return servicePlan{}, err
+		return plan{}, err
 	}
 	env := a.Env
-	if known, ok := s.(systemd); ok {
-		if env, err = known.environment(ctx); err != nil {
-			return servicePlan{}, err
+	if known, ok := s.(supervisor.Systemd); ok {
+		if env, err = known.Environment(ctx); err != nil {
+			return plan{}, err
 		}
 	}
-	plan := servicePlan{agent: packaging.Agent{Program: program, RuntimeDir: env("XDG_RUNTIME_DIR"), Listen: fixedAddresses(c)}}
+	plan := plan{agent: packaging.Agent{Program: program, RuntimeDir: env("XDG_RUNTIME_DIR"), Listen: supervisor.FixedAddresses(c)}}
 	a.pin(&plan.agent, file, env)
 	plan.notes = a.missingThere(used, c, env)
 	return plan, nil
@@ -46,7 +47,7 @@ func (a *app) servicePlan(ctx context.Context, s supervisor) (servicePlan, error
 
 // pin writes down what this shell knows and the service would not find by
 // itself.
-func (a *app) pin(p *packaging.Agent, file string, env func(string) string) {
+func (a *actions) pin(p *packaging.Agent, file string, env func(string) string) {
 	bare := func(name string) string { // nothing of ours is set there for good
 		if strings.HasPrefix(name, "STEPUP_") {
 			return ""
@@ -64,18 +65,6 @@ func (a *app) pin(p *packaging.Agent, file string, env func(string) string) {
 	}
 }
 
-// fixedAddresses are those that a service manager can listen on beforehand.
-func fixedAddresses(c *config.Config) []packaging.Address {
-	var all []packaging.Address
-	for _, l := range c.Listeners {
-		if _, free := strings.CutSuffix(l.Address, ":0"); l.Network == config.TCP && free {
-			continue
-		}
-		all = append(all, packaging.Address{Network: l.Network, Name: l.Address})
-	}
-	return all
-}
-
 // proxyVariables decide the way to Vault (package upstream reads them).
 func proxyVariables() []string {
 	return []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"}
@@ -83,7 +72,7 @@ func proxyVariables() []string {
 
 // missingThere says what is set in this shell, matters to the agent, and is not
 // known to the service manager. Only names are told: a proxy may have a password.
-func (a *app) missingThere(used map[string]bool, c *config.Config, env func(string) string) []string {
+func (a *actions) missingThere(used map[string]bool, c *config.Config, env func(string) string) []string {
 	var notes []string
 	names := proxyVariables()
 	for name := range used {

@@ -1,4 +1,4 @@
-package main
+package supervisor
 
 import (
 	"errors"
@@ -35,7 +35,7 @@ func compareFile(dir string, f packaging.File) (fileChange, error) {
 		return c, nil
 	}
 	c.exists = true
-	if errors.Is(err, errServiceNoFile) { // a link, perhaps into a folder of dotfiles, or to /dev/null
+	if errors.Is(err, errNoFile) { // a link, perhaps into a folder of dotfiles, or to /dev/null
 		c.edited = true
 		return c, nil
 	}
@@ -56,7 +56,7 @@ func readServiceFile(path string) (string, error) {
 		return "", err
 	}
 	if !info.Mode().IsRegular() || info.Size() > limit {
-		return "", errServiceNoFile
+		return "", errNoFile
 	}
 	text, err := os.ReadFile(path)
 	return string(text), err
@@ -129,22 +129,22 @@ func replaceFile(path, text string) error {
 }
 
 // tellChange says what became of a file.
-func (a *app) tellChange(c fileChange) {
+func tellChange(to *cli.Console, c fileChange) {
 	path := cli.Printable(c.path)
 	if c.exists && c.edited {
-		a.Say("kept what was there as %s", path+".saved")
+		to.Say("kept what was there as %s", path+".saved")
 	}
 	switch {
 	case c.text == "":
-		a.Say("removed %s", path)
+		to.Say("removed %s", path)
 	case !c.exists, c.edited:
-		a.Say("wrote %s", path)
+		to.Say("wrote %s", path)
 	case len(c.diff) == 0:
-		a.Say("unchanged %s", path)
+		to.Say("unchanged %s", path)
 	default:
-		a.Say("updated %s", path)
+		to.Say("updated %s", path)
 		for _, line := range c.diff {
-			a.Say("  %s", line)
+			to.Say("  %s", line)
 		}
 	}
 }
