@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
 )
 
@@ -34,8 +35,8 @@ func (a *app) commands() []*cobra.Command {
 			a.lockCommand(),
 		),
 		inGroup(groupSecrets,
-			a.tokenHelperCommand(),
-			a.totpCommand(),
+			secrets.TokenHelper(a.Console),
+			secrets.TOTP(a.Console),
 		),
 		[]*cobra.Command{
 			a.demoCommand(),

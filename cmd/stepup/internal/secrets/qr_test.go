@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package secrets
 
 import (
 	"bytes"
@@ -9,14 +9,11 @@ import (
 	"image/draw"
 	"image/jpeg"
 	"image/png"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // drawQR is a picture of text with something around it, as in a screenshot.
@@ -30,31 +27,6 @@ func drawQR(text string) (image.Image, error) {
 	draw.Draw(page, image.Rect(10, 10, 490, 60), image.NewUniform(color.RGBA{0, 90, 200, 255}), image.Point{}, draw.Src)
 	draw.Draw(page, code.Bounds().Add(image.Pt(120, 100)), code, image.Point{}, draw.Src)
 	return page, nil
-}
-
-// seed: sets $SEED, and writes to seed.txt, the otpauth:// URL that Vault gives
-// alice for corp_totp.
-func seed(ts *testscript.TestScript, _ bool, _ []string) {
-	url, _, err := worldOf(ts).vault.EnrolTOTP("corp_totp", "alice")
-	ts.Check(err)
-	ts.Setenv("SEED", url)
-	ts.Check(os.WriteFile(ts.MkAbs("seed.txt"), []byte(url+"\n"), 0o600))
-}
-
-// picture FILE TEXT: writes the QR code of TEXT, as PNG or JPEG.
-func picture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: picture FILE TEXT")
-	}
-	page, err := drawQR(args[1])
-	ts.Check(err)
-	var out bytes.Buffer
-	if filepath.Ext(args[0]) == ".jpg" {
-		ts.Check(jpeg.Encode(&out, page, nil))
-	} else {
-		ts.Check(png.Encode(&out, page))
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
 }
 
 func TestReadQR(t *testing.T) {

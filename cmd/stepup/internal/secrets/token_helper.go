@@ -1,4 +1,4 @@
-package main
+package secrets
 
 import (
 	"context"
@@ -14,7 +14,12 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
-func (a *app) tokenHelperCommand() *cobra.Command {
+// A tokenHelper keeps the token of a CLI in the keyring.
+type tokenHelper struct{ *cli.Console }
+
+// TokenHelper is stepup token-helper.
+func TokenHelper(c *cli.Console) *cobra.Command {
+	h := &tokenHelper{c}
 	var bao bool
 	sub := func(c cobra.Command, run func(context.Context, vaultcli.CLI) error) *cobra.Command {
 		c.Args = cli.Takes(0)
@@ -28,21 +33,21 @@ func (a *app) tokenHelperCommand() *cobra.Command {
 		return &c
 	}
 	cmd := cli.Group(&cobra.Command{Use: "token-helper", Short: "keep the token of `vault login` in the keyring", Long: textHelperLong},
-		sub(cobra.Command{Use: "get", Short: "print the token"}, a.helperGet),
-		sub(cobra.Command{Use: "store", Short: "keep the token from standard input"}, a.helperStore),
-		sub(cobra.Command{Use: "erase", Short: "forget the token"}, a.helperErase),
-		sub(cobra.Command{Use: "enable", Short: "make the Vault CLI use it", Long: textHelperEnableLong}, a.helperEnable),
-		sub(cobra.Command{Use: "disable", Short: "make the Vault CLI keep the token in ~/.vault-token again", Long: textHelperDisableLong}, a.helperDisable))
+		sub(cobra.Command{Use: "get", Short: "print the token"}, h.get),
+		sub(cobra.Command{Use: "store", Short: "keep the token from standard input"}, h.store),
+		sub(cobra.Command{Use: "erase", Short: "forget the token"}, h.erase),
+		sub(cobra.Command{Use: "enable", Short: "make the Vault CLI use it", Long: textHelperEnableLong}, h.enable),
+		sub(cobra.Command{Use: "disable", Short: "make the Vault CLI keep the token in ~/.vault-token again", Long: textHelperDisableLong}, h.disable))
 	cmd.PersistentFlags().BoolVar(&bao, "bao", false, "for the CLI of OpenBao: ~/.bao and the BAO_ variables")
 	return cmd
 }
 
 func logins() *cache.Logins { return cache.NewLogins(cli.Keyring(), cli.KeyringScope) }
 
-// helperGet prints the token and nothing else, not even a line break: the CLI
+// get prints the token and nothing else, not even a line break: the CLI
 // takes all of it. That there is none is no error.
-func (a *app) helperGet(ctx context.Context, f vaultcli.CLI) error {
-	server, err := a.helperServer(ctx, f)
+func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
+	server, err := h.server(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -53,15 +58,15 @@ func (a *app) helperGet(ctx context.Context, f vaultcli.CLI) error {
 	if err != nil {
 		return cli.KeyringFailure(err, hintHelperOff)
 	}
-	_, err = io.WriteString(a.Out, token.Reveal())
+	_, err = io.WriteString(h.Out, token.Reveal())
 	return err
 }
 
 // maxLogin is more than the keyring takes.
 const maxLogin = 64 << 10
 
-func (a *app) helperStore(ctx context.Context, f vaultcli.CLI) error {
-	text, err := io.ReadAll(io.LimitReader(a.In, maxLogin))
+func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
+	text, err := io.ReadAll(io.LimitReader(h.In, maxLogin))
 	if err != nil {
 		return fmt.Errorf("reading standard input: %w", err)
 	}
@@ -72,7 +77,7 @@ func (a *app) helperStore(ctx context.Context, f vaultcli.CLI) error {
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return errors.New("what is on standard input is no token: it has blanks or characters that cannot be printed") // the Go client refuses to send it, with every later command
 	}
-	server, err := a.helperServer(ctx, f)
+	server, err := h.server(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -83,8 +88,8 @@ func (a *app) helperStore(ctx context.Context, f vaultcli.CLI) error {
 	return cli.KeyringFailure(err, hintHelperOff)
 }
 
-func (a *app) helperErase(ctx context.Context, f vaultcli.CLI) error {
-	server, err := a.helperServer(ctx, f)
+func (h *tokenHelper) erase(ctx context.Context, f vaultcli.CLI) error {
+	server, err := h.server(ctx, f)
 	if err != nil {
 		return err
 	}

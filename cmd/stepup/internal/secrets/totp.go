@@ -1,4 +1,6 @@
-package main
+// Package secrets is stepup totp and stepup token-helper: what the keyring of the
+// operating system keeps for the user.
+package secrets
 
 import (
 	"context"
@@ -21,19 +23,24 @@ import (
 // maxSeedInput is more than any otpauth:// URL needs.
 const maxSeedInput = 4 << 10
 
-func (a *app) totpCommand() *cobra.Command {
-	add := &cobra.Command{Use: "add METHOD", Short: "keep a seed", Long: textTOTPAddLong, Args: takesMethod(), ValidArgsFunction: a.CompleteMethod}
+// A totp keeps the seeds of TOTP methods in the keyring.
+type totp struct{ *cli.Console }
+
+// TOTP is stepup totp.
+func TOTP(c *cli.Console) *cobra.Command {
+	t := &totp{c}
+	add := &cobra.Command{Use: "add METHOD", Short: "keep a seed", Long: textTOTPAddLong, Args: takesMethod(), ValidArgsFunction: t.CompleteMethod}
 	image := add.Flags().String("image", "", "read the QR code in this PNG or JPEG file instead of standard input")
-	add.RunE = func(cmd *cobra.Command, args []string) error { return a.addSeed(cmd.Context(), args[0], *image) }
+	add.RunE = func(cmd *cobra.Command, args []string) error { return t.addSeed(cmd.Context(), args[0], *image) }
 	return cli.Group(&cobra.Command{Use: "totp", Short: "TOTP seeds in the keyring", Long: textTOTPLong},
 		add,
 		&cobra.Command{
-			Use: "code METHOD", Short: "print the current code", Long: textTOTPCodeLong, Args: takesMethod(), ValidArgsFunction: a.CompleteMethod,
-			RunE: func(cmd *cobra.Command, args []string) error { return a.printCode(cmd.Context(), args[0]) },
+			Use: "code METHOD", Short: "print the current code", Long: textTOTPCodeLong, Args: takesMethod(), ValidArgsFunction: t.CompleteMethod,
+			RunE: func(cmd *cobra.Command, args []string) error { return t.printCode(cmd.Context(), args[0]) },
 		},
 		&cobra.Command{
-			Use: "remove METHOD", Short: "forget a seed", Args: takesMethod(), ValidArgsFunction: a.CompleteMethod,
-			RunE: func(cmd *cobra.Command, args []string) error { return a.removeSeed(cmd.Context(), args[0]) },
+			Use: "remove METHOD", Short: "forget a seed", Args: takesMethod(), ValidArgsFunction: t.CompleteMethod,
+			RunE: func(cmd *cobra.Command, args []string) error { return t.removeSeed(cmd.Context(), args[0]) },
 		})
 }
 
@@ -54,7 +61,7 @@ func takesMethod() cobra.PositionalArgs {
 
 func seeds() *cache.Seeds { return cache.NewSeeds(cli.Keyring(), cli.KeyringScope) }
 
-func (a *app) addSeed(ctx context.Context, method, image string) error {
+func (t *totp) addSeed(ctx context.Context, method, image string) error {
 	all := seeds()
 	// Asked first: nobody shall type a seed that then cannot be kept. And Vault
 	// shows a seed once, so that one which is replaced may be lost for good.
@@ -64,7 +71,7 @@ func (a *app) addSeed(ctx context.Context, method, image string) error {
 	case !errors.Is(err, cache.ErrNotFound):
 		return cli.KeyringFailure(err, "")
 	}
-	otpauth, err := a.readSeed(ctx, image)
+	otpauth, err := t.readSeed(ctx, image)
 	if err != nil {
 		return err
 	}
@@ -76,20 +83,20 @@ func (a *app) addSeed(ctx context.Context, method, image string) error {
 	case err != nil:
 		return cli.KeyringFailure(err, "")
 	}
-	a.Say("kept the seed of %s in the keyring", method)
-	a.Notify("both factors are on this machine now: whoever can open the keyring needs no phone any more")
+	t.Say("kept the seed of %s in the keyring", method)
+	t.Notify("both factors are on this machine now: whoever can open the keyring needs no phone any more")
 	return nil
 }
 
 // readSeed takes the otpauth:// URL from an image, a keyboard or standard input.
-func (a *app) readSeed(ctx context.Context, image string) (cache.Secret, error) {
+func (t *totp) readSeed(ctx context.Context, image string) (cache.Secret, error) {
 	if image != "" {
 		return seedInImage(image)
 	}
-	if a.Typed() {
+	if t.Typed() {
 		return typeSeed(ctx)
 	}
-	text, err := io.ReadAll(io.LimitReader(a.In, maxSeedInput+1))
+	text, err := io.ReadAll(io.LimitReader(t.In, maxSeedInput+1))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("reading standard input: %w", err)
@@ -137,7 +144,7 @@ func seedInImage(file string) (cache.Secret, error) {
 	return otpauth, nil
 }
 
-func (a *app) printCode(ctx context.Context, method string) error {
+func (t *totp) printCode(ctx context.Context, method string) error {
 	code, left, err := seeds().Code(ctx, method, time.Now())
 	if errors.Is(err, cache.ErrNotFound) {
 		return seedNone(method)
@@ -145,16 +152,16 @@ func (a *app) printCode(ctx context.Context, method string) error {
 	if err != nil {
 		return cli.KeyringFailure(err, "")
 	}
-	if _, err := io.WriteString(a.Out, code.Reveal()+"\n"); err != nil {
+	if _, err := io.WriteString(t.Out, code.Reveal()+"\n"); err != nil {
 		return err
 	}
-	if _, ok := a.Terminal(); ok {
-		a.Notify("%d s left", int((left+time.Second-1)/time.Second))
+	if _, ok := t.Terminal(); ok {
+		t.Notify("%d s left", int((left+time.Second-1)/time.Second))
 	}
 	return nil
 }
 
-func (a *app) removeSeed(ctx context.Context, method string) error {
+func (t *totp) removeSeed(ctx context.Context, method string) error {
 	all := seeds()
 	_, err := all.Get(ctx, method)
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
@@ -167,7 +174,7 @@ func (a *app) removeSeed(ctx context.Context, method string) error {
 	if err != nil {
 		return seedNone(method)
 	}
-	a.Say("forgot the seed of %s", method)
+	t.Say("forgot the seed of %s", method)
 	return nil
 }
 

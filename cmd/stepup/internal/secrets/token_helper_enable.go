@@ -1,4 +1,4 @@
-package main
+package secrets
 
 import (
 	"bytes"
@@ -19,12 +19,12 @@ import (
 	"github.com/vault-stepup/stepup/config"
 )
 
-func (a *app) helperEnable(ctx context.Context, f vaultcli.CLI) error {
-	file, err := f.ConfigFile(a.Console)
+func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
+	file, err := f.ConfigFile(h.Console)
 	if err != nil {
 		return err
 	}
-	link, err := a.helperLink(f)
+	link, err := h.linkPath(f)
 	if err != nil {
 		return err
 	}
@@ -38,31 +38,31 @@ func (a *app) helperEnable(ctx context.Context, f vaultcli.CLI) error {
 	if err := linkHelper(link); err != nil {
 		return err
 	}
-	a.warnKeyring(ctx)
+	h.warnKeyring(ctx)
 	if now.Helper == link {
-		a.Say("%s has the line already", cli.Printable(file))
+		h.Say("%s has the line already", cli.Printable(file))
 		return nil
 	}
 	line := "token_helper = " + strconv.Quote(link)
 	if err := writeHelperFile(file, now.With(line)); err != nil {
 		return err
 	}
-	a.Say("wrote token_helper into %s", cli.Printable(file))
-	a.Hint("log in again, so that the token is in the keyring: `vault login`")
+	h.Say("wrote token_helper into %s", cli.Printable(file))
+	h.Hint("log in again, so that the token is in the keyring: `vault login`")
 	return nil
 }
 
 // warnKeyring says in time that the CLI will fail for want of a keyring. It is no
 // reason to refuse: the line may be written in an SSH session for the desktop.
-func (a *app) warnKeyring(ctx context.Context) {
+func (h *tokenHelper) warnKeyring(ctx context.Context) {
 	_, err := logins().Get(ctx, vaultcli.DefaultServer)
 	if ring := (*cache.RingError)(nil); errors.As(err, &ring) {
-		a.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", ring.Why)
+		h.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", ring.Why)
 	}
 }
 
-func (a *app) helperDisable(_ context.Context, f vaultcli.CLI) error {
-	file, err := f.ConfigFile(a.Console)
+func (h *tokenHelper) disable(_ context.Context, f vaultcli.CLI) error {
+	file, err := f.ConfigFile(h.Console)
 	if err != nil {
 		return err
 	}
@@ -71,25 +71,25 @@ func (a *app) helperDisable(_ context.Context, f vaultcli.CLI) error {
 		return err
 	}
 	if !now.Mine() {
-		a.Say("%s has no line of ours", cli.Printable(file))
+		h.Say("%s has no line of ours", cli.Printable(file))
 		return nil
 	}
 	// The link stays: what else names it would fail with every command.
 	if err := writeHelperFile(file, now.With("")); err != nil {
 		return err
 	}
-	a.Say("took token_helper out of %s", cli.Printable(file))
+	h.Say("took token_helper out of %s", cli.Printable(file))
 	return nil
 }
 
-// helperLink is where the link to stepup is made.
-func (a *app) helperLink(f vaultcli.CLI) (string, error) {
+// linkPath is where the link to stepup is made.
+func (h *tokenHelper) linkPath(f vaultcli.CLI) (string, error) {
 	// The user's folder, whatever configuration this one command was given.
 	standard := config.DefaultPath(func(name string) string {
 		if name == "STEPUP_CONFIG" {
 			return ""
 		}
-		return a.Env(name)
+		return h.Env(name)
 	})
 	if standard == "" {
 		return "", cli.ErrNoConfigFolder

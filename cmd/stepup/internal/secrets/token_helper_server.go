@@ -1,4 +1,4 @@
-package main
+package secrets
 
 import (
 	"context"
@@ -15,11 +15,11 @@ import (
 // asks its Vaults first, for two seconds at most.
 const askAgent = 4 * time.Second
 
-// helperServer is the address under which the token of the CLI's server is kept:
+// server is the address under which the token of the CLI's server is kept:
 // that of the Vault behind a listener of ours, else the server's own. Spelling
 // does not matter.
-func (a *app) helperServer(ctx context.Context, f vaultcli.CLI) (string, error) {
-	variable, value := a.FirstEnv(f.Addresses)
+func (h *tokenHelper) server(ctx context.Context, f vaultcli.CLI) (string, error) {
+	variable, value := h.FirstEnv(f.Addresses)
 	if variable == "" {
 		value = vaultcli.DefaultServer
 	}
@@ -31,7 +31,7 @@ func (a *app) helperServer(ctx context.Context, f vaultcli.CLI) (string, error) 
 	if !address.Local() {
 		return address.String(), nil
 	}
-	listeners, err := a.listeners(ctx)
+	listeners, err := h.listeners(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -48,11 +48,11 @@ func (a *app) helperServer(ctx context.Context, f vaultcli.CLI) (string, error) 
 
 // listeners are those of the running agent, else those of the configuration. That
 // there is neither is no error: the CLI may not be meant to reach us at all.
-func (a *app) listeners(ctx context.Context) ([]vaultcli.Listener, error) {
+func (h *tokenHelper) listeners(ctx context.Context) ([]vaultcli.Listener, error) {
 	ctx, cancel := context.WithTimeout(ctx, askAgent)
 	defer cancel()
 	var all []vaultcli.Listener
-	if s, err := a.Client().Status(ctx); err == nil {
+	if s, err := h.Client().Status(ctx); err == nil {
 		vaults := make(map[string]string)
 		for _, v := range s.Vaults {
 			vaults[v.Name] = v.Address
@@ -62,11 +62,11 @@ func (a *app) listeners(ctx context.Context) ([]vaultcli.Listener, error) {
 		}
 		return all, nil
 	}
-	file := a.ConfigFile()
+	file := h.ConfigFile()
 	if _, err := os.Stat(file); file == "" || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	c, err := a.Load()
+	c, err := h.Load()
 	if err != nil {
 		return nil, err
 	}
