@@ -16,6 +16,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -49,12 +50,12 @@ func (a *app) runAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	book := newLogBook(c.Log, a.Err)
-	log := book.logger()
+	book := setup.NewLogOutput(c.Log, a.Err)
+	log := book.Logger()
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	var running *agent.Agent
-	running = agent.New(settings(c, file, log), agent.Options{
+	running = agent.New(setup.Agent(c, file, log), agent.Options{
 		RuntimeDir: a.RuntimeDir(),
 		Version:    cli.Version(),
 		Log:        log,
@@ -89,7 +90,7 @@ type reloader struct {
 	ready  <-chan struct{} // closed when the agent takes another one
 	config *config.Config  // in force
 	log    *slog.Logger
-	book   *logBook
+	book   *setup.LogOutput
 	// manager is told what has become of a reload.
 	manager serviceManager
 }
@@ -179,7 +180,7 @@ func (r *reloader) replace(ctx context.Context) error {
 		r.agent.ReloadFailed(err)
 		return err
 	}
-	next := settings(c, r.file, r.log)
+	next := setup.Agent(c, r.file, r.log)
 	next.Changes = config.Changes(r.config, c)
 	if err := r.agent.Reload(ctx, next); err != nil {
 		return err
@@ -190,7 +191,7 @@ func (r *reloader) replace(ctx context.Context) error {
 	if before {
 		r.log.Info(textReloaded+next.Changes, "config", r.file)
 	}
-	r.book.set(c.Log)
+	r.book.Set(c.Log)
 	if !before {
 		r.log.Info(textReloaded+next.Changes, "config", r.file)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
 )
@@ -25,7 +26,7 @@ func (a *app) commands() []*cobra.Command {
 			a.statusCommand(),
 			a.execCommand(),
 			service.Command(a.Console),
-			a.doctorCommand(),
+			doctor.Command(a.Console),
 		),
 		inGroup(groupPrompts,
 			a.attachCommand(),

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -92,7 +91,7 @@ func (a *app) starter(address string, given bool) (starter, error) {
 		}
 		return starter{address: address}, nil
 	}
-	if address = a.Env("VAULT_ADDR"); remote(address) && a.addressProblem(address) == "" {
+	if address = a.Env("VAULT_ADDR"); vaultcli.Remote(address) && a.addressProblem(address) == "" {
 		return starter{address: address, origin: "from VAULT_ADDR"}, nil
 	}
 	return starter{address: exampleAddress, origin: "an example: put your own in", invent: true}, nil
@@ -120,17 +119,6 @@ func (a *app) addressProblem(address string) string {
 		}
 	}
 	return ""
-}
-
-// remote reports whether an address is that of another machine, and so not of
-// an agent of ours.
-func remote(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.EqualFold(u.Hostname(), "localhost") {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() != "" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified())
 }
 
 func (a *app) writeStarter(s starter) error {

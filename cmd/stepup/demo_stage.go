@@ -16,6 +16,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -82,8 +83,8 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 	if err != nil {
 		return nil, err
 	}
-	log := newLogBook(c.Log, s.log).logger()
-	with := settings(c, file, log)
+	log := setup.NewLogOutput(c.Log, s.log).Logger()
+	with := setup.Agent(c, file, log)
 	with.Prompt.Prompters = []prompt.Named{{Name: config.UseTerminal, Prompter: p}}
 
 	// The agent stops when the demo closes it, not before: a signal must not take

@@ -233,7 +233,7 @@ func chooseVault(want string, names []string) (string, error) {
 	case want != "" && known[want]:
 		return want, nil
 	case want != "":
-		return "", cli.Usage(fmt.Errorf(textNoVault, cli.Printable(want)), vaultHint(names))
+		return "", cli.Usage(fmt.Errorf("no vault %s", cli.Printable(want)), vaultHint(names))
 	case len(known) > 1:
 		return "", cli.Usage(errors.New("the agent has several vaults"), vaultHint(names))
 	case len(names) == 0:

@@ -14,6 +14,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -43,7 +44,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 	ready := make(chan struct{})
 	// On the terminal of a command only what needs the person.
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
-	log := newLogBook(c.Log, x.Err).logger()
+	log := setup.NewLogOutput(c.Log, x.Err).Logger()
 	running := agent.New(x.privateSettings(c, file, log), agent.Options{
 		RuntimeDir: dir, Version: cli.Version(), Log: log, Ring: cli.Keyring(), Ready: func() { close(ready) },
 	})
@@ -72,7 +73,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 
 // privateSettings are those of an agent for one command.
 func (x *execution) privateSettings(c *config.Config, file string, log *slog.Logger) agent.Config {
-	s := settings(c, file, log)
+	s := setup.Agent(c, file, log)
 	s.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
 	s.Telemetry = agent.Telemetry{} // that address is for the one that is not running, too
 	// The terminal is asked by the session that attaches, as with any agent: two

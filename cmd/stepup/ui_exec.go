@@ -11,9 +11,7 @@ import (
 )
 
 // The words of stepup exec.
-const (
-	textNoVault = "no vault %s"
-)
+const ()
 
 func vaultHint(names []string) string {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))

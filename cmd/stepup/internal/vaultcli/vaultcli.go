@@ -145,3 +145,14 @@ func resolvePath(path string) string {
 	}
 	return filepath.Join(dir, filepath.Base(path))
 }
+
+// Remote reports whether an address is that of another machine, and so not of
+// an agent of ours.
+func Remote(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.EqualFold(u.Hostname(), "localhost") {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified())
+}

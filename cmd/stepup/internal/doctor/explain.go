@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"cmp"
@@ -17,8 +17,12 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
+
+// An explainer is stepup doctor PATH.
+type explainer struct{ *cli.Console }
 
 // explainOptions are the flags of doctor PATH.
 type explainOptions struct {
@@ -28,8 +32,8 @@ type explainOptions struct {
 	format    *cli.Format
 }
 
-// explainFlags are the flags that belong to PATH.
-func (a *app) explainFlags(cmd *cobra.Command, f *cli.Format) *explainOptions {
+// explainFlags gives cmd the flags that belong to PATH.
+func (a *explainer) explainFlags(cmd *cobra.Command, f *cli.Format) *explainOptions {
 	o := &explainOptions{format: f}
 	flags := cmd.Flags()
 	flags.StringVar(&o.operation, "operation", string(rule.Read), "the capability word of the request")
@@ -59,7 +63,7 @@ func checkExplain(cmd *cobra.Command, path bool) error {
 
 // explain says what would happen to a request for a path, and why. It changes
 // nothing and asks nobody.
-func (a *app) explain(cmd *cobra.Command, path string, o explainOptions) error {
+func (a *explainer) explain(cmd *cobra.Command, path string, o explainOptions) error {
 	x := control.Explain{
 		Path: path, Operation: o.operation, Vault: o.vault,
 		Namespace: cmp.Or(o.namespace, a.Env("VAULT_NAMESPACE"), a.Env("BAO_NAMESPACE")),
@@ -88,7 +92,7 @@ type explanation struct {
 
 // explained asks the agent, or makes of the configuration what can be told
 // without one.
-func (a *app) explained(ctx context.Context, x control.Explain) (control.Explanation, error) {
+func (a *explainer) explained(ctx context.Context, x control.Explain) (control.Explanation, error) {
 	client := a.Client()
 	// Whether there is an agent first: without one the token is of no use, and its
 	// helper might ask for a finger.
@@ -107,11 +111,11 @@ func (a *app) explained(ctx context.Context, x control.Explain) (control.Explana
 	return e, err
 }
 
-func (a *app) explainedAlone(x control.Explain) (control.Explanation, error) {
+func (a *explainer) explainedAlone(x control.Explain) (control.Explanation, error) {
 	c, err := a.Load()
 	if err != nil {
 		return control.Explanation{}, err
 	}
 	x.Token = cache.Secret("")
-	return agent.Explain(settings(c, a.ConfigFile(), slog.New(slog.DiscardHandler)), x)
+	return agent.Explain(setup.Agent(c, a.ConfigFile(), slog.New(slog.DiscardHandler)), x)
 }

@@ -1,16 +1,20 @@
-package main
+// Package doctor is stepup doctor: it checks what stepup needs, and explains what would
+// happen to a request.
+package doctor
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
@@ -39,18 +43,17 @@ type report struct {
 	Findings []finding `json:"findings"`
 }
 
-// An examination is one thing that is looked at. run returns soon after its
+// A check is one thing that is looked at. run returns soon after its
 // context ends, which is limit from now.
-type examination struct {
+type check struct {
 	what  string
 	limit time.Duration
 	run   func(context.Context) []finding
 }
 
-// A doctor is one run of stepup doctor: what is known before anything is examined.
+// A doctor is one run of stepup doctor: what is known before anything is checked.
 type doctor struct {
-	*app
-	lookup func(string) (string, bool) // of the environment: an empty variable is not one that is unset
+	*cli.Console
 
 	file        string
 	config      *config.Config // nil when it cannot be used
@@ -63,7 +66,7 @@ type doctor struct {
 	testPrompt  bool
 }
 
-// How long an examination may take. They run at the same time.
+// How long a check may take. They run at the same time.
 const (
 	localLimit   = 8 * time.Second  // programs and sockets of this machine
 	networkLimit = 15 * time.Second // connecting, TLS and one answer
@@ -71,8 +74,10 @@ const (
 	graceLimit   = 2 * time.Second  // for what cannot be stopped
 )
 
-func (a *app) doctorCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "doctor [PATH]", Short: "check what stepup needs, with the fix for what is missing", Long: textDoctorLong + "\n\n" + textExplainLong, Args: cli.Takes(1)}
+// Command is stepup doctor.
+func Command(c *cli.Console) *cobra.Command {
+	a := &explainer{c}
+	cmd := &cobra.Command{Use: "doctor [PATH]", Short: "check what stepup needs, with the fix for what is missing", Long: textLong + "\n\n" + textExplainLong, Args: cli.Takes(1)}
 	f := cli.FormatFlag(cmd)
 	test := cmd.Flags().Bool("test-prompt", false, "also show a test question in each place where you may be asked, and wait for your answer")
 	o := a.explainFlags(cmd, f)
@@ -83,15 +88,15 @@ func (a *app) doctorCommand() *cobra.Command {
 		if len(args) > 0 {
 			return a.explain(cmd, args[0], *o)
 		}
-		d := &doctor{app: a, lookup: os.LookupEnv, testPrompt: *test}
-		d.anamnesis(cmd.Context())
-		show := func(one finding) { fmt.Fprint(a.Out, findingText(one)) }
+		d := &doctor{Console: c, testPrompt: *test}
+		d.collect(cmd.Context())
+		show := func(one finding) { fmt.Fprint(c.Out, findingText(one)) }
 		if *f == cli.FormatJSON {
 			show = func(finding) {}
 		}
-		r := examine(cmd.Context(), d.examinations(), show)
+		r := runChecks(cmd.Context(), d.checks(), show)
 		if *f == cli.FormatJSON {
-			if err := cli.WriteJSON(a.Out, r); err != nil {
+			if err := cli.WriteJSON(c.Out, r); err != nil {
 				return err
 			}
 		}
@@ -103,8 +108,8 @@ func (a *app) doctorCommand() *cobra.Command {
 	return cmd
 }
 
-// anamnesis collects what the examinations need to know of each other.
-func (d *doctor) anamnesis(ctx context.Context) {
+// collect finds out what several checks need.
+func (d *doctor) collect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, localLimit)
 	defer cancel()
 	var asking sync.WaitGroup
@@ -118,35 +123,35 @@ func (d *doctor) anamnesis(ctx context.Context) {
 	asking.Wait()
 }
 
-// examinations are all of them, in the order in which they are told.
-func (d *doctor) examinations() []examination {
-	all := []examination{
-		{"config", localLimit, d.examineConfig},
-		{"files", localLimit, d.examineFiles},
-		{"agent", localLimit, d.examineAgent},
-		{"service", localLimit, d.examineService},
+// checks are all of them, in the order in which they are told.
+func (d *doctor) checks() []check {
+	all := []check{
+		{"config", localLimit, d.checkConfig},
+		{"files", localLimit, d.checkFiles},
+		{"agent", localLimit, d.checkAgent},
+		{"service", localLimit, d.checkService},
 	}
 	if d.config != nil {
 		for _, l := range d.config.Listeners {
-			all = append(all, examination{"listener", localLimit, func(context.Context) []finding { return d.examineListener(l) }})
+			all = append(all, check{"listener", localLimit, func(context.Context) []finding { return d.checkListener(l) }})
 		}
 		if address := d.config.Telemetry.Address; address != "" {
-			all = append(all, examination{"telemetry", localLimit, func(context.Context) []finding { return d.examineTelemetry(address) }})
+			all = append(all, check{"telemetry", localLimit, func(context.Context) []finding { return d.checkTelemetry(address) }})
 		}
 		for _, v := range d.config.Vaults {
-			all = append(all, examination{vaultName(v.Name), networkLimit, func(ctx context.Context) []finding { return d.examineVault(ctx, v) }})
+			all = append(all, check{vaultName(v.Name), networkLimit, func(ctx context.Context) []finding { return checkVault(ctx, v) }})
 		}
 	}
 	return append(all,
-		examination{"keyring", localLimit, d.examineKeyring},
-		examination{"desktop", personLimit, d.examineDesktop},
-		examination{"environment", localLimit, d.examineEnvironment},
+		check{"keyring", localLimit, func(ctx context.Context) []finding { return checkKeyring(ctx, d.config, d.agentKeyring()) }},
+		check{"desktop", personLimit, func(ctx context.Context) []finding { return checkDesktop(ctx, d.config, d.testPrompt) }},
+		check{"environment", localLimit, func(context.Context) []finding { return d.environment().check() }},
 	)
 }
 
-// examine runs all at the same time and shows what they find in their order, as
+// runChecks runs all at the same time and shows what they find in their order, as
 // soon as it is there.
-func examine(ctx context.Context, all []examination, show func(finding)) report {
+func runChecks(ctx context.Context, all []check, show func(finding)) report {
 	results := make([]chan []finding, len(all))
 	for i, e := range all {
 		results[i] = make(chan []finding, 1) // whoever is late does not wait for a reader
@@ -168,8 +173,8 @@ func examine(ctx context.Context, all []examination, show func(finding)) report 
 	return r
 }
 
-// await is what the examination has found since start, or that it has not.
-func (e examination) await(ctx context.Context, result <-chan []finding, start time.Time) []finding {
+// await is what the check has found since start, or that it has not.
+func (e check) await(ctx context.Context, result <-chan []finding, start time.Time) []finding {
 	select {
 	case found := <-result: // also where it was there in time and we come late
 		return found
@@ -215,7 +220,7 @@ func (d *doctor) noAgentRuns() bool { return errors.Is(d.agentErr, control.ErrNo
 
 // Its texts.
 const (
-	textDoctorLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
+	textLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
 line for each: ok, warn (it works, but not as you may think, or not for long) or
 fail, and how to put it right:
 
@@ -240,3 +245,22 @@ nothing is changed.
 The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
 or ~/.vault-token). Without a running agent, the configuration alone is explained.`
 )
+
+// findingText is one finding for people.
+func findingText(f finding) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-4s  %s: %s\n", f.Verdict, f.What, f.Finding)
+	if f.Hint != "" {
+		fmt.Fprintf(&b, "      hint: %s\n", f.Hint)
+	}
+	return b.String()
+}
+
+// agentKeyring reports whether the agent that runs uses the keyring.
+func (d *doctor) agentKeyring() bool {
+	return d.running() && d.agent.Cache.State == string(cache.Available)
+}
+
+func (d *doctor) environment() *environment {
+	return &environment{Console: d.Console, lookup: os.LookupEnv, config: d.config, served: d.agent.Listeners}
+}

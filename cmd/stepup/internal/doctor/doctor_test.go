@@ -1,11 +1,10 @@
 //go:build unix
 
-package main
+package doctor
 
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
@@ -21,32 +19,9 @@ import (
 	"github.com/vault-stepup/stepup/config"
 )
 
-// TestDoctorScript runs the command. $TAKEN is an address on which the test
-// itself listens.
-func TestDoctorScript(t *testing.T) {
-	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/doctor", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
-		Setup: func(env *testscript.Env) error {
-			if err := setUp(env); err != nil {
-				return err
-			}
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			env.Defer(func() { _ = ln.Close() })
-			env.Setenv("TAKEN", ln.Addr().String())
-			env.Setenv("ADDRESS", ownAddress(os.Getpid(), 8101))
-			return fakeSystemctl(env)
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "ready": ready},
-	})
-}
-
-// All Run at the same time, are told in their order, and none can hold up the
+// All run at the same time, are told in their order, and none can hold up the
 // others for longer than its limit.
-func TestExamine(t *testing.T) {
+func TestRunChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
@@ -62,7 +37,7 @@ func TestExamine(t *testing.T) {
 		}
 		var shown []string
 		start := time.Now()
-		r := examine(t.Context(), []examination{
+		r := runChecks(t.Context(), []check{
 			{"slow", 10 * time.Second, after(4*time.Second, pass("slow", "good"))},
 			{"quick", time.Second, after(0, fail("quick", "bad").with("do this"))},
 			{"long", time.Second, after(time.Hour, pass("long", "never"))},
@@ -111,9 +86,9 @@ func TestTaker(t *testing.T) {
 	}
 }
 
-// Environment runs the examination of a shell with these variables, beside a
+// shellFindings runs the check of a shell with these variables, beside a
 // configuration with a push and a listener at 127.0.0.1:8100.
-func environment(t *testing.T, set map[string]string) []string {
+func shellFindings(t *testing.T, set map[string]string) []string {
 	t.Helper()
 	home := t.TempDir()
 	env := func(name string) string {
@@ -141,12 +116,12 @@ listener "unix" { address = "/run/user/1/vault.sock" }
 	if err := diagnostics.Err(); err != nil {
 		t.Fatal(err)
 	}
-	d := &doctor{
-		app: &app{&cli.Console{Env: env}}, config: c,
+	e := &environment{
+		Console: &cli.Console{Env: env}, config: c,
 		lookup: func(name string) (string, bool) { value, ok := set[name]; return value, ok },
 	}
 	var lines []string
-	for _, f := range d.examineEnvironment(t.Context()) {
+	for _, f := range e.check() {
 		lines = append(lines, string(f.Verdict)+" "+f.What+": "+f.Finding+" | "+f.Hint)
 	}
 	for name, value := range set {
@@ -181,7 +156,7 @@ func TestEnvironment(t *testing.T) {
 		"proxy is us":      {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_PROXY_ADDR": "http://127.0.0.1:8100"}, []string{right, "fail VAULT_PROXY_ADDR: names the agent, which is no forward proxy: every request through it is refused | unset VAULT_PROXY_ADDR; VAULT_ADDR is what leads to the agent"}},
 		"a proxy":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_HTTP_PROXY": "http://u:hunter2@proxy:1"}, []string{right, "warn VAULT_HTTP_PROXY: is a forward proxy for everything that Vault's clients send, to the agent too | set it for the agent alone (~/.config/environment.d) and unset VAULT_HTTP_PROXY here"}},
 		"no proxy":         {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_PROXY_ADDR": "hunter2"}, []string{right, "fail VAULT_PROXY_ADDR: is not the URL of a proxy | unset VAULT_PROXY_ADDR"}},
-		"http_proxy":       {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "http_proxy": "http://u:hunter2@proxy:1", "NO_PROXY": "example.com"}, []string{right, "warn http_proxy: is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent | " + hintDoctorNoProxy}},
+		"http_proxy":       {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "http_proxy": "http://u:hunter2@proxy:1", "NO_PROXY": "example.com"}, []string{right, "warn http_proxy: is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent | " + hintNoProxy}},
 		"http_proxy, left": {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "HTTP_PROXY": "http://proxy:1", "no_proxy": "example.com, 127.0.0.0/8"}, []string{right}},
 		"impatient":        {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "10"}, []string{right, "warn VAULT_CLIENT_TIMEOUT: clients give up after 10s, before you can answer | export VAULT_CLIENT_TIMEOUT=120s"}},
 		"no time":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "soon"}, []string{right, "fail VAULT_CLIENT_TIMEOUT: is no duration: Vault's clients fail | export VAULT_CLIENT_TIMEOUT=120s"}},
@@ -194,7 +169,7 @@ func TestEnvironment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(tt.want, environment(t, tt.set)); diff != "" {
+			if diff := cmp.Diff(tt.want, shellFindings(t, tt.set)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -202,7 +177,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 // What is said of the service is in the words of its own manager.
-func TestExamineService(t *testing.T) {
+func TestCheckService(t *testing.T) {
 	t.Parallel()
 	files := []supervisor.File{{Path: "/x/stepup", Origin: supervisor.OriginOurs}}
 	for name, tt := range map[string]struct {
@@ -220,7 +195,7 @@ func TestExamineService(t *testing.T) {
 			t.Parallel()
 			d := &doctor{service: tt.state}
 			var lines []string
-			for _, f := range d.examineService(t.Context()) {
+			for _, f := range d.checkService(t.Context()) {
 				lines = append(lines, string(f.Verdict)+" "+f.Finding+" | "+f.Hint)
 			}
 			if diff := cmp.Diff([]string{tt.want}, lines); diff != "" {

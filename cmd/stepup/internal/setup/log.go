@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"context"
@@ -10,54 +10,55 @@ import (
 	"github.com/vault-stepup/stepup/config"
 )
 
-// A logBook is where the agent's log goes and in what form. A reload may change
-// its level and its format under everybody who writes to it.
-type logBook struct {
+// A LogOutput is where the agent's log goes and in what form. A reload may change
+// its level and its format for all loggers.
+type LogOutput struct {
 	level slog.LevelVar
 	text  slog.Handler
 	json  slog.Handler
 	asked atomic.Pointer[slog.Handler] // one of the two
 }
 
-func newLogBook(c config.Log, w io.Writer) *logBook {
-	b := &logBook{}
+// NewLogOutput returns an output to w, which is written to by one logger at a time.
+func NewLogOutput(c config.Log, w io.Writer) *LogOutput {
+	b := &LogOutput{}
 	w = &oneLine{w: w}
 	options := &slog.HandlerOptions{Level: &b.level}
 	b.text, b.json = slog.NewTextHandler(w, options), slog.NewJSONHandler(w, options)
-	b.set(c)
+	b.Set(c)
 	return b
 }
 
-// set puts c in force for every logger of the book.
-func (b *logBook) set(c config.Log) {
-	b.level.Set(c.Level)
+// Set puts c in force for every logger of the output.
+func (o *LogOutput) Set(c config.Log) {
+	o.level.Set(c.Level)
 	if c.Format == config.FormatJSON {
-		b.asked.Store(&b.json)
+		o.asked.Store(&o.json)
 		return
 	}
-	b.asked.Store(&b.text)
+	o.asked.Store(&o.text)
 }
 
-// logger returns a logger that follows the book.
-func (b *logBook) logger() *slog.Logger { return slog.New(&entryHandler{book: b}) }
+// Logger returns a logger that follows the output.
+func (o *LogOutput) Logger() *slog.Logger { return slog.New(&entryHandler{output: o}) }
 
-// An entryHandler writes to its book in the form of the moment, with what was
+// An entryHandler writes to its output in the form of the moment, with what was
 // added to its logger.
 type entryHandler struct {
-	book  *logBook
-	added []func(slog.Handler) slog.Handler
+	output *LogOutput
+	added  []func(slog.Handler) slog.Handler
 }
 
 var _ slog.Handler = (*entryHandler)(nil)
 
 // Enabled implements slog.Handler.
 func (h *entryHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= h.book.level.Level()
+	return level >= h.output.level.Level()
 }
 
 // Handle implements slog.Handler.
 func (h *entryHandler) Handle(ctx context.Context, r slog.Record) error {
-	to := *h.book.asked.Load()
+	to := *h.output.asked.Load()
 	for _, add := range h.added {
 		to = add(to)
 	}
@@ -76,7 +77,7 @@ func (h *entryHandler) WithGroup(name string) slog.Handler {
 
 func (h *entryHandler) with(add func(slog.Handler) slog.Handler) slog.Handler {
 	n := len(h.added)
-	return &entryHandler{book: h.book, added: append(h.added[:n:n], add)}
+	return &entryHandler{output: h.output, added: append(h.added[:n:n], add)}
 }
 
 // oneLine keeps lines whole: each of the two handlers locks only for itself.

@@ -1,7 +1,6 @@
-package main
+package doctor
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"os"
@@ -11,21 +10,32 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
+	"github.com/vault-stepup/stepup/config"
 )
 
-// examineEnvironment looks at what this shell gives to Vault's clients. A value is
+// An environment is what this shell gives to Vault's clients.
+type environment struct {
+	*cli.Console
+	lookup func(string) (string, bool) // tells a variable that is empty from one that is not set
+	config *config.Config              // nil where it cannot be used
+	served []control.Listener          // of the agent that runs
+}
+
+// check looks at what this shell gives to Vault's clients. A value is
 // shown only as far as it is an address without a user: they may hold secrets.
-func (d *doctor) examineEnvironment(context.Context) []finding {
-	listeners := d.knownListeners()
+func (e *environment) check() []finding {
+	listeners := e.knownListeners()
 	all := slices.Concat(
-		d.examineAddress(listeners),
-		d.examineToken(),
-		d.examineVaultProxy(listeners),
-		d.examineLoopbackProxy(),
-		d.examineTimeout(),
-		d.examineEmptyBao(),
+		e.checkAddress(listeners),
+		e.checkToken(),
+		e.checkVaultProxy(listeners),
+		e.checkLoopbackProxy(),
+		e.checkTimeout(),
+		e.checkEmptyBao(),
 	)
 	if len(all) == 0 {
 		return []finding{pass("environment", "nothing stands in the way")}
@@ -34,13 +44,13 @@ func (d *doctor) examineEnvironment(context.Context) []finding {
 }
 
 // knownListeners are the listeners of the agent that runs, else of the configuration.
-func (d *doctor) knownListeners() []vaultcli.Listener {
+func (e *environment) knownListeners() []vaultcli.Listener {
 	var all []vaultcli.Listener
-	for _, l := range d.agent.Listeners {
+	for _, l := range e.served {
 		all = append(all, vaultcli.Listener{Network: l.Network, Address: l.Address})
 	}
-	if len(all) == 0 && d.config != nil {
-		for _, l := range d.config.Listeners {
+	if len(all) == 0 && e.config != nil {
+		for _, l := range e.config.Listeners {
 			all = append(all, vaultcli.Listener{Network: l.Network, Address: l.Address})
 		}
 	}
@@ -51,13 +61,13 @@ func anyServes(listeners []vaultcli.Listener, s vaultcli.Server) bool {
 	return slices.ContainsFunc(listeners, func(l vaultcli.Listener) bool { return l.Serves(s) })
 }
 
-// examineAddress looks at where each CLI goes.
-func (d *doctor) examineAddress(listeners []vaultcli.Listener) []finding {
+// checkAddress looks at where each CLI goes.
+func (e *environment) checkAddress(listeners []vaultcli.Listener) []finding {
 	way := ""
 	if len(listeners) > 0 {
 		way = exportLine(listeners[0])
 	}
-	name, value := d.FirstEnv(vaultcli.Vault().Addresses)
+	name, value := e.FirstEnv(vaultcli.Vault().Addresses)
 	var all []finding
 	if name == "" {
 		f := warn("VAULT_ADDR", "not set: Vault's clients go to https://127.0.0.1:8200")
@@ -66,17 +76,17 @@ func (d *doctor) examineAddress(listeners []vaultcli.Listener) []finding {
 		}
 		all = append(all, f)
 	} else {
-		all = append(all, d.addressFinding(name, value, listeners, way))
+		all = append(all, e.addressFinding(name, value, listeners, way))
 	}
-	if bao, value := d.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"}); bao != "" {
-		if f := d.addressFinding(bao, value, listeners, strings.Replace(way, "VAULT_ADDR", bao, 1)); f.Verdict != good {
+	if bao, value := e.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"}); bao != "" {
+		if f := e.addressFinding(bao, value, listeners, strings.Replace(way, "VAULT_ADDR", bao, 1)); f.Verdict != good {
 			all = append(all, f)
 		}
 	}
 	return all
 }
 
-func (d *doctor) addressFinding(name, value string, listeners []vaultcli.Listener, way string) finding {
+func (e *environment) addressFinding(name, value string, listeners []vaultcli.Listener, way string) finding {
 	to, err := vaultcli.ParseServer(value)
 	if err != nil {
 		return fail(name, "is no address that Vault's clients can use").with("%s", way)
@@ -88,20 +98,20 @@ func (d *doctor) addressFinding(name, value string, listeners []vaultcli.Listene
 		return pass(name, "leads to the agent: %s", to)
 	case to.Scheme == "https" && anyServes(listeners, plain):
 		return fail(name, "%s is the agent, which speaks plain http there", to).with("%s", way)
-	case d.isVault(to):
-		return warn(name, textDoctorPast, to).with("%s", way)
+	case e.isVault(to):
+		return warn(name, textPast, to).with("%s", way)
 	case to.Local():
 		return warn(name, "goes to %s, where no listener of the agent is", to).with("%s", way)
 	}
-	return warn(name, textDoctorPast, to).with("%s", way)
+	return warn(name, textPast, to).with("%s", way)
 }
 
 // isVault reports whether s is a Vault of the configuration itself.
-func (d *doctor) isVault(s vaultcli.Server) bool {
-	if d.config == nil {
+func (e *environment) isVault(s vaultcli.Server) bool {
+	if e.config == nil {
 		return false
 	}
-	for _, v := range d.config.Vaults {
+	for _, v := range e.config.Vaults {
 		if of, err := vaultcli.ParseServer(v.Address.String()); err == nil && of == s {
 			return true
 		}
@@ -116,15 +126,15 @@ func exportLine(l vaultcli.Listener) string {
 	return "export VAULT_ADDR=http://" + l.Address
 }
 
-// examineToken: a token in the environment is taken before any helper or file is
+// checkToken: a token in the environment is taken before any helper or file is
 // asked, in all of Vault's clients.
-func (d *doctor) examineToken() []finding {
+func (e *environment) checkToken() []finding {
 	var all []finding
 	for _, name := range []string{"VAULT_TOKEN", "BAO_TOKEN"} {
-		if d.Env(name) == "" {
+		if e.Env(name) == "" {
 			continue
 		}
-		if kept := d.keptToken(); kept != "" {
+		if kept := e.keptToken(); kept != "" {
 			all = append(all, warn(name, "is set, so the token in %s is not used", kept).with("unset %s", name))
 		}
 	}
@@ -132,13 +142,13 @@ func (d *doctor) examineToken() []finding {
 }
 
 // keptToken says where `vault login` keeps its token, "" when it has kept none.
-func (d *doctor) keptToken() string {
-	if file, err := vaultcli.Vault().ConfigFile(d.Console); err == nil {
+func (e *environment) keptToken() string {
+	if file, err := vaultcli.Vault().ConfigFile(e.Console); err == nil {
 		if c, err := vaultcli.ReadConfig(file); err == nil && c.At >= 0 {
 			return "the token helper"
 		}
 	}
-	if home := d.Env("HOME"); home != "" {
+	if home := e.Env("HOME"); home != "" {
 		if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
 			return "~/.vault-token"
 		}
@@ -146,12 +156,12 @@ func (d *doctor) keptToken() string {
 	return ""
 }
 
-// examineVaultProxy: VAULT_PROXY_ADDR is a forward proxy that every request of a
+// checkVaultProxy: VAULT_PROXY_ADDR is a forward proxy that every request of a
 // client goes through, to loopback too; it is not the address of Vault Proxy.
-func (d *doctor) examineVaultProxy(listeners []vaultcli.Listener) []finding {
+func (e *environment) checkVaultProxy(listeners []vaultcli.Listener) []finding {
 	var all []finding
 	for _, name := range []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "BAO_PROXY_ADDR", "BAO_HTTP_PROXY"} {
-		value := d.Env(name)
+		value := e.Env(name)
 		if value == "" {
 			continue
 		}
@@ -168,14 +178,14 @@ func (d *doctor) examineVaultProxy(listeners []vaultcli.Listener) []finding {
 	return all
 }
 
-// examineLoopbackProxy: Go's clients never use these for loopback; curl, Python
+// checkLoopbackProxy: Go's clients never use these for loopback; curl, Python
 // and others do.
-func (d *doctor) examineLoopbackProxy() []finding {
-	name, _ := d.FirstEnv([]string{"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"})
+func (e *environment) checkLoopbackProxy() []finding {
+	name, _ := e.FirstEnv([]string{"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"})
 	if name == "" {
 		return nil
 	}
-	_, except := d.FirstEnv([]string{"no_proxy", "NO_PROXY"})
+	_, except := e.FirstEnv([]string{"no_proxy", "NO_PROXY"})
 	for entry := range strings.SplitSeq(except, ",") {
 		entry = strings.TrimSpace(entry)
 		_, network, err := net.ParseCIDR(entry)
@@ -183,7 +193,7 @@ func (d *doctor) examineLoopbackProxy() []finding {
 			return nil
 		}
 	}
-	return []finding{warn(name, "is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent").with(hintDoctorNoProxy)}
+	return []finding{warn(name, "is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent").with(hintNoProxy)}
 }
 
 // The limits of VAULT_CLIENT_TIMEOUT. Ours ends a question after 55 s; a push
@@ -194,15 +204,15 @@ const (
 	clientPush     = 120 * time.Second
 )
 
-func (d *doctor) examineTimeout() []finding {
-	name, value := d.FirstEnv([]string{"BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT"})
+func (e *environment) checkTimeout() []finding {
+	name, value := e.FirstEnv([]string{"BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT"})
 	limit := clientDefault
 	if name == "" {
 		name = "VAULT_CLIENT_TIMEOUT"
 	} else {
 		var err error
 		if limit, err = parseTimeout(value); err != nil {
-			return []finding{fail(name, "is no duration: Vault's clients fail").with(hintDoctorTimeoutSet, name)}
+			return []finding{fail(name, "is no duration: Vault's clients fail").with(hintTimeoutSet, name)}
 		}
 	}
 	if limit == 0 {
@@ -210,9 +220,9 @@ func (d *doctor) examineTimeout() []finding {
 	}
 	switch {
 	case limit < clientQuestion:
-		return []finding{warn(name, "clients give up after %s, before you can answer", limit).with(hintDoctorTimeoutSet, name)}
-	case limit < clientPush && d.pushes():
-		return []finding{warn(name, "clients give up after %s, a push may take 90 s", limit).with(hintDoctorTimeoutSet, name)}
+		return []finding{warn(name, "clients give up after %s, before you can answer", limit).with(hintTimeoutSet, name)}
+	case limit < clientPush && e.pushes():
+		return []finding{warn(name, "clients give up after %s, a push may take 90 s", limit).with(hintTimeoutSet, name)}
 	}
 	return nil
 }
@@ -226,14 +236,14 @@ func parseTimeout(value string) (time.Duration, error) {
 }
 
 // pushes reports whether a method, or a login, may wait for a phone.
-func (d *doctor) pushes() bool {
-	if d.config == nil {
+func (e *environment) pushes() bool {
+	if e.config == nil {
 		return false
 	}
-	if len(d.config.LoginMFA.OktaMounts) > 0 || len(d.config.LoginMFA.LegacyMounts) > 0 {
+	if len(e.config.LoginMFA.OktaMounts) > 0 || len(e.config.LoginMFA.LegacyMounts) > 0 {
 		return true
 	}
-	for _, m := range settings(d.config, "", slog.New(slog.DiscardHandler)).Methods {
+	for _, m := range setup.Agent(e.config, "", slog.New(slog.DiscardHandler)).Methods {
 		if !m.UsesPasscode || m.OrPush {
 			return true
 		}
@@ -241,13 +251,13 @@ func (d *doctor) pushes() bool {
 	return false
 }
 
-// examineEmptyBao: OpenBao's CLI takes BAO_X where it is set, even to nothing, and
+// checkEmptyBao: OpenBao's CLI takes BAO_X where it is set, even to nothing, and
 // does not look at VAULT_X then (api/env.go).
-func (d *doctor) examineEmptyBao() []finding {
+func (e *environment) checkEmptyBao() []finding {
 	var all []finding
 	for _, x := range []string{"ADDR", "AGENT_ADDR", "TOKEN", "NAMESPACE", "CACERT", "CLIENT_TIMEOUT"} {
 		bao, vault := "BAO_"+x, "VAULT_"+x
-		if value, set := d.lookup(bao); set && value == "" && d.Env(vault) != "" {
+		if value, set := e.lookup(bao); set && value == "" && e.Env(vault) != "" {
 			all = append(all, warn(bao, "is set, but empty: OpenBao's clients take that and not %s", vault).with("unset %s", bao))
 		}
 	}
@@ -256,7 +266,7 @@ func (d *doctor) examineEmptyBao() []finding {
 
 // Its texts.
 const (
-	textDoctorPast       = "goes to %s, past the agent"
-	hintDoctorNoProxy    = "export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost"
-	hintDoctorTimeoutSet = "export %s=120s"
+	textPast       = "goes to %s, past the agent"
+	hintNoProxy    = "export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost"
+	hintTimeoutSet = "export %s=120s"
 )

@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 func TestLogBookChanges(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	book := newLogBook(config.Log{Level: slog.LevelInfo, Format: config.FormatText}, &out)
-	log := book.logger().With("a", 1).WithGroup("g").With("b", 2)
+	book := NewLogOutput(config.Log{Level: slog.LevelInfo, Format: config.FormatText}, &out)
+	log := book.Logger().With("a", 1).WithGroup("g").With("b", 2)
 	check := func(want string) {
 		t.Helper()
 		if got := out.String(); !regexp.MustCompile(want).MatchString(got) {
@@ -28,10 +28,10 @@ func TestLogBookChanges(t *testing.T) {
 	check(`^$`)
 	log.Info("shown", "c", 3)
 	check(`^time=\S+ level=INFO msg=shown a=1 g\.b=2 g\.c=3\n$`)
-	book.set(config.Log{Level: slog.LevelDebug, Format: config.FormatJSON})
+	book.Set(config.Log{Level: slog.LevelDebug, Format: config.FormatJSON})
 	log.Debug("shown")
 	check(`^\{"time":"[^"]+","level":"DEBUG","msg":"shown","a":1,"g":\{"b":2\}\}\n$`)
-	book.set(config.Log{Level: slog.LevelWarn, Format: config.FormatText})
+	book.Set(config.Log{Level: slog.LevelWarn, Format: config.FormatText})
 	log.Info("hidden")
 	check(`^$`)
 	slog.NewLogLogger(log.Handler(), slog.LevelError).Print("of a server")
@@ -42,10 +42,10 @@ func TestLogBookChanges(t *testing.T) {
 func TestLogBookLinesAreWhole(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	book := newLogBook(config.Log{Format: config.FormatText}, &out)
+	book := NewLogOutput(config.Log{Format: config.FormatText}, &out)
 	var all sync.WaitGroup
 	for range 4 {
-		log := book.logger()
+		log := book.Logger()
 		all.Go(func() {
 			for range 200 {
 				log.Info("line", "key", "value")
@@ -53,7 +53,7 @@ func TestLogBookLinesAreWhole(t *testing.T) {
 		})
 	}
 	for i := range 200 {
-		book.set(config.Log{Format: []string{config.FormatText, config.FormatJSON}[i%2]})
+		book.Set(config.Log{Format: []string{config.FormatText, config.FormatJSON}[i%2]})
 	}
 	all.Wait()
 	whole := regexp.MustCompile(`^(time=\S+ level=INFO msg=line key=value|\{"time":"[^"]+","level":"INFO","msg":"line","key":"value"\})\n$`)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package doctor
 
 import (
 	"context"
@@ -79,7 +79,7 @@ func findings(all []finding) string {
 	return b.String()
 }
 
-func TestExamineVaultTLS(t *testing.T) {
+func TestCheckVaultTLS(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	year := 365 * 24 * time.Hour
@@ -107,7 +107,7 @@ func TestExamineVaultTLS(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(&v)
 			}
-			got := findings(new(doctor).examineVault(t.Context(), v))
+			got := findings(checkVault(t.Context(), v))
 			for _, says := range tt.says {
 				if !strings.Contains(got, says) {
 					t.Errorf("%q does not say %q", got, says)
@@ -120,7 +120,7 @@ func TestExamineVaultTLS(t *testing.T) {
 	}
 }
 
-func TestExamineVaultState(t *testing.T) {
+func TestCheckVaultState(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		more string
@@ -143,18 +143,18 @@ func TestExamineVaultState(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := findings(new(doctor).examineVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, tt.says) {
+			if got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, tt.says) {
 				t.Errorf("%q does not say %q", got, tt.says)
 			}
 			u.Scheme = "https"
-			if got := findings(new(doctor).examineVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, "it speaks http, not https") {
+			if got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, "it speaks http, not https") {
 				t.Errorf("by https: %q", got)
 			}
 		})
 	}
 }
 
-func TestExamineVaultNone(t *testing.T) {
+func TestCheckVaultNone(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{"<html>please log in</html>", ""} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
@@ -162,7 +162,7 @@ func TestExamineVaultNone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := findings(new(doctor).examineVault(t.Context(), config.Vault{Name: "v", Address: u}))
+		got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u}))
 		if !strings.Contains(got, "but not as Vault does\n      hint: check the address in the vault block") {
 			t.Errorf("%q: %q", answer, got)
 		}
@@ -205,11 +205,11 @@ func TestUnreachableVault(t *testing.T) {
 			}
 		})
 	}
-	refused := findings(new(doctor).examineVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}))
+	refused := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}))
 	if !strings.Contains(refused, "fail  vault v: nobody listens at 127.0.0.1:1\n") {
 		t.Errorf("%q", refused)
 	}
-	socket := findings(new(doctor).examineVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}}))
+	socket := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}}))
 	if !strings.HasPrefix(socket, "fail  vault v: ") {
 		t.Errorf("%q", socket)
 	}

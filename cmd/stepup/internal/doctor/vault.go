@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -12,10 +12,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/upstream"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -29,15 +32,15 @@ const (
 
 func vaultName(name string) string { return "vault " + name }
 
-// examineVault goes the way of a request, by the transport that requests use.
-func (d *doctor) examineVault(ctx context.Context, v config.Vault) []finding {
+// checkVault goes the way of a request, by the transport that requests use.
+func checkVault(ctx context.Context, v config.Vault) []finding {
 	what := vaultName(v.Name)
 	base, socket := upstream.Base(v.Address)
-	with := vaultTLS(v)
+	with := setup.TLS(v)
 	with.Socket, with.ResponseHeaderTimeout = socket, networkLimit
 	transport, err := upstream.NewTransport(with)
 	if err != nil {
-		return []finding{fail(what, "%v", err).with(hintDoctorConfig)}
+		return []finding{fail(what, "%v", err).with(hintConfig)}
 	}
 	defer transport.CloseIdleConnections()
 	var chain leaf
@@ -58,7 +61,7 @@ func (d *doctor) examineVault(ctx context.Context, v config.Vault) []finding {
 	if v.TLSSkipVerify {
 		all = append(all, warn(what, "tls_skip_verify: anybody on the way may be Vault and read your tokens").with("name the authority by ca_cert in the vault block instead"))
 	}
-	if v.Address.Scheme == "http" && remote(v.Address.String()) {
+	if v.Address.Scheme == "http" && vaultcli.Remote(v.Address.String()) {
 		all = append(all, warn(what, "http: anybody on the way reads your tokens").with("use https in the vault block"))
 	}
 	return all
@@ -107,9 +110,9 @@ func clockFinding(what string, skew time.Duration) []finding {
 	}
 	switch off := skew.Abs(); {
 	case off >= codesFail:
-		return []finding{fail(what, textDoctorClock, off, which, "TOTP codes made on this machine are refused").with(hintDoctorClock)}
+		return []finding{fail(what, textClock, off, which, "TOTP codes made on this machine are refused").with(hintClock)}
 	case off >= codesDoubt:
-		return []finding{warn(what, textDoctorClock, off, which, "from 30 s on, TOTP codes are refused").with(hintDoctorClock)}
+		return []finding{warn(what, textClock, off, which, "from 30 s on, TOTP codes are refused").with(hintClock)}
 	}
 	return nil
 }
@@ -128,7 +131,7 @@ func unreachable(what, way string, err error) finding {
 	)
 	switch {
 	case errors.As(err, &dns):
-		return fail(what, "%s", where(textDoctorDNS(dns.Name))).with("check the name in the vault block, and whether the VPN is up")
+		return fail(what, "%s", where(textDNS(dns.Name))).with("check the name in the vault block, and whether the VPN is up")
 	case errors.As(err, &unknown):
 		return fail(what, "its certificate is signed by an authority that is not known here: %s", issuer(unknown.Cert)).with("name its PEM file by ca_cert in the vault block")
 	case errors.As(err, &host):
@@ -138,11 +141,11 @@ func unreachable(what, way string, err error) finding {
 	case errors.As(err, &notTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fail(what, "it speaks http, not https").with("check the scheme and the port of the address in the vault block")
 	case cli.ConnectionRefused(err):
-		return fail(what, "%s", where(textDoctorRefused(err))).with("check host and port in the vault block, and whether Vault runs")
+		return fail(what, "%s", where(textRefused(err))).with("check host and port in the vault block, and whether Vault runs")
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return fail(what, "%s", where("no answer in time")).with(hintDoctorTimeout)
+		return fail(what, "%s", where("no answer in time")).with(hintTimeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fail(what, "%s", where("the connection was closed without an answer")).with(hintDoctorTimeout)
+		return fail(what, "%s", where("the connection was closed without an answer")).with(hintTimeout)
 	}
 	return fail(what, "%v", err).with("check the address in the vault block: something else than Vault may answer there")
 }
@@ -197,9 +200,9 @@ func (l *leaf) findings(what string) []finding {
 	case l.first == nil:
 		return nil
 	case time.Now().After(l.first.NotAfter): // tls_skip_verify lets it through
-		return []finding{warn(what, "its certificate has ended on %s", day(l.first.NotAfter)).with(hintDoctorExpires)}
+		return []finding{warn(what, "its certificate has ended on %s", day(l.first.NotAfter)).with(hintExpires)}
 	case soon(l.first):
-		return []finding{warn(what, "its certificate ends on %s", day(l.first.NotAfter)).with(hintDoctorExpires)}
+		return []finding{warn(what, "its certificate ends on %s", day(l.first.NotAfter)).with(hintExpires)}
 	}
 	return nil
 }
@@ -222,18 +225,29 @@ func clientCertificate(what string, t *http.Transport) []finding {
 	}
 	switch {
 	case time.Now().After(pair.Leaf.NotAfter):
-		return []finding{fail(what, "our client certificate has ended on %s", day(pair.Leaf.NotAfter)).with(hintDoctorClientExpired)}
+		return []finding{fail(what, "our client certificate has ended on %s", day(pair.Leaf.NotAfter)).with(hintClientExpired)}
 	case soon(pair.Leaf):
-		return []finding{warn(what, "our client certificate ends on %s", day(pair.Leaf.NotAfter)).with(hintDoctorClientExpired)}
+		return []finding{warn(what, "our client certificate ends on %s", day(pair.Leaf.NotAfter)).with(hintClientExpired)}
 	}
 	return nil
 }
 
 // Its texts.
 const (
-	textDoctorClock         = "its clock is %s %s ours: %s"
-	hintDoctorClock         = "set the clock by the network: `timedatectl set-ntp true` on Linux, the date settings elsewhere; if this one is right, tell the operator of Vault"
-	hintDoctorExpires       = "tell the operator of Vault"
-	hintDoctorClientExpired = "renew it; the agent takes the new files by itself"
-	hintDoctorTimeout       = "check the VPN, the firewall and the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)"
+	textClock         = "its clock is %s %s ours: %s"
+	hintClock         = "set the clock by the network: `timedatectl set-ntp true` on Linux, the date settings elsewhere; if this one is right, tell the operator of Vault"
+	hintExpires       = "tell the operator of Vault"
+	hintClientExpired = "renew it; the agent takes the new files by itself"
+	hintTimeout       = "check the VPN, the firewall and the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)"
 )
+
+func textDNS(name string) string { return name + " is not known" }
+
+// textRefused names the address that refused, which may be that of a proxy.
+func textRefused(err error) string {
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Addr != nil {
+		return "nobody listens at " + dial.Addr.String()
+	}
+	return "nobody listens there: " + syscall.ECONNREFUSED.Error()
+}

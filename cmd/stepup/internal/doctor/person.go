@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -13,16 +13,19 @@ import (
 
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-func (d *doctor) examineKeyring(ctx context.Context) []finding {
+// checkKeyring looks for the keyring. c is nil where there is no configuration; used
+// says that the agent has it already.
+func checkKeyring(ctx context.Context, c *config.Config, used bool) []finding {
 	const what = "keyring"
-	if d.config != nil && d.config.Cache.Store == config.StoreMemory && !secretsInKeyring(d.config) {
+	if c != nil && c.Cache.Store == config.StoreMemory && !secretsInKeyring(c) {
 		return []finding{pass(what, "not used by this configuration")}
 	}
-	if d.running() && d.agent.Cache.State == string(cache.Available) {
+	if used {
 		return []finding{pass(what, "used by the agent")}
 	}
 	// Nothing has this name: not to be there is the good answer.
@@ -35,7 +38,7 @@ func (d *doctor) examineKeyring(ctx context.Context) []finding {
 		ring = &cache.RingError{Condition: cache.Failed, Why: err.Error()}
 	}
 	find, consequence := warn, "step-up tokens are kept in memory and gone when the agent stops"
-	if d.config != nil && secretsInKeyring(d.config) {
+	if c != nil && secretsInKeyring(c) {
 		find, consequence = fail, "the configuration wants secrets from it"
 	}
 	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "memory" in the cache block`
@@ -60,36 +63,37 @@ func secretsInKeyring(c *config.Config) bool {
 	return false
 }
 
-func (d *doctor) examineDesktop(ctx context.Context) []finding {
+// checkDesktop looks at each way to ask of the configuration; nil is the default one.
+func checkDesktop(ctx context.Context, c *config.Config, ask bool) []finding {
 	p := config.Prompt{Use: []string{config.UseDesktop}}
-	if d.config != nil {
-		p = d.config.Prompt
+	if c != nil {
+		p = c.Prompt
 	}
 	var all []finding
 	if slices.Contains(p.Use, config.UseDesktop) {
-		all = append(all, examineDialogs(ctx), examineNotification(ctx))
+		all = append(all, checkDialogs(ctx), checkNotification(ctx))
 	} else {
 		all = append(all, pass("desktop", "not used by this configuration, which asks by %s", strings.Join(p.Use, ", ")))
 	}
 	if slices.Contains(p.Use, config.UseCommand) {
-		all = append(all, examineCommand(p.Command[0]))
+		all = append(all, checkCommand(p.Command[0]))
 	}
-	if d.testPrompt {
+	if ask {
 		all = append(all, testPrompts(ctx, p)...)
 	}
 	return all
 }
 
-func examineDialogs(ctx context.Context) finding {
-	programs, err := newDialogs(nil).Available(ctx)
+func checkDialogs(ctx context.Context) finding {
+	programs, err := setup.Dialogs(nil).Available(ctx)
 	if err != nil {
-		return warn("desktop", "%s", unavailable(err)).with(hintDoctorDesktop)
+		return warn("desktop", "%s", unavailable(err)).with(hintDesktop)
 	}
 	return pass("desktop", "can be asked with %s", strings.Join(programs, ", "))
 }
 
-func examineNotification(ctx context.Context) finding {
-	if err := newNotifications().Available(ctx); err != nil {
+func checkNotification(ctx context.Context) finding {
+	if err := setup.Notifications().Available(ctx); err != nil {
 		return warn("notification", "%s", unavailable(err)).with("start a notification daemon (dunst, mako) in your session; without one, dialogs are all you see")
 	}
 	return pass("notification", "can be shown")
@@ -100,7 +104,7 @@ func unavailable(err error) string {
 	return strings.TrimPrefix(err.Error(), prompt.ErrUnavailable.Error()+": ")
 }
 
-func examineCommand(program string) finding {
+func checkCommand(program string) finding {
 	path, err := exec.LookPath(program)
 	if err != nil {
 		return fail("prompt command", "%s is not found in PATH", program).with("write its full path into the prompt block")
@@ -112,7 +116,7 @@ func examineCommand(program string) finding {
 // for one answer in each place.
 func testPrompts(ctx context.Context, p config.Prompt) []finding {
 	p.Use = slices.DeleteFunc(slices.Clone(p.Use), func(use string) bool { return use == config.UseTerminal })
-	named := prompters(p, slog.New(slog.DiscardHandler))
+	named := setup.Prompters(p, slog.New(slog.DiscardHandler))
 	results := make([]chan finding, len(named))
 	deadline := time.Now().Add(personLimit - 5*time.Second)
 	for i, n := range named {
@@ -148,14 +152,14 @@ func tested(what string, err error) finding {
 	case errors.Is(err, prompt.ErrDismissed):
 		return pass(what, "was shown and closed")
 	case errors.Is(err, prompt.ErrUnavailable):
-		return warn(what, "%s", unavailable(err)).with(hintDoctorDesktop)
+		return warn(what, "%s", unavailable(err)).with(hintDesktop)
 	case errors.Is(err, context.DeadlineExceeded):
-		return warn(what, "nobody has answered it").with(hintDoctorDesktop)
+		return warn(what, "nobody has answered it").with(hintDesktop)
 	}
 	return warn(what, "%v", fmt.Errorf("could not be shown: %w", err))
 }
 
 // Its texts.
 const (
-	hintDoctorDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"
+	hintDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"
 )

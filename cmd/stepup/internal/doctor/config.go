@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -10,14 +10,14 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-func (d *doctor) examineConfig(context.Context) []finding {
+func (d *doctor) checkConfig(context.Context) []finding {
 	const what = "config"
 	if d.noConfig != nil {
 		return []finding{fail(what, "%v", d.noConfig).with(cli.HintConfigFlag)}
 	}
 	var all []finding
 	if err := d.diagnostics.Err(); err != nil {
-		hint := hintDoctorConfig
+		hint := hintConfig
 		if _, gone := os.Stat(d.file); errors.Is(gone, fs.ErrNotExist) {
 			hint = "`stepup config init --address https://vault.example.com:8200` writes one"
 		}
@@ -27,7 +27,7 @@ func (d *doctor) examineConfig(context.Context) []finding {
 			cli.Counted(len(d.config.Listeners), "listener"), cli.Counted(len(d.config.Rules), "rule")))
 	}
 	for _, line := range d.diagnostics.Warnings() {
-		all = append(all, warn(what, "%s", line).with(hintDoctorConfig))
+		all = append(all, warn(what, "%s", line).with(hintConfig))
 	}
 	if d.config == nil {
 		all = append(all, warn("vaults", "not looked at, as the configuration cannot be used"))
@@ -35,8 +35,8 @@ func (d *doctor) examineConfig(context.Context) []finding {
 	return all
 }
 
-// examineFiles looks for what other users could change or read.
-func (d *doctor) examineFiles(context.Context) []finding {
+// checkFiles looks for what other users could change or read.
+func (d *doctor) checkFiles(context.Context) []finding {
 	const what = "files"
 	if !ownership.Told {
 		return []finding{pass(what, "not looked at: on this system access lists say who may do what")}
@@ -71,7 +71,7 @@ func changeable(err error) finding {
 	if !errors.As(err, &unsafe) {
 		return finding{} // that it cannot be read has been said
 	}
-	return fail("files", textDoctorChangeable, unsafe).with("%s", unsafe.Fix())
+	return fail("files", textChangeable, unsafe).with("%s", unsafe.Fix())
 }
 
 // appendable finds an audit log that an agent could not write. One that runs knows
@@ -87,7 +87,7 @@ func (d *doctor) appendable(path string) finding {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return finding{} // the agent makes it
 	}
-	return fail("files", textDoctorAudit, err)
+	return fail("files", textAudit, err)
 }
 
 // readable finds who else could read what is meant for one.
@@ -105,14 +105,22 @@ func runtimeFolder(path string) finding {
 	case err != nil:
 		return finding{} // the agent makes it
 	case !info.IsDir():
-		return fail("files", "%s is not a folder", path).with(hintDoctorRuntime)
+		return fail("files", "%s is not a folder", path).with(hintRuntime)
 	case !ownership.Ours(info):
-		return fail("files", textDoctorOwner, path, ownership.UID(info)).with(hintDoctorRuntime)
+		return fail("files", textOwner, path, ownership.UID(info)).with(hintRuntime)
 	}
 	return changeable(ownership.CheckWay(path)) // the agent sets its mode
 }
 
 // Its texts.
 const (
-	hintDoctorRuntime = "set STEPUP_RUNTIME_DIR to a folder of your own"
+	hintRuntime = "set STEPUP_RUNTIME_DIR to a folder of your own"
 )
+
+const textOwner = "%s belongs to user %d"
+
+const textAudit = "the audit log cannot be written: %v"
+
+const textChangeable = "another user could change what stepup trusts: %v"
+
+const hintConfig = "`stepup config check` shows the place"

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-func (d *doctor) examineAgent(context.Context) []finding {
+func (d *doctor) checkAgent(context.Context) []finding {
 	const what = "agent"
 	switch {
 	case d.noAgentRuns() && d.service.Running:
@@ -35,7 +35,7 @@ func (d *doctor) examineAgent(context.Context) []finding {
 		all[0] = warn(what, "stepup %s runs, pid %d, but this program is %s", d.agent.Version, d.agent.PID, cli.Version()).with("start it again: `stepup service install`, or ctrl-c and `stepup agent` where it runs in a terminal")
 	}
 	if d.agent.ConfigError != "" {
-		all = append(all, warn(what, "the last reload failed, the configuration from before is in force: %s", d.agent.ConfigError).with(hintDoctorConfig))
+		all = append(all, warn(what, "the last reload failed, the configuration from before is in force: %s", d.agent.ConfigError).with(hintConfig))
 	}
 	if d.noConfig == nil && d.agent.ConfigFile != d.file {
 		all = append(all, warn(what, "it uses %s, this shell %s", d.agent.ConfigFile, d.file).with("set STEPUP_CONFIG to that file, or start the agent again"))
@@ -44,7 +44,7 @@ func (d *doctor) examineAgent(context.Context) []finding {
 		all = append(all, warn(what, "nobody is asked: no prompter is configured and no terminal is attached").with("`stepup attach` answers on this terminal"))
 	}
 	if audit := d.agent.Audit; audit != nil && audit.Error != "" {
-		all = append(all, fail(what, textDoctorAudit, audit.Error).with("`stepup status` says since when, and what is missing"))
+		all = append(all, fail(what, textAudit, audit.Error).with("`stepup status` says since when, and what is missing"))
 	}
 	for _, note := range d.agent.Notes {
 		all = append(all, warn(what, "%s", note))
@@ -52,7 +52,7 @@ func (d *doctor) examineAgent(context.Context) []finding {
 	return all
 }
 
-func (d *doctor) examineService(context.Context) []finding {
+func (d *doctor) checkService(context.Context) []finding {
 	const what = "service"
 	st := d.service
 	if d.serviceErr != nil {
@@ -79,38 +79,38 @@ func (d *doctor) examineService(context.Context) []finding {
 	case st.Running:
 		all = append(all, pass(what, "runs, pid %d", st.PID))
 	case st.Failed:
-		all = append(all, fail(what, "%s", st.Doing).with("%s", hintDoctorFailed(st.Manager)))
+		all = append(all, fail(what, "%s", st.Doing).with("%s", hintFailed(st.Manager)))
 	default:
-		all = append(all, warn(what, "%s", st.Doing).with("%s", hintDoctorStart(st.Manager)))
+		all = append(all, warn(what, "%s", st.Doing).with("%s", hintStart(st.Manager)))
 	}
 	if st.Program != "" {
-		all = append(all, d.examineProgram(st.Program)...)
+		all = append(all, d.checkProgram(st.Program)...)
 	}
 	if st.Outdated {
 		all = append(all, warn(what, "its files have changed since they were read").with("`systemctl --user daemon-reload`"))
 	}
-	return append(all, d.examineSockets()...)
+	return append(all, d.checkSockets()...)
 }
 
-// examineProgram compares what the service starts with what this is.
-func (d *doctor) examineProgram(program string) []finding {
+// checkProgram compares what the service starts with what this is.
+func (d *doctor) checkProgram(program string) []finding {
 	there, err := os.Stat(program)
 	if err != nil {
-		return []finding{fail("service", "starts %s, which is not there any more", program).with(hintDoctorReinstall)}
+		return []finding{fail("service", "starts %s, which is not there any more", program).with(hintReinstall)}
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil
 	}
 	if here, err := os.Stat(self); err == nil && !os.SameFile(there, here) {
-		return []finding{warn("service", "starts %s, this program is %s", program, self).with(hintDoctorReinstall)}
+		return []finding{warn("service", "starts %s, this program is %s", program, self).with(hintReinstall)}
 	}
 	return nil
 }
 
-// examineSockets compares the addresses that the service manager holds with those
+// checkSockets compares the addresses that the service manager holds with those
 // that the agent would ask for.
-func (d *doctor) examineSockets() []finding {
+func (d *doctor) checkSockets() []finding {
 	if d.config == nil || len(d.service.Listening) == 0 {
 		return nil
 	}
@@ -123,31 +123,31 @@ func (d *doctor) examineSockets() []finding {
 	if len(missing) == 0 {
 		return nil
 	}
-	return []finding{warn("service", "holds other addresses than the configuration has: %s is missing", strings.Join(missing, ", ")).with(hintDoctorReinstall)}
+	return []finding{warn("service", "holds other addresses than the configuration has: %s is missing", strings.Join(missing, ", ")).with(hintReinstall)}
 }
 
-// examineListener finds out whether the agent has, or could have, an address.
-func (d *doctor) examineListener(l config.Listener) []finding {
+// checkListener finds out whether the agent has, or could have, an address.
+func (d *doctor) checkListener(l config.Listener) []finding {
 	what := "listener " + l.Address
 	for _, served := range d.agent.Listeners {
 		if served.Network == l.Network && served.Address == l.Address {
-			return []finding{pass(what, textDoctorServed)}
+			return []finding{pass(what, textServed)}
 		}
 	}
 	if slices.Contains(d.service.Listening, l.Address) {
 		return []finding{pass(what, "held open by %s; the next connection starts the agent", d.service.Manager)}
 	}
 	if l.Network == config.Unix {
-		return []finding{examineSocketFile(what, l.Address)}
+		return []finding{checkSocketFile(what, l.Address)}
 	}
 	by, err := d.holder(l.Address)
 	switch {
 	case err == nil:
-		return []finding{pass(what, textDoctorFree)}
+		return []finding{pass(what, textFree)}
 	case !cli.AddressTaken(err):
 		return []finding{fail(what, "%v", err).with("choose another address in the listener block")}
 	}
-	return []finding{fail(what, textDoctorTaken, taker(by)).with(hintDoctorTaken)}
+	return []finding{fail(what, textTaken, taker(by)).with(hintTaken)}
 }
 
 // holder returns nil when a TCP address is free, and else who has it. It is bound
@@ -164,75 +164,107 @@ func (d *doctor) holder(address string) (peer.Peer, error) {
 	return peer.Listener(at), err
 }
 
-// examineTelemetry is examineListener for the address of the metrics, to which no
+// checkTelemetry is checkListener for the address of the metrics, to which no
 // program sends a token.
-func (d *doctor) examineTelemetry(address string) []finding {
+func (d *doctor) checkTelemetry(address string) []finding {
 	what := "telemetry " + address
 	if d.agent.Telemetry == address {
-		return []finding{pass(what, textDoctorServed)}
+		return []finding{pass(what, textServed)}
 	}
 	by, err := d.holder(address)
 	switch {
 	case err == nil:
-		return []finding{pass(what, textDoctorFree)}
+		return []finding{pass(what, textFree)}
 	case !cli.AddressTaken(err):
-		return []finding{fail(what, "%v", err).with(hintDoctorMetrics)}
+		return []finding{fail(what, "%v", err).with(hintMetrics)}
 	}
-	return []finding{fail(what, "taken by %s", taker(by)).with(hintDoctorMetrics)}
+	return []finding{fail(what, "taken by %s", taker(by)).with(hintMetrics)}
 }
 
 // taker says who has an address that should be ours.
 func taker(p peer.Peer) string {
 	switch {
 	case p.UID >= 0 && p.UID != os.Getuid():
-		return fmt.Sprintf(textDoctorTakerUser, p.UID)
+		return fmt.Sprintf(textTakerUser, p.UID)
 	case p.PID > 0:
 		return fmt.Sprintf("%s (pid %d)", filepath.Base(p.Exe), p.PID)
 	case p.Hidden:
 		return takerHidden(p.MayBe)
 	}
-	return textDoctorTaker
+	return textTaker
 }
 
-// examineSocketFile looks at the place of a unix socket that nobody is known to
+// checkSocketFile looks at the place of a unix socket that nobody is known to
 // serve.
-func examineSocketFile(what, path string) finding {
+func checkSocketFile(what, path string) finding {
 	folder := filepath.Dir(path)
 	if info, err := os.Stat(folder); err == nil && !ownership.Ours(info) {
-		return fail(what, textDoctorOwner, folder, ownership.UID(info)).with(hintDoctorSocketFolder)
+		return fail(what, textOwner, folder, ownership.UID(info)).with(hintSocketFolder)
 	}
 	var unsafe *ownership.Unsafe
 	if err := ownership.Check(folder); errors.As(err, &unsafe) {
-		return fail(what, textDoctorChangeable, unsafe).with("%s", unsafe.Fix())
+		return fail(what, textChangeable, unsafe).with("%s", unsafe.Fix())
 	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return pass(what, textDoctorFree)
+		return pass(what, textFree)
 	case err != nil:
-		return fail(what, "%v", err).with(hintDoctorSocketFolder)
+		return fail(what, "%v", err).with(hintSocketFolder)
 	case info.Mode().Type() != fs.ModeSocket:
 		return fail(what, "there is something else than a socket").with("remove it, or choose another path in the listener block")
 	case !ownership.Ours(info):
-		return fail(what, textDoctorTaken, fmt.Sprintf(textDoctorTakerUser, ownership.UID(info))).with(hintDoctorSocketFolder)
+		return fail(what, textTaken, fmt.Sprintf(textTakerUser, ownership.UID(info))).with(hintSocketFolder)
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {
 		return pass(what, "left by an agent that is gone; the next one removes it")
 	}
 	_ = conn.Close()
-	return fail(what, textDoctorTaken, textDoctorTaker).with(hintDoctorTaken)
+	return fail(what, textTaken, textTaker).with(hintTaken)
 }
 
 // Its texts.
 const (
-	hintDoctorReinstall    = "`stepup service install` again"
-	textDoctorServed       = "served by the agent"
-	textDoctorFree         = "free for the agent"
-	textDoctorTaken        = "taken by %s: your programs would send their tokens there"
-	textDoctorTaker        = "another program"
-	textDoctorTakerUser    = "a program of user %d"
-	hintDoctorTaken        = "stop that program, or choose another address in the listener block"
-	hintDoctorMetrics      = "stop that program, or choose another address in the telemetry block"
-	hintDoctorSocketFolder = "choose a path in a folder of your own, such as ${runtime_dir}/vault.sock"
+	hintReinstall    = "`stepup service install` again"
+	textServed       = "served by the agent"
+	textFree         = "free for the agent"
+	textTaken        = "taken by %s: your programs would send their tokens there"
+	textTaker        = "another program"
+	textTakerUser    = "a program of user %d"
+	hintTaken        = "stop that program, or choose another address in the listener block"
+	hintMetrics      = "stop that program, or choose another address in the telemetry block"
+	hintSocketFolder = "choose a path in a folder of your own, such as ${runtime_dir}/vault.sock"
+)
+
+// hintStart is for a service that is installed and does not run.
+func hintStart(manager string) string {
+	if manager == supervisor.ManagerLaunchd {
+		return "`stepup service install` starts it"
+	}
+	return "`systemctl --user start stepup.service` starts it"
+}
+
+func hintFailed(manager string) string {
+	if manager == supervisor.ManagerLaunchd {
+		return "~/Library/Logs/stepup.log says why, `stepup service install` tries again"
+	}
+	return "`journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"
+}
+
+// takerHidden says which programs may have an address that should be ours.
+func takerHidden(candidates []peer.Candidate) string {
+	var names []string
+	for _, c := range candidates {
+		names = append(names, fmt.Sprintf("%s (pid %d)", cli.Printable(c.Name), c.PID))
+	}
+	if len(names) == 0 {
+		return textHidden
+	}
+	return textHidden + " (it may be " + strings.Join(names, ", ") + ")"
+}
+
+// Listeners.
+const (
+	textHidden = "a program that hides its process, as stepup does"
 )

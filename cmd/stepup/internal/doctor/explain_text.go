@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func errNoVaultNamed(name string) error {
 	if name == "" {
 		return errors.New("there are several vaults")
 	}
-	return fmt.Errorf(textNoVault, cli.Printable(name))
+	return fmt.Errorf("no vault %s", cli.Printable(name))
 }
 
 // explainText is an explanation for people.

@@ -1,4 +1,6 @@
-package main
+// Package setup makes of a configuration what an agent takes: its settings, prompters
+// and log.
+package setup
 
 import (
 	"log/slog"
@@ -20,8 +22,8 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
-// settings carries a configuration file over into what the agent takes.
-func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
+// Agent carries a configuration over into what the agent takes. file is its path.
+func Agent(c *config.Config, file string, log *slog.Logger) agent.Config {
 	s := agent.Config{
 		File:        file,
 		Methods:     make(map[string]mfa.Method),
@@ -40,7 +42,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 		Telemetry: agent.Telemetry(c.Telemetry),
 		MaxBodies: maxKept(c.Relay.MaxKeptBodies),
 		Prompt: agent.Prompt{
-			Prompters:   prompters(c.Prompt, log),
+			Prompters:   Prompters(c.Prompt, log),
 			Attachable:  slices.Contains(c.Prompt.Use, config.UseAttached),
 			Timeout:     c.Prompt.Timeout,
 			Attempts:    c.Prompt.Attempts,
@@ -56,7 +58,7 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	for _, v := range c.Vaults {
 		s.Vaults = append(s.Vaults, agent.Vault{
 			Name: v.Name, Address: v.Address, Namespace: v.Namespace, MaxKept: maxKept(v.MaxBody), Timeout: v.Timeout,
-			TLS: vaultTLS(v),
+			TLS: TLS(v),
 		})
 	}
 	for _, l := range c.Listeners {
@@ -74,30 +76,31 @@ func settings(c *config.Config, file string, log *slog.Logger) agent.Config {
 	return s
 }
 
-func vaultTLS(v config.Vault) upstream.TLS {
+// TLS carries the certificates of a vault block over.
+func TLS(v config.Vault) upstream.TLS {
 	return upstream.TLS{
 		CACert: v.CACert, CAPath: v.CAPath, ClientCert: v.ClientCert, ClientKey: v.ClientKey,
 		ServerName: v.TLSServerName, SkipVerify: v.TLSSkipVerify,
 	}
 }
 
-// newDialogs returns the prompter for windows on the desktop of the requester.
-func newDialogs(log *slog.Logger) *dialog.Prompter {
+// Dialogs returns the prompter for windows on the desktop of the requester.
+func Dialogs(log *slog.Logger) *dialog.Prompter {
 	return dialog.New(dialog.Config{Session: desktop.Finder{HiddenEnviron: peer.Environ}.Find, Log: log})
 }
 
-// newNotifications returns the prompter for notifications there.
-func newNotifications() *notification.Prompter {
+// Notifications returns the prompter for notifications there.
+func Notifications() *notification.Prompter {
 	return notification.New(notification.Config{Bus: desktop.Finder{HiddenEnviron: peer.Environ}.FindBus})
 }
 
-// prompters makes what prompt.use names. Attached terminals come by themselves.
-func prompters(p config.Prompt, log *slog.Logger) []prompt.Named {
+// Prompters makes the prompters that prompt.use names. Attached terminals come by themselves.
+func Prompters(p config.Prompt, log *slog.Logger) []prompt.Named {
 	var all []prompt.Named
 	if slices.Contains(p.Use, config.UseDesktop) {
 		all = append(all,
-			prompt.Named{Name: config.UseDesktop, Prompter: newDialogs(log)},
-			prompt.Named{Name: "notification", Prompter: newNotifications()})
+			prompt.Named{Name: config.UseDesktop, Prompter: Dialogs(log)},
+			prompt.Named{Name: "notification", Prompter: Notifications()})
 	}
 	if slices.Contains(p.Use, config.UseTerminal) {
 		all = append(all, prompt.Named{Name: config.UseTerminal, Prompter: terminal.New(terminal.Config{})})
