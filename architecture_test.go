@@ -17,6 +17,8 @@ func layers() map[string][]string {
 		"cmd/stepup": {"*"},
 
 		// Commands import what they share, and never each other.
+		"cmd/stepup/internal/answering":  {"agent/control", "cmd/stepup/internal/cli", "prompt"},
+		"cmd/stepup/internal/attach":     {"agent/control", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/cli":        {"agent", "agent/control", "cache", "config", "ownership", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/peer", "agent/rule", "agent/upstream", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
 		"cmd/stepup/internal/secrets":    {"cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/attach"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
@@ -28,13 +29,7 @@ func (a *app) commands() []*cobra.Command {
 			service.Command(a.Console),
 			doctor.Command(a.Console),
 		),
-		inGroup(groupPrompts,
-			a.attachCommand(),
-			a.promptsCommand(),
-			a.answerCommand(),
-			a.denyCommand(),
-			a.lockCommand(),
-		),
+		inGroup(groupPrompts, append(attach.Commands(a.Console), a.lockCommand())...),
 		inGroup(groupSecrets,
 			secrets.TokenHelper(a.Console),
 			secrets.TOTP(a.Console),

@@ -264,7 +264,7 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 	x.later(func() {
 		defer release()
 		// When we have ended, it has: the connection alone would be a moment later.
-		ctx, cancel := context.WithTimeout(x.life, answerTimeout)
+		ctx, cancel := context.WithTimeout(x.life, cli.CallTimeout)
 		defer cancel()
 		_ = x.client.Release(ctx, lease.ID) // the agent has ended before us
 	})

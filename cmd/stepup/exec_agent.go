@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/answering"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
@@ -112,16 +112,16 @@ func (x *execution) attach(ctx context.Context) {
 		return
 	}
 	ready, ended := make(chan struct{}), make(chan struct{})
-	s := &session{
-		terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
-		agent:    x.client, notify: announce, now: time.Now, quiet: true,
-		leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); leave() },
-		watching: func() { close(ready) }, unseen: unseen,
+	s := &answering.Session{
+		Terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
+		Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
+		Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); leave() },
+		Watching: func() { close(ready) }, Unseen: unseen,
 	}
 	go func() {
 		defer close(ended)
 		// The command goes on without us: it will say itself what it misses.
-		if _ = s.run(life, events); life.Err() == nil {
+		if _ = s.Run(life, events); life.Err() == nil {
 			announce("stepup: the agent has stopped or let go of this terminal; `stepup attach` asks here again")
 		}
 	}()
@@ -149,9 +149,6 @@ func (x *execution) outerAsker() int {
 	return 0
 }
 
-// errNoScreen: the terminal has not shown the question at all.
-var errNoScreen = errors.New("the terminal is in use")
-
 // openTerminal opens the terminal, also while a job of a shell that is the
 // command has the foreground. While the shell itself has it, what is typed is
 // for the shell.
@@ -161,7 +158,7 @@ func (x *execution) openTerminal() (terminal.TTY, error) {
 		return child != 0 && pgrp != child && peer.Descends(pgrp, child)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoScreen, err)
+		return nil, fmt.Errorf("%w: %w", answering.ErrNotShown, err)
 	}
 	return tty, nil
 }

@@ -1,4 +1,4 @@
-package main
+package attach
 
 import (
 	"fmt"
@@ -13,37 +13,42 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-func (a *app) promptsCommand() *cobra.Command {
+// Commands are stepup attach, prompts, answer and deny.
+func Commands(c *cli.Console) []*cobra.Command {
+	return []*cobra.Command{attachCommand(c), promptsCommand(c), answerCommand(c), denyCommand(c)}
+}
+
+func promptsCommand(c *cli.Console) *cobra.Command {
 	cmd := &cobra.Command{Use: "prompts", Short: "list the prompts that are open", Args: cli.Takes(0)}
 	f := cli.FormatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		open, err := a.Client().Prompts(cmd.Context())
+		open, err := c.Client().Prompts(cmd.Context())
 		if err != nil {
 			return err
 		}
 		if *f == cli.FormatJSON {
 			// The same object as GET /v1/prompts.
-			return cli.WriteJSON(a.Out, map[string][]control.Prompt{"prompts": open})
+			return cli.WriteJSON(c.Out, map[string][]control.Prompt{"prompts": open})
 		}
-		if _, err := io.WriteString(a.Out, promptsText(open, time.Now())); err != nil {
+		if _, err := io.WriteString(c.Out, promptsText(open, time.Now())); err != nil {
 			return err
 		}
 		if len(open) > 0 {
-			a.Hint("`stepup answer ID` answers one, `stepup deny ID` says no")
+			c.Hint("`stepup answer ID` answers one, `stepup deny ID` says no")
 		}
 		return nil
 	}
 	return cmd
 }
 
-func (a *app) denyCommand() *cobra.Command {
+func denyCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "deny ID", Short: "say no to a prompt", Args: cli.Takes(0, "ID"), ValidArgsFunction: a.CompleteID,
+		Use: "deny ID", Short: "say no to a prompt", Args: cli.Takes(0, "ID"), ValidArgsFunction: c.CompleteID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.Client().Deny(cmd.Context(), args[0]); err != nil {
+			if err := c.Client().Deny(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			a.Say("denied %s", cli.Printable(args[0]))
+			c.Say("denied %s", cli.Printable(args[0]))
 			return nil
 		},
 	}

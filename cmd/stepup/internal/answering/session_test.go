@@ -1,4 +1,4 @@
-package main
+package answering
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 
 // A desk is a session with a person who answers when the test says so.
 type desk struct {
-	session
+	Session
 	ctx    context.Context
 	events chan control.Event
 	ended  chan error
@@ -39,11 +39,11 @@ type said struct {
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{events: make(chan control.Event), ended: make(chan error, 1), decided: make(map[string]string)}
-	d.ctx, d.leave = context.WithCancel(t.Context())
-	d.terminal, d.agent, d.now = d, d, time.Now
-	d.watching = func() { d.notify(textAttached) }
-	d.notify = func(format string, args ...any) { d.note(&d.lines, fmt.Sprintf(format, args...)) }
-	go func() { d.ended <- d.run(d.ctx, d.stream) }()
+	d.ctx, d.Leave = context.WithCancel(t.Context())
+	d.Terminal, d.Agent, d.Now = d, d, time.Now
+	d.Watching = func() { d.Notify("watching") }
+	d.Notify = func(format string, args ...any) { d.note(&d.lines, fmt.Sprintf(format, args...)) }
+	go func() { d.ended <- d.Run(d.ctx, d.stream) }()
 	return d
 }
 
@@ -131,7 +131,7 @@ func (d *desk) enter(answer string, err error) {
 
 func (d *desk) end(t *testing.T, shown, lines []string, decided map[string]string) {
 	t.Helper()
-	d.leave()
+	d.Leave()
 	if err := <-d.ended; err != nil {
 		t.Errorf("run: %v", err)
 	}
@@ -167,7 +167,7 @@ func TestSession(t *testing.T) {
 				d.enter("2", nil)
 				d.enter("", prompt.ErrDenied)
 			},
-			[]string{"a", "b", "c"}, []string{textAttached, textSent, textSent}, map[string]string{"a": "1", "b": "2", "c": "denied"},
+			[]string{"a", "b", "c"}, []string{"watching", textSent, textSent}, map[string]string{"a": "1", "b": "2", "c": "denied"},
 		},
 		{
 			"decided elsewhere, on the screen and behind it",
@@ -265,9 +265,9 @@ func TestSessionStreamBreaks(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	d := &desk{decided: make(map[string]string)}
-	s := &session{terminal: d, agent: d, now: time.Now, leave: func() {}, notify: func(string, ...any) {}}
+	s := &Session{Terminal: d, Agent: d, Now: time.Now, Leave: func() {}, Notify: func(string, ...any) {}}
 	p := control.Prompt{ID: "a", Kind: prompt.Passcode}
-	err := s.run(t.Context(), func(yield func(control.Event, error) bool) {
+	err := s.Run(t.Context(), func(yield func(control.Event, error) bool) {
 		_ = yield(control.Event{Type: prompt.EventPrompt, Prompt: &p}, nil) &&
 			yield(control.Event{Type: prompt.EventPrompt}, nil) &&
 			yield(control.Event{}, broken)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package attach
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
@@ -87,7 +89,9 @@ func (o *office) run(t *testing.T, in io.Reader, args ...string) (code int, stdo
 		return ""
 	}
 	c := &cli.Console{In: in, Out: &out, Err: &err, Env: env}
-	code = cli.Run(t.Context(), (&app{c}).root(), args, c)
+	root := &cobra.Command{Use: "stepup"}
+	root.AddCommand(Commands(c)...)
+	code = cli.Run(t.Context(), root, args, c)
 	return code, out.String(), err.String()
 }
 
@@ -226,13 +230,12 @@ func TestDisconnected(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
 	client := control.NewClient(filepath.Join(o.dir, agent.ControlSocket))
-	a := &app{}
 	var h *cli.Error
-	if err := a.disconnected(client, nil); !errors.Is(err, errDropped) || !errors.As(err, &h) || h.Hint != hintAttachAgain || h.Code != 0 {
+	if err := disconnected(client, nil); !errors.Is(err, errDropped) || !errors.As(err, &h) || h.Hint != hintAttachAgain || h.Code != 0 {
 		t.Errorf("dropped: %v", err)
 	}
 	broken := errors.New("broken")
-	if err := a.disconnected(client, broken); !errors.Is(err, broken) {
+	if err := disconnected(client, broken); !errors.Is(err, broken) {
 		t.Errorf("broken stream: %v", err)
 	}
 }

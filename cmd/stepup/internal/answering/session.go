@@ -1,4 +1,6 @@
-package main
+// Package answering puts the prompts of an agent on a terminal, and sends the answers
+// back.
+package answering
 
 import (
 	"context"
@@ -8,47 +10,46 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 const (
-	// answerTimeout bounds a call to the agent that a person waits for.
-	answerTimeout = 10 * time.Second
 	// Two denials within this time are a person who wants to get out.
 	twice = time.Second
 )
 
-// A decider takes what a person said to a prompt. [control.Client] is one.
-type decider interface {
+// A Decider takes what a person said to a prompt. [control.Client] is one.
+type Decider interface {
 	Answer(ctx context.Context, id, answer string) error
 	Deny(ctx context.Context, id string) error
 }
 
-// A session shows the prompts of one stream of events on a terminal.
-type session struct {
-	terminal prompt.Prompter
-	agent    decider
-	notify   func(format string, args ...any) // writes a line beside the prompts
-	leave    context.CancelFunc               // ends the stream of events
-	now      func() time.Time
+// A Session shows the prompts of one stream of events on a terminal.
+type Session struct {
+	Terminal prompt.Prompter
+	Agent    Decider
+	Notify   func(format string, args ...any) // writes a line beside the prompts
+	Leave    context.CancelFunc               // ends the stream of events
+	Now      func() time.Time
 
-	quiet    bool                 // says nothing of an answer that was taken: a command's output may be there already
-	watching func()               // called when nothing is missed any more
-	unseen   func(prompt.Request) // tells of a question that could not be put; nil says that it is open
+	Quiet    bool                 // says nothing of an answer that was taken: a command's output may be there already
+	Watching func()               // called when nothing is missed any more
+	Unseen   func(prompt.Request) // tells of a question that could not be put; nil says that it is open
 
-	withdraw context.CancelCauseFunc // takes everything off the screen; set by run
+	withdraw context.CancelCauseFunc // takes everything off the screen; set by Run
 
-	open   map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only run touches it
+	open   map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
 	told   map[string]chan struct{}           // by ID: closed when what the person was told is off the screen; likewise
 	saying chan struct{}                      // holds one element while an answer is on its way and "sent" not said
-	last   chan struct{}                      // closed when the newest question is over; only run touches it
+	last   chan struct{}                      // closed when the newest question is over; only Run touches it
 	shown  sync.WaitGroup                     // one for each prompt
 	denied time.Time                          // handed on from question to question, one after the other
 }
 
-// run shows every prompt until the stream ends, then takes those that are open
+// Run shows every prompt until the stream ends, then takes those that are open
 // off the screen and waits until they are.
-func (s *session) run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
+func (s *Session) Run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
 	s.open, s.told = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
 	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
 	close(s.last)
@@ -68,9 +69,9 @@ func (s *session) run(ctx context.Context, events iter.Seq2[control.Event, error
 	return nil
 }
 
-func (s *session) event(ctx context.Context, e control.Event) {
+func (s *Session) event(ctx context.Context, e control.Event) {
 	if e.Type == control.Watching {
-		s.watching()
+		s.Watching()
 		return
 	}
 	if e.Prompt == nil {
@@ -96,7 +97,7 @@ func (s *session) event(ctx context.Context, e control.Event) {
 
 // show starts the goroutine of a prompt. Questions come one after the other, in
 // their order; what a person is only told comes at once.
-func (s *session) show(ctx context.Context, e prompt.Event) {
+func (s *Session) show(ctx context.Context, e prompt.Event) {
 	if e.Type == prompt.EventTold {
 		off := make(chan struct{})
 		s.told[e.Request.ID] = off
@@ -115,22 +116,22 @@ func (s *session) show(ctx context.Context, e prompt.Event) {
 	})
 }
 
-func (s *session) tell(ctx context.Context, r prompt.Request) {
+func (s *Session) tell(ctx context.Context, r prompt.Request) {
 	// What an answer brings about is not told before that it was sent.
 	select {
 	case s.saying <- struct{}{}:
 		<-s.saying
 	case <-ctx.Done():
 	}
-	if _, err := s.terminal.Prompt(ctx, r); ctx.Err() == nil && err != nil {
-		s.notify("stepup: a notice cannot be shown: %v", err)
+	if _, err := s.Terminal.Prompt(ctx, r); ctx.Err() == nil && err != nil {
+		s.Notify("stepup: a notice cannot be shown: %v", err)
 	}
 }
 
 // ask puts one question until the agent takes the answer, or it is withdrawn.
-func (s *session) ask(ctx context.Context, r prompt.Request) {
+func (s *Session) ask(ctx context.Context, r prompt.Request) {
 	for {
-		answer, err := s.terminal.Prompt(ctx, r)
+		answer, err := s.Terminal.Prompt(ctx, r)
 		switch {
 		case err == nil:
 			if s.sent(ctx, r, answer) {
@@ -142,49 +143,49 @@ func (s *session) ask(ctx context.Context, r prompt.Request) {
 			return
 		case ctx.Err() != nil:
 			return // the terminal has said why
-		case s.unseen != nil && errors.Is(err, errNoScreen):
-			s.unseen(r)
+		case s.Unseen != nil && errors.Is(err, ErrNotShown):
+			s.Unseen(r)
 			return
 		default:
-			s.notify("  still open: stepup answer %s", r.ID)
+			s.Notify("  still open: stepup answer %s", r.ID)
 			return
 		}
 	}
 }
 
 // sent reports whether the question is over.
-func (s *session) sent(ctx context.Context, r prompt.Request, answer string) bool {
+func (s *Session) sent(ctx context.Context, r prompt.Request, answer string) bool {
 	// What was typed in time is sent, even when the person leaves meanwhile.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cli.CallTimeout)
 	defer cancel()
 	s.saying <- struct{}{}
 	defer func() { <-s.saying }()
-	err := s.agent.Answer(ctx, r.ID, answer)
+	err := s.Agent.Answer(ctx, r.ID, answer)
 	switch {
-	case err == nil && s.quiet:
+	case err == nil && s.Quiet:
 	case err == nil:
-		s.notify(textSent)
+		s.Notify(textSent)
 	case errors.Is(err, prompt.ErrAnswer):
 		return false
 	case errors.Is(err, prompt.ErrUnknown):
-		s.notify(textTooLate)
+		s.Notify(textTooLate)
 	default:
-		s.notify(textNotSent, err)
+		s.Notify(textNotSent, err)
 	}
 	return true
 }
 
-func (s *session) deny(ctx context.Context, r prompt.Request) {
-	if again := s.now(); again.Sub(s.denied) < twice {
+func (s *Session) deny(ctx context.Context, r prompt.Request) {
+	if again := s.Now(); again.Sub(s.denied) < twice {
 		s.withdraw(prompt.ErrUnavailable) // before the next question is up
-		s.leave()
+		s.Leave()
 	} else {
 		s.denied = again
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cli.CallTimeout)
 	defer cancel()
-	if err := s.agent.Deny(ctx, r.ID); err != nil && !errors.Is(err, prompt.ErrUnknown) {
-		s.notify(textNotSent, err)
+	if err := s.Agent.Deny(ctx, r.ID); err != nil && !errors.Is(err, prompt.ErrUnknown) {
+		s.Notify(textNotSent, err)
 	}
 }
 
@@ -195,3 +196,6 @@ const (
 	textNotSent  = "  the agent did not get it: %v"
 	textAskAgain = "that answer does not fit, please try again"
 )
+
+// ErrNotShown says that the terminal has not shown the question at all.
+var ErrNotShown = errors.New("the terminal is in use")

@@ -1,4 +1,6 @@
-package main
+// Package attach is stepup attach, prompts, answer and deny: what people do with the
+// prompts of the agent.
+package attach
 
 import (
 	"context"
@@ -11,21 +13,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/answering"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-func (a *app) attachCommand() *cobra.Command {
+func attachCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "attach", Short: "answer the agent's prompts on this terminal", Long: textAttachLong, Args: cli.Takes(0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAttach(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runAttach(cmd.Context(), c) },
 	}
 }
 
 // runAttach answers prompts until the person leaves. It does not connect again
 // when the agent restarts: who is asked by which agent must not change without
 // the person's doing.
-func (a *app) runAttach(ctx context.Context) error {
-	client := a.Client()
+func runAttach(ctx context.Context, c *cli.Console) error {
+	client := c.Client()
 	if err := haveTerminal(); err != nil {
 		if gone := reach(ctx, client); gone != nil {
 			return gone
@@ -41,14 +44,14 @@ func (a *app) runAttach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &session{terminal: a.newTerminal(), agent: client, notify: a.Notify, leave: leave, now: time.Now}
-	s.watching = func() { a.Notify(textAttached) }
-	err = s.run(ctx, events)
+	s := &answering.Session{Terminal: newTerminal(c), Agent: client, Notify: c.Notify, Leave: leave, Now: time.Now}
+	s.Watching = func() { c.Notify(textAttached) }
+	err = s.Run(ctx, events)
 	if ctx.Err() != nil {
-		a.Notify("\nstepup: no longer attached")
+		c.Notify("\nstepup: no longer attached")
 		return nil
 	}
-	return a.disconnected(client, err)
+	return disconnected(client, err)
 }
 
 // reach fails when no agent is there. It is not a look at the prompts, which
@@ -62,8 +65,8 @@ func reach(ctx context.Context, client *control.Client) error {
 
 // disconnected tells an agent that has ended from one that has let us go,
 // because we did not read (stopped by ctrl-z).
-func (a *app) disconnected(client *control.Client, err error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+func disconnected(client *control.Client, err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), cli.CallTimeout)
 	defer cancel()
 	switch again := reach(ctx, client); {
 	case errors.Is(again, control.ErrNoAgent):

@@ -1,4 +1,4 @@
-package main
+package attach
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/answering"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -22,15 +23,15 @@ import (
 // maxTyped is more than any answer that the agent takes.
 const maxTyped = 16 << 10
 
-func (a *app) answerCommand() *cobra.Command {
+func answerCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "answer ID [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(1, "ID"), ValidArgsFunction: a.CompleteID,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runAnswer(cmd.Context(), args[0], args[1:]) },
+		Use: "answer ID [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(1, "ID"), ValidArgsFunction: c.CompleteID,
+		RunE: func(cmd *cobra.Command, args []string) error { return runAnswer(cmd.Context(), c, args[0], args[1:]) },
 	}
 }
 
-func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
-	client := a.Client()
+func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) error {
+	client := c.Client()
 	p, err := findPrompt(ctx, client, id)
 	if err != nil {
 		return err
@@ -47,15 +48,15 @@ func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
 		return cli.Usage(errors.New("a password is never an argument: other users of this machine could read it"), fmt.Sprintf("run `stepup answer %s` and type it, or pipe it to that", p.ID))
 	case len(code) > 0:
 		answer = code[0]
-	case a.Typed():
+	case c.Typed():
 		if err := haveTerminal(); err != nil {
 			return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe the answer: `… | stepup answer %s`", p.ID)}
 		}
-		if answer, err = ask(ctx, a.newTerminal(), client, p.Request()); err != nil {
+		if answer, err = ask(ctx, newTerminal(c), client, p.Request()); err != nil {
 			return err
 		}
 	default:
-		if answer, err = a.readAnswer(); err != nil {
+		if answer, err = readAnswer(c.In); err != nil {
 			return err
 		}
 	}
@@ -64,7 +65,7 @@ func (a *app) runAnswer(ctx context.Context, id string, code []string) error {
 		return &cli.Error{Err: prompt.ErrAnswer, Hint: answerHint(p)}
 	}
 	if err == nil {
-		a.Say("answered %s", p.ID)
+		c.Say("answered %s", p.ID)
 	}
 	return err
 }
@@ -84,8 +85,8 @@ func findPrompt(ctx context.Context, client *control.Client, id string) (control
 
 // readAnswer takes the first line of standard input. It does not wait for the
 // end: a program may keep its end open until it has seen what comes of it.
-func (a *app) readAnswer() (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(a.In, maxTyped)).ReadString('\n')
+func readAnswer(in io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(in, maxTyped)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("reading standard input: %w", err)
 	}
@@ -97,7 +98,7 @@ func (a *app) readAnswer() (string, error) {
 
 // ask shows the prompt on a terminal and returns what was typed. A no of the
 // person is passed on to the agent.
-func ask(ctx context.Context, terminal prompt.Prompter, client decider, r prompt.Request) (string, error) {
+func ask(ctx context.Context, terminal prompt.Prompter, client answering.Decider, r prompt.Request) (string, error) {
 	// A signal must not end us while the terminal shows nothing that is typed.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -119,8 +120,8 @@ func ask(ctx context.Context, terminal prompt.Prompter, client decider, r prompt
 }
 
 // newTerminal asks on the controlling terminal.
-func (a *app) newTerminal() *terminal.Prompter {
-	return terminal.New(terminal.Config{Getenv: a.Env})
+func newTerminal(c *cli.Console) *terminal.Prompter {
+	return terminal.New(terminal.Config{Getenv: c.Env})
 }
 
 // haveTerminal returns an error wrapping prompt.ErrUnavailable when nobody can be
