@@ -21,6 +21,7 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/attach":     {"agent/control", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/cli":        {"agent", "agent/control", "cache", "config", "ownership", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/peer", "agent/rule", "agent/upstream", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
+		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/peer", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/secrets":    {"cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
 		"cmd/stepup/internal/service":    {"agent/control", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "config", "packaging"},
 		"cmd/stepup/internal/setup":      {"agent", "agent/mfa", "agent/peer", "agent/relay", "agent/resolve", "agent/upstream", "config", "prompt", "prompt/command", "prompt/dialog", "prompt/notification", "prompt/session", "prompt/terminal"},
@@ -69,7 +70,7 @@ type confinement struct {
 
 func confinements() []confinement {
 	return []confinement{
-		{module + "/config", []string{"cmd/stepup", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/config", []string{"cmd/stepup", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec"}, "only cmd knows files; everything else gets plain values"},
 		{module + "/agent/devvault", []string{"cmd/stepup"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/upstream"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},

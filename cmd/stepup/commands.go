@@ -7,6 +7,7 @@ import (
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/attach"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/exec"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
 )
@@ -25,7 +26,7 @@ func (a *app) commands() []*cobra.Command {
 			a.configCommand(),
 			a.agentCommand(),
 			a.statusCommand(),
-			a.execCommand(),
+			exec.Command(a.Console),
 			service.Command(a.Console),
 			doctor.Command(a.Console),
 		),

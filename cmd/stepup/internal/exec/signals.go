@@ -1,4 +1,4 @@
-package main
+package exec
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// A courier keeps signals from ending us before the command has ended, and hands
+// A signalForwarder keeps signals from ending us before the command has ended, and hands
 // them to it. Until there is a command, a signal ends the preparations.
-type courier struct {
+type signalForwarder struct {
 	caught chan os.Signal
 	quit   chan struct{}
 	done   chan struct{}
@@ -27,11 +27,11 @@ type interrupted struct{ os.Signal }
 
 func (i interrupted) Error() string { return fmt.Sprintf("interrupted by %v", i.Signal) }
 
-// newCourier catches signals until stop. The context ends with a signal that
+// newSignalForwarder catches signals until stop. The context ends with a signal that
 // comes before the command is started.
-func newCourier(ctx context.Context) (*courier, context.Context) {
+func newSignalForwarder(ctx context.Context) (*signalForwarder, context.Context) {
 	ctx, abort := context.WithCancelCause(ctx)
-	c := &courier{caught: make(chan os.Signal, 16), quit: make(chan struct{}), done: make(chan struct{}), abort: abort}
+	c := &signalForwarder{caught: make(chan os.Signal, 16), quit: make(chan struct{}), done: make(chan struct{}), abort: abort}
 	for _, s := range caughtSignals() {
 		// One that is ignored (nohup, a job of a script) is so for the command, too.
 		if !signal.Ignored(s) {
@@ -42,7 +42,7 @@ func newCourier(ctx context.Context) (*courier, context.Context) {
 	return c, ctx
 }
 
-func (c *courier) work() {
+func (c *signalForwarder) work() {
 	defer close(c.done)
 	for {
 		select {
@@ -54,7 +54,7 @@ func (c *courier) work() {
 	}
 }
 
-func (c *courier) deliver(s os.Signal) {
+func (c *signalForwarder) deliver(s os.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -66,7 +66,7 @@ func (c *courier) deliver(s os.Signal) {
 }
 
 // start starts the command; from then on signals are its own.
-func (c *courier) start(cmd *exec.Cmd) error {
+func (c *signalForwarder) start(cmd *exec.Cmd) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := cmd.Start(); err != nil {
@@ -79,7 +79,7 @@ func (c *courier) start(cmd *exec.Cmd) error {
 }
 
 // child is the number of the command's process, 0 when there is none.
-func (c *courier) child() int {
+func (c *signalForwarder) child() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.process == nil {
@@ -89,13 +89,13 @@ func (c *courier) child() int {
 }
 
 // ended forgets the command: its number may belong to another process now.
-func (c *courier) ended() {
+func (c *signalForwarder) ended() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.process = nil
 }
 
-func (c *courier) stop() {
+func (c *signalForwarder) stop() {
 	signal.Stop(c.caught)
 	close(c.quit)
 	<-c.done

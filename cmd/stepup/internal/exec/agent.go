@@ -1,4 +1,4 @@
-package main
+package exec
 
 import (
 	"context"
@@ -36,11 +36,11 @@ func (x *execution) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := agent.PrivateDir(x.app.RuntimeDir())
+	dir, err := agent.PrivateDir(x.RuntimeDir())
 	if err != nil {
 		return err
 	}
-	x.later(func() { _ = os.RemoveAll(dir) })
+	x.deferClose(func() { _ = os.RemoveAll(dir) })
 	ready := make(chan struct{})
 	// On the terminal of a command only what needs the person.
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
@@ -51,10 +51,10 @@ func (x *execution) startAgent(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(x.life))
 	ended := make(chan error, 1)
 	go func() { ended <- running.Run(life) }()
-	x.later(stop)
+	x.deferClose(stop)
 	select {
 	case <-ready:
-		x.later(func() { stop(); <-ended })
+		x.deferClose(func() { stop(); <-ended })
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
@@ -125,7 +125,7 @@ func (x *execution) attach(ctx context.Context) {
 			announce("stepup: the agent has stopped or let go of this terminal; `stepup attach` asks here again")
 		}
 	}()
-	x.later(func() {
+	x.deferClose(func() {
 		leave()
 		<-ended
 	})
@@ -161,4 +161,15 @@ func (x *execution) openTerminal() (terminal.TTY, error) {
 		return nil, fmt.Errorf("%w: %w", answering.ErrNotShown, err)
 	}
 	return tty, nil
+}
+
+// announce writes a line to the terminal itself: standard output and standard
+// error are the command's.
+func announce(format string, args ...any) {
+	_ = terminal.Announce(fmt.Sprintf(format, args...) + "\n") // nobody there to read it
+}
+
+// unseen tells of a question that could not be put where it is asked.
+func unseen(r prompt.Request) {
+	announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID)
 }

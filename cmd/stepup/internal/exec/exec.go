@@ -1,4 +1,6 @@
-package main
+// Package exec is stepup exec: it runs a command whose Vault is the agent, and asks on
+// the command's terminal.
+package exec
 
 import (
 	"cmp"
@@ -10,11 +12,13 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -32,32 +36,33 @@ const (
 	listenPrivateUnix = "private-unix"
 )
 
-// execOptions are the flags of exec.
-type execOptions struct {
+// options are the flags of exec.
+type options struct {
 	rule   string // step up under this rule first
 	listen string // one of the values above
 	vault  string // "" is the only one
 }
 
-func (a *app) execCommand() *cobra.Command {
-	var o execOptions
+// Command is stepup exec.
+func Command(c *cli.Console) *cobra.Command {
+	var o options
 	cmd := &cobra.Command{
 		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: "run a command and answer its prompts on this terminal", Long: textExecLong,
 		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runExec(cmd.Context(), o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runExec(cmd.Context(), c, o, args) },
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // what follows COMMAND is the command's
 	flags.StringVar(&o.rule, "rule", "", "step up under this rule before the command starts")
 	flags.StringVar(&o.listen, "listen", listenShared, "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket")
 	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
-	cli.CompleteFlag(cmd, "rule", a.CompleteRule)
+	cli.CompleteFlag(cmd, "rule", c.CompleteRule)
 	cli.CompleteFlag(cmd, "listen", cli.CompleteWords(listenShared, listenPrivate, listenPrivateUnix))
-	cli.CompleteFlag(cmd, "vault", a.CompleteVault)
+	cli.CompleteFlag(cmd, "vault", c.CompleteVault)
 	return cmd
 }
 
-func (o execOptions) check() error {
+func (o options) check() error {
 	if !slices.Contains([]string{listenShared, listenPrivate, listenPrivateUnix}, o.listen) {
 		return cli.Usage(errors.New("--listen must be shared, private or private-unix"), cli.SeeHelp("stepup exec"))
 	}
@@ -66,17 +71,18 @@ func (o execOptions) check() error {
 
 // runExec runs a command whose Vault is the agent. It returns when the command
 // has ended, and never before.
-func (a *app) runExec(ctx context.Context, o execOptions, args []string) error {
+func runExec(ctx context.Context, c *cli.Console, o options, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	cmd, err := a.program(args)
+	cmd, err := program(c, args)
 	if err != nil {
 		return err
 	}
-	signals, starting := newCourier(ctx)
+	signals, starting := newSignalForwarder(ctx)
 	defer signals.stop()
-	err = a.prepareExec(starting, &execution{app: a, execOptions: o, life: ctx, cmd: cmd, signals: signals})
+	x := &execution{Console: c, options: o, life: ctx, cmd: cmd, signals: signals}
+	err = x.execute(starting)
 	if sig, ok := errors.AsType[interrupted](context.Cause(starting)); ok && err != nil {
 		return &cli.Error{Err: cli.ErrReported, Code: sig.code()} // before the command was there
 	}
@@ -86,11 +92,11 @@ func (a *app) runExec(ctx context.Context, o execOptions, args []string) error {
 // An execution is one command on its way. What it opens is closed by finish,
 // the newest first.
 type execution struct {
-	*app
-	execOptions
-	life    context.Context // ends with the whole, not by a signal
+	*cli.Console
+	options
+	life    context.Context //nolint:containedctx // of the whole; a signal ends only the preparations
 	cmd     *exec.Cmd
-	signals *courier
+	signals *signalForwarder
 
 	client     *control.Client // of the agent that serves the command
 	runtimeDir string          // of that agent
@@ -101,7 +107,7 @@ type execution struct {
 	closers    []func()
 }
 
-func (x *execution) later(closer func()) { x.closers = append(x.closers, closer) }
+func (x *execution) deferClose(closer func()) { x.closers = append(x.closers, closer) }
 
 func (x *execution) finish() {
 	for i := len(x.closers) - 1; i >= 0; i-- {
@@ -109,7 +115,9 @@ func (x *execution) finish() {
 	}
 }
 
-func (a *app) prepareExec(starting context.Context, x *execution) error {
+// execute does what comes before the command, and then runs it. Its context ends with a
+// signal that comes before the command is there.
+func (x *execution) execute(starting context.Context) error {
 	defer x.finish()
 	if err := x.findAgent(starting); err != nil {
 		return err
@@ -130,9 +138,9 @@ func (a *app) prepareExec(starting context.Context, x *execution) error {
 }
 
 // program finds the command, before anything is started for it.
-func (a *app) program(args []string) (*exec.Cmd, error) {
+func program(c *cli.Console, args []string) (*exec.Cmd, error) {
 	if len(args) == 0 {
-		args = []string{a.shell()}
+		args = []string{shell(c.Env)}
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
@@ -140,15 +148,15 @@ func (a *app) program(args []string) (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(path, args[1:]...) //nolint:gosec // running it is what we are for
 	cmd.Args[0] = args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.Out, a.Err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.In, c.Out, c.Err
 	return cmd, nil
 }
 
-func (a *app) shell() string {
+func shell(env func(string) string) string {
 	if runtime.GOOS == "windows" {
-		return cmp.Or(a.Env("ComSpec"), "cmd.exe")
+		return cmp.Or(env("ComSpec"), "cmd.exe")
 	}
-	return cmp.Or(a.Env("SHELL"), "/bin/sh")
+	return cmp.Or(env("SHELL"), "/bin/sh")
 }
 
 // cannotRun gives the codes of a shell.
@@ -168,7 +176,7 @@ func cannotRun(name string, err error) error {
 
 // findAgent takes the agent that is running, or starts one in this process.
 func (x *execution) findAgent(ctx context.Context) error {
-	x.client, x.runtimeDir = x.app.Client(), x.app.RuntimeDir()
+	x.client, x.runtimeDir = x.Client(), x.RuntimeDir()
 	listeners, err := x.client.Listeners(ctx)
 	if errors.Is(err, control.ErrNoAgent) {
 		return x.startAgent(ctx)
@@ -261,7 +269,7 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 		release()
 		return err
 	}
-	x.later(func() {
+	x.deferClose(func() {
 		defer release()
 		// When we have ended, it has: the connection alone would be a moment later.
 		ctx, cancel := context.WithTimeout(x.life, cli.CallTimeout)
@@ -310,3 +318,53 @@ Exits with the code of COMMAND (128 and the number of the signal that ended it),
 126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
 you said no or did not answer: COMMAND is not started then.`
 )
+
+func vaultHint(names []string) string {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	for i, name := range names {
+		names[i] = cli.Printable(name)
+	}
+	return "name one with --vault: " + strings.Join(names, ", ")
+}
+
+// stepUp gets the token of a rule before the command starts, so that nothing
+// interrupts it later.
+func (x *execution) stepUp(ctx context.Context) error {
+	token, err := vaultcli.Token(ctx, x.Console, x.environ(os.Environ()))
+	if errors.Is(err, vaultcli.ErrNoToken) && !x.knownRule(ctx) {
+		return x.noRule() // no login would help
+	}
+	if err != nil {
+		return err
+	}
+	got, err := x.client.Obtain(ctx, control.Obtain{
+		Rule: x.rule, Vault: x.vaultName, Namespace: cmp.Or(x.Env("VAULT_NAMESPACE"), x.Env("BAO_NAMESPACE")), Token: token,
+	})
+	switch {
+	case errors.Is(err, control.ErrHeaderGrant):
+		return cli.Usage(fmt.Errorf("rule %s has a header grant or none: it is asked about with each request", cli.Printable(x.rule)), "leave --rule out, or give the rule a token or login grant")
+	case errors.Is(err, control.ErrNoRule):
+		return x.noRule()
+	case err != nil:
+		return err
+	case got.OK():
+		return nil
+	}
+	failed := &cli.Error{Err: fmt.Errorf("not stepped up, the command was not started: %s", cli.Printable(strings.TrimPrefix(got.Message, "stepup: "))), Code: cli.ExitFailed}
+	switch got.Outcome {
+	case "denied", "timeout", "rejected":
+		failed.Code = cli.ExitRefused
+	}
+	return failed
+}
+
+func (x *execution) noRule() error {
+	return cli.Usage(fmt.Errorf("no rule %s for vault %s", cli.Printable(x.rule), cli.Printable(x.vaultName)), "rules are the step_up blocks of the configuration")
+}
+
+// knownRule reports whether the agent has the rule, for any vault; it is true
+// where the agent does not say.
+func (x *execution) knownRule(ctx context.Context) bool {
+	s, err := x.client.Status(ctx)
+	return err != nil || slices.ContainsFunc(s.Rules, func(r control.Rule) bool { return r.Name == x.rule })
+}

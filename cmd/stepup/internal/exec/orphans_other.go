@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package exec
 
 // adoptOrphans: processes whose parent has ended belong to the system here, and
 // are outside of a private listener.

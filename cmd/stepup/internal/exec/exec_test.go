@@ -1,43 +1,19 @@
 //go:build unix
 
-package main
+package exec
 
 import (
-	"context"
-	"errors"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
-
-// keepTTY is set where a test has made a terminal for everything that it starts.
-const keepTTY = "STEPUP_TEST_KEEP_TTY"
-
-// appAddress is where the app of the scripts connects: VAULT_ADDR, else the
-// first listener of the agent.
-func appAddress() (string, error) {
-	if address := os.Getenv("VAULT_ADDR"); address != "" {
-		return address, nil
-	}
-	s, err := control.NewClient(filepath.Join(os.Getenv("STEPUP_RUNTIME_DIR"), agent.ControlSocket)).Status(context.Background())
-	if err != nil {
-		return "", err
-	}
-	return "http://" + s.Listeners[0].Address, nil
-}
 
 func TestClientTimeout(t *testing.T) {
 	t.Parallel()
@@ -97,7 +73,7 @@ func TestExecEnvironment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tt.x.app = &app{&cli.Console{Env: env}}
+			tt.x.Console = &cli.Console{Env: env}
 			want := slices.Concat(kept, agents, tt.ours, vaults)
 			if d := cmp.Diff(want, tt.x.environ(base)); d != "" {
 				t.Error(d)
@@ -152,9 +128,9 @@ func TestExecChoosesListener(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := &execution{execOptions: execOptions{vault: tt.vault}}
+			x := &execution{options: options{vault: tt.vault}}
 			err := x.choose(tt.listeners)
-			a := &app{&cli.Console{Err: &strings.Builder{}}}
+			a := &cli.Console{Err: &strings.Builder{}}
 			if tt.code != 0 && (err == nil || a.Report(err) != tt.code) || tt.code == 0 && err != nil {
 				t.Fatalf("choose: %v, want code %d", err, tt.code)
 			}
@@ -163,24 +139,4 @@ func TestExecChoosesListener(t *testing.T) {
 			}
 		})
 	}
-}
-
-// waits FILE: the file is there.
-func waits(ts *testscript.TestScript, _ bool, args []string) {
-	eventually(ts, args[0]+" is there", func() bool {
-		_, err := os.Stat(ts.MkAbs(args[0]))
-		return err == nil
-	})
-}
-
-// refused FILE: nobody listens on the address in the file.
-func refused(ts *testscript.TestScript, _ bool, args []string) {
-	address := strings.TrimSpace(ts.ReadFile(args[0]))
-	eventually(ts, "nobody listens on "+address, func() bool {
-		c, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
-		if err == nil {
-			_ = c.Close()
-		}
-		return errors.Is(err, syscall.ECONNREFUSED)
-	})
 }
