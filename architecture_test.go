@@ -20,6 +20,7 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/answering":  {"agent/control", "cmd/stepup/internal/cli", "prompt"},
 		"cmd/stepup/internal/attach":     {"agent/control", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/cli":        {"agent", "agent/control", "cache", "config", "ownership", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/demo":       {"agent", "agent/devvault", "agent/mfa", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/peer", "agent/rule", "agent/upstream", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
 		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/peer", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/secrets":    {"cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
@@ -70,8 +71,8 @@ type confinement struct {
 
 func confinements() []confinement {
 	return []confinement{
-		{module + "/config", []string{"cmd/stepup", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec"}, "only cmd knows files; everything else gets plain values"},
-		{module + "/agent/devvault", []string{"cmd/stepup"}, "the development Vault belongs to the demo, never to the daemon"},
+		{module + "/config", []string{"cmd/stepup", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec", "cmd/stepup/internal/demo"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/agent/devvault", []string{"cmd/stepup/internal/demo"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/upstream"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},
 		{"golang.org/x/term", []string{"prompt/terminal"}, "only prompt/terminal knows terminals"},

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/attach"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/demo"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/exec"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
@@ -36,7 +37,7 @@ func (a *app) commands() []*cobra.Command {
 			secrets.TOTP(a.Console),
 		),
 		[]*cobra.Command{
-			a.demoCommand(),
+			demo.Command(a.Console),
 			a.versionCommand(),
 			a.completionCommand(),
 			a.keyringCommand(),

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -90,8 +90,8 @@ func TestDemoNotices(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var out, errs bytes.Buffer
-			a := &app{&cli.Console{In: strings.NewReader(""), Out: &out, Err: &errs, Env: func(string) string { return "" }}}
-			d := &demo{app: a, auto: true, openTTY: noTTY, between: c.between}
+			a := &cli.Console{In: strings.NewReader(""), Out: &out, Err: &errs, Env: func(string) string { return "" }}
+			d := &demo{Console: a, auto: true, openTTY: noTTY, between: c.between}
 			err := d.main(t.Context())
 			if err == nil {
 				t.Fatalf("the demo did not notice\n%s", &out)
@@ -120,8 +120,8 @@ func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	var out bytes.Buffer
-	a := &app{&cli.Console{Out: &out, Err: &out, Env: func(string) string { return "" }}}
-	d := &demo{app: a, auto: true, openTTY: noTTY, between: func(v *devvault.Server) http.Handler {
+	a := &cli.Console{Out: &out, Err: &out, Env: func(string) string { return "" }}
+	d := &demo{Console: a, auto: true, openTTY: noTTY, between: func(v *devvault.Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/v1/"+pathPayroll {
 				cancel()

@@ -1,4 +1,4 @@
-package main
+package demo
 
 // Every word of `stepup demo`; the rules are those of ui.go. No line is wider
 // than 78 columns.

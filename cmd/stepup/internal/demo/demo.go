@@ -1,4 +1,5 @@
-package main
+// Package demo is stepup demo: a tour with an agent and a development Vault of its own.
+package demo
 
 import (
 	"context"
@@ -21,7 +22,8 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
-func (a *app) demoCommand() *cobra.Command {
+// Command is stepup demo.
+func Command(c *cli.Console) *cobra.Command {
 	var auto bool
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -29,7 +31,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Long:  textDemoLong,
 		Args:  cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &demo{app: a, auto: auto, openTTY: terminal.Open}
+			d := &demo{Console: c, auto: auto, openTTY: terminal.Open}
 			return d.main(cmd.Context())
 		},
 	}
@@ -39,7 +41,7 @@ func (a *app) demoCommand() *cobra.Command {
 
 // A demo is one run of the tour.
 type demo struct {
-	*app
+	*cli.Console
 	auto    bool
 	openTTY func() (terminal.TTY, error)
 	// between is put between the tap and the Vault; nil puts nothing there. It is
@@ -62,7 +64,7 @@ func (d *demo) main(ctx context.Context) (err error) {
 	// A Terminal that is closed, or `| head`, must not leave the folder behind either.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	d.page = newPage(d.app)
+	d.page = newPage(d.Console)
 	if !d.auto {
 		if err := d.needTerminal(); err != nil {
 			return err
@@ -223,13 +225,13 @@ type page struct {
 	out io.Writer
 }
 
-func newPage(a *app) *page {
-	p := &page{out: a.Out}
-	if f, ok := a.Out.(*os.File); ok {
+func newPage(c *cli.Console) *page {
+	p := &page{out: c.Out}
+	if f, ok := c.Out.(*os.File); ok {
 		p.terminal = terminal.IsTerminal(f)
 	}
-	term := a.Env("TERM")
-	p.bolds = p.terminal && a.Env("NO_COLOR") == "" && term != "" && term != "dumb"
+	term := c.Env("TERM")
+	p.bolds = p.terminal && c.Env("NO_COLOR") == "" && term != "" && term != "dumb"
 	return p
 }
 

@@ -1,8 +1,9 @@
 //go:build unix
 
-package main
+package demo
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"regexp"
@@ -12,9 +13,21 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
+
+// TestMain lets the test binary be stepup, for the visitors.
+func TestMain(m *testing.M) {
+	if os.Args[0] != "stepup" {
+		os.Exit(m.Run())
+	}
+	c := &cli.Console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}
+	root := &cobra.Command{Use: "stepup"}
+	root.AddCommand(Command(c))
+	os.Exit(cli.Run(context.Background(), root, os.Args[1:], c))
+}
 
 // A visitor is a person who takes the tour on a real terminal.
 type visitor struct {
