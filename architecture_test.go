@@ -14,12 +14,13 @@ import (
 func layers() map[string][]string {
 	return map[string][]string{
 		".":          {},
-		"cmd/stepup": {"*"},
+		"cmd/stepup": {"cache", "cmd/stepup/internal/*"},
 
 		// Commands import what they share, and never each other.
 		"cmd/stepup/internal/answering":  {"agent/control", "cmd/stepup/internal/cli", "prompt"},
 		"cmd/stepup/internal/attach":     {"agent/control", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/cli":        {"agent", "agent/control", "cache", "config", "ownership", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/daemon":     {"agent", "agent/control", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config"},
 		"cmd/stepup/internal/demo":       {"agent", "agent/devvault", "agent/mfa", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/peer", "agent/rule", "agent/upstream", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
 		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/peer", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt", "prompt/terminal"},
@@ -71,7 +72,7 @@ type confinement struct {
 
 func confinements() []confinement {
 	return []confinement{
-		{module + "/config", []string{"cmd/stepup", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec", "cmd/stepup/internal/demo"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/config", []string{"cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec", "cmd/stepup/internal/demo", "cmd/stepup/internal/daemon"}, "only cmd knows files; everything else gets plain values"},
 		{module + "/agent/devvault", []string{"cmd/stepup/internal/demo"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/upstream"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},
@@ -158,7 +159,8 @@ func TestImports(t *testing.T) {
 		{"I/O in a pure package", "agent/rule/x.go", `package rule; import _ "os/exec"`, "does no I/O"},
 		{"unknown package", "agent/extra/x.go", `package extra`, "no row in the import table"},
 		{"allowed", "agent/rule/x.go", `package rule; import _ "net/url"`, ""},
-		{"cmd wires all", "cmd/stepup/x.go", `package main; import _ "` + module + `/config"`, ""},
+		{"one command into another", "cmd/stepup/internal/exec/x.go", `package exec; import _ "` + module + `/cmd/stepup/internal/attach"`, "cmd/stepup/internal/exec may not import cmd/stepup/internal/attach"},
+		{"cmd wires all", "cmd/stepup/x.go", `package main; import _ "` + module + `/cmd/stepup/internal/exec"`, ""},
 	})
 }
 

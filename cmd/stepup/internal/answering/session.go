@@ -189,7 +189,7 @@ func (s *Session) deny(ctx context.Context, r prompt.Request) {
 	}
 }
 
-// Its texts.
+// Texts of several places.
 const (
 	textSent     = "  sent"
 	textTooLate  = "  too late: it was decided already"

@@ -134,9 +134,7 @@ func haveTerminal() error {
 	return tty.Close()
 }
 
-// Its texts.
-const (
-	textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists. Without CODE, the
+const textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists. Without CODE, the
 answer is asked for on the terminal, or is the first line of standard input
 where that is no terminal:
 
@@ -149,7 +147,6 @@ is a small risk. A password is refused there: type it or pipe it.
 The answer to a choice is its name or its number. Exits with 1 when there is no
 such prompt or the answer does not fit, and with 3 when it asked you and you
 said no or did not answer.`
-)
 
 // answerHint says what would have been an answer to p.
 func answerHint(p control.Prompt) string {

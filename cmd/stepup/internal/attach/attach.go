@@ -77,7 +77,7 @@ func disconnected(client *control.Client, err error) error {
 	return &cli.Error{Err: err, Hint: hintAttachAgain}
 }
 
-// Its texts.
+// The help, and texts of several places.
 const (
 	textAttachLong = `Shows the agent's prompts on this terminal, one after the other, and sends what
 you type. It is one more way to be asked, beside those of the configuration:
@@ -94,6 +94,4 @@ for the agent to come back.`
 	textAttached    = "stepup: waiting for prompts (ctrl-c says no to one, and leaves when there is none)"
 )
 
-var (
-	errDropped = errors.New("the agent has closed the connection")
-)
+var errDropped = errors.New("the agent has closed the connection")

@@ -112,10 +112,7 @@ func runtimeFolder(path string) finding {
 	return changeable(ownership.CheckWay(path)) // the agent sets its mode
 }
 
-// Its texts.
-const (
-	hintRuntime = "set STEPUP_RUNTIME_DIR to a folder of your own"
-)
+const hintRuntime = "set STEPUP_RUNTIME_DIR to a folder of your own"
 
 const textOwner = "%s belongs to user %d"
 

@@ -218,7 +218,7 @@ func (d *doctor) running() bool { return d.agentErr == nil }
 // does not answer.
 func (d *doctor) noAgentRuns() bool { return errors.Is(d.agentErr, control.ErrNoAgent) }
 
-// Its texts.
+// The help.
 const (
 	textLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
 line for each: ok, warn (it works, but not as you may think, or not for long) or

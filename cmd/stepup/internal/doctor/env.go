@@ -264,7 +264,7 @@ func (e *environment) checkEmptyBao() []finding {
 	return all
 }
 
-// Its texts.
+// Texts of several places.
 const (
 	textPast       = "goes to %s, past the agent"
 	hintNoProxy    = "export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost"

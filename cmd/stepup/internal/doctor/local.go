@@ -224,7 +224,7 @@ func checkSocketFile(what, path string) finding {
 	return fail(what, textTaken, textTaker).with(hintTaken)
 }
 
-// Its texts.
+// Texts of several places.
 const (
 	hintReinstall    = "`stepup service install` again"
 	textServed       = "served by the agent"

@@ -159,7 +159,4 @@ func tested(what string, err error) finding {
 	return warn(what, "%v", fmt.Errorf("could not be shown: %w", err))
 }
 
-// Its texts.
-const (
-	hintDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"
-)
+const hintDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"

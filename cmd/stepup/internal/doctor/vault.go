@@ -232,7 +232,7 @@ func clientCertificate(what string, t *http.Transport) []finding {
 	return nil
 }
 
-// Its texts.
+// Texts of several places.
 const (
 	textClock         = "its clock is %s %s ours: %s"
 	hintClock         = "set the clock by the network: `timedatectl set-ntp true` on Linux, the date settings elsewhere; if this one is right, tell the operator of Vault"

@@ -280,9 +280,7 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 	return nil
 }
 
-// Its texts.
-const (
-	textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR and VAULT_AGENT_ADDR at the agent and
+const textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR and VAULT_AGENT_ADDR at the agent and
 VAULT_CLIENT_TIMEOUT of at least 120 s, and asks on this terminal when Vault wants
 a second factor. What is asked goes to the terminal itself (/dev/tty), never into
 the command's output:
@@ -317,7 +315,6 @@ ctrl-d   leaves the question open for another place to answer
 Exits with the code of COMMAND (128 and the number of the signal that ended it),
 126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
 you said no or did not answer: COMMAND is not started then.`
-)
 
 func vaultHint(names []string) string {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))

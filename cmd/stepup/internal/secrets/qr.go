@@ -51,6 +51,4 @@ func readQR(r io.Reader) (cache.Secret, error) {
 	return cache.Secret(found.GetText()), nil
 }
 
-var (
-	errImageUnreadable = errors.New("there is none, or it is not sharp enough")
-)
+var errImageUnreadable = errors.New("there is none, or it is not sharp enough")

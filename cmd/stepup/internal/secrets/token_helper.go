@@ -96,7 +96,7 @@ func (h *tokenHelper) erase(ctx context.Context, f vaultcli.CLI) error {
 	return cli.KeyringFailure(logins().Delete(ctx, server), hintHelperOff)
 }
 
-// Its texts.
+// The help, and texts of several places.
 const (
 	textHelperLong = `A token helper of the Vault CLI: where "vault login" keeps the token, and where
 every other command finds it. Without one that is the file ~/.vault-token, as

@@ -178,7 +178,7 @@ func (t *totp) removeSeed(ctx context.Context, method string) error {
 	return nil
 }
 
-// Its texts.
+// The help.
 const (
 	textTOTPLong = `Keeps the seed of a TOTP method in the keyring of the operating system, so that
 this machine can make the codes: "stepup totp code", and the agent where an
@@ -208,9 +208,7 @@ With the seed in the keyring, both factors are on this machine: see
 the current one. Vault accepts each code once.`
 )
 
-var (
-	errSeedLong = errors.New("that is too long for an otpauth:// URL")
-)
+var errSeedLong = errors.New("that is too long for an otpauth:// URL")
 
 func seedThere(method string) error {
 	return &cli.Error{Err: fmt.Errorf("there is a seed for %s already", method), Hint: fmt.Sprintf("`stepup totp remove %s` forgets it", cli.ShellQuote(method))}

@@ -110,10 +110,7 @@ func printedFiles(files []packaging.File) string {
 	return b.String()
 }
 
-// Its texts.
-const (
-	textServicePrintLong = `Prints the files that "install" would write and changes nothing: for
+const textServicePrintLong = `Prints the files that "install" would write and changes nothing: for
 configuration management, or to read them first.
 
   stepup service print --package /usr/bin/stepup   what a package installs`
-)

@@ -118,7 +118,7 @@ func (a *actions) serviceStatus(ctx context.Context) error {
 	return &cli.Error{Err: cli.ErrReported, Code: cli.ExitNoAgent}
 }
 
-// Its texts.
+// The help, and texts of several places.
 const (
 	textServiceForce = "also replace or remove a file that was edited by hand (it is kept as *.saved)"
 

@@ -209,6 +209,4 @@ func parsePrint(out string) map[string]string {
 	return values
 }
 
-var (
-	errNoScreenSession = errors.New("nobody is logged in at the screen of this Mac: there is no keychain and no window for a question")
-)
+var errNoScreenSession = errors.New("nobody is logged in at the screen of this Mac: there is no keychain and no window for a question")

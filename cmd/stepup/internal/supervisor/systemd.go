@@ -269,10 +269,7 @@ func (s Systemd) removeAlone(changes []fileChange, why error) error {
 	return nil
 }
 
-// Its texts.
-const (
-	hintLogin = "log in as this user (at the screen or by ssh; su and sudo are no login), or run `stepup agent` in a terminal"
-)
+const hintLogin = "log in as this user (at the screen or by ssh; su and sudo are no login), or run `stepup agent` in a terminal"
 
 var (
 	errNoSystemd = errors.New("this system is not run by systemd, so there is nothing that could start the agent for you")

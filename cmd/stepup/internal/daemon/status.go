@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -16,30 +16,28 @@ import (
 	"github.com/vault-stepup/stepup/config"
 )
 
-func (a *app) statusCommand() *cobra.Command {
+// Status is stepup status.
+func Status(c *cli.Console) *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "show what the agent does", Long: textStatusLong, Args: cli.Takes(0)}
 	f := cli.FormatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := a.Client().Status(cmd.Context())
+		s, err := c.Client().Status(cmd.Context())
 		if err != nil {
 			return err
 		}
 		if *f == cli.FormatJSON {
-			return cli.WriteJSON(a.Out, s)
+			return cli.WriteJSON(c.Out, s)
 		}
-		_, err = io.WriteString(a.Out, statusText(s, time.Now()))
+		_, err = io.WriteString(c.Out, statusText(s, time.Now()))
 		return err
 	}
 	return cmd
 }
 
-// Its texts.
-const (
-	textStatusLong = `Shows where programs connect (the export lines can be pasted into a shell), the
+const textStatusLong = `Shows where programs connect (the export lines can be pasted into a shell), the
 Vault servers and whether they answer, the rules, open prompts, who is asked,
 and where step-up tokens are kept. A server that does not answer costs two
 seconds. With --format json it is the object that GET /v1/status gives.`
-)
 
 // statusText is the status for people.
 func statusText(st control.Status, now time.Time) string {

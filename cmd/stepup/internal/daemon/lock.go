@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"io"
@@ -10,25 +10,23 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-func (a *app) lockCommand() *cobra.Command {
+// Lock is stepup lock.
+func Lock(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "lock", Short: "revoke and forget every step-up token, cancel every prompt", Long: textLockLong, Args: cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := a.Client().Lock(cmd.Context())
+			r, err := c.Client().Lock(cmd.Context())
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(a.Out, lockText(r))
+			_, err = io.WriteString(c.Out, lockText(r))
 			return err
 		},
 	}
 }
 
-// Its texts.
-const (
-	textLockLong = `Forgets every step-up token and revokes it at Vault, and cancels every open
+const textLockLong = `Forgets every step-up token and revokes it at Vault, and cancels every open
 prompt, as if it had been denied. The agent goes on running.`
-)
 
 func lockText(r control.LockResult) string {
 	var done []string

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -20,7 +20,12 @@ import (
 // maxConfig is more than package config takes.
 const maxConfig = 16 << 20
 
-func (a *app) configCommand() *cobra.Command {
+// A configuration is stepup config.
+type configuration struct{ *cli.Console }
+
+// Config is stepup config.
+func Config(c *cli.Console) *cobra.Command {
+	a := &configuration{c}
 	initialise := &cobra.Command{Use: "init", Short: "write a commented first configuration", Long: textConfigInitLong, Args: cli.Takes(0)}
 	address := initialise.Flags().String("address", "", "address of the Vault server, such as https://vault.example.com:8200")
 	initialise.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +44,7 @@ func (a *app) configCommand() *cobra.Command {
 	)
 }
 
-func (a *app) checkConfig(args []string) error {
+func (a *configuration) checkConfig(args []string) error {
 	name, parsed, diagnostics, err := a.parse(args)
 	if err != nil {
 		return err
@@ -55,7 +60,7 @@ func (a *app) checkConfig(args []string) error {
 }
 
 // parse reads the file that the arguments or the environment name.
-func (a *app) parse(args []string) (name string, c *config.Config, d config.Diagnostics, err error) {
+func (a *configuration) parse(args []string) (name string, c *config.Config, d config.Diagnostics, err error) {
 	if len(args) > 0 && args[0] == "-" {
 		text, err := io.ReadAll(io.LimitReader(a.In, maxConfig))
 		if err != nil {
@@ -84,7 +89,7 @@ type starter struct {
 // starter finds the address of the Vault server. VAULT_ADDR is a proposal only
 // here, where the person reads it; the agent itself never looks at it, because
 // it usually names the agent.
-func (a *app) starter(address string, given bool) (starter, error) {
+func (a *configuration) starter(address string, given bool) (starter, error) {
 	if given {
 		if problem := a.addressProblem(address); problem != "" {
 			return starter{}, cli.Usage(fmt.Errorf("--address: %s", problem), "write the address as in --address https://vault.example.com:8200")
@@ -100,7 +105,7 @@ func (a *app) starter(address string, given bool) (starter, error) {
 // addressProblem says what is wrong with the address of a Vault server. What the
 // starter has to be blamed for with any address (a runtime folder with a long
 // path) is not the address's fault.
-func (a *app) addressProblem(address string) string {
+func (a *configuration) addressProblem(address string) string {
 	if address == "" {
 		return "it is empty" // what Starter takes for Vault's default
 	}
@@ -121,7 +126,7 @@ func (a *app) addressProblem(address string) string {
 	return ""
 }
 
-func (a *app) writeStarter(s starter) error {
+func (a *configuration) writeStarter(s starter) error {
 	path, err := a.ConfigPath()
 	if err != nil {
 		return err
@@ -149,7 +154,7 @@ func (a *app) writeStarter(s starter) error {
 	return err
 }
 
-// Its texts.
+// The help, and texts of several places.
 const (
 	textConfigCheckLong = `Reads FILE (- is standard input; default: the file that the agent would read)
 and says what is wrong with it, with file and line. Exits with 2 when the agent

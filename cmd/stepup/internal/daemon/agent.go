@@ -1,4 +1,5 @@
-package main
+// Package daemon is stepup agent, and the commands about it: config, status and lock.
+package daemon
 
 import (
 	"context"
@@ -28,35 +29,36 @@ const settle = 200 * time.Millisecond
 // something is always written.
 const settleLimit = 2 * time.Second
 
-func (a *app) agentCommand() *cobra.Command {
+// Agent is stepup agent.
+func Agent(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "agent",
 		Short: "run the agent in the foreground",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context()) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), c) },
 	}
 }
 
-func (a *app) runAgent(ctx context.Context) error {
+func runAgent(ctx context.Context, from *cli.Console) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	manager := newServiceManager()
-	file, err := a.ConfigPath()
+	file, err := from.ConfigPath()
 	if err != nil {
 		return err
 	}
 	read, _ := os.ReadFile(file) // load says what is wrong with it
-	c, err := a.Load()
+	c, err := from.Load()
 	if err != nil {
 		return err
 	}
-	book := setup.NewLogOutput(c.Log, a.Err)
-	log := book.Logger()
+	output := setup.NewLogOutput(c.Log, from.Err)
+	log := output.Logger()
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	var running *agent.Agent
 	running = agent.New(setup.Agent(c, file, log), agent.Options{
-		RuntimeDir: a.RuntimeDir(),
+		RuntimeDir: from.RuntimeDir(),
 		Version:    cli.Version(),
 		Log:        log,
 		Ring:       cli.Keyring(),
@@ -68,7 +70,7 @@ func (a *app) runAgent(ctx context.Context) error {
 			group.Go(func() error { manager.guard(ctx, running.Alive, log); return nil })
 		},
 	})
-	r := &reloader{app: a, agent: running, file: file, read: read, ready: ready, config: c, log: log, book: book, manager: manager}
+	r := &reloader{console: from, agent: running, file: file, read: read, ready: ready, config: c, log: log, output: output, manager: manager}
 	group.Go(func() error {
 		defer stop()
 		return running.Run(ctx)
@@ -83,14 +85,14 @@ func (a *app) runAgent(ctx context.Context) error {
 // A reloader gives the agent the configuration again when it was changed or
 // somebody asks by SIGHUP.
 type reloader struct {
-	app    *app
-	agent  *agent.Agent
-	file   string
-	read   []byte          // what was in it when it was last read
-	ready  <-chan struct{} // closed when the agent takes another one
-	config *config.Config  // in force
-	log    *slog.Logger
-	book   *setup.LogOutput
+	console *cli.Console
+	agent   *agent.Agent
+	file    string
+	read    []byte          // what was in it when it was last read
+	ready   <-chan struct{} // closed when the agent takes another one
+	config  *config.Config  // in force
+	log     *slog.Logger
+	output  *setup.LogOutput
 	// manager is told what has become of a reload.
 	manager serviceManager
 }
@@ -172,7 +174,7 @@ func (r *reloader) reload(ctx context.Context) {
 
 // replace gives the agent what is in the file now.
 func (r *reloader) replace(ctx context.Context) error {
-	c, diagnostics := config.Load(r.file, r.app.ConfigOptions())
+	c, diagnostics := config.Load(r.file, r.console.ConfigOptions())
 	for _, warning := range diagnostics.Warnings() {
 		r.log.Warn("configuration", "warning", warning)
 	}
@@ -191,14 +193,14 @@ func (r *reloader) replace(ctx context.Context) error {
 	if before {
 		r.log.Info(textReloaded+next.Changes, "config", r.file)
 	}
-	r.book.Set(c.Log)
+	r.output.Set(c.Log)
 	if !before {
 		r.log.Info(textReloaded+next.Changes, "config", r.file)
 	}
 	return nil
 }
 
-// Its texts.
+// Texts of several places.
 const (
 	textServing      = "serving"
 	textReloaded     = "config reloaded: "

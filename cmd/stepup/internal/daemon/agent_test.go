@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -44,9 +44,9 @@ func TestReloaderWithoutAWatch(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(lines, nil))
 	ready := make(chan struct{})
 	r := &reloader{
-		app:   &app{&cli.Console{Env: func(string) string { return "" }}},
-		agent: agent.New(agent.Config{}, agent.Options{RuntimeDir: t.TempDir(), Log: log}),
-		file:  file, ready: ready, log: log,
+		console: &cli.Console{Env: func(string) string { return "" }},
+		agent:   agent.New(agent.Config{}, agent.Options{RuntimeDir: t.TempDir(), Log: log}),
+		file:    file, ready: ready, log: log,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
