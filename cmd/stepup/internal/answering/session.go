@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// Two denials within this time are a person who wants to get out.
+	// Two denials within this time end the session.
 	twice = time.Second
 )
 
@@ -39,18 +39,18 @@ type Session struct {
 
 	withdraw context.CancelCauseFunc // takes everything off the screen; set by Run
 
-	open   map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
-	told   map[string]chan struct{}           // by ID: closed when what the person was told is off the screen; likewise
-	saying chan struct{}                      // holds one element while an answer is on its way and "sent" not said
-	last   chan struct{}                      // closed when the newest question is over; only Run touches it
-	shown  sync.WaitGroup                     // one for each prompt
-	denied time.Time                          // handed on from question to question, one after the other
+	open    map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
+	notices map[string]chan struct{}           // by ID: closed when what the person was told is off the screen; likewise
+	saying  chan struct{}                      // holds one element while an answer is on its way and "sent" not said
+	last    chan struct{}                      // closed when the newest question is over; only Run touches it
+	shown   sync.WaitGroup                     // one for each prompt
+	denied  time.Time                          // handed on from question to question, one after the other
 }
 
 // Run shows every prompt until the stream ends, then takes those that are open
 // off the screen and waits until they are.
 func (s *Session) Run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
-	s.open, s.told = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
+	s.open, s.notices = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
 	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
 	close(s.last)
 	// Not the stream's own context: the terminal says why a question goes away.
@@ -58,7 +58,7 @@ func (s *Session) Run(ctx context.Context, events iter.Seq2[control.Event, error
 	s.withdraw = withdraw
 	defer s.shown.Wait()
 	defer withdraw(prompt.ErrUnavailable)
-	// Whoever leaves does not wait for the agent to notice.
+	// The terminal is left without waiting for the agent to notice.
 	defer context.AfterFunc(ctx, func() { withdraw(prompt.ErrUnavailable) })()
 	for e, err := range events {
 		if err != nil {
@@ -84,9 +84,9 @@ func (s *Session) event(ctx context.Context, e control.Event) {
 	case change.Ended() && known:
 		withdraw(change.Cause())
 		delete(s.open, id)
-		if off, told := s.told[id]; told {
+		if off, notified := s.notices[id]; notified {
 			<-off // so that what follows comes below the line that says how it ended
-			delete(s.told, id)
+			delete(s.notices, id)
 		}
 	case !change.Ended() && !known:
 		ctx, withdraw := context.WithCancelCause(ctx)
@@ -100,7 +100,7 @@ func (s *Session) event(ctx context.Context, e control.Event) {
 func (s *Session) show(ctx context.Context, e prompt.Event) {
 	if e.Type == prompt.EventTold {
 		off := make(chan struct{})
-		s.told[e.Request.ID] = off
+		s.notices[e.Request.ID] = off
 		s.shown.Go(func() {
 			defer close(off)
 			s.tell(ctx, e.Request)

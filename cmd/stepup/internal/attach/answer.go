@@ -124,8 +124,8 @@ func newTerminal(c *cli.Console) *terminal.Prompter {
 	return terminal.New(terminal.Config{Getenv: c.Env})
 }
 
-// haveTerminal returns an error wrapping prompt.ErrUnavailable when nobody can be
-// asked on a terminal of this process.
+// haveTerminal returns an error wrapping prompt.ErrUnavailable when this process has no
+// terminal to ask on.
 func haveTerminal() error {
 	tty, err := terminal.Open()
 	if err != nil {

@@ -25,12 +25,12 @@ func attachCommand(c *cli.Console) *cobra.Command {
 }
 
 // runAttach answers prompts until the person leaves. It does not connect again
-// when the agent restarts: who is asked by which agent must not change without
-// the person's doing.
+// when the agent restarts: the agent that asks must not change unless the person
+// attaches again.
 func runAttach(ctx context.Context, c *cli.Console) error {
 	client := c.Client()
 	if err := haveTerminal(); err != nil {
-		if gone := reach(ctx, client); gone != nil {
+		if gone := findAgent(ctx, client); gone != nil {
 			return gone
 		}
 		return &cli.Error{Err: err, Hint: "without a terminal, use `stepup prompts` and `stepup answer ID`"}
@@ -54,9 +54,9 @@ func runAttach(ctx context.Context, c *cli.Console) error {
 	return disconnected(client, err)
 }
 
-// reach fails when no agent is there. It is not a look at the prompts, which
+// findAgent fails when no agent is there. It is not a look at the prompts, which
 // would make the agent wait for an answer.
-func reach(ctx context.Context, client *control.Client) error {
+func findAgent(ctx context.Context, client *control.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	_, err := client.Events(ctx, false)
@@ -68,7 +68,7 @@ func reach(ctx context.Context, client *control.Client) error {
 func disconnected(client *control.Client, err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), cli.CallTimeout)
 	defer cancel()
-	switch again := reach(ctx, client); {
+	switch again := findAgent(ctx, client); {
 	case errors.Is(again, control.ErrNoAgent):
 		return &cli.Error{Err: errors.New("the agent has stopped"), Hint: "start it with `stepup agent`, then attach again", Code: cli.ExitNoAgent}
 	case err == nil:

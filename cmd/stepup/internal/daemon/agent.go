@@ -21,13 +21,13 @@ import (
 	"github.com/vault-stepup/stepup/config"
 )
 
-// settle is how long a configuration file must be left alone before it is read
+// reloadDelay is how long a configuration file must be left alone before it is read
 // again: editors write, rename and touch in a burst.
-const settle = 200 * time.Millisecond
+const reloadDelay = 200 * time.Millisecond
 
-// settleLimit is the longest wait for that: the folder may be one in which
+// reloadDelayLimit is the longest wait for that: the folder may be one in which
 // something is always written.
-const settleLimit = 2 * time.Second
+const reloadDelayLimit = 2 * time.Second
 
 // Agent is stepup agent.
 func Agent(c *cli.Console) *cobra.Command {
@@ -82,8 +82,8 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	return err
 }
 
-// A reloader gives the agent the configuration again when it was changed or
-// somebody asks by SIGHUP.
+// A reloader gives the agent the configuration again when it was changed, and at a
+// SIGHUP.
 type reloader struct {
 	console *cli.Console
 	agent   *agent.Agent
@@ -111,8 +111,8 @@ func (r *reloader) run(ctx context.Context) error {
 		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
 		watcher = &fsnotify.Watcher{} // says nothing, and can do nothing
 	}
-	settled := time.NewTimer(time.Hour)
-	settled.Stop()
+	delay := time.NewTimer(time.Hour)
+	delay.Stop()
 	ready := r.ready
 	var since time.Time // of the first event that is not settled; zero when all are
 	for {
@@ -125,17 +125,17 @@ func (r *reloader) run(ctx context.Context) error {
 		case <-ready:
 			// The file may have changed before it was watched.
 			ready = nil
-			settled.Reset(settle)
+			delay.Reset(reloadDelay)
 		case <-watcher.Events:
 			if since.IsZero() {
 				since = time.Now()
 			}
-			if time.Since(since) < settleLimit {
-				settled.Reset(settle)
+			if time.Since(since) < reloadDelayLimit {
+				delay.Reset(reloadDelay)
 			}
 		case err := <-watcher.Errors:
 			r.log.Warn("watching the configuration", "error", err)
-		case <-settled.C:
+		case <-delay.C:
 			since = time.Time{}
 			if ready != nil {
 				continue // ready comes, and looks again
@@ -188,7 +188,7 @@ func (r *reloader) replace(ctx context.Context) error {
 		return err
 	}
 	r.config = c
-	// The line is for whoever reads the log as it was, or as it is now.
+	// The line is written with the old level, or else with the new one.
 	before := r.log.Enabled(ctx, slog.LevelInfo)
 	if before {
 		r.log.Info(textReloaded+next.Changes, "config", r.file)

@@ -134,7 +134,7 @@ func (a *configuration) writeStarter(s starter) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	// O_EXCL: what somebody has written is never lost, nor what a link points to.
+	// O_EXCL: a file that is there is never lost, nor what a link points to.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return &cli.Error{Err: fmt.Errorf("%s exists already", cli.Printable(path)), Hint: "edit it, or write another with --config FILE; `stepup config check` says whether it is good"}
@@ -144,7 +144,7 @@ func (a *configuration) writeStarter(s starter) error {
 	}
 	_, err = f.Write(config.Starter(s.address))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path)) // half a file would pass for one that somebody wrote
+		return errors.Join(err, os.Remove(path)) // half a file would pass for a whole one
 	}
 	flag := ""
 	if a.ConfigFlag != "" {

@@ -13,10 +13,10 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-// A serviceManager is the systemd that started us, as sd_notify(3) has it. It is
-// nobody where NOTIFY_SOCKET is not set, and everything is then silently done.
+// A serviceManager is the systemd that started this process, as sd_notify(3) has it.
+// Without NOTIFY_SOCKET there is none, and its methods do nothing.
 type serviceManager struct {
-	socket   string        // where it listens; "" is nobody
+	socket   string        // where it listens; "" where there is none
 	watchdog time.Duration // without a sign of life for so long, it ends us; 0 is never
 	sockets  []*os.File    // that it has opened for us
 }

@@ -193,7 +193,7 @@ func promptsLine(n int) string {
 	return cli.Counted(n, "prompt") + " open: `stepup prompts`"
 }
 
-// askedLine says who is asked, and how to be asked where nobody is.
+// askedLine lists the prompters, and says how to be asked where there is none.
 func askedLine(st control.Status) string {
 	var ways []string
 	for _, name := range st.Prompters {

@@ -48,11 +48,11 @@ type demo struct {
 	// how the tests break the Vault, to see that the demo notices.
 	between func(*devvault.Server) http.Handler
 
-	page    *page
-	stage   *stage
-	witness *witness  // of everything that is asked
-	script  *scripted // nil at a terminal
-	guide   *guide    // nil with --auto
+	page     *page
+	stage    *stage
+	recorder *recorder // of everything that is asked
+	script   *scripted // nil at a terminal
+	guide    *guide    // nil with --auto
 }
 
 // errLeft: the person wants to go. It is not an error of the demo.
@@ -76,7 +76,7 @@ func (d *demo) main(ctx context.Context) (err error) {
 	}
 	defer vault.Close()
 	d.cast(vault)
-	d.stage, err = openStage(ctx, vault, d.witness)
+	d.stage, err = openStage(ctx, vault, d.recorder)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (d *demo) main(ctx context.Context) (err error) {
 	return err
 }
 
-// needTerminal fails when there is nobody to ask.
+// needTerminal fails without a terminal to ask on.
 func (d *demo) needTerminal() error {
 	tty, err := d.openTTY()
 	if err == nil {
@@ -112,16 +112,16 @@ func (d *demo) needTerminal() error {
 	return &cli.Error{Err: fmt.Errorf("%w: %w", errDemoTerminal, err), Hint: hintDemoAuto}
 }
 
-// cast puts somebody in front of the prompts.
+// cast puts a person, or the script of one, in front of the prompts.
 func (d *demo) cast(v *demoVault) {
-	d.witness = &witness{}
+	d.recorder = &recorder{}
 	if d.auto {
 		d.script = &scripted{vault: v, say: d.page.detail}
-		d.witness.Prompter = d.script
+		d.recorder.Prompter = d.script
 		return
 	}
 	d.guide = newGuide(v, d.page, d.openTTY)
-	d.witness.Prompter = d.guide
+	d.recorder.Prompter = d.guide
 }
 
 // tour runs the steps. The scripted person does everything right, so that with
@@ -165,16 +165,16 @@ func (d *demo) call(ctx context.Context, a demoApp, c appCall) (appAnswer, error
 	if !d.auto {
 		d.page.print(callLine(a, c))
 	}
-	before := d.witness.count()
+	before := d.recorder.count()
 	got, err := a.do(ctx, c, token)
-	d.witness.settle()
+	d.recorder.wait()
 	if err != nil {
 		return got, fmt.Errorf("%s /v1/%s: %w", c.method, c.path, err)
 	}
 	if d.auto {
 		d.page.detail(shortAnswer(a, c, got))
 	} else {
-		if d.witness.count() > before {
+		if d.recorder.count() > before {
 			d.page.print("\n") // the prompt stands between the call and its answer
 		}
 		d.page.print(longAnswer(got))
@@ -212,7 +212,7 @@ func (d *demo) play(ctx context.Context) error {
 		case !errors.Is(err, errWanted):
 			return left(err)
 		}
-		d.witness.take() // nobody looks at it any more
+		d.recorder.take() // it is not looked at any more
 	}
 }
 
@@ -238,7 +238,7 @@ func newPage(c *cli.Console) *page {
 func (p *page) print(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, _ = io.WriteString(p.out, text) // with nobody to read it there is nobody to tell
+	_, _ = io.WriteString(p.out, text) // fails without a reader, and then there is nothing to do
 }
 
 // detail writes a line below a step's title.

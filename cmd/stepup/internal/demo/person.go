@@ -24,49 +24,49 @@ const (
 	approveIt reply = 4
 )
 
-// A witness notes what the person was asked.
-type witness struct {
+// A recorder notes what the person was asked.
+type recorder struct {
 	prompt.Prompter
 
 	mu    sync.Mutex
 	asked []prompt.Request
 	open  int           // prompts that the person has before them
-	quiet chan struct{} // closed when that comes to 0; nil at the start
+	idle  chan struct{} // closed when that comes to 0; nil at the start
 }
 
 // Prompt implements [prompt.Prompter].
-func (w *witness) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+func (w *recorder) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	w.mu.Lock()
 	w.asked = append(w.asked, r)
 	if w.open++; w.open == 1 {
-		w.quiet = make(chan struct{})
+		w.idle = make(chan struct{})
 	}
 	w.mu.Unlock()
 	defer w.over()
 	return w.Prompter.Prompt(ctx, r)
 }
 
-func (w *witness) over() {
+func (w *recorder) over() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open--; w.open == 0 {
-		close(w.quiet)
+		close(w.idle)
 	}
 }
 
-// settle waits until no prompt is open. An app may get its answer before the
+// wait waits until no prompt is open. An app may get its answer before the
 // last line of a prompt that timed out is on the screen.
-func (w *witness) settle() {
+func (w *recorder) wait() {
 	w.mu.Lock()
-	quiet := w.quiet
+	idle := w.idle
 	w.mu.Unlock()
-	if quiet != nil {
-		<-quiet
+	if idle != nil {
+		<-idle
 	}
 }
 
 // take returns what was asked since the last take.
-func (w *witness) take() []prompt.Request {
+func (w *recorder) take() []prompt.Request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	asked := w.asked
@@ -75,7 +75,7 @@ func (w *witness) take() []prompt.Request {
 }
 
 // count is how many were asked since the last take.
-func (w *witness) count() int {
+func (w *recorder) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.asked)
@@ -258,11 +258,11 @@ func (t sharedTTY) Close() error {
 	return err
 }
 
-// A keyboard is read by one at a time. Who asks a question takes it from the
+// A keyboard has one reader at a time. A question takes it from the
 // demo, which reads it while it has nothing to do.
 type keyboard struct {
 	open   func() (terminal.TTY, error)
-	slot   chan struct{} // holds an element while somebody reads
+	slot   chan struct{} // holds an element while it is read
 	wanted chan struct{} // sent to by a question while the idle demo reads
 	handed chan struct{} // sent to when the idle demo has stopped reading
 }

@@ -119,7 +119,7 @@ func (s *stage) connect(ctx context.Context, a *agent.Agent) error {
 	return nil
 }
 
-// close stops everything, in the order of who calls whom, and removes the
+// close stops everything, callers first, and removes the
 // folder.
 func (s *stage) close() error {
 	for _, app := range s.apps {

@@ -175,7 +175,7 @@ func (d *demo) verify(got appAnswer, want expectation) error {
 	}
 	differ("status", got.status, want.status)
 	differ("Stepup-Outcome", got.outcome(), want.outcome)
-	differ("the person was asked", strings.Join(askedFor(d.witness.take()), "; "), strings.Join(want.asked, "; "))
+	differ("the person was asked", strings.Join(askedFor(d.recorder.take()), "; "), strings.Join(want.asked, "; "))
 	var seen []string
 	for _, e := range want.seen {
 		seen = append(seen, e.String())

@@ -147,7 +147,7 @@ type tap struct {
 	next http.Handler
 
 	mu   sync.Mutex
-	done bool // nobody looks at seen any more
+	done bool // nothing is added to seen any more
 	seen []exchange
 }
 
@@ -160,7 +160,7 @@ func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}}
 	t.next.ServeHTTP(tw, r)
 	if tw.path == pathHealth {
-		return // somebody asked for the status
+		return // asked for a status, not by the app
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -259,7 +259,7 @@ func (p *page) playground(st *stage, vaultCLI bool) string {
 		set("STEPUP_RUNTIME_DIR", st.dir) + "    stepup status\n"
 }
 
-// curls are the three commands for those who have no vault command.
+// curls are the three commands for a machine without the program vault.
 func curls() (read, plain, login string) {
 	const curl = "curl -H \"X-Vault-Token: $VAULT_TOKEN\" $VAULT_ADDR/v1/"
 	return curl + pathDB, curl + pathOrdinary,

@@ -90,7 +90,7 @@ func (d *doctor) appendable(path string) finding {
 	return fail("files", textAudit, err)
 }
 
-// readable finds who else could read what is meant for one.
+// readable finds a file that other users could read.
 func readable(path string) finding {
 	info, err := os.Stat(path)
 	if path == "" || err != nil || info.Mode().Perm()&0o077 == 0 {

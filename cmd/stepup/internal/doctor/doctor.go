@@ -154,7 +154,7 @@ func (d *doctor) checks() []check {
 func runChecks(ctx context.Context, all []check, show func(finding)) report {
 	results := make([]chan []finding, len(all))
 	for i, e := range all {
-		results[i] = make(chan []finding, 1) // whoever is late does not wait for a reader
+		results[i] = make(chan []finding, 1) // a late check does not wait for a reader
 		go func() {
 			limited, cancel := context.WithTimeout(ctx, e.limit)
 			defer cancel()

@@ -63,33 +63,33 @@ func anyServes(listeners []vaultcli.Listener, s vaultcli.Server) bool {
 
 // checkAddress looks at where each CLI goes.
 func (e *environment) checkAddress(listeners []vaultcli.Listener) []finding {
-	way := ""
+	export := ""
 	if len(listeners) > 0 {
-		way = exportLine(listeners[0])
+		export = exportLine(listeners[0])
 	}
 	name, value := e.FirstEnv(vaultcli.Vault().Addresses)
 	var all []finding
 	if name == "" {
 		f := warn("VAULT_ADDR", "not set: Vault's clients go to https://127.0.0.1:8200")
-		if way != "" {
-			f = f.with("%s", way)
+		if export != "" {
+			f = f.with("%s", export)
 		}
 		all = append(all, f)
 	} else {
-		all = append(all, e.addressFinding(name, value, listeners, way))
+		all = append(all, e.addressFinding(name, value, listeners, export))
 	}
 	if bao, value := e.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"}); bao != "" {
-		if f := e.addressFinding(bao, value, listeners, strings.Replace(way, "VAULT_ADDR", bao, 1)); f.Verdict != good {
+		if f := e.addressFinding(bao, value, listeners, strings.Replace(export, "VAULT_ADDR", bao, 1)); f.Verdict != good {
 			all = append(all, f)
 		}
 	}
 	return all
 }
 
-func (e *environment) addressFinding(name, value string, listeners []vaultcli.Listener, way string) finding {
+func (e *environment) addressFinding(name, value string, listeners []vaultcli.Listener, export string) finding {
 	to, err := vaultcli.ParseServer(value)
 	if err != nil {
-		return fail(name, "is no address that Vault's clients can use").with("%s", way)
+		return fail(name, "is no address that Vault's clients can use").with("%s", export)
 	}
 	plain := to
 	plain.Scheme = "http"
@@ -97,13 +97,13 @@ func (e *environment) addressFinding(name, value string, listeners []vaultcli.Li
 	case anyServes(listeners, to):
 		return pass(name, "leads to the agent: %s", to)
 	case to.Scheme == "https" && anyServes(listeners, plain):
-		return fail(name, "%s is the agent, which speaks plain http there", to).with("%s", way)
+		return fail(name, "%s is the agent, which speaks plain http there", to).with("%s", export)
 	case e.isVault(to):
-		return warn(name, textPast, to).with("%s", way)
+		return warn(name, textPast, to).with("%s", export)
 	case to.Local():
-		return warn(name, "goes to %s, where no listener of the agent is", to).with("%s", way)
+		return warn(name, "goes to %s, where no listener of the agent is", to).with("%s", export)
 	}
-	return warn(name, textPast, to).with("%s", way)
+	return warn(name, textPast, to).with("%s", export)
 }
 
 // isVault reports whether s is a Vault of the configuration itself.

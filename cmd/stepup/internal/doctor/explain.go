@@ -62,7 +62,7 @@ func checkExplain(cmd *cobra.Command, path bool) error {
 }
 
 // explain says what would happen to a request for a path, and why. It changes
-// nothing and asks nobody.
+// nothing and asks no question.
 func (a *explainer) explain(cmd *cobra.Command, path string, o explainOptions) error {
 	x := control.Explain{
 		Path: path, Operation: o.operation, Vault: o.vault,

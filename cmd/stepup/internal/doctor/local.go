@@ -150,7 +150,7 @@ func (d *doctor) checkListener(l config.Listener) []finding {
 	return []finding{fail(what, textTaken, taker(by)).with(hintTaken)}
 }
 
-// holder returns nil when a TCP address is free, and else who has it. It is bound
+// holder returns nil when a TCP address is free, and else the process that has it. It is bound
 // for a moment and not connected to: a connection could start something.
 func (d *doctor) holder(address string) (peer.Peer, error) {
 	ln, err := agent.Listen(context.Background(), "tcp", address)
@@ -181,7 +181,7 @@ func (d *doctor) checkTelemetry(address string) []finding {
 	return []finding{fail(what, "taken by %s", taker(by)).with(hintMetrics)}
 }
 
-// taker says who has an address that should be ours.
+// taker names the process that has an address of the agent.
 func taker(p peer.Peer) string {
 	switch {
 	case p.UID >= 0 && p.UID != os.Getuid():
@@ -194,7 +194,7 @@ func taker(p peer.Peer) string {
 	return textTaker
 }
 
-// checkSocketFile looks at the place of a unix socket that nobody is known to
+// checkSocketFile looks at the place of a unix socket that no agent is known to
 // serve.
 func checkSocketFile(what, path string) finding {
 	folder := filepath.Dir(path)

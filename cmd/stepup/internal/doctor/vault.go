@@ -49,12 +49,12 @@ func checkVault(ctx context.Context, v config.Vault) []finding {
 	if err != nil {
 		return []finding{fail(what, "%v", err)}
 	}
-	way := wayTo(transport, base)
+	via := wayTo(transport, base)
 	health, err := client.Health(ctx)
 	if err != nil {
-		return append([]finding{unreachable(what, way, err)}, clientCertificate(what, transport)...)
+		return append([]finding{unreachable(what, via, err)}, clientCertificate(what, transport)...)
 	}
-	all := []finding{healthFinding(what, v.Address.String()+way, health)}
+	all := []finding{healthFinding(what, v.Address.String()+via, health)}
 	all = append(all, clockFinding(what, health.Skew)...)
 	all = append(all, chain.findings(what)...)
 	all = append(all, clientCertificate(what, transport)...)
@@ -118,7 +118,7 @@ func clockFinding(what string, skew time.Duration) []finding {
 }
 
 // unreachable says how far we came.
-func unreachable(what, way string, err error) finding {
+func unreachable(what, via string, err error) finding {
 	var (
 		dns       *net.DNSError
 		unknown   x509.UnknownAuthorityError
@@ -126,7 +126,7 @@ func unreachable(what, way string, err error) finding {
 		invalid   x509.CertificateInvalidError
 		notTLS    tls.RecordHeaderError
 		timeout   interface{ Timeout() bool }
-		where     = func(text string) string { return text + way }
+		where     = func(text string) string { return text + via }
 		certified = func(c *x509.Certificate) string { return strings.Join(names(c), ", ") }
 	)
 	switch {

@@ -76,8 +76,8 @@ func (x *execution) privateSettings(c *config.Config, file string, log *slog.Log
 	s := setup.Agent(c, file, log)
 	s.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
 	s.Telemetry = agent.Telemetry{} // that address is for the one that is not running, too
-	// The terminal is asked by the session that attaches, as with any agent: two
-	// who read one terminal would take each other's lines.
+	// The session that attaches asks on the terminal, as with any agent: two
+	// readers of one terminal would take each other's lines.
 	s.Prompt.Prompters = slices.DeleteFunc(s.Prompt.Prompters, func(n prompt.Named) bool { return n.Name == config.UseTerminal })
 	s.Prompt.Attachable = s.Prompt.Attachable || terminal.Announce("") == nil
 	return s
@@ -96,7 +96,7 @@ func vaultNames(c *config.Config) []string {
 const attachedEnv = "STEPUP_ATTACHED"
 
 // attach answers prompts on this terminal until the command has ended. Without a
-// terminal nobody is asked here; the agent's other ways remain.
+// terminal it does nothing; the agent's other prompters remain.
 func (x *execution) attach(ctx context.Context) {
 	if terminal.Announce("") != nil {
 		return
@@ -139,7 +139,7 @@ func (x *execution) attach(ctx context.Context) {
 }
 
 // outerAsker is the stepup exec around this one that asks on the same terminal
-// for the same agent, 0 when there is none: two who ask there would take each
+// for the same agent, 0 when there is none: two of them would take each
 // other's lines.
 func (x *execution) outerAsker() int {
 	pid, dir, ok := parseAttached(x.Env(attachedEnv))
@@ -166,7 +166,7 @@ func (x *execution) openTerminal() (terminal.TTY, error) {
 // announce writes a line to the terminal itself: standard output and standard
 // error are the command's.
 func announce(format string, args ...any) {
-	_ = terminal.Announce(fmt.Sprintf(format, args...) + "\n") // nobody there to read it
+	_ = terminal.Announce(fmt.Sprintf(format, args...) + "\n") // fails without a terminal: there is no reader then
 }
 
 // unseen tells of a question that could not be put where it is asked.

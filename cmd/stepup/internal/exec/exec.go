@@ -250,7 +250,7 @@ func chooseVault(want string, names []string) (string, error) {
 	return names[0], nil
 }
 
-// listenPrivate asks for a listener that serves nobody else, where that is wanted.
+// listenPrivate asks for a listener that serves only the command, where that is wanted.
 func (x *execution) listenPrivate(ctx context.Context) error {
 	if x.listen == listenShared {
 		return nil

@@ -61,7 +61,7 @@ func (c *signalForwarder) deliver(s os.Signal) {
 	case !c.started:
 		c.abort(interrupted{s})
 	case c.process != nil && !typed(s):
-		_ = c.process.Signal(s) // it has ended: nobody to tell
+		_ = c.process.Signal(s) // fails where it has ended
 	}
 }
 

@@ -63,7 +63,7 @@ func seeds() *cache.Seeds { return cache.NewSeeds(cli.Keyring(), cli.KeyringScop
 
 func (t *totp) addSeed(ctx context.Context, method, image string) error {
 	all := seeds()
-	// Asked first: nobody shall type a seed that then cannot be kept. And Vault
+	// Asked first: a seed that cannot be kept should not be typed. And Vault
 	// shows a seed once, so that one which is replaced may be lost for good.
 	switch _, err := all.Get(ctx, method); {
 	case err == nil:

@@ -73,8 +73,8 @@ func (a *actions) installService(ctx context.Context, force bool) error {
 	return nil
 }
 
-// notBySudo: with sudo it would be the service of root, which answers nobody but
-// root, and asks on no screen.
+// notBySudo refuses sudo: it would be the service of root, which serves only root, and
+// asks on no screen.
 func (a *actions) notBySudo() error {
 	if os.Geteuid() == 0 && a.Env("SUDO_UID") != "" && a.Env("SUDO_UID") != "0" {
 		return cli.Usage(errors.New("with sudo this would be root's service, which serves and asks nobody but root"), "run it without sudo")

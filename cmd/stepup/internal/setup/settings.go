@@ -122,7 +122,7 @@ func maxKept(n int64) int64 {
 	return n
 }
 
-// never finds the requesters for which nobody is asked: any program in their
+// never finds the requesters that must cause no prompt: any program in their
 // chain may be the one that is named.
 func never(names []string) func(peer.Peer) bool {
 	if len(names) == 0 {

@@ -46,7 +46,8 @@ func runProgram(ctx context.Context, name string, args ...string) (string, error
 	defer cancel()
 	cmd := exec.CommandContext(limited, name, args...)
 	cmd.WaitDelay = time.Second
-	var out, complaint limitedText
+	const limit = 1 << 20
+	out, complaint := cli.LimitedText{Limit: limit}, cli.LimitedText{Limit: limit}
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	err := cmd.Run()
 	switch said := strings.TrimSpace(complaint.String()); {
@@ -58,16 +59,6 @@ func runProgram(ctx context.Context, name string, args ...string) (string, error
 		return out.String(), fmt.Errorf("%s: %s", name, cli.Printable(said))
 	}
 	return out.String(), fmt.Errorf("%s: %w", name, err)
-}
-
-// limitedText keeps the beginning of what a program prints.
-type limitedText struct{ strings.Builder }
-
-// Write implements io.Writer.
-func (l *limitedText) Write(p []byte) (int, error) {
-	const limit = 1 << 20
-	l.Builder.Write(p[:min(len(p), max(0, limit-l.Len()))])
-	return len(p), nil
 }
 
 // A commander runs programs of the system as [runProgram] does.

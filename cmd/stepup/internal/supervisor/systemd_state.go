@@ -68,8 +68,8 @@ func (s Systemd) State(ctx context.Context) (State, error) {
 	return st, nil
 }
 
-// Origin says who made a unit file: what is in the user's own folder is ours or
-// theirs.
+// origin tells the file of a package from one in the user's own folder, which is as
+// installed or edited by hand.
 func (s Systemd) origin(path string) Origin {
 	if filepath.Dir(path) != s.dir {
 		return originSystem
