@@ -172,7 +172,8 @@ func (e *environment) checkVaultProxy(listeners []vaultcli.Listener) []finding {
 		case anyServes(listeners, to):
 			all = append(all, fail(name, "names the agent, which is no forward proxy: every request through it is refused").with("unset %s; VAULT_ADDR is what leads to the agent", name))
 		default:
-			all = append(all, warn(name, "is a forward proxy for everything that Vault's clients send, to the agent too").with("set it for the agent alone (~/.config/environment.d) and unset %s here", name))
+			all = append(all, warn(name, "is a forward proxy for everything that Vault's clients send, to the agent too").
+				with("set it for the agent alone (~/.config/environment.d) and unset %s here", name))
 		}
 	}
 	return all

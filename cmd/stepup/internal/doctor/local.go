@@ -24,7 +24,8 @@ func (d *doctor) checkAgent(context.Context) []finding {
 	const what = "agent"
 	switch {
 	case d.noAgentRuns() && d.service.Running:
-		return []finding{fail(what, "the service runs, pid %d, but not in the runtime folder of this shell, %s", d.service.PID, d.RuntimeDir()).with("XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR is another here than for the service; log in anew, or `stepup service install` again")}
+		return []finding{fail(what, "the service runs, pid %d, but not in the runtime folder of this shell, %s", d.service.PID, d.RuntimeDir()).
+			with("XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR is another here than for the service; log in anew, or `stepup service install` again")}
 	case d.noAgentRuns():
 		return []finding{warn(what, "none is running in %s", d.RuntimeDir()).with("`stepup service install` starts it with your session, `stepup agent` in this terminal")}
 	case !d.running():
@@ -32,7 +33,8 @@ func (d *doctor) checkAgent(context.Context) []finding {
 	}
 	all := []finding{pass(what, "stepup %s runs, pid %d", d.agent.Version, d.agent.PID)}
 	if d.agent.Version != cli.Version() {
-		all[0] = warn(what, "stepup %s runs, pid %d, but this program is %s", d.agent.Version, d.agent.PID, cli.Version()).with("start it again: `stepup service install`, or ctrl-c and `stepup agent` where it runs in a terminal")
+		all[0] = warn(what, "stepup %s runs, pid %d, but this program is %s", d.agent.Version, d.agent.PID, cli.Version()).
+			with("start it again: `stepup service install`, or ctrl-c and `stepup agent` where it runs in a terminal")
 	}
 	if d.agent.ConfigError != "" {
 		all = append(all, warn(what, "the last reload failed, the configuration from before is in force: %s", d.agent.ConfigError).with(hintConfig))

@@ -137,7 +137,8 @@ func unreachable(what, via string, err error) finding {
 	case errors.As(err, &host):
 		return fail(what, "its certificate is for other names: %s", certified(host.Certificate)).with("use one of these names in the address, or set tls_server_name in the vault block")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fail(what, "its certificate is good from %s to %s only", day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)).with("if the clock of this machine is right, an operator has to renew it")
+		return fail(what, "its certificate is good from %s to %s only", day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)).
+			with("if the clock of this machine is right, an operator has to renew it")
 	case errors.As(err, &notTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fail(what, "it speaks http, not https").with("check the scheme and the port of the address in the vault block")
 	case cli.ConnectionRefused(err):

@@ -84,7 +84,10 @@ func diffLines(from, to string) []string {
 func refuseEdited(changes []fileChange, force bool) error {
 	for _, c := range changes {
 		if c.exists && c.edited && !force {
-			return &cli.Error{Err: fmt.Errorf("%s was not written by this command, or was edited since", cli.Printable(c.path)), Hint: "move your changes into a drop-in (`systemctl --user edit stepup.service`), or say --force"}
+			return &cli.Error{
+				Err:  fmt.Errorf("%s was not written by this command, or was edited since", cli.Printable(c.path)),
+				Hint: "move your changes into a drop-in (`systemctl --user edit stepup.service`), or say --force",
+			}
 		}
 	}
 	return nil
