@@ -14,11 +14,21 @@ import (
 func layers() map[string][]string {
 	return map[string][]string{
 		".":          {},
-		"cmd/stepup": {"*"},
+		"cmd/stepup": {"cache", "cmd/stepup/internal/*"},
 
 		// Commands import what they share, and never each other.
-		"cmd/stepup/internal/cli":      {"agent", "agent/control", "agent/listener", "cache", "config", "ownership", "prompt", "prompt/terminal"},
-		"cmd/stepup/internal/vaultcli": {"cmd/stepup/internal/cli", "cache", "config"},
+		"cmd/stepup/internal/answering":  {"agent/control", "cmd/stepup/internal/cli", "prompt"},
+		"cmd/stepup/internal/attach":     {"agent/control", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/cli":        {"agent", "agent/control", "agent/listener", "cache", "config", "ownership", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/daemon":     {"agent", "agent/control", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config"},
+		"cmd/stepup/internal/demo":       {"agent", "agent/devvault", "agent/mfa", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/listener", "agent/peer", "agent/rule", "agent/upstream", "cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
+		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/listener", "agent/peer", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/secrets":    {"cache", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
+		"cmd/stepup/internal/service":    {"agent/control", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "config", "packaging"},
+		"cmd/stepup/internal/setup":      {"agent", "agent/mfa", "agent/peer", "agent/relay", "agent/resolve", "agent/upstream", "config", "prompt", "prompt/command", "prompt/dialog", "prompt/notification", "prompt/session", "prompt/terminal"},
+		"cmd/stepup/internal/supervisor": {"cmd/stepup/internal/cli", "config", "packaging"},
+		"cmd/stepup/internal/vaultcli":   {"cache", "cmd/stepup/internal/cli"},
 
 		"agent":             {"agent/*", "cache", "messagebus", "ownership", "prompt"},
 		"agent/autolock":    {"messagebus"},
@@ -65,8 +75,8 @@ type confinement struct {
 
 func confinements() []confinement {
 	return []confinement{
-		{module + "/config", []string{"cmd/stepup", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli"}, "only cmd knows files; everything else gets plain values"},
-		{module + "/agent/devvault", []string{"cmd/stepup"}, "the development Vault belongs to the demo, never to the daemon"},
+		{module + "/config", []string{"cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec", "cmd/stepup/internal/demo", "cmd/stepup/internal/daemon"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/agent/devvault", []string{"cmd/stepup/internal/demo"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/upstream"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache"}, "its calls may hang for ever; cache makes them bounded and killable"},
 		{"golang.org/x/term", []string{"prompt/terminal"}, "only prompt/terminal knows terminals"},
@@ -152,7 +162,8 @@ func TestImports(t *testing.T) {
 		{"I/O in a pure package", "agent/rule/x.go", `package rule; import _ "os/exec"`, "does no I/O"},
 		{"unknown package", "agent/extra/x.go", `package extra`, "no row in the import table"},
 		{"allowed", "agent/rule/x.go", `package rule; import _ "net/url"`, ""},
-		{"cmd wires all", "cmd/stepup/x.go", `package main; import _ "` + module + `/config"`, ""},
+		{"one command into another", "cmd/stepup/internal/exec/x.go", `package exec; import _ "` + module + `/cmd/stepup/internal/attach"`, "cmd/stepup/internal/exec may not import cmd/stepup/internal/attach"},
+		{"cmd wires all", "cmd/stepup/x.go", `package main; import _ "` + module + `/cmd/stepup/internal/exec"`, ""},
 	})
 }
 

@@ -75,7 +75,7 @@ func ourCommands(script string) (all [][]string) {
 }
 
 func silentRoot() *cobra.Command {
-	root := (&app{&cli.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Getenv}}).root()
+	root := rootCommand(&cli.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Getenv})
 	root.InitDefaultHelpCmd() // as cobra does when it runs one
 	return root
 }

@@ -23,5 +23,5 @@ func main() {
 	// net/http writes there, whole, what a server sends without being asked: the end
 	// of an answer that is longer than it says, a token perhaps.
 	log.SetOutput(io.Discard)
-	os.Exit(cli.Run(context.Background(), (&app{c}).root(), cli.CommandLine(os.Args), c))
+	os.Exit(cli.Run(context.Background(), rootCommand(c), cli.CommandLine(os.Args), c))
 }

@@ -27,7 +27,7 @@ func TestManPages(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	root := (&app{&cli.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Getenv}}).root()
+	root := rootCommand(&cli.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Getenv})
 	asMarkdown(root)
 	date := pagesDate(t)
 	err := doc.GenManTreeFromOpts(root, doc.GenManTreeOptions{

@@ -270,7 +270,12 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	code := worldOf(ts).vault.UnusedCode(method, person)
 	ts.Setenv("CODE", code)
-	ts.Setenv("WRONG", otherCode(code))
+	ts.Setenv("WRONG", wrongCode(code))
+}
+
+// WrongCode is another code of the same length.
+func wrongCode(code string) string {
+	return strings.Map(func(digit rune) rune { return '0' + (digit-'0'+5)%10 }, code)
 }
 
 // thumb [METHOD]: approves the push that is on alice's phone, or will be; with !,

@@ -3,11 +3,15 @@ package cli
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/config"
 )
+
+// CallTimeout bounds a call to the agent that a person waits for.
+const CallTimeout = 10 * time.Second
 
 // HintConfigFlag is the way out where no configuration file is known.
 const HintConfigFlag = "name it with --config FILE or STEPUP_CONFIG"

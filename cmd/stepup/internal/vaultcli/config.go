@@ -71,7 +71,10 @@ func (c Config) Ours(file string) error {
 	case c.At >= 0 && !c.Mine():
 		return &cli.Error{Err: fmt.Errorf("%s names another token helper: %s", cli.Printable(file), cli.Printable(c.Helper)), Hint: "take that line out first; stepup does not"}
 	case c.other:
-		return &cli.Error{Err: fmt.Errorf("%s has something else than a token_helper line in it", cli.Printable(file)), Hint: "Ansible Vault keeps a password in a file of that name, which the Vault CLI cannot read: set VAULT_CONFIG_PATH to another file"}
+		return &cli.Error{
+			Err:  fmt.Errorf("%s has something else than a token_helper line in it", cli.Printable(file)),
+			Hint: "Ansible Vault keeps a password in a file of that name, which the Vault CLI cannot read: set VAULT_CONFIG_PATH to another file",
+		}
 	}
 	return nil
 }

@@ -63,25 +63,12 @@ func askHelper(ctx context.Context, helper string, environ []string, stderr io.W
 	cmd.Env = environ
 	cmd.Stderr = stderr
 	cmd.WaitDelay = time.Second
-	var out bytes.Buffer
-	cmd.Stdout = &limitedWriter{to: &out, left: maxToken}
+	out := cli.LimitedText{Limit: maxToken}
+	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("token helper %s: %w", cli.Printable(helper), err)
 	}
-	return out.Bytes(), nil
-}
-
-// limitedWriter drops what is too much.
-type limitedWriter struct {
-	to   *bytes.Buffer
-	left int
-}
-
-func (l *limitedWriter) Write(p []byte) (int, error) {
-	keep := p[:min(len(p), l.left)]
-	l.left -= len(keep)
-	l.to.Write(keep)
-	return len(p), nil
+	return []byte(out.String()), nil
 }
 
 func readTokenFile(env func(string) string) ([]byte, error) {

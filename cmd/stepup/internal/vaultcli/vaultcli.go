@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/config"
 )
 
 // A CLI is one of the two programs.
@@ -127,8 +126,8 @@ type Listener struct{ Network, Address, Vault string }
 
 // Serves reports whether a client that is told s arrives at the listener.
 func (l Listener) Serves(s Server) bool {
-	if l.Network == config.Unix || s.socket != "" {
-		return l.Network == config.Unix && s.socket != "" && resolvePath(l.Address) == resolvePath(s.socket)
+	if l.Network == "unix" || s.socket != "" {
+		return l.Network == "unix" && s.socket != "" && resolvePath(l.Address) == resolvePath(s.socket)
 	}
 	listens, err := netip.ParseAddrPort(l.Address)
 	if err != nil || s.Scheme != "http" || s.port != fmt.Sprint(listens.Port()) {
@@ -145,4 +144,15 @@ func resolvePath(path string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(dir, filepath.Base(path))
+}
+
+// Remote reports whether an address is that of another machine, and so not of
+// an agent of ours.
+func Remote(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.EqualFold(u.Hostname(), "localhost") {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified())
 }

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package main
-
-// adoptOrphans: processes whose parent has ended belong to the system here, and
-// are outside of a private listener.
-func adoptOrphans() {}

@@ -1,0 +1,201 @@
+// Package answering puts the prompts of an agent on a terminal, and sends the answers
+// back.
+package answering
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+const (
+	// Two denials within this time end the session.
+	twice = time.Second
+)
+
+// A Decider takes what a person said to a prompt. [control.Client] is one.
+type Decider interface {
+	Answer(ctx context.Context, id, answer string) error
+	Deny(ctx context.Context, id string) error
+}
+
+// A Session shows the prompts of one stream of events on a terminal.
+type Session struct {
+	Terminal prompt.Prompter
+	Agent    Decider
+	Notify   func(format string, args ...any) // writes a line beside the prompts
+	Leave    context.CancelFunc               // ends the stream of events
+	Now      func() time.Time
+
+	Quiet    bool                 // says nothing of an answer that was taken: a command's output may be there already
+	Watching func()               // called when nothing is missed any more
+	Unseen   func(prompt.Request) // tells of a question that could not be put; nil says that it is open
+
+	withdraw context.CancelCauseFunc // takes everything off the screen; set by Run
+
+	open    map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
+	notices map[string]chan struct{}           // by ID: closed when what the person was told is off the screen; likewise
+	saying  chan struct{}                      // holds one element while an answer is on its way and "sent" not said
+	last    chan struct{}                      // closed when the newest question is over; only Run touches it
+	shown   sync.WaitGroup                     // one for each prompt
+	denied  time.Time                          // handed on from question to question, one after the other
+}
+
+// Run shows every prompt until the stream ends, then takes those that are open
+// off the screen and waits until they are.
+func (s *Session) Run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
+	s.open, s.notices = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
+	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
+	close(s.last)
+	// Not the stream's own context: the terminal says why a question goes away.
+	shown, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
+	s.withdraw = withdraw
+	defer s.shown.Wait()
+	defer withdraw(prompt.ErrUnavailable)
+	// The terminal is left without waiting for the agent to notice.
+	defer context.AfterFunc(ctx, func() { withdraw(prompt.ErrUnavailable) })()
+	for e, err := range events {
+		if err != nil {
+			return err
+		}
+		s.event(shown, e)
+	}
+	return nil
+}
+
+func (s *Session) event(ctx context.Context, e control.Event) {
+	if e.Type == control.Watching {
+		s.Watching()
+		return
+	}
+	if e.Prompt == nil {
+		return
+	}
+	change := prompt.Event{Time: e.Time, Type: e.Type, Request: e.Prompt.Request()}
+	id := change.Request.ID
+	withdraw, known := s.open[id]
+	switch {
+	case change.Ended() && known:
+		withdraw(change.Cause())
+		delete(s.open, id)
+		if off, notified := s.notices[id]; notified {
+			<-off // so that what follows comes below the line that says how it ended
+			delete(s.notices, id)
+		}
+	case !change.Ended() && !known:
+		ctx, withdraw := context.WithCancelCause(ctx)
+		s.open[id] = withdraw
+		s.show(ctx, change)
+	}
+}
+
+// show starts the goroutine of a prompt. Questions come one after the other, in
+// their order; what a person is only told comes at once.
+func (s *Session) show(ctx context.Context, e prompt.Event) {
+	if e.Type == prompt.EventTold {
+		off := make(chan struct{})
+		s.notices[e.Request.ID] = off
+		s.shown.Go(func() {
+			defer close(off)
+			s.tell(ctx, e.Request)
+		})
+		return
+	}
+	before, over := s.last, make(chan struct{})
+	s.last = over
+	s.shown.Go(func() {
+		defer close(over)
+		<-before
+		s.ask(ctx, e.Request)
+	})
+}
+
+func (s *Session) tell(ctx context.Context, r prompt.Request) {
+	// What an answer brings about is not told before that it was sent.
+	select {
+	case s.saying <- struct{}{}:
+		<-s.saying
+	case <-ctx.Done():
+	}
+	if _, err := s.Terminal.Prompt(ctx, r); ctx.Err() == nil && err != nil {
+		s.Notify("stepup: a notice cannot be shown: %v", err)
+	}
+}
+
+// ask puts one question until the agent takes the answer, or it is withdrawn.
+func (s *Session) ask(ctx context.Context, r prompt.Request) {
+	for {
+		answer, err := s.Terminal.Prompt(ctx, r)
+		switch {
+		case err == nil:
+			if s.sent(ctx, r, answer) {
+				return
+			}
+			r.Message = textAskAgain
+		case errors.Is(err, prompt.ErrDenied):
+			s.deny(ctx, r)
+			return
+		case ctx.Err() != nil:
+			return // the terminal has said why
+		case s.Unseen != nil && errors.Is(err, ErrNotShown):
+			s.Unseen(r)
+			return
+		default:
+			s.Notify("  still open: stepup answer %s", r.ID)
+			return
+		}
+	}
+}
+
+// sent reports whether the question is over.
+func (s *Session) sent(ctx context.Context, r prompt.Request, answer string) bool {
+	// What was typed in time is sent, even when the person leaves meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cli.CallTimeout)
+	defer cancel()
+	s.saying <- struct{}{}
+	defer func() { <-s.saying }()
+	err := s.Agent.Answer(ctx, r.ID, answer)
+	switch {
+	case err == nil && s.Quiet:
+	case err == nil:
+		s.Notify(textSent)
+	case errors.Is(err, prompt.ErrAnswer):
+		return false
+	case errors.Is(err, prompt.ErrUnknown):
+		s.Notify(textTooLate)
+	default:
+		s.Notify(textNotSent, err)
+	}
+	return true
+}
+
+func (s *Session) deny(ctx context.Context, r prompt.Request) {
+	if again := s.Now(); again.Sub(s.denied) < twice {
+		s.withdraw(prompt.ErrUnavailable) // before the next question is up
+		s.Leave()
+	} else {
+		s.denied = again
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cli.CallTimeout)
+	defer cancel()
+	if err := s.Agent.Deny(ctx, r.ID); err != nil && !errors.Is(err, prompt.ErrUnknown) {
+		s.Notify(textNotSent, err)
+	}
+}
+
+// Texts of several places.
+const (
+	textSent     = "  sent"
+	textTooLate  = "  too late: it was decided already"
+	textNotSent  = "  the agent did not get it: %v"
+	textAskAgain = "that answer does not fit, please try again"
+)
+
+// ErrNotShown says that the terminal has not shown the question at all.
+var ErrNotShown = errors.New("the terminal is in use")

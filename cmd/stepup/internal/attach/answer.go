@@ -1,0 +1,164 @@
+package attach
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/answering"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
+)
+
+// maxTyped is more than any answer that the agent takes.
+const maxTyped = 16 << 10
+
+func answerCommand(c *cli.Console) *cobra.Command {
+	return &cobra.Command{
+		Use: "answer ID [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(1, "ID"), ValidArgsFunction: c.CompleteID,
+		RunE: func(cmd *cobra.Command, args []string) error { return runAnswer(cmd.Context(), c, args[0], args[1:]) },
+	}
+}
+
+func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) error {
+	client := c.Client()
+	p, err := findPrompt(ctx, client, id)
+	if err != nil {
+		return err
+	}
+	var answer string
+	switch {
+	case p.Kind == prompt.Push && p.MethodType == prompt.ControlGroup:
+		return &cli.Error{Err: errors.New("this prompt is decided by other people"), Hint: fmt.Sprintf("wait for them, or give up with `stepup deny %s`", p.ID)}
+	case p.Kind == prompt.Push:
+		return &cli.Error{Err: errors.New("this prompt is decided on the phone"), Hint: fmt.Sprintf("approve it on your phone, or say no with `stepup deny %s`", p.ID)}
+	case len(code) > 0 && p.Kind == prompt.Password:
+		// Every user of the machine can read the arguments of a process, and the
+		// shell's history keeps them: a code is worthless soon, a password is not.
+		return cli.Usage(errors.New("a password is never an argument: other users of this machine could read it"), fmt.Sprintf("run `stepup answer %s` and type it, or pipe it to that", p.ID))
+	case len(code) > 0:
+		answer = code[0]
+	case c.Typed():
+		if err := haveTerminal(); err != nil {
+			return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe the answer: `… | stepup answer %s`", p.ID)}
+		}
+		if answer, err = ask(ctx, newTerminal(c), client, p.Request()); err != nil {
+			return err
+		}
+	default:
+		if answer, err = readAnswer(c.In); err != nil {
+			return err
+		}
+	}
+	err = client.Answer(ctx, p.ID, answer)
+	if errors.Is(err, prompt.ErrAnswer) {
+		return &cli.Error{Err: prompt.ErrAnswer, Hint: answerHint(p)}
+	}
+	if err == nil {
+		c.Say("answered %s", p.ID)
+	}
+	return err
+}
+
+func findPrompt(ctx context.Context, client *control.Client, id string) (control.Prompt, error) {
+	open, err := client.Prompts(ctx)
+	if err != nil {
+		return control.Prompt{}, err
+	}
+	for _, p := range open {
+		if strings.EqualFold(p.ID, strings.TrimSpace(id)) {
+			return p, nil
+		}
+	}
+	return control.Prompt{}, fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
+}
+
+// readAnswer takes the first line of standard input. It does not wait for the
+// end: a program may keep its end open until it has seen what comes of it.
+func readAnswer(in io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(in, maxTyped)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading standard input: %w", err)
+	}
+	if len(line) == maxTyped {
+		return "", errors.New("the answer on standard input is too long")
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// ask shows the prompt on a terminal and returns what was typed. A no of the
+// person is passed on to the agent.
+func ask(ctx context.Context, terminal prompt.Prompter, client answering.Decider, r prompt.Request) (string, error) {
+	// A signal must not end us while the terminal shows nothing that is typed.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	asking, cancel := context.WithDeadlineCause(ctx, r.Deadline, prompt.ErrTimeout)
+	defer cancel()
+	answer, err := terminal.Prompt(asking, r)
+	switch {
+	case err == nil:
+		return answer, nil
+	case errors.Is(err, prompt.ErrDenied):
+		if err := client.Deny(ctx, r.ID); err != nil {
+			return "", err
+		}
+		return "", &cli.Error{Err: prompt.ErrDenied, Code: cli.ExitRefused}
+	case errors.Is(context.Cause(asking), prompt.ErrTimeout):
+		return "", &cli.Error{Err: prompt.ErrTimeout, Code: cli.ExitRefused}
+	}
+	return "", &cli.Error{Err: cli.ErrNotAnswered, Hint: fmt.Sprintf("it is still open: `stepup answer %s`", r.ID), Code: cli.ExitRefused}
+}
+
+// newTerminal asks on the controlling terminal.
+func newTerminal(c *cli.Console) *terminal.Prompter {
+	return terminal.New(terminal.Config{Getenv: c.Env})
+}
+
+// haveTerminal returns an error wrapping prompt.ErrUnavailable when this process has no
+// terminal to ask on.
+func haveTerminal() error {
+	tty, err := terminal.Open()
+	if err != nil {
+		return err
+	}
+	return tty.Close()
+}
+
+const textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists. Without CODE, the
+answer is asked for on the terminal, or is the first line of standard input
+where that is no terminal:
+
+  ykman oath accounts code -s Vault | stepup answer ab3d5f
+
+A CODE on the command line can be read by every user of this machine while the
+command runs (ps), and stays in the shell's history. For a one-time code that
+is a small risk. A password is refused there: type it or pipe it.
+
+The answer to a choice is its name or its number. Exits with 1 when there is no
+such prompt or the answer does not fit, and with 3 when it asked you and you
+said no or did not answer.`
+
+// answerHint says what would have been an answer to p.
+func answerHint(p control.Prompt) string {
+	switch p.Kind {
+	case prompt.Choose:
+		var choices []string
+		for i, c := range p.Choices {
+			choices = append(choices, fmt.Sprintf("%d) %s", i+1, cli.Printable(c)))
+		}
+		return "answer with a name or a number: " + strings.Join(choices, ", ")
+	case prompt.Password:
+		return "the password is empty or too long"
+	}
+	return "answer with the code that your app or key shows"
+}

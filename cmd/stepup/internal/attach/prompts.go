@@ -1,0 +1,74 @@
+package attach
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+)
+
+// Commands are stepup attach, prompts, answer and deny.
+func Commands(c *cli.Console) []*cobra.Command {
+	return []*cobra.Command{attachCommand(c), promptsCommand(c), answerCommand(c), denyCommand(c)}
+}
+
+func promptsCommand(c *cli.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "prompts", Short: "list the prompts that are open", Args: cli.Takes(0)}
+	f := cli.FormatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		open, err := c.Client().Prompts(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *f == cli.FormatJSON {
+			// The same object as GET /v1/prompts.
+			return cli.WriteJSON(c.Out, map[string][]control.Prompt{"prompts": open})
+		}
+		if _, err := io.WriteString(c.Out, promptsText(open, time.Now())); err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			c.Hint("`stepup answer ID` answers one, `stepup deny ID` says no")
+		}
+		return nil
+	}
+	return cmd
+}
+
+func denyCommand(c *cli.Console) *cobra.Command {
+	return &cobra.Command{
+		Use: "deny ID", Short: "say no to a prompt", Args: cli.Takes(0, "ID"), ValidArgsFunction: c.CompleteID,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.Client().Deny(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			c.Say("denied %s", cli.Printable(args[0]))
+			return nil
+		},
+	}
+}
+
+// promptsText lists what can be answered.
+func promptsText(open []control.Prompt, now time.Time) string {
+	if len(open) == 0 {
+		return "no prompts are open\n"
+	}
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tLEFT\tKIND\tRULE\tQUESTION")
+	for _, p := range open {
+		rule := cli.Printable(p.Rule)
+		if rule == "" {
+			rule = "-" // a login
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Printable(p.ID), cli.Duration(p.Deadline.Sub(now)), cli.Printable(string(p.Kind)), rule, cli.Question(p))
+	}
+	_ = table.Flush()
+	return b.String()
+}

@@ -1,0 +1,208 @@
+// Package daemon is stepup agent, and the commands about it: config, status and lock.
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// reloadDelay is how long a configuration file must be left alone before it is read
+// again: editors write, rename and touch in a burst.
+const reloadDelay = 200 * time.Millisecond
+
+// reloadDelayLimit is the longest wait for that: the folder may be one in which
+// something is always written.
+const reloadDelayLimit = 2 * time.Second
+
+// Agent is stepup agent.
+func Agent(c *cli.Console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "agent",
+		Short: "run the agent in the foreground",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), c) },
+	}
+}
+
+func runAgent(ctx context.Context, from *cli.Console) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	manager := newServiceManager()
+	file, err := from.ConfigPath()
+	if err != nil {
+		return err
+	}
+	read, _ := os.ReadFile(file) // load says what is wrong with it
+	c, err := from.Load()
+	if err != nil {
+		return err
+	}
+	output := setup.NewLogOutput(c.Log, from.Err)
+	log := output.Logger()
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan struct{})
+	var running *agent.Agent
+	running = agent.New(setup.Agent(c, file, log), agent.Options{
+		RuntimeDir: from.RuntimeDir(),
+		Version:    cli.Version(),
+		Log:        log,
+		Ring:       cli.Keyring(),
+		Sockets:    manager.sockets,
+		Ready: func() {
+			log.Info("ready", "config", file)
+			close(ready)
+			manager.ready(textServing)
+			group.Go(func() error { manager.guard(ctx, running.Alive, log); return nil })
+		},
+	})
+	r := &reloader{console: from, agent: running, file: file, read: read, ready: ready, config: c, log: log, output: output, manager: manager}
+	group.Go(func() error {
+		defer stop()
+		return running.Run(ctx)
+	})
+	group.Go(func() error { return r.run(ctx) })
+	group.Go(func() error { <-ctx.Done(); manager.stopping(); return nil })
+	err = group.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// A reloader gives the agent the configuration again when it was changed, and at a
+// SIGHUP.
+type reloader struct {
+	console *cli.Console
+	agent   *agent.Agent
+	file    string
+	read    []byte          // what was in it when it was last read
+	ready   <-chan struct{} // closed when the agent takes another one
+	config  *config.Config  // in force
+	log     *slog.Logger
+	output  *setup.LogOutput
+	// manager is told what has become of a reload.
+	manager serviceManager
+}
+
+func (r *reloader) run(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	watcher, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer watcher.Close()
+		err = r.watch(watcher)
+	}
+	watched := err == nil
+	if !watched {
+		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
+		watcher = &fsnotify.Watcher{} // says nothing, and can do nothing
+	}
+	delay := time.NewTimer(time.Hour)
+	delay.Stop()
+	ready := r.ready
+	var since time.Time // of the first event that is not settled; zero when all are
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			r.read, _ = os.ReadFile(r.file)
+			r.reload(ctx)
+		case <-ready:
+			// The file may have changed before it was watched.
+			ready = nil
+			delay.Reset(reloadDelay)
+		case <-watcher.Events:
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) < reloadDelayLimit {
+				delay.Reset(reloadDelay)
+			}
+		case err := <-watcher.Errors:
+			r.log.Warn("watching the configuration", "error", err)
+		case <-delay.C:
+			since = time.Time{}
+			if ready != nil {
+				continue // ready comes, and looks again
+			}
+			if watched {
+				_ = r.watch(watcher) // a link may lead elsewhere now
+			}
+			now, err := os.ReadFile(r.file)
+			if err == nil && string(now) != string(r.read) {
+				r.read = now
+				r.reload(ctx)
+			}
+		}
+	}
+}
+
+// watch looks at the folder, not the file: editors replace a file by another of
+// its name, and a watch would stay with the one that is gone. Where the file is a
+// link (a folder of dotfiles), the folder that it leads to is watched as well.
+func (r *reloader) watch(w *fsnotify.Watcher) error {
+	if target, err := filepath.EvalSymlinks(r.file); err == nil && target != r.file {
+		_ = w.Add(filepath.Dir(target)) // the link's own folder is what must not fail
+	}
+	return w.Add(filepath.Dir(r.file))
+}
+
+func (r *reloader) reload(ctx context.Context) {
+	r.manager.reloading()
+	if err := r.replace(ctx); err != nil {
+		r.log.Error(textReloadFailed, "error", err)
+		r.manager.ready(fmt.Sprintf("the configuration has an error, the one from before stays in force: %v", err))
+		return
+	}
+	r.manager.ready(textServing)
+}
+
+// replace gives the agent what is in the file now.
+func (r *reloader) replace(ctx context.Context) error {
+	c, diagnostics := config.Load(r.file, r.console.ConfigOptions())
+	for _, warning := range diagnostics.Warnings() {
+		r.log.Warn("configuration", "warning", warning)
+	}
+	if err := diagnostics.Err(); err != nil {
+		r.agent.ReloadFailed(err)
+		return err
+	}
+	next := setup.Agent(c, r.file, r.log)
+	next.Changes = config.Changes(r.config, c)
+	if err := r.agent.Reload(ctx, next); err != nil {
+		return err
+	}
+	r.config = c
+	// The line is written with the old level, or else with the new one.
+	before := r.log.Enabled(ctx, slog.LevelInfo)
+	if before {
+		r.log.Info(textReloaded+next.Changes, "config", r.file)
+	}
+	r.output.Set(c.Log)
+	if !before {
+		r.log.Info(textReloaded+next.Changes, "config", r.file)
+	}
+	return nil
+}
+
+// Texts of several places.
+const (
+	textServing      = "serving"
+	textReloaded     = "config reloaded: "
+	textReloadFailed = "reload failed, the old configuration stays in force"
+)

@@ -1,0 +1,234 @@
+package daemon
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// Status is stepup status.
+func Status(c *cli.Console) *cobra.Command {
+	cmd := &cobra.Command{Use: "status", Short: "show what the agent does", Long: textStatusLong, Args: cli.Takes(0)}
+	f := cli.FormatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := c.Client().Status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if *f == cli.FormatJSON {
+			return cli.WriteJSON(c.Out, s)
+		}
+		_, err = io.WriteString(c.Out, statusText(s, time.Now()))
+		return err
+	}
+	return cmd
+}
+
+const textStatusLong = `Shows where programs connect (the export lines can be pasted into a shell), the
+Vault servers and whether they answer, the rules, open prompts, who is asked,
+and where step-up tokens are kept. A server that does not answer costs two
+seconds. With --format json it is the object that GET /v1/status gives.`
+
+// statusText is the status for people.
+func statusText(st control.Status, now time.Time) string {
+	var s cli.Sheet
+	s.Row("agent", fmt.Sprintf("stepup %s, pid %d, up %s", cli.Printable(st.Version), st.PID, cli.Duration(now.Sub(st.Started))))
+	s.Row("config", cli.Printable(st.ConfigFile))
+	s.Row("", reloadLines(st, now)...)
+	s.Row("listeners", listenerLines(st.Listeners)...)
+	if st.Telemetry != "" {
+		s.Row("metrics", "http://"+cli.Printable(st.Telemetry)+"/metrics")
+	}
+	s.Row("vaults", vaultLines(st.Vaults)...)
+	s.Row("rules", ruleLines(st.Rules)...)
+	s.Row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
+	s.Row("cache", cacheLines(st, now)...)
+	s.Row("audit", auditLines(st.Audit, now)...)
+	for _, suggestion := range st.Suggestions {
+		s.Row("no rule", suggestionLines(suggestion)...)
+	}
+	for _, note := range st.Notes {
+		s.Row("note", cli.Printable(note))
+	}
+	return s.String()
+}
+
+// reloadLines say what became of the last change of the configuration.
+func reloadLines(st control.Status, now time.Time) []string {
+	switch r := st.Reload; {
+	case st.ConfigError != "":
+		return []string{"error: " + cli.Printable(st.ConfigError), "the configuration from before is still in force"}
+	case r == nil:
+		return nil
+	default:
+		return []string{"reloaded " + cli.Duration(now.Sub(r.Time)) + " ago: " + cli.Printable(r.Changes)}
+	}
+}
+
+// auditLines say that decisions are not kept; nothing when they are.
+func auditLines(a *control.Audit, now time.Time) []string {
+	if a == nil || a.Error == "" {
+		return nil
+	}
+	lines := []string{"error: " + fmt.Sprintf("%s cannot be written, for %s now", cli.Printable(a.File), cli.Duration(now.Sub(a.Since))), cli.Printable(a.Error)}
+	if a.Lost > 0 {
+		lines = append(lines, fmt.Sprintf("it lacks %s since then", cli.Counted(a.Lost, "decision")))
+	}
+	return lines
+}
+
+// listenerLines can be pasted into a shell, comment and all.
+func listenerLines(all []control.Listener) []string {
+	var lines []string
+	for _, l := range all {
+		about := []string{"vault " + cli.Printable(l.Vault)}
+		if l.Check != "" {
+			about = append(about, cli.Printable(l.Check))
+		}
+		if l.PID != 0 {
+			about = append(about, fmt.Sprintf("only for pid %d and what it starts", l.PID))
+		}
+		if l.RequireHeader {
+			about = append(about, "only with X-Vault-Request")
+		}
+		scheme := "http://"
+		if l.Network == config.Unix {
+			scheme = "unix://"
+		}
+		lines = append(lines, "export VAULT_ADDR="+cli.ShellQuote(scheme+cli.Printable(l.Address))+"\t# "+strings.Join(about, ", "))
+	}
+	return lines
+}
+
+func vaultLines(all []control.Vault) []string {
+	var lines []string
+	for _, v := range all {
+		state := "up"
+		switch {
+		case v.Error != "":
+			state = "down: " + cli.Printable(v.Error)
+		case v.Sealed:
+			state = "sealed"
+		case !v.Up:
+			state = "down"
+		}
+		if v.Version != "" {
+			state += ", version " + cli.Printable(v.Version)
+		}
+		lines = append(lines, cli.Printable(v.Name)+"\t"+cli.Printable(v.Address)+"\t"+state)
+	}
+	return lines
+}
+
+func ruleLines(all []control.Rule) []string {
+	var lines []string
+	for _, r := range all {
+		where := cli.Printable(strings.Join(r.Paths, ", "))
+		if r.Namespace != "" {
+			where += " in namespace " + cli.Printable(r.Namespace)
+		}
+		what := "all operations"
+		if len(r.Capabilities) > 0 {
+			what = cli.Printable(strings.Join(r.Capabilities, ", "))
+		}
+		how := cli.HowText(r)
+		lines = append(lines, cli.Printable(r.Name)+"\t"+where+"\t"+what+"\t"+how)
+	}
+	if len(lines) == 0 {
+		return []string{"none: only logins are completed"}
+	}
+	return lines
+}
+
+// suggestionLines say what was refused, and the rule to paste.
+func suggestionLines(one control.Suggestion) []string {
+	where := cli.Printable(one.Path)
+	if one.Namespace != "" {
+		where += " in namespace " + cli.Printable(one.Namespace)
+	}
+	lines := []string{fmt.Sprintf("%s of %s at vault %s was refused (%s), although policies grant it:",
+		cli.Printable(strings.Join(one.Operations, " and ")), where, cli.Printable(one.Vault), timesText(one.Count))}
+	if one.Rule == "" {
+		return append(lines, "probably it wants a second factor; no rule can name this path")
+	}
+	lines = append(lines, "probably it wants a second factor. A rule for it, to put into the configuration:")
+	for line := range strings.Lines(one.Rule) {
+		lines = append(lines, "  "+printableLine(line))
+	}
+	return lines
+}
+
+func timesText(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// printableLine is printable without its end, and however long: what is cut
+// could not be pasted.
+func printableLine(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.TrimRight(line, "\n"))
+}
+
+func promptsLine(n int) string {
+	if n == 0 {
+		return "none is open"
+	}
+	return cli.Counted(n, "prompt") + " open: `stepup prompts`"
+}
+
+// askedLine lists the prompters, and says how to be asked where there is none.
+func askedLine(st control.Status) string {
+	var ways []string
+	for _, name := range st.Prompters {
+		ways = append(ways, cli.Printable(name))
+	}
+	if st.Attached > 0 {
+		ways = append(ways, cli.Counted(st.Attached, "attached terminal"))
+	}
+	if len(ways) == 0 {
+		return "nobody is asked now: run `stepup attach`"
+	}
+	return "asked by " + strings.Join(ways, ", ")
+}
+
+func cacheLines(st control.Status, now time.Time) []string {
+	lines := []string{storeLine(st.Cache)}
+	for _, t := range st.Tokens {
+		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\t%s",
+			cli.Printable(t.Rule), cli.Printable(t.Caller), cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses)))
+	}
+	return lines
+}
+
+// storeLine says where tokens are kept, and why not where they should be.
+func storeLine(c control.Cache) string {
+	if c.Store == config.StoreMemory {
+		return c.Store
+	}
+	switch state := cache.Condition(c.State); state {
+	case cache.Available, cache.Untested:
+		return cli.Printable(c.Store + ", " + c.State)
+	}
+	line := "memory only, the keyring is " + cli.Printable(c.State)
+	if c.Reason != "" {
+		line += ": " + cli.Printable(c.Reason)
+	}
+	return line
+}

@@ -1,0 +1,87 @@
+package daemon
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/control"
+)
+
+func TestStatusText(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range []struct {
+		name string
+		st   control.Status
+		want string
+	}{
+		{"much", control.Status{
+			Version: "v1.2.3", PID: 4711, Started: now.Add(-3*time.Hour - 4*time.Minute), ConfigFile: "/home/ü/stepup.hcl",
+			ConfigError: "stepup.hcl:3: unknown block \"x\"\nmore",
+			Listeners: []control.Listener{
+				{Network: "tcp", Address: "[::1]:8100", Vault: "corp", Check: "same user only"},
+				{Network: "unix", Address: "/run/a b/vault.sock", Vault: "old", RequireHeader: true},
+			},
+			Vaults: []control.Vault{
+				{Name: "corp", Address: "https://vault.corp.example:8200", Up: true, Version: "1.21.0"},
+				{Name: "old", Address: "https://old.example", Error: "connection refused\x1b[2J"},
+				{Name: "shut", Address: "https://shut.example", Up: true, Sealed: true},
+			},
+			Rules: []control.Rule{
+				{Name: "prod-kv", Paths: []string{"kv/data/prod/*", "transit/sign/+"}, Capabilities: []string{"read", "update"}, Methods: []string{"a", "b"}, Grant: "header"},
+				{Name: "ns", Paths: []string{"x"}, Namespace: "team/", Methods: []string{"a"}, Grant: "token"},
+			},
+			Tokens:   []control.Token{{Rule: "ns", Caller: "0a1b2c3d", Expires: now.Add(90 * time.Second), Uses: 3}},
+			Prompts:  make([]control.Prompt, 2),
+			Attached: 2, Prompters: []string{"terminal", "command"},
+			Cache: control.Cache{Store: "keyring", State: "locked", Reason: "the default collection of the keyring is locked"},
+			Notes: []string{"a note"},
+		}, `agent      stepup v1.2.3, pid 4711, up 3h4m
+config     /home/ü/stepup.hcl
+           error: stepup.hcl:3: unknown block "x" more
+           the configuration from before is still in force
+listeners  export VAULT_ADDR='http://[::1]:8100'           # vault corp, same user only
+           export VAULT_ADDR='unix:///run/a b/vault.sock'  # vault old, only with X-Vault-Request
+vaults     corp  https://vault.corp.example:8200  up, version 1.21.0
+           old   https://old.example              down: connection refused?[2J
+           shut  https://shut.example             sealed
+rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with a and b
+           ns       x in namespace team/            all operations  token with a
+prompts    2 prompts open: ` + "`stepup prompts`" + `
+           asked by terminal, command, 2 attached terminals
+cache      memory only, the keyring is locked: the default collection of the keyring is locked
+           ns  for caller 0a1b2c3d  1m30s left  3 uses left
+note       a note
+`},
+		{"nothing", control.Status{Started: now.Add(time.Hour), Vaults: []control.Vault{{Name: "v"}}, Cache: control.Cache{Store: "memory"}},
+			`agent      stepup , pid 0, up 0s
+config
+vaults     v    down
+rules      none: only logins are completed
+prompts    none is open
+           nobody is asked now: run ` + "`stepup attach`" + `
+cache      memory
+`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(c.want, statusText(c.st, now)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLockText(t *testing.T) {
+	t.Parallel()
+	got := lockText(control.LockResult{Revoked: 1, Forgotten: 2, Prompts: 3, Notes: []string{"one\nis left"}})
+	if want := "locked: 1 token revoked, 2 tokens forgotten, 3 prompts cancelled\nnote: one is left\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	got = lockText(control.LockResult{Revoked: 2, Forgotten: 2})
+	if want := "locked: 2 tokens revoked and forgotten\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

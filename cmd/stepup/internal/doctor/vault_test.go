@@ -1,0 +1,216 @@
+//go:build unix
+
+package doctor
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/config"
+)
+
+// A server is a Vault with a certificate, and the file of its authority.
+type tlsVault struct {
+	url *url.URL
+	ca  string
+}
+
+// newTLSVault answers as a Vault that is well, under a certificate for
+// vault.example that is good for the time from, to.
+func newTLSVault(t *testing.T, from, to time.Time) tlsVault {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a test authority"}, DNSNames: []string{"vault.example"},
+		NotBefore: from, NotAfter: to, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, health("", 0)) }))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	v := tlsVault{ca: filepath.Join(t.TempDir(), "ca.pem")}
+	if v.url, err = url.Parse(s.URL); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(v.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// health is the answer of this moment.
+func health(more string, skew time.Duration) string {
+	return fmt.Sprintf(`{"initialized":true,"sealed":false,"version":"1.21.0","server_time_utc":%d%s}`, time.Now().Add(skew).Unix(), more)
+}
+
+func findings(all []finding) string {
+	var b strings.Builder
+	for _, f := range all {
+		b.WriteString(findingText(f))
+	}
+	return b.String()
+}
+
+func TestCheckVaultTLS(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	year := 365 * 24 * time.Hour
+	sound := newTLSVault(t, now.Add(-time.Hour), now.Add(year))
+	ending := newTLSVault(t, now.Add(-year), now.Add(5*24*time.Hour))
+	ended := newTLSVault(t, now.Add(-2*time.Hour), now.Add(-time.Hour))
+	brief := newTLSVault(t, now.Add(-time.Hour), now.Add(time.Hour))
+	for name, tt := range map[string]struct {
+		vault tlsVault
+		edit  func(*config.Vault)
+		says  []string
+	}{
+		"sound":         {sound, nil, []string{"ok    vault v: https://127.0.0.1:", ": up, version 1.21.0\n"}},
+		"for hours":     {brief, nil, []string{"ok    vault v: "}},
+		"no authority":  {sound, func(v *config.Vault) { v.CACert = "" }, []string{"fail  vault v: its certificate is signed by an authority that is not known here: CN=a test authority", "ca_cert"}},
+		"another name":  {sound, func(v *config.Vault) { v.TLSServerName = "" }, []string{"fail  vault v: its certificate is for other names: vault.example", "tls_server_name"}},
+		"ends soon":     {ending, nil, []string{"ok    vault v: ", "warn  vault v: its certificate ends on " + day(now.Add(5*24*time.Hour))}},
+		"has ended":     {ended, nil, []string{"fail  vault v: its certificate is good from ", "clock of this machine"}},
+		"not looked at": {ended, func(v *config.Vault) { v.TLSSkipVerify = true }, []string{"ok    vault v: ", "warn  vault v: its certificate has ended", "warn  vault v: tls_skip_verify"}},
+		"no such file":  {sound, func(v *config.Vault) { v.CACert = "/nowhere/ca.pem" }, []string{"fail  vault v: ca_cert: ", "/nowhere/ca.pem"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := config.Vault{Name: "v", Address: tt.vault.url, CACert: tt.vault.ca, TLSServerName: "vault.example"}
+			if tt.edit != nil {
+				tt.edit(&v)
+			}
+			got := findings(checkVault(t.Context(), v))
+			for _, says := range tt.says {
+				if !strings.Contains(got, says) {
+					t.Errorf("%q does not say %q", got, says)
+				}
+			}
+			if name == "for hours" && strings.Contains(got, "warn") {
+				t.Errorf("a certificate that programs renew is complained of: %s", got)
+			}
+		})
+	}
+}
+
+func TestCheckVaultState(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		more string
+		skew time.Duration
+		says string
+	}{
+		"sealed":  {`,"sealed":true`, 0, ": sealed\n      hint: an operator has to unseal it\n"},
+		"new":     {`,"initialized":false`, 0, ": not initialised\n"},
+		"standby": {`,"standby":true`, 0, ": up, a standby, version 1.21.0\n"},
+		"old":     {`,"version":"1.9.3"`, 0, ": version 1.9.3 has no Login MFA\n"},
+		"OpenBao": {`,"version":"2.1.0"`, 0, ": up, version 2.1.0\n"},
+		"ahead":   {"", time.Hour, "ahead of ours: TOTP codes made on this machine are refused"},
+		"behind":  {"", -time.Hour, "behind ours: TOTP codes made on this machine are refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, health(tt.more, tt.skew)) }))
+			defer s.Close()
+			u, err := url.Parse(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, tt.says) {
+				t.Errorf("%q does not say %q", got, tt.says)
+			}
+			u.Scheme = "https"
+			if got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, "it speaks http, not https") {
+				t.Errorf("by https: %q", got)
+			}
+		})
+	}
+}
+
+func TestCheckVaultNone(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []string{"<html>please log in</html>", ""} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
+		u, err := url.Parse(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u}))
+		if !strings.Contains(got, "but not as Vault does\n      hint: check the address in the vault block") {
+			t.Errorf("%q: %q", answer, got)
+		}
+		s.Close()
+	}
+}
+
+func TestClockFinding(t *testing.T) {
+	t.Parallel()
+	for skew, want := range map[time.Duration]verdict{
+		0: "", 9 * time.Second: "", -10 * time.Second: doubted, 29 * time.Second: doubted, 30 * time.Second: broken, -time.Minute: broken,
+	} {
+		var got verdict
+		if all := clockFinding("v", skew); len(all) > 0 {
+			got = all[0].Verdict
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", skew, got, want)
+		}
+	}
+}
+
+func TestUnreachableVault(t *testing.T) {
+	t.Parallel()
+	wrap := func(err error) error {
+		return fmt.Errorf(`vault "v": GET sys/health: %w`, &url.Error{Op: "Get", Err: err})
+	}
+	for name, tt := range map[string]struct {
+		err  error
+		says string
+	}{
+		"name":    {wrap(&net.OpError{Op: "dial", Err: &net.DNSError{Name: "vault.example", Err: "no such host"}}), "vault.example is not known by the proxy p:1"},
+		"time":    {wrap(context.DeadlineExceeded), "no answer in time by the proxy p:1"},
+		"hung up": {wrap(io.EOF), "the connection was closed without an answer by the proxy p:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if f := unreachable("v", " by the proxy p:1", tt.err); f.Verdict != broken || !strings.Contains(f.Finding, tt.says) || f.Hint == "" {
+				t.Errorf("%+v does not say %q", f, tt.says)
+			}
+		})
+	}
+	refused := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}))
+	if !strings.Contains(refused, "fail  vault v: nobody listens at 127.0.0.1:1\n") {
+		t.Errorf("%q", refused)
+	}
+	socket := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}}))
+	if !strings.HasPrefix(socket, "fail  vault v: ") {
+		t.Errorf("%q", socket)
+	}
+}

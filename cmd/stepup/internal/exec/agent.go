@@ -1,0 +1,176 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/listener"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/answering"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
+	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
+)
+
+// startAgent runs an agent in this process that ends with the command. It has
+// the configuration of the one that is not running, but for the listeners: those
+// addresses are left for it.
+func (x *execution) startAgent(ctx context.Context) error {
+	file, err := filepath.Abs(x.ConfigFile())
+	if err != nil {
+		return err
+	}
+	c, err := x.Load()
+	if err != nil {
+		return err
+	}
+	x.vaultName, err = chooseVault(x.vault, vaultNames(c))
+	if err != nil {
+		return err
+	}
+	dir, err := listener.PrivateDir(x.RuntimeDir())
+	if err != nil {
+		return err
+	}
+	x.deferClose(func() { _ = os.RemoveAll(dir) })
+	ready := make(chan struct{})
+	// On the terminal of a command only what needs the person.
+	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
+	log := setup.NewLogOutput(c.Log, x.Err).Logger()
+	running := agent.New(x.privateSettings(c, file, log), agent.Options{
+		RuntimeDir: dir, Version: cli.Version(), Log: log, Ring: cli.Keyring(), Ready: func() { close(ready) },
+	})
+	life, stop := context.WithCancel(context.WithoutCancel(x.life))
+	ended := make(chan error, 1)
+	go func() { ended <- running.Run(life) }()
+	x.deferClose(stop)
+	select {
+	case <-ready:
+		x.deferClose(func() { stop(); <-ended })
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		stop()
+		<-ended
+		return ctx.Err()
+	}
+	x.own, x.runtimeDir = true, dir
+	x.client = control.NewClient(filepath.Join(dir, agent.ControlSocket))
+	listeners, err := x.client.Listeners(ctx)
+	if err != nil {
+		return err
+	}
+	return x.choose(listeners)
+}
+
+// privateSettings are those of an agent for one command.
+func (x *execution) privateSettings(c *config.Config, file string, log *slog.Logger) agent.Config {
+	s := setup.Agent(c, file, log)
+	s.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
+	s.Telemetry = agent.Telemetry{} // that address is for the one that is not running, too
+	// The session that attaches asks on the terminal, as with any agent: two
+	// readers of one terminal would take each other's lines.
+	s.Prompt.Prompters = slices.DeleteFunc(s.Prompt.Prompters, func(n prompt.Named) bool { return n.Name == config.UseTerminal })
+	s.Prompt.Attachable = s.Prompt.Attachable || terminal.Announce("") == nil
+	return s
+}
+
+func vaultNames(c *config.Config) []string {
+	var names []string
+	for _, v := range c.Vaults {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// attachedEnv tells a stepup exec inside the command that its terminal is already
+// asked, by which process and for which agent.
+const attachedEnv = "STEPUP_ATTACHED"
+
+// attach answers prompts on this terminal until the command has ended. Without a
+// terminal it does nothing; the agent's other prompters remain.
+func (x *execution) attach(ctx context.Context) {
+	if terminal.Announce("") != nil {
+		return
+	}
+	if x.asker = x.outerAsker(); x.asker != 0 {
+		return
+	}
+	life, leave := context.WithCancel(x.life)
+	events, err := x.client.Events(life, true)
+	if err != nil {
+		leave()
+		announce("stepup: nothing is asked on this terminal: %v", err)
+		return
+	}
+	ready, ended := make(chan struct{}), make(chan struct{})
+	s := &answering.Session{
+		Terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
+		Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
+		Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); leave() },
+		Watching: func() { close(ready) }, Unseen: unseen,
+	}
+	go func() {
+		defer close(ended)
+		// The command goes on without us: it will say itself what it misses.
+		if _ = s.Run(life, events); life.Err() == nil {
+			announce("stepup: the agent has stopped or let go of this terminal; `stepup attach` asks here again")
+		}
+	}()
+	x.deferClose(func() {
+		leave()
+		<-ended
+	})
+	x.asker = os.Getpid()
+	// The command's first request must find us there.
+	select {
+	case <-ready:
+	case <-ended:
+	case <-ctx.Done():
+	}
+}
+
+// outerAsker is the stepup exec around this one that asks on the same terminal
+// for the same agent, 0 when there is none: two of them would take each
+// other's lines.
+func (x *execution) outerAsker() int {
+	pid, dir, ok := parseAttached(x.Env(attachedEnv))
+	if ok && dir == x.runtimeDir && peer.Descends(os.Getpid(), pid) && terminal.SameTerminal(pid) {
+		return pid
+	}
+	return 0
+}
+
+// openTerminal opens the terminal, also while a job of a shell that is the
+// command has the foreground. While the shell itself has it, what is typed is
+// for the shell.
+func (x *execution) openTerminal() (terminal.TTY, error) {
+	child := x.signals.child()
+	tty, err := terminal.Borrow(func(pgrp int) bool {
+		return child != 0 && pgrp != child && peer.Descends(pgrp, child)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", answering.ErrNotShown, err)
+	}
+	return tty, nil
+}
+
+// announce writes a line to the terminal itself: standard output and standard
+// error are the command's.
+func announce(format string, args ...any) {
+	_ = terminal.Announce(fmt.Sprintf(format, args...) + "\n") // fails without a terminal: there is no reader then
+}
+
+// unseen tells of a question that could not be put where it is asked.
+func unseen(r prompt.Request) {
+	announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID)
+}

@@ -1,0 +1,367 @@
+// Package exec is stepup exec: it runs a command whose Vault is the agent, and asks on
+// the command's terminal.
+package exec
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// Exit codes of a shell for a command that could not be run.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitSignal        = 128 // and the number of the signal that ended the command
+)
+
+// The values of --listen.
+const (
+	listenShared      = "shared"
+	listenPrivate     = "private"
+	listenPrivateUnix = "private-unix"
+)
+
+// options are the flags of exec.
+type options struct {
+	rule   string // step up under this rule first
+	listen string // one of the values above
+	vault  string // "" is the only one
+}
+
+// Command is stepup exec.
+func Command(c *cli.Console) *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: "run a command and answer its prompts on this terminal", Long: textExecLong,
+		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error { return runExec(cmd.Context(), c, o, args) },
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false) // what follows COMMAND is the command's
+	flags.StringVar(&o.rule, "rule", "", "step up under this rule before the command starts")
+	flags.StringVar(&o.listen, "listen", listenShared, "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket")
+	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
+	cli.CompleteFlag(cmd, "rule", c.CompleteRule)
+	cli.CompleteFlag(cmd, "listen", cli.CompleteWords(listenShared, listenPrivate, listenPrivateUnix))
+	cli.CompleteFlag(cmd, "vault", c.CompleteVault)
+	return cmd
+}
+
+func (o options) check() error {
+	if !slices.Contains([]string{listenShared, listenPrivate, listenPrivateUnix}, o.listen) {
+		return cli.Usage(errors.New("--listen must be shared, private or private-unix"), cli.SeeHelp("stepup exec"))
+	}
+	return nil
+}
+
+// runExec runs a command whose Vault is the agent. It returns when the command
+// has ended, and never before.
+func runExec(ctx context.Context, c *cli.Console, o options, args []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	cmd, err := program(c, args)
+	if err != nil {
+		return err
+	}
+	signals, starting := newSignalForwarder(ctx)
+	defer signals.stop()
+	x := &execution{Console: c, options: o, life: ctx, cmd: cmd, signals: signals}
+	err = x.execute(starting)
+	if sig, ok := errors.AsType[interrupted](context.Cause(starting)); ok && err != nil {
+		return &cli.Error{Err: cli.ErrReported, Code: sig.code()} // before the command was there
+	}
+	return err
+}
+
+// An execution is one command on its way. What it opens is closed by finish,
+// the newest first.
+type execution struct {
+	*cli.Console
+	options
+	life    context.Context //nolint:containedctx // of the whole; a signal ends only the preparations
+	cmd     *exec.Cmd
+	signals *signalForwarder
+
+	client     *control.Client // of the agent that serves the command
+	runtimeDir string          // of that agent
+	own        bool            // the agent is in this process
+	address    string          // for VAULT_ADDR
+	vaultName  string
+	asker      int // process that asks on this terminal; 0 when none does
+	closers    []func()
+}
+
+func (x *execution) deferClose(closer func()) { x.closers = append(x.closers, closer) }
+
+func (x *execution) finish() {
+	for i := len(x.closers) - 1; i >= 0; i-- {
+		x.closers[i]()
+	}
+}
+
+// execute does what comes before the command, and then runs it. Its context ends with a
+// signal that comes before the command is there.
+func (x *execution) execute(starting context.Context) error {
+	defer x.finish()
+	if err := x.findAgent(starting); err != nil {
+		return err
+	}
+	if err := x.listenPrivate(starting); err != nil {
+		return err
+	}
+	x.attach(starting)
+	if x.rule != "" {
+		if err := x.stepUp(starting); err != nil {
+			return err
+		}
+	}
+	if err := starting.Err(); err != nil {
+		return err
+	}
+	return x.run()
+}
+
+// program finds the command, before anything is started for it.
+func program(c *cli.Console, args []string) (*exec.Cmd, error) {
+	if len(args) == 0 {
+		args = []string{shell(c.Env)}
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return nil, cannotRun(args[0], err)
+	}
+	cmd := exec.Command(path, args[1:]...) //nolint:gosec // running it is what we are for
+	cmd.Args[0] = args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.In, c.Out, c.Err
+	return cmd, nil
+}
+
+func shell(env func(string) string) string {
+	if runtime.GOOS == "windows" {
+		return cmp.Or(env("ComSpec"), "cmd.exe")
+	}
+	return cmp.Or(env("SHELL"), "/bin/sh")
+}
+
+// cannotRun gives the codes of a shell.
+func cannotRun(name string, err error) error {
+	code := exitNotExecutable
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		code = exitNotFound
+	}
+	if inner, ok := errors.AsType[*exec.Error](err); ok {
+		err = inner.Err
+	}
+	if inner, ok := errors.AsType[*os.PathError](err); ok {
+		err = inner.Err
+	}
+	return &cli.Error{Err: fmt.Errorf("cannot run %s: %w", cli.Printable(name), err), Code: code}
+}
+
+// findAgent takes the agent that is running, or starts one in this process.
+func (x *execution) findAgent(ctx context.Context) error {
+	x.client, x.runtimeDir = x.Client(), x.RuntimeDir()
+	listeners, err := x.client.Listeners(ctx)
+	if errors.Is(err, control.ErrNoAgent) {
+		return x.startAgent(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return x.choose(listeners)
+}
+
+// choose takes the listener that the most clients can use: one that speaks TCP
+// and asks for no header before one that asks, and a unix socket last.
+func (x *execution) choose(all []control.Listener) error {
+	var names []string
+	for _, l := range all {
+		if l.PID == 0 {
+			names = append(names, l.Vault)
+		}
+	}
+	name, err := chooseVault(x.vault, names)
+	if err != nil {
+		return err
+	}
+	x.vaultName = name
+	best := -1
+	for _, l := range all {
+		rank := listenerRank(l)
+		if l.PID != 0 || l.Vault != name || rank <= best {
+			continue
+		}
+		best = rank
+		x.address = clientAddress(l.Network, l.Address)
+	}
+	return nil
+}
+
+// clientAddress is a listener as VAULT_ADDR has it.
+func clientAddress(network, address string) string {
+	if network == config.Unix {
+		return "unix://" + address
+	}
+	return "http://" + address
+}
+
+func listenerRank(l control.Listener) int {
+	switch {
+	case l.Network == config.Unix:
+		return 0
+	case l.RequireHeader:
+		return 1
+	}
+	return 2
+}
+
+// chooseVault finds the vault that is meant; names may repeat.
+func chooseVault(want string, names []string) (string, error) {
+	known := make(map[string]bool)
+	for _, name := range names {
+		known[name] = true
+	}
+	switch {
+	case want != "" && known[want]:
+		return want, nil
+	case want != "":
+		return "", cli.Usage(fmt.Errorf("no vault %s", cli.Printable(want)), vaultHint(names))
+	case len(known) > 1:
+		return "", cli.Usage(errors.New("the agent has several vaults"), vaultHint(names))
+	case len(names) == 0:
+		return "", errors.New("the agent has no listener for programs")
+	}
+	return names[0], nil
+}
+
+// listenPrivate asks for a listener that serves only the command, where that is wanted.
+func (x *execution) listenPrivate(ctx context.Context) error {
+	if x.listen == listenShared {
+		return nil
+	}
+	adoptOrphans()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	held, release := context.WithCancel(x.life)
+	wanted := control.Wanted{Vault: x.vaultName, Network: config.TCP}
+	if x.listen == listenPrivateUnix {
+		wanted.Network = config.Unix
+	}
+	lease, err := x.client.Lease(held, wanted)
+	if err != nil {
+		release()
+		return err
+	}
+	x.deferClose(func() {
+		defer release()
+		// When we have ended, it has: the connection alone would be a moment later.
+		ctx, cancel := context.WithTimeout(x.life, cli.CallTimeout)
+		defer cancel()
+		_ = x.client.Release(ctx, lease.ID) // the agent has ended before us
+	})
+	x.address = clientAddress(lease.Network, lease.Address)
+	return nil
+}
+
+const textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR and VAULT_AGENT_ADDR at the agent and
+VAULT_CLIENT_TIMEOUT of at least 120 s, and asks on this terminal when Vault wants
+a second factor. What is asked goes to the terminal itself (/dev/tty), never into
+the command's output:
+
+  stepup exec -- terraform apply
+  stepup exec -- vault kv get -format=json kv/prod/db | jq .
+
+When no agent is running, exec is one itself until the command ends, with the
+same configuration but a port of its own.
+
+With --rule it steps up before the command starts, with the token that the command
+will use (VAULT_TOKEN, the token helper or ~/.vault-token), so that nothing
+interrupts it later. That needs a rule with a token or login grant.
+
+With --listen private the command gets a listener of its own. It serves the
+processes that the command starts, as the system's table of processes has it, and
+nobody else, not even other programs of yours. A program that hides its process
+(the kernel does that for a file with capabilities, such as vault's cap_ipc_lock)
+cannot be told by a TCP connection and is refused there. With --listen private-unix
+the listener is a unix socket, where the kernel tells which process it is; the
+command must take VAULT_ADDR=unix:///path, as vault and Vault's library for Go do.
+
+The command reads the same keyboard: while a question is open, what you type may
+go to either if the command reads as well. In a shell that exec has started you
+are asked while a command of it runs; at the shell's own prompt you are told what
+to type.
+
+ctrl-c   says no to the question on the screen; a second one within a second ends
+         the asking here, for the command it is then an ordinary ctrl-c
+ctrl-d   leaves the question open for another place to answer
+
+Exits with the code of COMMAND (128 and the number of the signal that ended it),
+126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
+you said no or did not answer: COMMAND is not started then.`
+
+func vaultHint(names []string) string {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	for i, name := range names {
+		names[i] = cli.Printable(name)
+	}
+	return "name one with --vault: " + strings.Join(names, ", ")
+}
+
+// stepUp gets the token of a rule before the command starts, so that nothing
+// interrupts it later.
+func (x *execution) stepUp(ctx context.Context) error {
+	token, err := vaultcli.Token(ctx, x.Console, x.environ(os.Environ()))
+	if errors.Is(err, vaultcli.ErrNoToken) && !x.knownRule(ctx) {
+		return x.noRule() // no login would help
+	}
+	if err != nil {
+		return err
+	}
+	got, err := x.client.Obtain(ctx, control.Obtain{
+		Rule: x.rule, Vault: x.vaultName, Namespace: cmp.Or(x.Env("VAULT_NAMESPACE"), x.Env("BAO_NAMESPACE")), Token: token,
+	})
+	switch {
+	case errors.Is(err, control.ErrHeaderGrant):
+		return cli.Usage(fmt.Errorf("rule %s has a header grant or none: it is asked about with each request", cli.Printable(x.rule)), "leave --rule out, or give the rule a token or login grant")
+	case errors.Is(err, control.ErrNoRule):
+		return x.noRule()
+	case err != nil:
+		return err
+	case got.OK():
+		return nil
+	}
+	failed := &cli.Error{Err: fmt.Errorf("not stepped up, the command was not started: %s", cli.Printable(strings.TrimPrefix(got.Message, "stepup: "))), Code: cli.ExitFailed}
+	switch got.Outcome {
+	case "denied", "timeout", "rejected":
+		failed.Code = cli.ExitRefused
+	}
+	return failed
+}
+
+func (x *execution) noRule() error {
+	return cli.Usage(fmt.Errorf("no rule %s for vault %s", cli.Printable(x.rule), cli.Printable(x.vaultName)), "rules are the step_up blocks of the configuration")
+}
+
+// knownRule reports whether the agent has the rule, for any vault; it is true
+// where the agent does not say.
+func (x *execution) knownRule(ctx context.Context) bool {
+	s, err := x.client.Status(ctx)
+	return err != nil || slices.ContainsFunc(s.Rules, func(r control.Rule) bool { return r.Name == x.rule })
+}

@@ -1,0 +1,99 @@
+package exec
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+)
+
+// leastTimeout is what a client must wait at least: longer than a person is
+// asked, and than a phone takes to be picked up.
+const leastTimeout = 120 * time.Second
+
+// Run starts the command and waits for it. The command is in our process group,
+// so that what is typed as a signal reaches it without us; the other signals are
+// passed on.
+func (x *execution) run() error {
+	x.cmd.Env = x.environ(os.Environ())
+	start := func() error { return x.signals.start(x.cmd) }
+	if x.Unprotected != nil {
+		protected := start
+		start = func() error { return x.Unprotected(protected) }
+	}
+	if err := start(); err != nil {
+		return cannotRun(x.cmd.Args[0], err)
+	}
+	err := x.cmd.Wait()
+	x.signals.ended()
+	if x.cmd.ProcessState == nil {
+		return err
+	}
+	if code := exitCode(x.cmd.ProcessState); code != 0 {
+		return &cli.Error{Err: cli.ErrReported, Code: code}
+	}
+	return nil
+}
+
+// environ is the environment of the command: ours, with the agent in the place
+// of Vault.
+func (x *execution) environ(base []string) []string {
+	set := map[string]string{
+		"VAULT_ADDR": x.address, "VAULT_AGENT_ADDR": x.address,
+		// OpenBao reads these first.
+		"BAO_ADDR": x.address, "BAO_AGENT_ADDR": x.address,
+		"VAULT_CLIENT_TIMEOUT": clientTimeout(x.Env("VAULT_CLIENT_TIMEOUT")),
+	}
+	if bao := x.Env("BAO_CLIENT_TIMEOUT"); bao != "" {
+		set["BAO_CLIENT_TIMEOUT"] = clientTimeout(bao)
+	}
+	if x.own {
+		set["STEPUP_RUNTIME_DIR"] = x.runtimeDir // stepup status in the command shows our agent
+	}
+	if x.asker != 0 {
+		set[attachedEnv] = attachedValue(x.asker, x.runtimeDir)
+	}
+	// A proxy on the way to Vault is not on the way to us.
+	drop := []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "BAO_PROXY_ADDR", "BAO_HTTP_PROXY", attachedEnv}
+	env := slices.DeleteFunc(slices.Clone(base), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		_, replaced := set[name]
+		return replaced || slices.Contains(drop, name)
+	})
+	for name, value := range set {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env[len(env)-len(set):])
+	return env
+}
+
+// clientTimeout raises a VAULT_CLIENT_TIMEOUT, which is a number of seconds or a
+// duration; zero is the client's own 60 s. What is neither stays for the client
+// to complain about.
+func clientTimeout(value string) string {
+	least := fmt.Sprintf("%.0fs", leastTimeout.Seconds())
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return least
+	}
+	d, err := time.ParseDuration(value)
+	if n, numeric := strconv.Atoi(value); numeric == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err == nil && d < leastTimeout {
+		return least
+	}
+	return value
+}
+
+func attachedValue(pid int, dir string) string { return strconv.Itoa(pid) + ":" + dir }
+
+func parseAttached(value string) (pid int, dir string, ok bool) {
+	first, dir, ok := strings.Cut(value, ":")
+	pid, err := strconv.Atoi(first)
+	return pid, dir, ok && err == nil && pid > 1
+}

@@ -1,0 +1,153 @@
+package secrets
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
+	"github.com/vault-stepup/stepup/config"
+)
+
+func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
+	file, err := f.ConfigFile(h.Console)
+	if err != nil {
+		return err
+	}
+	link, err := h.linkPath(f)
+	if err != nil {
+		return err
+	}
+	now, err := vaultcli.ReadConfig(file)
+	if err != nil {
+		return err
+	}
+	if err := now.Ours(file); err != nil {
+		return err
+	}
+	if err := linkHelper(link); err != nil {
+		return err
+	}
+	h.warnKeyring(ctx)
+	if now.Helper == link {
+		h.Say("%s has the line already", cli.Printable(file))
+		return nil
+	}
+	line := "token_helper = " + strconv.Quote(link)
+	if err := writeHelperFile(file, now.With(line)); err != nil {
+		return err
+	}
+	h.Say("wrote token_helper into %s", cli.Printable(file))
+	h.Hint("log in again, so that the token is in the keyring: `vault login`")
+	return nil
+}
+
+// warnKeyring says in time that the CLI will fail for want of a keyring. It is no
+// reason to refuse: the line may be written in an SSH session for the desktop.
+func (h *tokenHelper) warnKeyring(ctx context.Context) {
+	_, err := logins().Get(ctx, vaultcli.DefaultServer)
+	if ring := (*cache.RingError)(nil); errors.As(err, &ring) {
+		h.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", ring.Why)
+	}
+}
+
+func (h *tokenHelper) disable(_ context.Context, f vaultcli.CLI) error {
+	file, err := f.ConfigFile(h.Console)
+	if err != nil {
+		return err
+	}
+	now, err := vaultcli.ReadConfig(file)
+	if err != nil {
+		return err
+	}
+	if !now.Mine() {
+		h.Say("%s has no line of ours", cli.Printable(file))
+		return nil
+	}
+	// The link stays: what else names it would fail with every command.
+	if err := writeHelperFile(file, now.With("")); err != nil {
+		return err
+	}
+	h.Say("took token_helper out of %s", cli.Printable(file))
+	return nil
+}
+
+// linkPath is where the link to stepup is made.
+func (h *tokenHelper) linkPath(f vaultcli.CLI) (string, error) {
+	// The user's folder, whatever configuration this one command was given.
+	standard := config.DefaultPath(func(name string) string {
+		if name == "STEPUP_CONFIG" {
+			return ""
+		}
+		return h.Env(name)
+	})
+	if standard == "" {
+		return "", cli.ErrNoConfigFolder
+	}
+	link := filepath.Join(filepath.Dir(standard), f.Link)
+	if runtime.GOOS == "windows" {
+		link += ".exe"
+	}
+	// "${" begins an interpolation in that language, and a line break ends the line.
+	if strings.ContainsFunc(link, unicode.IsControl) || strings.Contains(link, "${") {
+		return "", errors.New("the path of the link has characters that the file cannot hold")
+	}
+	return link, nil
+}
+
+// linkHelper makes link lead to this program.
+func linkHelper(link string) error {
+	if info, err := os.Lstat(link); err == nil && info.Mode()&fs.ModeSymlink == 0 && runtime.GOOS != "windows" {
+		return &cli.Error{Err: fmt.Errorf("%s is there and is no link", cli.Printable(link)), Hint: "move it away and try again"}
+	}
+	self, err := cli.ProgramPath()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		return err
+	}
+	fresh := link + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if runtime.GOOS == "windows" {
+		err = os.Link(self, fresh) // a symbolic link needs a privilege there
+	} else {
+		err = os.Symlink(self, fresh)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(fresh, link) // at no time is there none: the CLI may be looking
+}
+
+// writeHelperFile replaces the file, or removes it when there is nothing left to
+// say. The CLI finds the old text or the new one, never half of it.
+func writeHelperFile(file, text string) error {
+	if len(bytes.TrimSpace([]byte(text))) == 0 {
+		return os.Remove(file)
+	}
+	fresh, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = fresh.WriteString(text)
+	if err = errors.Join(err, fresh.Sync(), fresh.Close()); err == nil {
+		err = os.Rename(fresh.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(fresh.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package setup
+
+import (
+	"bytes"
+	"log/slog"
+	"regexp"
+	"sync"
+	"testing"
+
+	"github.com/vault-stepup/stepup/config"
+)
+
+// Loggers that were made before a change follow it, with all that was added to
+// them.
+func TestLogBookChanges(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	book := NewLogOutput(config.Log{Level: slog.LevelInfo, Format: config.FormatText}, &out)
+	log := book.Logger().With("a", 1).WithGroup("g").With("b", 2)
+	check := func(want string) {
+		t.Helper()
+		if got := out.String(); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("got %q, want %s", got, want)
+		}
+		out.Reset()
+	}
+	log.Debug("hidden")
+	check(`^$`)
+	log.Info("shown", "c", 3)
+	check(`^time=\S+ level=INFO msg=shown a=1 g\.b=2 g\.c=3\n$`)
+	book.Set(config.Log{Level: slog.LevelDebug, Format: config.FormatJSON})
+	log.Debug("shown")
+	check(`^\{"time":"[^"]+","level":"DEBUG","msg":"shown","a":1,"g":\{"b":2\}\}\n$`)
+	book.Set(config.Log{Level: slog.LevelWarn, Format: config.FormatText})
+	log.Info("hidden")
+	check(`^$`)
+	slog.NewLogLogger(log.Handler(), slog.LevelError).Print("of a server")
+	check(`level=ERROR msg="of a server" a=1 g\.b=2\n$`)
+}
+
+// Lines stay whole while the form changes.
+func TestLogBookLinesAreWhole(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	book := NewLogOutput(config.Log{Format: config.FormatText}, &out)
+	var all sync.WaitGroup
+	for range 4 {
+		log := book.Logger()
+		all.Go(func() {
+			for range 200 {
+				log.Info("line", "key", "value")
+			}
+		})
+	}
+	for i := range 200 {
+		book.Set(config.Log{Format: []string{config.FormatText, config.FormatJSON}[i%2]})
+	}
+	all.Wait()
+	whole := regexp.MustCompile(`^(time=\S+ level=INFO msg=line key=value|\{"time":"[^"]+","level":"INFO","msg":"line","key":"value"\})\n$`)
+	lines := bytes.SplitAfter(out.Bytes(), []byte("\n"))
+	for _, line := range lines[:len(lines)-1] {
+		if !whole.Match(line) {
+			t.Fatalf("broken line %q", line)
+		}
+	}
+	if n := len(lines) - 1; n != 800 {
+		t.Errorf("%d lines", n)
+	}
+}
