@@ -245,8 +245,8 @@ func (a *Agent) serveControl(ctx context.Context) error {
 		return err
 	}
 	handler := control.NewHandler(control.HandlerConfig{
-		Prompts: person{a.broker, a.ledger}, Status: a.Status, Lock: a.lock, Log: a.options.Log,
-		Leases: leaser{a}, Obtain: a.obtain, Explain: a.explain,
+		Prompts: a.broker, Status: a.Status, Lock: a.lock, Log: a.options.Log,
+		Leases: leaser{a}, Obtain: a.obtain, Resume: a.resume, Explain: a.explain,
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()

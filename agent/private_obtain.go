@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
@@ -30,9 +31,25 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 	if namespace == "" {
 		namespace = v.config.Namespace
 	}
-	verdict := v.resolver.Obtain(ctx, r, namespace, o.Token)
+	verdict := v.resolver.Obtain(asOurs(ctx), r, namespace, o.Token)
 	metricsResolver{v.resolver, a.metrics}.count(r, verdict)
 	return control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}, nil
+}
+
+// ourName is what the kernel calls a process of this program.
+const ourName = "stepup"
+
+// asOurs keeps the question of stepup exec from saying that a program hides: each
+// process of ours does. A program that takes the name gains nothing, because it can as
+// well run stepup exec. On a unix socket the kernel tells the process and its parents.
+func asOurs(ctx context.Context) context.Context {
+	return peer.NewContext(ctx, func() peer.Peer {
+		p := peer.FromContext(ctx)
+		if p.Hidden && p.PID != 0 && p.Exe == "" && len(p.Chain) > 0 && p.Chain[0] == ourName {
+			p.Hidden = false
+		}
+		return p
+	})
 }
 
 // rule finds a rule of this vault by its name; nil means none.

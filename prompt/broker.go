@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -91,7 +92,8 @@ func (b *Broker) Close() {
 // It fails with ErrDenied, ErrTimeout, ErrUnavailable (no prompter can ask),
 // ErrCanceled (by CancelAll or Close), ErrBusy, or ctx.Err(), in which case the
 // question was withdrawn everywhere: with the line of a [Decided] where that is
-// the cause of ctx. ID and Queued of r are ignored. A Push is not a question; use
+// the cause of ctx; wrapped in ErrUnseen where it waited behind others all the time.
+// ID and Queued of r are ignored. A Push is not a question; use
 // Tell.
 func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 	if err := ctx.Err(); err != nil {
@@ -105,6 +107,10 @@ func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 		return "", err
 	}
 	b.expire(ctx, e)
+	late := errors.Is(e.err, ErrTimeout) || errors.Is(e.err, context.DeadlineExceeded)
+	if late && !isClosed(e.first) && !isClosed(e.noticed) {
+		return "", fmt.Errorf("%w: %w", ErrUnseen, e.err)
+	}
 	return e.answer, e.err
 }
 

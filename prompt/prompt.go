@@ -101,6 +101,8 @@ var (
 	ErrDismissed = errors.New("closed without an answer")
 	// ErrTimeout: no answer came before the deadline.
 	ErrTimeout = errors.New("nobody answered in time")
+	// ErrUnseen: the time was over before the question was shown: others were open.
+	ErrUnseen = errors.New("not shown: other questions were open")
 	// ErrUnavailable: this prompter, or none at all, can show the request now.
 	ErrUnavailable = errors.New("no way to prompt")
 	// ErrCanceled: prompts were cancelled as a whole (stepup lock, shutdown).

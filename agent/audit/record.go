@@ -29,6 +29,7 @@ const (
 	Cached    Event = "cached"    // a token that was there served the request
 	Revoked   Event = "revoked"   // a token was revoked at Vault
 	Locked    Event = "locked"    // every token was forgotten
+	Resumed   Event = "resumed"   // silent rules may ask again
 	Refused   Event = "refused"   // the guard let a request not in
 	Enrolled  Event = "enrolled"  // the person set up an authenticator, and Vault took its first code
 )
@@ -36,7 +37,7 @@ const (
 // valid reports whether e is an event of the log.
 func (e Event) valid() bool {
 	switch e {
-	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Refused, Enrolled:
+	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Resumed, Refused, Enrolled:
 		return true
 	default:
 		return false

@@ -53,6 +53,9 @@ type HandlerConfig struct {
 	// Lock forgets and revokes all tokens and cancels all prompts. Its context
 	// does not end with the client.
 	Lock func(context.Context) (LockResult, error)
+	// Resume ends the silence of rules; nil has no such route. It fails with a
+	// *TooSoonError.
+	Resume func(context.Context) (Resumed, error)
 	// Leases opens listeners for one command each; nil has no such routes.
 	Leases Leaser
 	// Obtain steps up before a request needs it; nil has no such route. It fails
@@ -83,6 +86,9 @@ func NewHandler(cfg HandlerConfig) http.Handler {
 	mux.Handle("/v1/prompts/{id}/deny", only(http.MethodPost, h.deny))
 	mux.Handle("/v1/lock", only(http.MethodPost, h.lock))
 	mux.Handle("/v1/events", only(http.MethodGet, h.events))
+	if cfg.Resume != nil {
+		mux.Handle("/v1/resume", only(http.MethodPost, h.resume))
+	}
 	if cfg.Leases != nil {
 		mux.HandleFunc("/v1/listeners", h.listeners)
 		mux.Handle("/v1/listeners/{id}", only(http.MethodDelete, h.release))

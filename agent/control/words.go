@@ -17,6 +17,7 @@ const (
 	wordsBadListen  = `the body must be JSON like {"vault":"corp","network":"tcp"}, or with "unix"`
 	wordsBadObtain  = `the body must be JSON with "rule" and "token"`
 	wordsBadExplain = `the body must be JSON with "path"`
+	wordsTooSoon    = "prompts were resumed less than ten minutes ago, and it counts once in that time; try again in %s"
 	wordsNoListener = "no such listener: it has ended"
 	wordsBadStream  = "the stream of events broke off"
 )

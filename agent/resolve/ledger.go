@@ -43,6 +43,7 @@ type Ledger struct {
 	methods map[string]time.Time    // when a method's last code was sent
 	denials map[turnKey][]time.Time // the latest, by topic
 	silent  map[turnKey]bool        // topics that were denied too often
+	resumed time.Time               // when a command ended the silence last
 	asked   map[turnKey]map[*openQuestion]bool
 	origins origins                 // which tokens Okta gave out
 	flights map[turnKey]*flight     // those of enrolments have a path

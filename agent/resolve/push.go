@@ -111,6 +111,7 @@ func (s *stepUp) watch(ctx context.Context, m mfa.Method, do func(context.Contex
 	s.method = m.Label()
 	s.record(audit.Prompt, 0)
 	notice := s.config.Asker.Tell(ctx, s.pushNotice(m))
+	s.answered = true // if Vault accepts it: on the phone
 	select {
 	case c := <-done:
 		notice.Done(pushResult(c))

@@ -130,7 +130,7 @@ func (l *login) race(ctx context.Context, push mfa.Method) mfa.Verdict {
 func (c call) ok() bool { return c.resp != nil && c.resp.StatusCode/100 == 2 }
 
 func (l *login) byPush(c call, push mfa.Method) mfa.Verdict {
-	l.method = push.Label()
+	l.method, l.answered = push.Label(), true
 	l.replace(c.resp)
 	return mfa.Verdict{Outcome: mfa.Approved}
 }
@@ -176,6 +176,7 @@ func (c call) failure() mfa.FailureKind {
 func (l *login) phoneOnly(p *phone) mfa.Verdict {
 	l.methods = []mfa.Method{p.push}
 	l.method = p.push.Label()
+	l.answered = true // if Vault accepts it: on the phone
 	l.record(audit.Prompt, 0)
 	notice := l.config.Asker.Tell(l.app, l.pushNotice(p.push))
 	select {

@@ -149,6 +149,7 @@ type stepUp struct {
 	open     bool             // the path needs no token, as in rule.Match
 	unproven bool             // a login that is asked about before Vault has seen it
 	early    earlyCode        // of a login grant
+	answered bool             // a person answered a question, or was told of a push
 }
 
 func (r *Resolver) begin(ctx context.Context, q rule.Request, ruleName string, token cache.Secret) *stepUp {
@@ -181,7 +182,8 @@ func (s *stepUp) ask(ctx context.Context, p prompt.Request) (string, error) {
 	if err != nil && errors.Is(context.Cause(ctx), errTired) {
 		return "", errTired
 	}
-	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	s.answered = s.answered || err == nil
+	if err != nil && !errors.Is(err, prompt.ErrUnseen) && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return "", prompt.ErrTimeout
 	}
 	return answer, err

@@ -102,6 +102,7 @@ func (b *bell) tell() {
 	b.challenge()
 	b.method = b.ring.notice.Method
 	b.record(audit.Prompt, 0)
+	b.answered = true // if Vault accepts it: on the phone
 	p := b.fill(b.ring.notice)
 	p.Kind, p.Deadline = prompt.Push, time.Now().Add(maxPush)
 	b.notice = b.config.Asker.Tell(b.ctx, p)

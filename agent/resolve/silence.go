@@ -1,8 +1,10 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -10,8 +12,8 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 )
 
-// After this many denials within this time a rule falls silent: somebody, or
-// some program, asks again and again, and a person who is worn down says yes.
+// After this many denials and unanswered questions within this time a rule falls
+// silent: a program that asks again and again wears a person down, who then says yes.
 const (
 	fatigueDenials = 3
 	fatigueWindow  = 10 * time.Minute
@@ -31,8 +33,7 @@ func (s Silence) covers(p func() peer.Peer) bool {
 }
 
 // silent returns the verdict for a request about which nobody is asked: batch
-// jobs, and rules that were denied too often. attended reports whether somebody
-// has attached a terminal, which ends the second.
+// jobs, and rules that were denied too often.
 func (s *stepUp) silent() (mfa.Verdict, bool) {
 	silence := s.config.Silence
 	switch {
@@ -94,7 +95,7 @@ func (l *Ledger) asking(topic turnKey, end context.CancelCauseFunc) (done func()
 // An openQuestion is one that a person sees, or will see.
 type openQuestion struct{ end context.CancelCauseFunc }
 
-// tire counts a denial.
+// tire counts a denial or an unanswered question.
 func (l *Ledger) tire(topic turnKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,10 +121,40 @@ func (l *Ledger) tired(topic turnKey) bool {
 	return l.silent[topic]
 }
 
-// Wake ends the silence of every rule: a person has shown up and answers again.
+// Wake ends the silence of every rule: Vault has accepted a factor that a person gave.
+// An answer alone does not, as any program can send one.
 func (l *Ledger) Wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.silent)
 	clear(l.denials)
+}
+
+// Resume is Wake by an explicit command, and returns how many topics were silent. Any
+// program of the user can give it: so it counts once in fatigueWindow, which bounds
+// what a loop can have asked. Before that, wait says how long.
+func (l *Ledger) Resume() (ended int, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.silent) == 0 {
+		return 0, 0 // and the denials so far go on counting
+	}
+	if left := fatigueWindow - time.Since(l.resumed); !l.resumed.IsZero() && left > 0 {
+		return 0, left
+	}
+	ended, l.resumed = len(l.silent), time.Now()
+	clear(l.silent)
+	clear(l.denials)
+	return ended, 0
+}
+
+// Silenced are the rules and logins that nobody is asked about any more, sorted.
+func (l *Ledger) Silenced() (topics []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for topic := range l.silent {
+		topics = append(topics, cmp.Or(topic.Rule, topic.Path))
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
 }

@@ -87,8 +87,8 @@ func TestSilentRuleUsesTheCache(t *testing.T) {
 	})
 }
 
-// After three denials in ten minutes a rule falls silent, whoever asks, until a
-// person shows up; another rule does not.
+// After three denials in ten minutes a rule falls silent, for every caller, until a
+// person resumes it; another rule does not.
 func TestFatigue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -116,9 +116,11 @@ func TestFatigue(t *testing.T) {
 		if o := ask("d", "prod"); o != mfa.Cooldown {
 			t.Errorf("an hour later: %s", o)
 		}
-		s.ledger.Wake()
+		if n, wait := s.ledger.Resume(); n != 1 || wait != 0 {
+			t.Errorf("resumed %d, wait %s", n, wait)
+		}
 		if o := ask("d", "prod"); o != mfa.Denied {
-			t.Errorf("after somebody attached: %s", o)
+			t.Errorf("after it was resumed: %s", o)
 		}
 	})
 }

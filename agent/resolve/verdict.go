@@ -25,6 +25,8 @@ func verdict(app context.Context, err error) mfa.Verdict {
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appDismissed}
 	case errors.Is(err, prompt.ErrCanceled):
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appCanceled}
+	case errors.Is(err, prompt.ErrUnseen):
+		return mfa.Verdict{Outcome: mfa.Timeout, Message: appUnseen}
 	case errors.Is(err, prompt.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return mfa.Verdict{Outcome: mfa.Timeout, Message: appTimeout}
 	case errors.Is(err, prompt.ErrBusy):
@@ -51,18 +53,34 @@ func (s *stepUp) conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 	switch v.Outcome {
 	case mfa.Approved:
 		s.config.Ledger.warm(s.turn())
+		if s.answered {
+			s.config.Ledger.Wake()
+		}
 	case mfa.Denied, mfa.Timeout, mfa.Rejected:
-		if v.Message != appEnrolling { // the person is at it: the next try waits for them
+		// Who sets up an authenticator is at it, and the next try waits for that.
+		if v.Message != appEnrolling && v.Message != appUnseen {
 			s.config.Ledger.cool(s.turn(), v, s.config.Cooldown)
 		}
 	}
-	if v.Outcome == mfa.Denied && v.Message != appCanceled {
+	if tiring(v) {
 		s.config.Ledger.tire(s.topic())
 	}
 	if event != "" {
 		s.record(event, time.Since(s.started))
 	}
 	return v
+}
+
+// tiring reports whether a decision counts towards the silence: a no, and a question
+// or push that nobody answered. What was withdrawn, or never shown, does not.
+func tiring(v mfa.Verdict) bool {
+	switch v.Outcome {
+	case mfa.Denied:
+		return v.Message != appCanceled
+	case mfa.Timeout:
+		return v.Message == appTimeout || v.Message == appPushRefused
+	}
+	return false
 }
 
 // turn is what this request is decided one at a time with, and what a no holds for. The

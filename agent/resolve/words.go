@@ -19,6 +19,7 @@ const (
 	appDismissed   = "stepup: the prompt was closed without an answer; run it again"
 	appDenied      = "stepup: the second factor was denied; if that was a mistake, try again after the cool-down"
 	appTimeout     = "stepup: nobody answered the prompt in time; run it again and answer within the time it shows"
+	appUnseen      = "stepup: other questions were open all the time, so nobody saw this one; run it again"
 	appWaited      = "stepup: another request for the same rule was still being asked about; run it again"
 	appCanceled    = "stepup: the prompt was cancelled by stepup lock or because the agent stopped; run it again"
 	appNoPrompt    = "stepup: there is no way to ask you for the second factor; run `stepup attach` in a terminal and try again"
@@ -40,7 +41,7 @@ const (
 	appUnidentified = "stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells"
 	appNeverAsked   = "stepup: this program is on the list of those that are never prompted"
 	appDeadCaller   = "stepup: vault does not know your token; log in again"
-	appTired        = "stepup: denied three times in ten minutes, so nobody is asked any more; run `stepup attach` to be asked again"
+	appTired        = "stepup: denied or left unanswered three times in ten minutes, so nobody is asked any more; run `stepup resume` to be asked again"
 
 	appNotApproved  = "stepup: nobody has approved this request yet; run it again to go on waiting for the same approval, or unwrap the token of wrap_info when it is there"
 	appGroupDenied  = "stepup: the wait for approval was given up here; unwrap the token of wrap_info when it is there"
