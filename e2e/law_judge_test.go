@@ -11,7 +11,6 @@ import (
 type judge struct {
 	t        *testing.T
 	world    *lawWorld
-	probe    string // a token that may what the rule covers, and whose capabilities Vault is asked for
 	mounts   []string
 	asked    map[string][]string // capabilities by rule and path
 	tokens   map[string]string   // one that may only what a rule says, by rule
