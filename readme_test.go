@@ -84,33 +84,6 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 }
 
-// The list of what is not supported yet is neither short of anything nor behind
-// the times: what it has in code quotes is what the program says it of.
-func TestReadmeNotSupportedYet(t *testing.T) {
-	t.Parallel()
-	_, list, opened := strings.Cut(readText(t, "README.md"), "\n### Not supported yet\n")
-	list, _, closed := strings.Cut(list, "\n## ")
-	_, words, known := strings.Cut(readText(t, "config/grammar.go"), "func notYet()")
-	if !known {
-		t.Fatal("config/grammar.go has no notYet any more")
-	}
-	says := groups("(?m)^\t\t\"[^\"]+\": +[\"`](.+)[\"`],$", words)
-	lists := groups("`([^`]+)`", list)
-	if needed := len(says) > 0; opened != needed || opened && !closed {
-		t.Fatalf("README.md has a section of what is not supported yet: %v; the program has such words: %v", opened, needed)
-	}
-	for _, word := range says {
-		if !slices.Contains(lists, word) {
-			t.Errorf("%s is not supported yet, and README.md does not say so", word)
-		}
-	}
-	for _, word := range lists {
-		if !slices.Contains(says, word) {
-			t.Errorf("README.md says that %s is not supported yet, the program does not", word)
-		}
-	}
-}
-
 // The import table that people read is the one that is enforced.
 func TestImportTable(t *testing.T) {
 	t.Parallel()

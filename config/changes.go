@@ -34,10 +34,10 @@ func Changes(old, next *Config) string {
 		settings("log", old.Log, next.Log),
 	)
 	if len(all) == 0 {
-		return wordsUnchanged
+		return "nothing changed"
 	}
 	if more := len(all) - maxChanges; more > 0 {
-		all = append(all[:maxChanges], fmt.Sprintf(wordsMoreChanges, more))
+		all = append(all[:maxChanges], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, ", ")
 }
@@ -51,14 +51,14 @@ func named[T any](kind string, old, next []T, name func(T) string) []string {
 	for _, b := range next {
 		switch i := slices.IndexFunc(old, same(name(b))); {
 		case i < 0:
-			say(b, wordsAdded)
+			say(b, "added")
 		case !reflect.DeepEqual(old[i], b):
-			say(b, wordsChanged)
+			say(b, "changed")
 		}
 	}
 	for _, b := range old {
 		if !slices.ContainsFunc(next, same(name(b))) {
-			say(b, wordsRemoved)
+			say(b, "removed")
 		}
 	}
 	return said
@@ -78,7 +78,7 @@ func rules(old, next *Config) []string {
 		return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(others, n) })
 	}
 	if !slices.Equal(kept(was, is), kept(is, was)) {
-		said = append(said, wordsReordered)
+		said = append(said, "rules in another order")
 	}
 	return said
 }
@@ -94,21 +94,20 @@ func listeners(old, next []Listener) []string {
 	for _, l := range next {
 		switch i := slices.IndexFunc(old, same(l)); {
 		case i < 0:
-			say(l, wordsOpened)
+			say(l, "opened")
 		case old[i] != l:
-			say(l, wordsChanged)
+			say(l, "changed")
 		}
 	}
 	for _, l := range old {
 		if !slices.ContainsFunc(next, same(l)) {
-			say(l, wordsClosed)
+			say(l, "closed")
 		}
 	}
 	return said
 }
 
-// settings compares a block that is there once, argument by argument. The
-// arguments have the names of the struct's fields.
+// settings compares a block that is there once, argument by argument.
 func settings[T any](block string, old, next T) []string {
 	var said []string
 	was, is := reflect.ValueOf(old), reflect.ValueOf(next)
@@ -117,30 +116,14 @@ func settings[T any](block string, old, next T) []string {
 		if reflect.DeepEqual(before, now) {
 			continue
 		}
-		argument := argumentName(was.Type().Field(i).Name)
+		argument := wordOf(was.Type().Field(i))
 		if argument == "command" {
-			said = append(said, fmt.Sprintf("%s %s %s", block, argument, wordsChanged))
+			said = append(said, fmt.Sprintf("%s %s changed", block, argument))
 			continue
 		}
 		said = append(said, fmt.Sprintf("%s %s %s -> %s", block, argument, shown(before), shown(now)))
 	}
 	return said
-}
-
-// argumentName is MaxTTL as max_ttl.
-func argumentName(field string) string {
-	var b strings.Builder
-	lower := false
-	for _, r := range field {
-		if upper := r >= 'A' && r <= 'Z'; upper && lower {
-			b.WriteByte('_')
-			lower = false
-		} else {
-			lower = !upper
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToLower(b.String())
 }
 
 // shown is a value as it is written in the file.
@@ -150,7 +133,7 @@ func shown(v any) string {
 		return plain(v)
 	case []string:
 		if len(v) == 0 {
-			return wordsNothing
+			return "none"
 		}
 		list := make([]string, 0, len(v))
 		for _, s := range v {
@@ -197,7 +180,7 @@ func plain(s string) string {
 	}
 	switch {
 	case s == "":
-		return wordsNothing
+		return "none"
 	case strings.ContainsFunc(s, odd):
 		return fmt.Sprintf("%q", s)
 	}

@@ -2,7 +2,9 @@ package config
 
 import (
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -198,18 +200,45 @@ func TestKeyPair(t *testing.T) {
 	}
 }
 
-func TestNotYetIsInTheGrammar(t *testing.T) {
+// The tags can be read: a limit with a slip in it would be 0.
+func TestLimits(t *testing.T) {
 	t.Parallel()
-	shapes := grammar()
-	for key := range notYet() {
-		name, _, _ := strings.Cut(key, "=")
-		if _, isBlock := shapes[name]; isBlock {
-			continue
+	for path, s := range grammar() {
+		for _, f := range s.args {
+			limit, limited := f.Tag.Lookup("max")
+			good := false
+			switch f.Type {
+			case reflect.TypeFor[time.Duration]():
+				d, err := time.ParseDuration(limit)
+				good = err == nil && d > 0
+			case reflect.TypeFor[int64]():
+				n, ok := parseSize(limit)
+				good = ok && n > 0
+			default:
+				n, err := strconv.Atoi(limit)
+				good = err == nil && n > 0 || !limited && f.Type != reflect.TypeFor[int]()
+			}
+			if !good {
+				t.Errorf("%s: the limit of %s is %q", path, wordOf(f), limit)
+			}
 		}
-		i := strings.LastIndex(name, ".")
-		if i < 0 || !slices.Contains(shapes[name[:i]].args, name[i+1:]) {
-			t.Errorf("%q is neither a block nor an argument", key)
-		}
+	}
+}
+
+// A second block of a kind is said and not read: it may lack what the first has.
+func TestSecondBlock(t *testing.T) {
+	t.Parallel()
+	for name, src := range map[string]string{
+		"prompt":    "prompt {\n  use = [\"command\"]\n  command = [\"x\"]\n}\nprompt {}",
+		"login_mfa": "login_mfa {\n  single_phase = true\n  single_phase_methods = [\"m\"]\n}\nlogin_mfa {}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, diags := Parse("stepup.hcl", []byte(head+src), fixed())
+			if got, want := report(t, diags), "error: there are two "+name+" blocks\n"; !strings.HasPrefix(got, want) || len(diags.All()) != 1 {
+				t.Error(got)
+			}
+		})
 	}
 }
 

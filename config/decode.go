@@ -1,9 +1,8 @@
 package config
 
 import (
-	"log/slog"
 	"net/netip"
-	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,16 +15,13 @@ import (
 // A decoder reads one file. What needs the whole file is collected on the way
 // and checked at the end.
 type decoder struct {
-	opt    Options
-	name   string
-	src    []byte
-	diags  hcl.Diagnostics
-	shapes map[string]shape
-	notYet map[string]string
-	cfg    Config
+	opt   Options
+	name  string
+	src   []byte
+	diags hcl.Diagnostics
+	cfg   Config
 
-	declared    map[string][]text    // names by block type
-	once        map[string]hcl.Range // blocks that may be there once
+	declared    map[string][]text // labels by block type
 	refs        []reference
 	vaults      []upstream
 	short       []shortTimeout
@@ -46,7 +42,8 @@ type reference struct {
 func (d *decoder) declare(kind string, label text) {
 	for _, other := range d.declared[kind] {
 		if other.value == label.value {
-			d.fail(label.at, wordsDuplicate(kind, label, other.at.Start.Line))
+			d.fail(label.at, say("there are two %s blocks %s", kind, label.shown).
+				hint("the first is on line %d: give one of them another name", other.at.Start.Line))
 			return
 		}
 	}
@@ -54,8 +51,13 @@ func (d *decoder) declare(kind string, label text) {
 }
 
 // names are the declared names of a kind, without those that were wrong.
-func (d *decoder) names(kind string) []string {
-	return slices.DeleteFunc(values(d.declared[kind]), func(s string) bool { return s == "" })
+func (d *decoder) names(kind string) (all []string) {
+	for _, label := range d.declared[kind] {
+		if label.value != "" {
+			all = append(all, label.value)
+		}
+	}
+	return all
 }
 
 func (d *decoder) refer(kind, from string, name text) {
@@ -64,20 +66,21 @@ func (d *decoder) refer(kind, from string, name text) {
 
 // file decodes the whole file and checks it as a whole.
 func (d *decoder) file(body *hclsyntax.Body) {
-	root := block{d: d, path: top, body: body, header: d.start()}
-	root.checkWords()
-	for _, hb := range body.Blocks {
-		if !slices.Contains(d.shapes[top].blocks, hb.Type) {
-			continue // reported already
-		}
-		b, ok := d.open(top, hb)
-		if !ok {
-			// Nothing in it is read, but it counts as being there.
-			d.declared[hb.Type] = append(d.declared[hb.Type], text{at: b.header})
-			continue
-		}
-		b.decode(hb.Type)
+	root := block{
+		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[Config](), ""), once: make(map[string]hcl.Range),
 	}
+	root.checkWords()
+	root.each("vault", (*block).vault)
+	root.each("listener", (*block).listener)
+	root.each("mfa_method", (*block).method)
+	root.each("step_up", (*block).stepUp)
+	root.each("login_mfa", (*block).loginMFA)
+	root.each("prompt", (*block).prompt)
+	root.each("cache", func(b *block) { b.read(&d.cfg.Cache) })
+	root.each("relay", func(b *block) { b.read(&d.cfg.Relay) })
+	root.each("audit", (*block).audit)
+	root.each("telemetry", (*block).telemetry)
+	root.each("log", func(b *block) { b.read(&d.cfg.Log) })
 	d.checkReferences()
 	d.checkSinglePhase()
 	d.checkListeners()
@@ -85,48 +88,28 @@ func (d *decoder) file(body *hclsyntax.Body) {
 	d.checkTimeouts()
 }
 
-func (b *block) decode(kind string) {
-	if kind != "step_up" {
-		b.checkWords()
-	}
-	switch kind {
-	case "vault":
-		b.vault()
-	case "listener":
-		b.listener()
-	case "mfa_method":
-		b.method()
-	case "step_up":
-		b.stepUp()
-	case "login_mfa":
-		b.loginMFA()
-	case "prompt":
-		b.prompt()
-	case "cache":
-		b.cache()
-	case "relay":
-		b.size("max_kept_bodies", maxKeptBodies, &b.d.cfg.Relay.MaxKeptBodies)
-	case "audit":
-		b.audit()
-	case "telemetry":
-		b.telemetry()
-	case "log":
-		b.log()
-	}
-}
-
 // checkReferences resolves names, after every block has been read.
 func (d *decoder) checkReferences() {
-	for _, kind := range []string{"vault", "listener"} {
-		if len(d.declared[kind]) == 0 {
-			d.fail(d.start(), wordsNone(kind))
-		}
+	if len(d.declared["vault"]) == 0 {
+		d.fail(d.start(), say("there is no vault block").because("stepup has to know the Vault server that it stands in front of").
+			hint(`add vault "NAME" { address = "https://…" }`))
+	}
+	if len(d.declared["listener"]) == 0 {
+		d.fail(d.start(), say("there is no listener block").because("without a listener no app can reach the agent").
+			hint(`add listener "tcp" { address = "127.0.0.1:8100" }`))
 	}
 	for _, r := range d.refs {
 		known := d.names(r.kind)
-		if !slices.Contains(known, r.name.value) {
-			d.fail(r.name.at, wordsUndeclared(r, known))
+		if slices.Contains(known, r.name.value) {
+			continue
 		}
+		problem := say("%s names %s %s, which is not declared", r.from, r.kind, r.name.shown)
+		if len(known) > 0 {
+			problem = problem.hint("%s", meant(r.name.value, known, "declared are: "))
+		} else {
+			problem = problem.hint("add %s %s { … }", r.kind, r.name.shown)
+		}
+		d.fail(r.name.at, problem)
 	}
 	vaults := d.declared["vault"]
 	for _, l := range d.listeners {
@@ -134,7 +117,8 @@ func (d *decoder) checkReferences() {
 			continue
 		}
 		if len(vaults) > 1 {
-			d.fail(l.header, wordsWhichVault(d.names("vault")))
+			d.fail(l.header, say("the listener does not say which vault it stands for").because("there are several vault blocks").
+				hint(`add vault = "NAME"; declared are: %s`, strings.Join(d.names("vault"), ", ")))
 		} else if len(vaults) == 1 {
 			d.cfg.Listeners[l.index].Vault = vaults[0].value
 		}
@@ -143,143 +127,83 @@ func (d *decoder) checkReferences() {
 
 func (b *block) method() {
 	m := defaultMethod()
-	m.Name = b.label.value
+	b.read(&m)
 	b.d.declare("mfa_method", b.label)
 	// Vault cuts an X-Vault-MFA line at its first colon, and trims no blanks.
 	if strings.ContainsAny(m.Name, ": ") {
-		b.d.fail(b.label.at, wordsMethodName())
+		b.d.fail(b.label.at, say("the name of a method has no colon or blank").
+			because("it goes into X-Vault-MFA as name:code, where Vault cuts at the first colon").hint("use the ID of the method instead"))
 	}
-	b.need("type")
-	b.word("type", []string{"totp", "duo", "okta", "pingid"}, &m.Type)
-	b.flag("passcode", &m.Passcode)
-	if m.Type != "totp" {
+	if m.Type != "totp" && !b.has("digits") {
 		m.Digits = 0 // Duo takes codes of several lengths
 	}
 	if m.Type != "duo" && b.has("passcode") && m.Type != "" {
-		b.d.fail(b.body.Attributes["passcode"].NameRange, wordsOnlyDuo(m.Type))
+		b.d.fail(b.at("passcode"), say("a method of type %s has no choice between passcode and push", m.Type).
+			hint(`passcode = true is for type = "duo"`))
 	}
-	b.count("digits", minDigits, maxDigits, &m.Digits)
-	b.command("passcode_command", &m.PasscodeCommand)
-	b.word("passcode_source", []string{StoreKeyring}, &m.PasscodeSource)
-	if m.Passcode && b.has("passcode_source") {
-		b.d.fail(b.body.Attributes["passcode_source"].NameRange, wordsBoth("passcode", "passcode_source"))
+	if m.Passcode {
+		b.exclude("passcode", "passcode_source")
 	}
-	if b.has("passcode_command") && b.has("passcode_source") {
-		b.d.fail(b.body.Attributes["passcode_source"].NameRange, wordsBoth("passcode_command", "passcode_source"))
-	}
+	b.exclude("passcode_command", "passcode_source")
 	b.d.cfg.Methods = append(b.d.cfg.Methods, m)
 }
 
 func (b *block) loginMFA() {
 	c := &b.d.cfg.LoginMFA
-	b.flag("enabled", &c.Enabled)
-	// Not checked against mfa_method blocks: a login needs none.
-	if list, ok := b.texts("prefer"); ok {
-		c.Prefer = values(list)
-	}
-	seen := make(map[string]mountPlace)
-	b.mounts("legacy_mounts", &c.LegacyMounts, seen)
-	b.mounts("okta_mounts", &c.OktaMounts, seen)
-	b.singlePhase(c, seen)
-}
-
-// A mountPlace is where a mount is named.
-type mountPlace struct {
-	argument string
-	at       text
-}
-
-// mounts reads paths of auth methods, and gives them without slashes at the ends.
-// seen has those of every list: a login can carry the factor of one kind only.
-func (b *block) mounts(name string, target *[]string, seen map[string]mountPlace) {
-	list, _ := b.texts(name)
-	for _, t := range list {
-		mount := strings.TrimSuffix(t.value, "/")
-		if first, again := seen[mount]; again {
-			b.d.fail(t.at, wordsMountTwice(t, first))
-			continue
+	b.read(c)
+	switch {
+	case c.SinglePhase:
+		at := b.whole("single_phase")
+		if !c.Enabled {
+			b.d.fail(at, wordsBoth("enabled = false", "single_phase = true"))
 		}
-		if !isMount(mount) {
-			b.d.fail(t.at, wordsMount(t))
-			continue
+		if !b.has("single_phase_methods") {
+			b.d.singlePhase = &at
 		}
-		seen[mount] = mountPlace{name, t}
-		*target = append(*target, mount)
+	default:
+		for _, name := range []string{"single_phase_methods", "single_phase_mounts"} {
+			if b.has(name) {
+				b.d.fail(b.at(name), say("%s does nothing without single_phase = true", name).hint("add single_phase = true, or take it out"))
+			}
+		}
 	}
 }
 
-// isMount reports whether a path is one of an auth method, not of a login there.
-func isMount(mount string) bool {
-	rest, found := strings.CutPrefix(mount, "auth/")
-	return found && rest != "" && "/"+mount == path.Clean("/"+mount) &&
-		!strings.ContainsAny(rest, "*+") && !slices.Contains(strings.Split(rest, "/"), "login")
+// checkSinglePhase finds the method of a file that has only one; every login would
+// have to name it.
+func (d *decoder) checkSinglePhase() {
+	if d.singlePhase == nil {
+		return
+	}
+	names := d.names("mfa_method")
+	if len(names) == 1 {
+		d.cfg.LoginMFA.SinglePhaseMethods = names
+		return
+	}
+	problem := say("single_phase does not say which methods go with a login")
+	if len(names) > 0 {
+		problem = problem.hint("add single_phase_methods = […] with some of: %s", strings.Join(names, ", "))
+	} else {
+		problem = problem.hint(`declare the method in an mfa_method block and add single_phase_methods = ["its name"]`)
+	}
+	d.fail(*d.singlePhase, problem)
 }
 
 func (b *block) prompt() {
 	c := &b.d.cfg.Prompt
-	b.words("use", []string{UseAttached, UseDesktop, UseTerminal, UseCommand}, &c.Use)
-	if len(c.Use) == 0 {
-		b.d.fail(b.body.Attributes["use"].Expr.Range(), wordsEmptyList("use"))
-	}
-	b.command("command", &c.Command)
-	b.duration("timeout", maxPrompt, &c.Timeout)
-	b.count("attempts", 1, maxAttempts, &c.Attempts)
-	b.duration("cooldown", maxCooldown, &c.Cooldown)
-	b.flag("confirm_push", &c.ConfirmPush)
-	b.count("max_pending", 1, maxMaxPending, &c.MaxPending)
-	b.word("detached", []string{Ask, Never}, &c.Detached)
-	if list, ok := b.someTexts("never"); ok {
-		c.Never = values(list)
-	}
+	b.read(c)
 	switch uses := slices.Contains(c.Use, UseCommand); {
 	case uses && !b.has("command"):
-		b.d.fail(b.body.Attributes["use"].SrcRange, wordsNoCommand())
+		b.d.fail(b.whole("use"), say(`use has "command", but there is no command`).hint(`add command = ["/path/of/program"]`))
 	case !uses && b.has("command"):
-		b.d.warn(b.body.Attributes["command"].SrcRange, wordsUnusedCommand())
+		b.d.warn(b.whole("command"), say(`command has no effect, because use does not name "command"`).hint(`add "command" to use`))
 	}
-}
-
-func (b *block) cache() {
-	c := &b.d.cfg.Cache
-	b.word("store", []string{StoreKeyring, StoreMemory}, &c.Store)
-	b.duration("max_ttl", maxTokenTTL, &c.MaxTTL)
-	b.words("lock_on", []string{LockSleep, LockScreenLock}, &c.LockOn)
 }
 
 func (b *block) audit() {
-	b.need("file")
-	if t, ok := b.absolute("file"); ok {
+	b.read(&b.d.cfg.Audit)
+	if t, ok := b.text("file"); ok {
 		b.d.notFolder("file", t)
 		b.d.safe("file", t, ownership.CheckWay)
-		b.d.cfg.Audit.File = t.value
 	}
-}
-
-func (b *block) telemetry() {
-	b.need("address")
-	b.flag("other_users", &b.d.cfg.Telemetry.OtherUsers)
-	t, ok := b.text("address")
-	if !ok {
-		return
-	}
-	addr, ok := b.d.loopback("telemetry", t)
-	if !ok {
-		return
-	}
-	b.d.cfg.Telemetry.Address = addr.String()
-	b.d.telemetry = &listening{what: "telemetry", header: b.header, key: addr.String(), addr: addr, at: t}
-}
-
-func (b *block) log() {
-	var level string
-	b.word("level", []string{"debug", "info", "warn", "error"}, &level)
-	switch level {
-	case "debug":
-		b.d.cfg.Log.Level = slog.LevelDebug
-	case "warn":
-		b.d.cfg.Log.Level = slog.LevelWarn
-	case "error":
-		b.d.cfg.Log.Level = slog.LevelError
-	}
-	b.word("format", []string{FormatText, FormatJSON}, &b.d.cfg.Log.Format)
 }

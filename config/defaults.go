@@ -13,7 +13,7 @@ func defaults() Config {
 		Prompt: Prompt{
 			Use: []string{UseAttached, UseDesktop, UseTerminal},
 			// Vault's API client gives up after 60 s and asks again: an answer
-			// after that would be one to a question nobody waits for.
+			// after that would come too late.
 			Timeout:    55 * time.Second,
 			Attempts:   3,
 			Cooldown:   30 * time.Second,
@@ -35,25 +35,13 @@ const defaultApproval = 55 * time.Second
 
 func defaultMethod() Method { return Method{Digits: 6} }
 
-// Upper bounds: beyond them a value is a slip of the pen, and a late surprise.
+// Limits of what is read; those of arguments are in their tags: beyond them a value is a
+// slip of the pen, and a late surprise.
 const (
-	maxFile       = 256 << 10
-	maxUpstream   = 15 * time.Minute
-	maxPrompt     = 5 * time.Minute
-	maxCooldown   = time.Hour
-	maxTokenTTL   = 24 * time.Hour
-	maxApproval   = 24 * time.Hour
-	maxApprovers  = 100 // bytes of a text that is shown in a notification
-	maxKeptBody   = 64 << 20
-	maxKeptBodies = 1 << 30
-	maxPemFile    = 4 << 20
-	maxUnixPath   = 104 // sun_path of macOS; Linux has 108
-	maxAttempts   = 20
-	maxMaxPending = 1000
-	maxNumUses    = 1_000_000
-	minDigits     = 4
-	maxDigits     = 10
-	maxNesting    = 32
-	maxOddities   = 1000
-	maxResolve    = 2 * time.Second
+	maxFile     = 256 << 10
+	maxPemFile  = 4 << 20
+	maxUnixPath = 104 // sun_path of macOS; Linux has 108
+	maxNesting  = 32
+	maxOddities = 1000
+	maxResolve  = 2 * time.Second
 )

@@ -74,7 +74,7 @@ func (d Diagnostics) Write(w io.Writer, width int, color bool) error {
 }
 
 // A way out of a problem travels in Diagnostic.Extra.
-type hint string
+type wayOut string
 
 func (d *decoder) fail(at hcl.Range, m message) { d.add(hcl.DiagError, at, m) }
 
@@ -82,7 +82,7 @@ func (d *decoder) warn(at hcl.Range, m message) { d.add(hcl.DiagWarning, at, m) 
 
 func (d *decoder) add(severity hcl.DiagnosticSeverity, at hcl.Range, m message) {
 	d.diags = append(d.diags, &hcl.Diagnostic{
-		Severity: severity, Summary: m.summary, Detail: m.detail, Extra: hint(m.hint), Subject: &at,
+		Severity: severity, Summary: m.summary, Detail: m.detail, Extra: wayOut(m.way), Subject: &at,
 	})
 }
 
@@ -110,11 +110,10 @@ func (d *decoder) finish() Diagnostics {
 	return Diagnostics{list: d.diags, src: d.src}
 }
 
-// fileDiagnostics is about a file that could not be read.
-func fileDiagnostics(path string, err error) Diagnostics {
-	m := wordsFile(path, err)
+// withoutPlace is about a file that is not read.
+func withoutPlace(m message) Diagnostics {
 	return Diagnostics{list: hcl.Diagnostics{{
-		Severity: hcl.DiagError, Summary: m.summary, Detail: m.detail, Extra: hint(m.hint),
+		Severity: hcl.DiagError, Summary: m.summary, Detail: m.detail, Extra: wayOut(m.way),
 	}}}
 }
 

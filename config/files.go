@@ -3,56 +3,76 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"math/big"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-// tls reads how the connection to Vault is secured. The files are read now, so
+// unsafe is what a check of package ownership found, nil where all is well or the file
+// cannot be looked at: opening it will tell.
+func unsafe(err error) *ownership.Unsafe {
+	var found *ownership.Unsafe
+	if errors.As(err, &found) {
+		return found
+	}
+	return nil
+}
+
+// safe refuses a path that another user could change: what stands there decides which
+// Vault gets the tokens, or in whose name the agent speaks.
+func (d *decoder) safe(name string, t text, check func(string) error) bool {
+	found := unsafe(check(t.value))
+	if found != nil {
+		d.fail(t.at, say("another user could change %s: %v", name, found).hint("%s", found.Fix()))
+	}
+	return found == nil
+}
+
+// unsafeProgram is what lets another user change a program, which would then run as this
+// user. That is a warning and no error: package managers (Homebrew) install into folders of
+// the one person, or group, that manages them.
+func unsafeProgram(path string) *ownership.Unsafe {
+	if !filepath.IsAbs(path) {
+		found, err := exec.LookPath(path)
+		if err != nil {
+			return nil // it may be found where the agent runs
+		}
+		path = found
+	}
+	return unsafe(ownership.Check(path))
+}
+
+// tls checks how the connection to Vault is secured. The files are read now, so
 // that a wrong path is an error at its line and not of the first request.
 func (b *block) tls(v *Vault) {
-	if t, ok := b.pem("ca_cert"); ok {
-		v.CACert = t.path
-		if !x509.NewCertPool().AppendCertsFromPEM(t.content) {
-			b.d.fail(t.at.at, wordsNoCertificate(t.at))
-		}
+	if t, content, ok := b.pem("ca_cert"); ok && !x509.NewCertPool().AppendCertsFromPEM(content) {
+		b.d.fail(t.at, say("there is no PEM certificate in %s", t.shown))
 	}
-	if t, ok := b.absolute("ca_path"); ok {
-		v.CAPath = t.value
+	if t, ok := b.text("ca_path"); ok {
 		b.authorities(t)
 	}
-	cert, certOK := b.pem("client_cert")
-	key, keyOK := b.pem("client_key")
-	v.ClientCert, v.ClientKey = cert.path, key.path
-	if b.has("client_cert") != b.has("client_key") {
-		have, lacks := "client_cert", "client_key"
-		if b.has(lacks) {
-			have, lacks = lacks, have
+	t, cert, certOK := b.pem("client_cert")
+	_, key, keyOK := b.pem("client_key")
+	for have, lacks := range map[string]string{"client_cert": "client_key", "client_key": "client_cert"} {
+		if b.has(have) && !b.has(lacks) {
+			b.d.fail(b.at(have), say("%s needs %s", have, lacks).hint("add %s = …", lacks))
 		}
-		b.d.fail(b.body.Attributes[have].NameRange, wordsAlone(have, lacks))
 	}
 	if certOK && keyOK {
-		if _, err := tls.X509KeyPair(cert.content, key.content); err != nil {
-			b.d.fail(cert.at.at, wordsKeyPair(err))
+		if _, err := tls.X509KeyPair(cert, key); err != nil {
+			b.d.fail(t.at, say("client_cert and client_key do not work together").because("%s", strings.TrimPrefix(err.Error(), "tls: ")))
 		}
 	}
-	if t, ok := b.text("tls_server_name"); ok {
-		v.TLSServerName = t.value
-	}
-	b.flag("tls_skip_verify", &v.TLSSkipVerify)
 	if v.Address == nil || v.Address.Scheme == "https" {
 		return
 	}
-	for _, a := range sortedAttributes(b.body) {
-		switch a.Name {
-		case "ca_cert", "ca_path", "client_cert", "client_key", "tls_server_name", "tls_skip_verify":
-			b.d.warn(a.SrcRange, wordsNoTLS(a.Name, v.Address.Scheme))
+	for _, name := range []string{"ca_cert", "ca_path", "client_cert", "client_key", "tls_server_name", "tls_skip_verify"} {
+		if b.has(name) {
+			b.d.warn(b.whole(name), say("%s has no effect with %s://", name, v.Address.Scheme))
 		}
 	}
 }
@@ -76,82 +96,22 @@ func (b *block) authorities(dir text) {
 	}
 }
 
-type pemFile struct {
-	path    string
-	content []byte
-	at      text
-}
-
-func (b *block) pem(name string) (pemFile, bool) {
-	t, ok := b.absolute(name)
-	if !ok {
-		return pemFile{}, false
-	}
-	if !b.d.safe(name, t, ownership.Check) {
-		return pemFile{path: t.value}, false
+// pem reads the file that an argument names. If it cannot be used, that has been reported.
+func (b *block) pem(name string) (t text, content []byte, ok bool) {
+	t, ok = b.text(name)
+	if !ok || !b.d.safe(name, t, ownership.Check) {
+		return t, nil, false
 	}
 	content, err := readFile(t.value, maxPemFile)
 	if err != nil {
 		b.d.fail(t.at, wordsUnreadable(name, t, err))
-		return pemFile{path: t.value}, false
 	}
-	return pemFile{path: t.value, content: content, at: t}, true
+	return t, content, err == nil
 }
 
 // notFolder refuses a folder in the place of a file, or socket, that the agent makes.
 func (d *decoder) notFolder(name string, t text) {
 	if info, err := os.Stat(t.value); err == nil && info.IsDir() {
-		d.fail(t.at, wordsFolder(name, t))
+		d.fail(t.at, say("%s is a folder: %s", name, t.shown).hint("name a file in it"))
 	}
-}
-
-// size reads a number of bytes up to limit, or text such as "512KiB".
-func (b *block) size(name string, limit int64, target *int64) {
-	a, ok := b.body.Attributes[name]
-	if !ok {
-		return
-	}
-	v, ok := b.d.evaluate(a.Expr, wantSize)
-	if !ok {
-		return
-	}
-	n, ok := sizeOf(v)
-	switch {
-	case !ok:
-		b.d.fail(a.Expr.Range(), wordsType(wantSize, b.d.source(a.Expr.Range())))
-	case n < 0 || n > limit:
-		b.d.fail(a.Expr.Range(), wordsSizeRange(name, limit))
-	default:
-		*target = n
-	}
-}
-
-func sizeOf(v cty.Value) (int64, bool) {
-	switch {
-	case isA(v, cty.Number):
-		n, accuracy := v.AsBigFloat().Int64()
-		return n, accuracy == big.Exact
-	case isA(v, cty.String):
-		return parseSize(v.AsString())
-	}
-	return 0, false
-}
-
-// parseSize reads "1MiB", "512 KiB", "100B" or "4096".
-func parseSize(s string) (int64, bool) {
-	unit := int64(1)
-	for _, u := range []struct {
-		suffix string
-		bytes  int64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}} {
-		if rest, ok := strings.CutSuffix(s, u.suffix); ok {
-			s, unit = strings.TrimRight(rest, " "), u.bytes
-			break
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || n < 0 {
-		return 0, false
-	}
-	return n * unit, true
 }

@@ -1,58 +1,253 @@
 package config
 
-// A shape is what a block may hold. It is the one list of every word of the
-// grammar: an argument that is read but not here would be called unknown.
+import (
+	"cmp"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// The grammar is the structs below [Config]: their tags are those of HCL's package gohcl,
+//
+//	hcl:"x"           a required argument; its kind is the type of the field
+//	hcl:"x,optional"  an argument; without it the field keeps its default
+//	hcl:"x,label"     the label of the block; label:"…" says what it is
+//	hcl:"x,block"     a block: any number for a slice, else at most one
+//
+// with more about an argument:
+//
+//	words:"a b"   a text is one of these, of a list each is; for a bool: false, true
+//	names:"x"     the labels of x blocks
+//	form:"x"      of a text: path, namespace; of a list: program, mount
+//	min, max      of a number, duration or size; elements of a list, bytes of a text
+//	only:"a b"    an argument of the blocks with these labels
+//
+// gohcl itself reads none of it: it takes "6" for 6 and 5 for "5", computes what operators
+// and conditions say, and does not tell where an element of a list stands.
+
+// A shape is what one block may hold.
 type shape struct {
-	label  string // what the one label is; "" for a block without label
-	once   bool
-	args   []string
-	blocks []string
+	label  reflect.StructField
+	args   []reflect.StructField
+	blocks []reflect.StructField
 }
 
-// top is the name of the file's own shape.
-const top = ""
+// shapeOf is the shape that the tags of t give to a block with that label.
+func shapeOf(t reflect.Type, label string) (s shape) {
+	for f := range t.Fields() {
+		only, limited := f.Tag.Lookup("only")
+		switch _, kind, _ := strings.Cut(f.Tag.Get("hcl"), ","); {
+		case limited && !slices.Contains(strings.Fields(only), label):
+		case kind == "label":
+			s.label = f
+		case kind == "block":
+			s.blocks = append(s.blocks, f)
+		default:
+			s.args = append(s.args, f)
+		}
+	}
+	return s
+}
 
-// grammar maps a block, by its dotted path, to its shape.
-func grammar() map[string]shape {
-	return map[string]shape{
-		top: {blocks: []string{
-			"vault", "listener", "mfa_method", "step_up", "login_mfa",
-			"prompt", "cache", "relay", "audit", "telemetry", "log",
-		}},
-		"vault": {label: "a name", args: []string{
-			"address", "namespace", "ca_cert", "ca_path", "client_cert", "client_key",
-			"tls_server_name", "tls_skip_verify", "max_kept_body", "timeout",
-		}},
-		"listener":   {label: `"tcp" or "unix"`, args: []string{"address", "vault", "require_request_header"}},
-		"mfa_method": {label: "the name or ID of the method in Vault", args: []string{"type", "digits", "passcode", "passcode_command", "passcode_source"}},
-		"step_up": {
-			label:  "a name",
-			args:   []string{"paths", "capabilities", "namespace", "methods", "vault", "prompt"},
-			blocks: []string{"grant", "sentinel", "control_group"},
-		},
-		"step_up.sentinel":      {label: "the name of the policy in Vault", args: []string{"methods"}},
-		"step_up.control_group": {args: []string{"timeout", "approvers"}},
-		"step_up.grant":         {label: `"header", "token" or "login"`},
-		"step_up.grant.header":  {},
-		"step_up.grant.token":   {args: []string{"path", "policies", "ttl", "num_uses", "no_parent", "eager", "max_ttl", "revoke_on_stop"}},
-		"step_up.grant.login":   {args: []string{"path", "password", "command", "eager", "max_ttl", "revoke_on_stop"}},
-		"login_mfa": {once: true, args: []string{
-			"enabled", "prefer", "legacy_mounts", "okta_mounts", "single_phase", "single_phase_methods", "single_phase_mounts",
-		}},
-		"prompt": {once: true, args: []string{
-			"use", "command", "timeout", "attempts", "cooldown", "confirm_push", "max_pending", "never", "detached",
-		}},
-		"cache":     {once: true, args: []string{"store", "max_ttl", "lock_on"}},
-		"relay":     {once: true, args: []string{"max_kept_bodies"}},
-		"audit":     {once: true, args: []string{"file"}},
-		"telemetry": {once: true, args: []string{"address", "other_users"}},
-		"log":       {once: true, args: []string{"level", "format"}},
+// wordOf is the name of a field in the file.
+func wordOf(f reflect.StructField) string {
+	word, _, _ := strings.Cut(f.Tag.Get("hcl"), ",")
+	return word
+}
+
+func wordsOf(fields []reflect.StructField) (all []string) {
+	for _, f := range fields {
+		all = append(all, wordOf(f))
+	}
+	return all
+}
+
+// A block is a block of the file that is being read.
+type block struct {
+	d      *decoder
+	title  string // for messages: step_up "prod"
+	label  text
+	header hcl.Range
+	body   *hclsyntax.Body
+	shape  shape
+	once   map[string]hcl.Range  // the blocks in it that it may have once
+	found  map[string][]text     // the texts of its arguments that are good
+	mounts map[string]mountPlace // that its arguments name
+}
+
+// inner are the blocks of one kind in b, in the order of the file.
+func (b *block) inner(kind string) (all []*hclsyntax.Block) {
+	for _, in := range b.body.Blocks {
+		if in.Type == kind {
+			all = append(all, in)
+		}
+	}
+	return all
+}
+
+// each opens the blocks of one kind and lets read have them.
+func (b *block) each(kind string, read func(*block)) {
+	for _, in := range b.inner(kind) {
+		if opened, ok := b.open(in); ok {
+			read(opened)
+		}
 	}
 }
 
-// notYet lists what the grammar knows and the agent does not do yet, by dotted
-// path, with "=value" where only that value is meant. Taking a line out here is
-// all there is to do when it works.
-func notYet() map[string]string {
-	return map[string]string{}
+// open checks the label of a block in b, and that it may be there. If not, ok is false and
+// nothing in the block is read, but it counts as declared.
+func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
+	out = &block{
+		d: b.d, title: in.Type, header: in.DefRange(), body: in.Body,
+		once: make(map[string]hcl.Range), found: make(map[string][]text), mounts: make(map[string]mountPlace),
+	}
+	of := b.shape.blocks[slices.Index(wordsOf(b.shape.blocks), in.Type)].Type
+	single := of.Kind() != reflect.Slice
+	if !single {
+		of = of.Elem()
+	}
+	if problem, at := out.readLabel(in, shapeOf(of, "").label.Tag.Get("label")); problem.summary != "" {
+		b.d.fail(at, problem)
+		b.d.declared[in.Type] = append(b.d.declared[in.Type], text{at: out.header})
+		return nil, false
+	}
+	if first, again := b.once[in.Type]; again {
+		b.d.fail(out.header, say("there are two %s blocks", in.Type).hint("join it with the one on line %d", first.Start.Line))
+		return nil, false
+	}
+	if single {
+		b.once[in.Type] = out.header
+	}
+	return out, true
+}
+
+// readLabel takes over the label of a block. A label is shown on terminals, and is a part
+// of metrics and of keys in the keyring.
+func (b *block) readLabel(in *hclsyntax.Block, stands string) (problem message, at hcl.Range) {
+	switch {
+	case stands == "" && len(in.Labels) > 0:
+		return say("%s takes no name", in.Type).hint("write %s { … }", in.Type), b.header
+	case stands == "":
+		return message{}, b.header
+	case len(in.Labels) == 0:
+		return say("%s needs %s", in.Type, stands).hint("write %s \"…\" { … }", in.Type), b.header
+	case len(in.Labels) > 1:
+		return say("%s has more than one name", in.Type).hint("it takes %s", stands), b.header
+	}
+	name := in.Labels[0]
+	b.label = text{value: name, shown: strconv.Quote(name), at: in.LabelRanges[0]}
+	b.title += " " + b.label.shown
+	switch {
+	case strings.TrimSpace(name) == "":
+		problem = say("the name is empty").hint("give it a name")
+	case len(name) > 128:
+		problem = say("the name is too long").hint("use at most 128 bytes")
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		problem = say("the name has a character that cannot be printed")
+	}
+	return problem, b.label.at
+}
+
+// read puts the label and the arguments of a block into target, a pointer to its struct.
+// What is absent keeps its value there, and so does what is wrong, which is reported.
+func (b *block) read(target any) {
+	v := reflect.ValueOf(target).Elem()
+	b.shape = shapeOf(v.Type(), b.label.value)
+	b.checkWords()
+	if b.label.value != "" {
+		v.FieldByIndex(b.shape.label.Index).SetString(b.label.value)
+	}
+	for _, f := range b.shape.args {
+		name := wordOf(f)
+		if a, ok := b.body.Attributes[name]; ok {
+			argument{b: b, name: name, expr: a.Expr, tag: f.Tag}.read(v.FieldByIndex(f.Index))
+		} else if f.Tag.Get("hcl") == name {
+			b.need(name)
+		}
+	}
+}
+
+// checkWords reports arguments and blocks that the shape does not have.
+func (b *block) checkWords() {
+	args, blocks := wordsOf(b.shape.args), wordsOf(b.shape.blocks)
+	in := ""
+	if b.title != "" {
+		in = " in " + b.title
+	}
+	for _, a := range sortedAttributes(b.body) {
+		if slices.Contains(args, a.Name) {
+			continue
+		}
+		problem := say("unknown argument %q%s", a.Name, in)
+		switch {
+		case slices.Contains(blocks, a.Name):
+			problem = problem.hint("%s is a block: write it without the equals sign", a.Name)
+		case len(args) == 0 && len(blocks) == 0:
+			problem = problem.hint("leave the block empty: it takes no arguments")
+		case len(args) == 0:
+			problem = problem.hint("%s", meant(a.Name, blocks, "there are only blocks here: "))
+		default:
+			problem = problem.hint("%s", meant(a.Name, args, "it has: "))
+		}
+		b.d.fail(a.NameRange, problem)
+	}
+	for _, other := range b.body.Blocks {
+		if slices.Contains(blocks, other.Type) {
+			continue
+		}
+		problem := say("unknown block %q%s", other.Type, in)
+		switch {
+		case slices.Contains(args, other.Type):
+			problem = problem.hint("%s is an argument: write %s = …", other.Type, other.Type)
+		case len(blocks) == 0:
+			problem = problem.hint("%s", meant(other.Type, args, "it has only arguments: "))
+		default:
+			problem = problem.hint("%s", meant(other.Type, blocks, "it has: "))
+		}
+		b.d.fail(other.TypeRange, problem)
+	}
+}
+
+func sortedAttributes(body *hclsyntax.Body) []*hclsyntax.Attribute {
+	return slices.SortedFunc(maps.Values(body.Attributes), func(x, y *hclsyntax.Attribute) int {
+		return cmp.Compare(x.NameRange.Start.Byte, y.NameRange.Start.Byte)
+	})
+}
+
+func (b *block) has(name string) bool {
+	_, ok := b.body.Attributes[name]
+	return ok
+}
+
+// at is the place of an argument's name. The argument must be there.
+func (b *block) at(name string) hcl.Range { return b.body.Attributes[name].NameRange }
+
+// whole is the place of an argument with its value. The argument must be there.
+func (b *block) whole(name string) hcl.Range { return b.body.Attributes[name].SrcRange }
+
+// text is what a good argument says.
+func (b *block) text(name string) (text, bool) {
+	if all := b.found[name]; len(all) > 0 {
+		return all[0], true
+	}
+	return text{}, false
+}
+
+func (b *block) need(name string) {
+	if !b.has(name) {
+		b.d.fail(b.header, say("%s lacks %s", b.title, name).hint("add %s = …", name))
+	}
+}
+
+// exclude reports the second of two arguments of which only one may be there.
+func (b *block) exclude(one, other string) {
+	if b.has(one) && b.has(other) {
+		b.d.fail(b.at(other), wordsBoth(one, other))
+	}
 }

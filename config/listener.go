@@ -29,14 +29,9 @@ func (b *block) listener() {
 	d := b.d
 	d.declared["listener"] = append(d.declared["listener"], b.label)
 	known := d.oneOf("listener", b.label, []string{TCP, Unix})
-	l := Listener{Network: b.label.value}
+	var l Listener
+	b.read(&l)
 	node := listening{what: b.title, header: b.header, index: len(d.cfg.Listeners), named: b.has("vault")}
-	b.need("address")
-	b.flag("require_request_header", &l.RequireHeader)
-	if t, ok := b.text("vault"); ok {
-		l.Vault = t.value
-		d.refer("vault", b.title, t)
-	}
 	t, ok := b.text("address")
 	switch {
 	case !ok || !known:
@@ -56,12 +51,25 @@ func (b *block) listener() {
 	d.cfg.Listeners = append(d.cfg.Listeners, l)
 }
 
+func (b *block) telemetry() {
+	c := &b.d.cfg.Telemetry
+	b.read(c)
+	t, ok := b.text("address")
+	if !ok {
+		return
+	}
+	if addr, ok := b.d.loopback("telemetry", t); ok {
+		c.Address = addr.String()
+		b.d.telemetry = &listening{what: "telemetry", header: b.header, key: c.Address, addr: addr, at: t}
+	}
+}
+
 // loopback reads IP:port. The result has no name in it: a name that is looked
 // up again when the socket is made could by then mean another address.
 func (d *decoder) loopback(what string, t text) (netip.AddrPort, bool) {
 	host, port, err := net.SplitHostPort(t.value)
 	if err != nil {
-		d.fail(t.at, wordsHostPort(t))
+		d.fail(t.at, say("%s is not an address with a port", t.shown).hint(`write "127.0.0.1:8100" or "[::1]:8100"`))
 		return netip.AddrPort{}, false
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
@@ -74,7 +82,13 @@ func (d *decoder) loopback(what string, t text) (netip.AddrPort, bool) {
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil || ip.Zone() != "" || !ip.Unmap().IsLoopback() {
-		d.fail(t.at, wordsNotLoopback(what, t))
+		problem := say("%s is not on a loopback address: %s", what, t.shown)
+		if what == "telemetry" {
+			d.fail(t.at, problem.because("anybody on the network could read which secrets you use and when").hint("listen on 127.0.0.1 or [::1]"))
+		} else {
+			d.fail(t.at, problem.because("anybody on the network could use your token and ask you for codes").
+				hint("listen on 127.0.0.1, on [::1] or on a unix socket"))
+		}
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), true
@@ -94,7 +108,8 @@ func (d *decoder) socket(t text) (string, bool) {
 	d.safe("address", t, ownership.CheckWay)
 	path := filepath.Clean(t.value)
 	if len(path) > maxUnixPath {
-		d.fail(t.at, wordsLongSocket(len(path)))
+		d.fail(t.at, say("the path of the unix socket has %d bytes; systems allow at most %d", len(path), maxUnixPath).
+			hint("use a shorter folder, such as ${runtime_dir}"))
 		return "", false
 	}
 	return path, true
@@ -129,10 +144,14 @@ func (d *decoder) checkListeners() {
 		if l.key == "" || (l.addr.IsValid() && l.addr.Port() == 0) {
 			continue
 		}
-		if first, taken := seen[l.key]; taken {
-			d.fail(l.at.at, wordsAddressTaken(l.at, first))
-			continue
+		switch first, taken := seen[l.key]; {
+		case !taken:
+			seen[l.key] = l
+		case first.at.at.Start.Line == 0:
+			d.fail(l.at.at, say("%s is the address of %s", l.at.shown, first.what).hint("use another name in that folder"))
+		default:
+			d.fail(l.at.at, say("two listeners use the address %s", l.at.shown).
+				hint("the first is %s on line %d", first.what, first.at.at.Start.Line))
 		}
-		seen[l.key] = l
 	}
 }

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // Options is what a file's meaning depends on besides its text. The zero value
@@ -51,12 +54,16 @@ func (o Options) filled() Options {
 // it. With errors among the diagnostics the Config is nil. It reads the certificate files that the configuration names,
 // and may block for 2 s per vault on name resolution, but changes nothing.
 func Load(path string, opt Options) (*Config, Diagnostics) {
-	if d, bad := unsafeFile(path); bad {
-		return nil, d
+	if found := unsafe(ownership.Check(path)); found != nil {
+		return nil, withoutPlace(say("another user could change the configuration: %v", found).
+			because("the configuration decides which server gets your tokens, and which programs run as you").hint("%s", found.Fix()))
 	}
 	src, err := readFile(path, maxFile)
-	if err != nil {
-		return nil, fileDiagnostics(path, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, withoutPlace(say("there is no configuration at %s", path).hint("stepup config init --address https://… writes one"))
+	case err != nil:
+		return nil, withoutPlace(say("cannot read the configuration %s: %s", path, cause(err)))
 	}
 	return Parse(path, src, opt)
 }
@@ -65,15 +72,14 @@ func Load(path string, opt Options) (*Config, Diagnostics) {
 func Parse(name string, src []byte, opt Options) (*Config, Diagnostics) {
 	d := &decoder{
 		opt: opt.filled(), name: name, src: src, cfg: defaults(),
-		shapes: grammar(), notYet: notYet(),
-		declared: map[string][]text{}, once: map[string]hcl.Range{}, resolved: map[string][]netip.Addr{},
+		declared: map[string][]text{}, resolved: map[string][]netip.Addr{},
 	}
 	if len(src) > maxFile {
-		d.fail(d.start(), wordsTooLarge(maxFile))
+		d.fail(d.start(), say("the configuration is larger than %d KiB", maxFile>>10).hint("is this the right file?"))
 		return nil, d.finish()
 	}
 	if at, deep := tooDeep(name, src); deep {
-		d.fail(at, wordsTooDeep())
+		d.fail(at, say("the configuration is nested too deeply"))
 		return nil, d.finish()
 	}
 	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)

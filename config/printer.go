@@ -46,7 +46,7 @@ func (p *printer) diagnostic(diag *hcl.Diagnostic) {
 	if diag.Detail != "" {
 		p.prose("  ", 2, diag.Detail)
 	}
-	if h, ok := diag.Extra.(hint); ok && h != "" {
+	if h, ok := diag.Extra.(wayOut); ok && h != "" {
 		p.prose(p.paint(bold, "hint:")+" ", 6, string(h))
 	}
 }

@@ -4,227 +4,101 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2/hclsyntax"
-
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
 func (b *block) stepUp() {
-	b.checkWords()
+	var r rule.Rule
+	b.read(&r)
 	b.d.declare("step_up", b.label)
-	b.need("paths")
-	r := rule.Rule{Name: b.label.value, Grant: b.grants(), ControlGroup: b.controlGroup()}
-	b.patterns(&r)
-	var words []string
-	b.words("capabilities", capabilities(), &words)
-	for _, w := range words {
-		r.Capabilities = append(r.Capabilities, rule.Operation(w))
+	if t, ok := b.text("namespace"); ok && t.value != "" && !rule.CanBeNamespace(t.value) {
+		b.d.fail(t.at, say("%s cannot be a namespace", t.shown).
+			hint(`write it as in X-Vault-Namespace: "team" or "team/sub", or "root" for the one without a name`))
 	}
-	if t, ok := b.optionalText("namespace"); ok {
-		r.Namespace = t.value
-		if t.value != "" && !rule.CanBeNamespace(t.value) {
-			b.d.fail(t.at, wordsNamespace(t))
-		}
+	r.Grant = b.grant()
+	if len(b.inner("control_group")) > 0 {
+		r.ControlGroup.Timeout = defaultApproval
 	}
-	if t, ok := b.text("vault"); ok {
-		r.Vault = t.value
-		b.d.refer("vault", b.title, t)
-	}
-	ask := Ask
-	b.word("prompt", []string{Ask, Never}, &ask)
-	r.Silent = ask == Never
-	r.Sentinel = b.sentinel(r.Grant.Kind)
+	b.each("control_group", func(g *block) { g.read(&r.ControlGroup) })
+	b.each("sentinel", func(p *block) { r.Sentinel = append(r.Sentinel, p.sentinel(r)) })
 	// A login answers the methods that Vault names in its challenge; the other
 	// grants have to know them beforehand.
 	if r.Grant.Kind == rule.TokenGrant || r.Grant.Kind == rule.HeaderGrant && len(r.Sentinel) == 0 {
 		b.need("methods")
 	}
-	r.Methods = b.methods()
 	if alone := r.Grant.Kind == rule.NoGrant && r.ControlGroup.Timeout > 0; alone && len(r.Methods)+len(r.Sentinel) > 0 {
-		b.d.fail(b.header, wordsMethodsAlone(b.title))
+		b.d.fail(b.header, say("%s has methods, but no grant", b.title).
+			because("a control group is approved by other people, without a factor of yours").
+			hint(`leave methods out, or add grant "header" {} where the path wants a factor as well`))
 	}
 	b.d.cfg.Rules = append(b.d.cfg.Rules, r)
 }
 
-// methods reads names of mfa_method blocks.
-func (b *block) methods() (names []string) {
-	list, _ := b.someTexts("methods")
-	for _, t := range list {
-		if slices.Contains(names, t.value) {
-			b.d.fail(t.at, wordsRepeated("methods", t))
-			continue
-		}
-		names = append(names, t.value)
-		b.d.refer("mfa_method", b.title, t)
+// sentinel reads one policy of r that asks for factors.
+func (b *block) sentinel(r rule.Rule) (p rule.Policy) {
+	// A token or login grant sends its factors to a path of its own, before any
+	// policy could deny.
+	if r.Grant.Mints() {
+		b.d.fail(b.header, say("a sentinel block does not go with grant %q", r.Grant.Kind).
+			because("that grant sends its factors to a path of its own, before a policy can deny").
+			hint("name the methods in methods, or use grant \"header\""))
 	}
-	return names
+	if slices.ContainsFunc(r.Sentinel, func(other rule.Policy) bool { return other.Is(b.label.value) }) {
+		b.d.fail(b.label.at, wordsRepeated("sentinel", b.label))
+	}
+	b.read(&p)
+	return p
 }
 
-// sentinel reads the policies of a rule that ask for factors.
-func (b *block) sentinel(grant rule.GrantKind) (all []rule.Policy) {
-	for _, hb := range b.body.Blocks {
-		if hb.Type != "sentinel" {
-			continue
+// grant reads the one grant block of a rule. A control_group stands beside it, or alone
+// where the path wants no factor.
+func (b *block) grant() (g rule.Grant) {
+	all := b.inner("grant")
+	if len(all) == 0 {
+		if len(b.inner("control_group")) == 0 {
+			b.d.fail(b.header, say("%s has no grant", b.title).hint(`add grant "header" {}`))
 		}
-		p, ok := b.d.open(b.path, hb)
-		if !ok {
-			continue
-		}
-		p.checkWords()
-		// A token or login grant sends its factors to a path of its own, before any
-		// policy could deny.
-		if grant != rule.HeaderGrant && grant != "" {
-			b.d.fail(p.header, wordsSentinelGrant(string(grant)))
-		}
-		if slices.ContainsFunc(all, func(other rule.Policy) bool { return other.Is(p.label.value) }) {
-			b.d.fail(p.label.at, wordsRepeated("sentinel", p.label))
-		}
-		p.need("methods")
-		all = append(all, rule.Policy{Name: p.label.value, Methods: p.methods()})
-	}
-	return all
-}
-
-func capabilities() []string {
-	var out []string
-	for _, op := range rule.Operations() {
-		out = append(out, string(op))
-	}
-	return out
-}
-
-func (b *block) patterns(r *rule.Rule) {
-	list, _ := b.someTexts("paths")
-	for _, t := range list {
-		p, err := rule.ParsePattern(t.value)
-		if err != nil {
-			b.d.fail(t.at, wordsPattern(t, err))
-			continue
-		}
-		if strings.Contains(strings.TrimSuffix(t.value, "*"), "*") {
-			b.d.warn(t.at, wordsInnerStar(t))
-		}
-		r.Paths = append(r.Paths, p)
-	}
-}
-
-// grants reads the one grant block of a rule.
-func (b *block) grants() rule.Grant {
-	var first *hclsyntax.Block
-	var out rule.Grant
-	for _, hb := range b.body.Blocks {
-		switch {
-		case hb.Type != "grant":
-			continue // reported as unknown
-		case first != nil:
-			b.d.fail(hb.DefRange(), wordsTwoGrants(b.title, first.DefRange().Start.Line))
-			continue
-		}
-		first = hb
-		g, ok := b.d.open(b.path, hb)
-		if !ok || !b.d.oneOf("grant", g.label, []string{string(rule.HeaderGrant), string(rule.TokenGrant), string(rule.LoginGrant)}) {
-			continue
-		}
-		g.path += "." + g.label.value
-		g.checkWords()
-		out = g.grant()
-	}
-	if first == nil && !b.hasBlock("control_group") {
-		b.d.fail(b.header, wordsNoGrant(b.title))
-	}
-	return out
-}
-
-func (b *block) hasBlock(name string) bool {
-	return slices.ContainsFunc(b.body.Blocks, func(hb *hclsyntax.Block) bool { return hb.Type == name })
-}
-
-// controlGroup reads the block that waits for the approval of others. It stands
-// beside a grant, or alone where the path wants no factor.
-func (b *block) controlGroup() (out rule.ControlGroup) {
-	var first *hclsyntax.Block
-	for _, hb := range b.body.Blocks {
-		switch {
-		case hb.Type != "control_group":
-			continue
-		case first != nil:
-			b.d.fail(hb.DefRange(), wordsTwice(hb.Type, first.DefRange().Start.Line))
-			continue
-		}
-		first, out.Timeout = hb, defaultApproval
-		g, ok := b.d.open(b.path, hb)
-		if !ok {
-			continue
-		}
-		g.checkWords()
-		g.duration("timeout", maxApproval, &out.Timeout)
-		if t, ok := g.text("approvers"); ok {
-			out.Approvers = t.value
-			if len(t.value) > maxApprovers {
-				g.d.fail(t.at, wordsTooLong("approvers", maxApprovers))
-			}
-		}
-	}
-	return out
-}
-
-func (b *block) grant() rule.Grant {
-	g := rule.Grant{Kind: rule.GrantKind(b.label.value)}
-	if g.Kind == rule.HeaderGrant {
 		return g
 	}
-	b.need("path")
-	b.flag("eager", &g.Eager)
-	b.flag("revoke_on_stop", &g.RevokeOnStop)
-	b.duration("max_ttl", maxTokenTTL, &g.MaxTTL)
-	path, ok := b.text("path")
-	if ok {
-		g.Path, ok = b.endpoint(path)
+	for _, again := range all[1:] {
+		b.d.fail(again.DefRange(), say("%s has two grants", b.title).
+			hint("the first is on line %d: make a step_up block of its own for the other", all[0].DefRange().Start.Line))
 	}
-	if g.Kind == rule.TokenGrant {
-		if list, ok := b.texts("policies"); ok {
-			g.Policies = values(list)
-		}
-		b.duration("ttl", maxTokenTTL, &g.TTL)
-		b.count("num_uses", 0, maxNumUses, &g.NumUses)
-		b.flag("no_parent", &g.NoParent)
+	kinds := []string{string(rule.HeaderGrant), string(rule.TokenGrant), string(rule.LoginGrant)}
+	in, ok := b.open(all[0])
+	if !ok || !b.d.oneOf("grant", in.label, kinds) {
 		return g
 	}
-	// What stands before and after /login/ is the mount and the user.
-	if ok && !strings.Contains(strings.TrimSuffix(g.Path, "/"), "/login/") {
-		b.d.fail(path.at, wordsLoginPath(path))
+	if in.label.value == string(rule.LoginGrant) && !in.has("command") {
+		g.Password = "prompt"
 	}
-	b.password(&g)
+	in.read(&g)
+	if g.Kind == rule.LoginGrant {
+		in.password()
+	}
+	path, ok := in.text("path")
+	if !ok {
+		return g
+	}
+	g.Path = strings.TrimLeft(path.value, "/")
+	switch {
+	case g.Path == "" || strings.HasPrefix(g.Path, "v1/") || strings.ContainsAny(g.Path, "*+?#% ") || strings.Contains(g.Path, ".."):
+		b.d.fail(path.at, say("%s is not the path of one API call", path.shown).
+			hint("write it as for vault write: no v1/, no query, no * or +"))
+	case g.Kind == rule.LoginGrant && !strings.Contains(strings.TrimSuffix(g.Path, "/"), "/login/"):
+		// What stands before and after /login/ is the mount and the user.
+		b.d.fail(path.at, say("%s is not the path of a login", path.shown).hint(`write "auth/MOUNT/login/USER"`))
+	}
 	return g
 }
 
-// endpoint checks one path of Vault's API, which unlike a rule's has no patterns.
-func (b *block) endpoint(t text) (string, bool) {
-	path := strings.TrimLeft(t.value, "/")
-	if path == "" || strings.HasPrefix(path, "v1/") || strings.ContainsAny(path, "*+?#% ") || strings.Contains(path, "..") {
-		b.d.fail(t.at, wordsEndpoint(t))
-		return "", false
-	}
-	return path, true
-}
-
-// password reads where the password of a login comes from; it is never in the file.
-func (b *block) password(g *rule.Grant) {
-	g.Password = "prompt"
-	b.command("command", &g.PasswordCommand)
-	if b.has("command") {
-		g.Password = ""
-		if b.has("password") {
-			b.d.fail(b.body.Attributes["password"].NameRange, wordsBoth("command", "password"))
-		}
-		return
-	}
+// password checks where the password of a login comes from; it is never in the file.
+func (b *block) password() {
+	b.exclude("command", "password")
 	t, ok := b.text("password")
-	switch {
-	case !ok:
-	case t.value != "prompt" && t.value != "keyring":
-		b.d.fail(t.at, wordsPassword(t)) // which does not repeat it: it may be a real password
-	default:
-		g.Password = t.value
+	if sources := []string{"prompt", "keyring"}; ok && !b.has("command") && !slices.Contains(sources, t.value) {
+		// It is not repeated: it may be a real password.
+		b.d.fail(t.at, say("password says where the password comes from").because("the password itself has no place in a file").
+			hint("%s", meant(t.value, sources, "use a command = [...] or one of: ")))
 	}
 }

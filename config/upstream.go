@@ -28,7 +28,9 @@ func (d *decoder) checkTimeouts() {
 		return
 	}
 	for _, s := range d.short {
-		d.warn(s.at, wordsShortTimeout(d.cfg.Vaults[s.vault].Timeout))
+		d.warn(s.at, say("timeout is %s, which is shorter than a push takes", d.cfg.Vaults[s.vault].Timeout).
+			because("there are methods that push, so stepup waits for %s; a request that is given up and repeated pushes again", PushTimeout).
+			hint("leave timeout out"))
 		d.cfg.Vaults[s.vault].Timeout = PushTimeout
 	}
 }
@@ -42,22 +44,14 @@ type upstream struct {
 
 func (b *block) vault() {
 	v := defaultVault()
-	v.Name = b.label.value
+	b.read(&v)
 	b.d.declare("vault", b.label)
-	b.need("address")
-	if t, ok := b.text("address"); ok {
-		if v.Address, ok = b.d.address(t); ok {
-			b.d.vaults = append(b.d.vaults, upstream{title: b.title, url: v.Address, at: t})
-		}
+	if t, ok := b.text("address"); ok && v.Address != nil {
+		b.d.vaults = append(b.d.vaults, upstream{title: b.title, url: v.Address, at: t})
 	}
-	if t, ok := b.optionalText("namespace"); ok {
-		v.Namespace = t.value
+	if b.has("timeout") && v.Timeout < PushTimeout {
+		b.d.short = append(b.d.short, shortTimeout{vault: len(b.d.cfg.Vaults), at: b.whole("timeout")})
 	}
-	b.duration("timeout", maxUpstream, &v.Timeout)
-	if a, ok := b.body.Attributes["timeout"]; ok && v.Timeout < PushTimeout {
-		b.d.short = append(b.d.short, shortTimeout{vault: len(b.d.cfg.Vaults), at: a.SrcRange})
-	}
-	b.size("max_kept_body", maxKeptBody, &v.MaxBody)
 	b.tls(&v)
 	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)
 }
@@ -69,22 +63,23 @@ func (d *decoder) address(t text) (*url.URL, bool) {
 	var problem message
 	switch {
 	case err != nil:
-		problem = wordsURL(t)
+		problem = say("%s is not a URL", t.shown).hint(`write "https://vault.example.com:8200"`)
 	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "unix":
-		problem = wordsScheme(t)
+		problem = say("%s does not begin with https://, http:// or unix://", t.shown).hint(`write "https://vault.example.com:8200"`)
 	case u.User != nil:
-		problem = wordsUserInfo()
+		problem = say("the address has a user or password in it").
+			because("Vault has no use for one, and addresses get into logs").hint("write only scheme, host and port")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(t.value, "#"):
-		problem = wordsQuery(t)
+		problem = say("%s has a query or fragment", t.shown).hint("write only scheme, host and port")
 	case u.Scheme == "unix":
 		if u.Host == "" && filepath.IsAbs(u.Path) {
 			return &url.URL{Scheme: "unix", Path: filepath.Clean(u.Path)}, true
 		}
-		problem = wordsUnixURL(t)
+		problem = say("%s does not name a socket", t.shown).hint(`write three slashes and the whole path: "unix:///run/vault.sock"`)
 	case u.Hostname() == "" || u.Opaque != "":
-		problem = wordsNoHost(t)
+		problem = say("%s has no host", t.shown)
 	case u.Path != "" && u.Path != "/":
-		problem = wordsURLPath(t)
+		problem = say("%s has a path", t.shown).hint("write only scheme, host and port: /v1/… comes from the app")
 	case u.Port() != "" && !validPort(u.Port()) || strings.HasSuffix(u.Host, ":"):
 		problem = wordsPort(t)
 	default:
@@ -106,7 +101,9 @@ func (d *decoder) checkUpstreams() {
 	for _, up := range d.vaults {
 		for _, l := range d.allListening() {
 			if l.key != "" && d.sameSocket(up.url, l) {
-				d.fail(up.at.at, wordsOwnListener(up, l))
+				d.fail(up.at.at, say("%s points at stepup's own %s on line %d", up.title, l.what, l.header.Start.Line).
+					because("every request would come back to the agent for ever").
+					hint("address is the Vault server itself; only apps have the agent in VAULT_ADDR"))
 				break
 			}
 		}

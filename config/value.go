@@ -84,7 +84,13 @@ func (d *decoder) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 	case root == "env":
 		return d.environment(e)
 	case root != "home" && root != "runtime_dir" && root != "state_dir":
-		d.fail(at, wordsVariable(root))
+		problem := say("there is no variable %q", root)
+		if n := nearest(root, []string{"env", "home", "runtime_dir", "state_dir"}); n != "" {
+			problem = problem.hint("did you mean %q?", n)
+		} else {
+			problem = problem.hint("put text in quotes: %q", root)
+		}
+		d.fail(at, problem)
 	case len(e.Traversal) != 1:
 		d.fail(at, wordsExpression())
 	default:
@@ -92,7 +98,7 @@ func (d *decoder) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 		if value != "" {
 			return cty.StringVal(value), true
 		}
-		d.fail(at, wordsNoFolder(root))
+		d.fail(at, say("%s is not known on this machine", root).hint("set HOME, or write the whole path"))
 	}
 	return cty.NilVal, false
 }
@@ -105,13 +111,14 @@ func (d *decoder) environment(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool)
 		}
 	}
 	if name == "" {
-		d.fail(e.Range(), wordsEnvForm())
+		d.fail(e.Range(), say("env needs the name of one environment variable").hint("write ${env.NAME}"))
 		return cty.NilVal, false
 	}
 	value := d.opt.Env(name)
 	if value == "" {
 		// An empty text in its place would silently turn "${env.X}/sock" into "/sock".
-		d.fail(e.Range(), wordsEnvUnset(name))
+		d.fail(e.Range(), say("environment variable %s is not set", name).
+			hint("set it for the agent, which does not see what a shell sets later, or write the value here"))
 		return cty.NilVal, false
 	}
 	return cty.StringVal(value), true
@@ -135,7 +142,11 @@ func (d *decoder) textOf(e hclsyntax.Expression, want string) (text, bool) {
 	t := text{value: v.AsString(), shown: d.source(e.Range()), at: e.Range()}
 	if bad := strings.IndexFunc(t.value, unicode.IsControl); bad >= 0 {
 		r, _ := utf8.DecodeRuneInString(t.value[bad:])
-		d.fail(t.at, wordsControl(r))
+		problem := say("the text has a control character (%U)", r)
+		if r == '\n' {
+			problem = problem.hint("text is one line: a heredoc has a line break at its end")
+		}
+		d.fail(t.at, problem)
 		return text{}, false
 	}
 	return t, true

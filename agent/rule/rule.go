@@ -17,19 +17,20 @@ const (
 	LoginGrant  GrantKind = "login"  // a short token from a login with Login MFA
 )
 
-// A Grant says how to get the answer of a guarded path.
+// A Grant says how to get the answer of a guarded path. The tags here and below are
+// the grammar of package config, which explains them.
 type Grant struct {
-	Kind            GrantKind
-	Path            string        // token: where to mint; login: where to log in
-	Policies        []string      // token
-	TTL             time.Duration // token; 0 leaves it to Vault
-	NumUses         int           // token; 0 means any number
-	NoParent        bool          // token
-	Eager           bool          // token and login: step up before the first 403
-	Password        string        // login: "prompt" or "keyring"; "" with PasswordCommand
-	PasswordCommand []string      // login
-	MaxTTL          time.Duration // token and login; 0 means cache.max_ttl alone
-	RevokeOnStop    bool          // token and login
+	Kind            GrantKind     `hcl:"kind,label" label:"\"header\", \"token\" or \"login\""`
+	Path            string        `hcl:"path" only:"token login"` // token: where to mint; login: where to log in
+	Policies        []string      `hcl:"policies,optional" only:"token"`
+	TTL             time.Duration `hcl:"ttl,optional" only:"token" max:"24h"`          // 0 leaves it to Vault
+	NumUses         int           `hcl:"num_uses,optional" only:"token" max:"1000000"` // 0 means any number
+	NoParent        bool          `hcl:"no_parent,optional" only:"token"`
+	Password        string        `hcl:"password,optional" only:"login"` // "prompt" or "keyring"; "" with PasswordCommand
+	PasswordCommand []string      `hcl:"command,optional" only:"login" form:"program"`
+	Eager           bool          `hcl:"eager,optional" only:"token login"`             // step up before the first 403
+	MaxTTL          time.Duration `hcl:"max_ttl,optional" only:"token login" max:"24h"` // 0 means cache.max_ttl alone
+	RevokeOnStop    bool          `hcl:"revoke_on_stop,optional" only:"token login"`
 }
 
 // Mints reports whether a grant gets a token, which later requests can use.
@@ -38,22 +39,22 @@ func (g Grant) Mints() bool { return g.Kind == TokenGrant || g.Kind == LoginGran
 // A ControlGroup says what to do with an answer that Vault holds back until
 // other people have approved the request (Vault Enterprise, OpenBao).
 type ControlGroup struct {
-	Timeout   time.Duration // how long their approval is waited for; 0 means not at all
-	Approvers string        // whom to ask, in the words of the configuration; may be ""
+	Timeout   time.Duration `hcl:"timeout,optional" max:"24h"`   // how long their approval is waited for; 0 means not at all
+	Approvers string        `hcl:"approvers,optional" max:"100"` // whom to ask, in the words of the configuration; may be ""
 }
 
 // A Rule is one step_up block.
 type Rule struct {
-	Name         string
-	Vault        string // only for this vault; "" means for all
-	Paths        []Pattern
-	Capabilities []Operation // empty means all
-	Namespace    string      // "" means any; "root" means root only
-	Methods      []string    // names of mfa_method blocks; every one must be satisfied
-	Sentinel     []Policy    // what denials by these policies call for; other ones then call for nothing
-	Grant        Grant
-	ControlGroup ControlGroup
-	Silent       bool // nobody is asked; a cached token still serves
+	Name         string       `hcl:"name,label" label:"a name"`
+	Paths        []Pattern    `hcl:"paths" min:"1"`
+	Capabilities []Operation  `hcl:"capabilities,optional" words:"create read update patch delete list scan"` // empty means all
+	Namespace    string       `hcl:"namespace,optional" form:"namespace"`                                     // "" means any; "root" means root only
+	Methods      []string     `hcl:"methods,optional" names:"mfa_method"`                                     // every one must be satisfied
+	Vault        string       `hcl:"vault,optional" names:"vault"`                                            // only for this vault; "" means for all
+	Silent       bool         `hcl:"prompt,optional" words:"ask never"`                                       // no prompts; a cached token still serves
+	Grant        Grant        `hcl:"grant,block"`
+	Sentinel     []Policy     `hcl:"sentinel,block"` // what denials by these policies call for; other ones then call for nothing
+	ControlGroup ControlGroup `hcl:"control_group,block"`
 }
 
 // Rules are tried in file order; the first that matches wins.

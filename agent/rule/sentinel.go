@@ -7,8 +7,8 @@ import (
 
 // A Policy is a Sentinel policy of Vault Enterprise that asks for second factors.
 type Policy struct {
-	Name    string   // as in Vault's denial, with or without "root/"
-	Methods []string // names of mfa_method blocks; every one must be satisfied
+	Name    string   `hcl:"name,label" label:"the name of the policy in Vault"` // as in Vault's denial, with or without "root/"
+	Methods []string `hcl:"methods" names:"mfa_method"`                         // every one must be satisfied
 }
 
 // Is reports whether a name that Vault gives means p. Vault before namespaces
