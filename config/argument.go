@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net/url"
@@ -40,7 +41,7 @@ func (a argument) read(field reflect.Value) {
 		a.duration(target)
 	case **url.URL:
 		if t, ok := a.text(); ok {
-			*target, _ = a.b.d.address(t)
+			*target, _ = readAddress(a.b.d.file, t)
 		}
 	case *slog.Level:
 		if t, ok := a.text(); ok {
@@ -59,22 +60,6 @@ func (a argument) read(field reflect.Value) {
 
 // fail reports what is wrong with the value.
 func (a argument) fail(problem message) { a.b.d.fail(a.expr.Range(), problem) }
-
-// oneOf reports t when it is none of the words.
-func (d *decoder) oneOf(name string, t text, words []string) bool {
-	if slices.Contains(words, t.value) {
-		return true
-	}
-	problem := say("%s cannot be %s", name, t.shown).hint("%s", meant(t.value, words, "use one of: "))
-	switch {
-	case name == "capabilities" && (t.value == "sudo" || t.value == "deny"):
-		problem = problem.because("a rule names operations; Vault asks for sudo besides one of them, and deny always wins")
-	case name == "capabilities" && t.value == "write":
-		problem = problem.hint(`a write is "create" or "update"`)
-	}
-	d.fail(t.at, problem)
-	return false
-}
 
 // text reads a text as the tag wants it.
 func (a argument) text() (text, bool) {
@@ -180,33 +165,13 @@ func (a argument) distinct(all []text, words []string, kind string) (out []text)
 	return out
 }
 
-// program checks a program with its arguments. It is never given to a shell: a bare name
-// is looked up in PATH, and "~" means nothing.
-func (d *decoder) program(name string, t text) bool {
-	if filepath.Base(t.value) != t.value && !filepath.IsAbs(t.value) {
-		d.fail(t.at, wordsRelative(name, t))
-		return false
-	}
-	if found := unsafeProgram(t.value); found != nil {
-		d.warn(t.at, say("another user could change the program of %s: %v", name, found).
-			because("it runs as you, and sees or gives the codes").hint("%s", found.Fix()))
-	}
-	return true
-}
-
-// A mountPlace is where a mount is named.
-type mountPlace struct {
-	argument string
-	line     int
-}
-
 // mounts are paths of auth methods, without slashes at the ends. A login can carry the
 // factor of one kind only, so no two arguments of a block name the same.
 func (a argument) mounts(all []text) (out []text) {
 	for _, t := range all {
 		mount := strings.TrimSuffix(t.value, "/")
 		if first, again := a.b.mounts[mount]; again {
-			a.b.d.fail(t.at, say("%s is named twice", t.shown).hint("it is in %s on line %d already", first.argument, first.line))
+			a.b.d.fail(t.at, say("%s is named twice", t.shown).hint("it is in %s already", first))
 			continue
 		}
 		if !isMount(mount) {
@@ -214,7 +179,7 @@ func (a argument) mounts(all []text) (out []text) {
 				hint(`write the whole path as in vault auth list, with auth/ in front and no * or +: "auth/ldap"`))
 			continue
 		}
-		a.b.mounts[mount] = mountPlace{a.name, t.at.Start.Line}
+		a.b.mounts[mount] = fmt.Sprintf("%s on line %d", a.name, t.at.Start.Line)
 		t.value = mount
 		out = append(out, t)
 	}
@@ -313,7 +278,7 @@ func (a argument) size(target *int64) {
 	n, ok := sizeOf(v)
 	switch {
 	case !ok:
-		a.fail(wordsType(wantSize, a.b.d.source(a.expr.Range())))
+		a.fail(wordsType(wantSize, a.b.d.textAt(a.expr.Range())))
 	case n < 0 || n > limit:
 		a.fail(say("%s is out of range", a.name).hint("it must be at least 0 and at most %s", a.tag.Get("max")))
 	default:

@@ -11,8 +11,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
-// maxChanges are said one by one: a file that was replaced by another one would
-// fill a page.
+// maxChanges is the number of changes that are listed: a file that was replaced by
+// another one would fill a page.
 const maxChanges = 30
 
 // Changes says in one line, without a full stop, what is new in next since old:
@@ -21,10 +21,13 @@ const maxChanges = 30
 // passwords there.
 func Changes(old, next *Config) string {
 	all := slices.Concat(
-		named("vault", old.Vaults, next.Vaults, func(v Vault) string { return v.Name }),
-		named("mfa_method", old.Methods, next.Methods, func(m Method) string { return m.Name }),
-		rules(old, next),
-		listeners(old.Listeners, next.Listeners),
+		blocks(old.Vaults, next.Vaults, func(v Vault) string { return fmt.Sprintf("vault %q", v.Name) }),
+		blocks(old.Methods, next.Methods, func(m Method) string { return fmt.Sprintf("mfa_method %q", m.Name) }),
+		blocks(old.Rules, next.Rules, func(r rule.Rule) string { return fmt.Sprintf("rule %q", r.Name) }),
+		order(old.Rules, next.Rules),
+		blocks(old.Listeners, next.Listeners, func(l Listener) string {
+			return fmt.Sprintf("listener %s %s", l.Network, shown(l.Address))
+		}),
 		settings("login_mfa", old.LoginMFA, next.LoginMFA),
 		settings("prompt", old.Prompt, next.Prompt),
 		settings("cache", old.Cache, next.Cache),
@@ -42,74 +45,49 @@ func Changes(old, next *Config) string {
 	return strings.Join(all, ", ")
 }
 
-// named compares blocks that have names: what is in next in its order, then what
+// blocks compares blocks by their titles: what is in next in its order, then what
 // is gone.
-func named[T any](kind string, old, next []T, name func(T) string) []string {
-	var said []string
-	say := func(b T, word string) { said = append(said, fmt.Sprintf("%s %q %s", kind, name(b), word)) }
-	same := func(n string) func(T) bool { return func(b T) bool { return name(b) == n } }
+func blocks[T any](old, next []T, title func(T) string) (all []string) {
+	added, removed := "added", "removed"
+	if _, ok := any(old).([]Listener); ok {
+		added, removed = "opened", "closed"
+	}
+	same := func(b T) func(T) bool { return func(other T) bool { return title(other) == title(b) } }
 	for _, b := range next {
-		switch i := slices.IndexFunc(old, same(name(b))); {
+		switch i := slices.IndexFunc(old, same(b)); {
 		case i < 0:
-			say(b, "added")
+			all = append(all, title(b)+" "+added)
 		case !reflect.DeepEqual(old[i], b):
-			say(b, "changed")
+			all = append(all, title(b)+" changed")
 		}
 	}
 	for _, b := range old {
-		if !slices.ContainsFunc(next, same(name(b))) {
-			say(b, "removed")
+		if !slices.ContainsFunc(next, same(b)) {
+			all = append(all, title(b)+" "+removed)
 		}
 	}
-	return said
+	return all
 }
 
-// rules also notices another order, because the first rule that matches wins.
-func rules(old, next *Config) []string {
-	in := func(c *Config) (names []string) {
-		for _, r := range c.Rules {
-			names = append(names, r.Name)
+// order says that rules changed places: the first that matches wins.
+func order(old, next rule.Rules) []string {
+	kept := func(rules, others rule.Rules) (names []string) {
+		for _, r := range rules {
+			if slices.ContainsFunc(others, func(other rule.Rule) bool { return other.Name == r.Name }) {
+				names = append(names, r.Name)
+			}
 		}
 		return names
 	}
-	was, is := in(old), in(next)
-	said := named("rule", old.Rules, next.Rules, func(r rule.Rule) string { return r.Name })
-	kept := func(names, others []string) []string {
-		return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(others, n) })
+	if slices.Equal(kept(old, next), kept(next, old)) {
+		return nil
 	}
-	if !slices.Equal(kept(was, is), kept(is, was)) {
-		said = append(said, "rules in another order")
-	}
-	return said
-}
-
-func listeners(old, next []Listener) []string {
-	var said []string
-	say := func(l Listener, word string) {
-		said = append(said, fmt.Sprintf("listener %s %s %s", l.Network, plain(l.Address), word))
-	}
-	same := func(l Listener) func(Listener) bool {
-		return func(o Listener) bool { return o.Network == l.Network && o.Address == l.Address }
-	}
-	for _, l := range next {
-		switch i := slices.IndexFunc(old, same(l)); {
-		case i < 0:
-			say(l, "opened")
-		case old[i] != l:
-			say(l, "changed")
-		}
-	}
-	for _, l := range old {
-		if !slices.ContainsFunc(next, same(l)) {
-			say(l, "closed")
-		}
-	}
-	return said
+	return []string{"rules in another order"}
 }
 
 // settings compares a block that is there once, argument by argument.
 func settings[T any](block string, old, next T) []string {
-	var said []string
+	var all []string
 	was, is := reflect.ValueOf(old), reflect.ValueOf(next)
 	for i := range was.NumField() {
 		before, now := was.Field(i).Interface(), is.Field(i).Interface()
@@ -118,30 +96,39 @@ func settings[T any](block string, old, next T) []string {
 		}
 		argument := wordOf(was.Type().Field(i))
 		if argument == "command" {
-			said = append(said, fmt.Sprintf("%s %s changed", block, argument))
+			all = append(all, fmt.Sprintf("%s %s changed", block, argument))
 			continue
 		}
-		said = append(said, fmt.Sprintf("%s %s %s -> %s", block, argument, shown(before), shown(now)))
+		all = append(all, fmt.Sprintf("%s %s %s -> %s", block, argument, shown(before), shown(now)))
 	}
-	return said
+	return all
 }
 
 // shown is a value as it is written in the file.
 func shown(v any) string {
 	switch v := v.(type) {
 	case string:
-		return plain(v)
+		odd := func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:[]*", r))
+		}
+		switch {
+		case v == "":
+			return "none"
+		case strings.ContainsFunc(v, odd):
+			return strconv.Quote(v)
+		}
+		return v
 	case []string:
 		if len(v) == 0 {
 			return "none"
 		}
 		list := make([]string, 0, len(v))
 		for _, s := range v {
-			list = append(list, plain(s))
+			list = append(list, shown(s))
 		}
 		return "[" + strings.Join(list, " ") + "]"
 	case time.Duration:
-		return shownDuration(v)
+		return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(v.String()) // 15m0s as 15m
 	case int64: // a number of bytes
 		return shownSize(v)
 	}
@@ -159,30 +146,4 @@ func shownSize(n int64) string {
 		}
 	}
 	return strconv.FormatInt(n, 10)
-}
-
-// shownDuration is 15m0s as 15m.
-func shownDuration(d time.Duration) string {
-	s := d.String()
-	if d%time.Minute == 0 && d != 0 {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if d%time.Hour == 0 && d != 0 {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-// plain leaves a word as it is and quotes everything else.
-func plain(s string) string {
-	odd := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:[]*", r))
-	}
-	switch {
-	case s == "":
-		return "none"
-	case strings.ContainsFunc(s, odd):
-		return fmt.Sprintf("%q", s)
-	}
-	return s
 }

@@ -10,6 +10,7 @@ package config
 import (
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -33,22 +34,11 @@ type Config struct {
 
 // Vault returns the vault block of that name.
 func (c *Config) Vault(name string) (Vault, bool) {
-	for _, v := range c.Vaults {
-		if v.Name == name {
-			return v, true
-		}
+	i := slices.IndexFunc(c.Vaults, func(v Vault) bool { return v.Name == name })
+	if i < 0 {
+		return Vault{}, false
 	}
-	return Vault{}, false
-}
-
-// Method returns the mfa_method block of that name.
-func (c *Config) Method(name string) (Method, bool) {
-	for _, m := range c.Methods {
-		if m.Name == name {
-			return m, true
-		}
-	}
-	return Method{}, false
+	return c.Vaults[i], true
 }
 
 // A Vault is an upstream server.

@@ -338,9 +338,6 @@ log {
 	if v, ok := got.Vault("b"); !ok || v.Name != "b" {
 		t.Errorf("Vault(b) = %v, %v", v, ok)
 	}
-	if m, ok := got.Method("x"); !ok || m.Type != "duo" {
-		t.Errorf("Method(x) = %v, %v", m, ok)
-	}
 	if _, ok := got.Vault("c"); ok {
 		t.Error("Vault(c) was found")
 	}

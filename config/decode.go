@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -15,19 +16,14 @@ import (
 // A decoder reads one file. What needs the whole file is collected on the way
 // and checked at the end.
 type decoder struct {
-	opt   Options
-	name  string
-	src   []byte
-	diags hcl.Diagnostics
-	cfg   Config
+	*file
+	cfg Config
 
 	declared    map[string][]text // labels by block type
 	refs        []reference
-	vaults      []upstream
-	short       []shortTimeout
-	listeners   []listening
-	telemetry   *listening
-	singlePhase *hcl.Range // where it is wanted without saying by which methods
+	vaults      []*block    // of cfg.Vaults
+	listeners   []listening // of cfg.Listeners, then that of the metrics if there is one
+	singlePhase *hcl.Range  // where it is wanted without saying by which methods
 	resolved    map[string][]netip.Addr
 }
 
@@ -64,22 +60,22 @@ func (d *decoder) refer(kind, from string, name text) {
 	d.refs = append(d.refs, reference{kind: kind, from: from, name: name})
 }
 
-// file decodes the whole file and checks it as a whole.
-func (d *decoder) file(body *hclsyntax.Body) {
+// decode reads the whole file and checks it as a whole.
+func (d *decoder) decode(body *hclsyntax.Body) {
 	root := block{
-		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[Config](), ""), once: make(map[string]hcl.Range),
+		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[Config](), ""), single: make(map[string]hcl.Range),
 	}
 	root.checkWords()
-	root.each("vault", (*block).vault)
-	root.each("listener", (*block).listener)
-	root.each("mfa_method", (*block).method)
-	root.each("step_up", (*block).stepUp)
-	root.each("login_mfa", (*block).loginMFA)
-	root.each("prompt", (*block).prompt)
+	root.each("vault", readVault)
+	root.each("listener", readListener)
+	root.each("mfa_method", readMethod)
+	root.each("step_up", readStepUp)
+	root.each("login_mfa", readLoginMFA)
+	root.each("prompt", readPrompt)
 	root.each("cache", func(b *block) { b.read(&d.cfg.Cache) })
 	root.each("relay", func(b *block) { b.read(&d.cfg.Relay) })
-	root.each("audit", (*block).audit)
-	root.each("telemetry", (*block).telemetry)
+	root.each("audit", readAudit)
+	root.each("telemetry", readTelemetry)
 	root.each("log", func(b *block) { b.read(&d.cfg.Log) })
 	d.checkReferences()
 	d.checkSinglePhase()
@@ -103,30 +99,27 @@ func (d *decoder) checkReferences() {
 		if slices.Contains(known, r.name.value) {
 			continue
 		}
-		problem := say("%s names %s %s, which is not declared", r.from, r.kind, r.name.shown)
-		if len(known) > 0 {
-			problem = problem.hint("%s", meant(r.name.value, known, "declared are: "))
-		} else {
-			problem = problem.hint("add %s %s { … }", r.kind, r.name.shown)
+		hint := meant(r.name.value, known, "declared are: ")
+		if len(known) == 0 {
+			hint = fmt.Sprintf("add %s %s { … }", r.kind, r.name.shown)
 		}
-		d.fail(r.name.at, problem)
+		d.fail(r.name.at, say("%s names %s %s, which is not declared", r.from, r.kind, r.name.shown).hint("%s", hint))
 	}
 	vaults := d.declared["vault"]
-	for _, l := range d.listeners {
-		if l.named {
-			continue
-		}
-		if len(vaults) > 1 {
-			d.fail(l.header, say("the listener does not say which vault it stands for").because("there are several vault blocks").
+	for i := range d.cfg.Listeners {
+		switch b := d.listeners[i].b; {
+		case b.has("vault"):
+		case len(vaults) > 1:
+			d.fail(b.header, say("the listener does not say which vault it stands for").because("there are several vault blocks").
 				hint(`add vault = "NAME"; declared are: %s`, strings.Join(d.names("vault"), ", ")))
-		} else if len(vaults) == 1 {
-			d.cfg.Listeners[l.index].Vault = vaults[0].value
+		case len(vaults) == 1:
+			d.cfg.Listeners[i].Vault = vaults[0].value
 		}
 	}
 }
 
-func (b *block) method() {
-	m := defaultMethod()
+func readMethod(b *block) {
+	m := Method{Digits: 6}
 	b.read(&m)
 	b.d.declare("mfa_method", b.label)
 	// Vault cuts an X-Vault-MFA line at its first colon, and trims no blanks.
@@ -148,24 +141,23 @@ func (b *block) method() {
 	b.d.cfg.Methods = append(b.d.cfg.Methods, m)
 }
 
-func (b *block) loginMFA() {
+func readLoginMFA(b *block) {
 	c := &b.d.cfg.LoginMFA
 	b.read(c)
-	switch {
-	case c.SinglePhase:
-		at := b.whole("single_phase")
-		if !c.Enabled {
-			b.d.fail(at, wordsBoth("enabled = false", "single_phase = true"))
+	for _, name := range []string{"single_phase_methods", "single_phase_mounts"} {
+		if b.has(name) && !c.SinglePhase {
+			b.d.fail(b.at(name), say("%s does nothing without single_phase = true", name).hint("add single_phase = true, or take it out"))
 		}
-		if !b.has("single_phase_methods") {
-			b.d.singlePhase = &at
-		}
-	default:
-		for _, name := range []string{"single_phase_methods", "single_phase_mounts"} {
-			if b.has(name) {
-				b.d.fail(b.at(name), say("%s does nothing without single_phase = true", name).hint("add single_phase = true, or take it out"))
-			}
-		}
+	}
+	if !c.SinglePhase {
+		return
+	}
+	at := b.whole("single_phase")
+	if !c.Enabled {
+		b.d.fail(at, wordsBoth("enabled = false", "single_phase = true"))
+	}
+	if !b.has("single_phase_methods") {
+		b.d.singlePhase = &at
 	}
 }
 
@@ -180,16 +172,14 @@ func (d *decoder) checkSinglePhase() {
 		d.cfg.LoginMFA.SinglePhaseMethods = names
 		return
 	}
-	problem := say("single_phase does not say which methods go with a login")
+	hint := `declare the method in an mfa_method block and add single_phase_methods = ["its name"]`
 	if len(names) > 0 {
-		problem = problem.hint("add single_phase_methods = […] with some of: %s", strings.Join(names, ", "))
-	} else {
-		problem = problem.hint(`declare the method in an mfa_method block and add single_phase_methods = ["its name"]`)
+		hint = "add single_phase_methods = […] with some of: " + strings.Join(names, ", ")
 	}
-	d.fail(*d.singlePhase, problem)
+	d.fail(*d.singlePhase, say("single_phase does not say which methods go with a login").hint("%s", hint))
 }
 
-func (b *block) prompt() {
+func readPrompt(b *block) {
 	c := &b.d.cfg.Prompt
 	b.read(c)
 	switch uses := slices.Contains(c.Use, UseCommand); {
@@ -200,7 +190,7 @@ func (b *block) prompt() {
 	}
 }
 
-func (b *block) audit() {
+func readAudit(b *block) {
 	b.read(&b.d.cfg.Audit)
 	if t, ok := b.text("file"); ok {
 		b.d.notFolder("file", t)

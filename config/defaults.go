@@ -26,14 +26,9 @@ func defaults() Config {
 	}
 }
 
-// defaultVault outlasts the 90 s for which an Okta push blocks inside Vault.
-func defaultVault() Vault { return Vault{MaxBody: 1 << 20, Timeout: PushTimeout} }
-
 // defaultApproval ends before Vault's API client gives up: the program then gets
 // Vault's own answer, and the next one like it goes on waiting.
 const defaultApproval = 55 * time.Second
-
-func defaultMethod() Method { return Method{Digits: 6} }
 
 // Limits of what is read; those of arguments are in their tags: beyond them a value is a
 // slip of the pen, and a late surprise.

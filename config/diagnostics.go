@@ -73,52 +73,61 @@ func (d Diagnostics) Write(w io.Writer, width int, color bool) error {
 	return err
 }
 
+// A file is the text that is being read, with what its variables mean and what is wrong
+// with it.
+type file struct {
+	opt   Options
+	name  string
+	src   []byte
+	diags hcl.Diagnostics
+}
+
 // A way out of a problem travels in Diagnostic.Extra.
 type wayOut string
 
-func (d *decoder) fail(at hcl.Range, m message) { d.add(hcl.DiagError, at, m) }
-
-func (d *decoder) warn(at hcl.Range, m message) { d.add(hcl.DiagWarning, at, m) }
-
-func (d *decoder) add(severity hcl.DiagnosticSeverity, at hcl.Range, m message) {
-	d.diags = append(d.diags, &hcl.Diagnostic{
-		Severity: severity, Summary: m.summary, Detail: m.detail, Extra: wayOut(m.way), Subject: &at,
-	})
-}
-
-// start is the place of what concerns the file as a whole.
-func (d *decoder) start() hcl.Range {
-	return hcl.Range{Filename: d.name, Start: hcl.InitialPos, End: hcl.InitialPos}
-}
-
-// finish sorts by place. Every subject ends up inside the file, whatever the
-// parser said, so that printing cannot go wrong.
-func (d *decoder) finish() Diagnostics {
-	for _, diag := range d.diags {
-		if diag.Subject == nil || diag.Subject.Start.Line < 1 {
-			at := d.start()
-			diag.Subject = &at
-		}
-		at := *diag.Subject
-		at.End.Byte = min(max(at.End.Byte, 0), len(d.src))
-		at.Start.Byte = min(max(at.Start.Byte, 0), at.End.Byte)
-		diag.Subject = &at
-	}
-	slices.SortStableFunc(d.diags, func(x, y *hcl.Diagnostic) int {
-		return cmp.Compare(x.Subject.Start.Byte, y.Subject.Start.Byte)
-	})
-	return Diagnostics{list: d.diags, src: d.src}
+func (m message) diagnostic(severity hcl.DiagnosticSeverity, at *hcl.Range) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: severity, Summary: m.summary, Detail: m.detail, Extra: wayOut(m.way), Subject: at}
 }
 
 // withoutPlace is about a file that is not read.
 func withoutPlace(m message) Diagnostics {
-	return Diagnostics{list: hcl.Diagnostics{{
-		Severity: hcl.DiagError, Summary: m.summary, Detail: m.detail, Extra: wayOut(m.way),
-	}}}
+	return Diagnostics{list: hcl.Diagnostics{m.diagnostic(hcl.DiagError, nil)}}
 }
 
-// syntaxErrors takes over what the HCL parser says. A quote that is not closed
-// is an error of each line that follows: only the first of such a run is told.
+func (f *file) fail(at hcl.Range, m message) {
+	f.diags = append(f.diags, m.diagnostic(hcl.DiagError, &at))
+}
+
+func (f *file) warn(at hcl.Range, m message) {
+	f.diags = append(f.diags, m.diagnostic(hcl.DiagWarning, &at))
+}
+
+// start is the place of what concerns the file as a whole.
+func (f *file) start() hcl.Range {
+	return hcl.Range{Filename: f.name, Start: hcl.InitialPos, End: hcl.InitialPos}
+}
+
+// finish sorts by place. Every subject ends up inside the file, whatever the
+// parser said, so that printing cannot go wrong.
+func (f *file) finish() Diagnostics {
+	for _, diag := range f.diags {
+		if diag.Subject == nil || diag.Subject.Start.Line < 1 {
+			at := f.start()
+			diag.Subject = &at
+		}
+		at := *diag.Subject
+		at.End.Byte = min(max(at.End.Byte, 0), len(f.src))
+		at.Start.Byte = min(max(at.Start.Byte, 0), at.End.Byte)
+		diag.Subject = &at
+	}
+	slices.SortStableFunc(f.diags, func(x, y *hcl.Diagnostic) int {
+		return cmp.Compare(x.Subject.Start.Byte, y.Subject.Start.Byte)
+	})
+	return Diagnostics{list: f.diags, src: f.src}
+}
+
+// syntaxErrors takes over what the HCL parser says, in our style. A quote that is not
+// closed is an error of each line that follows: only the first of such a run is told.
 func syntaxErrors(diags hcl.Diagnostics) hcl.Diagnostics {
 	var out hcl.Diagnostics
 	last := map[string]int{} // line by summary
@@ -130,17 +139,12 @@ func syntaxErrors(diags hcl.Diagnostics) hcl.Diagnostics {
 				continue
 			}
 		}
-		out = append(out, restyle(diag))
+		ours := *diag
+		ours.Summary = "syntax: " + lower(diag.Summary)
+		ours.Detail = lower(strings.TrimSuffix(diag.Detail, "."))
+		out = append(out, &ours)
 	}
 	return out
-}
-
-// restyle puts a diagnostic of the HCL parser into our style.
-func restyle(diag *hcl.Diagnostic) *hcl.Diagnostic {
-	out := *diag
-	out.Summary = "syntax: " + lower(diag.Summary)
-	out.Detail = lower(strings.TrimSuffix(diag.Detail, "."))
-	return &out
 }
 
 func lower(s string) string {

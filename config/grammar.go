@@ -1,8 +1,7 @@
 package config
 
 import (
-	"cmp"
-	"maps"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -76,9 +75,9 @@ type block struct {
 	header hcl.Range
 	body   *hclsyntax.Body
 	shape  shape
-	once   map[string]hcl.Range  // the blocks in it that it may have once
-	found  map[string][]text     // the texts of its arguments that are good
-	mounts map[string]mountPlace // that its arguments name
+	single map[string]hcl.Range // the blocks read so far of which there may be one
+	found  map[string][]text    // the texts of its arguments that are good
+	mounts map[string]string    // that its arguments name, and where
 }
 
 // inner are the blocks of one kind in b, in the order of the file.
@@ -105,7 +104,7 @@ func (b *block) each(kind string, read func(*block)) {
 func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
 	out = &block{
 		d: b.d, title: in.Type, header: in.DefRange(), body: in.Body,
-		once: make(map[string]hcl.Range), found: make(map[string][]text), mounts: make(map[string]mountPlace),
+		single: make(map[string]hcl.Range), found: make(map[string][]text), mounts: make(map[string]string),
 	}
 	of := b.shape.blocks[slices.Index(wordsOf(b.shape.blocks), in.Type)].Type
 	single := of.Kind() != reflect.Slice
@@ -117,12 +116,12 @@ func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
 		b.d.declared[in.Type] = append(b.d.declared[in.Type], text{at: out.header})
 		return nil, false
 	}
-	if first, again := b.once[in.Type]; again {
+	if first, again := b.single[in.Type]; again {
 		b.d.fail(out.header, say("there are two %s blocks", in.Type).hint("join it with the one on line %d", first.Start.Line))
 		return nil, false
 	}
 	if single {
-		b.once[in.Type] = out.header
+		b.single[in.Type] = out.header
 	}
 	return out, true
 }
@@ -180,44 +179,36 @@ func (b *block) checkWords() {
 	if b.title != "" {
 		in = " in " + b.title
 	}
-	for _, a := range sortedAttributes(b.body) {
-		if slices.Contains(args, a.Name) {
-			continue
-		}
-		problem := say("unknown argument %q%s", a.Name, in)
+	for name, a := range b.body.Attributes {
+		var hint string
 		switch {
-		case slices.Contains(blocks, a.Name):
-			problem = problem.hint("%s is a block: write it without the equals sign", a.Name)
-		case len(args) == 0 && len(blocks) == 0:
-			problem = problem.hint("leave the block empty: it takes no arguments")
+		case slices.Contains(args, name):
+			continue
+		case slices.Contains(blocks, name):
+			hint = name + " is a block: write it without the equals sign"
+		case len(args)+len(blocks) == 0:
+			hint = "leave the block empty: it takes no arguments"
 		case len(args) == 0:
-			problem = problem.hint("%s", meant(a.Name, blocks, "there are only blocks here: "))
+			hint = meant(name, blocks, "there are only blocks here: ")
 		default:
-			problem = problem.hint("%s", meant(a.Name, args, "it has: "))
+			hint = meant(name, args, "it has: ")
 		}
-		b.d.fail(a.NameRange, problem)
+		b.d.fail(a.NameRange, say("unknown argument %q%s", name, in).hint("%s", hint))
 	}
 	for _, other := range b.body.Blocks {
-		if slices.Contains(blocks, other.Type) {
+		var hint string
+		switch name := other.Type; {
+		case slices.Contains(blocks, name):
 			continue
-		}
-		problem := say("unknown block %q%s", other.Type, in)
-		switch {
-		case slices.Contains(args, other.Type):
-			problem = problem.hint("%s is an argument: write %s = …", other.Type, other.Type)
+		case slices.Contains(args, name):
+			hint = fmt.Sprintf("%s is an argument: write %s = …", name, name)
 		case len(blocks) == 0:
-			problem = problem.hint("%s", meant(other.Type, args, "it has only arguments: "))
+			hint = meant(name, args, "it has only arguments: ")
 		default:
-			problem = problem.hint("%s", meant(other.Type, blocks, "it has: "))
+			hint = meant(name, blocks, "it has: ")
 		}
-		b.d.fail(other.TypeRange, problem)
+		b.d.fail(other.TypeRange, say("unknown block %q%s", other.Type, in).hint("%s", hint))
 	}
-}
-
-func sortedAttributes(body *hclsyntax.Body) []*hclsyntax.Attribute {
-	return slices.SortedFunc(maps.Values(body.Attributes), func(x, y *hclsyntax.Attribute) int {
-		return cmp.Compare(x.NameRange.Start.Byte, y.NameRange.Start.Byte)
-	})
 }
 
 func (b *block) has(name string) bool {

@@ -1,10 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -33,15 +32,9 @@ func (o Options) filled() Options {
 	if o.Env == nil {
 		o.Env = os.Getenv
 	}
-	if o.Home == "" {
-		o.Home = homeDir(o.Env)
-	}
-	if o.RuntimeDir == "" {
-		o.RuntimeDir = RuntimeDir(o.Env)
-	}
-	if o.StateDir == "" {
-		o.StateDir = StateDir(o.Env)
-	}
+	o.Home = cmp.Or(o.Home, homeDir(o.Env))
+	o.RuntimeDir = cmp.Or(o.RuntimeDir, RuntimeDir(o.Env))
+	o.StateDir = cmp.Or(o.StateDir, StateDir(o.Env))
 	if o.Resolve == nil {
 		o.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -54,7 +47,7 @@ func (o Options) filled() Options {
 // it. With errors among the diagnostics the Config is nil. It reads the certificate files that the configuration names,
 // and may block for 2 s per vault on name resolution, but changes nothing.
 func Load(path string, opt Options) (*Config, Diagnostics) {
-	if found := unsafe(ownership.Check(path)); found != nil {
+	if found, bad := errors.AsType[*ownership.Unsafe](ownership.Check(path)); bad {
 		return nil, withoutPlace(say("another user could change the configuration: %v", found).
 			because("the configuration decides which server gets your tokens, and which programs run as you").hint("%s", found.Fix()))
 	}
@@ -71,7 +64,7 @@ func Load(path string, opt Options) (*Config, Diagnostics) {
 // Parse is [Load] for text that is already here; name is what diagnostics call it.
 func Parse(name string, src []byte, opt Options) (*Config, Diagnostics) {
 	d := &decoder{
-		opt: opt.filled(), name: name, src: src, cfg: defaults(),
+		file: &file{opt: opt.filled(), name: name, src: src}, cfg: defaults(),
 		declared: map[string][]text{}, resolved: map[string][]netip.Addr{},
 	}
 	if len(src) > maxFile {
@@ -82,13 +75,13 @@ func Parse(name string, src []byte, opt Options) (*Config, Diagnostics) {
 		d.fail(at, say("the configuration is nested too deeply"))
 		return nil, d.finish()
 	}
-	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	parsed, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	if diags.HasErrors() {
 		// What follows a syntax error is guesswork: reporting it would be noise.
 		d.diags = syntaxErrors(diags)
 		return nil, d.finish()
 	}
-	d.file(file.Body.(*hclsyntax.Body)) // what ParseConfig documents
+	d.decode(parsed.Body.(*hclsyntax.Body)) // what ParseConfig documents
 	out := d.finish()
 	if out.HasErrors() {
 		return nil, out
@@ -117,49 +110,4 @@ func tooDeep(name string, src []byte) (hcl.Range, bool) {
 		}
 	}
 	return hcl.Range{}, false
-}
-
-var (
-	errNotRegular = errors.New("is not a regular file")
-	errTooLarge   = errors.New("is too large")
-)
-
-// readFile reads a regular file of at most limit bytes. A device or FIFO would
-// block or never end, and the agent reads its configuration while it serves.
-func readFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errNotRegular
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
-	}
-	return b, nil
-}
-
-// resolve asks for the addresses of host, once and with a limit of its own.
-func (d *decoder) resolve(host string) []netip.Addr {
-	if addrs, done := d.resolved[host]; done {
-		return addrs
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), maxResolve)
-	defer cancel()
-	addrs, err := d.opt.Resolve(ctx, host)
-	if err != nil {
-		addrs = nil // offline is no reason not to start; the relay notices loops at run time
-	}
-	d.resolved[host] = addrs
-	return addrs
 }

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // DefaultPath is where the configuration is when no flag says otherwise:
@@ -12,24 +15,35 @@ func DefaultPath(env func(string) string) string {
 	if path := env("STEPUP_CONFIG"); path != "" {
 		return path
 	}
-	if dir := configHome(env); dir != "" {
-		return filepath.Join(dir, "stepup", "stepup.hcl")
-	}
-	return ""
+	return under(UserConfigDir(env), "stepup", "stepup.hcl")
 }
 
 // UserConfigDir is the folder in which programs keep the user's configuration. It
 // is "" when the environment does not tell where that is.
-func UserConfigDir(env func(string) string) string { return configHome(env) }
+func UserConfigDir(env func(string) string) string {
+	switch runtime.GOOS {
+	case "windows":
+		return under(env("AppData"))
+	case "darwin":
+		return under(homeDir(env), "Library", "Application Support")
+	}
+	return cmp.Or(under(env("XDG_CONFIG_HOME")), under(homeDir(env), ".config"))
+}
 
 // RuntimeDir is the absolute path of the folder for sockets: STEPUP_RUNTIME_DIR,
-// or a default of the system. Whoever makes it makes it 0700, and refuses one
-// that belongs to somebody else.
+// or a default of the system. It has to be made 0700, and refused if it belongs to
+// another user.
 func RuntimeDir(env func(string) string) string {
 	if dir := env("STEPUP_RUNTIME_DIR"); dir != "" {
 		return absolute(dir)
 	}
-	return runtimeHome(env)
+	if runtime.GOOS == "windows" { // in a folder of the user, which others cannot write to
+		return cmp.Or(under(env("LocalAppData"), "stepup", "run"), filepath.Join(os.TempDir(), "stepup"))
+	}
+	// Without XDG_RUNTIME_DIR (macOS, ssh without a session, containers), the user's number
+	// is in the name: the temporary folder is shared, and another user could have made a
+	// folder of a common name first.
+	return cmp.Or(under(env("XDG_RUNTIME_DIR"), "stepup"), filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid())))
 }
 
 // StateDir is the absolute path of the folder for the audit log:
@@ -39,7 +53,13 @@ func StateDir(env func(string) string) string {
 	if dir := env("STEPUP_STATE_DIR"); dir != "" {
 		return absolute(dir)
 	}
-	return stateHome(env)
+	switch runtime.GOOS {
+	case "windows":
+		return under(env("LocalAppData"), "stepup")
+	case "darwin":
+		return cmp.Or(under(env("XDG_STATE_HOME"), "stepup"), under(homeDir(env), "Library", "Application Support", "stepup"))
+	}
+	return cmp.Or(under(env("XDG_STATE_HOME"), "stepup"), under(homeDir(env), ".local", "state", "stepup"))
 }
 
 func absolute(dir string) string {
@@ -58,10 +78,14 @@ func under(dir string, elements ...string) string {
 	return filepath.Join(append([]string{dir}, elements...)...)
 }
 
-// homeOr is the environment's word for the home folder, or the system's.
-func homeOr(value string) string {
-	if value != "" {
-		return value
+// homeDir is the environment's word for the home folder, or the system's.
+func homeDir(env func(string) string) string {
+	name := "HOME"
+	if runtime.GOOS == "windows" {
+		name = "USERPROFILE"
+	}
+	if home := env(name); home != "" {
+		return home
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {

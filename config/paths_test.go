@@ -11,7 +11,7 @@ import (
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
-		t.Skip("needs the folders of Linux; those of " + runtime.GOOS + " are in a file of their own")
+		t.Skip("needs the folders of Linux, not those of " + runtime.GOOS)
 	}
 	temporary := filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid()))
 	tests := []struct {

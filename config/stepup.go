@@ -7,7 +7,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
-func (b *block) stepUp() {
+func readStepUp(b *block) {
 	var r rule.Rule
 	b.read(&r)
 	b.d.declare("step_up", b.label)
@@ -15,12 +15,12 @@ func (b *block) stepUp() {
 		b.d.fail(t.at, say("%s cannot be a namespace", t.shown).
 			hint(`write it as in X-Vault-Namespace: "team" or "team/sub", or "root" for the one without a name`))
 	}
-	r.Grant = b.grant()
+	r.Grant = readGrant(b)
 	if len(b.inner("control_group")) > 0 {
 		r.ControlGroup.Timeout = defaultApproval
 	}
 	b.each("control_group", func(g *block) { g.read(&r.ControlGroup) })
-	b.each("sentinel", func(p *block) { r.Sentinel = append(r.Sentinel, p.sentinel(r)) })
+	b.each("sentinel", func(p *block) { r.Sentinel = append(r.Sentinel, readSentinel(p, r)) })
 	// A login answers the methods that Vault names in its challenge; the other
 	// grants have to know them beforehand.
 	if r.Grant.Kind == rule.TokenGrant || r.Grant.Kind == rule.HeaderGrant && len(r.Sentinel) == 0 {
@@ -34,8 +34,8 @@ func (b *block) stepUp() {
 	b.d.cfg.Rules = append(b.d.cfg.Rules, r)
 }
 
-// sentinel reads one policy of r that asks for factors.
-func (b *block) sentinel(r rule.Rule) (p rule.Policy) {
+// readSentinel reads one policy of r that asks for factors.
+func readSentinel(b *block, r rule.Rule) (p rule.Policy) {
 	// A token or login grant sends its factors to a path of its own, before any
 	// policy could deny.
 	if r.Grant.Mints() {
@@ -50,9 +50,9 @@ func (b *block) sentinel(r rule.Rule) (p rule.Policy) {
 	return p
 }
 
-// grant reads the one grant block of a rule. A control_group stands beside it, or alone
+// readGrant reads the one grant block of a rule. A control_group stands beside it, or alone
 // where the path wants no factor.
-func (b *block) grant() (g rule.Grant) {
+func readGrant(b *block) (g rule.Grant) {
 	all := b.inner("grant")
 	if len(all) == 0 {
 		if len(b.inner("control_group")) == 0 {
@@ -74,7 +74,7 @@ func (b *block) grant() (g rule.Grant) {
 	}
 	in.read(&g)
 	if g.Kind == rule.LoginGrant {
-		in.password()
+		checkPassword(in)
 	}
 	path, ok := in.text("path")
 	if !ok {
@@ -92,8 +92,8 @@ func (b *block) grant() (g rule.Grant) {
 	return g
 }
 
-// password checks where the password of a login comes from; it is never in the file.
-func (b *block) password() {
+// checkPassword checks where the password of a login comes from; it is never in the file.
+func checkPassword(b *block) {
 	b.exclude("command", "password")
 	t, ok := b.text("password")
 	if sources := []string{"prompt", "keyring"}; ok && !b.has("command") && !slices.Contains(sources, t.value) {

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,32 +33,35 @@ const (
 
 // evaluate gives the value of an expression that is no list. It is done here
 // and not by the expression itself because only these few kinds are allowed.
-func (d *decoder) evaluate(e hclsyntax.Expression, want string) (cty.Value, bool) {
+func (f *file) evaluate(e hclsyntax.Expression, want string) (cty.Value, bool) {
 	switch e := e.(type) {
 	case *hclsyntax.LiteralValueExpr:
 		return e.Val, true
 	case *hclsyntax.TemplateExpr:
-		return d.template(e)
+		return f.template(e)
 	case *hclsyntax.TemplateWrapExpr:
 		if t, ok := e.Wrapped.(*hclsyntax.ScopeTraversalExpr); ok {
-			return d.variable(t)
+			return f.variable(t)
 		}
 	case *hclsyntax.ScopeTraversalExpr:
-		return d.variable(e)
+		return f.variable(e)
 	case *hclsyntax.UnaryOpExpr:
 		if lit, ok := e.Val.(*hclsyntax.LiteralValueExpr); ok && e.Op == hclsyntax.OpNegate && isA(lit.Val, cty.Number) {
 			return lit.Val.Negate(), true
 		}
-	case *hclsyntax.TupleConsExpr, *hclsyntax.ObjectConsExpr:
-		d.fail(e.Range(), wordsType(want, kindOf(e)))
+	case *hclsyntax.TupleConsExpr:
+		f.fail(e.Range(), wordsType(want, "a list"))
+		return cty.NilVal, false
+	case *hclsyntax.ObjectConsExpr:
+		f.fail(e.Range(), wordsType(want, "an object"))
 		return cty.NilVal, false
 	}
-	d.fail(e.Range(), wordsExpression())
+	f.fail(e.Range(), wordsExpression())
 	return cty.NilVal, false
 }
 
-func (d *decoder) template(e *hclsyntax.TemplateExpr) (cty.Value, bool) {
-	var s strings.Builder
+func (f *file) template(e *hclsyntax.TemplateExpr) (cty.Value, bool) {
+	var all strings.Builder
 	for _, part := range e.Parts {
 		var v cty.Value
 		ok := false
@@ -64,46 +69,43 @@ func (d *decoder) template(e *hclsyntax.TemplateExpr) (cty.Value, bool) {
 		case *hclsyntax.LiteralValueExpr:
 			v, ok = part.Val, isA(part.Val, cty.String)
 		case *hclsyntax.ScopeTraversalExpr:
-			if v, ok = d.variable(part); !ok {
+			if v, ok = f.variable(part); !ok {
 				return cty.NilVal, false
 			}
 		}
 		if !ok {
-			d.fail(part.Range(), wordsExpression())
+			f.fail(part.Range(), wordsExpression())
 			return cty.NilVal, false
 		}
-		s.WriteString(v.AsString())
+		all.WriteString(v.AsString())
 	}
-	return cty.StringVal(s.String()), true
+	return cty.StringVal(all.String()), true
 }
 
 // variable gives env.NAME, home, runtime_dir or state_dir.
-func (d *decoder) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
+func (f *file) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 	at, root := e.Range(), e.Traversal.RootName()
+	value, known := map[string]string{"home": f.opt.Home, "runtime_dir": f.opt.RuntimeDir, "state_dir": f.opt.StateDir}[root]
 	switch {
 	case root == "env":
-		return d.environment(e)
-	case root != "home" && root != "runtime_dir" && root != "state_dir":
-		problem := say("there is no variable %q", root)
+		return f.environment(e)
+	case !known:
+		hint := fmt.Sprintf("put text in quotes: %q", root)
 		if n := nearest(root, []string{"env", "home", "runtime_dir", "state_dir"}); n != "" {
-			problem = problem.hint("did you mean %q?", n)
-		} else {
-			problem = problem.hint("put text in quotes: %q", root)
+			hint = fmt.Sprintf("did you mean %q?", n)
 		}
-		d.fail(at, problem)
+		f.fail(at, say("there is no variable %q", root).hint("%s", hint))
 	case len(e.Traversal) != 1:
-		d.fail(at, wordsExpression())
+		f.fail(at, wordsExpression())
+	case value == "":
+		f.fail(at, say("%s is not known on this machine", root).hint("set HOME, or write the whole path"))
 	default:
-		value := map[string]string{"home": d.opt.Home, "runtime_dir": d.opt.RuntimeDir, "state_dir": d.opt.StateDir}[root]
-		if value != "" {
-			return cty.StringVal(value), true
-		}
-		d.fail(at, say("%s is not known on this machine", root).hint("set HOME, or write the whole path"))
+		return cty.StringVal(value), true
 	}
 	return cty.NilVal, false
 }
 
-func (d *decoder) environment(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
+func (f *file) environment(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 	var name string
 	if len(e.Traversal) == 2 {
 		if step, ok := e.Traversal[1].(hcl.TraverseAttr); ok {
@@ -111,13 +113,13 @@ func (d *decoder) environment(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool)
 		}
 	}
 	if name == "" {
-		d.fail(e.Range(), say("env needs the name of one environment variable").hint("write ${env.NAME}"))
+		f.fail(e.Range(), say("env needs the name of one environment variable").hint("write ${env.NAME}"))
 		return cty.NilVal, false
 	}
-	value := d.opt.Env(name)
+	value := f.opt.Env(name)
 	if value == "" {
 		// An empty text in its place would silently turn "${env.X}/sock" into "/sock".
-		d.fail(e.Range(), say("environment variable %s is not set", name).
+		f.fail(e.Range(), say("environment variable %s is not set", name).
 			hint("set it for the agent, which does not see what a shell sets later, or write the value here"))
 		return cty.NilVal, false
 	}
@@ -130,41 +132,34 @@ func isA(v cty.Value, t cty.Type) bool {
 }
 
 // textOf gives the string of an expression, without control characters.
-func (d *decoder) textOf(e hclsyntax.Expression, want string) (text, bool) {
-	v, ok := d.evaluate(e, want)
+func (f *file) textOf(e hclsyntax.Expression, want string) (text, bool) {
+	v, ok := f.evaluate(e, want)
 	if !ok {
 		return text{}, false
 	}
 	if !isA(v, cty.String) {
-		d.fail(e.Range(), wordsType(want, kindOfValue(v)))
+		f.fail(e.Range(), wordsType(want, kindOfValue(v)))
 		return text{}, false
 	}
-	t := text{value: v.AsString(), shown: d.source(e.Range()), at: e.Range()}
+	t := text{value: v.AsString(), shown: f.textAt(e.Range()), at: e.Range()}
 	if bad := strings.IndexFunc(t.value, unicode.IsControl); bad >= 0 {
 		r, _ := utf8.DecodeRuneInString(t.value[bad:])
 		problem := say("the text has a control character (%U)", r)
 		if r == '\n' {
 			problem = problem.hint("text is one line: a heredoc has a line break at its end")
 		}
-		d.fail(t.at, problem)
+		f.fail(t.at, problem)
 		return text{}, false
 	}
 	return t, true
 }
 
-// source is the text of the file at a range, in one line and without secrets.
-func (d *decoder) source(r hcl.Range) string {
-	if !r.CanSliceBytes(d.src) {
+// textAt is the text of the file at a range, in one line and without secrets.
+func (f *file) textAt(r hcl.Range) string {
+	if !r.CanSliceBytes(f.src) {
 		return ""
 	}
-	return printable(shorten(mask(string(r.SliceBytes(d.src))), 80))
-}
-
-func kindOf(e hclsyntax.Expression) string {
-	if _, ok := e.(*hclsyntax.TupleConsExpr); ok {
-		return "a list"
-	}
-	return "an object"
+	return printable(shorten(mask(string(r.SliceBytes(f.src))), 80))
 }
 
 func kindOfValue(v cty.Value) string {
@@ -179,4 +174,20 @@ func kindOfValue(v cty.Value) string {
 		return "true or false"
 	}
 	return "something else"
+}
+
+// oneOf reports t when it is none of the words.
+func (f *file) oneOf(name string, t text, words []string) bool {
+	if slices.Contains(words, t.value) {
+		return true
+	}
+	problem := say("%s cannot be %s", name, t.shown).hint("%s", meant(t.value, words, "use one of: "))
+	switch {
+	case name == "capabilities" && (t.value == "sudo" || t.value == "deny"):
+		problem = problem.because("a rule names operations; Vault asks for sudo besides one of them, and deny always wins")
+	case name == "capabilities" && t.value == "write":
+		problem = problem.hint(`a write is "create" or "update"`)
+	}
+	f.fail(t.at, problem)
+	return false
 }

@@ -85,7 +85,7 @@ func wordsUnreadable(name string, t text, err error) message {
 
 // cause is the part of a file error that does not repeat the path.
 func cause(err error) string {
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err.Error()
 	}
 	return err.Error()

@@ -1,25 +1,32 @@
 package config
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/hcl/v2"
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // PushTimeout is the least that a server gets to begin its answer where methods
 // push: Vault itself waits for a phone for up to 90 s.
 const PushTimeout = 150 * time.Second
 
-// A shortTimeout is a vault block whose timeout would end a push.
-type shortTimeout struct {
-	vault int // in cfg.Vaults
-	at    hcl.Range
+func readVault(b *block) {
+	v := Vault{MaxBody: 1 << 20, Timeout: PushTimeout}
+	b.read(&v)
+	b.d.declare("vault", b.label)
+	checkTLS(b, &v)
+	b.d.vaults = append(b.d.vaults, b)
+	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)
 }
 
 // checkTimeouts lets no timeout end a push.
@@ -27,38 +34,21 @@ func (d *decoder) checkTimeouts() {
 	if !slices.ContainsFunc(d.cfg.Methods, func(m Method) bool { return m.Type != "totp" && m.Type != "" }) {
 		return
 	}
-	for _, s := range d.short {
-		d.warn(s.at, say("timeout is %s, which is shorter than a push takes", d.cfg.Vaults[s.vault].Timeout).
+	for i, b := range d.vaults {
+		v := &d.cfg.Vaults[i]
+		if !b.has("timeout") || v.Timeout >= PushTimeout {
+			continue
+		}
+		d.warn(b.whole("timeout"), say("timeout is %s, which is shorter than a push takes", v.Timeout).
 			because("there are methods that push, so stepup waits for %s; a request that is given up and repeated pushes again", PushTimeout).
 			hint("leave timeout out"))
-		d.cfg.Vaults[s.vault].Timeout = PushTimeout
+		v.Timeout = PushTimeout
 	}
 }
 
-// An upstream is the address of a vault block.
-type upstream struct {
-	title string
-	url   *url.URL
-	at    text
-}
-
-func (b *block) vault() {
-	v := defaultVault()
-	b.read(&v)
-	b.d.declare("vault", b.label)
-	if t, ok := b.text("address"); ok && v.Address != nil {
-		b.d.vaults = append(b.d.vaults, upstream{title: b.title, url: v.Address, at: t})
-	}
-	if b.has("timeout") && v.Timeout < PushTimeout {
-		b.d.short = append(b.d.short, shortTimeout{vault: len(b.d.cfg.Vaults), at: b.whole("timeout")})
-	}
-	b.tls(&v)
-	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)
-}
-
-// address reads the URL of a Vault server. Errors of url.Parse are not
+// readAddress reads the URL of a Vault server. Errors of url.Parse are not
 // repeated: they quote the text, which may hold a password.
-func (d *decoder) address(t text) (*url.URL, bool) {
+func readAddress(f *file, t text) (*url.URL, bool) {
 	u, err := url.Parse(t.value)
 	var problem message
 	switch {
@@ -85,7 +75,7 @@ func (d *decoder) address(t text) (*url.URL, bool) {
 	default:
 		return &url.URL{Scheme: u.Scheme, Host: u.Host}, true
 	}
-	d.fail(t.at, problem)
+	f.fail(t.at, problem)
 	return nil, false
 }
 
@@ -98,10 +88,15 @@ func validPort(s string) bool {
 // request would come back for ever. That happens easily, because VAULT_ADDR is
 // both the server for people and the agent for apps (hashicorp/vault#15707).
 func (d *decoder) checkUpstreams() {
-	for _, up := range d.vaults {
-		for _, l := range d.allListening() {
-			if l.key != "" && d.sameSocket(up.url, l) {
-				d.fail(up.at.at, say("%s points at stepup's own %s on line %d", up.title, l.what, l.header.Start.Line).
+	for i, b := range d.vaults {
+		u := d.cfg.Vaults[i].Address
+		if u == nil {
+			continue // reported
+		}
+		for _, l := range d.listeners {
+			if l.key != "" && d.sameSocket(u, l) {
+				at, _ := b.text("address")
+				d.fail(at.at, say("%s points at stepup's own %s on line %d", b.title, l.b.title, l.b.header.Start.Line).
 					because("every request would come back to the agent for ever").
 					hint("address is the Vault server itself; only apps have the agent in VAULT_ADDR"))
 				break
@@ -112,8 +107,8 @@ func (d *decoder) checkUpstreams() {
 
 // sameSocket reports whether dialling u reaches the listener l.
 func (d *decoder) sameSocket(u *url.URL, l listening) bool {
-	if u.Scheme == "unix" || l.unix != "" {
-		return u.Scheme == "unix" && followed(u.Path) == l.unix
+	if u.Scheme == "unix" || !l.addr.IsValid() {
+		return u.Scheme == "unix" && socketKey(u.Path) == l.key
 	}
 	port := u.Port()
 	if port == "" {
@@ -147,4 +142,82 @@ func reaches(ip, own netip.Addr) bool {
 
 func usualLoopback(ip netip.Addr) bool {
 	return ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || ip == netip.IPv6Loopback()
+}
+
+// checkTLS checks how the connection to Vault is secured. The files are read now, so
+// that a wrong path is an error at its line and not of the first request.
+func checkTLS(b *block, v *Vault) {
+	if t, content, ok := readPEM(b, "ca_cert"); ok && !x509.NewCertPool().AppendCertsFromPEM(content) {
+		b.d.fail(t.at, say("there is no PEM certificate in %s", t.shown))
+	}
+	if t, ok := b.text("ca_path"); ok {
+		checkAuthorities(b, t)
+	}
+	t, cert, certOK := readPEM(b, "client_cert")
+	_, key, keyOK := readPEM(b, "client_key")
+	for have, lacks := range map[string]string{"client_cert": "client_key", "client_key": "client_cert"} {
+		if b.has(have) && !b.has(lacks) {
+			b.d.fail(b.at(have), say("%s needs %s", have, lacks).hint("add %s = …", lacks))
+		}
+	}
+	if certOK && keyOK {
+		if _, err := tls.X509KeyPair(cert, key); err != nil {
+			b.d.fail(t.at, say("client_cert and client_key do not work together").because("%s", strings.TrimPrefix(err.Error(), "tls: ")))
+		}
+	}
+	if v.Address == nil || v.Address.Scheme == "https" {
+		return
+	}
+	for _, name := range []string{"ca_cert", "ca_path", "client_cert", "client_key", "tls_server_name", "tls_skip_verify"} {
+		if b.has(name) {
+			b.d.warn(b.whole(name), say("%s has no effect with %s://", name, v.Address.Scheme))
+		}
+	}
+}
+
+// checkAuthorities looks at a folder of certificates, and at each of them.
+func checkAuthorities(b *block, dir text) {
+	entries, err := os.ReadDir(dir.value)
+	if err != nil {
+		b.d.fail(dir.at, wordsUnreadable("ca_path", dir, err))
+		return
+	}
+	if !b.d.safe("ca_path", dir, ownership.Check) {
+		return
+	}
+	for _, e := range entries {
+		file := dir
+		file.value = filepath.Join(dir.value, e.Name())
+		if !b.d.safe("ca_path", file, ownership.Check) {
+			return
+		}
+	}
+}
+
+// readPEM reads the file that an argument names. If it cannot be used, that has been reported.
+func readPEM(b *block, name string) (t text, content []byte, ok bool) {
+	t, ok = b.text(name)
+	if !ok || !b.d.safe(name, t, ownership.Check) {
+		return t, nil, false
+	}
+	content, err := readFile(t.value, maxPemFile)
+	if err != nil {
+		b.d.fail(t.at, wordsUnreadable(name, t, err))
+	}
+	return t, content, err == nil
+}
+
+// resolve asks for the addresses of host, once and with a limit of its own.
+func (d *decoder) resolve(host string) []netip.Addr {
+	if addrs, done := d.resolved[host]; done {
+		return addrs
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxResolve)
+	defer cancel()
+	addrs, err := d.opt.Resolve(ctx, host)
+	if err != nil {
+		addrs = nil // offline is no reason not to start; the relay notices loops at run time
+	}
+	d.resolved[host] = addrs
+	return addrs
 }
