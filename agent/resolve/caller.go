@@ -97,19 +97,23 @@ type lifeCheck struct {
 	again bool  // the result holds for the request that asked only
 }
 
-// lookup asks Vault about a token.
-type lookup func() (upstream.TokenInfo, error)
+// A lookup asks Vault about a token.
+type lookup struct {
+	ask func() (upstream.TokenInfo, error)
+	// within is how old an answer may be that is remembered; zero wants a new one.
+	within time.Duration
+}
 
 // check says whether the caller is alive, from memory or by one lookup, however many
 // requests want to know. It blocks until that is answered or ctx ends.
-func (c *callers) check(ctx context.Context, k callerKey, ask lookup) (life, error) {
+func (c *callers) check(ctx context.Context, k callerKey, l lookup) (life, error) {
 	for {
-		q, ours := c.begin(k)
+		q, ours := c.begin(k, l.within)
 		if q == nil {
 			return lifeAlive, nil
 		}
 		if ours {
-			c.run(ctx, k, q, ask)
+			c.run(ctx, k, q, l.ask)
 			return q.life, q.err
 		}
 		select {
@@ -125,10 +129,10 @@ func (c *callers) check(ctx context.Context, k callerKey, ask lookup) (life, err
 
 // begin joins the lookup of k or starts one, which is then ours; nil means that the
 // caller was alive a moment ago.
-func (c *callers) begin(k callerKey) (q *lifeCheck, ours bool) {
+func (c *callers) begin(k callerKey, within time.Duration) (q *lifeCheck, ours bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if lately(c.known[k].seen, aliveFor) {
+	if lately(c.known[k].seen, within) {
 		return nil, false
 	}
 	if q, ok := c.asking[k]; ok {
@@ -144,7 +148,7 @@ func (c *callers) begin(k callerKey) (q *lifeCheck, ours bool) {
 
 // run asks, and keeps the answer unless callers were forgotten meanwhile: the
 // revocation may be newer than the answer.
-func (c *callers) run(ctx context.Context, k callerKey, q *lifeCheck, ask lookup) {
+func (c *callers) run(ctx context.Context, k callerKey, q *lifeCheck, ask func() (upstream.TokenInfo, error)) {
 	asked := time.Now()
 	var info upstream.TokenInfo
 	defer func() { // a panic of ask must not leave the others waiting
@@ -256,19 +260,21 @@ func (s *stepUp) callerKey() callerKey {
 	return callerKey{Vault: s.key.Vault, Namespace: s.key.Namespace, Identity: s.key.Identity}
 }
 
-// caller asks Vault whether the caller's own token is alive.
-func (s *stepUp) caller(ctx context.Context, own cache.Secret) (life, error) {
-	return s.config.Ledger.callers.check(ctx, s.callerKey(), func() (upstream.TokenInfo, error) {
-		return s.config.Vault.LookupSelf(ctx, own, s.key.Namespace)
-	})
+// caller says whether the caller's own token is alive: what Vault said within that
+// time, or says now.
+func (s *stepUp) caller(ctx context.Context, own cache.Secret, within time.Duration) (life, error) {
+	ask := func() (upstream.TokenInfo, error) { return s.config.Vault.LookupSelf(ctx, own, s.key.Namespace) }
+	return s.config.Ledger.callers.check(ctx, s.callerKey(), lookup{ask: ask, within: within})
 }
 
 // proven reports whether Vault knows the caller. It is asked before every question
 // that no answer of Vault's has shown to be about a live caller: a login grant needs
 // nothing of the caller's token, so otherwise any string would make stepup ask, and
-// get the secret. Without an outcome, the verdict leaves Vault's own answer alone.
+// get the secret. A question may cost a code, so no remembered answer will do: a token
+// that was revoked a second ago is not asked about either. Without an outcome, the
+// verdict leaves Vault's own answer alone.
 func (s *stepUp) proven(ctx context.Context, own cache.Secret) (mfa.Verdict, bool) {
-	switch l, err := s.caller(ctx, own); {
+	switch l, err := s.caller(ctx, own, 0); {
 	case l == lifeAlive:
 		return mfa.Verdict{}, true
 	case l == lifeUnknown && ctx.Err() == nil:
@@ -289,7 +295,7 @@ func (s *stepUp) usable(ctx context.Context, own cache.Secret) (cache.Token, boo
 		s.lookedUp(err)
 		return cache.Token{}, false
 	}
-	switch l, _ := s.caller(ctx, own); {
+	switch l, _ := s.caller(ctx, own, aliveFor); {
 	case l == lifeDead:
 		s.bury(ctx)
 		err = cache.ErrNotFound
@@ -320,7 +326,7 @@ func (s *stepUp) bury(ctx context.Context) {
 // login needed nothing of it. With the token goes the accessor of its caller, so that
 // a revocation by accessor finds it after a restart, too.
 func (g *tokenGrant) land(ctx context.Context, t cache.Token, v mfa.Verdict) mfa.Verdict {
-	l, err := g.caller(ctx, g.own)
+	l, err := g.caller(ctx, g.own, aliveFor)
 	t.Owner = g.config.Ledger.callers.accessor(g.callerKey())
 	if err := g.config.Tokens.Put(ctx, g.key, t); err != nil {
 		g.config.Log.Warn("step-up token is kept in memory only", "rule", g.stepUp.rule, "error", err)

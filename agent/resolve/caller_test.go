@@ -285,11 +285,18 @@ func TestCallersAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, nil)
-		m := deploy()
-		m.Rule.Silent = true
 		asked := func(i int) bool {
+			token := fmt.Sprint("caller", i)
+			now := time.Now()
+			if err := s.tokens.Put(t.Context(), keyOf(token), cache.Token{Secret: "old", Created: now, Expires: now.Add(time.Minute)}); err != nil {
+				t.Fatal(err)
+			}
 			before := s.vault.lookups
-			s.resolver.StepUp(t.Context(), m, cache.Secret(fmt.Sprint("caller", i)), (&sending{}).send)
+			_, v, err := s.resolver.First(t.Context(), deploy(), cache.Secret(token), (&sending{right: "token old"}).send)
+			_ = s.tokens.Delete(t.Context(), keyOf(token))
+			if v.Outcome != mfa.Cached || err != nil {
+				t.Fatalf("%+v %v", v, err)
+			}
 			return s.vault.lookups > before
 		}
 		for i := range 4097 {
@@ -301,6 +308,29 @@ func TestCallersAreBounded(t *testing.T) {
 			t.Error("the oldest one, and no other, is to be forgotten")
 		}
 	})
+}
+
+// A question needs an answer of this moment: a caller that was alive a second ago, and
+// whose step-up token has died with it, gets Vault's own answer.
+func TestNoQuestionOnARememberedLife(t *testing.T) {
+	t.Parallel()
+	for _, m := range []rule.Match{deploy(), secure()} {
+		t.Run(m.Rule.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKept(t)
+				k.get(t)
+				k.vault.callerDead, k.vault.lookup = true, dead()
+				k.up.right = "-"
+				time.Sleep(time.Second)
+				if v := stepUp(t, k.stage, m); v.Outcome != "" || len(k.person.asked) > 0 {
+					t.Errorf("%+v after %d questions", v, len(k.person.asked))
+				}
+				if sent, v := k.get(t); sent != "" || v.Outcome != "" || len(k.person.asked) > 0 || len(k.ended) != 1 {
+					t.Errorf("sent %q, %+v after %d questions, ended %v", sent, v, len(k.person.asked), k.ended)
+				}
+			})
+		})
+	}
 }
 
 // The denial of a live token proves the caller; any other refusal is looked into.

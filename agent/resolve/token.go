@@ -54,9 +54,12 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 		_ = resp.Body.Close()
 		return next, v, nil
 	case v.Outcome == "":
-		// The caller has died meanwhile. What Vault said is not about its own token, so
-		// it proves nothing to those who look at the answer.
-		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
+		// The caller is dead, as its step-up token is. What Vault said was not about the
+		// caller's own token, and must not be taken for it.
+		_ = resp.Body.Close()
+		s.bury(ctx)
+		resp, err := send(ctx, nil, cache.Token{})
+		return resp, mfa.Verdict{}, err
 	}
 	return resp, v, nil
 }
@@ -65,6 +68,7 @@ func (r *Resolver) withToken(ctx context.Context, m rule.Match, own cache.Secret
 // gets Vault's own answer.
 func (s *stepUp) eagerly(ctx context.Context, m rule.Match, own cache.Secret, send send) (*http.Response, mfa.Verdict, error) {
 	if _, ok := s.proven(ctx, own); ok {
+		m.Proven = true
 		if resp, v := s.toToken(ctx, m, own, send); resp != nil || v.Outcome != "" {
 			return resp, v, nil
 		}
