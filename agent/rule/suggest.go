@@ -37,6 +37,10 @@ func (s Suggestion) HCL() string {
 	if !ok || !writable(s.Namespace) || !writable(s.Method) || !writable(s.Vault) {
 		return ""
 	}
+	// A header may hold what no namespace is called, and no rule may name.
+	if s.Namespace != "" && !CanBeNamespace(s.Namespace) {
+		return ""
+	}
 	var b strings.Builder
 	method := s.Method
 	if method == "" {
