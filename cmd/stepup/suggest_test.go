@@ -78,6 +78,7 @@ func FuzzSuggestion(f *testing.F) {
 		f.Add(path, "ns1")
 	}
 	f.Add("x", "${home}/\"")
+	f.Add("kv/data/x", ".") // a header may hold it, and no rule
 	f.Fuzz(func(t *testing.T, path, namespace string) {
 		path, namespace = strings.TrimLeft(path, "/"), rule.Namespace(namespace)
 		s := rule.Suggestion{Path: path, Namespace: namespace, Operations: []rule.Operation{rule.Read}, Vault: "corp", Method: "corp"}
