@@ -36,7 +36,7 @@ const (
 	Enterprise Flavor = ""          // Vault Enterprise: namespaces in the header, in the path, or half in each
 	Community  Flavor = "community" // Vault without namespaces: X-Vault-Namespace is given back and means nothing
 	// OpenBao has namespaces too, none that is not there, and SCAN. It answers a dead token as if
-	// there were none.
+	// there were none, and refuses dots that were escaped.
 	OpenBao Flavor = "openbao"
 )
 

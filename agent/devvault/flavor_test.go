@@ -1,6 +1,7 @@
 package devvault
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -81,6 +82,27 @@ func TestFlavorsOfDeadTokens(t *testing.T) {
 		live := root.as(s.CreateToken([]string{"dev"}, ""))
 		live.do("GET", "/v1/secret/data/deny", nil).refused(t, 403, textDenied)
 		live.do("GET", "/v1/sys/internal/ui/mounts/kv/x", nil).refused(t, 403, "preflight capability check returned 403, please ensure client's policies grant access to path \"kv/x/\"")
+	}
+}
+
+// As seen of OpenBao 2.6.2, without a token and in namespaces that are not there, too. Vault routes these
+// as they are (TestSpellings).
+func TestOpenBaoRefusesRelativePaths(t *testing.T) {
+	t.Parallel()
+	_, root := newSpaces(t, OpenBao)
+	for path, relative := range map[string]bool{
+		"nowhere/..%2fx": true, "nowhere/%2e%2e/x": true, "nowhere/%2e/x": true, "%2e%2e/x": true, "nowhere/x/%2e%2e": true, "nowhere/x/%2e": true,
+		"nowhere/a..b": false, "nowhere/...%2fx": false, "nowhere/%2fx": false, "nowhere/x%2f": false,
+	} {
+		for _, c := range []client{root, root.as("")} {
+			got := c.do("GET", "/v1/"+path, nil, "X-Vault-Namespace", "ns1")
+			if relative != strings.Contains(got.body, textRelative) || relative && got.status != 400 {
+				t.Errorf("%s: %d %s", path, got.status, got.body)
+			}
+		}
+		if relative {
+			root.do("GET", "/v1/"+path, nil, "X-Vault-Namespace", "ns9").refused(t, 400, textRelative)
+		}
 	}
 }
 

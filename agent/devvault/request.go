@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,12 +90,21 @@ func (s *Server) enterLocked(r *request, header string) error {
 		r.ns = s.Namespace
 		return nil
 	}
+	if s.cfg.Flavor == OpenBao && isRelative(r.path) {
+		return refuse(http.StatusBadRequest, textRelative)
+	}
 	ns := canonical(header)
 	r.ns, r.path = s.resolveLocked(ns + r.path)
 	if s.cfg.Flavor == OpenBao && !strings.HasPrefix(r.ns.path, ns) {
 		return refuse(http.StatusNotFound, textNoNamespace)
 	}
 	return nil
+}
+
+// isRelative reports whether a segment is a dot or two, which OpenBao refuses on every path. They
+// come from a path that was escaped: others have been cleaned away.
+func isRelative(path string) bool {
+	return slices.ContainsFunc(strings.Split(path, "/"), func(s string) bool { return s == "." || s == ".." })
 }
 
 // canonical is a header's namespace with one slash, at its end; "" is the root.

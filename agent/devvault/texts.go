@@ -11,7 +11,8 @@ const (
 	textNoPath         = "1 error occurred:\n\t* unsupported path\n\n"
 	textRelativeRead   = "1 error occurred:\n\t* read failed: relative paths not supported\n\n"
 	textInternal       = "1 error occurred:\n\t* internal error\n\n"
-	textNoNamespace    = "namespace not found" // OpenBao
+	textRelative       = "relative paths not supported" // OpenBao
+	textNoNamespace    = "namespace not found"          // OpenBao
 	textNoRoute        = "no handler for route %q. route entry not found."
 	textClosed         = "Vault is sealed"
 
