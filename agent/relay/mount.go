@@ -61,8 +61,8 @@ func (t *Transport) mountLogin(x *exchange) (kind mfa.MountKind, mount string) {
 // the body. In a path with a namespace the mount stands further back; with a token
 // that might as well be the name of a secret, into which nothing must be written.
 func (x *exchange) loginAt(mount string) (user string, ok bool) {
-	q, ok := x.asked.Login()
-	if !ok || q != x.asked && callerToken(x.request) != "" || strings.HasSuffix(q.Path, "/") {
+	q, ok := x.asLogin()
+	if !ok || strings.HasSuffix(q.Path, "/") {
 		return "", false
 	}
 	user, ok = strings.CutPrefix(q.Path, mount+"/login")

@@ -49,7 +49,7 @@ func (t *Transport) roundTrip(r *http.Request, body *keptBody) (*http.Response, 
 	if kind, mount := t.mountLogin(x); mount != "" {
 		return t.atMount(x, kind, mount)
 	}
-	if derived && t.covered(x.login()) {
+	if login, ok := x.asLogin(); ok && t.covered(login) {
 		return t.single(x)
 	}
 	if subject := t.renewed(x); subject != "" {
@@ -83,8 +83,19 @@ type exchange struct {
 
 // login is x in the namespace in which it logs in, which may stand in its path.
 func (x *exchange) login() rule.Request {
+	if x.asked == (rule.Request{}) {
+		// A namespace that only the server can read: its own spelling goes back to it.
+		return rule.Request{Namespace: rule.Namespace(x.request.Header.Get("X-Vault-Namespace"))}
+	}
 	q, _ := x.asked.Login()
 	return q
+}
+
+// asLogin is x as a login that is looked at before it is sent. A request with a token
+// below something that may be a mount is none: kv/data/auth/x/login/y is a secret.
+func (x *exchange) asLogin() (q rule.Request, ok bool) {
+	q, ok = x.asked.Login()
+	return q, ok && (q == x.asked || callerToken(x.request) == "")
 }
 
 // clone copies r but for its trailer, which the server fills in when the body

@@ -161,6 +161,8 @@ func (h *headerGrant) judge(c call, sent factors) (v mfa.Verdict, reason string)
 	case c.cut():
 		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, ""
 	case !c.denied():
+		// A rate limit or a sealed Vault answers before a code is looked at.
+		h.answered = h.answered && (c.ok() || c.resp.StatusCode == http.StatusNotFound)
 		return mfa.Verdict{Outcome: mfa.Approved}, ""
 	case c.refusedPush():
 		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, ""

@@ -43,15 +43,17 @@ type Ledger struct {
 	methods map[string]time.Time    // when a method's last code was sent
 	denials map[turnKey][]time.Time // the latest, by topic
 	silent  map[turnKey]bool        // topics that were denied too often
-	resumed time.Time               // when a command ended the silence last
-	asked   map[turnKey]map[*openQuestion]bool
-	origins origins                 // which tokens Okta gave out
-	flights map[turnKey]*flight     // those of enrolments have a path
-	flying  context.Context         // of the flights that run now
-	cancel  context.CancelCauseFunc // ends flying
-	aloft   *sync.WaitGroup         // one for each flight under flying
-	closed  bool
-	landing sync.WaitGroup // one for each flight
+	// Times of the latest questions by topic, since Vault accepted a factor.
+	questions map[turnKey][]time.Time
+	resumed   time.Time // when a command ended the silence last
+	asked     map[turnKey]map[*openQuestion]bool
+	origins   origins                 // which tokens Okta gave out
+	flights   map[turnKey]*flight     // those of enrolments have a path
+	flying    context.Context         // of the flights that run now
+	cancel    context.CancelCauseFunc // ends flying
+	aloft     *sync.WaitGroup         // one for each flight under flying
+	closed    bool
+	landing   sync.WaitGroup // one for each flight
 
 	tries   map[sameKey]*sharedTry
 	living  context.Context // of shared tries and their answers
@@ -68,10 +70,12 @@ func NewLedger() *Ledger {
 		methods: make(map[string]time.Time),
 		denials: make(map[turnKey][]time.Time),
 		silent:  make(map[turnKey]bool),
-		asked:   make(map[turnKey]map[*openQuestion]bool),
-		flights: make(map[turnKey]*flight),
-		tries:   make(map[sameKey]*sharedTry),
-		origins: origins{mounts: make(map[string]string)},
+
+		questions: make(map[turnKey][]time.Time),
+		asked:     make(map[turnKey]map[*openQuestion]bool),
+		flights:   make(map[turnKey]*flight),
+		tries:     make(map[sameKey]*sharedTry),
+		origins:   origins{mounts: make(map[string]string)},
 	}
 	l.living, l.end = context.WithCancel(context.Background())
 	l.newContextLocked()

@@ -41,6 +41,9 @@ func (g *tokenGrant) login(ctx context.Context) (cache.Token, mfa.Verdict) {
 		case in.kept && len(g.rule.Grant.PasswordCommand) > 0:
 			// The command would give the same one again.
 			return cache.Token{}, mfa.Verdict{Outcome: mfa.Rejected, Message: loginRefused(g.rule.Grant.Path, failure.Reason)}
+		case in.kept && status == http.StatusForbidden:
+			// A locked user gets that for the right password, too (five wrong ones lock it).
+			return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: loginRefused(g.rule.Grant.Path, failure.Reason)}
 		case in.kept:
 			g.forget()
 		}

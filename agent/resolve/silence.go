@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -16,7 +17,10 @@ import (
 // silent: a program that asks again and again wears a person down, who then says yes.
 const (
 	fatigueDenials = 3
-	fatigueWindow  = 10 * time.Minute
+	// fatigueQuestions bounds the questions of a topic in that time without a factor that
+	// Vault accepted: a program can leave, or answer with junk, instead of being denied.
+	fatigueQuestions = 12
+	fatigueWindow    = 10 * time.Minute
 )
 
 // A Silence says for whom nobody is asked at all.
@@ -59,8 +63,9 @@ func (s *stepUp) topic() turnKey {
 	switch {
 	case s.unproven:
 		k.Path = "unproven logins"
-	case s.rule == "" || s.open:
-		k.Path = s.request.Path
+	case s.rule == "":
+		// Logins by password do not tell capitals in a name (userpass, ldap).
+		k.Path = strings.ToLower(s.request.Path)
 	}
 	return k
 }
@@ -75,6 +80,10 @@ func (l *Ledger) asking(topic turnKey, end context.CancelCauseFunc) (done func()
 	q := &openQuestion{end}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.questions[topic] = append(recent(l.questions[topic]), time.Now())
+	if len(l.questions[topic]) > fatigueQuestions {
+		l.silent[topic] = true
+	}
 	if l.silent[topic] {
 		end(errTired)
 		return func() {}
@@ -99,20 +108,18 @@ type openQuestion struct{ end context.CancelCauseFunc }
 func (l *Ledger) tire(topic turnKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	recent := l.denials[topic][:0]
-	for _, at := range l.denials[topic] {
-		if now.Sub(at) < fatigueWindow {
-			recent = append(recent, at)
-		}
-	}
-	l.denials[topic] = append(recent, now)
+	l.denials[topic] = append(recent(l.denials[topic]), time.Now())
 	if len(l.denials[topic]) >= fatigueDenials {
 		l.silent[topic] = true
 		for q := range l.asked[topic] {
 			q.end(errTired)
 		}
 	}
+}
+
+// recent are the times that count still.
+func recent(all []time.Time) []time.Time {
+	return slices.DeleteFunc(all, func(at time.Time) bool { return time.Since(at) >= fatigueWindow })
 }
 
 func (l *Ledger) tired(topic turnKey) bool {
@@ -126,8 +133,7 @@ func (l *Ledger) tired(topic turnKey) bool {
 func (l *Ledger) Wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.silent)
-	clear(l.denials)
+	l.unmuteLocked()
 }
 
 // Resume is Wake by an explicit command, and returns how many topics were silent. Any
@@ -143,8 +149,7 @@ func (l *Ledger) Resume() (ended int, wait time.Duration) {
 		return 0, left
 	}
 	ended, l.resumed = len(l.silent), time.Now()
-	clear(l.silent)
-	clear(l.denials)
+	l.unmuteLocked()
 	return ended, 0
 }
 
@@ -157,4 +162,10 @@ func (l *Ledger) Silenced() (topics []string) {
 	}
 	slices.Sort(topics)
 	return slices.Compact(topics)
+}
+
+func (l *Ledger) unmuteLocked() {
+	clear(l.silent)
+	clear(l.denials)
+	clear(l.questions)
 }

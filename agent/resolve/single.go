@@ -86,7 +86,10 @@ func (l *singleLogin) judge(c call, sent factors) mfa.Verdict {
 		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}
 	}
 	if c.resp.StatusCode != http.StatusForbidden || !mfa.RefusedInLogin(keepBody(c.resp)) {
-		return mfa.Verdict{Outcome: mfa.Approved} // what else Vault has against it, is not about the factor
+		// What else Vault has against it is not about the factor, and accepts none: a wrong
+		// password is told before a junk code.
+		l.answered = l.answered && c.ok()
+		return mfa.Verdict{Outcome: mfa.Approved}
 	}
 	switch {
 	case c.refusedPush(), !sent.typed():

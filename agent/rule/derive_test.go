@@ -37,7 +37,7 @@ func TestDerive(t *testing.T) {
 		"delete":             {"DELETE", "/v1/kv/data/x", "", rule.Request{Path: "kv/data/x", Operation: rule.Delete}},
 		"namespace":          {"GET", "/v1/kv/data/x", "/ns1/sub/", rule.Request{Namespace: "ns1/sub", Path: "kv/data/x", Operation: rule.Read}},
 		"root namespace":     {"GET", "/v1/kv/data/x", "root", read("kv/data/x")},
-		"unclean namespace":  {"GET", "/v1/kv/data/x", "ns1//sub/../x", rule.Request{Namespace: "ns1//sub/../x", Path: "kv/data/x", Operation: rule.Read}},
+		"unclean namespace":  {"GET", "/v1/kv/data/x", "ns1//sub/../x", rule.Request{}},
 		"encoded slash":      {"GET", "/v1/kv%2Fdata%2fx", "", read("kv/data/x")},
 		"encoded letter":     {"GET", "/v1/kv/data/%78", "", read("kv/data/x")},
 		"encoded percent":    {"GET", "/v1/kv/data/%252e%252e/x", "", read("kv/data/%2e%2e/x")},
