@@ -95,6 +95,7 @@ type lifeCheck struct {
 	life  life
 	err   error // why the life is unknown
 	again bool  // the result holds for the request that asked only
+	stale bool  // a revocation went by meanwhile, which may be newer than the answer
 }
 
 // A lookup asks Vault about a token.
@@ -114,6 +115,9 @@ func (c *callers) check(ctx context.Context, k callerKey, l lookup) (life, error
 		}
 		if ours {
 			c.run(ctx, k, q, l.ask)
+			if q.stale && q.life == lifeAlive && ctx.Err() == nil {
+				continue
+			}
 			return q.life, q.err
 		}
 		select {
@@ -121,7 +125,7 @@ func (c *callers) check(ctx context.Context, k callerKey, l lookup) (life, error
 		case <-ctx.Done():
 			return lifeUnknown, ctx.Err()
 		}
-		if !q.again {
+		if !q.again && !q.stale {
 			return q.life, q.err
 		}
 	}
@@ -157,6 +161,8 @@ func (c *callers) run(ctx context.Context, k callerKey, q *lifeCheck, ask func()
 		if c.asking[k] == q {
 			delete(c.asking, k)
 			c.keepLocked(k, caller{seen: asked, accessor: info.Accessor}, q.life)
+		} else {
+			q.stale = true
 		}
 		close(q.done)
 	}()
@@ -330,6 +336,10 @@ func (g *tokenGrant) land(ctx context.Context, t cache.Token, v mfa.Verdict) mfa
 	t.Owner = g.config.Ledger.callers.accessor(g.callerKey())
 	if err := g.config.Tokens.Put(ctx, g.key, t); err != nil {
 		g.config.Log.Warn("step-up token is kept in memory only", "rule", g.stepUp.rule, "error", err)
+	}
+	if l == lifeAlive {
+		// From memory, unless a revocation went by before the token was in the store.
+		l, err = g.caller(ctx, g.own, aliveFor)
 	}
 	switch {
 	case l == lifeDead:

@@ -404,3 +404,35 @@ func TestHeaderGrantOfADeadCaller(t *testing.T) {
 		})
 	}
 }
+
+// A revocation through the agent while a token is landing ends that token, although the
+// look-up of its caller was answered before.
+func TestRevokedWhileLanding(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := newKept(t)
+		if err := k.tokens.Delete(t.Context(), keyOf("tok")); err != nil {
+			t.Fatal(err)
+		}
+		k.resolver = newSlow(k, time.Second)
+		m := secure()
+		m.Proven = true
+		k.person.codes("teatime")
+		k.vault.login = func(context.Context, upstream.LoginRequest) (*http.Response, error) {
+			return minted("fresh", 300, 0), nil
+		}
+		var resp *http.Response
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			resp, _ = k.resolver.StepUp(t.Context(), m, "tok", (&sending{right: "token fresh"}).send)
+		})
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait() // the look-up is under way, and will say "alive"
+		k.vault.caller = func() (upstream.TokenInfo, error) { return upstream.TokenInfo{}, dead() }
+		k.resolver.Revoked("tok", "")
+		ended.Wait()
+		if resp != nil {
+			t.Errorf("served with %d after the revocation", resp.StatusCode)
+		}
+	})
+}
