@@ -105,7 +105,7 @@ func inlineLogin(h http.Header) rule.Request {
 		namespace = own[0]
 	}
 	in := strings.TrimPrefix(strings.Trim(h.Get(inlinePath), "/"), "v1/")
-	if path.Clean("/"+in) != "/"+in || rule.Namespace(namespace) != "" && !rule.CanBeNamespace(namespace) {
+	if path.Clean("/"+in) != "/"+in || !rule.ReadAlike(namespace) {
 		return rule.Request{}
 	}
 	q, _ := rule.Request{Namespace: rule.Namespace(namespace), Path: in, Operation: rule.Update}.Login()

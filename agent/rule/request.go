@@ -51,8 +51,7 @@ type Request struct {
 // is unclean in the eyes of Vault's backends: no rule may speak for it.
 func Derive(method string, u *url.URL, namespace string) (r Request, ok bool) {
 	p, ok := apiPath(u)
-	// OpenBao cleans the header: ns1/.. is root there, and no name that a rule knows.
-	if !ok || Namespace(namespace) != "" && !CanBeNamespace(namespace) {
+	if !ok || !ReadAlike(namespace) {
 		return Request{}, false
 	}
 	var query url.Values
