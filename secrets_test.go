@@ -15,7 +15,7 @@ import (
 // senders are the packages that a secret goes out of: to Vault, to the keyring,
 // to the agent over its own socket, or to the person who asked for it or is to have it.
 func senders() []string {
-	return []string{"agent/upstream", "agent/relay", "agent/resolve", "agent/control", "cache", "cache/cachetest", "cmd/stepup/internal/secrets", "prompt"}
+	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/control", "cache", "cache/cachetest", "cmd/stepup/internal/secrets", "prompt"}
 }
 
 // checkReveal finds the word that makes a secret readable where nothing is sent,
@@ -91,7 +91,7 @@ func TestReveal(t *testing.T) {
 		{"error", "cache/x.go", "package cache\nfunc f() { _ = fmt.Errorf(\"%s\", s.Reveal()) }", "into an error"},
 		{"nested", "cache/x.go", "package cache\nfunc f() { _ = errors.New(\"a\" + g(s.Reveal())) }", "into an error"},
 		{"argument", "cache/x.go", "package cache\nfunc f() { _ = exec.Command(\"x\", s.Reveal()) }", "arguments of a process"},
-		{"sent", "agent/upstream/x.go", "package upstream\nfunc f() { r.Header.Set(\"X-Vault-Token\", s.Reveal()) }", ""},
+		{"sent", "agent/vault/x.go", "package vault\nfunc f() { r.Header.Set(\"X-Vault-Token\", s.Reveal()) }", ""},
 	})
 }
 
@@ -144,12 +144,12 @@ func (tr *tree) conversions() []string {
 		_, _ = tr.Import(path.Join(module, dir))
 		for _, f := range files {
 			for _, d := range f.ast.Decls {
-				if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "Reveal" && dir == "cache" {
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "Reveal" && dir == "cache/secret" {
 					continue // the one way out
 				}
 				ast.Inspect(d, func(n ast.Node) bool {
 					if call, ok := n.(*ast.CallExpr); ok && tr.converts(call) {
-						bad = append(bad, fmt.Sprintf("%s: a cache.Secret is converted: say Reveal, so that it can be found", f.at(call.Pos())))
+						bad = append(bad, fmt.Sprintf("%s: a secret.Secret is converted: say Reveal, so that it can be found", f.at(call.Pos())))
 					}
 					return true
 				})
@@ -168,7 +168,7 @@ func (tr *tree) converts(call *ast.CallExpr) bool {
 
 func secret(t types.Type) bool {
 	named, ok := types.Unalias(t).(*types.Named)
-	return ok && named.Obj().Name() == "Secret" && named.Obj().Pkg() != nil && named.Obj().Pkg().Path() == module+"/cache"
+	return ok && named.Obj().Name() == "Secret" && named.Obj().Pkg() != nil && named.Obj().Pkg().Path() == module+"/cache/secret"
 }
 
 // builtFor leaves out the files of other systems, which declare the same names again.
@@ -205,11 +205,11 @@ func TestSecretConversionsAreFound(t *testing.T) {
 	t.Parallel()
 	files := builtFor(t, "linux", sources(t))
 	const text = `package extra
-import "github.com/vault-stepup/stepup/cache"
+import ("github.com/vault-stepup/stepup/cache"; "github.com/vault-stepup/stepup/cache/secret")
 type holder struct{ token cache.Token }
 func text(h *holder) string { return string(h.token.Secret) }
-func bytes(s cache.Secret) []byte { return []byte(s) }
-func fine(s string) cache.Secret { return cache.Secret(s) }
+func bytes(s secret.Secret) []byte { return []byte(s) }
+func fine(s string) secret.Secret { return secret.Secret(s) }
 `
 	extra, err := parse(files[0].fset, "extra/x.go", []byte(text))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/suggest"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -45,7 +45,7 @@ type Agent struct {
 	options   Options
 	started   time.Time
 	broker    *prompt.Broker
-	ledger    *resolve.Ledger
+	ledger    *stepup.Ledger
 	identity  *cache.Identifier
 	loop      *listener.Loop
 	others    *listener.OtherUsers // one for all listeners but that of the metrics
@@ -71,7 +71,7 @@ type Agent struct {
 	config     Config
 	reloaded   *control.Reload // the last one; nil before the first
 	serial     int             // counts the configurations that were in force
-	vaults     map[string]*vault
+	vaults     map[string]*upstream
 	tokens     *tokens
 	open       map[listenerKey]*openListener
 	retired    map[*openListener]bool // closed by a reload, with requests under way
@@ -85,7 +85,7 @@ func New(c Config, o Options) *Agent {
 	a := &Agent{
 		options:    o,
 		started:    time.Now().Round(0),
-		ledger:     resolve.NewLedger(),
+		ledger:     stepup.NewLedger(),
 		probes:     probes{slot: make(chan struct{}, 1)},
 		loop:       &listener.Loop{},
 		others:     listener.NewOtherUsers(),

@@ -7,18 +7,18 @@ import (
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/vault"
 )
 
-// A vault is everything that stands between a listener and one upstream.
-type vault struct {
+// An upstream is everything that stands between a listener and one upstream.
+type upstream struct {
 	config    Vault
 	transport *http.Transport
-	client    *upstream.Client
+	client    *vault.Client
 	handler   http.Handler
-	resolver  *resolve.Resolver
+	resolver  *stepup.Resolver
 	rules     rule.Rules
 }
 
@@ -30,15 +30,15 @@ type parts struct {
 
 // auditor returns nil without an audit log, so that no requester is looked up for a
 // record that is not written.
-func (p parts) auditor() resolve.Auditor {
+func (p parts) auditor() stepup.Auditor {
 	if p.audit == nil {
 		return nil
 	}
 	return p.audit
 }
 
-func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string]*vault, error) {
-	vaults := make(map[string]*vault)
+func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string]*upstream, error) {
+	vaults := make(map[string]*upstream)
 	for _, v := range c.Vaults {
 		built, err := a.buildVault(c, v, parts{store, log})
 		if err != nil {
@@ -49,16 +49,16 @@ func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string
 	return vaults, nil
 }
 
-func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
-	base, socket := upstream.Base(v.Address)
+func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
+	base, socket := vault.Base(v.Address)
 	tls := v.TLS
 	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout = socket, a.loop.Dial, v.Timeout
-	transport, err := upstream.NewTransport(tls)
+	transport, err := vault.NewTransport(tls)
 	if err != nil {
 		return nil, err
 	}
-	way := metrics.Transport{Base: upstream.Discreet{Base: transport}}
-	client, err := upstream.New(upstream.Config{Name: v.Name, Address: v.Address, Transport: way, Timeout: v.Timeout})
+	way := metrics.Transport{Base: vault.Discreet{Base: transport}}
+	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: way, Timeout: v.Timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +84,11 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*vault, error) {
 		Revocations:    resolver,
 		Log:            a.options.Log,
 	})
-	return &vault{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
+	return &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
 }
 
-func (a *Agent) buildResolver(c Config, v Vault, client *upstream.Client, with parts) *resolve.Resolver {
-	return resolve.New(resolve.Config{
+func (a *Agent) buildResolver(c Config, v Vault, client *vault.Client, with parts) *stepup.Resolver {
+	return stepup.New(stepup.Config{
 		VaultName:   v.Name,
 		Address:     v.Address.String(),
 		Namespace:   v.Namespace,
@@ -114,7 +114,7 @@ func (a *Agent) buildResolver(c Config, v Vault, client *upstream.Client, with p
 		Cooldown:    c.Prompt.Cooldown,
 		Ledger:      a.ledger,
 		Identify:    a.identity.Identify,
-		End:         func(who resolve.Caller) { a.endings.end(with.tokens, who) },
+		End:         func(who stepup.Caller) { a.endings.end(with.tokens, who) },
 		Audit:       with.auditor(),
 		Log:         a.options.Log,
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // kinds are the ways to get a step-up token. What each of them outlives differs.
@@ -213,7 +213,7 @@ func TestJunkIsNotAskedAbout(t *testing.T) {
 								t.Errorf("%s with %s: %d %q %.200s", method, token[:6], got.status, got.outcome, got.body)
 							}
 						}
-						obtained, err := r.client().Obtain(t.Context(), control.Obtain{Rule: "deploy", Token: cache.Secret(token)})
+						obtained, err := r.client().Obtain(t.Context(), control.Obtain{Rule: "deploy", Token: secret.Secret(token)})
 						if g.Mints() && (err != nil || obtained.Outcome != "unavailable") {
 							t.Errorf("obtained %+v, %v", obtained, err)
 						}

@@ -6,9 +6,9 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -25,7 +25,7 @@ type Config struct {
 	LoginMFA    bool         // complete logins that Vault holds
 	Mounts      relay.Mounts // whose logins carry their factor themselves
 	Prefer      []string     // methods taken from an any list without asking
-	SinglePhase resolve.SinglePhase
+	SinglePhase stepup.SinglePhase
 	Prompt      Prompt
 	AuditFile   string // "" means none
 	Cache       Cache
@@ -40,7 +40,7 @@ type Vault struct {
 	Name      string
 	Address   *url.URL
 	Namespace string // for requests without a namespace of their own
-	TLS       upstream.TLS
+	TLS       vault.TLS
 	MaxKept   int64         // bytes of a body kept for repetition; 0 means 1 MiB, less means none
 	Timeout   time.Duration // until Vault's response header; 0 means 150 s
 }
@@ -67,7 +67,7 @@ type Prompt struct {
 	Attempts   int            // 0 means 3
 	Cooldown   time.Duration  // 0 means 30 s
 	MaxPending int            // 0 means 64
-	Silence    resolve.Silence
+	Silence    stepup.Silence
 	// ConfirmPush asks before Vault is made to push.
 	ConfirmPush bool
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -36,13 +36,13 @@ type endings struct {
 // An ending is one caller, with the tokens that were taken from memory.
 type ending struct {
 	store   *tokens
-	caller  resolve.Caller
+	caller  stepup.Caller
 	dropped []cache.Entry
 }
 
 // end takes the tokens of a caller out of memory, so that they serve nothing more
 // when it returns, and leaves the keyring and Vault to the goroutine.
-func (e *endings) end(store *tokens, who resolve.Caller) {
+func (e *endings) end(store *tokens, who stepup.Caller) {
 	job := ending{store: store, caller: who}
 	if who.Identity != "" {
 		job.dropped = store.Drop(func(k cache.Key) bool { return k.Vault == who.Vault && k.Identity == who.Identity })

@@ -13,7 +13,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -34,19 +34,19 @@ func TestExplain(t *testing.T) {
 		namespaced string
 	}{
 		"a rule": {
-			ask: control.Explain{Path: "kv/data/prod/db", Token: cache.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"},
+			ask: control.Explain{Path: "kv/data/prod/db", Token: secret.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"},
 			granted: true, words: []string{"create", "read", "update"}, methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}},
 		},
 		"a push": {
-			ask: control.Explain{Path: "/v1/kv/data/call/db", Operation: "read", Token: cache.Secret(r.token)}, rule: "call", why: []string{"path", "matches"},
+			ask: control.Explain{Path: "/v1/kv/data/call/db", Operation: "read", Token: secret.Secret(r.token)}, rule: "call", why: []string{"path", "matches"},
 			granted: true, words: []string{"read"}, methods: []control.Method{{Name: "phone", Type: "okta"}},
 		},
-		"not granted":  {ask: control.Explain{Path: "kv/data/prod/db", Operation: "delete", Token: cache.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"}, words: []string{"create", "read", "update"}, methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}}},
-		"no rule":      {ask: control.Explain{Path: "kv/data/dev/db", Token: cache.Secret(r.token)}, why: []string{"path", "path"}, granted: true, words: []string{"read"}},
+		"not granted":  {ask: control.Explain{Path: "kv/data/prod/db", Operation: "delete", Token: secret.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"}, words: []string{"create", "read", "update"}, methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}}},
+		"no rule":      {ask: control.Explain{Path: "kv/data/dev/db", Token: secret.Secret(r.token)}, why: []string{"path", "path"}, granted: true, words: []string{"read"}},
 		"no token":     {ask: control.Explain{Path: "kv/data/dev/db"}, why: []string{"path", "path"}, noToken: true},
 		"a dead token": {ask: control.Explain{Path: "kv/data/dev/db", Token: "hvs.dead"}, why: []string{"path", "path"}, vaultSays: "invalid token"},
-		"root":         {ask: control.Explain{Path: "kv/data/dev/db", Token: cache.Secret(r.vault.RootToken())}, why: []string{"path", "path"}, words: []string{"root"}},
-		"a namespace":  {ask: control.Explain{Path: "kv/data/prod/db", Namespace: "ns1/", Token: cache.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"}, vaultSays: "permission denied", namespaced: "ns1", methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}}},
+		"root":         {ask: control.Explain{Path: "kv/data/dev/db", Token: secret.Secret(r.vault.RootToken())}, why: []string{"path", "path"}, words: []string{"root"}},
+		"a namespace":  {ask: control.Explain{Path: "kv/data/prod/db", Namespace: "ns1/", Token: secret.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"}, vaultSays: "permission denied", namespaced: "ns1", methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}}},
 		"no path":      {ask: control.Explain{Path: "/v1/"}, err: control.ErrNoPath},
 		"no operation": {ask: control.Explain{Path: "kv/x", Operation: "sudo"}, err: control.ErrNoPath},
 		"no vault":     {ask: control.Explain{Path: "kv/x", Vault: "other"}, err: control.ErrNoVault},
@@ -99,7 +99,7 @@ func TestExplainAfterADenial(t *testing.T) {
 	r := newRig(t)
 	client := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket))
 	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
-	ask := control.Explain{Path: "kv/data/prod/db", Token: cache.Secret(r.token)}
+	ask := control.Explain{Path: "kv/data/prod/db", Token: secret.Secret(r.token)}
 	if e, err := client.Explain(t.Context(), ask); err != nil || e.Paused != "" || len(r.asked.Requests()) > 0 {
 		t.Errorf("before: %+v %v", e, err)
 	}

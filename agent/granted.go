@@ -8,21 +8,21 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 )
 
 // granted is the store of step-up tokens as one configuration sees it: a token
 // that was made under other terms (a rule that had more policies or fewer
 // factors, a longer max_ttl) is not there, and is forgotten when it is found. It
-// implements resolve.Tokens.
+// implements stepup.Tokens.
 type granted struct {
 	*cache.Layered
 	terms map[string]term // by rule
 }
 
-var _ resolve.Tokens = granted{}
+var _ stepup.Tokens = granted{}
 
 // A term is what a rule wants of its tokens.
 type term struct {
@@ -57,19 +57,19 @@ func fingerprint(r rule.Rule) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// Get implements resolve.Tokens.
+// Get implements stepup.Tokens.
 func (g granted) Get(ctx context.Context, k cache.Key) (cache.Token, error) {
 	t, err := g.Layered.Get(ctx, k)
 	return g.check(ctx, k, t, err)
 }
 
-// Take implements resolve.Tokens.
+// Take implements stepup.Tokens.
 func (g granted) Take(ctx context.Context, k cache.Key) (cache.Token, error) {
 	t, err := g.Layered.Take(ctx, k)
 	return g.check(ctx, k, t, err)
 }
 
-// Put implements resolve.Tokens.
+// Put implements stepup.Tokens.
 func (g granted) Put(ctx context.Context, k cache.Key, t cache.Token) error {
 	t.Grant = g.terms[k.Rule].grant
 	return g.Layered.Put(ctx, k, t)

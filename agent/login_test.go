@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/resolve"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -188,7 +188,7 @@ func TestSinglePhaseLogin(t *testing.T) {
 		c := r.config
 		c.Methods = map[string]mfa.Method{"corp": c.Methods["corp"], "phone": c.Methods["phone"]}
 		c.Methods[method] = mfa.Method{Name: method, Type: "totp", UsesPasscode: true}
-		c.SinglePhase = resolve.SinglePhase{Methods: []string{method}, Mounts: []string{"auth/people"}}
+		c.SinglePhase = stepup.SinglePhase{Methods: []string{method}, Mounts: []string{"auth/people"}}
 		if err := r.agent.Reload(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}

@@ -8,16 +8,17 @@ import (
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 // A metricsResolver counts the verdicts of a Resolver. During a step-up the clock of
 // the request stands still: nearly all of that time is spent on prompts and on Vault.
 type metricsResolver struct {
-	*resolve.Resolver
+	*stepup.Resolver
 	metrics *metrics.Metrics
 }
 
@@ -29,14 +30,14 @@ var (
 
 // First implements relay.Resolver. Its time counts as the agent's, except
 // for waits inside: most often it only finds a cached token.
-func (c metricsResolver) First(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
+func (c metricsResolver) First(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
 	resp, v, err := c.Resolver.First(ctx, m, token, send)
 	c.count(m.Rule, v)
 	return resp, v, err
 }
 
 // StepUp implements relay.Resolver.
-func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.StepUp(ctx, m, token, send)
 	c.count(m.Rule, v)
@@ -63,7 +64,7 @@ func (c metricsResolver) LoginWith(ctx context.Context, r rule.Request, once boo
 }
 
 // Resume implements relay.Approver.
-func (c metricsResolver) Resume(ctx context.Context, m rule.Match, token cache.Secret) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.Resume(ctx, m, token)
 	c.approval(m.Rule, v)
@@ -71,7 +72,7 @@ func (c metricsResolver) Resume(ctx context.Context, m rule.Match, token cache.S
 }
 
 // Await implements relay.Approver.
-func (c metricsResolver) Await(ctx context.Context, m rule.Match, token cache.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
 	defer metrics.Pause(ctx)()
 	resp, v := c.Resolver.Await(ctx, m, token, held)
 	c.approval(m.Rule, v)
@@ -96,12 +97,12 @@ func (c metricsResolver) count(r *rule.Rule, v mfa.Verdict) {
 	}
 }
 
-// A resolveMeter implements resolve.Meter.
+// A resolveMeter implements stepup.Meter.
 type resolveMeter struct{ metrics *metrics.Metrics }
 
-var _ resolve.Meter = resolveMeter{}
+var _ stepup.Meter = resolveMeter{}
 
-// Lookup implements resolve.Meter.
+// Lookup implements stepup.Meter.
 func (m resolveMeter) Lookup(err error) {
 	switch {
 	case err == nil:
@@ -113,13 +114,13 @@ func (m resolveMeter) Lookup(err error) {
 	}
 }
 
-// Waiting implements resolve.Meter.
+// Waiting implements stepup.Meter.
 func (m resolveMeter) Waiting(ctx context.Context) (done func()) { return metrics.Pause(ctx) }
 
 // A timedAsker stops the request's clock during a prompt.
 type timedAsker struct{ *prompt.Broker }
 
-// Ask implements resolve.Asker.
+// Ask implements stepup.Asker.
 func (a timedAsker) Ask(ctx context.Context, r prompt.Request) (string, error) {
 	defer metrics.Pause(ctx)()
 	return a.Broker.Ask(ctx, r)
@@ -135,14 +136,14 @@ type countedRing struct {
 var _ cache.Ring = countedRing{}
 
 // Get implements cache.Ring.
-func (r countedRing) Get(ctx context.Context, service, user string) (cache.Secret, error) {
+func (r countedRing) Get(ctx context.Context, service, user string) (secret.Secret, error) {
 	value, err := r.Ring.Get(ctx, service, user)
 	r.count(ctx, "get", err)
 	return value, err
 }
 
 // Set implements cache.Ring.
-func (r countedRing) Set(ctx context.Context, service, user string, value cache.Secret) error {
+func (r countedRing) Set(ctx context.Context, service, user string, value secret.Secret) error {
 	err := r.Ring.Set(ctx, service, user, value)
 	r.count(ctx, "put", err)
 	return err

@@ -125,7 +125,7 @@ func (a *Agent) vaultNamedLocked(name string) (string, bool) {
 
 // keepPrivate gives a private listener the handler of a new configuration and
 // reports whether it stays: without its vault it does not.
-func (l *openListener) keepPrivate(vaults map[string]*vault) bool {
+func (l *openListener) keepPrivate(vaults map[string]*upstream) bool {
 	if l.private == nil {
 		return false
 	}

@@ -53,7 +53,7 @@ func asOurs(ctx context.Context) context.Context {
 }
 
 // rule finds a rule of this vault by its name; nil means none.
-func (v *vault) rule(name string) *rule.Rule {
+func (v *upstream) rule(name string) *rule.Rule {
 	for i := range v.rules {
 		if v.rules[i].Name == name {
 			return &v.rules[i]

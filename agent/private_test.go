@@ -19,7 +19,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -203,7 +203,7 @@ func TestObtain(t *testing.T) {
 	t.Parallel()
 	r := newTokenRig(t)
 	ask := func(name, vault string) (control.Obtained, error) {
-		return r.control().Obtain(t.Context(), control.Obtain{Rule: name, Vault: vault, Token: cache.Secret(r.token)})
+		return r.control().Obtain(t.Context(), control.Obtain{Rule: name, Vault: vault, Token: secret.Secret(r.token)})
 	}
 	for _, want := range []string{"approved", "cached"} {
 		if got, err := ask("deploy", ""); err != nil || got.Outcome != want || !got.OK() {

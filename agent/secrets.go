@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/resolve"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -27,13 +28,13 @@ const (
 var errNoKeyring = errors.New("there is no keyring")
 
 // secrets fetches what the person has given to stepup to keep, or told it how to
-// get. It implements resolve.Secrets.
+// get. It implements stepup.Secrets.
 type secrets struct {
 	passwords *cache.Passwords // nil without a keyring
 	seeds     *cache.Seeds
 }
 
-var _ resolve.Secrets = (*secrets)(nil)
+var _ stepup.Secrets = (*secrets)(nil)
 
 func newSecrets(ring cache.Ring) *secrets {
 	if ring == nil {
@@ -42,8 +43,8 @@ func newSecrets(ring cache.Ring) *secrets {
 	return &secrets{passwords: cache.NewPasswords(ring, ""), seeds: cache.NewSeeds(ring, "")}
 }
 
-// Password implements resolve.Secrets.
-func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (cache.Secret, error) {
+// Password implements stepup.Secrets.
+func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (secret.Secret, error) {
 	switch {
 	case len(g.PasswordCommand) > 0:
 		return s.Run(ctx, g.PasswordCommand)
@@ -53,8 +54,8 @@ func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (cac
 	return s.passwords.Get(ctx, vault, g.Path)
 }
 
-// Keep implements resolve.Secrets.
-func (s *secrets) Keep(ctx context.Context, vault string, g rule.Grant, password cache.Secret) error {
+// Keep implements stepup.Secrets.
+func (s *secrets) Keep(ctx context.Context, vault string, g rule.Grant, password secret.Secret) error {
 	switch {
 	case s.passwords == nil:
 		return errNoKeyring
@@ -64,17 +65,17 @@ func (s *secrets) Keep(ctx context.Context, vault string, g rule.Grant, password
 	return s.passwords.Put(ctx, vault, g.Path, password)
 }
 
-// Code implements resolve.Secrets.
-func (s *secrets) Code(ctx context.Context, method string, now time.Time) (cache.Secret, time.Duration, error) {
+// Code implements stepup.Secrets.
+func (s *secrets) Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error) {
 	if s.seeds == nil {
 		return "", 0, errNoKeyring
 	}
 	return s.seeds.Code(ctx, method, now)
 }
 
-// Run implements resolve.Secrets: a program of the user, without a shell, and the
+// Run implements stepup.Secrets: a program of the user, without a shell, and the
 // first line of its output. What it prints is never repeated in an error.
-func (s *secrets) Run(ctx context.Context, args []string) (cache.Secret, error) {
+func (s *secrets) Run(ctx context.Context, args []string) (secret.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // named in the person's own configuration
@@ -90,7 +91,7 @@ func (s *secrets) Run(ctx context.Context, args []string) (cache.Secret, error) 
 	if line = strings.TrimSuffix(line, "\r"); line == "" {
 		return "", fmt.Errorf("%s printed nothing", filepath.Base(args[0]))
 	}
-	return cache.Secret(line), nil
+	return secret.Secret(line), nil
 }
 
 // firstBytes keeps the first of what is written and swallows the rest, so that a

@@ -81,7 +81,7 @@ func (a *Agent) refused(reason string, p peer.Peer) {
 // listenLocked opens what c has and is not open, gives every listener its
 // handler, and closes what c no longer has. When one cannot be opened, those
 // opened before are closed again and nothing has changed.
-func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*vault) error {
+func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*upstream) error {
 	opened := make(map[listenerKey]*openListener)
 	keep := map[listenerKey]bool{{"control", ""}: true}
 	for _, want := range c.addresses() {

@@ -75,7 +75,7 @@ func auditStatus(file string, log *audit.Log) *control.Audit {
 }
 
 // health asks all upstreams at once.
-func health(ctx context.Context, configs []Vault, vaults map[string]*vault) []control.Vault {
+func health(ctx context.Context, configs []Vault, vaults map[string]*upstream) []control.Vault {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	all := make([]control.Vault, len(configs))

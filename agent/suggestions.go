@@ -6,15 +6,15 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/suggest"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // newSuggester returns a suggester that asks the vaults as they are configured at the
 // time of the question.
 func (a *Agent) newSuggester() *suggest.Suggester {
 	return suggest.New(suggest.Config{
-		Identify: func(token cache.Secret) string { return a.identity.Identify(token) }, // set by Run
-		Capabilities: func(ctx context.Context, name string, q rule.Request, token cache.Secret) ([]string, error) {
+		Identify: func(token secret.Secret) string { return a.identity.Identify(token) }, // set by Run
+		Capabilities: func(ctx context.Context, name string, q rule.Request, token secret.Secret) ([]string, error) {
 			a.mu.Lock()
 			v, ok := a.vaults[name]
 			a.mu.Unlock()
@@ -31,7 +31,7 @@ func (a *Agent) newSuggester() *suggest.Suggester {
 }
 
 // suggestions returns the rules to paste under a configuration and its vaults.
-func (a *Agent) suggestions(c Config, vaults map[string]*vault) []control.Suggestion {
+func (a *Agent) suggestions(c Config, vaults map[string]*upstream) []control.Suggestion {
 	known := suggest.Known{Vaults: make(map[string]rule.Rules), Methods: c.Methods}
 	for name, v := range vaults {
 		known.Vaults[name] = v.rules

@@ -7,34 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
-
-// A Secret is a token, password or passcode. It does not print itself: fmt,
-// encoding/json and log/slog give a placeholder. [Secret.Reveal] is the way out,
-// so that each use can be found by that word.
-//
-// The standard library leaves some ways around its methods: fmt asks none of an
-// unexported field, none for %p, and none behind a pointer inside another value
-// when the verb does not fit a pointer (%s); encoding/json asks none of the key
-// of a map. So a struct that keeps a Secret in an unexported field or is handed
-// around by pointer has a Format method of its own, and no map has Secrets as keys.
-type Secret string
-
-const redacted = "[redacted]"
-
-// Reveal returns the secret itself.
-func (s Secret) Reveal() string { return string(s) }
-
-// Format implements fmt.Formatter for all verbs, %x and %q included.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
-
-// MarshalText keeps a secret out of JSON and other text encodings.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// LogValue keeps a secret out of logs.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // A Key says whom a token belongs to. A token is never served under another key.
 type Key struct {
@@ -46,7 +22,7 @@ type Key struct {
 
 // A Token is a step-up token with what is needed to stop using it in time.
 type Token struct {
-	Secret   Secret
+	Secret   secret.Secret
 	Accessor string
 	Created  time.Time // wall clock
 	Expires  time.Time // wall clock; the zero time is already over

@@ -10,12 +10,13 @@ import (
 
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 func TestSecretIsNeverPrinted(t *testing.T) {
 	t.Parallel()
 	const text = "hvs.SECRET"
-	s := cache.Secret(text)
+	s := secret.Secret(text)
 	id, err := cache.NewIdentifier([]byte(strings.Repeat(text, 4)))
 	if err != nil {
 		t.Fatal(err)
@@ -23,12 +24,12 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	for name, v := range map[string]any{
 		"itself":     s,
 		"a pointer":  &s,
-		"a field":    struct{ Password cache.Secret }{s},
-		"a slice":    []cache.Secret{s},
-		"a map":      map[string]cache.Secret{"x": s},
-		"an array":   [1]cache.Secret{s},
+		"a field":    struct{ Password secret.Secret }{s},
+		"a slice":    []secret.Secret{s},
+		"a map":      map[string]secret.Secret{"x": s},
+		"an array":   [1]secret.Secret{s},
 		"an any":     struct{ V any }{s},
-		"nested":     struct{ T struct{ S []cache.Secret } }{struct{ S []cache.Secret }{[]cache.Secret{s}}},
+		"nested":     struct{ T struct{ S []secret.Secret } }{struct{ S []secret.Secret }{[]secret.Secret{s}}},
 		"a token":    &cache.Token{Secret: s},
 		"entries":    []*cache.Entry{{Token: cache.Token{Secret: s}}},
 		"identifier": id,

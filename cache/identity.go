@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // minIdentifierKey is the shortest key of an [Identifier], in bytes.
@@ -58,7 +60,7 @@ func LoadIdentifier(ctx context.Context, ring Ring, scope string) (*Identifier, 
 	if errors.Is(err, ErrNotFound) {
 		fresh := make([]byte, minIdentifierKey)
 		_, _ = rand.Read(fresh) // never fails: crypto/rand ends the program instead
-		text = Secret(hex.EncodeToString(fresh))
+		text = secret.Secret(hex.EncodeToString(fresh))
 		err = items.put(ctx, text)
 	}
 	if err != nil {
@@ -78,7 +80,7 @@ func (i *Identifier) Keep(ctx context.Context, ring Ring, scope string) error {
 	if _, err := items.get(ctx); !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return items.put(ctx, Secret(hex.EncodeToString(i.raw)))
+	return items.put(ctx, secret.Secret(hex.EncodeToString(i.raw)))
 }
 
 func identityItem(ring Ring, scope string) ringItems {
@@ -97,7 +99,7 @@ func stateOf(err error) State {
 // Identify returns the name of token, 32 hexadecimal digits (HMAC-SHA-256, 128
 // bits of it). No token has no name: "" goes in and "" comes out, and a [Key]
 // without Identity must not be looked up.
-func (i *Identifier) Identify(token Secret) string {
+func (i *Identifier) Identify(token secret.Secret) string {
 	if token == "" {
 		return ""
 	}
@@ -105,10 +107,10 @@ func (i *Identifier) Identify(token Secret) string {
 }
 
 // Format implements fmt.Formatter for all verbs, so that the key is not printed.
-func (i *Identifier) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+func (i *Identifier) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
 
 // LogValue keeps the key out of logs.
-func (i *Identifier) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (i *Identifier) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 // Short is the part of a name that is shown to people.
 func Short(id string) string {

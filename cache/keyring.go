@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // KeyringConfig says how a [Keyring] works. Only Ring is needed.
@@ -242,7 +244,7 @@ func (k *Keyring) read(ctx context.Context, name string) (Entry, error) {
 
 // write stores value. The first one is read back: keyrings have been seen to cut
 // long values short without a word.
-func (k *Keyring) write(ctx context.Context, name string, value Secret) error {
+func (k *Keyring) write(ctx context.Context, name string, value secret.Secret) error {
 	if err := k.c.Ring.Set(ctx, service, name, value); err != nil {
 		return err
 	}

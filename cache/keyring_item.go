@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // service is the service name of every item. Windows deletes by the prefix
@@ -40,7 +42,7 @@ type item struct {
 	Owner string `json:"owner,omitempty"`
 }
 
-func encodeItem(k Key, t Token) (Secret, error) {
+func encodeItem(k Key, t Token) (secret.Secret, error) {
 	raw, err := json.Marshal(item{
 		Version: itemVersion,
 		Vault:   k.Vault, Namespace: k.Namespace, Identity: k.Identity, Rule: k.Rule,
@@ -55,12 +57,12 @@ func encodeItem(k Key, t Token) (Secret, error) {
 	if len(raw) > maxItem {
 		return "", fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(raw), maxItem)
 	}
-	return Secret(raw), nil
+	return secret.Secret(raw), nil
 }
 
 // decodeItem reports false for anything that encodeItem of this version did not
 // make. Such an item is treated as absent and overwritten by the next Put.
-func decodeItem(raw Secret) (Key, Token, bool) {
+func decodeItem(raw secret.Secret) (Key, Token, bool) {
 	var i item
 	if len(raw) > maxItem || json.Unmarshal([]byte(raw.Reveal()), &i) != nil {
 		return Key{}, Token{}, false
@@ -69,7 +71,7 @@ func decodeItem(raw Secret) (Key, Token, bool) {
 		return Key{}, Token{}, false
 	}
 	k := Key{Vault: i.Vault, Namespace: i.Namespace, Identity: i.Identity, Rule: i.Rule}
-	t := Token{Secret: Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index, Grant: i.Grant, Owner: i.Owner}
+	t := Token{Secret: secret.Secret(i.Token), Accessor: i.Accessor, Created: i.Created, Expires: i.Expires, Uses: i.Uses, Index: i.Index, Grant: i.Grant, Owner: i.Owner}
 	return k, wall(t), true
 }
 
@@ -123,7 +125,7 @@ type indexValue struct {
 	Items   []indexEntry `json:"items"`
 }
 
-func (x *index) encode() (Secret, error) {
+func (x *index) encode() (secret.Secret, error) {
 	raw, err := json.Marshal(indexValue{Version: itemVersion, Items: x.entries})
 	if err != nil {
 		return "", errors.New("index cannot be written as JSON")
@@ -131,11 +133,11 @@ func (x *index) encode() (Secret, error) {
 	if len(raw) > maxItem {
 		return "", fmt.Errorf("%w: %d tokens are in the keyring", ErrTooLarge, len(x.entries)-1)
 	}
-	return Secret(raw), nil
+	return secret.Secret(raw), nil
 }
 
 // decodeIndex takes an index that it cannot read for an empty one.
-func decodeIndex(raw Secret) index {
+func decodeIndex(raw secret.Secret) index {
 	var v indexValue
 	if len(raw) > maxItem || json.Unmarshal([]byte(raw.Reveal()), &v) != nil || v.Version != itemVersion {
 		return index{}

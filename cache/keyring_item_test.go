@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 func TestItemNameTellsNothing(t *testing.T) {
@@ -27,10 +29,10 @@ func TestItemNameTellsNothing(t *testing.T) {
 func FuzzItem(f *testing.F) {
 	f.Add("corp", "ns", "00ff", "hvs.x", int64(1_700_000_000), 3)
 	f.Add("", "", "", "\x00\xff", int64(-1), -1)
-	f.Fuzz(func(t *testing.T, vault, namespace, rest, secret string, unix int64, uses int) {
+	f.Fuzz(func(t *testing.T, vault, namespace, rest, token string, unix int64, uses int) {
 		k := Key{vault, namespace, rest, "of " + rest}
 		want := Token{
-			Secret: Secret(secret), Created: time.Unix(unix, 0), Expires: time.Unix(unix, 999_999_999),
+			Secret: secret.Secret(token), Created: time.Unix(unix, 0), Expires: time.Unix(unix, 999_999_999),
 			Uses: uses, Index: rest,
 		}
 		raw, err := encodeItem(k, want)
@@ -41,13 +43,13 @@ func FuzzItem(f *testing.F) {
 			t.Fatalf("%d bytes", len(raw))
 		}
 		gotKey, got, ok := decodeItem(raw)
-		if secret == "" || uses < 0 {
+		if token == "" || uses < 0 {
 			if ok {
 				t.Fatal("an impossible token is taken")
 			}
 			return
 		}
-		if !utf8.ValidString(vault) || !utf8.ValidString(namespace) || !utf8.ValidString(rest) || !utf8.ValidString(secret) {
+		if !utf8.ValidString(vault) || !utf8.ValidString(namespace) || !utf8.ValidString(rest) || !utf8.ValidString(token) {
 			return // JSON replaces what is not UTF-8: the key differs, the item is not found
 		}
 		if !ok || gotKey != k || got.Secret != want.Secret || got.Uses != uses || got.Index != rest ||
@@ -63,7 +65,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add(`{"v":2}`)
 	f.Add(`{"v":1,"items":[`)
 	f.Fuzz(func(t *testing.T, raw string) {
-		x := decodeIndex(Secret(raw))
+		x := decodeIndex(secret.Secret(raw))
 		for _, e := range x.entries {
 			if !isItemName(e.Name) {
 				t.Fatalf("foreign name %q", e.Name)

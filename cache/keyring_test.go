@@ -15,6 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 func TestKeyring(t *testing.T) {
@@ -122,9 +123,9 @@ func TestKeyringDistrustsItsItems(t *testing.T) {
 			t.Errorf("list: %d entries, error %v", len(entries), err)
 		}
 	})
-	for name, value := range map[string]cache.Secret{
+	for name, value := range map[string]secret.Secret{
 		"not JSON": "x", "empty": "", "a newer version": `{"v":2,"token":"x"}`,
-		"too long": cache.Secret(`{"v":1}` + strings.Repeat(" ", 2000)),
+		"too long": secret.Secret(`{"v":1}` + strings.Repeat(" ", 2000)),
 	} {
 		t.Run(name+" is absent and replaced", func(t *testing.T) {
 			t.Parallel()
@@ -301,7 +302,7 @@ func TestKeyringMakesOneCallAtATime(t *testing.T) {
 // A cutting keyring keeps the first half of what it is given.
 type cuttingRing struct{ cachetest.Ring }
 
-func (r *cuttingRing) Set(ctx context.Context, service, user string, value cache.Secret) error {
+func (r *cuttingRing) Set(ctx context.Context, service, user string, value secret.Secret) error {
 	if !strings.HasPrefix(user, "index") {
 		value = value[:len(value)/2]
 	}
@@ -330,7 +331,7 @@ func TestKeyringSizes(t *testing.T) {
 	ring := &cachetest.Ring{}
 	k := cache.NewKeyring(cache.KeyringConfig{Ring: ring})
 	long := aToken()
-	long.Secret = cache.Secret(strings.Repeat("x", 1801))
+	long.Secret = secret.Secret(strings.Repeat("x", 1801))
 	if err := k.Put(t.Context(), aKey("r"), long); !errors.Is(err, cache.ErrTooLarge) || ring.Calls() != 0 {
 		t.Errorf("1,801 bytes: %v after %d calls", err, ring.Calls())
 	}

@@ -95,7 +95,7 @@ func (m *Memory) List(context.Context) ([]Entry, error) {
 }
 
 // Format implements fmt.Formatter: fmt looks into unexported fields without
-// asking a [Secret] how it wants to be shown.
+// asking a [secret.Secret] how it wants to be shown.
 func (m *Memory) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "memory store") }
 
 func (m *Memory) sweepLocked(now time.Time) {

@@ -3,13 +3,15 @@ package cache
 import (
 	"context"
 	"time"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A Ring is an OS keyring as [Keyring] needs it. Every method returns soon
 // after ctx ends. Errors wrap ErrNotFound or ErrTooLarge, or are a [*RingError].
 type Ring interface {
-	Get(ctx context.Context, service, user string) (Secret, error)
-	Set(ctx context.Context, service, user string, value Secret) error
+	Get(ctx context.Context, service, user string) (secret.Secret, error)
+	Set(ctx context.Context, service, user string, value secret.Secret) error
 	Delete(ctx context.Context, service, user string) error
 }
 

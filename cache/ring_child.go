@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A ChildRing is the keyring of the operating system, each call in a process of
@@ -31,12 +33,12 @@ type ChildRing struct {
 var _ Ring = (*ChildRing)(nil)
 
 // Get implements [Ring].
-func (c *ChildRing) Get(ctx context.Context, service, user string) (Secret, error) {
+func (c *ChildRing) Get(ctx context.Context, service, user string) (secret.Secret, error) {
 	return c.call(ctx, ringRequest{Operation: ringGet, Service: service, User: user})
 }
 
 // Set implements [Ring].
-func (c *ChildRing) Set(ctx context.Context, service, user string, value Secret) error {
+func (c *ChildRing) Set(ctx context.Context, service, user string, value secret.Secret) error {
 	_, err := c.call(ctx, ringRequest{Operation: ringSet, Service: service, User: user, Value: value.Reveal()})
 	return err
 }
@@ -47,7 +49,7 @@ func (c *ChildRing) Delete(ctx context.Context, service, user string) error {
 	return err
 }
 
-func (c *ChildRing) call(ctx context.Context, q ringRequest) (Secret, error) {
+func (c *ChildRing) call(ctx context.Context, q ringRequest) (secret.Secret, error) {
 	q.Version = ringVersion
 	frame, err := json.Marshal(q)
 	if err != nil || len(frame) > ringFrame {
@@ -62,13 +64,13 @@ func (c *ChildRing) call(ctx context.Context, q ringRequest) (Secret, error) {
 	a, err := c.run(limited, frame)
 	switch {
 	case err == nil:
-		return a.result(Secret(q.Value))
+		return a.result(secret.Secret(q.Value))
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	case limited.Err() != nil:
 		return "", &RingError{Condition: Slow, Why: whySlow(limit)}
 	default:
-		return "", &RingError{Condition: Failed, Why: whyHelper + ": " + whyOther(err.Error(), Secret(q.Value))}
+		return "", &RingError{Condition: Failed, Why: whyHelper + ": " + whyOther(err.Error(), secret.Secret(q.Value))}
 	}
 }
 

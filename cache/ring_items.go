@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // ringItems keeps small secrets of one kind in a keyring, each under words of its
@@ -27,7 +29,7 @@ type ringItem struct {
 }
 
 // get returns the secret, or an error wrapping ErrNotFound or ErrUnavailable.
-func (r ringItems) get(ctx context.Context, words ...string) (Secret, error) {
+func (r ringItems) get(ctx context.Context, words ...string) (secret.Secret, error) {
 	raw, err := r.ring.Get(ctx, service, r.name(words))
 	if err != nil {
 		return "", err
@@ -39,13 +41,13 @@ func (r ringItems) get(ctx context.Context, words ...string) (Secret, error) {
 	if i.Kind != r.kind || !slices.Equal(i.Words, words) || i.Value == "" {
 		return "", ErrNotFound
 	}
-	return Secret(i.Value), nil
+	return secret.Secret(i.Value), nil
 }
 
 // put keeps value and reads it back: there is no copy in memory that would serve
 // if the keyring cut it short. An item that does not come back as it was written
 // is removed, and the error is a [*RingError].
-func (r ringItems) put(ctx context.Context, value Secret, words ...string) error {
+func (r ringItems) put(ctx context.Context, value secret.Secret, words ...string) error {
 	raw, err := json.Marshal(ringItem{Version: itemVersion, Kind: r.kind, Words: words, Value: value.Reveal()})
 	if err != nil {
 		return errors.New("item cannot be written as JSON") // err may quote it
@@ -54,14 +56,14 @@ func (r ringItems) put(ctx context.Context, value Secret, words ...string) error
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(raw), maxItem)
 	}
 	name := r.name(words)
-	if err := r.ring.Set(ctx, service, name, Secret(raw)); err != nil {
+	if err := r.ring.Set(ctx, service, name, secret.Secret(raw)); err != nil {
 		return err
 	}
 	back, err := r.ring.Get(ctx, service, name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	if err != nil || back != Secret(raw) {
+	if err != nil || back != secret.Secret(raw) {
 		_ = r.delete(ctx, words...)
 		return &RingError{Condition: Disabled, Why: whyMismatch}
 	}
@@ -94,12 +96,12 @@ func NewPasswords(ring Ring, scope string) *Passwords {
 }
 
 // Get returns the password for the login path of the Vault of that name.
-func (p *Passwords) Get(ctx context.Context, vault, path string) (Secret, error) {
+func (p *Passwords) Get(ctx context.Context, vault, path string) (secret.Secret, error) {
 	return p.items.get(ctx, vault, path)
 }
 
 // Put keeps a password, replacing what was there.
-func (p *Passwords) Put(ctx context.Context, vault, path string, password Secret) error {
+func (p *Passwords) Put(ctx context.Context, vault, path string, password secret.Secret) error {
 	return p.items.put(ctx, password, vault, path)
 }
 
@@ -120,12 +122,12 @@ func NewLogins(ring Ring, scope string) *Logins {
 }
 
 // Get returns the token for the Vault at address, which is taken literally.
-func (l *Logins) Get(ctx context.Context, address string) (Secret, error) {
+func (l *Logins) Get(ctx context.Context, address string) (secret.Secret, error) {
 	return l.items.get(ctx, address)
 }
 
 // Put keeps a token, replacing what was there.
-func (l *Logins) Put(ctx context.Context, address string, token Secret) error {
+func (l *Logins) Put(ctx context.Context, address string, token secret.Secret) error {
 	return l.items.put(ctx, token, address)
 }
 

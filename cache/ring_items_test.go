@@ -11,12 +11,13 @@ import (
 
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A shelf is a kind of what is kept in a ring, under two words.
 type shelf struct {
-	get    func(ctx context.Context, a, b string) (cache.Secret, error)
-	put    func(ctx context.Context, a, b string, s cache.Secret) error
+	get    func(ctx context.Context, a, b string) (secret.Secret, error)
+	put    func(ctx context.Context, a, b string, s secret.Secret) error
 	remove func(ctx context.Context, a, b string) error
 }
 
@@ -27,13 +28,13 @@ func shelves(ring cache.Ring, scope string) map[string]shelf {
 	return map[string]shelf{
 		"passwords": {passwords.Get, passwords.Put, passwords.Delete},
 		"logins": {
-			func(ctx context.Context, a, b string) (cache.Secret, error) { return logins.Get(ctx, a+"/"+b) },
-			func(ctx context.Context, a, b string, s cache.Secret) error { return logins.Put(ctx, a+"/"+b, s) },
+			func(ctx context.Context, a, b string) (secret.Secret, error) { return logins.Get(ctx, a+"/"+b) },
+			func(ctx context.Context, a, b string, s secret.Secret) error { return logins.Put(ctx, a+"/"+b, s) },
 			func(ctx context.Context, a, b string) error { return logins.Delete(ctx, a+"/"+b) },
 		},
 		"seeds": {
-			func(ctx context.Context, a, b string) (cache.Secret, error) { return seeds.Get(ctx, a+"/"+b) },
-			func(ctx context.Context, a, b string, s cache.Secret) error { return seeds.Add(ctx, a+"/"+b, s) },
+			func(ctx context.Context, a, b string) (secret.Secret, error) { return seeds.Get(ctx, a+"/"+b) },
+			func(ctx context.Context, a, b string, s secret.Secret) error { return seeds.Add(ctx, a+"/"+b, s) },
 			func(ctx context.Context, a, b string) error { return seeds.Remove(ctx, a+"/"+b) },
 		},
 	}
@@ -118,13 +119,13 @@ func TestRingItemsAreDistrusted(t *testing.T) {
 			must(t, s.put(t.Context(), "corp", "mine", seedURL))
 			_, mine, _ := strings.Cut(slices.Collect(maps.Keys(ring.Items()))[0], ":")
 			must(t, s.put(t.Context(), "corp", "theirs", seedURL))
-			var theirs cache.Secret
+			var theirs secret.Secret
 			for item, value := range ring.Items() {
 				if item != "stepup:"+mine {
 					theirs = value
 				}
 			}
-			must(t, ring.Set(t.Context(), "stepup", mine, cache.Secret(change(theirs.Reveal()))))
+			must(t, ring.Set(t.Context(), "stepup", mine, secret.Secret(change(theirs.Reveal()))))
 			if _, err := s.get(t.Context(), "corp", "mine"); !errors.Is(err, cache.ErrNotFound) {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
@@ -225,7 +226,7 @@ func TestLoadIdentifierWithADamagedKey(t *testing.T) {
 		for item, value := range ring.Items() {
 			_, user, _ := strings.Cut(item, ":")
 			before, _, _ := strings.Cut(value.Reveal(), `"value":"`)
-			must(t, ring.Set(t.Context(), "stepup", user, cache.Secret(before+`"value":"`+damage+`"}`)))
+			must(t, ring.Set(t.Context(), "stepup", user, secret.Secret(before+`"value":"`+damage+`"}`)))
 		}
 		id, state := cache.LoadIdentifier(t.Context(), ring, "")
 		if state.Condition != cache.Failed || state.Why == "" || id.Identify("t") == "" {

@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/zalando/go-keyring"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // The protocol between ChildRing and ServeRing: one request, one answer, each
@@ -45,10 +47,10 @@ type ringAnswer struct {
 }
 
 // result gives the answer as a Ring does. sent is the secret of the request.
-func (a ringAnswer) result(sent Secret) (Secret, error) {
+func (a ringAnswer) result(sent secret.Secret) (secret.Secret, error) {
 	switch a.Status {
 	case ringOK:
-		return Secret(a.Value), nil
+		return secret.Secret(a.Value), nil
 	case ringNotFound:
 		return "", ErrNotFound
 	case ringTooLarge:
@@ -107,7 +109,7 @@ func answer(ctx context.Context, q ringRequest) ringAnswer {
 	case errors.As(err, &ring):
 		a.Status, a.Why = string(ring.Condition), ring.Why
 	default:
-		a.Status, a.Why = string(Failed), whyOther(err.Error(), Secret(q.Value))
+		a.Status, a.Why = string(Failed), whyOther(err.Error(), secret.Secret(q.Value))
 	}
 	return a
 }

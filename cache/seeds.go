@@ -11,6 +11,8 @@ import (
 
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/totp"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // ErrSeed: what is to be kept is no otpauth:// URL of a TOTP seed that Vault
@@ -30,7 +32,7 @@ func NewSeeds(ring Ring, scope string) *Seeds {
 
 // Add keeps the seed of a method, replacing what was there. The URL is what
 // Vault gives out (identity/mfa/method/totp/generate) and QR codes hold.
-func (s *Seeds) Add(ctx context.Context, method string, otpauth Secret) error {
+func (s *Seeds) Add(ctx context.Context, method string, otpauth secret.Secret) error {
 	if _, err := parseSeed(otpauth); err != nil {
 		return err
 	}
@@ -38,7 +40,7 @@ func (s *Seeds) Add(ctx context.Context, method string, otpauth Secret) error {
 }
 
 // Get returns the otpauth:// URL of a method's seed.
-func (s *Seeds) Get(ctx context.Context, method string) (Secret, error) {
+func (s *Seeds) Get(ctx context.Context, method string) (secret.Secret, error) {
 	return s.items.get(ctx, method)
 }
 
@@ -49,7 +51,7 @@ func (s *Seeds) Remove(ctx context.Context, method string) error {
 
 // Code returns the method's code at now, and for how long from now it is the
 // current one (more than zero).
-func (s *Seeds) Code(ctx context.Context, method string, now time.Time) (Secret, time.Duration, error) {
+func (s *Seeds) Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error) {
 	otpauth, err := s.items.get(ctx, method)
 	if err != nil {
 		return "", 0, err
@@ -63,7 +65,7 @@ func (s *Seeds) Code(ctx context.Context, method string, now time.Time) (Secret,
 
 // A seed is what an otpauth:// URL says.
 type seed struct {
-	Secret Secret // base32; exported so that fmt asks it how it wants to be shown
+	Secret secret.Secret // base32; exported so that fmt asks it how it wants to be shown
 	opts   totp.ValidateOpts
 }
 
@@ -77,7 +79,7 @@ const (
 
 // parseSeed reads an otpauth:// URL. Package otp takes what it does not
 // understand for the default, which would give codes that Vault refuses.
-func parseSeed(otpauth Secret) (seed, error) {
+func parseSeed(otpauth secret.Secret) (seed, error) {
 	bad := func(why string) (seed, error) { return seed{}, fmt.Errorf("%w: %s", ErrSeed, why) }
 	text := strings.TrimSpace(otpauth.Reveal())
 	if len(text) > maxSeedURL {
@@ -96,7 +98,7 @@ func parseSeed(otpauth Secret) (seed, error) {
 	}
 	// People copy seeds in groups of four and in lower case, some with the padding.
 	text = strings.ToUpper(strings.ReplaceAll(query.Get("secret"), " ", ""))
-	s := seed{Secret: Secret(strings.TrimRight(text, "="))}
+	s := seed{Secret: secret.Secret(strings.TrimRight(text, "="))}
 	if s.opts.Algorithm, err = algorithm(query.Get("algorithm")); err != nil {
 		return bad("its algorithm is none of SHA1, SHA256 and SHA512")
 	}
@@ -148,12 +150,12 @@ func period(word string) (uint, error) {
 	return uint(n), nil
 }
 
-func (s seed) code(now time.Time) (Secret, time.Duration, error) {
+func (s seed) code(now time.Time) (secret.Secret, time.Duration, error) {
 	code, err := totp.GenerateCodeCustom(s.Secret.Reveal(), now, s.opts)
 	if err != nil {
 		return "", 0, ErrSeed // err may quote the seed
 	}
 	length := time.Duration(s.opts.Period) * time.Second
 	passed := time.Duration(now.Unix()%int64(s.opts.Period))*time.Second + time.Duration(now.Nanosecond())
-	return Secret(code), length - passed, nil
+	return secret.Secret(code), length - passed, nil
 }

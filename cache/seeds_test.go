@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // The seeds of RFC 6238, appendix B.
@@ -33,13 +35,13 @@ func TestSeedCodes(t *testing.T) {
 		{" otpauth://totp/?secret=GEZD+GNBV+GY3T+QOJQ+GEZD+GNBV+GY3T+QOJQ\n", 60, "359152", 30 * time.Second},
 		{"otpauth://totp/x?period=60&digits=8&secret=" + rfcSHA1, 119, "94287082", time.Second},
 	} {
-		s, err := parseSeed(Secret(test.url))
+		s, err := parseSeed(secret.Secret(test.url))
 		if err != nil {
 			t.Errorf("%s: %v", test.url, err)
 			continue
 		}
 		code, left, err := s.code(time.Unix(test.unix, 0))
-		if err != nil || code != Secret(test.code) || left != test.left {
+		if err != nil || code != secret.Secret(test.code) || left != test.left {
 			t.Errorf("%s at %d: %q for %v, error %v, want %q for %v", test.url, test.unix, code.Reveal(), left, err, test.code, test.left)
 		}
 	}
@@ -66,23 +68,23 @@ func TestSeedCodeEnds(t *testing.T) {
 
 func TestSeedsThatAreRefused(t *testing.T) {
 	t.Parallel()
-	const secret = "JBSWY3DPEHPK3PXP"
+	const key = "JBSWY3DPEHPK3PXP"
 	for _, text := range []string{
-		"", secret, "https://totp/x?secret=" + secret, "otpauth://hotp/x?counter=1&secret=" + secret,
-		"otpauth-migration://offline?data=" + secret, "otpauth://totp/x", "otpauth://totp/x?secret=",
-		"otpauth://totp/x?secret=" + secret + "&algorithm=MD5", "otpauth://totp/x?secret=" + secret + "&algorithm=SHA-1",
-		"otpauth://totp/x?secret=" + secret + "&digits=7", "otpauth://totp/x?secret=" + secret + "&digits=06",
-		"otpauth://totp/x?secret=" + secret + "&period=0", "otpauth://totp/x?secret=" + secret + "&period=-30",
-		"otpauth://totp/x?secret=" + secret + "&period=3601", "otpauth://totp/x?secret=" + secret + "&period=30s",
-		"otpauth://totp/x?secret=" + secret + "1", "otpauth://totp/x?secret=" + secret + "&a=%zz", "otpauth://totp/%zz?secret=" + secret,
-		"otpauth://totp/\x7f?secret=" + secret, "otpauth://totp/x?secret=" + secret + "&x=" + strings.Repeat("x", 1200),
+		"", key, "https://totp/x?secret=" + key, "otpauth://hotp/x?counter=1&secret=" + key,
+		"otpauth-migration://offline?data=" + key, "otpauth://totp/x", "otpauth://totp/x?secret=",
+		"otpauth://totp/x?secret=" + key + "&algorithm=MD5", "otpauth://totp/x?secret=" + key + "&algorithm=SHA-1",
+		"otpauth://totp/x?secret=" + key + "&digits=7", "otpauth://totp/x?secret=" + key + "&digits=06",
+		"otpauth://totp/x?secret=" + key + "&period=0", "otpauth://totp/x?secret=" + key + "&period=-30",
+		"otpauth://totp/x?secret=" + key + "&period=3601", "otpauth://totp/x?secret=" + key + "&period=30s",
+		"otpauth://totp/x?secret=" + key + "1", "otpauth://totp/x?secret=" + key + "&a=%zz", "otpauth://totp/%zz?secret=" + key,
+		"otpauth://totp/\x7f?secret=" + key, "otpauth://totp/x?secret=" + key + "&x=" + strings.Repeat("x", 1200),
 	} {
-		_, err := parseSeed(Secret(text))
+		_, err := parseSeed(secret.Secret(text))
 		if !errors.Is(err, ErrSeed) {
 			t.Errorf("%q: error %v", text, err)
 			continue
 		}
-		if strings.Contains(err.Error(), secret) {
+		if strings.Contains(err.Error(), key) {
 			t.Errorf("the error repeats the seed: %v", err)
 		}
 	}
@@ -95,7 +97,7 @@ func FuzzSeed(f *testing.F) {
 	f.Add("otpauth://totp/x?secret=A", int64(0))
 	f.Add("otpauth://totp/%zz?secret=;", int64(1))
 	f.Fuzz(func(t *testing.T, text string, unix int64) {
-		s, err := parseSeed(Secret(text))
+		s, err := parseSeed(secret.Secret(text))
 		if err != nil {
 			if u, _ := url.Parse(text); u != nil && len(u.Query().Get("secret")) > 12 && strings.Contains(err.Error(), u.Query().Get("secret")) {
 				t.Fatal("the error repeats the seed")

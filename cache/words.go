@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // What people read about a keyring: in lower case, without full stop, each a
@@ -30,7 +32,7 @@ func whySlow(limit time.Duration) string {
 
 // whyOther shortens the text of a foreign error so that it can be shown: it
 // comes from whatever answers on the bus. It must never repeat the secret.
-func whyOther(text string, secret Secret) string {
+func whyOther(text string, secret secret.Secret) string {
 	if secret != "" && strings.Contains(text, secret.Reveal()) {
 		return whyHelper
 	}

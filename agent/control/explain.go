@@ -7,7 +7,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // An Explain asks what would happen to a request: POST /v1/explain
@@ -18,7 +18,7 @@ type Explain struct {
 	Operation string // a capability word; "" is read
 	Namespace string // "" is the one of the vault block
 	Vault     string // "" is the only one
-	Token     cache.Secret
+	Token     secret.Secret
 }
 
 // An Explanation is the answer. Without an agent it can be made from a
@@ -92,7 +92,7 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, wordsBadExplain) // never what was read: it holds a token
 		return
 	}
-	e, err := h.Explain(r.Context(), Explain{Path: b.Path, Operation: b.Operation, Namespace: b.Namespace, Vault: b.Vault, Token: cache.Secret(b.Token)})
+	e, err := h.Explain(r.Context(), Explain{Path: b.Path, Operation: b.Operation, Namespace: b.Namespace, Vault: b.Vault, Token: secret.Secret(b.Token)})
 	switch {
 	case err == nil:
 		writeJSON(w, http.StatusOK, e.Complete())

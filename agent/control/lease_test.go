@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // leases counts instead of listening.
@@ -153,7 +153,7 @@ func TestObtain(t *testing.T) {
 	if got, err := c.Obtain(t.Context(), Obtain{Rule: "no", Token: "hvs.token"}); err != nil || got.OK() || got.Message != "stepup: no" {
 		t.Errorf("no: %+v, %v", got, err)
 	}
-	full := Obtain{Rule: "deploy", Vault: "corp", Namespace: "ns", Token: cache.Secret("hvs.token")}
+	full := Obtain{Rule: "deploy", Vault: "corp", Namespace: "ns", Token: secret.Secret("hvs.token")}
 	if got, err := c.Obtain(t.Context(), full); err != nil || !got.OK() {
 		t.Errorf("yes: %+v, %v", got, err)
 	}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // An Obtain asks for a step-up token before any request needs it: POST
@@ -18,7 +18,7 @@ type Obtain struct {
 	Rule      string
 	Vault     string // "" is the only one
 	Namespace string // "" is the one of the vault block
-	Token     cache.Secret
+	Token     secret.Secret
 }
 
 // An Obtained is how it went.
@@ -53,7 +53,7 @@ func (h *handler) obtain(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, wordsBadObtain) // never what was read: it holds a token
 		return
 	}
-	got, err := h.Obtain(r.Context(), Obtain{Rule: b.Rule, Vault: b.Vault, Namespace: b.Namespace, Token: cache.Secret(b.Token)})
+	got, err := h.Obtain(r.Context(), Obtain{Rule: b.Rule, Vault: b.Vault, Namespace: b.Namespace, Token: secret.Secret(b.Token)})
 	switch {
 	case err == nil:
 		writeJSON(w, http.StatusOK, got)

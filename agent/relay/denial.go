@@ -6,13 +6,13 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A DenialObserver gets the denials that a missing factor may have caused, on paths
 // without a rule. Denied is called when the app has the answer, and does not block.
 type DenialObserver interface {
-	Denied(q rule.Request, token cache.Secret)
+	Denied(q rule.Request, token secret.Secret)
 }
 
 // maxBareDenial is longer than the body of such a denial.
@@ -20,7 +20,7 @@ const maxBareDenial = 512
 
 // observeDenial reports to the observer if x was denied as by a missing factor. The
 // answer passes unchanged; only the beginning of a short 403 is kept.
-func (t *Transport) observeDenial(x *exchange, token cache.Secret, resp *http.Response) {
+func (t *Transport) observeDenial(x *exchange, token secret.Secret, resp *http.Response) {
 	if t.config.DenialObserver == nil || token == "" || resp.StatusCode != http.StatusForbidden || resp.ContentLength > maxBareDenial || resp.Body == nil {
 		return
 	}

@@ -11,13 +11,13 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A denialObserver receives the paths of denials.
 type denialObserver chan string
 
-func (o denialObserver) Denied(q rule.Request, token cache.Secret) {
+func (o denialObserver) Denied(q rule.Request, token secret.Secret) {
 	o <- fmt.Sprintf("%s %s/%s %s", q.Operation, q.Namespace, q.Path, token.Reveal())
 }
 

@@ -11,20 +11,20 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // An Approver waits for other people where Vault answers with a control group. Its
 // methods block while it waits, end when ctx ends, and are called by many
-// requests at once. *resolve.Resolver is one.
+// requests at once. *stepup.Resolver is one.
 type Approver interface {
 	// Resume goes on waiting where an earlier request like this one gave up. A
 	// verdict without an outcome means that there is nothing to wait for.
-	Resume(ctx context.Context, m rule.Match, token cache.Secret) (*http.Response, mfa.Verdict)
+	Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict)
 	// Await takes Vault's answer, whose body is in memory, and returns the one of
 	// the approved request, or held again. A verdict without an outcome means that
 	// held is no control group after all.
-	Await(ctx context.Context, m rule.Match, token cache.Secret, held *http.Response) (*http.Response, mfa.Verdict)
+	Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict)
 }
 
 // waitsForOthers reports whether the answer to a may be one to wait for. An app

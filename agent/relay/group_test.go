@@ -16,7 +16,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 const groupAnswer = `{"data":null,"wrap_info":{"token":"hvs.WRAP","accessor":"acc","ttl":60,"creation_path":"kv/data/pay/a"},"warnings":null,"auth":null}` + "\n"
@@ -30,7 +30,7 @@ type approver struct {
 	await  func(held *http.Response) (*http.Response, mfa.Verdict)
 }
 
-func (a *approver) Resume(_ context.Context, m rule.Match, token cache.Secret) (*http.Response, mfa.Verdict) {
+func (a *approver) Resume(_ context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
 	a.mu.Lock()
 	a.calls = append(a.calls, fmt.Sprintf("resume %s token=%s", m.Request.Path, token.Reveal()))
 	a.prints = append(a.prints, m.Print)
@@ -41,7 +41,7 @@ func (a *approver) Resume(_ context.Context, m rule.Match, token cache.Secret) (
 	return a.resume()
 }
 
-func (a *approver) Await(_ context.Context, m rule.Match, token cache.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
+func (a *approver) Await(_ context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	body, err := io.ReadAll(held.Body)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 const wrapTTL = "X-Vault-Wrap-Ttl"
@@ -112,7 +112,7 @@ func (t *Transport) open(x *exchange, body []byte) (opened []byte, again *http.R
 	if !maybe || !x.body.whole() {
 		return body, nil
 	}
-	opened, err := t.config.Unwrapper.Unwrap(x.request.Context(), cache.Secret(token), x.login().Namespace)
+	opened, err := t.config.Unwrapper.Unwrap(x.request.Context(), secret.Secret(token), x.login().Namespace)
 	if err != nil {
 		t.config.Log.Warn("wrapped answer of a login could not be opened, relayed as it is", "vault", t.config.Vault, "error", err)
 		return body, nil

@@ -17,7 +17,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 const (
@@ -124,23 +124,23 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-type unwrapper func(token cache.Secret, namespace string) ([]byte, error)
+type unwrapper func(token secret.Secret, namespace string) ([]byte, error)
 
-func (u unwrapper) Unwrap(_ context.Context, token cache.Secret, namespace string) ([]byte, error) {
+func (u unwrapper) Unwrap(_ context.Context, token secret.Secret, namespace string) ([]byte, error) {
 	return u(token, namespace)
 }
 
 func TestWrappedLogin(t *testing.T) {
 	t.Parallel()
 	opens := func(content string) unwrapper {
-		return func(token cache.Secret, _ string) ([]byte, error) {
+		return func(token secret.Secret, _ string) ([]byte, error) {
 			if token.Reveal() != "wrapping" {
 				return nil, errors.New("wrong token")
 			}
 			return []byte(content), nil
 		}
 	}
-	never := unwrapper(func(cache.Secret, string) ([]byte, error) { return nil, errors.New("opened what it must not") })
+	never := unwrapper(func(secret.Secret, string) ([]byte, error) { return nil, errors.New("opened what it must not") })
 	const login, finished = "/v1/auth/x/login/alice", `{"wrap_info":{"token":"w","wrapped_accessor":"a"},"warnings":null}`
 	tests := map[string]struct {
 		path      string
@@ -157,7 +157,7 @@ func TestWrappedLogin(t *testing.T) {
 		"a secret id":       {path: "/v1/auth/approle/role/login/secret-id", answer: wrappedChallenge, header: http.Header{"X-Vault-Token": {"t"}}, unwrapper: never, want: wrappedChallenge, sent: 1},
 		"no login":          {path: "/v1/auth/approle/role/x/secret-id", answer: wrappedChallenge, unwrapper: never, want: wrappedChallenge, sent: 1},
 		"a secret":          {path: "/v1/kv/data/login", answer: wrappedChallenge, unwrapper: never, want: wrappedChallenge, sent: 1},
-		"cannot open":       {path: login, answer: wrappedChallenge, unwrapper: func(cache.Secret, string) ([]byte, error) { return nil, errors.New("sealed") }, want: wrappedChallenge, sent: 1},
+		"cannot open":       {path: login, answer: wrappedChallenge, unwrapper: func(secret.Secret, string) ([]byte, error) { return nil, errors.New("sealed") }, want: wrappedChallenge, sent: 1},
 		"nobody to ask":     {path: login, answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: attach", NoPrompt: true}, want: strings.Replace(challenge, warning+`"]`, warning+`","stepup: attach"]`, 1), sent: 1},
 		"in a namespace":    {path: "/v1/ns1/auth/x/login/alice", answer: wrappedChallenge, unwrapper: opens(challenge), verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},
 		"wrapped by nobody": {path: login, answer: challenge, unwrapper: never, verdict: mfa.Verdict{Outcome: mfa.Approved}, want: `{"wrap_info":{"token":"final"}}`, sent: 1},

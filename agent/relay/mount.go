@@ -9,7 +9,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // maxLogin is more than any login sends; a larger body is not looked into.
@@ -36,7 +36,7 @@ type MountResolver interface {
 	AtMount(ctx context.Context, l mfa.MountLogin, r rule.Request, send SendLogin) (*http.Response, mfa.Verdict, error)
 	// Renew sends, once, a request that renews a token: a token or accessor, by the
 	// path of r. Okta pushes at that, too.
-	Renew(ctx context.Context, subject cache.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error)
+	Renew(ctx context.Context, subject secret.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error)
 }
 
 // mountLogin finds the mount that x logs in at.
@@ -163,7 +163,7 @@ func (t *Transport) alone(x *exchange, resp *http.Response, v mfa.Verdict) *http
 }
 
 // renewed is the token or accessor that x renews, "" when it renews none.
-func (t *Transport) renewed(x *exchange) cache.Secret {
+func (t *Transport) renewed(x *exchange) secret.Secret {
 	if len(t.config.Mounts.Okta) == 0 || t.config.Mounted == nil || x.asked.Operation != rule.Update {
 		return ""
 	}
@@ -184,11 +184,11 @@ func (t *Transport) renewed(x *exchange) cache.Secret {
 	if err != nil {
 		return ""
 	}
-	return cache.Secret(body.Text(field))
+	return secret.Secret(body.Text(field))
 }
 
 // renew sends the renewal of a token.
-func (t *Transport) renew(x *exchange, subject cache.Secret) (*http.Response, error) {
+func (t *Transport) renew(x *exchange, subject secret.Secret) (*http.Response, error) {
 	resp, verdict, err := t.config.Mounted.Renew(x.request.Context(), subject, x.login(),
 		func(ctx context.Context) (*http.Response, error) {
 			r := clone(ctx, x.request)

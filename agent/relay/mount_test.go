@@ -15,7 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // mounts plays the part of package resolve for logins with the factor in their body.
@@ -37,7 +37,7 @@ func (m *mounts) AtMount(ctx context.Context, l mfa.MountLogin, q rule.Request, 
 	return resp, mfa.Verdict{}, err
 }
 
-func (m *mounts) Renew(ctx context.Context, subject cache.Secret, q rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error) {
+func (m *mounts) Renew(ctx context.Context, subject secret.Secret, q rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error) {
 	m.mu.Lock()
 	m.calls = append(m.calls, "renew "+subject.Reveal()+" "+place(q))
 	m.mu.Unlock()
@@ -298,7 +298,7 @@ func TestMountLoginIsNotDoneAgain(t *testing.T) {
 	})
 	b := newBench(t, address, func(c *relay.Config) {
 		c.Mounts, c.Mounted = relay.Mounts{Legacy: []string{"auth/ldap"}}, m
-		c.Unwrapper = unwrapper(func(cache.Secret, string) ([]byte, error) { return []byte(`{"auth":{"client_token":"hvb.x"}}`), nil })
+		c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) { return []byte(`{"auth":{"client_token":"hvb.x"}}`), nil })
 	})
 	_, body := post(t, b.url+"/v1/auth/ldap/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})
 	if body != wrappedChallenge || sent != 1 {

@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // Wherever a login names its namespace, there is one: in the header, in the path, half
@@ -43,7 +44,7 @@ func TestLoginInANamespace(t *testing.T) {
 					header["X-Vault-Wrap-Ttl"] = []string{"60s"}
 				}
 				b := newBench(t, answering(t, answer), func(c *relay.Config) {
-					c.Unwrapper = unwrapper(func(_ cache.Secret, namespace string) ([]byte, error) {
+					c.Unwrapper = unwrapper(func(_ secret.Secret, namespace string) ([]byte, error) {
 						mu.Lock()
 						defer mu.Unlock()
 						opened = append(opened, namespace)
@@ -163,7 +164,7 @@ func TestRedirectToAnotherPath(t *testing.T) {
 				if token != "" {
 					credentials = nil
 				}
-				resp, err := send(context.Background(), credentials, cache.Token{Secret: cache.Secret(token)})
+				resp, err := send(context.Background(), credentials, cache.Token{Secret: secret.Secret(token)})
 				if err != nil {
 					return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: err.Error()}
 				}

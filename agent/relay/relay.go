@@ -22,6 +22,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // Outcome is the header of every answer that took part in a step-up.
@@ -40,11 +41,11 @@ type Resolver interface {
 	// it: where the rule has a push method, Vault asks the phone at once. A verdict
 	// that is not OK ends the step-up; the answer may be nil then. An error means
 	// that Vault was not reached.
-	First(ctx context.Context, m rule.Match, token cache.Secret, send Send) (*http.Response, mfa.Verdict, error)
+	First(ctx context.Context, m rule.Match, token secret.Secret, send Send) (*http.Response, mfa.Verdict, error)
 	// StepUp is called after a 403, or before anything was sent when m.Once. It
 	// returns Vault's newest answer, nil when there is none newer than the 403.
 	// A verdict without an outcome means that no second factor would help.
-	StepUp(ctx context.Context, m rule.Match, token cache.Secret, send Send) (*http.Response, mfa.Verdict)
+	StepUp(ctx context.Context, m rule.Match, token secret.Secret, send Send) (*http.Response, mfa.Verdict)
 	// Login meets the challenge of a login to r and returns the answer of
 	// sys/mfa/validate: the final one when the verdict is OK, otherwise Vault's
 	// last refusal, nil when there was none.
@@ -54,7 +55,7 @@ type Resolver interface {
 // An Unwrapper opens a wrapping token: Vault wraps the challenge of a login that
 // asked for a wrapped answer.
 type Unwrapper interface {
-	Unwrap(ctx context.Context, token cache.Secret, namespace string) (body []byte, err error)
+	Unwrap(ctx context.Context, token secret.Secret, namespace string) (body []byte, err error)
 }
 
 // Config is what a relay needs. It is not changed after New.

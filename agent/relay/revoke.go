@@ -8,14 +8,14 @@ import (
 	"path"
 	"strings"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // Revocations hears which tokens Vault has revoked for an app.
 type Revocations interface {
 	// Revoked is called before the app has Vault's answer. Both are "" when the request
 	// does not tell which token it was, or may have ended many. It returns at once.
-	Revoked(token cache.Secret, accessor string)
+	Revoked(token secret.Secret, accessor string)
 }
 
 // maxRevocation is more than any body that names a token.
@@ -36,7 +36,7 @@ func (t *Transport) revoked(r *http.Request, body *keptBody, resp *http.Response
 	case write && ends("revoke-self"):
 		t.config.Revocations.Revoked(callerToken(r), "")
 	case write && (ends("revoke") || ends("revoke-orphan")):
-		t.config.Revocations.Revoked(cache.Secret(field(r, body, "token")), "")
+		t.config.Revocations.Revoked(secret.Secret(field(r, body, "token")), "")
 	case write && ends("revoke-accessor"):
 		t.config.Revocations.Revoked("", field(r, body, "accessor"))
 	case write && (within("leases/revoke") || within("revoke")):

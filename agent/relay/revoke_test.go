@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // revocations writes down what it hears, tokens in clear.
@@ -20,7 +20,7 @@ type revocations struct {
 	heard []string
 }
 
-func (r *revocations) Revoked(token cache.Secret, accessor string) {
+func (r *revocations) Revoked(token secret.Secret, accessor string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.heard = append(r.heard, "token="+token.Reveal()+" accessor="+accessor)

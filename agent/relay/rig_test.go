@@ -20,6 +20,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // client is not the default one, whose idle connections every server of httptest
@@ -121,7 +122,7 @@ func (r *resolver) noted() []string {
 	return r.calls
 }
 
-func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
+func (r *resolver) First(ctx context.Context, m rule.Match, _ secret.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
 	r.note("first " + m.Request.Path)
 	r.mu.Lock()
 	r.matches = append(r.matches, m)
@@ -133,7 +134,7 @@ func (r *resolver) First(ctx context.Context, m rule.Match, _ cache.Secret, send
 	return resp, mfa.Verdict{}, err
 }
 
-func (r *resolver) StepUp(ctx context.Context, m rule.Match, token cache.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+func (r *resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
 	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.Once, token.Reveal()))
 	r.mu.Lock()
 	r.context = ctx // of the last one

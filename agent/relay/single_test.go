@@ -14,6 +14,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 const (
@@ -138,7 +139,7 @@ func TestSinglePhase(t *testing.T) {
 			var vault seen
 			b := newBench(t, upstream(t, vault.server(tt.with, `{"auth":{"client_token":"plain"}}`, refusedLogin)), func(c *relay.Config) {
 				c.SinglePhase, c.MaxKept = &single{verdict: tt.verdict}, tt.maxKept
-				c.Unwrapper = unwrapper(func(cache.Secret, string) ([]byte, error) { return []byte(challenge), nil }) // must not be asked
+				c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) { return []byte(challenge), nil }) // must not be asked
 			})
 			resp, body := post(t, b.url+tt.path, tt.header)
 			if resp.StatusCode != tt.status || body != tt.want || resp.Header.Get(relay.Outcome) != tt.outcome {

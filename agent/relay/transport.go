@@ -10,6 +10,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A Transport sends requests to Vault and completes the step-up that an answer
@@ -109,13 +110,13 @@ func clone(ctx context.Context, r *http.Request) *http.Request {
 // callerToken is the caller's own token, from either header that Vault takes
 // (http/handler.go, getTokenFromReq): the same one in either is the same caller.
 // Without one nobody is elevated.
-func callerToken(r *http.Request) cache.Secret {
+func callerToken(r *http.Request) secret.Secret {
 	if token := r.Header.Get("X-Vault-Token"); token != "" {
-		return cache.Secret(token)
+		return secret.Secret(token)
 	}
 	for _, value := range r.Header["Authorization"] {
 		if token, ok := strings.CutPrefix(value, "Bearer "); ok {
-			return cache.Secret(strings.TrimSpace(token))
+			return secret.Secret(strings.TrimSpace(token))
 		}
 	}
 	return ""
@@ -144,7 +145,7 @@ func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
 type attempt struct {
 	exchange
 	match rule.Match
-	token cache.Secret
+	token secret.Secret
 	whole bool // all of the body is kept
 }
 

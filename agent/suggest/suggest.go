@@ -13,7 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // Bounds of the work and of the memory for denials: programs decide how many of them
@@ -32,9 +32,9 @@ const (
 type Config struct {
 	// Capabilities asks a vault for the capabilities of a token on the path of a
 	// request.
-	Capabilities func(ctx context.Context, vault string, q rule.Request, token cache.Secret) ([]string, error)
+	Capabilities func(ctx context.Context, vault string, q rule.Request, token secret.Secret) ([]string, error)
 	// Identify returns a name of a caller that does not reveal its token.
-	Identify func(token cache.Secret) string
+	Identify func(token secret.Secret) string
 	// Found is called once for each new path.
 	Found func(control.Suggestion)
 }
@@ -58,7 +58,7 @@ type Suggester struct {
 type denial struct {
 	vault   string
 	request rule.Request
-	Token   cache.Secret // the caller's own
+	Token   secret.Secret // the caller's own
 }
 
 type denialKey struct {
@@ -107,7 +107,7 @@ type Observer struct {
 func (s *Suggester) Observer(vault string) Observer { return Observer{s, vault} }
 
 // Denied implements relay.DenialObserver.
-func (o Observer) Denied(q rule.Request, token cache.Secret) {
+func (o Observer) Denied(q rule.Request, token secret.Secret) {
 	o.suggester.observe(denial{o.vault, q, token})
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A fixture is a suggester with a Vault that the test plays.
@@ -33,8 +33,8 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{capabilities: []string{"read", "list"}}
 	f.Suggester = New(Config{
-		Identify: func(token cache.Secret) string { return "hmac-" + token.Reveal() },
-		Capabilities: func(ctx context.Context, _ string, q rule.Request, _ cache.Secret) ([]string, error) {
+		Identify: func(token secret.Secret) string { return "hmac-" + token.Reveal() },
+		Capabilities: func(ctx context.Context, _ string, q rule.Request, _ secret.Secret) ([]string, error) {
 			f.notes.Lock()
 			f.asked = append(f.asked, fmt.Sprintf("%s/%s %s", q.Namespace, q.Path, q.Operation))
 			f.notes.Unlock()

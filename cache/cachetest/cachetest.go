@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // canary is in every secret of the suite, and may be in nothing that is printed.
@@ -46,7 +47,7 @@ func key() cache.Key {
 func token(name string) cache.Token {
 	now := time.Now().Round(0)
 	return cache.Token{
-		Secret:   cache.Secret("hvs." + canary + name),
+		Secret:   secret.Secret("hvs." + canary + name),
 		Accessor: "accessor-" + name,
 		Created:  now.Add(-time.Minute),
 		Expires:  now.Add(time.Hour),

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A Ring is a keyring in memory. Its zero value is an empty one that works.
@@ -14,14 +15,14 @@ type Ring struct {
 	Before func(ctx context.Context, operation, user string) error
 
 	mu    sync.Mutex
-	items map[string]cache.Secret
+	items map[string]secret.Secret
 	calls int
 }
 
 var _ cache.Ring = (*Ring)(nil)
 
 // Get implements cache.Ring.
-func (r *Ring) Get(ctx context.Context, service, user string) (cache.Secret, error) {
+func (r *Ring) Get(ctx context.Context, service, user string) (secret.Secret, error) {
 	if err := r.before(ctx, "get", user); err != nil {
 		return "", err
 	}
@@ -35,14 +36,14 @@ func (r *Ring) Get(ctx context.Context, service, user string) (cache.Secret, err
 }
 
 // Set implements cache.Ring.
-func (r *Ring) Set(ctx context.Context, service, user string, value cache.Secret) error {
+func (r *Ring) Set(ctx context.Context, service, user string, value secret.Secret) error {
 	if err := r.before(ctx, "set", user); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.items == nil {
-		r.items = make(map[string]cache.Secret)
+		r.items = make(map[string]secret.Secret)
 	}
 	r.items[service+":"+user] = value
 	return nil
@@ -70,10 +71,10 @@ func (r *Ring) Calls() int {
 }
 
 // Items returns a copy of what is kept, by "service:user".
-func (r *Ring) Items() map[string]cache.Secret {
+func (r *Ring) Items() map[string]secret.Secret {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	items := make(map[string]cache.Secret, len(r.items))
+	items := make(map[string]secret.Secret, len(r.items))
 	for name, value := range r.items {
 		items[name] = value
 	}

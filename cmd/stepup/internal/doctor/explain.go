@@ -15,7 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
@@ -116,6 +116,6 @@ func (a *explainer) explainedAlone(x control.Explain) (control.Explanation, erro
 	if err != nil {
 		return control.Explanation{}, err
 	}
-	x.Token = cache.Secret("")
+	x.Token = secret.Secret("")
 	return agent.Explain(setup.Agent(c, a.ConfigFile(), slog.New(slog.DiscardHandler)), x)
 }

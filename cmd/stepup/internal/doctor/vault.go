@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
@@ -35,17 +35,17 @@ func vaultName(name string) string { return "vault " + name }
 // checkVault goes the way of a request, by the transport that requests use.
 func checkVault(ctx context.Context, v config.Vault) []finding {
 	what := vaultName(v.Name)
-	base, socket := upstream.Base(v.Address)
+	base, socket := vault.Base(v.Address)
 	with := setup.TLS(v)
 	with.Socket, with.ResponseHeaderTimeout = socket, networkLimit
-	transport, err := upstream.NewTransport(with)
+	transport, err := vault.NewTransport(with)
 	if err != nil {
 		return []finding{fail(what, "%v", err).with(hintConfig)}
 	}
 	defer transport.CloseIdleConnections()
 	var chain leaf
 	transport.TLSClientConfig.VerifyConnection = chain.keep
-	client, err := upstream.New(upstream.Config{Name: v.Name, Address: v.Address, Transport: transport})
+	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: transport})
 	if err != nil {
 		return []finding{fail(what, "%v", err)}
 	}
@@ -80,7 +80,7 @@ func wayTo(t *http.Transport, base *url.URL) string {
 	return " by the proxy " + proxy.Host
 }
 
-func healthFinding(what, where string, h upstream.Health) finding {
+func healthFinding(what, where string, h vault.Health) finding {
 	switch {
 	case !h.Initialized:
 		return fail(what, "%s: not initialised", where).with("`vault operator init` at the server")

@@ -11,7 +11,7 @@ import (
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // Limits of a picture. What is decoded needs four bytes a pixel or more, and a
@@ -23,7 +23,7 @@ const (
 
 // readQR returns what the QR code in a PNG or JPEG picture says. Errors quote
 // nothing of it.
-func readQR(r io.Reader) (cache.Secret, error) {
+func readQR(r io.Reader) (secret.Secret, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxImageBytes+1))
 	if err != nil {
 		return "", err
@@ -48,7 +48,7 @@ func readQR(r io.Reader) (cache.Secret, error) {
 	if err != nil {
 		return "", errImageUnreadable
 	}
-	return cache.Secret(found.GetText()), nil
+	return secret.Secret(found.GetText()), nil
 }
 
 var errImageUnreadable = errors.New("there is none, or it is not sharp enough")

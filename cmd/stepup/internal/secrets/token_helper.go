@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
@@ -81,7 +82,7 @@ func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
 	if err != nil {
 		return err
 	}
-	err = logins().Put(ctx, server, cache.Secret(token))
+	err = logins().Put(ctx, server, secret.Secret(token))
 	if errors.Is(err, cache.ErrTooLarge) {
 		return errors.New("the token on standard input is too long for the keyring")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
@@ -89,7 +90,7 @@ func (t *totp) addSeed(ctx context.Context, method, image string) error {
 }
 
 // readSeed takes the otpauth:// URL from an image, a keyboard or standard input.
-func (t *totp) readSeed(ctx context.Context, image string) (cache.Secret, error) {
+func (t *totp) readSeed(ctx context.Context, image string) (secret.Secret, error) {
 	if image != "" {
 		return seedInImage(image)
 	}
@@ -103,7 +104,7 @@ func (t *totp) readSeed(ctx context.Context, image string) (cache.Secret, error)
 	case len(text) > maxSeedInput:
 		return "", errSeedLong
 	}
-	otpauth := cache.Secret(strings.TrimSpace(string(text)))
+	otpauth := secret.Secret(strings.TrimSpace(string(text)))
 	if otpauth == "" {
 		return "", errors.New("no otpauth:// URL on standard input")
 	}
@@ -111,7 +112,7 @@ func (t *totp) readSeed(ctx context.Context, image string) (cache.Secret, error)
 }
 
 // typeSeed reads a line that is not shown.
-func typeSeed(ctx context.Context) (cache.Secret, error) {
+func typeSeed(ctx context.Context) (secret.Secret, error) {
 	// A signal must not leave the terminal without echo.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -128,10 +129,10 @@ func typeSeed(ctx context.Context) (cache.Secret, error) {
 	if err != nil {
 		return "", &cli.Error{Err: cli.ErrNotAnswered, Code: cli.ExitRefused}
 	}
-	return cache.Secret(strings.TrimSpace(line)), nil
+	return secret.Secret(strings.TrimSpace(line)), nil
 }
 
-func seedInImage(file string) (cache.Secret, error) {
+func seedInImage(file string) (secret.Secret, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", err

@@ -11,8 +11,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/agent/resolve"
-	"github.com/vault-stepup/stepup/agent/upstream"
+	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/command"
@@ -30,7 +30,7 @@ func Agent(c *config.Config, file string, log *slog.Logger) agent.Config {
 		Rules:       c.Rules,
 		LoginMFA:    c.LoginMFA.Enabled,
 		Prefer:      c.LoginMFA.Prefer,
-		SinglePhase: resolve.SinglePhase{Methods: c.LoginMFA.SinglePhaseMethods, Mounts: c.LoginMFA.SinglePhaseMounts},
+		SinglePhase: stepup.SinglePhase{Methods: c.LoginMFA.SinglePhaseMethods, Mounts: c.LoginMFA.SinglePhaseMounts},
 		AuditFile:   c.Audit.File,
 		FromSeed:    make(map[string]bool),
 		Commands:    make(map[string][]string),
@@ -49,7 +49,7 @@ func Agent(c *config.Config, file string, log *slog.Logger) agent.Config {
 			Cooldown:    c.Prompt.Cooldown,
 			MaxPending:  c.Prompt.MaxPending,
 			ConfirmPush: c.Prompt.ConfirmPush,
-			Silence:     resolve.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
+			Silence:     stepup.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
 		},
 	}
 	if c.LoginMFA.Enabled {
@@ -77,8 +77,8 @@ func Agent(c *config.Config, file string, log *slog.Logger) agent.Config {
 }
 
 // TLS carries the certificates of a vault block over.
-func TLS(v config.Vault) upstream.TLS {
-	return upstream.TLS{
+func TLS(v config.Vault) vault.TLS {
+	return vault.TLS{
 		CACert: v.CACert, CAPath: v.CAPath, ClientCert: v.ClientCert, ClientKey: v.ClientKey,
 		ServerName: v.TLSServerName, SkipVerify: v.TLSSkipVerify,
 	}

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
@@ -28,9 +28,9 @@ var ErrNoToken = errors.New("there is no token to step up with")
 // Token finds the token that a command will use, as the Vault CLI does: VAULT_TOKEN,
 // the token helper, ~/.vault-token. environ is for the helper, which needs the address
 // that the command is told. Without a token the error wraps [ErrNoToken].
-func Token(ctx context.Context, from *cli.Console, environ []string) (cache.Secret, error) {
+func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Secret, error) {
 	if _, token := from.FirstEnv([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
-		return cache.Secret(token), nil
+		return secret.Secret(token), nil
 	}
 	file, err := Vault().ConfigFile(from)
 	if err != nil {
@@ -52,7 +52,7 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (cache.Secr
 	if text = bytes.TrimSpace(text); len(text) == 0 {
 		return "", &cli.Error{Err: ErrNoToken, Hint: "log in first (`vault login`), or set VAULT_TOKEN"}
 	}
-	return cache.Secret(text), nil
+	return secret.Secret(text), nil
 }
 
 // askHelper runs the CLI's token helper.
