@@ -44,7 +44,7 @@ func newCrowd(t *testing.T, n int, body []byte, budget int64) *crowd {
 		config.Budget.SetLimit(budget)
 	})
 	c.bench.resolver.stepUp = func(m rule.Match, _ relay.Send) (*http.Response, mfa.Verdict) {
-		c.waiting <- m.Once
+		c.waiting <- m.NoReplay
 		<-c.release
 		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
 	}
@@ -144,7 +144,7 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 			})
 			var once []bool
 			b.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
-				once = append(once, m.Once)
+				once = append(once, m.NoReplay)
 				resp, err := send(context.Background(), nil, cache.Token{})
 				if err != nil {
 					t.Error(err)

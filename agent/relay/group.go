@@ -37,7 +37,7 @@ func (t *Transport) waitsForOthers(a *attempt) bool {
 // grouped is the way of a request whose rule waits for approvals.
 func (t *Transport) grouped(a *attempt) (*http.Response, error) {
 	ctx := a.request.Context()
-	a.match.Print = a.print()
+	a.match.Fingerprint = a.print()
 	if resp, v := t.config.Approver.Resume(ctx, a.match, a.token); v.Outcome != "" {
 		return a.waited(resp, v), nil
 	}

@@ -33,7 +33,7 @@ type approver struct {
 func (a *approver) Resume(_ context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
 	a.mu.Lock()
 	a.calls = append(a.calls, fmt.Sprintf("resume %s token=%s", m.Request.Path, token.Reveal()))
-	a.prints = append(a.prints, m.Print)
+	a.prints = append(a.prints, m.Fingerprint)
 	a.mu.Unlock()
 	if a.resume == nil {
 		return nil, mfa.Verdict{}

@@ -25,12 +25,12 @@ func (a *attempt) refusal(resp *http.Response) bool {
 	if !mfa.MayNeedFactor(text) || (open || a.token == "") && !byPolicy {
 		return false
 	}
-	a.match.Open = open || a.match.Open
+	a.match.Unauthenticated = open || a.match.Unauthenticated
 	// Only of a token's own denial. On a path that needs none, a policy denies junk alike.
-	a.match.Proven = !a.match.Open && (byPolicy || mfa.BareDenial(text))
-	a.match.Denied = failure.Policies
+	a.match.Proven = !a.match.Unauthenticated && (byPolicy || mfa.BareDenial(text))
+	a.match.DeniedBy = failure.Policies
 	if byPolicy && len(failure.Policies) == 0 {
-		a.match.Denied = []string{""}
+		a.match.DeniedBy = []string{""}
 	}
 	return true
 }

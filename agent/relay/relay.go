@@ -42,7 +42,7 @@ type Resolver interface {
 	// that is not OK ends the step-up; the answer may be nil then. An error means
 	// that Vault was not reached.
 	First(ctx context.Context, m rule.Match, token secret.Secret, send Send) (*http.Response, mfa.Verdict, error)
-	// StepUp is called after a 403, or before anything was sent when m.Once. It
+	// StepUp is called after a 403, or before anything was sent when m.NoReplay. It
 	// returns Vault's newest answer, nil when there is none newer than the 403.
 	// A verdict without an outcome means that no second factor would help.
 	StepUp(ctx context.Context, m rule.Match, token secret.Secret, send Send) (*http.Response, mfa.Verdict)

@@ -135,7 +135,7 @@ func (r *resolver) First(ctx context.Context, m rule.Match, _ secret.Secret, sen
 }
 
 func (r *resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
-	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.Once, token.Reveal()))
+	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.NoReplay, token.Reveal()))
 	r.mu.Lock()
 	r.context = ctx // of the last one
 	r.mu.Unlock()

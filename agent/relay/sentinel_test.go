@@ -81,7 +81,7 @@ func TestSentinel(t *testing.T) {
 			if body != want || !tt.asked && status != tt.status {
 				t.Errorf("got %d %s", status, body)
 			}
-			if got.Open != tt.open || cmp.Diff(tt.denied, got.Denied) != "" || (got.Rule != nil) != tt.asked {
+			if got.Unauthenticated != tt.open || cmp.Diff(tt.denied, got.DeniedBy) != "" || (got.Rule != nil) != tt.asked {
 				t.Errorf("stepped up %+v", got)
 			}
 		})
@@ -143,7 +143,7 @@ func TestSameRequests(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 		all := b.resolver.matches
-		return all[len(all)-1].Same
+		return all[len(all)-1].ShareKey
 	}
 	const path = "kv/data/prod/db"
 	first := name("PUT", path, "x")

@@ -43,7 +43,7 @@ func (t *Transport) roundTrip(r *http.Request, body *keptBody) (*http.Response, 
 	x := &exchange{request: r, body: body, asked: asked}
 	if derived {
 		if m, ok := t.match(asked); ok && (token != "" || openTo(m)) {
-			m.Open = token == ""
+			m.Unauthenticated = token == ""
 			return t.underRule(&attempt{exchange: *x, match: m, token: token})
 		}
 	}
@@ -174,10 +174,10 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	case !a.whole:
 		return t.askFirst(a)
 	}
-	a.match.Same = a.same()
-	a.body.share(a.match.Same != "")
+	a.match.ShareKey = a.same()
+	a.body.share(a.match.ShareKey != "")
 	first, verdict, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
-	a.body.share(a.match.Same != "" && ctx.Err() != nil)
+	a.body.share(a.match.ShareKey != "" && ctx.Err() != nil)
 	switch {
 	case err != nil:
 		return nil, err
@@ -206,7 +206,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 // askFirst is the way of a body that is too large to be kept: the person is
 // asked before it is sent, because it can be sent only once.
 func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
-	a.match.Once = true
+	a.match.NoReplay = true
 	resp, verdict := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a))
 	switch {
 	case verdict.Outcome == "":

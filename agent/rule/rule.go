@@ -62,9 +62,9 @@ type Rules []Rule
 
 // A Match is a request with the rule that it falls under.
 type Match struct {
-	Rule    *Rule
-	Request Request // in its effective namespace, with the path that it has there
-	Once    bool    // the request's body is too large to be sent twice
+	Rule     *Rule
+	Request  Request // in its effective namespace, with the path that it has there
+	NoReplay bool    // the request's body is too large to be sent twice
 
 	// Preflight is a look at the mount of Request; see [Rules.MatchPreflight].
 	Preflight bool
@@ -76,19 +76,19 @@ type Match struct {
 	// Proven: Vault's refusal of the first try is one that only a live token gets.
 	Proven bool
 
-	// Same names everything that makes two requests of one caller the same, so that
+	// ShareKey names everything that makes two requests of one caller the same, so that
 	// they may share one answer; "" shares with none.
-	Same string
-	// Denied are the Sentinel policies that refused the first try, "" for one that
+	ShareKey string
+	// DeniedBy are the Sentinel policies that refused the first try, "" for one that
 	// has no name; nil when something else refused it.
-	Denied []string
-	// Open is a path that needs no token, so that capabilities say nothing of it: a
+	DeniedBy []string
+	// Unauthenticated is a path that needs no token, so that capabilities say nothing of it: a
 	// login, or the look at a mount before a read, that a Sentinel policy guards.
-	Open bool
+	Unauthenticated bool
 
-	// Print tells one request of a caller from another: a hash of method, target and
+	// Fingerprint tells one request of a caller from another: a hash of method, target and
 	// body. "" where that is not known.
-	Print string
+	Fingerprint string
 }
 
 // Match finds the rule for q. Callers own neither the rule nor its slices.

@@ -22,7 +22,7 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token secret.Secret,
 		return r.withToken(ctx, m, token, send)
 	}
 	f := &firstTry{stepUp: r.begin(ctx, m.Request, m.Rule.Name, token), match: m, token: token, send: send}
-	f.quiet, f.open, f.unproven = m.Rule.Silent, m.Open, m.Open && token == ""
+	f.quiet, f.open, f.unproven = m.Rule.Silent, m.Unauthenticated, m.Unauthenticated && token == ""
 	f.asked, f.rings = r.pushes(m.Rule)
 	if f.rings.Name == "" {
 		return f.plain(ctx)
@@ -32,10 +32,10 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token secret.Secret,
 		return nil, v, nil
 	}
 	defer r.waiting(ctx)() // for a phone, or for who is asked before it rings
-	if m.Same == "" {
+	if m.ShareKey == "" {
 		return f.run(ctx)
 	}
-	return r.config.Ledger.share(ctx, sameKey{f.turn(), m.Same}, f.run)
+	return r.config.Ledger.share(ctx, sameKey{f.turn(), m.ShareKey}, f.run)
 }
 
 // pushes says what may ring when a request under a rule is sent: rings is the

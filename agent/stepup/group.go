@@ -35,7 +35,7 @@ type Group interface {
 // of this caller, the same to the letter, gave up. A verdict without outcome
 // means that there is nothing to wait for; the request is sent to Vault.
 func (r *Resolver) Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
-	if m.Print == "" || r.config.Group == nil {
+	if m.Fingerprint == "" || r.config.Group == nil {
 		return nil, mfa.Verdict{}
 	}
 	w := r.groupWait(ctx, m, token)
@@ -116,7 +116,7 @@ func (r *Resolver) groupWait(ctx context.Context, m rule.Match, token secret.Sec
 }
 
 func (w *groupWait) groupKey(m rule.Match) groupKey {
-	k := groupKey{Caller: w.stepUp.key, Print: m.Print}
+	k := groupKey{Caller: w.stepUp.key, Print: m.Fingerprint}
 	k.Caller.Rule = ""
 	return k
 }

@@ -43,8 +43,8 @@ func TestResume(t *testing.T) {
 		"the same request":     {match: payroll(time.Minute), token: "tok", found: true},
 		"the rule was renamed": {match: other(func(m *rule.Match) { m.Rule.Name = "pay" }), token: "tok", found: true},
 		"another caller":       {match: payroll(time.Minute), token: "other"},
-		"another body":         {match: other(func(m *rule.Match) { m.Print = "x" }), token: "tok"},
-		"an unknown body":      {match: other(func(m *rule.Match) { m.Print = "" }), token: "tok"},
+		"another body":         {match: other(func(m *rule.Match) { m.Fingerprint = "x" }), token: "tok"},
+		"an unknown body":      {match: other(func(m *rule.Match) { m.Fingerprint = "" }), token: "tok"},
 		"another namespace":    {match: other(func(m *rule.Match) { m.Request.Namespace = "ns1" }), token: "tok"},
 		"after stepup lock":    {match: payroll(time.Minute), token: "tok", change: func(s *stage, _ *council) { s.ledger.CancelFlights() }},
 		"after its time":       {match: payroll(time.Minute), token: "tok", change: func(*stage, *council) { time.Sleep(time.Hour) }},
@@ -202,7 +202,7 @@ func TestApprovalsAreBounded(t *testing.T) {
 		defer s.broker.Close()
 		match := func(i int) rule.Match {
 			m := payroll(time.Second)
-			m.Print = strings.Repeat("x", i+1)
+			m.Fingerprint = strings.Repeat("x", i+1)
 			m.Rule.Silent = true
 			return m
 		}

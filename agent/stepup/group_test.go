@@ -86,9 +86,9 @@ func hall(t *testing.T) (*stage, *council) {
 
 func payroll(timeout time.Duration) rule.Match {
 	return rule.Match{
-		Rule:    &rule.Rule{Name: "payroll", ControlGroup: rule.ControlGroup{Timeout: timeout, Approvers: "the payroll leads"}},
-		Request: rule.Request{Path: "kv/data/pay", Operation: rule.Read},
-		Print:   "GET kv/data/pay",
+		Rule:        &rule.Rule{Name: "payroll", ControlGroup: rule.ControlGroup{Timeout: timeout, Approvers: "the payroll leads"}},
+		Request:     rule.Request{Path: "kv/data/pay", Operation: rule.Read},
+		Fingerprint: "GET kv/data/pay",
 	}
 }
 

@@ -45,28 +45,28 @@ func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret
 // withHeader sends the same request again, with a line of X-Vault-MFA for every
 // method that the refusal calls for.
 func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token secret.Secret, send send) (*http.Response, mfa.Verdict) {
-	names := m.Rule.Wants(m.Denied)
+	names := m.Rule.Wants(m.DeniedBy)
 	asked, rings := r.pushes(m.Rule)
-	if m.Once && len(asked) == 0 && rings.Name != "" {
+	if m.NoReplay && len(asked) == 0 && rings.Name != "" {
 		names = rule.Join(m.Rule.Groups()...)
 	}
 	methods, _ := r.methods(names)
 	switch {
-	case m.Once && len(asked) > 0:
+	case m.NoReplay && len(asked) > 0:
 		methods = asked
-	case m.Once:
+	case m.NoReplay:
 	case len(asked) > 0, !usePasscode(methods):
 		return nil, mfa.Verdict{} // what Vault wanted went with the first request, or no factor of ours helps
 	}
 	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	s.quiet, s.open, s.unproven = m.Rule.Silent, m.Open, m.Open && token == ""
+	s.quiet, s.open, s.unproven = m.Rule.Silent, m.Unauthenticated, m.Unauthenticated && token == ""
 	if v, granted := s.granted(ctx, token); !granted {
 		return nil, v
 	}
 	if v, ok := s.silent(); ok {
 		return nil, v
 	}
-	h := &headerGrant{stepUp: s, app: ctx, rule: m.Rule, methods: methods, rings: rings, send: send, once: m.Once}
+	h := &headerGrant{stepUp: s, app: ctx, rule: m.Rule, methods: methods, rings: rings, send: send, once: m.NoReplay}
 	v := s.inTurn(ctx, h.run)
 	return h.last, v
 }

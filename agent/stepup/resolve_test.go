@@ -80,11 +80,11 @@ func TestHeaderGrant(t *testing.T) {
 		},
 		"only a push: it was sent already": {match: prod("okta")},
 		"sent only once": {
-			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, Once: true}, right: "-", codes: []string{"111111"}, outcome: mfa.Rejected,
+			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, NoReplay: true}, right: "-", codes: []string{"111111"}, outcome: mfa.Rejected,
 			sent: []string{"totp:111111"}, asked: []string{"passcode totp 1/3 "},
 		},
 		"sent only once, but a slip of the finger is not sent": {
-			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, Once: true}, right: "totp:222222",
+			match: rule.Match{Rule: prod("totp").Rule, Request: prod().Request, NoReplay: true}, right: "totp:222222",
 			codes: []string{"1234", "222222"}, outcome: mfa.Approved,
 			sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 a code of this method has 6 digits"},
 		},

@@ -114,7 +114,7 @@ func TestSentinelGrant(t *testing.T) {
 				}
 				g := &governed{wants: tt.wants, status: 403}
 				m := tt.match
-				m.Denied = tt.denied
+				m.DeniedBy = tt.denied
 				resp, v := s.resolver.StepUp(t.Context(), m, "tok", g.send)
 				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || strings.Contains(v.Message, "trace") {
 					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
@@ -173,7 +173,7 @@ func TestSentinelLogin(t *testing.T) {
 		login := func(path string, codes ...string) (mfa.Verdict, []string) {
 			s.person.codes(codes...)
 			m := governedRule()
-			m.Open, m.Denied, m.Request = true, []string{"root/pay"}, rule.Request{Path: path, Operation: rule.Update}
+			m.Unauthenticated, m.DeniedBy, m.Request = true, []string{"root/pay"}, rule.Request{Path: path, Operation: rule.Update}
 			g := &governed{wants: [][2]string{{"root/pay", "second:abc"}}, status: 400}
 			_, v := s.resolver.StepUp(t.Context(), m, "", g.send)
 			return v, g.lines
@@ -204,7 +204,7 @@ func TestSentinelOpenPath(t *testing.T) {
 				s.vault.callerDead = dead
 				s.person.codes("abc")
 				m := governedRule()
-				m.Open, m.Denied = true, []string{"root/pay"}
+				m.Unauthenticated, m.DeniedBy = true, []string{"root/pay"}
 				g := &governed{wants: [][2]string{{"root/pay", "second:abc"}}, status: 400}
 				if _, v := s.resolver.StepUp(t.Context(), m, "tok", g.send); (v.Outcome == mfa.Approved) == dead {
 					t.Errorf("%+v", v)

@@ -43,7 +43,7 @@ func (p *phone) send(ctx context.Context, _ []mfa.Credential, _ cache.Token) (*h
 }
 
 func same(m rule.Match, name string) rule.Match {
-	m.Same = name
+	m.ShareKey = name
 	return m
 }
 

@@ -230,7 +230,7 @@ func TestFatigueOfUnprovenLogins(t *testing.T) {
 		},
 		"a rule for logins": func(ctx context.Context, s *stage, i int) mfa.Verdict {
 			m := governedRule()
-			m.Open, m.Denied, m.Request = true, []string{"root/pay"}, login(i)
+			m.Unauthenticated, m.DeniedBy, m.Request = true, []string{"root/pay"}, login(i)
 			_, v := s.resolver.StepUp(ctx, m, "", (&governed{}).send)
 			return v
 		},

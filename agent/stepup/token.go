@@ -143,7 +143,7 @@ func (s *stepUp) dead(ctx context.Context, token secret.Secret) bool {
 // goes on until it is decided.
 func (r *Resolver) toToken(ctx context.Context, m rule.Match, own secret.Secret, send send) (*http.Response, mfa.Verdict) {
 	s := r.begin(ctx, m.Request, m.Rule.Name, own)
-	if m.Once {
+	if m.NoReplay {
 		// Nothing was tried before, because it can be sent only once.
 		if t, ok := s.usable(ctx, own); ok {
 			return s.sendOnce(ctx, t, send)

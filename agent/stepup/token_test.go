@@ -214,7 +214,7 @@ func TestEagerAndOnce(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*rule.Match){
 		"eager": func(m *rule.Match) { m.Rule.Grant.Eager = true },
-		"once":  func(m *rule.Match) { m.Once = true },
+		"once":  func(m *rule.Match) { m.NoReplay = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestEagerAndOnce(t *testing.T) {
 				m := deploy()
 				change(&m)
 				call := func() (*http.Response, mfa.Verdict) {
-					if m.Once {
+					if m.NoReplay {
 						return s.resolver.StepUp(t.Context(), m, "tok", up.send)
 					}
 					resp, v, _ := s.resolver.First(t.Context(), m, "tok", up.send)
@@ -256,7 +256,7 @@ func TestDeadCaller(t *testing.T) {
 		sent   []string
 	}{
 		"eager":               {match: func(m *rule.Match) { m.Rule.Grant.Eager = true }, sent: []string{""}},
-		"once":                {match: func(m *rule.Match) { m.Once = true }},
+		"once":                {match: func(m *rule.Match) { m.NoReplay = true }},
 		"cached token is too": {match: func(*rule.Match) {}, cached: true, sent: []string{""}},
 	}
 	for name, tt := range tests {
@@ -278,7 +278,7 @@ func TestDeadCaller(t *testing.T) {
 				up := &sending{right: "token new"}
 				var v mfa.Verdict
 				var err error
-				if m.Once {
+				if m.NoReplay {
 					_, v = s.resolver.StepUp(t.Context(), m, "tok", up.send)
 				} else {
 					_, v, err = s.resolver.First(t.Context(), m, "tok", up.send)
