@@ -73,7 +73,7 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
 		Rules:          rules,
 		LoginMFA:       c.LoginMFA,
 		Mounts:         c.Mounts,
-		Mounted:        resolver,
+		BodyFactor:     resolver,
 		MaxKept:        v.MaxKept,
 		Budget:         a.bodies,
 		Resolver:       counted,

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"errors"
-	"hash"
 	"io"
 	"net/http"
 	"strings"
@@ -10,70 +9,65 @@ import (
 	"sync/atomic"
 )
 
-// A keptBody is the body of a request while it streams to Vault. It remembers
+// A replayableBody is the body of a request while it streams to Vault. It remembers
 // what went by, up to a limit and as far as the budget goes, so that the request
-// can be sent again after a redirect or a 403. Each [keptBody.reader] is one
+// can be sent again after a redirect or a 403. Each [replayableBody.reader] is one
 // sending; net/http may still read an earlier one after its answer came, so the
-// next waits for its Close. [keptBody.done] ends it.
-type keptBody struct {
-	src    io.ReadCloser
+// next waits for its Close. [replayableBody.done] ends it.
+type replayableBody struct {
+	src    io.ReadCloser // http.NoBody for a request without a body
 	limit  int64
 	length int64 // as announced; less than 0 when unknown
 	kept   *chunks
 
 	mu     sync.Mutex // one reader of src at a time
-	err    error      // how src ended; io.EOF when it is kept whole
+	err    error      // how src ended; io.EOF when it is fully buffered
 	lost   bool       // more went by than was kept: cannot be sent again
 	shared bool       // others may send it after this request has ended
 	ended  atomic.Bool
 	closed chan struct{}
 }
 
-// once is b for a request that net/http must not repeat by itself. It repeats
-// only what has no body at all (net/http, Request.isReplayable), so where there
-// is none, an empty one takes its place; it is not seen on the wire.
-func (b *keptBody) once() *keptBody {
-	if b != nil {
-		return b
+// newReplayableBody takes over the body of r.
+func newReplayableBody(r *http.Request, limit int64, budget *Budget) *replayableBody {
+	if r.Body == nil || r.Body == http.NoBody {
+		return newBody(nil)
 	}
-	return &keptBody{src: io.NopCloser(strings.NewReader("")), kept: newChunks(nil), err: io.EOF}
+	return &replayableBody{src: r.Body, limit: limit, length: r.ContentLength, kept: newChunks(budget)}
 }
 
-// keepOnce is once for the headers: net/http also repeats what has no body and one
-// of these. Written in small letters, which mean the same, it does not know them.
-func keepOnce(h http.Header) {
+// newBody is a body that is all there.
+func newBody(data []byte) *replayableBody {
+	kept := newChunks(nil)
+	if len(data) > 0 {
+		kept.list, kept.size = [][]byte{data}, int64(len(data))
+	}
+	return &replayableBody{src: http.NoBody, kept: kept, err: io.EOF}
+}
+
+// disableRetry keeps net/http from repeating r by itself when a kept connection breaks
+// before the answer, and returns the body to send: a repetition would be a second push,
+// or a code that arrives twice.
+//
+// net/http repeats a GET that has no body at all, and what has no body and one of two
+// headers (net/http, Request.isReplayable). A body that turns out to be empty is not seen
+// on the wire. The headers in small letters mean the same, but net/http does not know them.
+func disableRetry(r *http.Request, body *replayableBody) *replayableBody {
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if values, ok := h[name]; ok {
-			delete(h, name)
-			h[strings.ToLower(name)] = values
+		if values, ok := r.Header[name]; ok {
+			delete(r.Header, name)
+			r.Header[strings.ToLower(name)] = values
 		}
 	}
-}
-
-// newBody is a body that is known as a whole; nil when it is empty.
-func newBody(data []byte) *keptBody {
-	if len(data) == 0 {
-		return nil
+	if r.Method == http.MethodGet && body.absent() {
+		return &replayableBody{src: io.NopCloser(strings.NewReader("")), kept: newChunks(nil), err: io.EOF}
 	}
-	kept := newChunks(nil)
-	kept.list, kept.size = [][]byte{data}, int64(len(data))
-	return &keptBody{src: http.NoBody, kept: kept, err: io.EOF}
-}
-
-// newKeptBody takes over the body of r. nil means that r has none.
-func newKeptBody(r *http.Request, limit int64, budget *Budget) *keptBody {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil
-	}
-	return &keptBody{src: r.Body, limit: limit, length: r.ContentLength, kept: newChunks(budget)}
+	return body
 }
 
 // done gives back the memory, at once or when net/http lets go of the last reader.
 // It is called once, when the request is answered or its app has left.
-func (b *keptBody) done() {
-	if b == nil {
-		return
-	}
+func (b *replayableBody) done() {
 	b.ended.Store(true)
 	if b.shared {
 		// Requests that are the same share one first try, which goes on with this
@@ -82,64 +76,38 @@ func (b *keptBody) done() {
 		b.kept.unbudgeted()
 		return
 	}
-	b.kept.letGo()
+	b.kept.removeUser()
 }
 
-// share says that the body may be sent by others when this request has ended, or
-// that it may not any more.
-func (b *keptBody) share(shared bool) {
-	if b != nil {
-		b.shared = shared
-	}
-}
+// absent reports whether the request has no body, not even an empty one.
+func (b *replayableBody) absent() bool { return b.src == http.NoBody && b.kept.len() == 0 }
 
-// whole reports whether all of the body went by and is kept.
-func (b *keptBody) whole() bool {
-	if b == nil {
-		return true
-	}
+// fullyBuffered reports whether all of the body went by and is kept.
+func (b *replayableBody) fullyBuffered() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err == io.EOF && !b.lost
 }
 
-// len is how much is kept.
-func (b *keptBody) len() int64 {
-	if b == nil {
-		return 0
-	}
-	return b.kept.len()
-}
-
-// hash adds what is kept to h.
-func (b *keptBody) hash(h hash.Hash) {
-	if b != nil {
-		b.kept.hash(h)
-	}
-}
-
 // bytes copies what is kept.
-func (b *keptBody) bytes() []byte {
-	all := make([]byte, b.len())
-	var at place
+func (b *replayableBody) bytes() []byte {
+	all := make([]byte, b.kept.len())
+	var at position
 	for n := 0; n < len(all); {
 		n += b.kept.read(all[n:], &at)
 	}
 	return all
 }
 
-// fill reads src to its end and reports whether all of it is kept. Reading stops
+// buffer reads src to its end and reports whether all of it is kept. Reading stops
 // one byte past the limit, or where the budget ends; what was read is not lost.
-func (b *keptBody) fill() (whole bool, err error) {
-	if b == nil {
-		return true, nil
-	}
+func (b *replayableBody) buffer() (complete bool, err error) {
 	if b.length > b.limit {
 		return false, nil // nothing to try: it would only take from the budget
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for {
+	for b.err == nil {
 		left := b.limit + 1 - b.kept.len()
 		if left <= 0 {
 			return false, nil
@@ -151,19 +119,19 @@ func (b *keptBody) fill() (whole bool, err error) {
 		n, err := b.src.Read(room[:min(left, int64(len(room)))])
 		b.kept.add(n)
 		switch {
-		case err == io.EOF && b.kept.len() <= b.limit:
-			b.err = io.EOF
-			return true, nil
-		case err == io.EOF:
+		case err == io.EOF && b.kept.len() > b.limit:
 			return false, nil
+		case err == io.EOF:
+			b.err = io.EOF
 		case err != nil:
 			return false, &bodyError{err}
 		}
 	}
+	return b.err == io.EOF, nil
 }
 
 // rest is how much of the body is still to come; less than 0 when unknown.
-func (b *keptBody) rest() int64 {
+func (b *replayableBody) rest() int64 {
 	if b.length < 0 {
 		return -1
 	}
@@ -172,8 +140,8 @@ func (b *keptBody) rest() int64 {
 
 // reader returns the body from its start, or false when it cannot be had again.
 // It waits until net/http let go of the reader before.
-func (b *keptBody) reader() (io.ReadCloser, bool) {
-	if b == nil {
+func (b *replayableBody) reader() (io.ReadCloser, bool) {
+	if b.absent() {
 		return http.NoBody, true
 	}
 	if b.closed != nil {
@@ -181,7 +149,7 @@ func (b *keptBody) reader() (io.ReadCloser, bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.lost || !b.kept.hold() {
+	if b.lost || !b.kept.addUser() {
 		return nil, false
 	}
 	b.closed = make(chan struct{})
@@ -190,8 +158,8 @@ func (b *keptBody) reader() (io.ReadCloser, bool) {
 
 // bodyReader reads what is kept, then on from src.
 type bodyReader struct {
-	body   *keptBody
-	at     place
+	body   *replayableBody
+	at     position
 	once   sync.Once
 	closed chan struct{}
 }
@@ -231,7 +199,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 }
 
 // keep remembers p, or forgets everything once that would be too much, or of no
-// use any more. What fill read past the limit stays until it was sent.
+// use any more. What buffer read past the limit stays until it was sent.
 func (r *bodyReader) keep(p []byte) {
 	b := r.body
 	if b.lost || len(p) == 0 {
@@ -249,7 +217,7 @@ func (r *bodyReader) keep(p []byte) {
 func (r *bodyReader) Close() error {
 	r.once.Do(func() {
 		close(r.closed)
-		r.body.kept.letGo()
+		r.body.kept.removeUser()
 	})
 	return nil
 }

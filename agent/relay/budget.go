@@ -24,9 +24,9 @@ func (b *Budget) SetLimit(n int64) { b.limit.Store(n) }
 // Used returns how many bytes are kept.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-// take reserves n bytes and reports whether there was room for them. A nil budget
+// reserve takes n bytes and reports whether there was room for them. A nil budget
 // has no limit.
-func (b *Budget) take(n int64) bool {
+func (b *Budget) reserve(n int64) bool {
 	if b == nil {
 		return true
 	}
@@ -41,7 +41,7 @@ func (b *Budget) take(n int64) bool {
 	}
 }
 
-func (b *Budget) give(n int64) {
+func (b *Budget) free(n int64) {
 	if b != nil {
 		b.used.Add(-n)
 	}
@@ -55,7 +55,7 @@ const (
 
 // chunks is memory for a body that grows without being copied, and that is taken
 // from the budget as the body comes in: not by what its Content-Length announces.
-// Every user of it has hold of it; the last one to let go gives all of it back.
+// The last user gives all of it back.
 type chunks struct {
 	budget *Budget
 
@@ -68,8 +68,8 @@ type chunks struct {
 
 func newChunks(b *Budget) *chunks { return &chunks{budget: b, users: 1} }
 
-// hold adds a user. It returns false when there is nothing to hold any more.
-func (c *chunks) hold() bool {
+// addUser returns false when everything was given back already.
+func (c *chunks) addUser() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.users == 0 {
@@ -79,7 +79,7 @@ func (c *chunks) hold() bool {
 	return true
 }
 
-func (c *chunks) letGo() {
+func (c *chunks) removeUser() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.users--; c.users == 0 {
@@ -87,7 +87,7 @@ func (c *chunks) letGo() {
 	}
 }
 
-// drop forgets what is kept, whoever has hold of it.
+// drop forgets what is kept, although there are users.
 func (c *chunks) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +95,7 @@ func (c *chunks) drop() {
 }
 
 func (c *chunks) dropLocked() {
-	c.budget.give(c.taken)
+	c.budget.free(c.taken)
 	c.list, c.size, c.taken = nil, 0, 0
 }
 
@@ -103,7 +103,7 @@ func (c *chunks) dropLocked() {
 func (c *chunks) unbudgeted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.budget.give(c.taken)
+	c.budget.free(c.taken)
 	c.budget, c.taken = nil, 0
 }
 
@@ -121,7 +121,7 @@ func (c *chunks) room(rest int64) []byte {
 	if rest >= 0 {
 		n = min(rest+1, maxChunk) // one more, in which the end is noticed
 	}
-	if c.users == 0 || !c.budget.take(n) {
+	if c.users == 0 || !c.budget.reserve(n) {
 		return nil
 	}
 	c.taken += n
@@ -158,11 +158,11 @@ func (c *chunks) len() int64 {
 	return c.size
 }
 
-// A place is where in chunks a reader is: in which one, and where in that.
-type place struct{ chunk, offset int }
+// A position is where a reader is: in which chunk, and where in that.
+type position struct{ chunk, offset int }
 
 // read copies what is kept behind at, and moves at on. It returns 0 at the end.
-func (c *chunks) read(p []byte, at *place) int {
+func (c *chunks) read(p []byte, at *position) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for at.chunk < len(c.list) {
@@ -174,17 +174,17 @@ func (c *chunks) read(p []byte, at *place) int {
 		if at.chunk == len(c.list)-1 {
 			break // it may grow
 		}
-		*at = place{chunk: at.chunk + 1}
+		*at = position{chunk: at.chunk + 1}
 	}
 	return 0
 }
 
 // skip moves at to the end.
-func (c *chunks) skip(at *place) {
+func (c *chunks) skip(at *position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if last := len(c.list) - 1; last >= 0 {
-		*at = place{last, len(c.list[last])}
+		*at = position{last, len(c.list[last])}
 	}
 }
 

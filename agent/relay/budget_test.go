@@ -20,7 +20,7 @@ import (
 
 // A crowd is many requests with bodies that all wait for a person.
 type crowd struct {
-	bench   *bench
+	fixture *fixture
 	answers sync.WaitGroup
 	waiting chan bool     // for each that waits: it was asked about before it was sent
 	release chan struct{} // lets all of them end
@@ -38,19 +38,19 @@ func newCrowd(t *testing.T, n int, body []byte, budget int64) *crowd {
 		_, _ = io.WriteString(w, denied)
 	})
 	guarded := prodRule(t)
-	c.bench = newBench(t, vault, func(config *relay.Config) {
+	c.fixture = newFixture(t, vault, func(config *relay.Config) {
 		guarded(config)
 		config.MaxKept = 1 << 20
 		config.Budget.SetLimit(budget)
 	})
-	c.bench.resolver.stepUp = func(m rule.Match, _ relay.Send) (*http.Response, mfa.Verdict) {
+	c.fixture.resolver.stepUp = func(m rule.Match, _ relay.Send) (*http.Response, mfa.Verdict) {
 		c.waiting <- m.NoReplay
 		<-c.release
 		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
 	}
 	for range n {
 		c.answers.Go(func() {
-			req, err := http.NewRequest("POST", c.bench.url+"/v1/kv/data/prod/x", bytes.NewReader(body))
+			req, err := http.NewRequest("POST", c.fixture.url+"/v1/kv/data/prod/x", bytes.NewReader(body))
 			if err != nil {
 				t.Error(err)
 				return
@@ -96,7 +96,7 @@ func TestBodiesShareABudget(t *testing.T) {
 					asked++
 				}
 			}
-			used := c.bench.budget.Used()
+			used := c.fixture.budget.Used()
 			held, ever := heap()
 			held, ever = held-before, ever-everBefore
 			t.Logf("%d asked about first, %d MB counted, %d MB on the heap, %d MB ever", asked, used/1_000_000, held/1_000_000, ever/1_000_000)
@@ -116,7 +116,7 @@ func TestBodiesShareABudget(t *testing.T) {
 			}
 			close(c.release)
 			c.answers.Wait()
-			c.bench.givesBack(t)
+			c.fixture.givesBack(t)
 		})
 	}
 }
@@ -137,13 +137,13 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 				arrived = append(arrived, string(body))
 			})
 			guarded := prodRule(t)
-			b := newBench(t, vault, func(c *relay.Config) {
+			f := newFixture(t, vault, func(c *relay.Config) {
 				guarded(c)
 				c.MaxKept = 1 << 20
 				c.Budget.SetLimit(int64(length))
 			})
 			var once []bool
-			b.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+			f.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
 				once = append(once, m.NoReplay)
 				resp, err := send(context.Background(), nil, cache.Token{})
 				if err != nil {
@@ -153,7 +153,7 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 			}
 			body := strings.Repeat("0123456789", 2000)
 			// Of unknown length, so that it is read as far as the budget goes.
-			req, err := http.NewRequest("POST", b.url+"/v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)))
+			req, err := http.NewRequest("POST", f.url+"/v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -177,16 +177,16 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 func TestLeaversGiveTheirBodiesBack(t *testing.T) {
 	t.Parallel()
 	vault := upstream(t, guardedVault("nobody has this"))
-	b := newBench(t, vault, prodRule(t))
+	f := newFixture(t, vault, prodRule(t))
 	ctx, leave := context.WithCancel(t.Context())
 	kept := make(chan int64, 1)
-	b.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
-		kept <- b.budget.Used()
+	f.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
+		kept <- f.budget.Used()
 		leave()
-		<-b.resolver.context.Done()
+		<-f.resolver.context.Done()
 		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: left"}
 	}
-	req, err := http.NewRequestWithContext(ctx, "POST", b.url+"/v1/kv/data/prod/x", strings.NewReader(strings.Repeat("b", 900)))
+	req, err := http.NewRequestWithContext(ctx, "POST", f.url+"/v1/kv/data/prod/x", strings.NewReader(strings.Repeat("b", 900)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,5 +202,5 @@ func TestLeaversGiveTheirBodiesBack(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("nobody was asked")
 	}
-	b.givesBack(t)
+	f.givesBack(t)
 }

@@ -11,13 +11,13 @@ import (
 )
 
 // newTestBody is the body of a request; length is what the request announces.
-func newTestBody(src io.Reader, length, limit int64, b *Budget) *keptBody {
-	return newKeptBody(&http.Request{Body: io.NopCloser(src), ContentLength: length}, limit, b)
+func newTestBody(src io.Reader, length, limit int64, b *Budget) *replayableBody {
+	return newReplayableBody(&http.Request{Body: io.NopCloser(src), ContentLength: length}, limit, b)
 }
 
 // Whatever a body's size, limit and budget: each sending has all of it, fill says
 // truly whether there can be a second one, and no more is taken than is kept.
-func TestKeptBodyIsWholeOrSentOnce(t *testing.T) {
+func TestReplayableBodyIsFullyBufferedOrSentOnce(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
@@ -35,7 +35,7 @@ func TestKeptBodyIsWholeOrSentOnce(t *testing.T) {
 		whole := false
 		if filled {
 			var err error
-			if whole, err = body.fill(); err != nil {
+			if whole, err = body.buffer(); err != nil {
 				t.Fatal(err)
 			}
 			if whole && !bytes.Equal(body.bytes(), data) {
@@ -59,7 +59,7 @@ func TestKeptBodyIsWholeOrSentOnce(t *testing.T) {
 				t.Fatalf("%d bytes for a body of %d, budget %d", used, len(data), budget.limit.Load())
 			}
 			if n == 0 && !filled {
-				whole = body.whole()
+				whole = body.fullyBuffered()
 			}
 		}
 		if int64(len(data)) > limit && whole {
@@ -80,7 +80,7 @@ func TestAnnouncedLengthTakesNothing(t *testing.T) {
 	body := newTestBody(in, 1<<20, 1<<20, budget)
 	done := make(chan bool)
 	go func() {
-		whole, _ := body.fill()
+		whole, _ := body.buffer()
 		done <- whole
 	}()
 	if _, err := out.Write([]byte("x")); err != nil {
@@ -104,7 +104,7 @@ func TestTooLargeBodyTakesNothing(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(1 << 20)
 	body := newTestBody(strings.NewReader(strings.Repeat("x", 1000)), 1000, 999, budget)
-	if whole, err := body.fill(); whole || err != nil {
+	if whole, err := body.buffer(); whole || err != nil {
 		t.Fatal(whole, err)
 	}
 	reader, _ := body.reader()
@@ -144,10 +144,10 @@ func TestSharedBodyOutlivesTheRequest(t *testing.T) {
 	t.Parallel()
 	budget := NewBudget(1 << 20)
 	body := newTestBody(strings.NewReader("body"), 4, 1<<20, budget)
-	if whole, err := body.fill(); !whole || err != nil {
+	if whole, err := body.buffer(); !whole || err != nil {
 		t.Fatal(whole, err)
 	}
-	body.share(true)
+	body.shared = true
 	body.done()
 	if used := budget.Used(); used != 0 {
 		t.Errorf("%d bytes are counted", used)

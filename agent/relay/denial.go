@@ -20,13 +20,13 @@ const maxBareDenial = 512
 
 // observeDenial reports to the observer if x was denied as by a missing factor. The
 // answer passes unchanged; only the beginning of a short 403 is kept.
-func (t *Transport) observeDenial(x *exchange, token secret.Secret, resp *http.Response) {
-	if t.config.DenialObserver == nil || token == "" || resp.StatusCode != http.StatusForbidden || resp.ContentLength > maxBareDenial || resp.Body == nil {
+func observeDenial(to DenialObserver, x *exchange, resp *http.Response) {
+	token := callerToken(x.request)
+	if token == "" || resp.StatusCode != http.StatusForbidden || resp.ContentLength > maxBareDenial || resp.Body == nil {
 		return
 	}
-	resp.Body = &observedBody{ReadCloser: resp.Body, packed: resp.Header.Get("Content-Encoding") == "gzip", denied: func() {
-		t.config.DenialObserver.Denied(x.asked, token)
-	}}
+	packed := resp.Header.Get("Content-Encoding") == "gzip"
+	resp.Body = &observedBody{ReadCloser: resp.Body, packed: packed, denied: func() { to.Denied(x.asked, token) }}
 }
 
 // An observedBody keeps its beginning until it is closed.

@@ -59,17 +59,17 @@ func TestDenialObserver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			denials := make(denialObserver, 1)
-			b := newBench(t, upstream(t, tt.vault), func(c *relay.Config) {
+			f := newFixture(t, upstream(t, tt.vault), func(c *relay.Config) {
 				prodRule(t)(c)
 				c.DenialObserver = denials
 			})
 			if tt.target == "" {
 				tt.target = "/v1/kv/data/dev/a"
 			}
-			fetch(t, b.url+tt.target, "", append([]string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}, tt.header...)...)
+			fetch(t, f.url+tt.target, "", append([]string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}, tt.header...)...)
 			if tt.want == "" {
 				// Whatever would be denials of this one is denials before the end of the next.
-				fetch(t, b.url+"/v1/sys/last", "", "X-Vault-Token", "last")
+				fetch(t, f.url+"/v1/sys/last", "", "X-Vault-Token", "last")
 				select {
 				case got := <-denials:
 					if !strings.HasSuffix(got, " last") {
@@ -95,14 +95,14 @@ func TestDenialObserver(t *testing.T) {
 func TestDenialObserverDelaysNothing(t *testing.T) {
 	t.Parallel()
 	denials, finish := make(denialObserver, 1), make(chan struct{})
-	b := newBench(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, denied[:10])
 		_ = http.NewResponseController(w).Flush()
 		<-finish
 		_, _ = io.WriteString(w, denied[10:])
 	}), func(c *relay.Config) { c.DenialObserver = denials })
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/kv/a", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url+"/v1/kv/a", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 func TestVaultIsGone(t *testing.T) {
 	t.Parallel()
 	const address = "127.0.0.1:1" // one that no other test is given
-	b := newBench(t, "http://"+address, nil)
-	resp, err := client.Get(b.url + "/v1/x")
+	f := newFixture(t, "http://"+address, nil)
+	resp, err := client.Get(f.url + "/v1/x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,14 +33,14 @@ func TestBrokenBody(t *testing.T) {
 	for name, path := range map[string]string{"ordinary path": "/v1/x", "path of a rule": "/v1/kv/data/prod/x"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }), nil)
-			got := raw(t, b.url, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+			f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }), nil)
+			got := raw(t, f.url, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
 			want := `{"errors":["stepup: the body of the request cannot be read: invalid byte in chunk length"]}`
 			if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, want) {
 				t.Errorf("answer %s", got)
 			}
-			if b.log.String() != "" {
-				t.Errorf("log: %s", b.log)
+			if f.log.String() != "" {
+				t.Errorf("log: %s", f.log)
 			}
 		})
 	}
@@ -51,8 +51,8 @@ func TestVaultIsSlow(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	address := upstream(t, func(http.ResponseWriter, *http.Request) { <-release })
-	b := newBench(t, address, func(c *relay.Config) { c.Base.(*http.Transport).ResponseHeaderTimeout = 1 })
-	resp, err := client.Get(b.url + "/v1/x")
+	f := newFixture(t, address, func(c *relay.Config) { c.Base.(*http.Transport).ResponseHeaderTimeout = 1 })
+	resp, err := client.Get(f.url + "/v1/x")
 	if err != nil {
 		t.Fatal(err)
 	}

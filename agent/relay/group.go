@@ -3,8 +3,6 @@ package relay
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"net/http"
 	"strconv"
@@ -27,43 +25,11 @@ type Approver interface {
 	Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict)
 }
 
-// waitsForOthers reports whether the answer to a may be one to wait for. An app
+// mayNeedApproval reports whether the answer to a may be one to wait for. An app
 // that asked for a wrapped answer gets what it asked for: whether a control group
 // stands behind it cannot be told, and opening it is not ours.
-func (t *Transport) waitsForOthers(a *attempt) bool {
-	return t.config.Approver != nil && a.token != "" && a.match.Rule.ControlGroup.Timeout > 0 && a.request.Header.Get(wrapTTL) == ""
-}
-
-// grouped is the way of a request whose rule waits for approvals.
-func (t *Transport) grouped(a *attempt) (*http.Response, error) {
-	ctx := a.request.Context()
-	a.match.Fingerprint = a.print()
-	if resp, v := t.config.Approver.Resume(ctx, a.match, a.token); v.Outcome != "" {
-		return a.waited(resp, v), nil
-	}
-	resp, err := t.guarded(a)
-	if err != nil || !a.controlGroup(resp) {
-		return resp, err
-	}
-	resp, v := t.config.Approver.Await(ctx, a.match, a.token, resp)
-	if v.Outcome == "" {
-		return resp, nil
-	}
-	return a.waited(resp, v), nil
-}
-
-// print is what tells this request from others of the same caller: a retry is the
-// same to the letter, and an approval never serves a request with another body.
-func (a *attempt) print() string {
-	if !a.whole {
-		return ""
-	}
-	h := sha256.New()
-	for _, part := range []string{a.request.Method, a.request.URL.Opaque, a.request.URL.RequestURI()} {
-		_, _ = io.WriteString(h, strconv.Itoa(len(part))+" "+part)
-	}
-	a.body.hash(h)
-	return hex.EncodeToString(h.Sum(nil))
+func (a *attempt) mayNeedApproval() bool {
+	return a.token != "" && a.match.Rule.ControlGroup.Timeout > 0 && a.request.Header.Get(wrapTTL) == ""
 }
 
 // controlGroup reports whether resp stands for an answer that other people must
@@ -98,9 +64,9 @@ func replaceBody(resp *http.Response, body []byte) {
 	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
 }
 
-// waited is the answer after a wait: that of the approved request, or Vault's own
+// afterApproval is the answer after a wait: that of the approved request, or Vault's own
 // with one more warning. It stays a 200: the app can use its wrapping token.
-func (a *attempt) waited(resp *http.Response, v mfa.Verdict) *http.Response {
+func (a *attempt) afterApproval(resp *http.Response, v mfa.Verdict) *http.Response {
 	resp.Request = a.request
 	if v.OK() {
 		resp.Header.Set(Outcome, string(v.Outcome))

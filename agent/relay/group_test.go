@@ -155,8 +155,8 @@ func TestControlGroup(t *testing.T) {
 				tt.path = "/v1/kv/data/pay/a"
 			}
 			a := &approver{await: tt.await, resume: tt.resume}
-			b := newBench(t, upstream(t, tt.vault), groupRules(t, a))
-			got := fetch(t, b.url+tt.path, "", append([]string{"X-Vault-Token", "t"}, tt.header...)...)
+			f := newFixture(t, upstream(t, tt.vault), groupRules(t, a))
+			got := fetch(t, f.url+tt.path, "", append([]string{"X-Vault-Token", "t"}, tt.header...)...)
 			if d := cmp.Diff(reply{200, tt.want, tt.outcome}, got); d != "" {
 				t.Error(d)
 			}
@@ -201,7 +201,7 @@ func fetch(t *testing.T, url, body string, header ...string) reply {
 func TestControlGroupBehindAFactor(t *testing.T) {
 	t.Parallel()
 	a := &approver{await: plainAnswer}
-	b := newBench(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.Header.Get("X-Vault-Mfa") != "totp:1" {
 			w.WriteHeader(http.StatusForbidden)
@@ -210,8 +210,8 @@ func TestControlGroupBehindAFactor(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, strings.Replace(groupAnswer, "pay/a", "both/a", 1))
 	}), groupRules(t, a))
-	b.resolver.stepUp = answerWith(mfa.Credential{Method: "totp", Passcode: "1"})
-	got := fetch(t, b.url+"/v1/kv/data/both/a", "", "X-Vault-Token", "t")
+	f.resolver.stepUp = answerWith(mfa.Credential{Method: "totp", Passcode: "1"})
+	got := fetch(t, f.url+"/v1/kv/data/both/a", "", "X-Vault-Token", "t")
 	if got != (reply{200, `{"data":{"salary":"1"}}`, "approved"}) || len(a.calls) != 2 {
 		t.Errorf("%+v %q", got, a.calls)
 	}
@@ -222,7 +222,7 @@ func TestControlGroupBehindAFactor(t *testing.T) {
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	a := &approver{}
-	b := newBench(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)
 	}), groupRules(t, a))
@@ -238,7 +238,7 @@ func TestPrint(t *testing.T) {
 	seen := map[string]int{}
 	for range 2 {
 		for i, r := range requests {
-			fetch(t, b.url+r.target, r.body, "X-Vault-Token", "t")
+			fetch(t, f.url+r.target, r.body, "X-Vault-Token", "t")
 			print := a.prints[len(a.prints)-1]
 			if other, ok := seen[print]; print == "" || ok && other != i {
 				t.Errorf("%v has the print of %v", r, requests[other])
@@ -249,7 +249,7 @@ func TestPrint(t *testing.T) {
 	if len(seen) != len(requests) {
 		t.Errorf("%d prints for %d requests", len(seen), len(requests))
 	}
-	got := fetch(t, b.url+"/v1/kv/data/pay/a", strings.Repeat("b", 5000), "X-Vault-Token", "t")
+	got := fetch(t, f.url+"/v1/kv/data/pay/a", strings.Repeat("b", 5000), "X-Vault-Token", "t")
 	if got.Body != "5000" || a.prints[len(a.prints)-1] != "" {
 		t.Errorf("large body: %+v, print %q", got, a.prints[len(a.prints)-1])
 	}

@@ -3,19 +3,61 @@ package relay
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
-const wrapTTL = "X-Vault-Wrap-Ttl"
+const (
+	wrapTTL    = "X-Vault-Wrap-Ttl"
+	inlinePath = "X-Vault-Inline-Auth-Path" // where a request of OpenBao's clients logs in on its way
+	maxLogin   = 64 << 10                   // more than any login sends; a larger body is not looked into
+)
+
+// A SinglePhase knows the logins whose second factor goes with the login itself, in
+// X-Vault-MFA, instead of with a call after it.
+type SinglePhase interface {
+	// Covers reports whether r is one of them.
+	Covers(r rule.Request) bool
+	// LoginWith asks for the factors of the login r and sends it with them. It
+	// blocks while a person is asked or a phone rings, and returns Vault's newest
+	// answer, nil when nothing was sent. With once, it sends no more than once.
+	LoginWith(ctx context.Context, r rule.Request, once bool, send Send) (*http.Response, mfa.Verdict)
+}
+
+// Mounts are auth methods whose logins carry their factor in their own body, as
+// paths without slashes at their ends ("auth/okta").
+type Mounts struct {
+	Okta   []string
+	Legacy []string
+}
+
+// A SendLogin sends a login with another body, each call once. The caller closes the
+// body of the answer.
+type SendLogin = func(ctx context.Context, body mfa.LoginBody) (*http.Response, error)
+
+// A MountResolver takes part in the logins of [Mounts]. Its methods block while a
+// person is asked or a phone rings, and end when ctx ends. A verdict without an
+// outcome means that there was nothing to do, and that the answer is handed on as it
+// is; an error, that Vault was not reached.
+type MountResolver interface {
+	// AtMount sends a login, as often as the person's answers ask for it. The answer is
+	// nil when nothing was sent.
+	AtMount(ctx context.Context, l mfa.MountLogin, r rule.Request, send SendLogin) (*http.Response, mfa.Verdict, error)
+	// Renew sends, once, a request that renews a token: a token or accessor, by the
+	// path of r. Okta pushes at that, too.
+	Renew(ctx context.Context, subject secret.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error)
+}
 
 // login looks for a challenge in the answer to x, on whatever path of Vault's API it
 // came, and returns the final answer of the login instead. Every other answer comes
@@ -30,7 +72,7 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	resp.Body = held
 	body, truncated := held.body(x.request.Context())
 	if truncated {
-		t.malformed(errors.New("incomplete or too large"))
+		t.warnMalformed(errors.New("incomplete or too large"))
 		return resp
 	}
 	if body == nil {
@@ -38,7 +80,7 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	}
 	plain := decode(body, encoded)
 	if wrapped {
-		opened, again := t.open(x, plain)
+		opened, again := t.openWrapped(x, plain)
 		if again != nil {
 			_ = held.Close()
 			return again
@@ -47,7 +89,7 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	}
 	c, ok, err := mfa.Parse(plain)
 	if err != nil && bytes.Contains(plain, []byte(`"mfa_requirement"`)) {
-		t.malformed(err)
+		t.warnMalformed(err)
 	}
 	if !ok {
 		return resp
@@ -62,18 +104,18 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 		final.Header.Set(Outcome, string(verdict.Outcome))
 		return final
 	case final == nil && verdict.NoPrompt:
-		// Nobody can be asked: the app may know what to do with the challenge.
+		// There is no way to ask: the app may know what to do with the challenge.
 		return withBody(resp, mfa.AppendWarning(plain, verdict.Message), verdict)
 	}
 	return refusedLogin(x.request, final, verdict)
 }
 
-// malformed says once what was wrong with a challenge that is handed on.
-func (t *Transport) malformed(err error) {
+// warnMalformed logs what is wrong with a challenge that is handed on.
+func (t *Transport) warnMalformed(err error) {
 	t.config.Log.Warn("challenge is malformed, relayed as it is", "vault", t.config.Vault, "error", err)
 }
 
-// mayHoldChallenge says whether an answer is worth a look.
+// mayHoldChallenge reports whether an answer is worth a look.
 func mayHoldChallenge(resp *http.Response) bool {
 	if resp.StatusCode/100 != 2 || resp.Body == nil || resp.Body == http.NoBody {
 		return false
@@ -90,10 +132,7 @@ func mayHoldChallenge(resp *http.Response) bool {
 // request with a token is none, although it may be below auth/: its wrapped
 // answer, such as a secret ID, must not be opened.
 func (x *exchange) wrappedLogin() bool {
-	if x.request.Header.Get(wrapTTL) == "" || callerToken(x.request) != "" || x.spent {
-		return false
-	}
-	return isLogin(x.asked)
+	return x.request.Header.Get(wrapTTL) != "" && callerToken(x.request) == "" && !x.factorSent && isLogin(x.asked)
 }
 
 // isLogin reports whether q is for a path at which people log in.
@@ -103,13 +142,13 @@ func isLogin(q rule.Request) bool {
 	return ok && (slices.Contains(segments, "login") || slices.Contains(segments, "callback"))
 }
 
-// open looks into the wrapped answer of a login, in which Vault has wrapped the
-// challenge, too. Opening uses the wrapping token up, so where there was none (a
+// openWrapped looks into the wrapped answer of a login, in which Vault has wrapped the
+// challenge, too. Opening uses the wrapping token up, so where there was no challenge (a
 // batch token, which has no accessor either) the login is done again: again is
 // the answer for the app then.
-func (t *Transport) open(x *exchange, body []byte) (opened []byte, again *http.Response) {
+func (t *Transport) openWrapped(x *exchange, body []byte) (opened []byte, again *http.Response) {
 	token, maybe := mfa.ParseWrapped(body)
-	if !maybe || !x.body.whole() {
+	if !maybe || !x.body.fullyBuffered() {
 		return body, nil
 	}
 	opened, err := t.config.Unwrapper.Unwrap(x.request.Context(), secret.Secret(token), x.login().Namespace)
@@ -120,7 +159,7 @@ func (t *Transport) open(x *exchange, body []byte) (opened []byte, again *http.R
 	if _, held, err := mfa.Parse(opened); held || err != nil {
 		return opened, nil
 	}
-	again, err = t.follow(clone(x.request.Context(), x.request), x.body)
+	again, err = t.roundTripFollowing(clone(x.request.Context(), x.request), x.body, anyRedirect)
 	if err != nil {
 		return nil, newRefusal(x.request, []string{unreachable(t.config.Vault, err)}, mfa.Verdict{Outcome: mfa.Unavailable})
 	}
@@ -151,4 +190,236 @@ func node(r *http.Request, resp *http.Response) string {
 		return ""
 	}
 	return resp.Request.URL.Scheme + "://" + resp.Request.URL.Host
+}
+
+// single asks about a login and sends it with its factors.
+func (t *Transport) single(x *exchange) (*http.Response, error) {
+	complete, err := x.body.buffer()
+	if err != nil {
+		return nil, err
+	}
+	resp, verdict := t.config.SinglePhase.LoginWith(x.request.Context(), x.login(), !complete, t.sender(&attempt{exchange: *x}))
+	switch {
+	case resp == nil && verdict.NoPrompt:
+		// Vault may hold the login, and the app know how to finish it.
+		return t.passThrough(x)
+	case !verdict.OK():
+		return refusedLogin(x.request, resp, verdict), nil
+	}
+	resp.Header.Set(Outcome, string(verdict.Outcome))
+	if x.request.Header.Get(wrapTTL) != "" {
+		return resp, nil // whatever is in it, it is no challenge: that is not to be opened
+	}
+	t.warnFactorUnused(x, resp)
+	return t.login(x, resp), nil
+}
+
+// warnFactorUnused logs that a person was asked for nothing.
+func (t *Transport) warnFactorUnused(x *exchange, resp *http.Response) {
+	if !mayHoldChallenge(resp) {
+		return
+	}
+	text, body := readRefusal(resp)
+	resp.Body = body
+	if mfa.FactorUnused(text) {
+		t.config.Log.Warn("a login was asked about for nothing: no enforcement of vault wants a second factor there; limit single_phase_mounts",
+			"vault", t.config.Vault, "path", x.asked.Path)
+	}
+}
+
+// inline relays a request that logs in on its way (OpenBao). It asks only after
+// OpenBao said that this login needs a factor: each such request logs in anew, so that
+// asking first would ask about every one. The login failed before anything else was
+// done, so that the request can be sent again.
+func (t *Transport) inline(x *exchange) (*http.Response, error) {
+	resp, err := t.roundTripFollowing(x.request, x.body, anyRedirect)
+	if err != nil || resp.StatusCode < http.StatusBadRequest {
+		return resp, err
+	}
+	login := inlineLogin(x.request.Header)
+	if !t.config.SinglePhase.Covers(login) {
+		return resp, nil
+	}
+	text, body := readRefusal(resp)
+	resp.Body = body
+	if !mfa.WantsInlineFactor(text) {
+		return resp, nil
+	}
+	if !x.body.fullyBuffered() {
+		return refusedLogin(x.request, resp, mfa.Verdict{
+			Outcome: mfa.Unavailable,
+			Message: "stepup: the request is too large to be sent again with a second factor; send X-Vault-MFA with it",
+		}), nil
+	}
+	final, verdict := t.config.SinglePhase.LoginWith(x.request.Context(), login, false, t.sender(&attempt{exchange: *x}))
+	if final == nil {
+		return refusedLogin(x.request, resp, verdict), nil
+	}
+	_ = resp.Body.Close()
+	if !verdict.OK() {
+		return refusedLogin(x.request, final, verdict), nil
+	}
+	final.Header.Set(Outcome, string(verdict.Outcome))
+	return final, nil
+}
+
+// inlineLogin is the login inside a request. It is in the namespace of the request's
+// header, unless it says otherwise, or in one below that in its own path; never in one in
+// the path of the request (OpenBao, handleInlineAuth).
+func inlineLogin(h http.Header) rule.Request {
+	namespace := h.Get("X-Vault-Namespace")
+	if own, ok := h["X-Vault-Inline-Auth-Namespace"]; ok && len(own) > 0 {
+		namespace = own[0]
+	}
+	in := strings.TrimPrefix(strings.Trim(h.Get(inlinePath), "/"), "v1/")
+	if path.Clean("/"+in) != "/"+in || !rule.ReadAlike(namespace) {
+		return rule.Request{}
+	}
+	q, _ := rule.Request{Namespace: rule.Namespace(namespace), Path: in, Operation: rule.Update}.Login()
+	return q
+}
+
+// bodyFactorLogin finds the mount that x logs in at, if that is one of [Mounts].
+func (t *Transport) bodyFactorLogin(x *exchange) (kind mfa.MountKind, mount string) {
+	if x.asked.Operation != rule.Update {
+		return 0, ""
+	}
+	for _, m := range t.config.Mounts.Okta {
+		if user, ok := x.loginAt(m); ok && user != "" {
+			return mfa.OktaMount, m
+		}
+	}
+	for _, m := range t.config.Mounts.Legacy {
+		if _, ok := x.loginAt(m); ok {
+			return mfa.LegacyMount, m
+		}
+	}
+	return 0, ""
+}
+
+// loginAt reports whether x is a login at mount, and as whom: "" where the name is in
+// the body. In a path with a namespace the mount stands further back; with a token
+// that might as well be the name of a secret, into which nothing must be written.
+func (x *exchange) loginAt(mount string) (user string, ok bool) {
+	q, ok := x.asLogin()
+	if !ok || strings.HasSuffix(q.Path, "/") {
+		return "", false
+	}
+	user, ok = strings.CutPrefix(q.Path, mount+"/login")
+	return strings.TrimPrefix(user, "/"), ok && (user == "" || user[0] == '/')
+}
+
+// completeBodyFactorLogin sends a login at one of the mounts.
+func (t *Transport) completeBodyFactorLogin(x *exchange, kind mfa.MountKind, mount string) (*http.Response, error) {
+	body, err := x.readFields()
+	if err != nil {
+		if _, broken := errors.AsType[*bodyError](err); broken {
+			return nil, err
+		}
+		t.config.Log.Warn("login is relayed as it is", "vault", t.config.Vault, "path", x.asked.Path, "error", err)
+		return t.passThrough(x)
+	}
+	x.factorSent = true
+	var node atomic.Pointer[string]
+	node.Store(new(string))
+	l := mfa.MountLogin{Kind: kind, Mount: mount, Body: body, Node: func() string { return *node.Load() }}
+	resp, verdict, err := t.config.BodyFactor.AtMount(x.request.Context(), l, x.login(),
+		func(ctx context.Context, body mfa.LoginBody) (*http.Response, error) {
+			r := clone(ctx, x.request)
+			send := disableRetry(r, newBody(body.Bytes()))
+			r.ContentLength, r.TransferEncoding = int64(len(body.Bytes())), nil
+			same := t.sameRequestAs(x)
+			return t.roundTripFollowing(r, send, func(r *http.Request) error {
+				base := r.URL.Scheme + "://" + r.URL.Host
+				node.Store(&base)
+				return same(r)
+			})
+		})
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Outcome == "":
+		return t.login(x, resp), nil
+	case verdict.OK():
+		return t.approved(x, resp, verdict), nil
+	case verdict.NoPrompt && resp != nil:
+		return t.withWarning(x, resp, verdict), nil
+	}
+	return refusedLogin(x.request, resp, verdict), nil
+}
+
+// withWarning is Vault's answer to a login that went without us, since there is no way to
+// ask: our line goes into its warnings, or into its errors.
+func (t *Transport) withWarning(x *exchange, resp *http.Response, v mfa.Verdict) *http.Response {
+	if resp.StatusCode/100 != 2 {
+		return refused(x.request, resp, v)
+	}
+	resp = t.approved(x, resp, v)
+	if resp.Header.Get(Outcome) != string(v.Outcome) || !mayHoldChallenge(resp) {
+		return resp
+	}
+	text, body := readRefusal(resp)
+	if resp.Body = body; text == nil {
+		return resp
+	}
+	_ = body.Close()
+	return withBody(resp, mfa.AppendWarning(text, v.Message), v)
+}
+
+// readFields reads the fields of a login. After an error the login can still be sent
+// as it came.
+func (x *exchange) readFields() (mfa.LoginBody, error) {
+	x.body.limit = max(x.body.limit, maxLogin)
+	complete, err := x.body.buffer()
+	if err != nil {
+		return mfa.LoginBody{}, err
+	}
+	if !complete || x.body.kept.len() > maxLogin {
+		return mfa.LoginBody{}, errors.New("body is larger than a login's")
+	}
+	return mfa.ReadLoginBody(x.request.Header.Get("Content-Type"), x.body.bytes())
+}
+
+// renewed is the token or accessor that x renews, "" when it renews none.
+func (t *Transport) renewed(x *exchange) secret.Secret {
+	if len(t.config.Mounts.Okta) == 0 || x.asked.Operation != rule.Update {
+		return ""
+	}
+	q, _ := x.asked.Login()
+	field := ""
+	switch q.Path {
+	case "auth/token/renew-self":
+		return callerToken(x.request)
+	case "auth/token/renew":
+		field = "token"
+	case "auth/token/renew-accessor":
+		field = "accessor"
+	}
+	if field == "" || q != x.asked { // as in loginAt: behind a prefix it may be a secret
+		return ""
+	}
+	body, err := x.readFields()
+	if err != nil {
+		return ""
+	}
+	return secret.Secret(body.Text(field))
+}
+
+// renew sends the renewal of a token.
+func (t *Transport) renew(x *exchange, subject secret.Secret) (*http.Response, error) {
+	resp, verdict, err := t.config.BodyFactor.Renew(x.request.Context(), subject, x.login(),
+		func(ctx context.Context) (*http.Response, error) {
+			r := clone(ctx, x.request)
+			return t.roundTripFollowing(r, disableRetry(r, x.body), anyRedirect)
+		})
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Outcome == "":
+		return resp, nil
+	case verdict.OK():
+		resp.Header.Set(Outcome, string(verdict.Outcome))
+		return resp, nil
+	}
+	return refused(x.request, resp, verdict), nil
 }

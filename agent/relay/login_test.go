@@ -104,13 +104,13 @@ func TestLogin(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, answering(t, challenge), nil)
+			f := newFixture(t, answering(t, challenge), nil)
 			var got mfa.Challenge
-			b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+			f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
 				got = c
 				return tt.login(c)
 			}
-			resp, body := post(t, b.url+"/v1/auth/x/login/alice", http.Header{"X-Vault-Namespace": {"ns1"}})
+			resp, body := post(t, f.url+"/v1/auth/x/login/alice", http.Header{"X-Vault-Namespace": {"ns1"}})
 			if resp.StatusCode != tt.status || body != tt.want || resp.Header.Get(relay.Outcome) != tt.outcome {
 				t.Errorf("answer %d %s %s", resp.StatusCode, resp.Header.Get(relay.Outcome), body)
 			}
@@ -174,8 +174,8 @@ func TestWrappedLogin(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				_, _ = io.WriteString(w, tt.answer)
 			})
-			b := newBench(t, address, func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
-			b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+			f := newFixture(t, address, func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
+			f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
 				if c.WrapTTL != "60s" {
 					t.Errorf("wrap ttl = %q", c.WrapTTL)
 				}
@@ -188,11 +188,11 @@ func TestWrappedLogin(t *testing.T) {
 			for k, v := range tt.header {
 				header[k] = v
 			}
-			_, body := post(t, b.url+tt.path, header)
+			_, body := post(t, f.url+tt.path, header)
 			if body != tt.want {
 				t.Errorf("answer %s", body)
 			}
-			if n := len(b.resolver.noted()); (n > 0) != (tt.verdict.Outcome != "") {
+			if n := len(f.resolver.noted()); (n > 0) != (tt.verdict.Outcome != "") {
 				t.Errorf("resolver was asked %d times", n)
 			}
 			if n := int(sent.Load()); n != tt.sent {
@@ -226,15 +226,15 @@ func TestNotAChallenge(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, answering(t, tt.body), nil)
-			resp, body := post(t, b.url+"/v1/auth/x/login/alice", nil)
+			f := newFixture(t, answering(t, tt.body), nil)
+			resp, body := post(t, f.url+"/v1/auth/x/login/alice", nil)
 			if resp.StatusCode != 200 || body != tt.body || resp.Header.Get(relay.Outcome) != "" {
 				t.Errorf("answer changed: %d, %d bytes of %d", resp.StatusCode, len(body), len(tt.body))
 			}
-			if lines := strings.Count(b.log.String(), "\n"); lines > 1 || (lines == 1) != (tt.log != "") || !strings.Contains(b.log.String(), tt.log) {
-				t.Errorf("log: %s", b.log)
+			if lines := strings.Count(f.log.String(), "\n"); lines > 1 || (lines == 1) != (tt.log != "") || !strings.Contains(f.log.String(), tt.log) {
+				t.Errorf("log: %s", f.log)
 			}
-			if calls := b.resolver.noted(); calls != nil {
+			if calls := f.resolver.noted(); calls != nil {
 				t.Errorf("resolver was asked: %v", calls)
 			}
 		})
@@ -251,13 +251,13 @@ func TestLargeChallengeWithALength(t *testing.T) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
 		_, _ = io.WriteString(w, large)
 	})
-	b := newBench(t, address, nil)
-	resp, body := post(t, b.url+"/v1/auth/x/login/alice", nil)
+	f := newFixture(t, address, nil)
+	resp, body := post(t, f.url+"/v1/auth/x/login/alice", nil)
 	if resp.ContentLength != int64(len(large)) || body != large {
 		t.Errorf("answer changed: %d bytes of %d", len(body), len(large))
 	}
-	if lines := strings.Count(b.log.String(), "\n"); lines != 1 || !strings.Contains(b.log.String(), "malformed") {
-		t.Errorf("log: %s", b.log)
+	if lines := strings.Count(f.log.String(), "\n"); lines != 1 || !strings.Contains(f.log.String(), "malformed") {
+		t.Errorf("log: %s", f.log)
 	}
 }
 
@@ -272,9 +272,9 @@ func TestPackedChallenge(t *testing.T) {
 		z.Close()
 		_, _ = w.Write(packed.Bytes())
 	})
-	b := newBench(t, address, nil)
-	b.resolver.login = loginAnswer(200, `{}`, mfa.Verdict{Outcome: mfa.Approved})
-	resp, body := post(t, b.url+"/v1/auth/x/login/alice", http.Header{"Accept-Encoding": {"gzip"}})
+	f := newFixture(t, address, nil)
+	f.resolver.login = loginAnswer(200, `{}`, mfa.Verdict{Outcome: mfa.Approved})
+	resp, body := post(t, f.url+"/v1/auth/x/login/alice", http.Header{"Accept-Encoding": {"gzip"}})
 	if body != "{}" || resp.Header.Get(relay.Outcome) != "approved" {
 		t.Errorf("answer %s %v", body, resp.Header)
 	}
@@ -282,8 +282,8 @@ func TestPackedChallenge(t *testing.T) {
 
 func TestLoginMFAOff(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, answering(t, challenge), func(c *relay.Config) { c.LoginMFA = false })
-	if _, body := post(t, b.url+"/v1/auth/x/login/alice", nil); body != challenge {
+	f := newFixture(t, answering(t, challenge), func(c *relay.Config) { c.LoginMFA = false })
+	if _, body := post(t, f.url+"/v1/auth/x/login/alice", nil); body != challenge {
 		t.Errorf("answer changed: %s", body)
 	}
 }

@@ -62,11 +62,11 @@ func (m *mounts) noted() []string {
 	return m.calls
 }
 
-// newMountBench is a relay with an Okta mount and a legacy one.
-func newMountBench(t *testing.T, address string, m *mounts) *bench {
-	return newBench(t, address, func(c *relay.Config) {
+// newBodyFactorFixture is a relay with an Okta mount and a legacy one.
+func newBodyFactorFixture(t *testing.T, address string, m *mounts) *fixture {
+	return newFixture(t, address, func(c *relay.Config) {
 		c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
-		c.Mounted = m
+		c.BodyFactor = m
 	})
 }
 
@@ -112,9 +112,9 @@ func TestMountLoginIsFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := &mounts{}
-			b := newMountBench(t, mirror(t), m)
+			f := newBodyFactorFixture(t, mirror(t), m)
 			const body = `{"token":"other", "accessor":"acc"}`
-			req, err := http.NewRequestWithContext(t.Context(), tt.method, b.url+tt.path, strings.NewReader(body))
+			req, err := http.NewRequestWithContext(t.Context(), tt.method, f.url+tt.path, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,8 +146,8 @@ func TestMountLoginThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := &mounts{}
-			b := newMountBench(t, mirror(t), m)
-			resp, err := client.Post(b.url+"/v1/auth/ldap/login/alice", "application/json", strings.NewReader(body))
+			f := newBodyFactorFixture(t, mirror(t), m)
+			resp, err := client.Post(f.url+"/v1/auth/ldap/login/alice", "application/json", strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,8 +156,8 @@ func TestMountLoginThatCannotBeRead(t *testing.T) {
 			if want := fmt.Sprintf("POST /v1/auth/ldap/login/alice %d [] %q", len(body), body); string(got) != want {
 				t.Errorf("vault got %.80s, want %.80s", got, want)
 			}
-			if m.noted() != nil || strings.Count(b.log.String(), "relayed as it is") != 1 || strings.Contains(b.log.String(), "xxx") {
-				t.Errorf("resolver %v, log %s", m.noted(), b.log)
+			if m.noted() != nil || strings.Count(f.log.String(), "relayed as it is") != 1 || strings.Contains(f.log.String(), "xxx") {
+				t.Errorf("resolver %v, log %s", m.noted(), f.log)
 			}
 		})
 	}
@@ -174,9 +174,9 @@ func TestMountLoginIsSentWithMore(t *testing.T) {
 		resp, err := send(ctx, l.Body.With("method", "push"))
 		return resp, mfa.Verdict{Outcome: mfa.Approved}, err
 	}}
-	b := newMountBench(t, mirror(t), m)
+	f := newBodyFactorFixture(t, mirror(t), m)
 	// In chunks, as some clients send it.
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", b.url+"/v1/auth/ldap/login/alice?x=%2f", io.MultiReader(strings.NewReader(`{"password":"p"}`)))
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", f.url+"/v1/auth/ldap/login/alice?x=%2f", io.MultiReader(strings.NewReader(`{"password":"p"}`)))
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -204,8 +204,8 @@ func TestMountLoginKnowsItsNode(t *testing.T) {
 		nodes = append(nodes, l.Node())
 		return resp, mfa.Verdict{}, err
 	}}
-	b := newMountBench(t, standby, m)
-	if _, body := post(t, b.url+"/v1/auth/ldap/login/alice", nil); !strings.Contains(body, "password") {
+	f := newBodyFactorFixture(t, standby, m)
+	if _, body := post(t, f.url+"/v1/auth/ldap/login/alice", nil); !strings.Contains(body, "password") {
 		t.Errorf("answer %s", body)
 	}
 	if d := cmp.Diff([]string{"", active}, nodes); d != "" {
@@ -249,9 +249,9 @@ func TestMountLoginAnswers(t *testing.T) {
 				resp, err := send(ctx, l.Body)
 				return resp, tt.verdict, err
 			}}
-			b := newMountBench(t, address, m)
-			b.resolver.login = loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: held"})
-			resp, body := post(t, b.url+"/v1/auth/team/okta/login/alice", nil)
+			f := newBodyFactorFixture(t, address, m)
+			f.resolver.login = loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: held"})
+			resp, body := post(t, f.url+"/v1/auth/team/okta/login/alice", nil)
 			outcome := string(tt.verdict.Outcome)
 			if strings.Contains(body, "held") {
 				outcome = "denied"
@@ -277,8 +277,8 @@ func TestRenewalAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, `{"errors":["y"]}`)
 		}))
 		t.Cleanup(server.Close)
-		b := newMountBench(t, server.URL, m)
-		resp, body := post(t, b.url+"/v1/auth/token/renew-self", http.Header{"X-Vault-Token": {"t"}})
+		f := newBodyFactorFixture(t, server.URL, m)
+		resp, body := post(t, f.url+"/v1/auth/token/renew-self", http.Header{"X-Vault-Token": {"t"}})
 		if resp.StatusCode != status || body != want || resp.Header.Get(relay.Outcome) == "" {
 			t.Errorf("%d %v %s", resp.StatusCode, resp.Header, body)
 		}
@@ -296,11 +296,11 @@ func TestMountLoginIsNotDoneAgain(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, wrappedChallenge)
 	})
-	b := newBench(t, address, func(c *relay.Config) {
-		c.Mounts, c.Mounted = relay.Mounts{Legacy: []string{"auth/ldap"}}, m
+	f := newFixture(t, address, func(c *relay.Config) {
+		c.Mounts, c.BodyFactor = relay.Mounts{Legacy: []string{"auth/ldap"}}, m
 		c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) { return []byte(`{"auth":{"client_token":"hvb.x"}}`), nil })
 	})
-	_, body := post(t, b.url+"/v1/auth/ldap/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})
+	_, body := post(t, f.url+"/v1/auth/ldap/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})
 	if body != wrappedChallenge || sent != 1 {
 		t.Errorf("answer %s after %d requests", body, sent)
 	}

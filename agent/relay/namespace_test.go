@@ -43,7 +43,7 @@ func TestLoginInANamespace(t *testing.T) {
 					answer = wrappedChallenge
 					header["X-Vault-Wrap-Ttl"] = []string{"60s"}
 				}
-				b := newBench(t, answering(t, answer), func(c *relay.Config) {
+				f := newFixture(t, answering(t, answer), func(c *relay.Config) {
 					c.Unwrapper = unwrapper(func(_ secret.Secret, namespace string) ([]byte, error) {
 						mu.Lock()
 						defer mu.Unlock()
@@ -51,14 +51,14 @@ func TestLoginInANamespace(t *testing.T) {
 						return []byte(challenge), nil
 					})
 				})
-				b.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+				f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
 					if _, namespace, _ := strings.Cut(tt.want, " in "); c.Namespace != namespace {
 						t.Errorf("validated in %q", c.Namespace)
 					}
 					return loginAnswer(200, "{}", mfa.Verdict{Outcome: mfa.Approved})(c)
 				}
-				post(t, b.url+tt.path, header)
-				if d := cmp.Diff([]string{"login " + tt.want}, b.resolver.noted()); d != "" {
+				post(t, f.url+tt.path, header)
+				if d := cmp.Diff([]string{"login " + tt.want}, f.resolver.noted()); d != "" {
 					t.Error(d)
 				}
 				if _, namespace, _ := strings.Cut(tt.want, " in "); wrapped && (len(opened) != 1 || opened[0] != namespace) {
@@ -83,25 +83,25 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 			m, s := &mounts{}, &single{}
 			denials := make(denialObserver, 1)
 			address, got := rawUpstream(t, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "+fmt.Sprint(len(denied))+"\r\n\r\n"+denied)
-			b := newBench(t, address, func(c *relay.Config) {
+			f := newFixture(t, address, func(c *relay.Config) {
 				prodRule(t)(c)
 				c.Rules = append(c.Rules, rule.Rule{Name: "mint", Paths: c.Rules[0].Paths, Grant: rule.Grant{Kind: rule.TokenGrant}})
 				c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
-				c.Mounted, c.SinglePhase, c.DenialObserver = m, s, denials
+				c.BodyFactor, c.SinglePhase, c.DenialObserver = m, s, denials
 			})
 			for _, request := range []string{
 				"POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
 				"GET " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nConnection: close\r\n\r\n",
 				"POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
 			} {
-				if answer := raw(t, b.url, request); !strings.HasPrefix(answer, "HTTP/1.1 403 ") || !strings.HasSuffix(answer, denied) || strings.Contains(answer, relay.Outcome) {
+				if answer := raw(t, f.url, request); !strings.HasPrefix(answer, "HTTP/1.1 403 ") || !strings.HasSuffix(answer, denied) || strings.Contains(answer, relay.Outcome) {
 					t.Errorf("answer %s", answer)
 				}
 				if line, _, _ := strings.Cut(<-got, "\r\n"); !strings.Contains(request, line) {
 					t.Errorf("vault saw %q", line)
 				}
 			}
-			if calls := append(append(b.resolver.noted(), m.noted()...), s.calls...); len(calls) != 0 {
+			if calls := append(append(f.resolver.noted(), m.noted()...), s.calls...); len(calls) != 0 {
 				t.Errorf("resolver was asked %q", calls)
 			}
 			select {
@@ -113,9 +113,9 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 	}
 	t.Run("no login either", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t, answering(t, challenge), nil)
-		if _, body := post(t, b.url+"/v1/auth/x/login/%2e%2e", nil); body != challenge || len(b.resolver.noted()) != 0 {
-			t.Errorf("answer %s after %q", body, b.resolver.noted())
+		f := newFixture(t, answering(t, challenge), nil)
+		if _, body := post(t, f.url+"/v1/auth/x/login/%2e%2e", nil); body != challenge || len(f.resolver.noted()) != 0 {
+			t.Errorf("answer %s after %q", body, f.resolver.noted())
 		}
 	})
 }
@@ -125,9 +125,9 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 func TestBasePathIsNotClimbed(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{"/v1/kv/data/prod/x": 1, "/v1/kv/./data/prod/x": 1, "/../v1/kv/data/prod/x": 0, "/../lb/v1/kv/data/prod/x": 0, "//v1/kv/data/prod/x": 1} {
-		b := newBench(t, upstream(t, guardedVault("totp:1"))+"/lb", prodRule(t))
-		raw(t, b.url, "GET "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nConnection: close\r\n\r\n")
-		if calls := b.resolver.noted(); min(len(calls), 1) != want {
+		f := newFixture(t, upstream(t, guardedVault("totp:1"))+"/lb", prodRule(t))
+		raw(t, f.url, "GET "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nConnection: close\r\n\r\n")
+		if calls := f.resolver.noted(); min(len(calls), 1) != want {
 			t.Errorf("%s: %q", path, calls)
 		}
 	}
@@ -158,8 +158,8 @@ func TestRedirectToAnotherPath(t *testing.T) {
 					w.WriteHeader(http.StatusTemporaryRedirect)
 				}
 			})
-			b := newBench(t, address+"/lb", prodRule(t))
-			b.resolver.stepUp = func(_ rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+			f := newFixture(t, address+"/lb", prodRule(t))
+			f.resolver.stepUp = func(_ rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
 				credentials := []mfa.Credential{{Method: "totp", Passcode: "1"}}
 				if token != "" {
 					credentials = nil
@@ -170,7 +170,7 @@ func TestRedirectToAnotherPath(t *testing.T) {
 				}
 				return resp, mfa.Verdict{Outcome: mfa.Approved}
 			}
-			answer := fetch(t, b.url+"/v1/kv/data/prod/x", "", "X-Vault-Token", "t")
+			answer := fetch(t, f.url+"/v1/kv/data/prod/x", "", "X-Vault-Token", "t")
 			if (answer.Status == 200) != ok || (len(arrived) == 2) != ok || !ok && !strings.Contains(answer.Body, "another path") {
 				t.Errorf("%s: %+v, vault saw %q", location, answer, arrived)
 			}
@@ -189,7 +189,7 @@ func TestPreflightOfAMountAsksNobody(t *testing.T) {
 		"kv/else":   nil,
 	} {
 		for _, large := range []bool{false, true} {
-			b := newBench(t, upstream(t, guardedVault("totp:1")), func(c *relay.Config) {
+			f := newFixture(t, upstream(t, guardedVault("totp:1")), func(c *relay.Config) {
 				prodRule(t)(c)
 				c.Rules[0].Grant.Kind = rule.TokenGrant
 			})
@@ -200,7 +200,7 @@ func TestPreflightOfAMountAsksNobody(t *testing.T) {
 					calls = []string{"step-up read kv/prod/x once=true token=t"}
 				}
 			}
-			req, _ := http.NewRequestWithContext(t.Context(), "GET", b.url+"/v1/sys/internal/ui/mounts/"+path, strings.NewReader(body))
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", f.url+"/v1/sys/internal/ui/mounts/"+path, strings.NewReader(body))
 			req.Header.Set("X-Vault-Token", "t")
 			resp, err := client.Do(req)
 			if err != nil {
@@ -211,7 +211,7 @@ func TestPreflightOfAMountAsksNobody(t *testing.T) {
 			if resp.StatusCode != 403 || string(got) != denied {
 				t.Errorf("%s: %d %s", path, resp.StatusCode, got)
 			}
-			if d := cmp.Diff(calls, b.resolver.noted()); d != "" {
+			if d := cmp.Diff(calls, f.resolver.noted()); d != "" {
 				t.Errorf("%s large=%v: %s", path, large, d)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 // maxRedirects is what Vault's own event client follows.
 const maxRedirects = 10
 
-// maxDrained is read of an answer that nobody wants, to keep its connection.
+// maxDrained is read of an answer that goes nowhere, to keep its connection.
 const maxDrained = 64 << 10
 
 // A redirectError is a redirect that is not followed. The app must never see
@@ -21,20 +21,16 @@ func (e *redirectError) Error() string {
 	return fmt.Sprintf("redirect to %s: %s", e.target, e.reason)
 }
 
-// follow sends r and goes along with 307 and 308, by which a standby points at
+// roundTripFollowing sends r and follows 307 and 308, by which a standby points at
 // the active node. Only within the same trust: http to http, https to https,
 // where the base transport demands the same CA again. The token goes with it,
-// so anything else would be a way to have it handed out.
-func (t *Transport) follow(r *http.Request, body *keptBody) (*http.Response, error) {
-	return t.followTo(r, body, func(*http.Request) error { return nil })
-}
-
-// followTo is follow; moved sees each request that a redirect leads to, and may stop it.
-func (t *Transport) followTo(r *http.Request, body *keptBody, moved func(*http.Request) error) (*http.Response, error) {
+// so anything else would be a way to have it handed out. moved sees each request
+// that a redirect leads to, and may stop it.
+func (t *Transport) roundTripFollowing(r *http.Request, body *replayableBody, moved func(*http.Request) error) (*http.Response, error) {
 	for range maxRedirects + 1 {
 		reader, ok := body.reader()
 		if !ok {
-			return nil, &redirectError{target: r.URL.Host, reason: bodyNotKept}
+			return nil, &redirectError{target: r.URL.Host, reason: "the body of the request is too large to be sent again; set the vault block's address to the active node"}
 		}
 		r.Body = reader
 		resp, err := t.config.Base.RoundTrip(r)
@@ -55,16 +51,18 @@ func (t *Transport) followTo(r *http.Request, body *keptBody, moved func(*http.R
 			return nil, err
 		}
 	}
-	return nil, &redirectError{target: r.URL.Host, reason: tooManyRedirects}
+	return nil, &redirectError{target: r.URL.Host, reason: "too many redirects in a row"}
 }
 
-// sameAs lets redirects pass to what Vault takes for the same request as x. What goes
+func anyRedirect(*http.Request) error { return nil }
+
+// sameRequestAs lets redirects pass to what Vault takes for the same request as x. What goes
 // with it (a step-up token, codes) was given for that one and for no other.
-func (t *Transport) sameAs(x *exchange) func(*http.Request) error {
+func (t *Transport) sameRequestAs(x *exchange) func(*http.Request) error {
 	return func(r *http.Request) error {
 		was, _ := t.derive(x.request)
 		if is, _ := t.derive(r); is != was {
-			return &redirectError{target: r.URL.Scheme + "://" + r.URL.Host, reason: otherRequest}
+			return &redirectError{target: r.URL.Scheme + "://" + r.URL.Host, reason: "it leads to another path than the one that was stepped up"}
 		}
 		return nil
 	}
@@ -77,7 +75,7 @@ func location(from *url.URL, resp *http.Response) (*url.URL, error) {
 	base.Opaque = ""
 	target, err := base.Parse(resp.Header.Get("Location"))
 	if err != nil || resp.Header.Get("Location") == "" || target.Host == "" {
-		return nil, &redirectError{target: "nowhere", reason: unusableLocation}
+		return nil, &redirectError{target: "nowhere", reason: "its location cannot be used"}
 	}
 	switch target.Scheme {
 	case "ws":
@@ -86,7 +84,7 @@ func location(from *url.URL, resp *http.Response) (*url.URL, error) {
 		target.Scheme = "https"
 	}
 	if target.Scheme != from.Scheme {
-		return nil, &redirectError{target: target.Scheme + "://" + target.Host, reason: otherTrust}
+		return nil, &redirectError{target: target.Scheme + "://" + target.Host, reason: "it leads to another kind of connection (http and https do not mix)"}
 	}
 	target.User, target.Fragment, target.RawFragment = nil, "", ""
 	return target, nil

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,7 +34,7 @@ func (a *attempt) refusal(resp *http.Response) bool {
 	return true
 }
 
-// maxRefusal is more than any error of Vault's; a longer 403 is somebody else's.
+// maxRefusal is more than any error of Vault's; a longer 403 comes from something else.
 const maxRefusal = 64 << 10
 
 // readRefusal reads the body of a 403 and returns its text, nil when it is not
@@ -77,20 +76,19 @@ func refusedLogin(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Res
 	_ = body.Close()
 	errors := mfa.Errors(text)
 	if len(errors) == 0 {
-		errors = []string{loginStoppedShort}
+		errors = []string{"permission denied"}
 	}
 	return newRefusal(r, append(errors, v.Message), v)
 }
 
 func newRefusal(r *http.Request, errors []string, v mfa.Verdict) *http.Response {
-	body, _ := json.Marshal(map[string][]string{"errors": errors})
 	resp := &http.Response{
 		StatusCode: http.StatusForbidden,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:  http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}},
 		Request: r,
 	}
-	return withBody(resp, append(body, '\n'), v)
+	return withBody(resp, errorBody(errors...), v)
 }
 
 // withBody gives resp another body, whose old one the caller has closed.

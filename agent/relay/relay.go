@@ -2,22 +2,23 @@
 // and answers to the app as they are, byte for byte, and a RoundTripper under it
 // that notices when Vault wants a second factor.
 //
-// Nothing is buffered but the bodies of requests on a rule's path (up to a
-// limit), the bodies of 403s there, short answers that may be those of a control
-// group, and the beginning of JSON answers until it
-// is clear that they are no challenge.
+// Nothing is buffered but the bodies of requests on a rule's path (up to a limit),
+// the bodies of 403s there, short answers that may be those of a control group, and
+// the beginning of JSON answers until it is clear that they are no challenge.
 package relay
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -70,12 +71,12 @@ type Config struct {
 	MaxKept        int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
 	Budget         *Budget           // of all kept bodies; nil has no limit
 	Resolver       Resolver
-	SinglePhase    SinglePhase   // nil means none
-	Mounted        MountResolver // for Mounts; nil leaves them alone
+	SinglePhase    SinglePhase
+	BodyFactor     MountResolver // for Mounts
 	Unwrapper      Unwrapper
-	Approver       Approver       // nil waits for nobody's approval
-	DenialObserver DenialObserver // nil: denials are not reported
-	Revocations    Revocations    // nil: no token depends on another
+	Approver       Approver
+	DenialObserver DenialObserver
+	Revocations    Revocations
 	Log            *slog.Logger
 }
 
@@ -84,20 +85,14 @@ func New(c Config) http.Handler {
 	if c.MaxKept == 0 {
 		c.MaxKept = 1 << 20
 	}
-	transport := &Transport{config: c}
-	return &handler{proxy: &httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Rewrite:      c.rewrite,
-		Transport:    transport,
+		Transport:    &Transport{config: c},
 		ErrorHandler: c.fail,
 		ErrorLog:     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
-		BufferPool:   newBufferPool(),
-	}}
-}
-
-type handler struct{ proxy *httputil.ReverseProxy }
-
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.proxy.ServeHTTP(&plainWriter{ResponseWriter: w}, r)
+		BufferPool:   &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { proxy.ServeHTTP(&plainWriter{w}, r) })
 }
 
 // plainWriter keeps the HTTP server from adding what Vault did not send: a
@@ -156,8 +151,7 @@ func (c *Config) target(in *http.Request) *url.URL {
 }
 
 // fail answers for a Vault that could not be reached, and for a body that could
-// not be read. The client's own departure ends here, too; nobody reads that
-// answer.
+// not be read. The request of an app that left ends here, too; its answer goes nowhere.
 func (c *Config) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusBadGateway, unreachable(c.Vault, err)
 	var network net.Error
@@ -168,20 +162,29 @@ func (c *Config) fail(w http.ResponseWriter, r *http.Request, err error) {
 		c.Log.Debug("app left before the answer", "vault", c.Vault)
 	case errors.As(err, &body):
 		// Not a 502, after which a client would send the same once more.
-		status, text = http.StatusBadRequest, brokenBody(body)
+		status, text = http.StatusBadRequest, fmt.Sprintf("stepup: the body of the request cannot be read: %v", body)
 		c.Log.Debug("body of a request cannot be read", "vault", c.Vault, "error", err)
 	case errors.As(err, &redirect):
-		text = redirected(c.Vault, redirect)
+		text = fmt.Sprintf("stepup: vault %q redirects to %s, which was not followed: %s", c.Vault, redirect.target, redirect.reason)
 	case errors.As(err, &network) && network.Timeout() && !dialing(err):
-		status, text = http.StatusGatewayTimeout, tooSlow(c.Vault)
+		status, text = http.StatusGatewayTimeout, fmt.Sprintf("stepup: vault %q did not answer in time", c.Vault)
 	}
 	if r.Context().Err() == nil && body == nil {
 		c.Log.Warn("no answer from vault", "vault", c.Vault, "error", err)
 	}
-	answer, _ := json.Marshal(map[string][]string{"errors": {text}})
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(answer, '\n'))
+	_, _ = w.Write(errorBody(text))
+}
+
+func unreachable(vault string, err error) string {
+	return fmt.Sprintf("stepup: vault %q cannot be reached: %v", vault, err)
+}
+
+// errorBody is how Vault says errors.
+func errorBody(errors ...string) []byte {
+	body, _ := json.Marshal(map[string][]string{"errors": errors}) // texts always marshal
+	return append(body, '\n')
 }
 
 // dialing tells a connection that was never made from an answer that never came.
@@ -189,3 +192,12 @@ func dialing(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }
+
+// bufferPool lets streams share their copy buffers: 1 GiB passes through 32 KiB.
+type bufferPool struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (p *bufferPool) Get() []byte { return *p.pool.Get().(*[]byte) }
+
+// Put implements httputil.BufferPool.
+func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }

@@ -40,8 +40,8 @@ func TestRequestsArriveAsTheyWere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-			b := newBench(t, address, nil)
-			raw(t, b.url, tt.request+tail)
+			f := newFixture(t, address, nil)
+			raw(t, f.url, tt.request+tail)
 			line, _, _ := strings.Cut(<-got, "\n")
 			if line+"\n" != tt.want {
 				t.Errorf("vault saw %q, want %q", line, tt.want)
@@ -53,7 +53,7 @@ func TestRequestsArriveAsTheyWere(t *testing.T) {
 func TestHeadersArriveAsTheyWere(t *testing.T) {
 	t.Parallel()
 	address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-	b := newBench(t, address, nil)
+	f := newFixture(t, address, nil)
 	head := strings.Join([]string{
 		"POST /v1/x HTTP/1.1", "Host: app.example", "Accept-Encoding: br, gzip", "Authorization: Bearer hvs.t",
 		"Content-Length: 0", "Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 5.6.7.8",
@@ -62,7 +62,7 @@ func TestHeadersArriveAsTheyWere(t *testing.T) {
 		"X-Vault-Mfa: a:1", "X-Vault-Mfa: b:2", "X-Vault-Namespace: ns1/", "X-Vault-Wrap-Ttl: 60s", "X-Empty: ", "Via: 1.0 other",
 		"Connection: close", "", "",
 	}, "\r\n")
-	raw(t, b.url, head)
+	raw(t, f.url, head)
 	sent, seen := lines(head), lines(<-got)
 	seen["Host"] = sent["Host"] // the server's own name, by the nature of a relay
 	delete(sent, "Connection")
@@ -70,7 +70,7 @@ func TestHeadersArriveAsTheyWere(t *testing.T) {
 	if d := cmp.Diff(sent, seen); d != "" {
 		t.Error(d)
 	}
-	if calls := b.resolver.noted(); len(calls) != 0 {
+	if calls := f.resolver.noted(); len(calls) != 0 {
 		t.Errorf("resolver was asked: %v", calls)
 	}
 }
@@ -96,8 +96,8 @@ func TestAnswersArriveAsTheyWere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, _ := rawUpstream(t, answer)
-			b := newBench(t, address, nil)
-			got := raw(t, b.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			f := newFixture(t, address, nil)
+			got := raw(t, f.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			gotHead, gotBody, _ := strings.Cut(got, "\r\n\r\n")
 			wantHead, wantBody, _ := strings.Cut(answer, "\r\n\r\n")
 			gotLines, wantLines := lines(gotHead+"\r\n\r\n"), lines(wantHead+"\r\n\r\n")
@@ -123,8 +123,8 @@ func TestGzipStaysPacked(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(packed.Bytes())
 	})
-	b := newBench(t, address, nil)
-	req, _ := http.NewRequest("GET", b.url+"/v1/x", nil)
+	f := newFixture(t, address, nil)
+	req, _ := http.NewRequest("GET", f.url+"/v1/x", nil)
 	req.Header.Set("Accept-Encoding", "gzip")
 	resp, err := client.Do(req)
 	if err != nil {
@@ -148,8 +148,8 @@ func TestTrailers(t *testing.T) {
 		w.Header().Set("X-After", "late")
 		w.Header().Set(http.TrailerPrefix+"X-Unannounced", "later")
 	})
-	b := newBench(t, address, nil)
-	req, _ := http.NewRequest("POST", b.url+"/v1/x", io.MultiReader(strings.NewReader("up")))
+	f := newFixture(t, address, nil)
+	req, _ := http.NewRequest("POST", f.url+"/v1/x", io.MultiReader(strings.NewReader("up")))
 	req.Trailer = http.Header{"X-Sum": {"1"}}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -189,8 +189,8 @@ func TestStreams(t *testing.T) {
 				<-next
 				_, _ = io.WriteString(w, tt.second)
 			})
-			b := newBench(t, address, nil)
-			resp, err := client.Get(b.url + "/v1/sys/monitor")
+			f := newFixture(t, address, nil)
+			resp, err := client.Get(f.url + "/v1/sys/monitor")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,8 +211,8 @@ func TestStreams(t *testing.T) {
 func TestInformational(t *testing.T) {
 	t.Parallel()
 	address, _ := rawUpstream(t, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-	b := newBench(t, address, nil)
-	got := raw(t, b.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	f := newFixture(t, address, nil)
+	got := raw(t, f.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n") || !strings.HasSuffix(got, "\r\n\r\nok") {
 		t.Errorf("app saw %q", got)
 	}
@@ -226,9 +226,9 @@ func TestNamespaceOfTheVaultBlock(t *testing.T) {
 	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%q", r.Header["X-Vault-Namespace"])
 	})
-	b := newBench(t, address, func(c *relay.Config) { c.Namespace = "team" })
+	f := newFixture(t, address, func(c *relay.Config) { c.Namespace = "team" })
 	for given, want := range map[string]string{"": `["team"]`, "other": `["other"]`} {
-		req, _ := http.NewRequest("GET", b.url+"/v1/x", nil)
+		req, _ := http.NewRequest("GET", f.url+"/v1/x", nil)
 		if given != "" {
 			req.Header.Set("X-Vault-Namespace", given)
 		}
@@ -247,8 +247,8 @@ func TestNamespaceOfTheVaultBlock(t *testing.T) {
 func TestBasePath(t *testing.T) {
 	t.Parallel()
 	address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-	b := newBench(t, address+"/behind/lb/", nil)
-	raw(t, b.url, "GET /v1/a%2Fb?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	f := newFixture(t, address+"/behind/lb/", nil)
+	raw(t, f.url, "GET /v1/a%2Fb?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	if line, _, _ := strings.Cut(<-got, "\r\n"); line != "GET /behind/lb/v1/a%2Fb?x HTTP/1.1" {
 		t.Errorf("vault saw %q", line)
 	}

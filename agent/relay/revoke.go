@@ -21,37 +21,33 @@ type Revocations interface {
 // maxRevocation is more than any body that names a token.
 const maxRevocation = 64 << 10
 
-// revoked tells of a revocation that Vault has confirmed: the tokens that were made
-// for that caller must not outlive it. The request and its answer go by as they are.
-func (t *Transport) revoked(r *http.Request, body *keptBody, resp *http.Response) {
-	if t.config.Revocations == nil || resp == nil || resp.StatusCode/100 != 2 {
-		return
-	}
+// reportRevocation tells of the revocation that Vault has confirmed, if r was one: the
+// tokens that were made for that caller must not outlive it.
+func reportRevocation(to Revocations, r *http.Request, body *replayableBody) {
 	at := path.Clean("/" + r.URL.Path)
-	// Whatever stands before these is taken for a namespace: the wrong guess costs a
+	// Everything before these is taken for a namespace: the wrong guess costs a
 	// look-up, or a question.
 	ends := func(suffix string) bool { return strings.HasSuffix(at, "/auth/token/"+suffix) }
 	within := func(folder string) bool { return strings.Contains(at+"/", "/sys/"+folder) }
 	switch write := r.Method == http.MethodPost || r.Method == http.MethodPut; {
 	case write && ends("revoke-self"):
-		t.config.Revocations.Revoked(callerToken(r), "")
+		to.Revoked(callerToken(r), "")
 	case write && (ends("revoke") || ends("revoke-orphan")):
-		t.config.Revocations.Revoked(secret.Secret(field(r, body, "token")), "")
+		to.Revoked(secret.Secret(field(r, body, "token")), "")
 	case write && ends("revoke-accessor"):
-		t.config.Revocations.Revoked("", field(r, body, "accessor"))
-	case write && (within("leases/revoke") || within("revoke")):
+		to.Revoked("", field(r, body, "accessor"))
+	case write && (within("leases/revoke") || within("revoke")),
+		r.Method == http.MethodDelete && (within("auth/") || within("namespaces/")):
 		// The lease of a login is its token; a prefix may be a whole auth method.
-		t.config.Revocations.Revoked("", "")
-	case r.Method == http.MethodDelete && (within("auth/") || within("namespaces/")):
-		t.config.Revocations.Revoked("", "")
+		to.Revoked("", "")
 	}
 }
 
 // field is a text in the body of a request, which may be JSON or a form as for Vault
 // (http/handler.go, isForm), "" when it cannot be read. The body has gone to Vault.
-func field(r *http.Request, body *keptBody, name string) string {
+func field(r *http.Request, body *replayableBody, name string) string {
 	data := body.bytes()
-	if !body.whole() || len(data) > maxRevocation {
+	if !body.fullyBuffered() || len(data) > maxRevocation {
 		return ""
 	}
 	text := strings.TrimLeft(string(data), " \t\r\n")

@@ -72,8 +72,8 @@ func TestRevocations(t *testing.T) {
 			}))
 			t.Cleanup(upstream.Close)
 			heard := &revocations{}
-			b := newBench(t, upstream.URL, func(c *relay.Config) { c.Revocations = heard })
-			r, err := http.NewRequestWithContext(t.Context(), tt.method, b.url+"/v1/"+tt.path, strings.NewReader(tt.body))
+			f := newFixture(t, upstream.URL, func(c *relay.Config) { c.Revocations = heard })
+			r, err := http.NewRequestWithContext(t.Context(), tt.method, f.url+"/v1/"+tt.path, strings.NewReader(tt.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func TestOneTokenInTwoHeaders(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(upstream.Close)
 	heard := &revocations{}
-	b := newBench(t, upstream.URL, func(c *relay.Config) { c.Revocations = heard })
+	f := newFixture(t, upstream.URL, func(c *relay.Config) { c.Revocations = heard })
 	for _, header := range []http.Header{
 		{"X-Vault-Token": {"mine"}},
 		{"X-Vault-Token": {" mine "}},
@@ -114,7 +114,7 @@ func TestOneTokenInTwoHeaders(t *testing.T) {
 		{"Authorization": {"Basic eDp5", "Bearer mine"}},
 		{"Authorization": {"Bearer else"}, "X-Vault-Token": {"mine"}},
 	} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/v1/auth/token/revoke-self", http.NoBody)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url+"/v1/auth/token/revoke-self", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,13 +67,13 @@ func TestSentinel(t *testing.T) {
 				w.WriteHeader(tt.status)
 				_, _ = io.WriteString(w, tt.refusal)
 			}
-			b := newBench(t, upstream(t, http.HandlerFunc(vault)), governedPaths(t))
+			f := newFixture(t, upstream(t, http.HandlerFunc(vault)), governedPaths(t))
 			var got rule.Match
-			b.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+			f.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
 				got = m
 				return answerWith(mfa.Credential{Method: "totp", Passcode: "1"})(m, send)
 			}
-			status, body := put(t, b.url+"/v1/"+tt.path, tt.token, tt.body)
+			status, body := put(t, f.url+"/v1/"+tt.path, tt.token, tt.body)
 			want := tt.refusal
 			if tt.asked {
 				want = "ok"
@@ -113,13 +113,13 @@ func put(t *testing.T, url, token, body string) (status int, answer string) {
 // and our line: one trace, not two.
 func TestTraceIsShownOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, policyDenied)
 	}), governedPaths(t))
-	b.resolver.stepUp = answerWith(mfa.Credential{Method: "totp", Passcode: "1"})
+	f.resolver.stepUp = answerWith(mfa.Credential{Method: "totp", Passcode: "1"})
 	want := strings.TrimSuffix(policyDenied, "]}\n") + `,"stepup: wrong"]}` + "\n"
-	if status, body := put(t, b.url+"/v1/kv/data/prod/db", "t", "{}"); status != 403 || body != want {
+	if status, body := put(t, f.url+"/v1/kv/data/prod/db", "t", "{}"); status != 403 || body != want {
 		t.Errorf("got %d %s", status, body)
 	}
 }
@@ -127,9 +127,9 @@ func TestTraceIsShownOnce(t *testing.T) {
 // Two requests are the same only if nothing that Vault could look at differs.
 func TestSameRequests(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), governedPaths(t))
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), governedPaths(t))
 	name := func(method, path, body string, header ...string) string {
-		req, err := http.NewRequest(method, b.url+"/v1/"+path, strings.NewReader(body))
+		req, err := http.NewRequest(method, f.url+"/v1/"+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestSameRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
-		all := b.resolver.matches
+		all := f.resolver.matches
 		return all[len(all)-1].ShareKey
 	}
 	const path = "kv/data/prod/db"
@@ -189,16 +189,16 @@ func TestSameRequests(t *testing.T) {
 // it is true, and the page gives way to a text that a client shows.
 func TestPageOfALoadBalancer(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusGatewayTimeout)
 		_, _ = io.WriteString(w, "<html><h1>504 Gateway Time-out</h1></html>")
 	}), governedPaths(t))
-	b.resolver.first = func(send relay.Send) (*http.Response, mfa.Verdict, error) {
+	f.resolver.first = func(send relay.Send) (*http.Response, mfa.Verdict, error) {
 		resp, err := send(t.Context(), nil, cache.Token{})
 		return resp, mfa.Verdict{Outcome: mfa.Timeout, Message: "stepup: cut"}, err
 	}
-	req, err := http.NewRequest(http.MethodGet, b.url+"/v1/kv/data/prod/db", nil)
+	req, err := http.NewRequest(http.MethodGet, f.url+"/v1/kv/data/prod/db", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,18 +137,18 @@ func TestSinglePhase(t *testing.T) {
 				tt.with = `{"auth":{"client_token":"hvs.x"}}`
 			}
 			var vault seen
-			b := newBench(t, upstream(t, vault.server(tt.with, `{"auth":{"client_token":"plain"}}`, refusedLogin)), func(c *relay.Config) {
+			f := newFixture(t, upstream(t, vault.server(tt.with, `{"auth":{"client_token":"plain"}}`, refusedLogin)), func(c *relay.Config) {
 				c.SinglePhase, c.MaxKept = &single{verdict: tt.verdict}, tt.maxKept
 				c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) { return []byte(challenge), nil }) // must not be asked
 			})
-			resp, body := post(t, b.url+tt.path, tt.header)
+			resp, body := post(t, f.url+tt.path, tt.header)
 			if resp.StatusCode != tt.status || body != tt.want || resp.Header.Get(relay.Outcome) != tt.outcome {
 				t.Errorf("answer %d %q %s", resp.StatusCode, resp.Header.Get(relay.Outcome), body)
 			}
 			if d := cmp.Diff(tt.sent, vault.requests); d != "" {
 				t.Error(d)
 			}
-			if log := b.log.String(); (tt.log != "") != strings.Contains(log, "asked about for nothing") || !strings.Contains(log, tt.log) {
+			if log := f.log.String(); (tt.log != "") != strings.Contains(log, "asked about for nothing") || !strings.Contains(log, tt.log) {
 				t.Errorf("log %s", log)
 			}
 		})
@@ -194,7 +194,7 @@ func TestInlineLogin(t *testing.T) {
 			t.Parallel()
 			var vault seen
 			resolver := &single{verdict: tt.verdict}
-			b := newBench(t, upstream(t, vault.server(secret, tt.without, `{"errors":["failed to perform inline authentication: permission denied"]}`)), func(c *relay.Config) {
+			f := newFixture(t, upstream(t, vault.server(secret, tt.without, `{"errors":["failed to perform inline authentication: permission denied"]}`)), func(c *relay.Config) {
 				if c.MaxKept = tt.maxKept; !tt.off {
 					c.SinglePhase = resolver
 				}
@@ -203,7 +203,7 @@ func TestInlineLogin(t *testing.T) {
 			for k, v := range tt.header {
 				header[k] = v
 			}
-			resp, body := post(t, b.url+"/v1/kv/data/a", header)
+			resp, body := post(t, f.url+"/v1/kv/data/a", header)
 			if resp.StatusCode != tt.status || body != tt.want || resp.Header.Get(relay.Outcome) != tt.outcome {
 				t.Errorf("answer %d %q %s", resp.StatusCode, resp.Header.Get(relay.Outcome), body)
 			}

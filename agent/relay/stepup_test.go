@@ -124,9 +124,9 @@ func TestStepUp(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, upstream(t, guardedVault("totp:1", "okta")), prodRule(t))
-			b.resolver.stepUp = tt.stepUp
-			req, err := http.NewRequest(tt.method, b.url+tt.path, strings.NewReader(tt.body))
+			f := newFixture(t, upstream(t, guardedVault("totp:1", "okta")), prodRule(t))
+			f.resolver.stepUp = tt.stepUp
+			req, err := http.NewRequest(tt.method, f.url+tt.path, strings.NewReader(tt.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +148,7 @@ func TestStepUp(t *testing.T) {
 			if got := resp.Header.Get(relay.Outcome); got != tt.outcome {
 				t.Errorf("outcome %q, want %q", got, tt.outcome)
 			}
-			if d := cmp.Diff(tt.calls, b.resolver.noted()); d != "" {
+			if d := cmp.Diff(tt.calls, f.resolver.noted()); d != "" {
 				t.Error(d)
 			}
 		})
@@ -171,8 +171,8 @@ func TestNoStepUpForOther403s(t *testing.T) {
 				w.WriteHeader(http.StatusForbidden)
 				_, _ = io.WriteString(w, text)
 			})
-			b := newBench(t, address, prodRule(t))
-			req, _ := http.NewRequest("GET", b.url+"/v1/kv/data/prod/db", nil)
+			f := newFixture(t, address, prodRule(t))
+			req, _ := http.NewRequest("GET", f.url+"/v1/kv/data/prod/db", nil)
 			req.Header.Set("X-Vault-Token", "t")
 			resp, err := client.Do(req)
 			if err != nil {
@@ -183,7 +183,7 @@ func TestNoStepUpForOther403s(t *testing.T) {
 			if resp.StatusCode != 403 || string(body) != text || resp.Header.Get(relay.Outcome) != "" {
 				t.Errorf("answer changed: %d %.100q", resp.StatusCode, body)
 			}
-			if calls := b.resolver.noted(); len(calls) != 1 {
+			if calls := f.resolver.noted(); len(calls) != 1 {
 				t.Errorf("calls = %v", calls)
 			}
 		})
@@ -214,9 +214,9 @@ func TestFirstDecides(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, address, prodRule(t))
-			b.resolver.first = tt.first
-			req, _ := http.NewRequest("GET", b.url+"/v1/kv/data/prod/db", nil)
+			f := newFixture(t, address, prodRule(t))
+			f.resolver.first = tt.first
+			req, _ := http.NewRequest("GET", f.url+"/v1/kv/data/prod/db", nil)
 			req.Header.Set("X-Vault-Token", "t")
 			resp, err := client.Do(req)
 			if err != nil {
@@ -234,17 +234,17 @@ func TestFirstDecides(t *testing.T) {
 // The app's departure must reach the prompt: nobody is asked for nobody.
 func TestAppLeaves(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, upstream(t, guardedVault("x")), prodRule(t))
+	f := newFixture(t, upstream(t, guardedVault("x")), prodRule(t))
 	ended := make(chan error, 1)
 	asked := make(chan struct{})
-	b.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
+	f.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
 		close(asked)
-		<-b.resolver.context.Done()
-		ended <- b.resolver.context.Err()
+		<-f.resolver.context.Done()
+		ended <- f.resolver.context.Err()
 		return nil, mfa.Verdict{Outcome: mfa.Unavailable}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	req, _ := http.NewRequestWithContext(ctx, "GET", b.url+"/v1/kv/data/prod/db", nil)
+	req, _ := http.NewRequestWithContext(ctx, "GET", f.url+"/v1/kv/data/prod/db", nil)
 	req.Header.Set("X-Vault-Token", "t")
 	go func() { <-asked; cancel() }()
 	if resp, err := client.Do(req); err == nil {
@@ -296,8 +296,8 @@ func TestRedirects(t *testing.T) {
 				}
 				w.WriteHeader(tt.code)
 			})
-			b := newBench(t, standby, func(c *relay.Config) { c.MaxKept = 1000 })
-			req, _ := http.NewRequest("PUT", b.url+"/v1/x", strings.NewReader(tt.body))
+			f := newFixture(t, standby, func(c *relay.Config) { c.MaxKept = 1000 })
+			req, _ := http.NewRequest("PUT", f.url+"/v1/x", strings.NewReader(tt.body))
 			req.Header.Set("X-Vault-Token", "t")
 			client := http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the app saw a redirect") }}
 			resp, err := client.Do(req)
@@ -349,9 +349,9 @@ func sentOnce(t *testing.T, method, header string) {
 		}
 		conn.Close()
 	})
-	b := newBench(t, address, prodRule(t))
+	f := newFixture(t, address, prodRule(t))
 	for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
-		req, _ := http.NewRequest(method, b.url+path, nil)
+		req, _ := http.NewRequest(method, f.url+path, nil)
 		req.Header.Set("X-Vault-Token", "t")
 		if header != "" {
 			req.Header.Set(header, "key")

@@ -24,17 +24,19 @@ var _ http.RoundTripper = (*Transport)(nil)
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = clone(r.Context(), r) // the caller's stays as it is
-	body := newKeptBody(r, t.config.MaxKept, t.config.Budget)
+	body := newReplayableBody(r, t.config.MaxKept, t.config.Budget)
 	defer body.done()
 	resp, err := t.roundTrip(r, body)
-	t.revoked(r, body, resp)
+	if err == nil && resp.StatusCode/100 == 2 {
+		reportRevocation(t.config.Revocations, r, body)
+	}
 	return resp, err
 }
 
-func (t *Transport) roundTrip(r *http.Request, body *keptBody) (*http.Response, error) {
+func (t *Transport) roundTrip(r *http.Request, body *replayableBody) (*http.Response, error) {
 	switch {
 	case len(r.Header["X-Vault-Mfa"]) > 0:
-		return t.follow(r, body) // it knows what it does
+		return t.roundTripFollowing(r, body, anyRedirect) // the client supplied its own factors
 	case r.Header.Get(inlinePath) != "":
 		return t.inline(&exchange{request: r, body: body})
 	}
@@ -42,21 +44,33 @@ func (t *Transport) roundTrip(r *http.Request, body *keptBody) (*http.Response, 
 	token := callerToken(r)
 	x := &exchange{request: r, body: body, asked: asked}
 	if derived {
-		if m, ok := t.match(asked); ok && (token != "" || openTo(m)) {
+		if m, ok := t.match(asked); ok && (token != "" || needsNoToken(m)) {
 			m.Unauthenticated = token == ""
 			return t.underRule(&attempt{exchange: *x, match: m, token: token})
 		}
 	}
-	if kind, mount := t.mountLogin(x); mount != "" {
-		return t.atMount(x, kind, mount)
+	if kind, mount := t.bodyFactorLogin(x); mount != "" {
+		return t.completeBodyFactorLogin(x, kind, mount)
 	}
-	if login, ok := x.asLogin(); ok && t.covered(login) {
+	if login, ok := x.asLogin(); ok && t.config.SinglePhase.Covers(login) {
 		return t.single(x)
 	}
 	if subject := t.renewed(x); subject != "" {
 		return t.renew(x, subject)
 	}
-	return t.plain(x)
+	return t.passThrough(x)
+}
+
+// passThrough sends a request that needs nothing before it; its answer may.
+func (t *Transport) passThrough(x *exchange) (*http.Response, error) {
+	resp, err := t.roundTripFollowing(x.request, x.body, anyRedirect)
+	if err != nil {
+		return nil, err
+	}
+	if x.asked.Operation != "" {
+		observeDenial(t.config.DenialObserver, x, resp)
+	}
+	return t.login(x, resp), nil
 }
 
 // match finds the rule of a request, or of the path that a preflight is about.
@@ -67,19 +81,19 @@ func (t *Transport) match(asked rule.Request) (rule.Match, bool) {
 	return t.config.Rules.MatchPreflight(asked)
 }
 
-// openTo reports whether a request without a token is stepped up: a login that a
-// rule names, because a Sentinel policy may guard it. Only a header grant does
-// that; the others give out tokens, and there is nobody yet to give one to.
-func openTo(m rule.Match) bool {
+// needsNoToken reports whether a request without a token is stepped up: a login that a
+// rule names, because a Sentinel policy may guard it. Only a header grant does that; the
+// others give out tokens, and there is no caller yet to give one to.
+func needsNoToken(m rule.Match) bool {
 	return m.Rule.Grant.Kind == rule.HeaderGrant && isLogin(m.Request)
 }
 
 // An exchange is one request of an app.
 type exchange struct {
-	request *http.Request
-	body    *keptBody
-	asked   rule.Request // its path as sent; zero when no rule and no login can be read from it
-	spent   bool         // a code or a push went into it: it is not done again for a wrapped answer
+	request    *http.Request
+	body       *replayableBody
+	asked      rule.Request // its path as sent; zero when no rule and no login can be read from it
+	factorSent bool         // a code or a push went into it: it is not done again for a wrapped answer
 }
 
 // login is x in the namespace in which it logs in, which may stand in its path.
@@ -99,8 +113,7 @@ func (x *exchange) asLogin() (q rule.Request, ok bool) {
 	return q, ok && (q == x.asked || callerToken(x.request) == "")
 }
 
-// clone copies r but for its trailer, which the server fills in when the body
-// ends.
+// clone copies r but for its trailer, which the server fills in when the body ends.
 func clone(ctx context.Context, r *http.Request) *http.Request {
 	c := r.Clone(ctx)
 	c.Trailer = r.Trailer
@@ -109,7 +122,7 @@ func clone(ctx context.Context, r *http.Request) *http.Request {
 
 // callerToken is the caller's own token, from either header that Vault takes
 // (http/handler.go, getTokenFromReq): the same one in either is the same caller.
-// Without one nobody is elevated.
+// A request without one is never elevated.
 func callerToken(r *http.Request) secret.Secret {
 	if token := r.Header.Get("X-Vault-Token"); token != "" {
 		return secret.Secret(token)
@@ -128,11 +141,11 @@ func callerToken(r *http.Request) secret.Secret {
 func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
 	sent, base := r.URL, strings.TrimSuffix(t.config.Address.EscapedPath(), "/")
 	if base != "" {
-		whole := sent.Opaque
-		if whole == "" {
-			whole = sent.EscapedPath()
+		full := sent.Opaque
+		if full == "" {
+			full = sent.EscapedPath()
 		}
-		raw := strings.TrimPrefix(whole, base)
+		raw := strings.TrimPrefix(full, base)
 		if path.Clean(base+raw) != path.Clean(base)+path.Clean(raw) {
 			return rule.Request{}, false
 		}
@@ -144,40 +157,58 @@ func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
 // An attempt is one request on a rule's path.
 type attempt struct {
 	exchange
-	match rule.Match
-	token secret.Secret
-	whole bool // all of the body is kept
+	match        rule.Match
+	token        secret.Secret
+	bodyBuffered bool // all of the body is kept
 }
 
-// underRule reads the body of a request on a rule's path and goes the rule's way.
+// underRule buffers the body of a request on a rule's path and goes the rule's way.
 func (t *Transport) underRule(a *attempt) (resp *http.Response, err error) {
-	if a.whole, err = a.body.fill(); err != nil {
+	if a.bodyBuffered, err = a.body.buffer(); err != nil {
 		return nil, err
 	}
-	if t.waitsForOthers(a) {
+	if a.mayNeedApproval() {
 		return t.grouped(a)
 	}
 	return t.guarded(a)
+}
+
+// grouped sends a request whose rule waits for approvals.
+func (t *Transport) grouped(a *attempt) (*http.Response, error) {
+	ctx := a.request.Context()
+	a.match.Fingerprint = a.fingerprint()
+	if resp, v := t.config.Approver.Resume(ctx, a.match, a.token); v.Outcome != "" {
+		return a.afterApproval(resp, v), nil
+	}
+	resp, err := t.guarded(a)
+	if err != nil || !a.controlGroup(resp) {
+		return resp, err
+	}
+	resp, v := t.config.Approver.Await(ctx, a.match, a.token, resp)
+	if v.Outcome == "" {
+		return resp, nil
+	}
+	return a.afterApproval(resp, v), nil
 }
 
 // guarded sends a request on a rule's path and steps up when Vault refuses it.
 func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	ctx := a.request.Context()
 	switch {
-	case a.match.Rule.Grant.Kind == rule.NoGrant, !a.whole && (a.token == "" || len(a.match.Kept) > 0):
-		// In the second case there is nobody yet to ask for, before Vault's denial.
+	case a.match.Rule.Grant.Kind == rule.NoGrant, !a.bodyBuffered && (a.token == "" || len(a.match.Kept) > 0):
+		// In the second case there is no reason to ask before Vault's denial.
 		resp, err := t.sender(a)(ctx, nil, cache.Token{})
 		if err != nil {
 			return nil, err
 		}
 		return t.login(&a.exchange, resp), nil
-	case !a.whole:
+	case !a.bodyBuffered:
 		return t.askFirst(a)
 	}
-	a.match.ShareKey = a.same()
-	a.body.share(a.match.ShareKey != "")
+	a.match.ShareKey = a.shareKey()
+	a.body.shared = a.match.ShareKey != ""
 	first, verdict, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
-	a.body.share(a.match.ShareKey != "" && ctx.Err() != nil)
+	a.body.shared = a.match.ShareKey != "" && ctx.Err() != nil
 	switch {
 	case err != nil:
 		return nil, err
@@ -203,49 +234,43 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	return refused(a.request, resp, verdict), nil
 }
 
-// askFirst is the way of a body that is too large to be kept: the person is
-// asked before it is sent, because it can be sent only once.
+// askFirst has the person asked before a body is sent that is too large to be kept: it
+// can be sent only once.
 func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 	a.match.NoReplay = true
 	resp, verdict := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a))
 	switch {
 	case verdict.Outcome == "":
-		return t.follow(a.request, a.body)
+		return t.roundTripFollowing(a.request, a.body, anyRedirect)
 	case verdict.OK():
 		return t.approved(&a.exchange, resp, verdict), nil
 	}
 	return refused(a.request, resp, verdict), nil
 }
 
-// sender sends the request of a, each call once. net/http would repeat a GET by
-// itself when a kept connection breaks before the answer: that is a second push,
-// or a code that arrives twice.
+// sender sends the request of a, each call once.
 func (t *Transport) sender(a *attempt) Send {
 	return func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
 		r := clone(ctx, a.request)
-		keepOnce(r.Header)
+		body := disableRetry(r, a.body)
 		if token.Secret != "" {
-			present(r.Header, token)
+			setToken(r.Header, token)
 		}
 		for _, c := range credentials {
 			// One line for each: Vault does not split at commas.
 			r.Header["X-Vault-Mfa"] = append(r.Header["X-Vault-Mfa"], c.Header())
 		}
-		body := a.body
-		if r.Method == http.MethodGet {
-			body = body.once()
-		}
 		if token.Secret == "" && len(credentials) == 0 {
-			return t.follow(r, body)
+			return t.roundTripFollowing(r, body, anyRedirect)
 		}
-		return t.followTo(r, body, t.sameAs(&a.exchange))
+		return t.roundTripFollowing(r, body, t.sameRequestAs(&a.exchange))
 	}
 }
 
-// present puts a step-up token in the place of the caller's own. A standby that
+// setToken puts a step-up token in the place of the caller's own. A standby that
 // has not heard of the token yet is asked to wait for the state in which it was
 // made (X-Vault-Index).
-func present(h http.Header, token cache.Token) {
+func setToken(h http.Header, token cache.Token) {
 	h.Del("Authorization") // the other header that Vault takes a token from
 	h.Set("X-Vault-Token", token.Secret.Reveal())
 	if token.Index != "" {

@@ -45,10 +45,10 @@ func TestWebSocket(t *testing.T) {
 	for name, address := range map[string]string{"active node": active, "standby": standby} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, address, prodRule(t))
+			f := newFixture(t, address, prodRule(t))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			c, resp, err := websocket.Dial(ctx, b.url+"/v1/sys/events/subscribe/kv?json=true", &websocket.DialOptions{
+			c, resp, err := websocket.Dial(ctx, f.url+"/v1/sys/events/subscribe/kv?json=true", &websocket.DialOptions{
 				HTTPHeader: http.Header{"X-Vault-Token": {"t"}},
 			})
 			if err != nil {

@@ -27,8 +27,8 @@ import (
 // closes at its end, under the requests of other tests.
 var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 
-// A bench is a relay between a test and an upstream that the test plays.
-type bench struct {
+// A fixture is a relay between a test and an upstream that the test plays.
+type fixture struct {
 	url      string // of the relay
 	resolver *resolver
 	budget   *relay.Budget
@@ -37,11 +37,11 @@ type bench struct {
 
 // givesBack waits until no body is kept. net/http may let go of one a moment after
 // its request has ended.
-func (b *bench) givesBack(t *testing.T) {
+func (f *fixture) givesBack(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); b.budget.Used() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); f.budget.Used() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes of bodies are still kept", b.budget.Used())
+			t.Fatalf("%d bytes of bodies are still kept", f.budget.Used())
 		}
 	}
 }
@@ -63,22 +63,23 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// newBench starts a relay to the server at address; change may alter its Config.
-func newBench(t *testing.T, address string, change func(*relay.Config)) *bench {
+// newFixture starts a relay to the server at address; change may alter its Config.
+func newFixture(t *testing.T, address string, change func(*relay.Config)) *fixture {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{resolver: &resolver{}, log: &syncBuffer{}}
+	f := &fixture{resolver: &resolver{}, log: &syncBuffer{}}
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.DisableCompression = true
 	t.Cleanup(base.CloseIdleConnections)
-	b.budget = relay.NewBudget(1 << 30)
-	t.Cleanup(func() { b.givesBack(t) }) // whatever way the test's requests went
+	f.budget = relay.NewBudget(1 << 30)
+	t.Cleanup(func() { f.givesBack(t) }) // whatever way the test's requests went
 	c := relay.Config{
-		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: b.resolver, Budget: b.budget,
-		Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: f.resolver, Budget: f.budget,
+		BodyFactor: &mounts{}, SinglePhase: noSinglePhase{}, Approver: &approver{}, DenialObserver: make(denialObserver, 100), Revocations: &revocations{},
+		Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	if change != nil {
 		change(&c)
@@ -87,8 +88,8 @@ func newBench(t *testing.T, address string, change func(*relay.Config)) *bench {
 	server.Config.DisableGeneralOptionsHandler = true
 	server.Start()
 	t.Cleanup(server.Close)
-	b.url = server.URL
-	return b
+	f.url = server.URL
+	return f
 }
 
 // upstream starts a server that the relay talks to.
@@ -222,3 +223,7 @@ func serveRaw(conn net.Conn, answer string, requests chan<- string) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+type noSinglePhase struct{ relay.SinglePhase }
+
+func (noSinglePhase) Covers(rule.Request) bool { return false }
