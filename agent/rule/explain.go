@@ -59,7 +59,7 @@ func (r *Rule) why(q Request) Reason {
 func (rs Rules) Nearby(q Request) string {
 	for _, s := range spellings(strings.Trim(q.Path, "/"), 0) {
 		near := Request{Namespace: q.Namespace, Path: s.path, Operation: q.Operation}
-		if near.lists() {
+		if near.Operation.lists() {
 			near.Path += "/"
 		}
 		if _, ok := rs.Match(near); ok {

@@ -10,21 +10,11 @@ import (
 
 func explained(t *testing.T) rule.Rules {
 	t.Helper()
-	patterns := func(all ...string) (out []rule.Pattern) {
-		for _, s := range all {
-			p, err := rule.ParsePattern(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, p)
-		}
-		return out
-	}
 	return rule.Rules{
-		{Name: "writes", Paths: patterns("kv/data/prod/*"), Capabilities: []rule.Operation{rule.Create, rule.Patch}},
-		{Name: "ns", Paths: patterns("kv/data/prod/*"), Namespace: "ns1"},
-		{Name: "prod", Paths: patterns("kv/data/prod/*", "kv/metadata/+")},
-		{Name: "all", Paths: patterns("kv/*")},
+		{Name: "writes", Paths: paths(t, "kv/data/prod/*"), Capabilities: []rule.Operation{rule.Create, rule.Patch}},
+		{Name: "ns", Paths: paths(t, "kv/data/prod/*"), Namespace: "ns1"},
+		{Name: "prod", Paths: paths(t, "kv/data/prod/*", "kv/metadata/+")},
+		{Name: "all", Paths: paths(t, "kv/*")},
 	}
 }
 

@@ -2,16 +2,13 @@ package rule
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
 // A Pattern is a path of a Vault policy: an exact path, a prefix that ends in
 // "*", and "+" for exactly one segment (vault/policy.go, vault/acl.go).
-type Pattern struct {
-	text     string
-	prefix   bool
-	segments []string // only when a segment is "+"
-}
+type Pattern struct{ text string }
 
 // ParsePattern reads a policy path. As in a policy, slashes at the start do not
 // count, and "*" stands for something only at the end.
@@ -27,16 +24,7 @@ func ParsePattern(s string) (Pattern, error) {
 	case strings.ContainsAny(text, "\x00\n\r"):
 		return Pattern{}, errors.New("path contains a control character")
 	}
-	p := Pattern{text: text}
-	body, prefix := strings.CutSuffix(text, "*")
-	p.prefix = prefix
-	for _, segment := range strings.Split(body, "/") {
-		if segment == "+" {
-			p.segments = strings.Split(body, "/")
-			break
-		}
-	}
-	return p, nil
+	return Pattern{text}, nil
 }
 
 // String is the pattern as it was written, without leading slashes.
@@ -44,32 +32,32 @@ func (p Pattern) String() string { return p.text }
 
 // Match reports whether a cleaned path, without /v1/, is meant.
 func (p Pattern) Match(path string) bool {
-	body := strings.TrimSuffix(p.text, "*")
-	if !p.prefix {
-		body = p.text
-	}
-	if p.segments == nil {
-		if p.prefix {
-			return strings.HasPrefix(path, body)
+	pattern, prefix := strings.CutSuffix(p.text, "*")
+	for {
+		want, patternRest, more := strings.Cut(pattern, "/")
+		if prefix && !more {
+			return strings.HasPrefix(path, want)
 		}
-		return path == body
-	}
-	parts := strings.Split(path, "/")
-	last := len(p.segments) - 1
-	if len(parts) < len(p.segments) || (!p.prefix && len(parts) != len(p.segments)) {
-		return false
-	}
-	for i, want := range p.segments {
-		switch {
-		case want == "+":
-			// Any one segment.
-		case i == last && p.prefix:
-			if !strings.HasPrefix(parts[i], want) {
-				return false
-			}
-		case parts[i] != want:
+		segment, pathRest, pathMore := strings.Cut(path, "/")
+		if want != "+" && want != segment || more != pathMore {
 			return false
 		}
+		if !more {
+			return true
+		}
+		pattern, path = patternRest, pathRest
 	}
-	return true
+}
+
+// mountIs reports whether path is the mount that the pattern begins with: what stands
+// before data or metadata, and where there is none of these, the first segment. Vault
+// alone knows better; a folder in a mount must not be taken for one.
+func (p Pattern) mountIs(path string) bool {
+	mount := strings.Split(strings.TrimSuffix(p.text, "*"), "/")
+	if len(mount) == 1 {
+		return false // no mount alone
+	}
+	n := 1 + max(0, slices.IndexFunc(mount[1:], func(s string) bool { return s == "data" || s == "metadata" }))
+	segments := strings.Split(path, "/")
+	return len(segments) == n && slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
 }

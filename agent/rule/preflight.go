@@ -17,7 +17,7 @@ const mountsPath = "sys/internal/ui/mounts/"
 //
 // A look at a path is a look for it: where [Rules.Match] has a rule for one of the
 // paths that it may stand for, it is that rule's. A look at the mount alone, as with
-// -mount=kv, may be for any path there. So it costs nobody a code; it is served with a
+// -mount=kv, may be for any path there. So it asks for no code; it is served with a
 // token that is there, see [Match].
 func (rs Rules) MatchPreflight(q Request) (Match, bool) {
 	before, asked, ok := strings.Cut(q.Path, mountsPath)
@@ -78,7 +78,7 @@ func (p preflight) first(rs Rules) (best int, in Request, ok bool) {
 	for _, s := range p.paths {
 		for _, op := range Operations() {
 			q := p.request(s.path, op)
-			if q.lists() {
+			if q.Operation.lists() {
 				if !s.lists {
 					continue
 				}
@@ -116,17 +116,4 @@ func spellings(path string, rest int) []spelling {
 		}
 	}
 	return all
-}
-
-// mountIs reports whether path is the mount that the pattern begins with: what stands
-// before data or metadata, and where there is none of these, the first segment. Vault
-// alone knows better; a folder in a mount must not be taken for one.
-func (p Pattern) mountIs(path string) bool {
-	mount := strings.Split(strings.TrimSuffix(p.text, "*"), "/")
-	if len(mount) == 1 {
-		return false // no mount alone
-	}
-	n := 1 + max(0, slices.IndexFunc(mount[1:], func(s string) bool { return s == "data" || s == "metadata" }))
-	segments := strings.Split(path, "/")
-	return len(segments) == n && slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
 }

@@ -12,16 +12,16 @@ func preflightRules(t *testing.T) rule.Rules {
 	t.Helper()
 	token := rule.Grant{Kind: rule.TokenGrant}
 	header := rule.Grant{Kind: rule.HeaderGrant}
-	return rules(t,
-		rule.Rule{Name: "header", Paths: paths(t, "kv/data/header/*"), Grant: header},
-		rule.Rule{Name: "secure", Paths: paths(t, "kv/data/secure/*", "kv/metadata/secure/*"), Capabilities: []rule.Operation{rule.Update, rule.List}, Grant: token},
-		rule.Rule{Name: "exact", Paths: paths(t, "kv/data/other/db"), Grant: rule.Grant{Kind: rule.LoginGrant}},
-		rule.Rule{Name: "deep", Paths: paths(t, "team/+/data/x"), Grant: token},
-		rule.Rule{Name: "ns1", Paths: paths(t, "ns/data/*"), Namespace: "ns1", Grant: token},
-		rule.Rule{Name: "ns2", Paths: paths(t, "nested/data/*"), Namespace: "ns1/ns2", Grant: token},
-		rule.Rule{Name: "behind a header", Paths: paths(t, "kv/data/header/x", "kv/data/shadow"), Grant: token},
-		rule.Rule{Name: "v1", Paths: paths(t, "old/prod/*"), Grant: token},
-	)
+	return rule.Rules{
+		{Name: "header", Paths: paths(t, "kv/data/header/*"), Grant: header},
+		{Name: "secure", Paths: paths(t, "kv/data/secure/*", "kv/metadata/secure/*"), Capabilities: []rule.Operation{rule.Update, rule.List}, Grant: token},
+		{Name: "exact", Paths: paths(t, "kv/data/other/db"), Grant: rule.Grant{Kind: rule.LoginGrant}},
+		{Name: "deep", Paths: paths(t, "team/+/data/x"), Grant: token},
+		{Name: "ns1", Paths: paths(t, "ns/data/*"), Namespace: "ns1", Grant: token},
+		{Name: "ns2", Paths: paths(t, "nested/data/*"), Namespace: "ns1/ns2", Grant: token},
+		{Name: "behind a header", Paths: paths(t, "kv/data/header/x", "kv/data/shadow"), Grant: token},
+		{Name: "v1", Paths: paths(t, "old/prod/*"), Grant: token},
+	}
 }
 
 func TestMatchPreflight(t *testing.T) {

@@ -63,7 +63,7 @@ func Derive(method string, u *url.URL, namespace string) (r Request, ok bool) {
 		return Request{}, false
 	}
 	r.ByQuery = r.Operation == Scan && method == "GET"
-	if r.lists() && !strings.HasSuffix(r.Path, "/") {
+	if r.Operation.lists() && !strings.HasSuffix(r.Path, "/") {
 		r.Slashed = r.ByQuery
 		r.Path += "/"
 	}
@@ -99,8 +99,8 @@ func operation(method string, query url.Values) Operation {
 	return ""
 }
 
-// lists reports whether q is about what is below its path.
-func (q Request) lists() bool { return q.Operation == List || q.Operation == Scan }
+// lists reports whether op is about everything below a path.
+func (op Operation) lists() bool { return op == List || op == Scan }
 
 // apiPath is the path of u as Vault's handlers see it, without /v1/: http.ServeMux
 // cleans a path as it was sent, and only then is it decoded. So %2e%2e and %2f reach a

@@ -69,8 +69,8 @@ type Match struct {
 	// Preflight is a look at the mount of Request; see [Rules.MatchPreflight].
 	Preflight bool
 	// Kept are the rules, Rule among them, whose tokens may serve a preflight that is
-	// about none of their own paths: those that are there already. Nobody is asked for
-	// one, and none is made.
+	// about none of their own paths: only tokens that are there already. A question for
+	// one is never asked, and none is made.
 	Kept []Match
 
 	// Proven: Vault's refusal of the first try is one that only a live token gets.
@@ -91,7 +91,7 @@ type Match struct {
 	Fingerprint string
 }
 
-// Match finds the rule for q. Callers own neither the rule nor its slices.
+// Match finds the rule for q. The rule and its slices are not the caller's to change.
 func (rs Rules) Match(q Request) (Match, bool) {
 	i, in := rs.find(q)
 	if i == len(rs) {
@@ -148,10 +148,62 @@ func (r *Rule) takes(q Request) bool {
 
 // matchesPath tries a list without its slash as well (vault/acl.go, AllowOperation).
 func (r *Rule) matchesPath(path string, op Operation) bool {
-	for _, p := range r.Paths {
-		if p.Match(path) || (op == List || op == Scan) && p.Match(strings.TrimSuffix(path, "/")) {
-			return true
+	return slices.ContainsFunc(r.Paths, func(p Pattern) bool {
+		return p.Match(path) || op.lists() && p.Match(strings.TrimSuffix(path, "/"))
+	})
+}
+
+// A Policy is a Sentinel policy of Vault Enterprise that asks for second factors.
+type Policy struct {
+	Name    string   `hcl:"name,label" label:"the name of the policy in Vault"` // as in Vault's denial, with or without "root/"
+	Methods []string `hcl:"methods" names:"mfa_method"`                         // every one must be satisfied
+}
+
+// Is reports whether a name that Vault gives means p. Vault before namespaces
+// puts no "root/" in front of it, and people leave it out.
+func (p Policy) Is(name string) bool {
+	return strings.TrimPrefix(p.Name, "root/") == strings.TrimPrefix(name, "root/")
+}
+
+// Wants are the methods that a refusal calls for; denied is as in [Match].
+// None means that no factor of this rule helps: it names Sentinel policies, and
+// denied are others. A rule that names none takes every refusal for its methods,
+// because a policy that asks for a factor reads like any other.
+func (r *Rule) Wants(denied []string) []string {
+	if len(denied) == 0 || len(r.Sentinel) == 0 {
+		return r.Methods
+	}
+	var all []string
+	for _, p := range r.Sentinel {
+		if slices.ContainsFunc(denied, p.Is) {
+			all = Join(all, p.Methods)
 		}
 	}
-	return false
+	return all
+}
+
+// Groups are the methods that Vault may want at once: those of the rule, and
+// those of each of its Sentinel policies.
+func (r *Rule) Groups() [][]string {
+	var all [][]string
+	if len(r.Methods) > 0 {
+		all = append(all, r.Methods)
+	}
+	for _, p := range r.Sentinel {
+		all = append(all, p.Methods)
+	}
+	return all
+}
+
+// Join gives every name of the lists once, in order.
+func Join(lists ...[]string) []string {
+	var all []string
+	for _, list := range lists {
+		for _, s := range list {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
 }

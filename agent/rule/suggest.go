@@ -10,7 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// A Suggestion is a rule that somebody may want, for requests that were seen.
+// A Suggestion is a rule that may be of use, for requests that were seen.
 type Suggestion struct {
 	Namespace  string
 	Path       string // cleaned and decoded, without /v1/
@@ -30,8 +30,7 @@ const (
 // an mfa_method block in front where none is declared, and the rule matches the
 // path in every operation. A segment that cannot be written down (control
 // characters, for one) becomes "+". The result is "" for a path of which nothing
-// else would be left: whoever can make requests chooses it, and it must not become
-// a rule for everything.
+// else would be left: a program chooses it, and it must not become a rule for everything.
 func (s Suggestion) HCL() string {
 	pattern, ok := s.pattern()
 	if !ok || !writable(s.Namespace) || !writable(s.Method) || !writable(s.Vault) {
@@ -100,19 +99,11 @@ func quote(s string) string {
 
 // name makes a name for the rule out of the path that is not taken.
 func (s Suggestion) name() string {
-	var b strings.Builder
-	for _, r := range s.Path {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-		if b.Len() >= maxSlug {
-			break
-		}
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 	}
-	slug := strings.Trim(b.String(), "-")
+	slug := strings.Join(strings.FieldsFunc(s.Path, other), "-")
+	slug = strings.Trim(slug[:min(len(slug), maxSlug)], "-")
 	if slug == "" {
 		slug = "suggested"
 	}
@@ -125,10 +116,5 @@ func (s Suggestion) name() string {
 
 // AddOperation puts op into the list, in the order of Vault's documentation.
 func AddOperation(list []Operation, op Operation) []Operation {
-	if slices.Contains(list, op) {
-		return list
-	}
-	list = append(slices.Clone(list), op)
-	slices.SortFunc(list, func(a, b Operation) int { return slices.Index(Operations(), a) - slices.Index(Operations(), b) })
-	return list
+	return slices.DeleteFunc(Operations(), func(o Operation) bool { return o != op && !slices.Contains(list, o) })
 }
