@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -13,8 +16,8 @@ import (
 var (
 	// ErrOtherUser: the other end belongs to another user of this machine.
 	ErrOtherUser = errors.New("connection of another user")
-	// ErrUnknown: the kernel does not say who is at the other end, or the other
-	// end is already gone.
+	// ErrUnknown: the kernel does not name the process or the user at the other end, or
+	// the other end is already gone.
 	ErrUnknown = errors.New("owner of the connection is unknown")
 	// ErrUnsupported: this system cannot tell for this kind of connection.
 	ErrUnsupported = errors.New("this system does not tell who connects")
@@ -23,6 +26,9 @@ var (
 // errAbsent: the kernel's table has no such socket at this moment. A table that
 // is read while it changes may miss a row, so it is worth another look.
 var errAbsent = errors.New("no such socket in the kernel's table")
+
+// errGone: our end is not open in both directions any more.
+var errGone = fmt.Errorf("%w: closed by the client", ErrUnknown)
 
 // lookups is how often the kernel is asked about one connection before it is
 // refused as unknown.
@@ -38,19 +44,19 @@ type identity struct {
 	open func() bool
 }
 
-// nobody is the identity that says nothing.
-func nobody() identity { return identity{uid: -1} }
+// unidentified is the identity that says nothing.
+func unidentified() identity { return identity{uid: -1} }
 
 // A Conn is an accepted connection together with what the kernel says about its
 // other end. It is safe for concurrent use.
 type Conn struct {
 	local, remote net.Addr
-	settle        func() (identity, error)
+	resolvePeer   func() (identity, error)
 	describe      func() Peer
 	lineage       func() ([]int, error)
 }
 
-// Identify asks the kernel once, without waiting, who is at the other end of c.
+// Identify asks the kernel once, without waiting, for the other end of c.
 // Call it right after Accept and before anything is read: the earlier the
 // question, the less a client that sends and leaves can hide. What that first
 // look leaves open is asked again by [Conn.SameUser], not here, so that a client
@@ -58,7 +64,7 @@ type Conn struct {
 // stays the caller's.
 func Identify(c net.Conn) *Conn {
 	id, err := lookup(c, 0)
-	settle := sync.OnceValues(func() (identity, error) {
+	resolvePeer := sync.OnceValues(func() (identity, error) {
 		for n := 1; n < lookups && errors.Is(err, errAbsent); n++ {
 			time.Sleep(time.Millisecond << n)
 			id, err = lookup(c, n)
@@ -69,25 +75,28 @@ func Identify(c net.Conn) *Conn {
 		return id, err
 	})
 	return &Conn{
-		local:  c.LocalAddr(),
-		remote: c.RemoteAddr(),
-		settle: settle,
+		local:       c.LocalAddr(),
+		remote:      c.RemoteAddr(),
+		resolvePeer: resolvePeer,
 		describe: sync.OnceValue(func() Peer {
-			id, err := settle()
+			id, err := resolvePeer()
 			if err != nil {
-				// A stranger's processes cannot be read, and a search through
-				// all of /proc for each refused connection is work that a
-				// stranger could order.
+				// Another user's processes cannot be read, and a search through all of
+				// /proc for each refused connection is work that a stranger could order.
 				return Peer{UID: id.uid, PID: id.pid}
 			}
 			return describe(id)
 		}),
 		lineage: sync.OnceValues(func() ([]int, error) {
-			id, err := settle()
+			id, err := resolvePeer()
 			if err != nil {
 				return nil, err
 			}
-			return lineageOf(id)
+			p, read, ok := holder(id)
+			if !ok {
+				return nil, fmt.Errorf("%w: its process cannot be found", ErrUnknown)
+			}
+			return lineage(p, read), nil
 		}),
 	}
 }
@@ -97,11 +106,11 @@ func Identify(c net.Conn) *Conn {
 // [ErrUnsupported]. Root is another user like any other. The answer is found
 // once and kept; the first call may block for some milliseconds.
 func (c *Conn) SameUser() error {
-	_, err := c.settle()
+	_, err := c.resolvePeer()
 	return err
 }
 
-// Describe returns who is at the other end, for people to read. The user is the
+// Describe returns the process at the other end, for people to read. The user is the
 // one of the accept; process, executable and parents are read at the first
 // call, which may take some milliseconds, and kept. They are right as long as
 // the client has the connection open (it waits for its answer while a person is
@@ -113,7 +122,7 @@ func (c *Conn) Describe() Peer { return c.describe() }
 // UID is the user at the other end, -1 when unknown and on Windows. It may block
 // like [Conn.SameUser].
 func (c *Conn) UID() int {
-	id, _ := c.settle()
+	id, _ := c.resolvePeer()
 	return id.uid
 }
 
@@ -127,27 +136,45 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // the process table at the first call.
 func (c *Conn) Self() bool { return c.Describe().PID == os.Getpid() }
 
+// DescendantOf reports whether the process at the other end is the process pid
+// or was started by it, directly or through others, as the kernel's table of
+// parents has it. The table is read once for each connection, at the first call,
+// which may take some milliseconds. A process whose parent has ended belongs to
+// the one that the kernel gave it to.
+//
+// The error wraps [ErrUnknown] when the process cannot be told: it is gone, or may
+// not be looked at. It is not a no, and not a yes either. The caller makes sure
+// that pid is alive: the number of a process that has ended may belong to another.
+func (c *Conn) DescendantOf(pid int) (bool, error) {
+	line, err := c.lineage()
+	if err != nil {
+		return false, err
+	}
+	return pid > 1 && slices.Contains(line, pid), nil
+}
+
 // CheckTCP connects to itself over loopback and returns nil if this system
 // recognises the connection as our own, or why TCP clients would be refused.
 // It is for a status page and takes some milliseconds.
 func CheckTCP() error {
+	fail := func(err error) error { return fmt.Errorf("checking TCP clients: %w", err) }
 	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		return fmt.Errorf("checking TCP clients: %w", err)
+		return fail(err)
 	}
 	defer ln.Close()
 	client, err := net.DialTimeout("tcp4", ln.Addr().String(), time.Second)
 	if err != nil {
-		return fmt.Errorf("checking TCP clients: %w", err)
+		return fail(err)
 	}
 	defer client.Close()
 	_ = ln.SetDeadline(time.Now().Add(time.Second))
 	for {
 		c, err := ln.Accept()
 		if err != nil {
-			return fmt.Errorf("checking TCP clients: %w", err)
+			return fail(err)
 		}
-		// Somebody else may connect to the port as well; only ours counts.
+		// Another program may connect to the port as well; only ours counts.
 		ours := c.RemoteAddr().String() == client.LocalAddr().String()
 		if ours {
 			err = Identify(c).SameUser()
@@ -157,4 +184,53 @@ func CheckTCP() error {
 			return err
 		}
 	}
+}
+
+// lookup asks the system for the other end of c. The first attempt is cheap; later
+// ones may also read slower tables. Its error may wrap errAbsent.
+func lookup(c net.Conn, attempt int) (identity, error) {
+	switch c.LocalAddr().(type) {
+	case *net.UnixAddr:
+		return lookupUnix(c)
+	case *net.TCPAddr:
+		// Seen from the client.
+		e := ends{local: addrPort(c.RemoteAddr()), remote: addrPort(c.LocalAddr())}
+		if !e.local.IsValid() || !e.remote.IsValid() {
+			return unidentified(), fmt.Errorf("%w: no address", ErrUnknown)
+		}
+		return lookupTCP(c, e, attempt)
+	}
+	return unidentified(), fmt.Errorf("%w: %s", ErrUnsupported, c.LocalAddr().Network())
+}
+
+// ends are the addresses of one TCP socket, IPv4 never in the form of IPv6.
+type ends struct{ local, remote netip.AddrPort }
+
+// addrPort returns a's address, an IPv4 one always as such.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// control calls do with the descriptor of c. The error wraps ErrUnsupported or
+// ErrUnknown.
+func control(c net.Conn, do func(fd uintptr) error) error {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("%w: connection of type %T", ErrUnsupported, c)
+	}
+	raw, err := sc.SyscallConn()
+	if err == nil {
+		var doErr error
+		err = raw.Control(func(fd uintptr) { doErr = do(fd) })
+		err = errors.Join(err, doErr)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return nil
 }

@@ -4,22 +4,46 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
 
-// lookup asks the system who is at the other end of c. Windows has no user
-// numbers: the owner of the process at the other end is compared, and uid stays
-// -1.
-func lookup(c net.Conn, _ int) (identity, error) {
-	id := nobody()
-	pid, err := peerPID(c)
+func lookupUnix(c net.Conn) (identity, error) {
+	const getPeerPID = 0x58000100 // SIO_AF_UNIX_GETPEERPID of afunix.h
+	var pid, n uint32
+	err := control(c, func(fd uintptr) error {
+		return windows.WSAIoctl(windows.Handle(fd), getPeerPID, nil, 0,
+			(*byte)(unsafe.Pointer(&pid)), uint32(unsafe.Sizeof(pid)), &n, nil, 0)
+	})
 	if err != nil {
-		return id, err
+		return unidentified(), err
 	}
+	return ofProcess(pid)
+}
+
+// lookupTCP finds the client's socket in the system's table; every attempt is alike.
+func lookupTCP(_ net.Conn, e ends, _ int) (identity, error) {
+	table, err := tcpTable(e.local.Addr().Is4())
+	if err != nil {
+		return unidentified(), err
+	}
+	pid, err := findTCPRow(table, e)
+	if err != nil {
+		return unidentified(), err
+	}
+	// While our end is established in the same table, the client's address cannot
+	// have passed to another socket, see the Linux file.
+	if _, err := findTCPRow(table, ends{local: e.remote, remote: e.local}); err != nil {
+		return unidentified(), errGone
+	}
+	return ofProcess(pid)
+}
+
+// ofProcess is the identity of a connection of process pid. Windows has no user
+// numbers: the owner of the process is compared, and uid stays -1.
+func ofProcess(pid uint32) (identity, error) {
+	id := unidentified()
 	id.pid = int(pid)
 	proc, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, pid)
 	if errors.Is(err, windows.ERROR_ACCESS_DENIED) {
@@ -33,44 +57,6 @@ func lookup(c net.Conn, _ int) (identity, error) {
 	defer windows.CloseHandle(proc)
 	id.start = started(proc)
 	return id, sameOwner(proc)
-}
-
-// peerPID returns the number of the process at the other end.
-func peerPID(c net.Conn) (uint32, error) {
-	switch local := c.LocalAddr().(type) {
-	case *net.UnixAddr:
-		return unixPID(c)
-	case *net.TCPAddr:
-		remote, ok := c.RemoteAddr().(*net.TCPAddr)
-		if !ok {
-			return 0, fmt.Errorf("%w: no address", ErrUnknown)
-		}
-		return tcpPID(unmapped(remote.AddrPort()), unmapped(local.AddrPort()))
-	}
-	return 0, fmt.Errorf("%w: %s", ErrUnsupported, c.LocalAddr().Network())
-}
-
-// unixPID asks with SIO_AF_UNIX_GETPEERPID of afunix.h.
-func unixPID(c net.Conn) (uint32, error) {
-	const getPeerPID = 0x58000100
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return 0, fmt.Errorf("%w: connection of type %T", ErrUnsupported, c)
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	var pid, n uint32
-	var ctlErr error
-	err = raw.Control(func(fd uintptr) {
-		ctlErr = windows.WSAIoctl(windows.Handle(fd), getPeerPID, nil, 0,
-			(*byte)(unsafe.Pointer(&pid)), uint32(unsafe.Sizeof(pid)), &n, nil, 0)
-	})
-	if err = errors.Join(err, ctlErr); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	return pid, nil
 }
 
 // sameOwner returns nil if proc runs as the user of this process.
@@ -95,33 +81,6 @@ func sameOwner(proc windows.Handle) error {
 		return ErrOtherUser
 	}
 	return nil
-}
-
-func unmapped(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
-// tcpPID finds the process that owns the established socket with these ends in
-// the system's table.
-func tcpPID(local, remote netip.AddrPort) (uint32, error) {
-	table, err := tcpTable(local.Addr().Is4())
-	if err != nil {
-		return 0, err
-	}
-	find := findTCP6Row
-	if local.Addr().Is4() {
-		find = findTCPRow
-	}
-	pid, err := find(table, local, remote)
-	if err != nil {
-		return 0, err
-	}
-	// While our end is established in the same table, the client's address cannot
-	// have passed to another socket, see the Linux file.
-	if _, err := find(table, remote, local); err != nil {
-		return 0, fmt.Errorf("%w: closed by the client", ErrUnknown)
-	}
-	return pid, nil
 }
 
 // tcpTable calls GetExtendedTcpTable of iphlpapi for all sockets with their

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +26,15 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	network, address, _ := strings.Cut(spec, " ")
-	if rest, hide := strings.CutSuffix(address, " hidden"); hide {
-		address = rest
-		if err := hideProcess(); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
+	address, hide := strings.CutSuffix(address, " hidden")
+	var err error
+	if hide {
+		err = hideProcess()
 	}
-	c, err := net.Dial(network, address)
+	var c net.Conn
+	if err == nil {
+		c, err = net.Dial(network, address)
+	}
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -42,63 +44,91 @@ func TestMain(m *testing.M) {
 	_ = c.Close()
 }
 
-// startClient starts a client process; prepare may change how. The client ends
-// with the test. The result is the process number.
-func startClient(t *testing.T, addr net.Addr, prepare func(*exec.Cmd)) int {
+func must(t testing.TB, err error) {
 	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A fixture is a listener of the test's own.
+type fixture struct {
+	t  testing.TB
+	ln net.Listener
+}
+
+// newFixture listens on loopback, or on a unix socket.
+func newFixture(t testing.TB, network string) fixture {
+	t.Helper()
+	address := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "tcp": "[::]:0"}[network]
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "s")
+	}
+	return newFixtureAt(t, network, address)
+}
+
+func newFixtureAt(t testing.TB, network, address string) fixture {
+	t.Helper()
+	ln, err := net.Listen(network, address)
+	must(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	return fixture{t, ln}
+}
+
+// dial connects this process, over IPv4 to a dual stack listener, and returns both ends.
+func (f fixture) dial() (client, server net.Conn) {
+	f.t.Helper()
+	target := f.ln.Addr().String()
+	if tcp, ok := f.ln.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		target = fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	}
+	client, err := net.Dial(f.ln.Addr().Network(), target)
+	must(f.t, err)
+	f.t.Cleanup(func() { _ = client.Close() })
+	return client, f.accept()
+}
+
+func (f fixture) accept() net.Conn {
+	f.t.Helper()
+	_ = f.ln.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(time.Minute))
+	c, err := f.ln.Accept()
+	must(f.t, err)
+	f.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// dialFrom connects another process; prepare may change how. It ends with the test.
+func (f fixture) dialFrom(prepare func(*exec.Cmd)) (pid int, c *Conn) {
+	f.t.Helper()
 	exe := "/proc/self/exe" // reaches the binary also for a user who may not read its folder
 	if _, err := os.Stat(exe); err != nil {
-		if exe, err = os.Executable(); err != nil {
-			t.Fatal(err)
-		}
+		exe, err = os.Executable()
+		must(f.t, err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = []string{clientEnv + "=" + addr.Network() + " " + addr.String()}
+	cmd.Env = []string{clientEnv + "=" + f.ln.Addr().Network() + " " + f.ln.Addr().String()}
 	cmd.Dir = "/"
 	if prepare != nil {
 		prepare(cmd)
 	}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
+	line, err := bufio.NewReader(start(f.t, cmd)).ReadString('\n')
+	if err != nil || line != "connected\n" {
+		f.t.Fatalf("client said %q, %v", line, err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	return cmd.Process.Pid, Identify(f.accept())
+}
+
+// start starts a program that ends with its standard input, which is when the test ends.
+func start(t testing.TB, cmd *exec.Cmd) (stdout io.Reader) {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = stdin.Close()
+		_ = in.Close()
 		_ = cmd.Wait()
 	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil || line != "connected\n" {
-		t.Fatalf("client said %q, %v", line, err)
-	}
-	return cmd.Process.Pid
-}
-
-func listen(t *testing.T, network, address string) net.Listener {
-	t.Helper()
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	return ln
-}
-
-func accept(t *testing.T, ln net.Listener) net.Conn {
-	t.Helper()
-	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {
-		_ = d.SetDeadline(time.Now().Add(time.Minute))
-	}
-	c, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c
+	return out
 }

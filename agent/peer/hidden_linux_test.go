@@ -3,8 +3,6 @@ package peer
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,14 +33,10 @@ func TestHidden(t *testing.T) {
 		t.Skip("needs root, to give a capability to a file; TestAsOrdinaryUser does the rest")
 	}
 	dir, err := os.MkdirTemp("", "peer") // t.TempDir is closed to others
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	capable := filepath.Join(dir, "capable")
-	if err := errors.Join(os.Chmod(dir, 0o755), copyWithCapability(capable)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(os.Chmod(dir, 0o755), copyWithCapability(capable)))
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestAsOrdinaryUser$", "-test.v")
 	cmd.Env = []string{capableEnv + "=" + capable, "DISPLAY=:7", "PATH=" + os.Getenv("PATH")}
 	cmd.Dir = "/"
@@ -91,23 +86,13 @@ func TestAsOrdinaryUser(t *testing.T) {
 	t.Run("gone", seeGone)
 }
 
-func listenOn(t *testing.T, network string) net.Listener {
-	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		address = filepath.Join(t.TempDir(), "s")
-	}
-	return listen(t, network, address)
-}
-
 // inSession starts a client without a terminal.
 func inSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
 // seeOpen is the control: of a client that does not hide all is known.
 func seeOpen(t *testing.T, network string) {
-	ln := listenOn(t, network)
-	pid := startClient(t, ln.Addr(), inSession)
-	p := Identify(accept(t, ln)).Describe()
+	pid, c := newFixture(t, network).dialFrom(inSession)
+	p := c.Describe()
 	if p.PID != pid || p.Exe == "" || p.Hidden || len(p.MayBe) > 0 || !p.Detached {
 		t.Errorf("Describe() = %+v, want all of process %d", p, pid)
 	}
@@ -116,13 +101,9 @@ func seeOpen(t *testing.T, network string) {
 // seeHidden looks at a client that hides. On TCP the kernel tells its user only, on
 // a unix socket its number, with which everything that is public can be found.
 func seeHidden(t *testing.T, network string, hide func(*exec.Cmd)) {
-	ln := listenOn(t, network)
-	pid := startClient(t, ln.Addr(), func(cmd *exec.Cmd) { inSession(cmd); hide(cmd) })
+	pid, conn := newFixture(t, network).dialFrom(func(cmd *exec.Cmd) { inSession(cmd); hide(cmd) })
 	st, err := readStat(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn := Identify(accept(t, ln))
+	must(t, err)
 	if err := conn.SameUser(); err != nil {
 		t.Fatalf("SameUser() = %v", err)
 	}
@@ -160,17 +141,10 @@ func seeHidden(t *testing.T, network string, hide func(*exec.Cmd)) {
 
 // seeOurselves hides this process, which still has to know its own connections.
 func seeOurselves(t *testing.T, network string) {
-	if err := hideProcess(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, hideProcess())
 	defer unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-	ln := listenOn(t, network)
-	client, err := net.Dial(network, ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn := Identify(accept(t, ln))
+	_, server := newFixture(t, network).dial()
+	conn := Identify(server)
 	if p := conn.Describe(); p.PID != os.Getpid() || p.Exe == "" || p.Hidden || !conn.Self() {
 		t.Errorf("Describe() = %+v, want this process", p)
 	}
@@ -186,17 +160,11 @@ func seeOurselves(t *testing.T, network string) {
 
 // seeGone: of a client that has left nothing is said, also not that it hides.
 func seeGone(t *testing.T) {
-	ln := listenOn(t, "tcp4")
-	client, err := net.Dial("tcp4", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn := Identify(accept(t, ln))
-	if err := conn.SameUser(); err != nil {
-		t.Fatal(err)
-	}
+	client, server := newFixture(t, "tcp4").dial()
+	conn := Identify(server)
+	must(t, conn.SameUser())
 	_ = client.Close()
-	if p := conn.Describe(); fmt.Sprintf("%+v", p) != fmt.Sprintf("%+v", Peer{UID: os.Getuid()}) {
-		t.Errorf("Describe() = %+v, want only the user", p)
+	if diff := cmp.Diff(Peer{UID: os.Getuid()}, conn.Describe()); diff != "" {
+		t.Errorf("Describe(), want only the user (-want +got):\n%s", diff)
 	}
 }

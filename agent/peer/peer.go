@@ -1,5 +1,5 @@
-// Package peer tells who is at the other end of a local connection: user,
-// process, executable and the chain of parents, as the kernel sees them.
+// Package peer describes the process at the other end of a local connection: user,
+// executable and the chain of parents, as the kernel sees them.
 package peer
 
 import "context"
@@ -15,7 +15,7 @@ type Peer struct {
 	// plain word, its first argument. Any process can say anything here.
 	Claim string
 	// Detached reports that the process has neither a terminal nor a graphical
-	// session: nobody sits in front of it. False when unknown.
+	// session, and so no person in front of it. False when unknown.
 	Detached bool
 
 	// Hidden reports that the kernel lets other processes of the same user look
@@ -40,14 +40,14 @@ type Candidate struct {
 type contextKey struct{}
 
 // NewContext returns ctx with a way to find the peer of its connection.
-// describe is called at most when somebody wants to show the peer, not on the
-// hot path; it may block for the time of a few file reads.
+// describe is called only where the peer is shown, not on the hot path; it may block
+// for the time of a few file reads.
 func NewContext(ctx context.Context, describe func() Peer) context.Context {
 	return context.WithValue(ctx, contextKey{}, describe)
 }
 
-// FromContext returns the peer of the connection that ctx belongs to. Unknown
-// is the answer where there is none.
+// FromContext returns the peer of the connection that ctx belongs to, an unknown one
+// where there is none.
 func FromContext(ctx context.Context) Peer {
 	if describe, ok := ctx.Value(contextKey{}).(func() Peer); ok {
 		return describe()

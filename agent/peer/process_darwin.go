@@ -7,17 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// describe reads the process behind id.
-func describe(id identity) Peer {
-	p := Peer{UID: id.uid}
-	proc, err := readProcess(id.pid)
-	if err != nil || proc.start != id.start {
-		return p
-	}
-	p.PID, p.Exe = proc.pid, proc.exe
-	p.Chain = chain(proc, readProcess)
-	return p
-}
+// processes reads entries of the process table.
+func processes() processReader { return readProcess }
 
 // readProcess returns the process of a number. The executable is the path that
 // the kernel was given at exec, and left out for other users' processes.

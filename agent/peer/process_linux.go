@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,12 +17,12 @@ import (
 // describe reads the process behind id.
 func describe(id identity) Peer {
 	p := Peer{UID: id.uid}
-	proc, ok := find(id)
+	proc, read, ok := holder(id)
 	if !ok {
 		return hiding(p, id)
 	}
 	p.PID, p.Exe, p.Hidden = proc.pid, proc.exe, proc.hidden
-	p.Chain = chain(proc, readProcess)
+	p.Chain = chain(proc, read)
 	command, _ := readList(proc.pid, "cmdline")
 	p.Claim = claim(command)
 	p.Detached = !proc.hasTTY && !graphical(environment(proc, id.uid))
@@ -80,17 +81,24 @@ func graphical(environ []string) bool {
 	})
 }
 
-// find returns the process that has the connection open.
-func find(id identity) (process, bool) {
-	if id.inode != 0 {
-		return findHolder(id.inode, id.uid)
+// holder returns the process that has the connection open, and how to read
+// others. Of several that do, it is the one that started first: the others
+// have inherited the connection, and a program is not let in through one that a
+// child of it happens to hold.
+func holder(id identity) (p process, read processReader, ok bool) {
+	switch {
+	case id.inode != 0:
+		p, ok = findHolder(id.inode, id.uid)
+	case id.pid != 0:
+		var err error
+		p, err = readProcess(id.pid)
+		ok = err == nil && p.start == id.start
 	}
-	if id.pid == 0 {
-		return process{}, false
-	}
-	proc, err := readProcess(id.pid)
-	return proc, err == nil && proc.start == id.start
+	return p, readProcess, ok
 }
+
+// processes reads entries of the process table.
+func processes() processReader { return readProcess }
 
 // findHolder searches the processes of uid for the one that has the socket
 // inode open. Children can have inherited it: the one that started first is
@@ -206,4 +214,58 @@ func parseStat(b []byte) (stat, error) {
 		return stat{}, fmt.Errorf("%w: %w", errStat, err)
 	}
 	return stat{name: string(b[open+1 : end]), parent: parent, session: session, tty: tty, start: start}, nil
+}
+
+// maxCandidates bounds the guess at which process a connection belongs to: a
+// question must stay readable.
+const maxCandidates = 5
+
+// hiding completes p, the peer of a connection for which no process was found. A
+// search by inode reads /proc/PID/fd, which the kernel gives to root for a process
+// that is not dumpable. So the search misses exactly the processes that hide, and
+// these remain possible. A connection that has ended in the meantime has no process.
+func hiding(p Peer, id identity) Peer {
+	if id.inode == 0 || id.open != nil && !id.open() {
+		return p
+	}
+	p.Hidden = true
+	p.MayBe = candidates(id.uid)
+	return p
+}
+
+// candidates lists processes of uid whose open files may not be read, the latest
+// first: a client has been started for what it asks, and agents and daemons, which
+// hide as well, have been running since the login.
+func candidates(uid int) []Candidate {
+	type found struct {
+		Candidate
+		start uint64
+	}
+	var all []found
+	for _, pid := range pids() {
+		if !belongsTo(pid, uid) || !closed(pid) {
+			continue
+		}
+		if st, err := readStat(pid); err == nil {
+			all = append(all, found{Candidate{PID: pid, Name: st.name}, st.start})
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int {
+		return cmp.Or(cmp.Compare(b.start, a.start), cmp.Compare(b.PID, a.PID))
+	})
+	var list []Candidate
+	for _, f := range all[:min(len(all), maxCandidates)] {
+		list = append(list, f.Candidate)
+	}
+	return list
+}
+
+// closed reports whether the kernel refuses to list the open files of process pid.
+func closed(pid int) bool {
+	fds, err := os.Open("/proc/" + strconv.Itoa(pid) + "/fd")
+	if err != nil {
+		return errors.Is(err, fs.ErrPermission)
+	}
+	_ = fds.Close()
+	return false
 }

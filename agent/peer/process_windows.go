@@ -7,44 +7,33 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// describe reads the process behind id.
-func describe(id identity) Peer {
-	p := Peer{UID: id.uid}
-	parents := processTable()
-	read := func(pid int) (process, error) { return readProcess(pid, parents) }
-	proc, err := read(id.pid)
-	if err != nil || proc.start != id.start {
-		return p
-	}
-	p.PID, p.Exe = proc.pid, proc.exe
-	p.Chain = chain(proc, read)
-	return p
-}
-
-// processTable returns every process's entry by its number.
-func processTable() map[int]windows.ProcessEntry32 {
+// processes reads entries of the process table as it is now. A parent that has ended
+// leaves its number behind; that another process with that number started later is
+// what ancestry notices.
+func processes() processReader {
 	table := make(map[int]windows.ProcessEntry32)
-	snap, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
-	if err != nil {
-		return table
+	if snap, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0); err == nil {
+		defer windows.CloseHandle(snap)
+		e := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
+		for err = windows.Process32First(snap, &e); err == nil; err = windows.Process32Next(snap, &e) {
+			table[int(e.ProcessID)] = e
+		}
 	}
-	defer windows.CloseHandle(snap)
-	e := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
-	for err = windows.Process32First(snap, &e); err == nil; err = windows.Process32Next(snap, &e) {
-		table[int(e.ProcessID)] = e
+	return func(pid int) (process, error) {
+		e, ok := table[pid]
+		if !ok {
+			return process{}, fmt.Errorf("process %d has ended", pid)
+		}
+		return readProcess(e)
 	}
-	return table
 }
 
-func readProcess(pid int, table map[int]windows.ProcessEntry32) (process, error) {
-	e, ok := table[pid]
-	if !ok {
-		return process{}, fmt.Errorf("process %d has ended", pid)
-	}
-	p := process{pid: pid, parent: int(e.ParentProcessID), name: windows.UTF16ToString(e.ExeFile[:])}
-	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
+// readProcess completes an entry of the table.
+func readProcess(e windows.ProcessEntry32) (process, error) {
+	p := process{pid: int(e.ProcessID), parent: int(e.ParentProcessID), name: windows.UTF16ToString(e.ExeFile[:])}
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, e.ProcessID)
 	if err != nil {
-		return process{}, fmt.Errorf("process %d: %w", pid, err)
+		return process{}, fmt.Errorf("process %d: %w", p.pid, err)
 	}
 	defer windows.CloseHandle(h)
 	p.start = started(h)

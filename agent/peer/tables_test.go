@@ -11,13 +11,12 @@ import (
 
 // A row is one socket of a table that another system's kernel writes.
 type row struct {
-	local, remote netip.AddrPort
-	state         uint32
-	uid, pid      uint32
+	ends
+	state, uid, pid uint32
 }
 
-func port(local, remote string) row {
-	return row{local: netip.MustParseAddrPort(local), remote: netip.MustParseAddrPort(remote)}
+func port(local, remote string) ends {
+	return ends{local: netip.MustParseAddrPort(local), remote: netip.MustParseAddrPort(remote)}
 }
 
 // pcbTable writes rows as macOS does, with the records we do not read.
@@ -77,46 +76,38 @@ func winTable(rows []row) []byte {
 
 func TestTablesOfOtherSystems(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		want row
-	}{
-		{"IPv4", port("127.0.0.1:50000", "127.0.0.1:8100")},
-		{"IPv6", port("[::1]:50000", "[::1]:8100")},
+	for name, e := range map[string]ends{
+		"IPv4": port("127.0.0.1:50000", "127.0.0.1:8100"),
+		"IPv6": port("[::1]:50000", "[::1]:8100"),
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want := tt.want
-			want.state, want.uid, want.pid = winEstablished, 501, 4242
-			// What differs in one part only is somebody else's.
-			ip := want.local.Addr()
-			decoys := []row{
-				{local: want.remote, remote: want.local},
-				{local: want.local, remote: netip.AddrPortFrom(ip, 8101)},
-				{local: netip.AddrPortFrom(ip, 50001), remote: want.remote},
-				{local: netip.AddrPortFrom(ip.Next(), 50000), remote: want.remote},
-				{local: want.local, remote: netip.AddrPortFrom(ip.Next(), 8100)},
-			}
-			for i := range decoys {
-				decoys[i].state, decoys[i].uid, decoys[i].pid = winEstablished, 502, 666
-			}
-			find := findTCP6Row
-			if ip.Is4() {
-				find = findTCPRow
+			want := row{e, winEstablished, 501, 4242}
+			// A row that differs in one part only belongs to another connection.
+			ip := e.local.Addr()
+			var decoys []row
+			for _, other := range []ends{
+				{local: e.remote, remote: e.local},
+				{local: e.local, remote: netip.AddrPortFrom(ip, 8101)},
+				{local: netip.AddrPortFrom(ip, 50001), remote: e.remote},
+				{local: netip.AddrPortFrom(ip.Next(), 50000), remote: e.remote},
+				{local: e.local, remote: netip.AddrPortFrom(ip.Next(), 8100)},
+			} {
+				decoys = append(decoys, row{other, winEstablished, 502, 666})
 			}
 
 			all := slices.Concat(decoys, []row{want}, decoys)
-			if uid, pid, err := findPCB(pcbTable(all), want.local, want.remote); uid != 501 || pid != 4242 || err != nil {
+			if uid, pid, err := findPCB(pcbTable(all), e); uid != 501 || pid != 4242 || err != nil {
 				t.Errorf("findPCB = %d, %d, %v", uid, pid, err)
 			}
-			if pid, err := find(winTable(all), want.local, want.remote); pid != 4242 || err != nil {
+			if pid, err := findTCPRow(winTable(all), e); pid != 4242 || err != nil {
 				t.Errorf("findTCPRow = %d, %v", pid, err)
 			}
-			if uid, pid, err := findPCB(pcbTable(decoys), want.local, want.remote); !errors.Is(err, errAbsent) {
+			if uid, pid, err := findPCB(pcbTable(decoys), e); !errors.Is(err, errAbsent) {
 				t.Errorf("findPCB among others = %d, %d, %v, want %v", uid, pid, err, errAbsent)
 			}
 			want.state = 8 // CLOSE_WAIT
-			if pid, err := find(winTable(append(decoys, want)), want.local, want.remote); !errors.Is(err, errAbsent) {
+			if pid, err := findTCPRow(winTable(append(decoys, want)), e); !errors.Is(err, errAbsent) {
 				t.Errorf("findTCPRow of a closed socket = %d, %v, want %v", pid, err, errAbsent)
 			}
 		})
@@ -126,21 +117,20 @@ func TestTablesOfOtherSystems(t *testing.T) {
 // Law: no table makes a reader panic, and a socket is found only if the table
 // holds its ends.
 func FuzzTables(f *testing.F) {
-	want := port("127.0.0.1:50000", "127.0.0.1:8100")
-	want.state, want.uid, want.pid = winEstablished, 501, 4242
+	v4, v6 := port("127.0.0.1:50000", "127.0.0.1:8100"), port("[2001:db8::1]:50000", "[2001:db8::2]:8100")
+	want := row{v4, winEstablished, 501, 4242}
 	f.Add(pcbTable([]row{want}))
 	f.Add(winTable([]row{want}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, table []byte) {
-		v6 := port("[2001:db8::1]:50000", "[2001:db8::2]:8100")
-		_, _, pcb := findPCB(table, v6.local, v6.remote)
-		_, win6 := findTCP6Row(table, v6.local, v6.remote)
-		_, win4 := findTCPRow(table, want.local, want.remote)
+		_, _, pcb := findPCB(table, v6)
+		_, win6 := findTCPRow(table, v6)
+		_, win4 := findTCPRow(table, v4)
 		for _, found := range []struct {
-			err  error
-			ends row
-		}{{pcb, v6}, {win6, v6}, {win4, want}} {
-			for _, end := range []netip.AddrPort{found.ends.local, found.ends.remote} {
+			err error
+			ends
+		}{{pcb, v6}, {win6, v6}, {win4, v4}} {
+			for _, end := range []netip.AddrPort{found.local, found.remote} {
 				if found.err == nil && !bytes.Contains(table, end.Addr().AsSlice()) {
 					t.Fatalf("found a socket in a table without %s", end)
 				}

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 )
 
+// The tables of other systems. Their readers are pure, so that they are tested on every
+// system.
+
 // The table of macOS' net.inet.tcp.pcblist_n: a header, then for each socket a
 // series of records, each with its length and kind in front and filled up to a
 // multiple of eight bytes, then a record like the header. Layout after
@@ -31,8 +34,8 @@ const (
 var errPCBList = errors.New("unknown form of the kernel's TCP table")
 
 // findPCB returns the socket with exactly these ends: its owner and the process
-// that used it last. It is pure, so that it is tested on every system.
-func findPCB(table []byte, local, remote netip.AddrPort) (uid, pid uint32, err error) {
+// that used it last.
+func findPCB(table []byte, e ends) (uid, pid uint32, err error) {
 	if len(table) < pcbHeader {
 		return 0, 0, errPCBList
 	}
@@ -51,8 +54,10 @@ func findPCB(table []byte, local, remote netip.AddrPort) (uid, pid uint32, err e
 		case kind == pcbKindInet && n < pcbInetSize, kind == pcbKindSocket && n < pcbSocketSize:
 			return 0, 0, errPCBList
 		case kind == pcbKindInet:
-			here = pcbEnd(rec, pcbInetLocal, pcbInetLocalPort) == local &&
-				pcbEnd(rec, pcbInetForeign, pcbInetForeignPort) == remote
+			here = e == ends{
+				local:  pcbEnd(rec, pcbInetLocal, pcbInetLocalPort),
+				remote: pcbEnd(rec, pcbInetForeign, pcbInetForeignPort),
+			}
 		case kind == pcbKindSocket && here:
 			return binary.LittleEndian.Uint32(rec[pcbSocketUID:]), binary.LittleEndian.Uint32(rec[pcbSocketPID:]), nil
 		}
@@ -67,6 +72,47 @@ func pcbEnd(rec []byte, addr, port int) netip.AddrPort {
 	if rec[pcbInetFlags]&1 != 0 {
 		raw = raw[12:]
 	}
-	a, _ := netip.AddrFromSlice(raw)
-	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(rec[port:]))
+	return networkOrder(raw, rec[port:])
+}
+
+// networkOrder reads an address and a port, both in network order.
+func networkOrder(addr, port []byte) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(addr)
+	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
+}
+
+// Rows of Windows' GetExtendedTcpTable (tcpmib.h): a count, then rows of 32-bit words.
+const winEstablished = 5 // MIB_TCP_STATE_ESTAB
+
+// A winRow is the layout of a row: its size, and the offsets of its words.
+type winRow struct {
+	size, state, pid int
+	address          int // bytes of an address
+	local, localPort int
+	remote, toPort   int
+}
+
+// findTCPRow returns the process of the established socket with exactly these ends,
+// from a table of MIB_TCPROW_OWNER_PID or, for IPv6, of MIB_TCP6ROW_OWNER_PID.
+func findTCPRow(table []byte, e ends) (pid uint32, err error) {
+	l := winRow{size: 56, address: 16, local: 0, localPort: 20, remote: 24, toPort: 44, state: 48, pid: 52}
+	if e.local.Addr().Is4() {
+		l = winRow{size: 24, state: 0, address: 4, local: 4, localPort: 8, remote: 12, toPort: 16, pid: 20}
+	}
+	if len(table) < 4 {
+		return 0, errAbsent
+	}
+	le := binary.LittleEndian
+	n := le.Uint32(table)
+	for rows := table[4:]; n > 0 && len(rows) >= l.size; n-- {
+		found := ends{
+			local:  networkOrder(rows[l.local:l.local+l.address], rows[l.localPort:]),
+			remote: networkOrder(rows[l.remote:l.remote+l.address], rows[l.toPort:]),
+		}
+		if found == e && le.Uint32(rows[l.state:]) == winEstablished {
+			return le.Uint32(rows[l.pid:]), nil
+		}
+		rows = rows[l.size:]
+	}
+	return 0, errAbsent
 }

@@ -1,0 +1,158 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// startIdle starts a process that does nothing until the test ends.
+func startIdle(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("cat")
+	start(t, cmd)
+	return cmd.Process.Pid
+}
+
+// A client in a process below another is inside the tree of both, and of no
+// process beside them.
+func TestDescendantOf(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp4", "tcp6", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			pid, c := newFixture(t, network).dialFrom(nil)
+			beside := startIdle(t)
+			for name, tt := range map[string]struct {
+				pid  int
+				want bool
+			}{
+				"itself": {pid, true}, "its parent": {os.Getpid(), true}, "its grandparent": {os.Getppid(), os.Getppid() > 1},
+				"a brother": {beside, false}, "the first process": {1, false}, "no process": {0, false}, "every process": {-1, false},
+			} {
+				in, err := c.DescendantOf(tt.pid)
+				if err != nil || in != tt.want {
+					t.Errorf("descendant of %s: %t, %v", name, in, err)
+				}
+			}
+		})
+	}
+}
+
+// A connection that was closed has no known process: not a yes.
+func TestDescendantOfNobody(t *testing.T) {
+	t.Parallel()
+	client, server := newFixture(t, "tcp4").dial()
+	_ = client.Close()
+	if in, err := Identify(server).DescendantOf(os.Getpid()); in || !errors.Is(err, ErrUnknown) {
+		t.Errorf("DescendantOf = %t, %v", in, err)
+	}
+}
+
+func TestDescends(t *testing.T) {
+	t.Parallel()
+	child := startIdle(t)
+	for name, tt := range map[string]struct {
+		pid, root int
+		want      bool
+	}{
+		"child":         {child, os.Getpid(), true},
+		"itself":        {child, child, true},
+		"upside down":   {os.Getpid(), child, false},
+		"every process": {child, 1, false},
+		"no process":    {0, 0, false},
+	} {
+		if got := Descends(tt.pid, tt.root); got != tt.want {
+			t.Errorf("%s: Descends(%d, %d) = %t", name, tt.pid, tt.root, got)
+		}
+	}
+}
+
+// Only its first process may be shown for a connection that children inherited.
+func TestHolderIsTheOldest(t *testing.T) {
+	t.Parallel()
+	client, server := newFixture(t, "tcp4").dial()
+	file, err := client.(*net.TCPConn).File()
+	must(t, err)
+	defer file.Close()
+	newFixture(t, "tcp4").dialFrom(func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{file} })
+	if p := Identify(server).Describe(); p.PID != os.Getpid() {
+		t.Errorf("Describe() = %+v, want this process", p)
+	}
+}
+
+// A number that was given to another process since is unknown.
+func TestReusedProcessNumber(t *testing.T) {
+	t.Parallel()
+	st, err := readStat(os.Getpid())
+	must(t, err)
+	id := identity{uid: os.Geteuid(), pid: os.Getpid(), start: st.start}
+	if p := describe(id); p.PID != os.Getpid() {
+		t.Fatalf("describe = %+v, want this process", p)
+	}
+	id.start--
+	if diff := cmp.Diff(Peer{UID: os.Geteuid()}, describe(id)); diff != "" {
+		t.Errorf("describe, want only the user (-want +got):\n%s", diff)
+	}
+}
+
+func TestGraphical(t *testing.T) {
+	t.Parallel()
+	for want, environ := range map[bool][]string{
+		true:  {"HOME=/x", "WAYLAND_DISPLAY=wayland-0"},
+		false: {"HOME=/x", "DISPLAY=", "XDISPLAY=:0"},
+	} {
+		if got := graphical(environ); got != want {
+			t.Errorf("graphical(%q) = %v", environ, got)
+		}
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	const rest = " S 41 42 43 34816 44 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2"
+	want := stat{parent: 41, session: 43, tty: 34816, start: 98765}
+	for _, tt := range []struct{ label, name string }{
+		{"plain", "terraform"},
+		{"empty", ""},
+		{"spaces", "Web Content"},
+		{"looks like the rest", "a) R 1 (b"},
+		{"parentheses", ")(()"},
+		{"line feed", "a\n) S 1 1 1"},
+	} {
+		t.Run(tt.label, func(t *testing.T) {
+			t.Parallel()
+			want := want
+			want.name = tt.name
+			got, err := parseStat([]byte("40 (" + tt.name + ")" + rest + "\n"))
+			if err != nil || got != want {
+				t.Errorf("parseStat = %+v, %v, want %+v", got, err, want)
+			}
+		})
+	}
+	for _, bad := range []string{"", "40", "40 (a", ") (", "40 (a) S 1 2", "40 (a)" + strings.Replace(rest, "98765", "-1", 1)} {
+		if got, err := parseStat([]byte(bad)); !errors.Is(err, errStat) {
+			t.Errorf("parseStat(%q) = %+v, %v, want %v", bad, got, err, errStat)
+		}
+	}
+}
+
+// Law: whatever a process calls itself, the numbers after its name are the
+// kernel's.
+func FuzzParseStat(f *testing.F) {
+	f.Add("a) R 1 (b", 1, 2, 3, uint64(4))
+	f.Add("", 0, 0, -1, uint64(1)<<63)
+	f.Fuzz(func(t *testing.T, name string, parent, session, tty int, start uint64) {
+		line := fmt.Sprintf("7 (%s) S %d 0 %d %d 0 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0", name, parent, session, tty, start)
+		got, err := parseStat([]byte(line))
+		if want := (stat{name, parent, session, tty, start}); err != nil || got != want {
+			t.Fatalf("parseStat(%q) = %+v, %v; want %+v", line, got, err, want)
+		}
+	})
+}

@@ -1,0 +1,82 @@
+package peer
+
+import (
+	"os"
+	"slices"
+	"testing"
+)
+
+// A table is a process table by its numbers.
+type table map[int]process
+
+func (t table) read(pid int) (process, error) {
+	p, ok := t[pid]
+	if !ok {
+		return p, os.ErrNotExist
+	}
+	return p, nil
+}
+
+// A parent that is younger than its child was given the number of one that ended.
+func TestAncestry(t *testing.T) {
+	t.Parallel()
+	processes := table{
+		1:  {pid: 1, start: 0, name: "init"},
+		10: {pid: 10, parent: 1, start: 10, exe: "/usr/bin/gnome-terminal"},
+		11: {pid: 11, parent: 10, start: 11, exe: "/bin/zsh", terminal: true},
+		12: {pid: 12, parent: 11, start: 12, name: "make"},
+		13: {pid: 13, parent: 12, start: 13, exe: "/opt/terraform"},
+		20: {pid: 20, parent: 10, start: 5, exe: "/opt/orphan"},
+		30: {pid: 30, parent: 31, start: 30, name: "ring"},
+		31: {pid: 31, parent: 30, start: 30, name: "ring"},
+		40: {pid: 40, parent: 99, start: 40, name: "lost"},
+		50: {pid: 50, parent: 51, start: 500, name: "child"},
+		51: {pid: 51, parent: 52, start: 400, name: "parent"},
+		52: {pid: 52, parent: 53, start: 450, name: "stranger"}, // took the number
+		53: {pid: 53, parent: 1, start: 100, name: "first"},
+	}
+	for _, tt := range []struct {
+		name  string
+		pid   int
+		chain []string
+		line  []int
+	}{
+		{"up to the owner of the terminal", 13, []string{"terraform", "make", "zsh", "gnome-terminal"}, []int{13, 12, 11, 10}},
+		{"a parent younger than its child is a stranger", 20, []string{"orphan"}, []int{20}},
+		{"a parent of a parent that is a stranger", 50, []string{"child", "parent"}, []int{50, 51}},
+		{"a parent that is gone", 40, []string{"lost"}, []int{40}},
+		{"the first process is not shown", 10, []string{"gnome-terminal"}, []int{10}},
+		{"a ring is bounded", 30, slices.Repeat([]string{"ring"}, chainLimit), slices.Repeat([]int{30, 31}, treeLimit/2)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := chain(processes[tt.pid], processes.read); !slices.Equal(got, tt.chain) {
+				t.Errorf("chain = %q, want %q", got, tt.chain)
+			}
+			if got := lineage(processes[tt.pid], processes.read); !slices.Equal(got, tt.line) {
+				t.Errorf("lineage = %v, want %v", got, tt.line)
+			}
+		})
+	}
+}
+
+func TestClaim(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{"terraform apply", []string{"/usr/bin/terraform", "apply", "-auto-approve"}},
+		{"curl", []string{"curl", "-H", "X-Vault-Token: hvs.secret"}},
+		{"vault", []string{"vault", "hvs.CAESIJMvqq", "x"}},
+		{"login", []string{"-login"[1:], "VAULT_TOKEN=x"}},
+		{"python", []string{"python", "averyveryverylongwordthatmaybeapassword"}},
+		{"sh", []string{"sh", ""}},
+		{"", []string{""}},
+		{"", nil},
+	} {
+		if got := claim(tt.args); got != tt.want {
+			t.Errorf("claim(%q) = %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}
