@@ -36,9 +36,7 @@ func (c BrokerConfig) withDefaults() BrokerConfig {
 	// Vault's own client gives up after 60 s: the app must hear from us first.
 	c.Timeout = cmp.Or(c.Timeout, 55*time.Second)
 	c.MaxPending = cmp.Or(c.MaxPending, 64)
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -123,7 +121,7 @@ func (b *Broker) expire(ctx context.Context, e *entry) {
 	case <-ctx.Done():
 		b.decide(e, withdrawn(ctx))
 	case <-timer.C:
-		b.decide(e, ending{EventTimeout, ErrTimeout, ErrTimeout})
+		b.decide(e, failed(EventTimeout, ErrTimeout))
 	}
 	<-e.done // the first decision stands
 }
@@ -181,7 +179,7 @@ func (n *Notice) Done(message string) {
 	if n.entry == nil {
 		return
 	}
-	n.broker.finish(n.entry, SanitizeText(message, maxMessage))
+	n.broker.decide(n.entry, ending{EventDone, nil, Decided{SanitizeText(message, maxMessage)}})
 	<-n.entry.hidden
 }
 
@@ -194,7 +192,7 @@ func (b *Broker) CancelAll() {
 
 func (b *Broker) cancelAllLocked() {
 	for len(b.pending) > 0 {
-		b.decideLocked(b.pending[0], ending{EventCanceled, ErrCanceled, ErrCanceled})
+		b.decideLocked(b.pending[0], failed(EventCanceled, ErrCanceled))
 	}
 }
 
@@ -251,7 +249,7 @@ func (b *Broker) Deny(id string) error {
 	if e == nil {
 		return ErrUnknown
 	}
-	b.decideLocked(e, ending{EventDenied, ErrDenied, ErrDenied})
+	b.decideLocked(e, failed(EventDenied, ErrDenied))
 	return nil
 }
 
@@ -267,45 +265,39 @@ func (b *Broker) show(ctx context.Context, e *entry) {
 		done := sync.OnceFunc(asked.Done)
 		e.shown.Go(func() {
 			defer done()
-			b.askPrompter(ctx, p, delivery{e, r, done})
+			answer, err := askPrompter(ctx, p.Prompter, r, func() {
+				b.markNotified(e)
+				done()
+			})
+			if ctx.Err() == nil { // else decided elsewhere; a late answer does not count
+				b.answered(e, p.Name, answer, err)
+			}
 		})
 	}
 	asked.Wait()
 }
 
-// A delivery is one question on its way to one prompter.
-type delivery struct {
-	entry    *entry
-	request  Request
-	notified func() // called when it is on the screen and cannot be answered there
+// askPrompter puts r to one prompter. It calls notified when r is on the screen and cannot be
+// answered there.
+func askPrompter(ctx context.Context, p Prompter, r Request, notified func()) (string, error) {
+	if n, ok := p.(Notifier); ok && r.Kind != Push {
+		return n.PromptOrNotify(ctx, r, notified)
+	}
+	return p.Prompt(ctx, r)
 }
 
-// askPrompter asks one prompter and decides the question by its answer.
-func (b *Broker) askPrompter(ctx context.Context, p Named, d delivery) {
-	e, r := d.entry, d.request
-	var answer string
-	var err error
-	if t, ok := p.Prompter.(Teller); ok && r.Kind != Push {
-		answer, err = t.PromptOrTell(ctx, r, func() {
-			b.markNotified(e)
-			d.notified()
-		})
-	} else {
-		answer, err = p.Prompter.Prompt(ctx, r)
-	}
-	if ctx.Err() != nil {
-		return // decided elsewhere; a late answer does not count
-	}
-	log := b.logger().With("prompter", p.Name, "id", r.ID)
+// answered decides e by what a prompter has returned.
+func (b *Broker) answered(e *entry, prompter, answer string, err error) {
+	log := b.logger().With("prompter", prompter, "id", e.request.ID)
 	switch {
-	case err == nil && r.Kind == Push:
+	case err == nil && e.request.Kind == Push:
 		// It showed the notice and left; there is nothing to decide.
 	case err == nil:
 		if err := b.accept(e, answer); errors.Is(err, ErrAnswer) {
 			log.Warn("prompter gave an answer that does not fit")
 		}
 	case errors.Is(err, ErrDenied):
-		b.decide(e, ending{EventDenied, ErrDenied, ErrDenied})
+		b.decide(e, failed(EventDenied, ErrDenied))
 	case errors.Is(err, ErrDismissed):
 		b.dismissed(e)
 	case errors.Is(err, ErrUnavailable):

@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"cmp"
 	"os"
 	"strings"
 )
@@ -66,24 +67,27 @@ func secretValue(value string) bool {
 	return ok && strings.Contains(user, ":")
 }
 
+// Getenv looks into an environment like os.Getenv. The last of a name counts, as for a
+// program that os/exec starts.
+func Getenv(environ []string) func(name string) string {
+	return func(name string) (value string) {
+		for _, variable := range environ {
+			if n, v, _ := strings.Cut(variable, "="); n == name {
+				value = v
+			}
+		}
+		return value
+	}
+}
+
 // Locale returns the locale that a program with this environment uses for characters:
 // "de_DE.UTF-8", and "C" where none is set.
-func Locale(environ []string) string {
-	values := make(map[string]string, 3)
-	for _, variable := range environ {
-		name, value, _ := strings.Cut(variable, "=")
-		values[name] = value
-	}
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if values[name] != "" {
-			return values[name]
-		}
-	}
-	return "C"
+func Locale(getenv func(string) string) string {
+	return cmp.Or(getenv("LC_ALL"), getenv("LC_CTYPE"), getenv("LANG"), "C")
 }
 
 // HasUTF8 reports whether the character set of an environment is UTF-8.
-func HasUTF8(environ []string) bool {
-	name := strings.ToUpper(Locale(environ))
+func HasUTF8(getenv func(string) string) bool {
+	name := strings.ToUpper(Locale(getenv))
 	return strings.HasSuffix(name, ".UTF-8") || strings.HasSuffix(name, ".UTF8")
 }

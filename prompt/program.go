@@ -3,6 +3,7 @@ package prompt
 import (
 	"bytes"
 	"os/exec"
+	"strings"
 	"time"
 )
 
@@ -11,9 +12,9 @@ import (
 const KillDelay = 500 * time.Millisecond
 
 // RunProgram runs cmd in a process group of its own (see [OwnGroup]) and returns the
-// first limit bytes of its standard output. The rest is read and dropped, so that a
-// program that talks on is not stopped in the middle. The error is that of cmd.Run. The
-// caller has set no Stdout and no WaitDelay.
+// first limit bytes of its standard output less one line end. The rest is read and
+// dropped, so that a program that talks on is not stopped in the middle. The error is
+// that of cmd.Run. The caller has set no Stdout and no WaitDelay.
 func RunProgram(cmd *exec.Cmd, limit int) (output string, err error) {
 	kept := limitedBuffer{room: limit}
 	cmd.Stdout = &kept
@@ -21,7 +22,7 @@ func RunProgram(cmd *exec.Cmd, limit int) (output string, err error) {
 	release := OwnGroup(cmd)
 	err = cmd.Run()
 	release()
-	return kept.kept.String(), err
+	return strings.TrimSuffix(strings.TrimSuffix(kept.kept.String(), "\n"), "\r"), err
 }
 
 // limitedBuffer keeps the first bytes and swallows the rest.

@@ -76,6 +76,12 @@ type Requester struct {
 	MayBe  []Candidate `json:"may_be,omitempty"`
 }
 
+// A Candidate is a process that a question may be for.
+type Candidate struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"` // of the process's own choice
+}
+
 // WithCode is a method whose code may come with a password. The zero value is none. The
 // JSON tags are those of the control socket.
 type WithCode struct {
@@ -118,21 +124,21 @@ var (
 // A Prompter shows a request to a person.
 type Prompter interface {
 	// Prompt blocks until there is an answer, ctx ends or the request cannot be
-	// shown. It returns ErrDenied for an explicit no, ErrDismissed when the person
+	// shown. The request has a Deadline. Prompt returns ErrDenied for an explicit no, ErrDismissed when the person
 	// closed it, an error wrapping ErrUnavailable when it cannot ask now, and ctx.Err()
 	// when ctx ended. In the last case nothing of the question stays on the screen as if
 	// it were open. For a Push it only tells, and blocks until ctx ends.
 	Prompt(ctx context.Context, r Request) (answer string, err error)
 }
 
-// A Teller is a prompter that may find out, when it shows a question, that the
+// A Notifier is a prompter that may find out, when it shows a question, that the
 // person cannot answer there: the window or notification has no field and no button
 // for an answer. Showing it is useful all the same, but it is no way to ask.
-type Teller interface {
-	// PromptOrTell is Prompt. It calls notified when the question is in front of the
+type Notifier interface {
+	// PromptOrNotify is Prompt. It calls notified when the question is in front of the
 	// person and no answer to it can come from here: at most once, from the calling
 	// goroutine, never for a Push, which takes no answer anyway. It then goes on as
-	// Prompt does, until ctx ends or the person denies or closes it. A
-	// question cannot be answered when all its prompters have returned or called notified.
-	PromptOrTell(ctx context.Context, r Request, notified func()) (answer string, err error)
+	// Prompt does, until ctx ends or the person denies or closes it. A question cannot
+	// be answered when all its prompters have returned or called notified.
+	PromptOrNotify(ctx context.Context, r Request, notified func()) (answer string, err error)
 }

@@ -12,8 +12,8 @@ import (
 // An entry is one prompt from the moment it is asked until it is off every
 // screen.
 type entry struct {
-	request  Request  // sanitised; never changes
-	original []string // the choices as they were given
+	given    Request // as it came
+	request  Request // sanitised; never changes but for ID and Deadline
 	created  time.Time
 	withdraw context.CancelCauseFunc // takes it from the prompters, with the reason
 
@@ -36,6 +36,9 @@ type ending struct {
 	cause error  // for the prompters that still show it
 }
 
+// failed is an ending for the same reason on every side.
+func failed(event string, err error) ending { return ending{event, err, err} }
+
 // markNoticedLocked notes that a person saw e in a list.
 func (e *entry) markNoticedLocked() {
 	if !isClosed(e.noticed) {
@@ -56,18 +59,18 @@ func isClosed(c <-chan struct{}) bool {
 // prompters.
 func (b *Broker) enqueue(ctx context.Context, r Request) (*entry, error) {
 	e := &entry{
-		original: r.Choices,
-		first:    make(chan struct{}),
-		noticed:  make(chan struct{}),
-		done:     make(chan struct{}),
-		hidden:   make(chan struct{}),
-		denied:   make(chan struct{}),
+		given:   r,
+		request: r.Sanitized(),
+		first:   make(chan struct{}),
+		noticed: make(chan struct{}),
+		done:    make(chan struct{}),
+		hidden:  make(chan struct{}),
+		denied:  make(chan struct{}),
 	}
 	// The prompters' context outlives the caller's by design: deciding the entry ends it,
 	// and gives the reason.
 	show, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
 	e.withdraw = withdraw
-	e.request = r.Sanitized()
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,10 +158,10 @@ func (b *Broker) awaitAttach(e *entry) {
 	closed := e.closed
 	b.mu.Unlock()
 	if closed {
-		b.decide(e, ending{EventDismissed, ErrDismissed, ErrDismissed})
+		b.decide(e, failed(EventDismissed, ErrDismissed))
 		return
 	}
-	b.decide(e, ending{EventUnavailable, ErrUnavailable, ErrUnavailable})
+	b.decide(e, failed(EventUnavailable, ErrUnavailable))
 }
 
 // markNotified notes that the person reads how to answer e from a terminal: that is a
@@ -209,32 +212,20 @@ func (b *Broker) acceptLocked(e *entry, answer string) error {
 	}
 	// Timers stand still while the machine sleeps: an answer counts by the clock.
 	if b.config.Now().Round(0).After(e.request.Deadline) {
-		b.decideLocked(e, ending{EventTimeout, ErrTimeout, ErrTimeout})
+		b.decideLocked(e, failed(EventTimeout, ErrTimeout))
 		return ErrUnknown
 	}
 	clean, err := Check(e.request, answer)
 	if err == ErrDenied { //nolint:errorlint // Check returns it bare
-		b.decideLocked(e, ending{EventDenied, ErrDenied, ErrDenied})
+		b.decideLocked(e, failed(EventDenied, ErrDenied))
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if i := slices.Index(e.request.Choices, clean); e.request.Kind == Choose && i >= 0 {
-		clean = e.original[i]
-	}
-	e.answer = clean
+	e.answer = e.given.ChoiceAsGiven(clean)
 	b.decideLocked(e, ending{EventAnswered, nil, ErrElsewhere})
 	return nil
-}
-
-// finish ends a notice with the line that says how the push was decided.
-func (b *Broker) finish(e *entry, message string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !isClosed(e.done) {
-		b.decideLocked(e, ending{EventDone, nil, Decided{Message: message}})
-	}
 }
 
 // decide ends e unless it is decided already.

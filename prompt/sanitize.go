@@ -15,6 +15,8 @@ const (
 	maxChoices = 99
 	maxChain   = 12
 	maxNumber  = 6
+
+	maxCandidates = 5 // programs that a question names as a guess
 )
 
 // namePunctuation beside letters, digits and the blank is safe everywhere: no
@@ -154,6 +156,29 @@ func sanitizeChoices(choices []string) []string {
 			label = strings.TrimSpace(Sanitize(c, MaxName-5) + " (" + strconv.Itoa(n) + ")")
 		}
 		out = append(out, label)
+	}
+	return out
+}
+
+// ChoiceAsGiven returns the choice of r that answer means, where answer is one of
+// r.Sanitized(). It returns any other answer as it is.
+func (r Request) ChoiceAsGiven(answer string) string {
+	if r.Kind != Choose {
+		return answer
+	}
+	if i := slices.Index(sanitizeChoices(r.Choices), strings.TrimSpace(answer)); i >= 0 {
+		return r.Choices[i]
+	}
+	return answer
+}
+
+// sanitizeCandidates makes the names fit to be shown in a list: a process that
+// calls itself "a (pid 1), b" must not look like two.
+func sanitizeCandidates(all []Candidate) []Candidate {
+	var out []Candidate
+	for _, c := range all[:min(len(all), maxCandidates)] {
+		name := strings.NewReplacer("(", "?", ")", "?", ",", "?", ":", "?").Replace(Sanitize(c.Name, MaxName/2))
+		out = append(out, Candidate{PID: c.PID, Name: name})
 	}
 	return out
 }

@@ -13,10 +13,10 @@ import (
 type teller struct{}
 
 func (teller) Prompt(ctx context.Context, r prompt.Request) (string, error) {
-	return teller{}.PromptOrTell(ctx, r, func() {})
+	return teller{}.PromptOrNotify(ctx, r, func() {})
 }
 
-func (teller) PromptOrTell(ctx context.Context, _ prompt.Request, told func()) (string, error) {
+func (teller) PromptOrNotify(ctx context.Context, _ prompt.Request, told func()) (string, error) {
 	told()
 	<-ctx.Done()
 	return "", ctx.Err()

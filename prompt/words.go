@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -36,6 +37,30 @@ func (q Requester) Name() string {
 		return fmt.Sprintf("an unknown program (pid %d)", q.PID)
 	}
 	return fmt.Sprintf("%s (pid %d)", name, q.PID)
+}
+
+// hiddenName names a program whose process the kernel does not let the agent look at.
+// The kernel tells its number on unix sockets only, and its name is its own choice.
+func (q Requester) hiddenName() string {
+	const words = "a program that hides itself from you"
+	if q.PID == 0 || len(q.Chain) == 0 {
+		return words
+	}
+	return fmt.Sprintf(words+" and calls itself %s (pid %d)", q.Chain[0], q.PID)
+}
+
+// Guess lists the programs that a hidden one may be, behind "it may be" or the like; ""
+// when there are none. It says that it is a guess: a person must not take the first one
+// for the one that asks.
+func (q Requester) Guess() string {
+	var names []string
+	for _, c := range q.MayBe {
+		names = append(names, fmt.Sprintf("%s (pid %d)", c.Name, c.PID))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "(a guess): " + strings.Join(names, ", ")
 }
 
 // OtherName returns the claim where it says more than the name that the kernel knows,
@@ -80,20 +105,33 @@ func (r Request) Details() string {
 	return strings.Join(parts, ", ")
 }
 
+// Notes are the lines below the details: the claim of the requester or a guess at it,
+// what happened before, the attempt, and the questions that wait.
+func (r Request) Notes() []string {
+	var notes []string
+	add := func(label, value string) {
+		if value != "" {
+			notes = append(notes, label+value)
+		}
+	}
+	add("calls itself: ", r.Requester.OtherName())
+	add("it may be ", r.Requester.Guess())
+	add("", r.Message)
+	add("", r.AttemptNote())
+	add("", r.QueuedNote())
+	return notes
+}
+
 // Title is the heading of a window or notification.
 func (r Request) Title() string {
-	of := ""
-	if r.Method != "" {
-		of = " for " + r.Method
-	}
 	if r.Enrolment != nil {
-		return "stepup: a new secret" + of
+		return "stepup: a new secret" + r.ForMethod()
 	}
 	switch r.Kind {
 	case Passcode:
-		return "stepup: passcode" + of
+		return "stepup: passcode" + r.ForMethod()
 	case Password:
-		return "stepup: password" + of
+		return "stepup: password" + r.ForMethod()
 	case Choose:
 		return "stepup: your choice"
 	case Confirm:
@@ -117,6 +155,15 @@ func (r Request) PushInstructions() string {
 		return "tap that number on your phone" + r.MethodNote()
 	}
 	return "approve it on your phone" + r.MethodNote()
+}
+
+// ForMethod is the method in words that follow "passcode": " for corp_totp"; "" where it
+// is not known.
+func (r Request) ForMethod() string {
+	if r.Method == "" {
+		return ""
+	}
+	return " for " + r.Method
 }
 
 // MethodNote is the method and its type in parentheses, with a blank before them; ""
@@ -144,6 +191,16 @@ func (r Request) AttemptNote() string {
 	return fmt.Sprintf("attempt %d of %d", r.Attempt, r.Attempts)
 }
 
+// NumberedChoices are the choices with a number in front, so that none can look like a
+// button or a line of ours. The number is an answer too.
+func (r Request) NumberedChoices() []string {
+	lines := make([]string, 0, len(r.Choices))
+	for i, choice := range r.Choices {
+		lines = append(lines, strconv.Itoa(i+1)+") "+choice)
+	}
+	return lines
+}
+
 // QueuedNote says how many other questions wait; "" for none.
 func (r Request) QueuedNote() string {
 	switch {
@@ -159,24 +216,23 @@ func (r Request) QueuedNote() string {
 // cause is the [context.Cause] of the prompter's context, or [Event.Cause].
 func Withdrawn(cause error) string {
 	var decided Decided
-	switch {
-	case errors.As(cause, &decided):
-		if message := SanitizeText(decided.Message, maxMessage); message != "" {
-			return message
+	if errors.As(cause, &decided) {
+		return cmp.Or(SanitizeText(decided.Message, maxMessage), "the push was decided")
+	}
+	for _, end := range []struct {
+		cause error
+		words string
+	}{
+		{ErrElsewhere, "answered elsewhere"},
+		{ErrDenied, "denied elsewhere"},
+		{ErrTimeout, "timed out"},
+		{ErrCanceled, "cancelled"},
+		{ErrDismissed, "closed without an answer"},
+		{ErrUnavailable, "given up"},
+	} {
+		if errors.Is(cause, end.cause) {
+			return end.words
 		}
-		return "the push was decided"
-	case errors.Is(cause, ErrElsewhere):
-		return "answered elsewhere"
-	case errors.Is(cause, ErrDenied):
-		return "denied elsewhere"
-	case errors.Is(cause, ErrTimeout):
-		return "timed out"
-	case errors.Is(cause, ErrCanceled):
-		return "cancelled"
-	case errors.Is(cause, ErrDismissed):
-		return "closed without an answer"
-	case errors.Is(cause, ErrUnavailable):
-		return "given up"
 	}
 	return "no longer needed"
 }

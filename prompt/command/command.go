@@ -3,6 +3,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
@@ -38,9 +38,7 @@ func New(c Config) *Prompter {
 	if c.Environ == nil {
 		c.Environ = os.Environ
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return &Prompter{config: c}
 }
 
@@ -102,15 +100,11 @@ func (c *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 		// The fields of a question are fixed, and a program that logs it must not get a secret.
 		return "", fmt.Errorf("%w: a prompt command does not show the secret of an authenticator", prompt.ErrUnavailable)
 	}
-	shown := r.Sanitized()
-	input, err := encode(shown)
+	input, err := encode(r.Sanitized())
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
 	}
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if !r.Deadline.IsZero() {
-		limited, cancel = context.WithDeadline(ctx, r.Deadline)
-	}
+	limited, cancel := context.WithDeadline(ctx, r.Deadline)
 	defer cancel()
 	answer, err := c.run(limited, input)
 	switch {
@@ -122,12 +116,7 @@ func (c *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	case err != nil:
 		return "", err
 	}
-	for i, choice := range shown.Choices {
-		if r.Kind == prompt.Choose && choice == strings.TrimSpace(answer) {
-			return r.Choices[i], nil
-		}
-	}
-	return answer, nil
+	return r.ChoiceAsGiven(answer), nil
 }
 
 // run starts the program and waits for it and for its output.
@@ -146,7 +135,7 @@ func (c *Prompter) run(ctx context.Context, input []byte) (string, error) {
 	}
 	switch code := cmd.ProcessState.ExitCode(); code {
 	case 0:
-		return strings.TrimSuffix(strings.TrimSuffix(answer, "\n"), "\r"), nil
+		return answer, nil
 	case 1:
 		return "", prompt.ErrDenied
 	case 2:

@@ -2,6 +2,7 @@
 package dialog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +45,7 @@ func New(c Config) *Prompter {
 	if c.Environ == nil {
 		c.Environ = os.Environ
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -85,10 +84,7 @@ func (d *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	if r.Kind == prompt.Push && r.Sanitized().Number == "" {
 		return "", fmt.Errorf("%w: a push is decided on the phone", prompt.ErrUnavailable)
 	}
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if !r.Deadline.IsZero() {
-		limited, cancel = context.WithDeadline(ctx, r.Deadline.Add(overtime))
-	}
+	limited, cancel := context.WithDeadline(ctx, r.Deadline.Add(overtime))
 	defer cancel()
 	answer, err := d.converse(limited, r)
 	switch {
@@ -122,13 +118,12 @@ func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, erro
 			note = again(t.request)
 			continue
 		}
-		if i := slices.Index(t.request.Choices, answer); r.Kind == prompt.Choose && i >= 0 {
-			answer = r.Choices[i]
-		}
-		return answer, err
+		return r.ChoiceAsGiven(answer), err
 	}
 	return "", prompt.ErrDismissed
 }
+
+var errNoProgram = fmt.Errorf("%w: no dialog program is installed", prompt.ErrUnavailable)
 
 // show asks once, through the first program that can.
 func (d *Prompter) show(ctx context.Context, programs []program, j job) (string, error) {
@@ -152,7 +147,7 @@ func (d *Prompter) show(ctx context.Context, programs []program, j job) (string,
 	if len(tried) > 0 {
 		return "", fmt.Errorf("%w: no window could be opened by %s", prompt.ErrUnavailable, strings.Join(tried, ", "))
 	}
-	return "", fmt.Errorf("%w: no dialog program is installed", prompt.ErrUnavailable)
+	return "", errNoProgram
 }
 
 // An invocation is one run of a dialog program that needs no conversation. It is
@@ -191,8 +186,7 @@ func oneShot(name string, build func(dialogText) invocation) program {
 		case cmd.ProcessState == nil:
 			return "", fmt.Errorf("%w: %s cannot be started: %w", prompt.ErrUnavailable, name, err)
 		}
-		text := strings.TrimSuffix(strings.TrimSuffix(output, "\n"), "\r")
-		return v.read(cmd.ProcessState.ExitCode(), text)
+		return v.read(cmd.ProcessState.ExitCode(), output)
 	}}
 }
 
@@ -221,7 +215,7 @@ func (d *Prompter) Available(ctx context.Context) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("%w: no dialog program is installed", prompt.ErrUnavailable)
+		return nil, errNoProgram
 	}
 	return names, nil
 }

@@ -16,7 +16,7 @@ type Invocation struct {
 func exported(v invocation) Invocation { return Invocation{v.args, v.input, v.read} }
 
 func MacInvocation(r prompt.Request, now time.Time) Invocation {
-	return exported(macInvocation(newDialogText(r, now)))
+	return exported(macInvocation(macScript)(newDialogText(r, now)))
 }
 
 func WindowsInvocation(r prompt.Request, now time.Time) Invocation {
@@ -24,7 +24,7 @@ func WindowsInvocation(r prompt.Request, now time.Time) Invocation {
 }
 
 func MacPictureInvocation(r prompt.Request, now time.Time) Invocation {
-	return exported(macPictureInvocation(newDialogText(r, now)))
+	return exported(macInvocation(macPictureScript)(newDialogText(r, now)))
 }
 
 func KdialogPictureInvocation(r prompt.Request, now time.Time) Invocation {

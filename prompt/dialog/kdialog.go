@@ -15,7 +15,7 @@ const kdialogDeny = "deny"
 // buttons, of which neither can be a no.
 func kdialogInvocation(t dialogText) invocation {
 	r := t.request
-	args := []string{"--title", t.title()}
+	args := []string{"--title", t.request.Title()}
 	switch r.Kind {
 	case prompt.Passcode:
 		args = append(args, "--inputbox", t.text(false), "")
@@ -23,7 +23,7 @@ func kdialogInvocation(t dialogText) invocation {
 		args = append(args, "--password", richText(t.text(false)))
 	case prompt.Choose:
 		args = append(args, "--menu", t.text(true))
-		for i, c := range choiceLines(r) {
+		for i, c := range r.NumberedChoices() {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
 		args = append(args, kdialogDeny, denyChoice)
@@ -86,7 +86,7 @@ func kdialogPicture(t dialogText) invocation {
 	paragraph(nextTitle)
 	b.WriteString("</qt>\n")
 	return invocation{
-		args:  []string{"--title", t.title(), "--textbox", "-", "620", "720"},
+		args:  []string{"--title", t.request.Title(), "--textbox", "-", "620", "720"},
 		input: b.String(),
 		read: func(code int, _ string) (string, error) {
 			switch code {

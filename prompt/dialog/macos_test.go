@@ -75,7 +75,7 @@ func TestWindowsInvocation(t *testing.T) {
 		for i := range units {
 			units[i] = binary.LittleEndian.Uint16(raw[2*i:])
 		}
-		fixture(t, "windows.ps1", string(utf16.Decode(units))) // the same for every question
+		fixture(t, "../../windows.ps1", string(utf16.Decode(units))) // the same for every question
 		fixture(t, "windows-"+string(kind)+".json", v.Input)
 		if total := len(strings.Join(v.Args, " ")); total > 30_000 { // CreateProcess takes 32767
 			t.Errorf("the arguments have %d bytes", total)

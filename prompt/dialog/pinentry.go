@@ -105,7 +105,7 @@ func askPinentry(a *assuan, j job, accept func(flavour string) bool) (string, er
 
 // pinentryOptions are settings that a pinentry may or may not know.
 func pinentryOptions(j job) []string {
-	options := []string{"no-grab", "lc-ctype=" + prompt.Locale(j.environ)}
+	options := []string{"no-grab", "lc-ctype=" + prompt.Locale(prompt.Getenv(j.environ))}
 	if p := j.text.request.Requester; p.PID > 0 && p.UID >= 0 {
 		if host, err := os.Hostname(); err == nil {
 			options = append(options, fmt.Sprintf("owner=%d/%d %s", p.PID, p.UID, prompt.Sanitize(host, prompt.MaxName)))
@@ -118,7 +118,7 @@ func pinentryOptions(j job) []string {
 // canDeny is set.
 func pinentryTexts(t dialogText, canDeny bool) [][2]string {
 	texts := [][2]string{
-		{"SETTITLE", t.title()},
+		{"SETTITLE", t.request.Title()},
 		{"SETCANCEL", prompt.LabelNotNow},
 	}
 	confirm, field := t.request.Kind == prompt.Confirm, "Password:"
@@ -133,8 +133,8 @@ func pinentryTexts(t dialogText, canDeny bool) [][2]string {
 	if canDeny {
 		texts = append(texts, [2]string{"SETNOTOK", prompt.LabelDeny})
 	}
-	if t.seconds > 0 {
-		texts = append(texts, [2]string{"SETTIMEOUT", strconv.Itoa(t.seconds + 2)})
+	if n := t.windowSeconds(); n > 0 {
+		texts = append(texts, [2]string{"SETTIMEOUT", strconv.Itoa(n)})
 	}
 	facts, instructions := t.facts(), joinBlocks(t.seedText(), t.instructions(canDeny))
 	if confirm { // there it shows no error

@@ -79,7 +79,7 @@ func dialogEnviron(environ []string, s prompt.Session) []string {
 			kept = append(kept, variable)
 		}
 	}
-	if !prompt.HasUTF8(kept) {
+	if !prompt.HasUTF8(prompt.Getenv(kept)) {
 		// Else zenity would print a question mark for each ü of a password.
 		kept = append(kept, "LC_ALL=C.UTF-8")
 	}

@@ -1,11 +1,36 @@
 package dialog
 
 import (
+	"context"
+	_ "embed"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/vault-stepup/stepup/prompt"
+)
+
+// The scripts that show one dialog and print its end as JSON. Each is the same for every
+// question.
+var (
+	// macScript has %DATA% where the data stands, as a string literal of JSON. osascript
+	// prints the value of the last expression.
+	//go:embed macos.js
+	macScript string
+
+	// macPictureScript is macScript with a picture above the field; displayDialog has no
+	// room for one.
+	//go:embed macos_picture.js
+	macPictureScript string
+
+	// windowsScript reads the data from standard input; it is never part of the program.
+	// Exit code 2: this process has no desktop.
+	//go:embed windows.ps1
+	windowsScript string
 )
 
 // A scriptData is the input of the scripts for macOS and Windows.
@@ -25,23 +50,30 @@ type scriptData struct {
 func newScriptData(t dialogText) scriptData {
 	r := t.request
 	d := scriptData{
-		Title: t.title(), Text: joinBlocks(t.facts(), t.problem(), t.seedText(), t.instructions(true)), OK: prompt.LabelOK, Cancel: prompt.LabelNotNow, Deny: prompt.LabelDeny,
-		Entry: r.Kind == prompt.Passcode || r.Kind == prompt.Password, Hidden: r.Kind == prompt.Password,
-		Choices: []string{}, Seconds: t.seconds, Picture: base64.StdEncoding.EncodeToString(t.picture()),
+		Title:   r.Title(),
+		Text:    joinBlocks(t.facts(), t.problem(), t.seedText(), t.instructions(true)),
+		OK:      prompt.LabelOK,
+		Cancel:  prompt.LabelNotNow,
+		Deny:    prompt.LabelDeny,
+		Entry:   r.Kind == prompt.Passcode || r.Kind == prompt.Password,
+		Hidden:  r.Kind == prompt.Password,
+		Choices: []string{},
+		Seconds: t.windowSeconds(),
+		Picture: base64.StdEncoding.EncodeToString(t.picture()),
 	}
 	switch r.Kind {
 	case prompt.Confirm:
 		d.OK = prompt.LabelApprove
 	case prompt.Choose:
-		d.Choices = choiceLines(r)
+		d.Choices = r.NumberedChoices()
 	}
 	return d
 }
 
-// encode returns the data as one line of JSON in ASCII, in which no <, > or &
-// is left. The data has strings, numbers and booleans only, so it does not fail.
-func (d scriptData) encode() string {
-	line, err := json.Marshal(d)
+// encodeJSON returns v as one line of JSON in ASCII, in which no <, > or & is left. v has
+// strings, numbers and booleans only, so it does not fail.
+func encodeJSON(v any) string {
+	line, err := json.Marshal(v)
 	if err != nil {
 		return "{}"
 	}
@@ -74,4 +106,85 @@ func (d scriptData) read(r prompt.Request, code int, output string) (string, err
 		return choiceOf(r, result.Text), nil
 	}
 	return result.Text, nil
+}
+
+// macInvocation asks through osascript. The data is part of the program there,
+// as the value of a string that is written with JSON's escapes twice: all that is in it
+// stays data.
+func macInvocation(script string) func(dialogText) invocation {
+	return func(t dialogText) invocation {
+		d := newScriptData(t)
+		if t.request.Kind == prompt.Choose { // its window has two buttons
+			d.Choices = append(d.Choices, strconv.Itoa(len(d.Choices)+1)+") "+denyChoice)
+		}
+		return invocation{
+			args:  []string{"-l", "JavaScript", "-"},
+			input: strings.Replace(script, "%DATA%", encodeJSON(encodeJSON(d)), 1),
+			read:  func(code int, output string) (string, error) { return d.read(t.request, code, output) },
+		}
+	}
+}
+
+// macPrograms lists the programs for a kind of question on macOS. A launchd agent
+// has neither Homebrew nor GPG Suite in its PATH.
+func macPrograms(kind prompt.Kind) []program {
+	script := macProgram()
+	if kind != prompt.Password {
+		return []program{script}
+	}
+	var programs []program
+	for _, path := range []string{
+		"pinentry-mac", "/opt/homebrew/bin/pinentry-mac", "/usr/local/bin/pinentry-mac",
+		"/usr/local/MacGPG2/libexec/pinentry-mac.app/Contents/MacOS/pinentry-mac",
+	} {
+		programs = append(programs, pinentryProgram(path, hasWindow))
+	}
+	return append(programs, script)
+}
+
+// macProgram asks with a picture where there is one, and without it where that
+// fails.
+func macProgram() program {
+	picture, text := oneShot(osascript, macInvocation(macPictureScript)), oneShot(osascript, macInvocation(macScript))
+	return program{name: osascript, ask: func(ctx context.Context, j job) (string, error) {
+		if j.text.request.Enrolment != nil {
+			if answer, err := picture.ask(ctx, j); !errors.Is(err, prompt.ErrUnavailable) {
+				return answer, err
+			}
+		}
+		return text.ask(ctx, j)
+	}}
+}
+
+const osascript = "/usr/bin/osascript"
+
+// windowsInvocation asks through Windows PowerShell.
+func windowsInvocation(t dialogText) invocation {
+	d := newScriptData(t)
+	return invocation{
+		args:  []string{"-NoLogo", "-NoProfile", "-NonInteractive", "-Sta", "-EncodedCommand", encodedCommand(windowsScript)},
+		input: encodeJSON(d) + "\n",
+		read:  func(code int, output string) (string, error) { return d.read(t.request, code, output) },
+	}
+}
+
+// encodedCommand writes a script as PowerShell takes it in an argument: base64
+// of UTF-16, little-endian.
+func encodedCommand(script string) string {
+	units := utf16.Encode([]rune(script))
+	raw := make([]byte, 0, 2*len(units))
+	for _, u := range units {
+		raw = binary.LittleEndian.AppendUint16(raw, u)
+	}
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+// windowsPrograms lists the one program for Windows: the PowerShell that is part of it.
+// It has its full path, since a program of that name elsewhere in PATH could read the
+// password.
+func windowsPrograms(systemRoot string) []program {
+	if systemRoot == "" {
+		systemRoot = `C:\Windows`
+	}
+	return []program{oneShot(systemRoot+`\System32\WindowsPowerShell\v1.0\powershell.exe`, windowsInvocation)}
 }

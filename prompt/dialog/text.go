@@ -36,8 +36,14 @@ func newDialogText(r prompt.Request, now time.Time) dialogText {
 	return t
 }
 
-// title is the text of the window's frame.
-func (t dialogText) title() string { return t.request.Title() }
+// windowSeconds is how long the program keeps its window open by itself; 0 when there is
+// no deadline. It is for the case that we are killed: else the window would stay for ever.
+func (t dialogText) windowSeconds() int {
+	if t.seconds <= 0 {
+		return 0
+	}
+	return t.seconds + 2
+}
 
 // text is everything that the dialog says, in lines. canDeny reports that the dialog
 // has a button for a no.
@@ -134,18 +140,16 @@ func digits(n int) string {
 
 // label names the wanted answer.
 func (t dialogText) label() string {
-	r, of := t.request, ""
-	if r.Method != "" {
-		of = " for " + r.Method
-	}
+	r := t.request
 	switch r.Kind {
 	case prompt.Passcode:
+		of := ""
 		if r.Enrolment != nil {
-			of = " of the new secret" + of
+			of = " of the new secret"
 		}
-		return "Passcode" + of + digits(r.Digits)
+		return "Passcode" + of + r.ForMethod() + digits(r.Digits)
 	case prompt.Password:
-		return "Password" + of
+		return "Password" + r.ForMethod()
 	case prompt.Choose:
 		return "Choose how to confirm it"
 	case prompt.Push:
@@ -187,15 +191,6 @@ func again(r prompt.Request) string {
 		return "That was no password, or no code beside it"
 	}
 	return "That was no password"
-}
-
-// choiceLines number the choices, so that none can look like a button.
-func choiceLines(r prompt.Request) []string {
-	lines := make([]string, 0, len(r.Choices))
-	for i, c := range r.Choices {
-		lines = append(lines, strconv.Itoa(i+1)+") "+c)
-	}
-	return lines
 }
 
 // inset stands before the continuation of a line.

@@ -19,45 +19,55 @@ const (
 	zenityExtra    = 23 // a button of ours from zenity 4 on
 )
 
-// zenityInvocation asks with zenity 3.20 or later.
-func zenityInvocation(t dialogText) invocation {
-	r := t.request
-	t.codeField = r.TakesCode()
-	text := t.text(true)
+// zenityArgs are the arguments of every window.
+func zenityArgs(t dialogText, ok string) []string {
 	args := []string{
-		"--title=" + t.title(),
+		"--title=" + t.request.Title(),
 		"--cancel-label=" + prompt.LabelNotNow,
 		"--extra-button=" + prompt.LabelDeny,
 	}
-	if t.seconds > 0 {
-		// In case that we are killed: else the window would stay for ever.
-		args = append(args, "--timeout="+strconv.Itoa(t.seconds+2))
+	if n := t.windowSeconds(); n > 0 {
+		args = append(args, "--timeout="+strconv.Itoa(n))
 	}
+	return append(args, "--ok-label="+ok)
+}
+
+// zenityInvocation asks with zenity 3.20 or later.
+func zenityInvocation(t dialogText) invocation {
+	r, ok := t.request, prompt.LabelOK
+	t.codeField = r.TakesCode()
+	text := t.text(true)
+	// An entry's text has no markup, but an underscore is taken for the mark of a
+	// shortcut key.
+	entryText := "--text=" + strings.ReplaceAll(text, "_", "__")
+	var args []string
 	switch {
 	case t.codeField:
 		// The labels of the fields are ours alone: a long one would make the window wide.
-		args = append(args, "--ok-label="+prompt.LabelOK, "--forms", "--separator=\n", "--text="+prompt.EscapeMarkup(text),
-			"--add-password=Password", "--add-entry=Code")
+		args = []string{
+			"--forms", "--separator=\n", "--text=" + prompt.EscapeMarkup(text), "--add-password=Password", "--add-entry=Code",
+		}
 	case r.Kind == prompt.Passcode:
-		// An entry's text has no markup, but an underscore is taken for the mark of a
-		// shortcut key.
-		args = append(args, "--ok-label="+prompt.LabelOK, "--entry", "--text="+strings.ReplaceAll(text, "_", "__"))
+		args = []string{"--entry", entryText}
 	case r.Kind == prompt.Password:
-		args = append(args, "--ok-label="+prompt.LabelOK, "--entry", "--hide-text", "--text="+strings.ReplaceAll(text, "_", "__"))
+		args = []string{"--entry", "--hide-text", entryText}
 	case r.Kind == prompt.Choose:
-		args = append(args, "--ok-label="+prompt.LabelOK, "--width=480", "--height=360", "--list", "--text="+prompt.EscapeMarkup(text),
-			"--column=#", "--column=choice", "--hide-column=1", "--print-column=1", "--hide-header")
-		for i, c := range choiceLines(r) {
+		args = []string{
+			"--width=480", "--height=360", "--list", "--text=" + prompt.EscapeMarkup(text),
+			"--column=#", "--column=choice", "--hide-column=1", "--print-column=1", "--hide-header",
+		}
+		for i, c := range r.NumberedChoices() {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
 	case r.Kind == prompt.Push:
-		args = append(args, "--ok-label="+prompt.LabelOK, "--question", "--no-wrap", "--default-cancel", "--text="+t.markup())
+		args = []string{"--question", "--no-wrap", "--default-cancel", "--text=" + t.markup()}
 	default:
 		// Enter, meant for another window, must not be a yes.
-		args = append(args, "--ok-label="+prompt.LabelApprove, "--question", "--no-markup", "--no-wrap", "--default-cancel", "--text="+text)
+		ok = prompt.LabelApprove
+		args = []string{"--question", "--no-markup", "--no-wrap", "--default-cancel", "--text=" + text}
 	}
 	return invocation{
-		args: args,
+		args: append(zenityArgs(t, ok), args...),
 		env: []string{
 			"ZENITY_OK=" + strconv.Itoa(zenityOK), "ZENITY_CANCEL=" + strconv.Itoa(zenityCanceled),
 			"ZENITY_ESC=" + strconv.Itoa(zenityClosed), "ZENITY_EXTRA=" + strconv.Itoa(zenityExtra),
@@ -86,7 +96,7 @@ func readZenity(r prompt.Request, code int, output string) (string, error) {
 	return "", failed("zenity", code)
 }
 
-// choiceOf returns the choice with a number as choiceLines writes it, and "" for
+// choiceOf returns the choice with a number as NumberedChoices writes it, and "" for
 // anything else, which fits no question.
 func choiceOf(r prompt.Request, number string) string {
 	number, _, _ = strings.Cut(number, ")")
@@ -104,14 +114,9 @@ const lineSeparator = "\u2028"
 // zenityPicture shows the secret as a list of one row, which comes by standard
 // input: a picture, which it opens as a file, and the text beside it.
 func zenityPicture(t dialogText) invocation {
-	args := []string{
-		"--title=" + t.title(), "--cancel-label=" + prompt.LabelNotNow, "--extra-button=" + prompt.LabelDeny, "--ok-label=Continue",
+	args := append(zenityArgs(t, "Continue"),
 		"--list", "--imagelist", "--hide-header", "--column=picture", "--column=secret", "--width=760", "--height=540",
-		"--text=" + prompt.EscapeMarkup(joinBlocks(t.facts(), t.problem(), nextTitle)),
-	}
-	if t.seconds > 0 {
-		args = append(args, "--timeout="+strconv.Itoa(t.seconds+2))
-	}
+		"--text="+prompt.EscapeMarkup(joinBlocks(t.facts(), t.problem(), nextTitle)))
 	const groupsPerLine = 4 // beside the picture
 	lines := append([]string{scanTitle, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
 	v := zenityInvocation(t)

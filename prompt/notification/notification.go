@@ -37,7 +37,7 @@ type Prompter struct {
 
 var (
 	_ prompt.Prompter = (*Prompter)(nil)
-	_ prompt.Teller   = (*Prompter)(nil)
+	_ prompt.Notifier = (*Prompter)(nil)
 )
 
 // New returns a prompter for the notifications of this system.
@@ -50,11 +50,11 @@ func New(c Config) *Prompter {
 
 // Prompt implements [prompt.Prompter].
 func (n *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
-	return n.PromptOrTell(ctx, r, func() {})
+	return n.PromptOrNotify(ctx, r, func() {})
 }
 
-// PromptOrTell implements [prompt.Teller].
-func (n *Prompter) PromptOrTell(ctx context.Context, r prompt.Request, notified func()) (string, error) {
+// PromptOrNotify implements [prompt.Notifier].
+func (n *Prompter) PromptOrNotify(ctx context.Context, r prompt.Request, notified func()) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}

@@ -33,7 +33,7 @@ func sendOne(t *testing.T, r prompt.Request) (card postcard, told bool) {
 	done := make(chan error, 1)
 	var tellings atomic.Int32
 	go func() {
-		_, err := n.PromptOrTell(ctx, r, func() { tellings.Add(1) })
+		_, err := n.PromptOrNotify(ctx, r, func() { tellings.Add(1) })
 		done <- err
 	}()
 	card = <-cards
@@ -157,7 +157,7 @@ func TestPlainNotificationThatFails(t *testing.T) {
 		}})
 		never := func() { t.Error("told of a notification that was not shown") }
 		for range 3 { // the first one hangs, and the others behind it
-			if _, err := n.PromptOrTell(t.Context(), prompttest.Request(prompt.Passcode), never); !errors.Is(err, prompt.ErrUnavailable) {
+			if _, err := n.PromptOrNotify(t.Context(), prompttest.Request(prompt.Passcode), never); !errors.Is(err, prompt.ErrUnavailable) {
 				t.Errorf("Prompt = %v, want ErrUnavailable", err)
 			}
 		}
@@ -166,12 +166,12 @@ func TestPlainNotificationThatFails(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		if _, err := n.PromptOrTell(ctx, prompttest.Request(prompt.Push), never); !errors.Is(err, context.Canceled) {
+		if _, err := n.PromptOrNotify(ctx, prompttest.Request(prompt.Push), never); !errors.Is(err, context.Canceled) {
 			t.Errorf("Prompt behind one that hangs = %v, want context.Canceled", err)
 		}
 		close(release)
 		synctest.Wait()
-		if _, err := n.PromptOrTell(t.Context(), prompttest.Request(prompt.Passcode), never); !errors.Is(err, prompt.ErrUnavailable) {
+		if _, err := n.PromptOrNotify(t.Context(), prompttest.Request(prompt.Passcode), never); !errors.Is(err, prompt.ErrUnavailable) {
 			t.Errorf("Prompt = %v, want ErrUnavailable", err)
 		}
 		if got := calls.Load(); got != 2 {

@@ -37,7 +37,7 @@ func askNotifier(ctx context.Context, n *notification.Prompter, r prompt.Request
 	a := &notified{told: make(chan struct{}, 9), done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		a.answer, a.err = n.PromptOrTell(ctx, r, func() { a.told <- struct{}{} })
+		a.answer, a.err = n.PromptOrNotify(ctx, r, func() { a.told <- struct{}{} })
 	}()
 	return a
 }

@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,29 +33,13 @@ func describe(r prompt.Request, can capabilities) notice {
 	r = compact(r)
 	chain := r.Requester.Chain
 	r.Requester.Chain = chain[:min(len(chain), 1)]
-	claim := r.Requester.OtherName()
-	if claim != "" {
-		claim = "calls itself: " + claim
-	}
-	guess := r.Requester.Guess()
-	if guess != "" {
-		guess = "it may be " + guess
-	}
-	lines := []string{
-		r.Requester.Name() + " wants to " + r.Action(), r.Details(), startedBy(chain), claim,
-		guess, r.Message, r.AttemptNote(), r.QueuedNote(), choices(r),
-	}
-	lines = append(lines, instructions(r, can)...)
+	lines := []string{r.Requester.Name() + " wants to " + r.Action(), r.Details(), startedBy(chain)}
+	lines = slices.Concat(lines, r.Notes(), []string{choices(r)}, instructions(r, can))
 	if !r.Deadline.IsZero() {
 		lines = append(lines, "open until "+r.Deadline.Local().Format("15:04:05"))
 	}
-	var b strings.Builder
-	for _, line := range lines {
-		if line != "" {
-			b.WriteString(line + "\n")
-		}
-	}
-	body := strings.TrimSuffix(b.String(), "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
+	body := strings.Join(lines, "\n")
 	if can.markup {
 		body = prompt.EscapeMarkup(body)
 	}
@@ -96,10 +81,8 @@ func choices(r prompt.Request) string {
 	if r.Kind != prompt.Choose {
 		return ""
 	}
-	var parts []string
-	for i, c := range r.Choices[:min(len(r.Choices), most)] {
-		parts = append(parts, strconv.Itoa(i+1)+") "+c)
-	}
+	parts := r.NumberedChoices()
+	parts = parts[:min(len(parts), most)]
 	if rest := len(r.Choices) - most; rest > 0 {
 		parts = append(parts, strconv.Itoa(rest)+" more")
 	}

@@ -76,11 +76,12 @@ func New(c Config) *Prompter {
 		c.Now = time.Now
 	}
 	term := c.Getenv("TERM")
+	capable := term != "" && term != "dumb"
 	return &Prompter{
 		open:     c.Open,
 		now:      c.Now,
-		bold:     c.Getenv("NO_COLOR") == "" && term != "" && term != "dumb",
-		draw:     term != "" && term != "dumb" && prompt.HasUTF8([]string{"LC_ALL=" + c.Getenv("LC_ALL"), "LC_CTYPE=" + c.Getenv("LC_CTYPE"), "LANG=" + c.Getenv("LANG")}),
+		bold:     capable && c.Getenv("NO_COLOR") == "",
+		draw:     capable && prompt.HasUTF8(c.Getenv),
 		keyboard: make(chan struct{}, 1),
 	}
 }
@@ -116,12 +117,7 @@ func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	if err != nil {
 		return "", err
 	}
-	for i, c := range shown.Choices {
-		if r.Kind == prompt.Choose && c == answer {
-			return r.Choices[i], nil
-		}
-	}
-	return answer, nil
+	return r.ChoiceAsGiven(answer), nil
 }
 
 // ask writes the block and reads until there is an answer that fits.

@@ -15,24 +15,13 @@ func render(r prompt.Request) string {
 	r = r.Sanitized()
 	var b strings.Builder
 	b.WriteString(prompt.Brief(r) + "\n")
-	line := func(s string) {
-		if s != "" {
-			b.WriteString("  " + s + "\n")
-		}
-	}
-	line(r.Details())
-	if claim := r.Requester.OtherName(); claim != "" {
-		line("calls itself: " + claim)
-	}
-	if guess := r.Requester.Guess(); guess != "" {
-		line("it may be " + guess)
-	}
-	line(r.Message)
-	line(r.AttemptNote())
-	line(r.QueuedNote())
+	lines := append([]string{r.Details()}, r.Notes()...)
 	if r.Kind == prompt.Choose {
-		for i, c := range r.Choices {
-			line(strconv.Itoa(i+1) + ") " + c)
+		lines = append(lines, r.NumberedChoices()...)
+	}
+	for _, line := range lines {
+		if line != "" {
+			b.WriteString("  " + line + "\n")
 		}
 	}
 	if r.Kind == prompt.Push && r.Number != "" {
@@ -44,19 +33,15 @@ func render(r prompt.Request) string {
 // question is the line that the answer is typed behind; it ends with a blank.
 func question(r prompt.Request, now time.Time) string {
 	r = r.Sanitized()
-	of := ""
-	if r.Method != "" {
-		of = " for " + r.Method
-	}
 	rest := remaining(r, now) + "ctrl-c to deny): "
 	if r.Enrolment != nil {
-		return "  its first code" + of + " (" + digits(r.Digits) + rest
+		return "  its first code" + r.ForMethod() + " (" + digits(r.Digits) + rest
 	}
 	switch r.Kind {
 	case prompt.Passcode:
-		return "  passcode" + of + " (" + digits(r.Digits) + rest
+		return "  passcode" + r.ForMethod() + " (" + digits(r.Digits) + rest
 	case prompt.Password:
-		return "  password" + of + " (not shown, " + rest
+		return "  password" + r.ForMethod() + " (not shown, " + rest
 	case prompt.Choose:
 		return "  your choice, 1 to " + strconv.Itoa(len(r.Choices)) + " (" + rest
 	case prompt.Confirm:
