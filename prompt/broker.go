@@ -105,8 +105,8 @@ func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 		return "", err
 	}
 	b.expire(ctx, e)
-	late := errors.Is(e.err, ErrTimeout) || errors.Is(e.err, context.DeadlineExceeded)
-	if late && !isClosed(e.first) && !isClosed(e.noticed) {
+	timedOut := errors.Is(e.err, ErrTimeout) || errors.Is(e.err, context.DeadlineExceeded)
+	if timedOut && !isClosed(e.first) && !isClosed(e.noticed) {
 		return "", fmt.Errorf("%w: %w", ErrUnseen, e.err)
 	}
 	return e.answer, e.err

@@ -1,6 +1,9 @@
 package prompt
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Session is the graphical session of a person: the variables by which
 // programs find its screen and its bus. "" is a variable that is not set, or
@@ -15,17 +18,23 @@ type Session struct {
 	Type           string // XDG_SESSION_TYPE
 }
 
+// A variable is one field of a session under its name.
+type variable struct {
+	name  string
+	value *string
+}
+
 // variables are all that is ever taken from a stranger's environment: others of it
 // (GTK_MODULES, LD_PRELOAD, PATH) would run its code as ours.
-func (s *Session) variables() map[string]*string {
-	return map[string]*string{
-		"DISPLAY":                  &s.Display,
-		"WAYLAND_DISPLAY":          &s.WaylandDisplay,
-		"XAUTHORITY":               &s.XAuthority,
-		"XDG_RUNTIME_DIR":          &s.RuntimeDir,
-		"DBUS_SESSION_BUS_ADDRESS": &s.BusAddress,
-		"XDG_CURRENT_DESKTOP":      &s.Desktop,
-		"XDG_SESSION_TYPE":         &s.Type,
+func (s *Session) variables() []variable {
+	return []variable{
+		{"DISPLAY", &s.Display},
+		{"WAYLAND_DISPLAY", &s.WaylandDisplay},
+		{"XAUTHORITY", &s.XAuthority},
+		{"XDG_RUNTIME_DIR", &s.RuntimeDir},
+		{"DBUS_SESSION_BUS_ADDRESS", &s.BusAddress},
+		{"XDG_CURRENT_DESKTOP", &s.Desktop},
+		{"XDG_SESSION_TYPE", &s.Type},
 	}
 }
 
@@ -33,11 +42,11 @@ func (s *Session) variables() map[string]*string {
 // first of a name counts, as getenv has it.
 func NewSession(environ []string) Session {
 	var s Session
-	fields := s.variables()
-	for _, variable := range environ {
-		name, value, _ := strings.Cut(variable, "=")
-		if field := fields[name]; field != nil && *field == "" {
-			*field = value
+	for _, v := range s.variables() {
+		for _, entry := range environ {
+			if name, value, _ := strings.Cut(entry, "="); name == v.name && *v.value == "" {
+				*v.value = value
+			}
 		}
 	}
 	return s
@@ -46,26 +55,18 @@ func NewSession(environ []string) Session {
 // Environ returns the environment of a program that shows itself in the session:
 // environ, in which the session's variables replace those of its own.
 func (s Session) Environ(environ []string) []string {
-	kept := make([]string, 0, len(environ)+8)
-	fields := s.variables()
-	for _, variable := range environ {
-		name, _, _ := strings.Cut(variable, "=")
-		if fields[name] == nil {
-			kept = append(kept, variable)
-		}
-	}
-	for _, name := range []string{
-		"DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE",
-	} {
-		if value := *fields[name]; value != "" {
-			kept = append(kept, name+"="+value)
-		}
-	}
 	if s.BusAddress == "" {
 		// Not left out: without the variable a toolkit starts a bus of its own, which stays.
-		return append(kept, "DBUS_SESSION_BUS_ADDRESS=disabled:")
+		s.BusAddress = "disabled:"
 	}
-	return append(kept, "DBUS_SESSION_BUS_ADDRESS="+s.BusAddress)
+	kept := slices.Clone(environ)
+	for _, v := range s.variables() {
+		kept = slices.DeleteFunc(kept, func(entry string) bool { return strings.HasPrefix(entry, v.name+"=") })
+		if *v.value != "" {
+			kept = append(kept, v.name+"="+*v.value)
+		}
+	}
+	return kept
 }
 
 // Forwarded reports whether the screen is reached through a network connection

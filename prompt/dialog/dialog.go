@@ -115,7 +115,7 @@ func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, erro
 		}
 		answer, err = prompt.Check(t.request, answer)
 		if errors.Is(err, prompt.ErrAnswer) {
-			note = again(t.request)
+			note = retryNote(t.request)
 			continue
 		}
 		return r.ChoiceAsGiven(answer), err
@@ -156,7 +156,7 @@ type invocation struct {
 	args  []string
 	env   []string // in addition
 	input string   // for its standard input
-	file  []byte   // readable for it as openFile; nil for none
+	file  []byte   // readable for it as memoryFilePath; nil for none
 	// read returns the answer that the end of the program means: its exit code and its
 	// standard output less one line end.
 	read func(code int, output string) (string, error)
@@ -190,9 +190,9 @@ func oneShot(name string, build func(dialogText) invocation) program {
 	}}
 }
 
-// openFile is where a program finds the file of its invocation: the first
+// memoryFilePath is where a program finds the file of its invocation: the first
 // descriptor behind the three that every process has. The file has no name.
-const openFile = "/proc/self/fd/3"
+const memoryFilePath = "/proc/self/fd/3"
 
 // failed returns the error for an end of a program that no person causes.
 func failed(program string, code int) error {

@@ -180,8 +180,8 @@ func (t dialogText) seedText() string {
 // denyChoice stands below the choices where there is no button for a no.
 const denyChoice = "Deny this request"
 
-// again says why an answer was not taken.
-func again(r prompt.Request) string {
+// retryNote says why an answer was not taken.
+func retryNote(r prompt.Request) string {
 	switch {
 	case r.Kind == prompt.Choose:
 		return "Nothing was chosen"

@@ -120,7 +120,7 @@ func zenityPicture(t dialogText) invocation {
 	const groupsPerLine = 4 // beside the picture
 	lines := append([]string{scanTitle, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
 	v := zenityInvocation(t)
-	v.args, v.input, v.file = args, openFile+"\n"+strings.Join(lines, lineSeparator)+"\n", t.picture()
+	v.args, v.input, v.file = args, memoryFilePath+"\n"+strings.Join(lines, lineSeparator)+"\n", t.picture()
 	v.read = func(code int, output string) (string, error) {
 		if code == zenityOK {
 			return "", nil // any row may be selected

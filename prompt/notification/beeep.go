@@ -2,19 +2,13 @@
 
 package notification
 
-import (
-	"context"
+import "github.com/gen2brain/beeep"
 
-	"github.com/gen2brain/beeep"
-
-	"github.com/vault-stepup/stepup/prompt"
-)
-
-// systemNotifier shows notifications without buttons. beeep runs osascript and,
+// systemDesktop shows notifications without buttons. beeep runs osascript and,
 // where COM fails, PowerShell, with the text inside their program text and not
 // escaped by their rules: only because describe writes nothing outside the
 // sanitiser's alphabet ($, backtick and double quote are not in it) is it never run.
-func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (string, error) {
+func systemDesktop(c Config) desktop {
 	c.Send = func(title, body string) error {
 		// beeep's own way to set it. The sender runs one at a time, and only its first
 		// call writes.
@@ -23,8 +17,5 @@ func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (str
 		}
 		return beeep.Alert(title, body, "")
 	}
-	return newSender(c).show
+	return newSender(c)
 }
-
-// systemCheck returns nil: only showing a notification would tell.
-func systemCheck(Config) func(context.Context) error { return nil }

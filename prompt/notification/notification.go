@@ -30,9 +30,14 @@ type Config struct {
 // hint that can be denied. Where the desktop can do more, the
 // person may also approve a Confirm or type a passcode into the notification.
 // Each prompt reaches the desktop anew, so that one which was restarted is found again.
-type Prompter struct {
-	show  func(ctx context.Context, shown prompt.Request, notified func()) (string, error)
-	check func(ctx context.Context) error // returns nil if show could; nil where only showing would tell
+type Prompter struct{ desktop desktop }
+
+// A desktop shows notifications.
+type desktop interface {
+	// show is PromptOrNotify for a sanitised request.
+	show(ctx context.Context, r prompt.Request, notified func()) (string, error)
+	// check returns nil if show could, as far as can be known without showing one.
+	check(ctx context.Context) error
 }
 
 var (
@@ -43,9 +48,9 @@ var (
 // New returns a prompter for the notifications of this system.
 func New(c Config) *Prompter {
 	if c.Send != nil {
-		return &Prompter{show: newSender(c).show}
+		return &Prompter{newSender(c)}
 	}
-	return &Prompter{show: systemNotifier(c), check: systemCheck(c)}
+	return &Prompter{systemDesktop(c)}
 }
 
 // Prompt implements [prompt.Prompter].
@@ -58,7 +63,7 @@ func (n *Prompter) PromptOrNotify(ctx context.Context, r prompt.Request, notifie
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	answer, err := n.show(ctx, r.Sanitized(), notified)
+	answer, err := n.desktop.show(ctx, r.Sanitized(), notified)
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
@@ -120,14 +125,14 @@ func (p *sender) show(ctx context.Context, r prompt.Request, notified func()) (s
 	return "", ctx.Err()
 }
 
+// check returns nil: only showing a notification would tell.
+func (p *sender) check(context.Context) error { return nil }
+
 // Available returns nil when a notification could be shown now to the person of this
 // process, as far as can be known without showing one. Where the session can start a
 // notification server, it does.
 func (n *Prompter) Available(ctx context.Context) error {
-	if n.check == nil {
-		return nil
-	}
-	err := n.check(ctx)
+	err := n.desktop.check(ctx)
 	if err != nil && !errors.Is(err, prompt.ErrUnavailable) {
 		return fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
 	}

@@ -27,49 +27,57 @@ const closedByPerson = uint32(2)
 // as a field (KDE's extension).
 const replyKey = "inline-reply"
 
-// systemNotifier talks to the session's notification server.
-func systemNotifier(c Config) func(context.Context, prompt.Request, func()) (string, error) {
+// A server is the notification server of a session.
+type server struct{ config Config }
+
+func systemDesktop(c Config) desktop {
 	c.Limit = cmp.Or(c.Limit, 2*time.Second)
-	return func(ctx context.Context, r prompt.Request, notified func()) (string, error) {
-		requester := r.Requester
-		if r.Kind == prompt.Confirm {
-			// The requester must not choose the screen on which it is approved.
-			requester = prompt.Requester{}
-		}
-		address, err := c.Bus(ctx, requester)
-		if err != nil {
-			return "", err
-		}
-		b, err := openBus(ctx, address, c.Limit)
-		if err != nil {
-			return "", err
-		}
-		defer b.Close()
-		p, err := newPopup(ctx, b, r)
-		if err != nil {
-			return "", err
-		}
-		return p.ask(ctx, notified)
-	}
+	return server{c}
 }
 
-// systemCheck returns a function that asks the session's notification server for its
-// capabilities.
-func systemCheck(c Config) func(context.Context) error {
-	c.Limit = cmp.Or(c.Limit, 2*time.Second)
-	return func(ctx context.Context) error {
-		address, err := c.Bus(ctx, prompt.Requester{PID: os.Getpid(), UID: os.Getuid()})
-		if err != nil {
-			return err
-		}
-		b, err := openBus(ctx, address, c.Limit)
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		_, err = newPopup(ctx, b, prompt.Request{Kind: prompt.Push})
+func (s server) show(ctx context.Context, r prompt.Request, notified func()) (string, error) {
+	requester := r.Requester
+	if r.Kind == prompt.Confirm {
+		// The requester must not choose the screen on which it is approved.
+		requester = prompt.Requester{}
+	}
+	p, err := s.open(ctx, requester, r)
+	if err != nil {
+		return "", err
+	}
+	defer p.bus.Close()
+	return p.ask(ctx, notified)
+}
+
+// check asks for the server's capabilities.
+func (s server) check(ctx context.Context) error {
+	us := prompt.Requester{PID: os.Getpid(), UID: os.Getuid()}
+	p, err := s.open(ctx, us, prompt.Request{Kind: prompt.Push})
+	if err != nil {
 		return err
 	}
+	p.bus.Close()
+	return nil
+}
+
+// open connects to the bus of the requester's session, and asks the server there what
+// it can do. The caller closes the popup's bus.
+func (s server) open(ctx context.Context, requester prompt.Requester, r prompt.Request) (*popup, error) {
+	address, err := s.config.Bus(ctx, requester)
+	if err != nil {
+		return nil, err
+	}
+	// The address may come from another process.
+	b, err := messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Foreign, Limit: s.config.Limit})
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPopup(ctx, b, r)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // A popup is one notification of one server.
@@ -89,11 +97,6 @@ type popup struct {
 
 // errServerEnded: nothing shows the notification any more.
 var errServerEnded = errors.New("the notification server has ended")
-
-// openBus connects to a bus whose address may come from another process.
-func openBus(ctx context.Context, address string, limit time.Duration) (*messagebus.Conn, error) {
-	return messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Foreign, Limit: limit})
-}
 
 // findServer returns the unique name of the notification server and subscribes to its
 // signals. If there is none, the bus starts one.
@@ -136,7 +139,7 @@ func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup
 
 // ask shows the popup until it is decided.
 func (p *popup) ask(ctx context.Context, notified func()) (string, error) {
-	if err := p.put(ctx); err != nil {
+	if err := p.display(ctx); err != nil {
 		return "", err
 	}
 	defer p.takeDown(ctx)
@@ -151,7 +154,7 @@ func (p *popup) ask(ctx context.Context, notified func()) (string, error) {
 			if !ok {
 				return "", errors.New("the session bus is gone")
 			}
-			if answer, err := p.hear(ctx, s); !errors.Is(err, errOpen) {
+			if answer, err := p.handleSignal(ctx, s); !errors.Is(err, errOpen) {
 				return answer, err
 			}
 		}
@@ -162,8 +165,8 @@ func (p *popup) answerable() bool {
 	return p.can.reply || p.can.buttons && p.request.Kind == prompt.Confirm
 }
 
-// put shows the popup, or its new text in the place of the old one.
-func (p *popup) put(ctx context.Context) error {
+// display shows the popup, or its new text in the place of the old one.
+func (p *popup) display(ctx context.Context) error {
 	n := describe(p.request, p.can)
 	// A call that is given up would leave a notification whose number we do not know.
 	call := p.bus.Call(context.WithoutCancel(ctx), p.server, notifyName+".Notify",
@@ -225,9 +228,9 @@ func (p *popup) takeDown(ctx context.Context) {
 // errOpen: nothing is decided yet.
 var errOpen = errors.New("still open")
 
-// hear takes one signal. Any program on the bus can send us one. It counts only if the
+// handleSignal takes one signal. Any program on the bus can send us one. It counts only if the
 // bus names the server as its sender and it is about our number.
-func (p *popup) hear(ctx context.Context, s *messagebus.Signal) (string, error) {
+func (p *popup) handleSignal(ctx context.Context, s *messagebus.Signal) (string, error) {
 	switch {
 	case p.bus.Owners.Learn(s) == notifyName:
 		return "", errServerEnded
@@ -276,7 +279,7 @@ func (p *popup) replied(ctx context.Context, text any) (string, error) {
 		return answer, nil
 	}
 	p.request.Message = "that was no code: type it again"
-	if err := p.put(ctx); err != nil {
+	if err := p.display(ctx); err != nil {
 		return "", err
 	}
 	return "", errOpen

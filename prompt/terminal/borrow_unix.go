@@ -17,11 +17,10 @@ import (
 // ErrUnavailable when there is none. The process ignores SIGTTOU, or a terminal
 // with tostop would stop it.
 func Announce(text string) error {
-	fd, err := unix.Open("/dev/tty", unix.O_WRONLY|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	t, err := openTTY(unix.O_WRONLY)
 	if err != nil {
-		return fmt.Errorf("%w: no terminal: %w", prompt.ErrUnavailable, err)
+		return err
 	}
-	t := &unixTTY{fd: fd}
 	defer t.Close()
 	_, err = t.Write([]byte(text))
 	return err
@@ -49,11 +48,10 @@ func Foreground() bool {
 // kernel if it goes on to read. The process must ignore SIGTTOU from before the
 // call, or it would be stopped itself.
 func Borrow(mine func(pgrp int) bool) (TTY, error) {
-	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	t, err := openTTY(unix.O_RDWR)
 	if err != nil {
-		return nil, fmt.Errorf("%w: no terminal: %w", prompt.ErrUnavailable, err)
+		return nil, err
 	}
-	t := &unixTTY{fd: fd}
 	if t.foreground() {
 		return t, nil
 	}

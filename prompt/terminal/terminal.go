@@ -144,7 +144,7 @@ func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, 
 		case !errors.Is(err, prompt.ErrAnswer):
 			return answer, err
 		}
-		if err := t.write(tty, misfit(r)+"\n", ""); err != nil {
+		if err := t.write(tty, retryNote(r)+"\n", ""); err != nil {
 			return "", err
 		}
 	}

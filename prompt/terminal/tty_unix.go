@@ -24,14 +24,22 @@ type unixTTY struct {
 	fd int
 }
 
-// Open opens the controlling terminal of this process. It fails with
-// ErrUnavailable when there is none, or when another job has the foreground.
-func Open() (TTY, error) {
-	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+// openTTY opens the controlling terminal, whichever job has the foreground.
+func openTTY(access int) (*unixTTY, error) {
+	fd, err := unix.Open("/dev/tty", access|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: no terminal: %w", prompt.ErrUnavailable, err)
 	}
-	t := &unixTTY{fd: fd}
+	return &unixTTY{fd: fd}, nil
+}
+
+// Open opens the controlling terminal of this process. It fails with
+// ErrUnavailable when there is none, or when another job has the foreground.
+func Open() (TTY, error) {
+	t, err := openTTY(unix.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
 	if !t.foreground() {
 		_ = t.Close()
 		return nil, errBackground()

@@ -60,8 +60,8 @@ func codeQuestion(r prompt.Request, now time.Time) string {
 	return "  passcode for " + r.WithCode.Method + " (" + digits(r.WithCode.Digits) + "empty to be asked later, " + remaining(r, now) + "ctrl-c to deny): "
 }
 
-// misfit says why an answer was not taken.
-func misfit(r prompt.Request) string {
+// retryNote says why an answer was not taken.
+func retryNote(r prompt.Request) string {
 	switch r.Kind {
 	case prompt.Choose:
 		return "  please type a number from 1 to " + strconv.Itoa(len(r.Choices))
