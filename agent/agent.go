@@ -21,7 +21,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
-	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/agent/suggest"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
@@ -45,7 +45,7 @@ type Agent struct {
 	options   Options
 	started   time.Time
 	broker    *prompt.Broker
-	ledger    *stepup.Ledger
+	state     *state.State
 	identity  *cache.Identifier
 	loop      *listener.Loop
 	others    *listener.OtherUsers // one for all listeners but that of the metrics
@@ -85,7 +85,7 @@ func New(c Config, o Options) *Agent {
 	a := &Agent{
 		options:    o,
 		started:    time.Now().Round(0),
-		ledger:     stepup.NewLedger(),
+		state:      state.New(),
 		probes:     probes{slot: make(chan struct{}, 1)},
 		loop:       &listener.Loop{},
 		others:     listener.NewOtherUsers(),
@@ -96,7 +96,7 @@ func New(c Config, o Options) *Agent {
 		activation: &listener.Activation{},
 	}
 	a.endings.agent = a
-	a.metrics = metrics.New(state{a})
+	a.metrics = metrics.New(scraped{a})
 	a.scraper = a.metrics.Handler(o.Log)
 	a.secrets = newSecrets(a.ring())
 	a.loop.Dialer.Timeout = 10 * time.Second
@@ -283,7 +283,7 @@ func (a *Agent) stop() {
 	a.lockers.Wait()
 	a.broker.Close()
 	a.suggester.Close()
-	a.ledger.Close()
+	a.state.Close()
 	var closing sync.WaitGroup
 	for _, l := range all {
 		closing.Go(l.Stop)

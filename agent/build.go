@@ -9,6 +9,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/vault"
 )
 
@@ -30,7 +31,7 @@ type parts struct {
 
 // auditor returns nil without an audit log, so that no requester is looked up for a
 // record that is not written.
-func (p parts) auditor() stepup.Auditor {
+func (p parts) auditor() factor.Auditor {
 	if p.audit == nil {
 		return nil
 	}
@@ -63,7 +64,6 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
 		return nil, err
 	}
 	resolver := a.buildResolver(c, v, client, with)
-	counted := metricsResolver{resolver, a.metrics}
 	rules := rulesOf(c.Rules, v.Name)
 	handler := relay.New(relay.Config{
 		Vault:          v.Name,
@@ -73,15 +73,11 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
 		Rules:          rules,
 		LoginMFA:       c.LoginMFA,
 		Mounts:         c.Mounts,
-		BodyFactor:     resolver,
 		MaxKept:        v.MaxKept,
 		Budget:         a.bodies,
-		Resolver:       counted,
-		SinglePhase:    counted,
+		Resolver:       metricsResolver{resolver, a.metrics},
 		Unwrapper:      client,
-		Approver:       counted,
 		DenialObserver: a.suggester.Observer(v.Name),
-		Revocations:    resolver,
 		Log:            a.options.Log,
 	})
 	return &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
@@ -89,34 +85,33 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
 
 func (a *Agent) buildResolver(c Config, v Vault, client *vault.Client, with parts) *stepup.Resolver {
 	return stepup.New(stepup.Config{
-		VaultName:   v.Name,
-		Address:     v.Address.String(),
-		Namespace:   v.Namespace,
+		Config: factor.Config{
+			VaultName:   v.Name,
+			Address:     v.Address.String(),
+			Namespace:   v.Namespace,
+			Asker:       timedAsker{a.broker},
+			Methods:     c.Methods,
+			FromSeed:    c.FromSeed,
+			Commands:    c.Commands,
+			Attempts:    c.Prompt.Attempts,
+			Timeout:     c.Prompt.Timeout,
+			Cooldown:    c.Prompt.Cooldown,
+			NeverPrompt: c.Prompt.NeverPrompt,
+			ConfirmPush: c.Prompt.ConfirmPush,
+			State:       a.state,
+			Identify:    a.identity.Identify,
+			Audit:       with.auditor(),
+			Log:         a.options.Log,
+		},
 		Vault:       client,
-		Group:       client,
-		Enroller:    client,
 		Tokens:      granted{with.tokens.Layered, terms(c)},
 		MaxTTL:      c.Cache.MaxTTL,
 		Secrets:     a.secrets,
-		FromSeed:    c.FromSeed,
-		Numbers:     client,
 		Okta:        c.Mounts.Okta,
-		Commands:    c.Commands,
-		Silence:     c.Prompt.Silence,
-		ConfirmPush: c.Prompt.ConfirmPush,
-		Asker:       timedAsker{a.broker},
-		Meter:       resolveMeter{a.metrics},
-		Methods:     c.Methods,
 		Prefer:      c.Prefer,
 		SinglePhase: c.SinglePhase,
-		Attempts:    c.Prompt.Attempts,
-		Timeout:     c.Prompt.Timeout,
-		Cooldown:    c.Prompt.Cooldown,
-		Ledger:      a.ledger,
-		Identify:    a.identity.Identify,
-		End:         func(who stepup.Caller) { a.endings.end(with.tokens, who) },
-		Audit:       with.auditor(),
-		Log:         a.options.Log,
+		End:         func(caller stepup.Caller) { a.endings.end(with.tokens, caller) },
+		Meter:       resolveMeter{a.metrics},
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -61,13 +62,13 @@ type Telemetry struct {
 
 // Prompt is how a person is asked.
 type Prompt struct {
-	Prompters  []prompt.Named // all that can show a prompt do, at once
-	Attachable bool           // attached terminals and `stepup answer` count as prompters
-	Timeout    time.Duration  // 0 means 55 s
-	Attempts   int            // 0 means 3
-	Cooldown   time.Duration  // 0 means 30 s
-	MaxPending int            // 0 means 64
-	Silence    stepup.Silence
+	Prompters   []prompt.Named // all that can show a prompt do, at once
+	Attachable  bool           // attached terminals and `stepup answer` count as prompters
+	Timeout     time.Duration  // 0 means 55 s
+	Attempts    int            // 0 means 3
+	Cooldown    time.Duration  // 0 means 30 s
+	MaxPending  int            // 0 means 64
+	NeverPrompt factor.NeverPrompt
 	// ConfirmPush asks before Vault is made to push.
 	ConfirmPush bool
 }

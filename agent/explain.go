@@ -8,6 +8,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -46,8 +47,10 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 	for _, name := range rule.Join(m.Rule.Groups()...) {
 		e.Methods = append(e.Methods, method(c.Methods[name]))
 	}
-	e.Paused = stepup.Quiet(m.Rule)
-	asks := stepup.New(stepup.Config{Methods: c.Methods, ConfirmPush: c.Prompt.ConfirmPush})
+	if m.Rule.Silent {
+		e.Paused = factor.NeverPromptedRule
+	}
+	asks := stepup.New(stepup.Config{Config: factor.Config{Methods: c.Methods, ConfirmPush: c.Prompt.ConfirmPush}})
 	e.Grant = control.Grant{
 		AsksFirst: m.Rule.Grant.Kind == rule.HeaderGrant && asks.AsksFirst(m.Rule),
 		Kind:      string(m.Rule.Grant.Kind), Path: m.Rule.Grant.Path, Eager: m.Rule.Grant.Eager,

@@ -37,7 +37,7 @@ func (a *Agent) lock(ctx context.Context) (control.LockResult, error) {
 	}
 	prompts := a.broker.Len()
 	a.broker.CancelAll()
-	a.ledger.CancelFlights()
+	a.state.Cancel()
 	var result control.LockResult
 	if store != nil {
 		result = a.forget(ctx, store, dropped, every)

@@ -22,79 +22,83 @@ type metricsResolver struct {
 	metrics *metrics.Metrics
 }
 
-var (
-	_ relay.Resolver    = metricsResolver{}
-	_ relay.Approver    = metricsResolver{}
-	_ relay.SinglePhase = metricsResolver{}
-)
+var _ relay.Resolver = metricsResolver{}
 
-// First implements relay.Resolver. Its time counts as the agent's, except
-// for waits inside: most often it only finds a cached token.
-func (c metricsResolver) First(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
-	resp, v, err := c.Resolver.First(ctx, m, token, send)
-	c.count(m.Rule, v)
-	return resp, v, err
+// First implements relay.Resolver. Its time counts as the agent's, except for waits inside:
+// most often it only finds a cached token.
+func (c metricsResolver) First(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) (stepup.Decision, error) {
+	d, err := c.Resolver.First(ctx, m, token, send)
+	return c.counted(m.Rule, d), err
 }
 
 // StepUp implements relay.Resolver.
-func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision {
 	defer metrics.Pause(ctx)()
-	resp, v := c.Resolver.StepUp(ctx, m, token, send)
-	c.count(m.Rule, v)
-	return resp, v
+	return c.counted(m.Rule, c.Resolver.StepUp(ctx, m, token, send))
 }
 
 // Login implements relay.Resolver.
-func (c metricsResolver) Login(ctx context.Context, held mfa.Challenge, r rule.Request) (*http.Response, mfa.Verdict) {
+func (c metricsResolver) Login(ctx context.Context, held mfa.Challenge, r rule.Request) stepup.Decision {
 	defer metrics.Pause(ctx)()
-	resp, v := c.Resolver.Login(ctx, held, r)
-	c.count(nil, v)
-	return resp, v
+	return c.counted(nil, c.Resolver.Login(ctx, held, r))
 }
 
-// LoginWith implements relay.SinglePhase. If no prompt could be shown, the
-// login goes on without a factor, and may be counted then.
-func (c metricsResolver) LoginWith(ctx context.Context, r rule.Request, once bool, send relay.Send) (*http.Response, mfa.Verdict) {
+// LoginWith implements relay.Resolver. If no prompt could be shown, the login goes on without a
+// factor, and may be counted then.
+func (c metricsResolver) LoginWith(ctx context.Context, r rule.Request, noReplay bool, send stepup.Send) stepup.Decision {
 	defer metrics.Pause(ctx)()
-	resp, v := c.Resolver.LoginWith(ctx, r, once, send)
-	if resp != nil || !v.NoPrompt {
-		c.count(nil, v)
+	d := c.Resolver.LoginWith(ctx, r, noReplay, send)
+	if refused, ok := d.(stepup.Refused); ok && refused.Response == nil && refused.Verdict.NoPrompt {
+		return d
 	}
-	return resp, v
+	return c.counted(nil, d)
 }
 
-// Resume implements relay.Approver.
-func (c metricsResolver) Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
+// Resume implements relay.Resolver.
+func (c metricsResolver) Resume(ctx context.Context, m rule.Match, token secret.Secret) stepup.Decision {
 	defer metrics.Pause(ctx)()
-	resp, v := c.Resolver.Resume(ctx, m, token)
-	c.approval(m.Rule, v)
-	return resp, v
+	return c.countedApproval(m.Rule, c.Resolver.Resume(ctx, m, token))
 }
 
-// Await implements relay.Approver.
-func (c metricsResolver) Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
+// Await implements relay.Resolver.
+func (c metricsResolver) Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) stepup.Decision {
 	defer metrics.Pause(ctx)()
-	resp, v := c.Resolver.Await(ctx, m, token, held)
-	c.approval(m.Rule, v)
-	return resp, v
+	return c.countedApproval(m.Rule, c.Resolver.Await(ctx, m, token, held))
 }
 
-// approval counts the end of a wait for approvals.
-func (c metricsResolver) approval(r *rule.Rule, v mfa.Verdict) {
-	if v.Outcome != "" {
-		c.metrics.Challenge(r.Name, metrics.ControlGroup, string(v.Outcome))
+// countedApproval counts the end of a wait for approvals.
+func (c metricsResolver) countedApproval(r *rule.Rule, d stepup.Decision) stepup.Decision {
+	if outcome := outcomeOf(d); outcome != "" {
+		c.metrics.Challenge(r.Name, metrics.ControlGroup, outcome)
 	}
+	return d
 }
 
-// count counts a verdict that the app is told. r is nil for a login.
-func (c metricsResolver) count(r *rule.Rule, v mfa.Verdict) {
+// counted counts a decision that the app is told. r is nil for a login.
+func (c metricsResolver) counted(r *rule.Rule, d stepup.Decision) stepup.Decision {
+	c.count(r, outcomeOf(d))
+	return d
+}
+
+func (c metricsResolver) count(r *rule.Rule, outcome string) {
 	switch {
-	case v.Outcome == "":
+	case outcome == "":
 	case r == nil:
-		c.metrics.Challenge("", metrics.LoginMFA, string(v.Outcome))
+		c.metrics.Challenge("", metrics.LoginMFA, outcome)
 	default:
-		c.metrics.Challenge(r.Name, string(r.Grant.Kind), string(v.Outcome))
+		c.metrics.Challenge(r.Name, string(r.Grant.Kind), outcome)
 	}
+}
+
+// outcomeOf is how a step-up ended, "" where there was none.
+func outcomeOf(d stepup.Decision) string {
+	switch d := d.(type) {
+	case stepup.Answered:
+		return string(d.Outcome)
+	case stepup.Refused:
+		return string(d.Verdict.Outcome)
+	}
+	return ""
 }
 
 // A resolveMeter implements stepup.Meter.
@@ -120,7 +124,7 @@ func (m resolveMeter) Waiting(ctx context.Context) (done func()) { return metric
 // A timedAsker stops the request's clock during a prompt.
 type timedAsker struct{ *prompt.Broker }
 
-// Ask implements stepup.Asker.
+// Ask implements factor.Asker.
 func (a timedAsker) Ask(ctx context.Context, r prompt.Request) (string, error) {
 	defer metrics.Pause(ctx)()
 	return a.Broker.Ask(ctx, r)

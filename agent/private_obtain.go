@@ -32,7 +32,7 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 		namespace = v.config.Namespace
 	}
 	verdict := v.resolver.Obtain(asOurs(ctx), r, namespace, o.Token)
-	metricsResolver{v.resolver, a.metrics}.count(r, verdict)
+	metricsResolver{v.resolver, a.metrics}.count(r, string(verdict.Outcome))
 	return control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}, nil
 }
 

@@ -13,7 +13,7 @@ import (
 // the user can call it, as it can run `stepup`: so it counts once in ten minutes, and
 // the log and the audit log say which process it was.
 func (a *Agent) resume(ctx context.Context) (control.Resumed, error) {
-	ended, wait := a.ledger.Resume()
+	ended, wait := a.state.Denials.Resume()
 	caller := peer.FromContext(ctx)
 	switch {
 	case wait > 0:

@@ -38,7 +38,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	for _, address := range a.activation.Unclaimed(c.endpoints()) {
 		s.Notes = append(s.Notes, fmt.Sprintf("the service manager listens on %s, which no listener block names: connections to it are never answered; run `stepup service install` again", address))
 	}
-	s.Notes = append(s.Notes, notesSilent(a.ledger.Silenced())...)
+	s.Notes = append(s.Notes, notesSilent(a.state.Denials.All())...)
 	s.Listeners = a.listenersLocked()
 	a.mu.Unlock()
 	check := checkWords(peer.CheckTCP())

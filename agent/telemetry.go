@@ -121,16 +121,16 @@ func (a *Agent) expectLocked(c Config) {
 	}
 }
 
-// state is what a scrape reads of the agent. It implements metrics.State.
-type state struct{ agent *Agent }
+// scraped is what a scrape reads of the agent. It implements metrics.State.
+type scraped struct{ agent *Agent }
 
-var _ metrics.State = state{}
+var _ metrics.State = scraped{}
 
 // Pending implements metrics.State.
-func (s state) Pending() int { return s.agent.broker.Len() }
+func (s scraped) Pending() int { return s.agent.broker.Len() }
 
 // Cached implements metrics.State.
-func (s state) Cached() map[string]int {
+func (s scraped) Cached() map[string]int {
 	s.agent.mu.Lock()
 	rules, store := s.agent.config.Rules, s.agent.tokens
 	s.agent.mu.Unlock()
@@ -157,7 +157,7 @@ type probes struct {
 }
 
 // Upstreams implements metrics.State.
-func (s state) Upstreams() map[string]bool {
+func (s scraped) Upstreams() map[string]bool {
 	a := s.agent
 	p := &a.probes
 	p.slot <- struct{}{} // for two seconds at most

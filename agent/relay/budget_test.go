@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -43,7 +44,7 @@ func newCrowd(t *testing.T, n int, body []byte, budget int64) *crowd {
 		config.MaxKept = 1 << 20
 		config.Budget.SetLimit(budget)
 	})
-	c.fixture.resolver.stepUp = func(m rule.Match, _ relay.Send) (*http.Response, mfa.Verdict) {
+	c.fixture.resolver.stepUp = func(m rule.Match, _ stepup.Send) (*http.Response, mfa.Verdict) {
 		c.waiting <- m.NoReplay
 		<-c.release
 		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
@@ -143,7 +144,7 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 				c.Budget.SetLimit(int64(length))
 			})
 			var once []bool
-			f.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+			f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
 				once = append(once, m.NoReplay)
 				resp, err := send(context.Background(), nil, cache.Token{})
 				if err != nil {
@@ -180,7 +181,7 @@ func TestLeaversGiveTheirBodiesBack(t *testing.T) {
 	f := newFixture(t, vault, prodRule(t))
 	ctx, leave := context.WithCancel(t.Context())
 	kept := make(chan int64, 1)
-	f.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
+	f.resolver.stepUp = func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
 		kept <- f.budget.Used()
 		leave()
 		<-f.resolver.context.Done()

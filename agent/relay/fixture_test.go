@@ -19,6 +19,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -77,9 +78,9 @@ func newFixture(t *testing.T, address string, change func(*relay.Config)) *fixtu
 	f.budget = relay.NewBudget(1 << 30)
 	t.Cleanup(func() { f.givesBack(t) }) // whatever way the test's requests went
 	c := relay.Config{
-		Vault: "corp", Address: u, Base: base, LoginMFA: true, Resolver: f.resolver, Budget: f.budget,
-		BodyFactor: &mounts{}, SinglePhase: noSinglePhase{}, Approver: &approver{}, DenialObserver: make(denialObserver, 100), Revocations: &revocations{},
-		Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Vault: "corp", Address: u, Base: base, LoginMFA: true, Budget: f.budget, DenialObserver: make(denialObserver, 100),
+		Resolver: parts{f.resolver, noSinglePhase{}, &mounts{}, &approver{}, &revocations{}},
+		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	if change != nil {
 		change(&c)
@@ -104,9 +105,9 @@ func upstream(t *testing.T, h http.HandlerFunc) string {
 type resolver struct {
 	mu      sync.Mutex
 	calls   []string
-	stepUp  func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict)
+	stepUp  func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict)
 	login   func(c mfa.Challenge) (*http.Response, mfa.Verdict)
-	first   func(send relay.Send) (*http.Response, mfa.Verdict, error)
+	first   func(send stepup.Send) (*http.Response, mfa.Verdict, error)
 	matches []rule.Match // of each First
 	context context.Context
 }
@@ -123,32 +124,33 @@ func (r *resolver) noted() []string {
 	return r.calls
 }
 
-func (r *resolver) First(ctx context.Context, m rule.Match, _ secret.Secret, send relay.Send) (*http.Response, mfa.Verdict, error) {
+func (r *resolver) First(ctx context.Context, m rule.Match, _ secret.Secret, send stepup.Send) (stepup.Decision, error) {
 	r.note("first " + m.Request.Path)
 	r.mu.Lock()
 	r.matches = append(r.matches, m)
 	r.mu.Unlock()
 	if r.first != nil {
-		return r.first(send)
+		resp, v, err := r.first(send)
+		return decision(resp, v), err
 	}
 	resp, err := send(ctx, nil, cache.Token{})
-	return resp, mfa.Verdict{}, err
+	return stepup.PassThrough{Response: resp}, err
 }
 
-func (r *resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send relay.Send) (*http.Response, mfa.Verdict) {
+func (r *resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision {
 	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.NoReplay, token.Reveal()))
 	r.mu.Lock()
 	r.context = ctx // of the last one
 	r.mu.Unlock()
 	if r.stepUp == nil {
-		return nil, mfa.Verdict{}
+		return stepup.PassThrough{}
 	}
-	return r.stepUp(m, send)
+	return decision(r.stepUp(m, send))
 }
 
-func (r *resolver) Login(_ context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
+func (r *resolver) Login(_ context.Context, c mfa.Challenge, q rule.Request) stepup.Decision {
 	r.note("login " + place(q))
-	return r.login(c)
+	return decision(r.login(c))
 }
 
 // raw sends bytes as they are and returns the answer as it is.
@@ -223,6 +225,42 @@ func serveRaw(conn net.Conn, answer string, requests chan<- string) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// parts is a resolver of which each test plays some.
+type parts struct {
+	relay.StepUps
+	relay.SinglePhase
+	relay.BodyFactors
+	relay.Approvals
+	relay.Revocations
+}
+
+// play puts what a test plays in the place of the fixture's own.
+func play(c *relay.Config, part any) {
+	p := c.Resolver.(parts)
+	switch part := part.(type) {
+	case relay.SinglePhase:
+		p.SinglePhase = part
+	case relay.BodyFactors:
+		p.BodyFactors = part
+	case relay.Approvals:
+		p.Approvals = part
+	case relay.Revocations:
+		p.Revocations = part
+	}
+	c.Resolver = p
+}
+
+// decision is what a resolver makes of an answer and a verdict.
+func decision(resp *http.Response, v mfa.Verdict) stepup.Decision {
+	switch {
+	case v.Outcome == "":
+		return stepup.PassThrough{Response: resp}
+	case v.OK():
+		return stepup.Answered{Response: resp, Outcome: v.Outcome}
+	}
+	return stepup.Refused{Response: resp, Verdict: v}
+}
 
 type noSinglePhase struct{ relay.SinglePhase }
 

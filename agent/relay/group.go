@@ -2,28 +2,13 @@ package relay
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache/secret"
+	"github.com/vault-stepup/stepup/agent/stepup"
 )
-
-// An Approver waits for other people where Vault answers with a control group. Its
-// methods block while it waits, end when ctx ends, and are called by many
-// requests at once. *stepup.Resolver is one.
-type Approver interface {
-	// Resume goes on waiting where an earlier request like this one gave up. A
-	// verdict without an outcome means that there is nothing to wait for.
-	Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict)
-	// Await takes Vault's answer, whose body is in memory, and returns the one of
-	// the approved request, or held again. A verdict without an outcome means that
-	// held is no control group after all.
-	Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict)
-}
 
 // mayNeedApproval reports whether the answer to a may be one to wait for. An app
 // that asked for a wrapped answer gets what it asked for: whether a control group
@@ -66,13 +51,17 @@ func replaceBody(resp *http.Response, body []byte) {
 
 // afterApproval is the answer after a wait: that of the approved request, or Vault's own
 // with one more warning. It stays a 200: the app can use its wrapping token.
-func (a *attempt) afterApproval(resp *http.Response, v mfa.Verdict) *http.Response {
-	resp.Request = a.request
-	if v.OK() {
-		resp.Header.Set(Outcome, string(v.Outcome))
-		return resp
+func (a *attempt) afterApproval(d stepup.Decision) *http.Response {
+	switch d := d.(type) {
+	case stepup.Answered:
+		d.Response.Request = a.request
+		d.Response.Header.Set(Outcome, string(d.Outcome))
+		return d.Response
+	case stepup.Refused:
+		d.Response.Request = a.request
+		body, _ := io.ReadAll(io.LimitReader(d.Response.Body, mfa.MaxHeldAnswer)) // from memory
+		_ = d.Response.Body.Close()
+		return withBody(d.Response, mfa.AppendWarning(body, d.Verdict.Message), d.Verdict)
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, mfa.MaxHeldAnswer)) // from memory
-	_ = resp.Body.Close()
-	return withBody(resp, mfa.AppendWarning(body, v.Message), v)
+	return d.(stepup.PassThrough).Response
 }

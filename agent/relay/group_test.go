@@ -16,6 +16,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
@@ -30,30 +31,30 @@ type approver struct {
 	await  func(held *http.Response) (*http.Response, mfa.Verdict)
 }
 
-func (a *approver) Resume(_ context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
+func (a *approver) Resume(_ context.Context, m rule.Match, token secret.Secret) stepup.Decision {
 	a.mu.Lock()
 	a.calls = append(a.calls, fmt.Sprintf("resume %s token=%s", m.Request.Path, token.Reveal()))
 	a.prints = append(a.prints, m.Fingerprint)
 	a.mu.Unlock()
 	if a.resume == nil {
-		return nil, mfa.Verdict{}
+		return stepup.PassThrough{}
 	}
-	return a.resume()
+	return decision(a.resume())
 }
 
-func (a *approver) Await(_ context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
+func (a *approver) Await(_ context.Context, m rule.Match, token secret.Secret, held *http.Response) stepup.Decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	body, err := io.ReadAll(held.Body)
 	if err != nil {
-		return held, mfa.Verdict{}
+		return stepup.PassThrough{Response: held}
 	}
 	held.Body = io.NopCloser(strings.NewReader(string(body)))
 	a.calls = append(a.calls, fmt.Sprintf("await %s token=%s %s", m.Request.Path, token.Reveal(), strings.TrimSpace(string(body))))
 	if a.await == nil {
-		return held, mfa.Verdict{}
+		return stepup.PassThrough{Response: held}
 	}
-	return a.await(held)
+	return decision(a.await(held))
 }
 
 // plainAnswer is what Vault gives out in the end.
@@ -78,7 +79,8 @@ func groupRules(t *testing.T, a *approver) func(*relay.Config) {
 	}
 	waits := rule.ControlGroup{Timeout: time.Minute}
 	return func(c *relay.Config) {
-		c.MaxKept, c.Approver = 1000, a
+		c.MaxKept = 1000
+		play(c, a)
 		c.Rules = rule.Rules{
 			{Name: "pay", Paths: pattern("kv/data/pay/*"), ControlGroup: waits},
 			{Name: "both", Paths: pattern("kv/data/both/*"), ControlGroup: waits, Methods: []string{"totp"}, Grant: rule.Grant{Kind: rule.HeaderGrant}},

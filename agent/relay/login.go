@@ -15,6 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
@@ -24,39 +25,11 @@ const (
 	maxLogin   = 64 << 10                   // more than any login sends; a larger body is not looked into
 )
 
-// A SinglePhase knows the logins whose second factor goes with the login itself, in
-// X-Vault-MFA, instead of with a call after it.
-type SinglePhase interface {
-	// Covers reports whether r is one of them.
-	Covers(r rule.Request) bool
-	// LoginWith asks for the factors of the login r and sends it with them. It
-	// blocks while a person is asked or a phone rings, and returns Vault's newest
-	// answer, nil when nothing was sent. With once, it sends no more than once.
-	LoginWith(ctx context.Context, r rule.Request, once bool, send Send) (*http.Response, mfa.Verdict)
-}
-
 // Mounts are auth methods whose logins carry their factor in their own body, as
 // paths without slashes at their ends ("auth/okta").
 type Mounts struct {
 	Okta   []string
 	Legacy []string
-}
-
-// A SendLogin sends a login with another body, each call once. The caller closes the
-// body of the answer.
-type SendLogin = func(ctx context.Context, body mfa.LoginBody) (*http.Response, error)
-
-// A MountResolver takes part in the logins of [Mounts]. Its methods block while a
-// person is asked or a phone rings, and end when ctx ends. A verdict without an
-// outcome means that there was nothing to do, and that the answer is handed on as it
-// is; an error, that Vault was not reached.
-type MountResolver interface {
-	// AtMount sends a login, as often as the person's answers ask for it. The answer is
-	// nil when nothing was sent.
-	AtMount(ctx context.Context, l mfa.MountLogin, r rule.Request, send SendLogin) (*http.Response, mfa.Verdict, error)
-	// Renew sends, once, a request that renews a token: a token or accessor, by the
-	// path of r. Okta pushes at that, too.
-	Renew(ctx context.Context, subject secret.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error)
 }
 
 // login looks for a challenge in the answer to x, on whatever path of Vault's API it
@@ -97,17 +70,19 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	_ = held.Close()
 	login := x.login()
 	c.Namespace, c.WrapTTL, c.Node = login.Namespace, x.request.Header.Get(wrapTTL), node(x.request, resp)
-	final, verdict := t.config.Resolver.Login(x.request.Context(), c, login)
-	switch {
-	case verdict.OK():
-		final.Request = x.request
-		final.Header.Set(Outcome, string(verdict.Outcome))
-		return final
-	case final == nil && verdict.NoPrompt:
-		// There is no way to ask: the app may know what to do with the challenge.
-		return withBody(resp, mfa.AppendWarning(plain, verdict.Message), verdict)
+	switch d := t.config.Resolver.Login(x.request.Context(), c, login).(type) {
+	case stepup.Answered:
+		d.Response.Request = x.request
+		d.Response.Header.Set(Outcome, string(d.Outcome))
+		return d.Response
+	case stepup.Refused:
+		if d.Response == nil && d.Verdict.NoPrompt {
+			// There is no way to ask: the app may know what to do with the challenge.
+			return withBody(resp, mfa.AppendWarning(plain, d.Verdict.Message), d.Verdict)
+		}
+		return refusedLogin(x.request, d)
 	}
-	return refusedLogin(x.request, final, verdict)
+	return resp
 }
 
 // warnMalformed logs what is wrong with a challenge that is handed on.
@@ -198,20 +173,21 @@ func (t *Transport) single(x *exchange) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, verdict := t.config.SinglePhase.LoginWith(x.request.Context(), x.login(), !complete, t.sender(&attempt{exchange: *x}))
-	switch {
-	case resp == nil && verdict.NoPrompt:
-		// Vault may hold the login, and the app know how to finish it.
-		return t.passThrough(x)
-	case !verdict.OK():
-		return refusedLogin(x.request, resp, verdict), nil
+	d := t.config.Resolver.LoginWith(x.request.Context(), x.login(), !complete, t.sender(&attempt{exchange: *x}))
+	if refusal, ok := d.(stepup.Refused); ok {
+		if refusal.Response == nil && refusal.Verdict.NoPrompt {
+			// Vault may hold the login, and the app know how to finish it.
+			return t.passThrough(x)
+		}
+		return refusedLogin(x.request, refusal), nil
 	}
-	resp.Header.Set(Outcome, string(verdict.Outcome))
+	answer := d.(stepup.Answered)
+	answer.Response.Header.Set(Outcome, string(answer.Outcome))
 	if x.request.Header.Get(wrapTTL) != "" {
-		return resp, nil // whatever is in it, it is no challenge: that is not to be opened
+		return answer.Response, nil // a wrapped answer is no challenge: it is not to be opened
 	}
-	t.warnFactorUnused(x, resp)
-	return t.login(x, resp), nil
+	t.warnFactorUnused(x, answer.Response)
+	return t.login(x, answer.Response), nil
 }
 
 // warnFactorUnused logs that a person was asked for nothing.
@@ -237,7 +213,7 @@ func (t *Transport) inline(x *exchange) (*http.Response, error) {
 		return resp, err
 	}
 	login := inlineLogin(x.request.Header)
-	if !t.config.SinglePhase.Covers(login) {
+	if !t.config.Resolver.Covers(login) {
 		return resp, nil
 	}
 	text, body := readRefusal(resp)
@@ -246,21 +222,25 @@ func (t *Transport) inline(x *exchange) (*http.Response, error) {
 		return resp, nil
 	}
 	if !x.body.fullyBuffered() {
-		return refusedLogin(x.request, resp, mfa.Verdict{
+		return refusedLogin(x.request, stepup.Refused{Response: resp, Verdict: mfa.Verdict{
 			Outcome: mfa.Unavailable,
 			Message: "stepup: the request is too large to be sent again with a second factor; send X-Vault-MFA with it",
-		}), nil
+		}}), nil
 	}
-	final, verdict := t.config.SinglePhase.LoginWith(x.request.Context(), login, false, t.sender(&attempt{exchange: *x}))
-	if final == nil {
-		return refusedLogin(x.request, resp, verdict), nil
+	d := t.config.Resolver.LoginWith(x.request.Context(), login, false, t.sender(&attempt{exchange: *x}))
+	refusal, ok := d.(stepup.Refused)
+	switch {
+	case ok && refusal.Response == nil:
+		refusal.Response = resp
+		return refusedLogin(x.request, refusal), nil
+	case ok:
+		_ = resp.Body.Close()
+		return refusedLogin(x.request, refusal), nil
 	}
 	_ = resp.Body.Close()
-	if !verdict.OK() {
-		return refusedLogin(x.request, final, verdict), nil
-	}
-	final.Header.Set(Outcome, string(verdict.Outcome))
-	return final, nil
+	answer := d.(stepup.Answered)
+	answer.Response.Header.Set(Outcome, string(answer.Outcome))
+	return answer.Response, nil
 }
 
 // inlineLogin is the login inside a request. It is in the namespace of the request's
@@ -323,7 +303,7 @@ func (t *Transport) completeBodyFactorLogin(x *exchange, kind mfa.MountKind, mou
 	var node atomic.Pointer[string]
 	node.Store(new(string))
 	l := mfa.MountLogin{Kind: kind, Mount: mount, Body: body, Node: func() string { return *node.Load() }}
-	resp, verdict, err := t.config.BodyFactor.AtMount(x.request.Context(), l, x.login(),
+	d, err := t.config.Resolver.BodyLogin(x.request.Context(), l, x.login(),
 		func(ctx context.Context, body mfa.LoginBody) (*http.Response, error) {
 			r := clone(ctx, x.request)
 			send := disableRetry(r, newBody(body.Bytes()))
@@ -335,26 +315,29 @@ func (t *Transport) completeBodyFactorLogin(x *exchange, kind mfa.MountKind, mou
 				return same(r)
 			})
 		})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case verdict.Outcome == "":
-		return t.login(x, resp), nil
-	case verdict.OK():
-		return t.approved(x, resp, verdict), nil
-	case verdict.NoPrompt && resp != nil:
-		return t.withWarning(x, resp, verdict), nil
 	}
-	return refusedLogin(x.request, resp, verdict), nil
+	switch d := d.(type) {
+	case stepup.Answered:
+		return t.approved(x, d.Response, d.Outcome), nil
+	case stepup.Refused:
+		if d.Verdict.NoPrompt && d.Response != nil {
+			return t.withWarning(x, d), nil
+		}
+		return refusedLogin(x.request, d), nil
+	}
+	return t.login(x, d.(stepup.PassThrough).Response), nil
 }
 
 // withWarning is Vault's answer to a login that went without us, since there is no way to
 // ask: our line goes into its warnings, or into its errors.
-func (t *Transport) withWarning(x *exchange, resp *http.Response, v mfa.Verdict) *http.Response {
-	if resp.StatusCode/100 != 2 {
-		return refused(x.request, resp, v)
+func (t *Transport) withWarning(x *exchange, d stepup.Refused) *http.Response {
+	v := d.Verdict
+	if d.Response.StatusCode/100 != 2 {
+		return refused(x.request, d)
 	}
-	resp = t.approved(x, resp, v)
+	resp := t.approved(x, d.Response, v.Outcome)
 	if resp.Header.Get(Outcome) != string(v.Outcome) || !mayHoldChallenge(resp) {
 		return resp
 	}
@@ -407,19 +390,20 @@ func (t *Transport) renewed(x *exchange) secret.Secret {
 
 // renew sends the renewal of a token.
 func (t *Transport) renew(x *exchange, subject secret.Secret) (*http.Response, error) {
-	resp, verdict, err := t.config.BodyFactor.Renew(x.request.Context(), subject, x.login(),
+	d, err := t.config.Resolver.Renew(x.request.Context(), subject, x.login(),
 		func(ctx context.Context) (*http.Response, error) {
 			r := clone(ctx, x.request)
 			return t.roundTripFollowing(r, disableRetry(r, x.body), anyRedirect)
 		})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case verdict.Outcome == "":
-		return resp, nil
-	case verdict.OK():
-		resp.Header.Set(Outcome, string(verdict.Outcome))
-		return resp, nil
 	}
-	return refused(x.request, resp, verdict), nil
+	switch d := d.(type) {
+	case stepup.Answered:
+		d.Response.Header.Set(Outcome, string(d.Outcome))
+		return d.Response, nil
+	case stepup.Refused:
+		return refused(x.request, d), nil
+	}
+	return d.(stepup.PassThrough).Response, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
@@ -22,30 +23,32 @@ import (
 type mounts struct {
 	mu    sync.Mutex
 	calls []string
-	at    func(ctx context.Context, l mfa.MountLogin, send relay.SendLogin) (*http.Response, mfa.Verdict, error)
+	at    func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error)
 	renew func(*http.Response) (*http.Response, mfa.Verdict, error)
 }
 
-func (m *mounts) AtMount(ctx context.Context, l mfa.MountLogin, q rule.Request, send relay.SendLogin) (*http.Response, mfa.Verdict, error) {
+func (m *mounts) BodyLogin(ctx context.Context, l mfa.MountLogin, q rule.Request, send stepup.SendLogin) (stepup.Decision, error) {
 	m.mu.Lock()
 	m.calls = append(m.calls, fmt.Sprintf("%d %s %s", l.Kind, l.Mount, place(q)))
 	m.mu.Unlock()
 	if m.at != nil {
-		return m.at(ctx, l, send)
+		resp, v, err := m.at(ctx, l, send)
+		return decision(resp, v), err
 	}
 	resp, err := send(ctx, l.Body)
-	return resp, mfa.Verdict{}, err
+	return stepup.PassThrough{Response: resp}, err
 }
 
-func (m *mounts) Renew(ctx context.Context, subject secret.Secret, q rule.Request, send func(context.Context) (*http.Response, error)) (*http.Response, mfa.Verdict, error) {
+func (m *mounts) Renew(ctx context.Context, subject secret.Secret, q rule.Request, send func(context.Context) (*http.Response, error)) (stepup.Decision, error) {
 	m.mu.Lock()
 	m.calls = append(m.calls, "renew "+subject.Reveal()+" "+place(q))
 	m.mu.Unlock()
 	resp, err := send(ctx)
 	if err != nil || m.renew == nil {
-		return resp, mfa.Verdict{}, err
+		return stepup.PassThrough{Response: resp}, err
 	}
-	return m.renew(resp)
+	resp, v, err := m.renew(resp)
+	return decision(resp, v), err
 }
 
 // place is where a request is, in words.
@@ -66,7 +69,7 @@ func (m *mounts) noted() []string {
 func newBodyFactorFixture(t *testing.T, address string, m *mounts) *fixture {
 	return newFixture(t, address, func(c *relay.Config) {
 		c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
-		c.BodyFactor = m
+		play(c, m)
 	})
 }
 
@@ -165,7 +168,7 @@ func TestMountLoginThatCannotBeRead(t *testing.T) {
 
 func TestMountLoginIsSentWithMore(t *testing.T) {
 	t.Parallel()
-	m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send relay.SendLogin) (*http.Response, mfa.Verdict, error) {
+	m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
 		first, err := send(ctx, l.Body.With("passcode", "1"))
 		if err != nil {
 			return nil, mfa.Verdict{}, err
@@ -198,7 +201,7 @@ func TestMountLoginKnowsItsNode(t *testing.T) {
 		http.Redirect(w, r, active+r.RequestURI, http.StatusTemporaryRedirect)
 	})
 	var nodes []string
-	m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send relay.SendLogin) (*http.Response, mfa.Verdict, error) {
+	m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
 		nodes = append(nodes, l.Node())
 		resp, err := send(ctx, l.Body)
 		nodes = append(nodes, l.Node())
@@ -242,7 +245,7 @@ func TestMountLoginAnswers(t *testing.T) {
 				w.WriteHeader(tt.status)
 				_, _ = io.WriteString(w, tt.body)
 			})
-			m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send relay.SendLogin) (*http.Response, mfa.Verdict, error) {
+			m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
 				if tt.status == 0 {
 					return nil, tt.verdict, nil
 				}
@@ -297,7 +300,8 @@ func TestMountLoginIsNotDoneAgain(t *testing.T) {
 		_, _ = io.WriteString(w, wrappedChallenge)
 	})
 	f := newFixture(t, address, func(c *relay.Config) {
-		c.Mounts, c.BodyFactor = relay.Mounts{Legacy: []string{"auth/ldap"}}, m
+		c.Mounts = relay.Mounts{Legacy: []string{"auth/ldap"}}
+		play(c, m)
 		c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) { return []byte(`{"auth":{"client_token":"hvb.x"}}`), nil })
 	})
 	_, body := post(t, f.url+"/v1/auth/ldap/login/alice", http.Header{"X-Vault-Wrap-Ttl": {"60s"}})

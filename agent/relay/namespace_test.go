@@ -14,6 +14,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -87,7 +88,9 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 				prodRule(t)(c)
 				c.Rules = append(c.Rules, rule.Rule{Name: "mint", Paths: c.Rules[0].Paths, Grant: rule.Grant{Kind: rule.TokenGrant}})
 				c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
-				c.BodyFactor, c.SinglePhase, c.DenialObserver = m, s, denials
+				play(c, m)
+				play(c, s)
+				c.DenialObserver = denials
 			})
 			for _, request := range []string{
 				"POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
@@ -159,7 +162,7 @@ func TestRedirectToAnotherPath(t *testing.T) {
 				}
 			})
 			f := newFixture(t, address+"/lb", prodRule(t))
-			f.resolver.stepUp = func(_ rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+			f.resolver.stepUp = func(_ rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
 				credentials := []mfa.Credential{{Method: "totp", Passcode: "1"}}
 				if token != "" {
 					credentials = nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/stepup"
 )
 
 // refusal reports whether a missing factor may stand behind an answer, and notes
@@ -54,7 +55,8 @@ func readRefusal(resp *http.Response) (text []byte, body io.ReadCloser) {
 // refused is Vault's own answer with one more string in errors. Where nothing
 // was sent to Vault there is none, and a 403 takes its place: a client repeats
 // other statuses by itself, and the person would be asked again.
-func refused(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Response {
+func refused(r *http.Request, d stepup.Refused) *http.Response {
+	resp, v := d.Response, d.Verdict
 	if resp == nil {
 		return newRefusal(r, []string{v.Message}, v)
 	}
@@ -68,7 +70,8 @@ func refused(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Response
 
 // refusedLogin is the end of a login that was not completed: never Vault's 200,
 // which would look like a login, and no other status that a client repeats.
-func refusedLogin(r *http.Request, resp *http.Response, v mfa.Verdict) *http.Response {
+func refusedLogin(r *http.Request, d stepup.Refused) *http.Response {
+	resp, v := d.Response, d.Verdict
 	if resp == nil {
 		return newRefusal(r, []string{v.Message}, v)
 	}

@@ -22,35 +22,68 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // Outcome is the header of every answer that took part in a step-up.
 const Outcome = "Stepup-Outcome"
 
-// A Send sends a request once more: with one line of X-Vault-MFA for each
-// credential, and with a step-up token in the place of the caller's own; the
-// zero token leaves that. The caller closes the body of the answer.
-type Send = func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error)
-
-// A Resolver turns Vault's wish for a second factor into an answer. Its methods
-// block while a person is asked, end when ctx ends, and are called by many
-// requests at once.
+// A Resolver turns Vault's wish for a second factor into an answer. Its methods block while a
+// person is asked, a phone is waited for, or an approval, end when ctx ends, and are called by
+// many requests at once. An error means that Vault was not reached. *stepup.Resolver is one.
 type Resolver interface {
-	// First sends a request on a rule's path for the first time and watches over
-	// it: where the rule has a push method, Vault asks the phone at once. A verdict
-	// that is not OK ends the step-up; the answer may be nil then. An error means
-	// that Vault was not reached.
-	First(ctx context.Context, m rule.Match, token secret.Secret, send Send) (*http.Response, mfa.Verdict, error)
-	// StepUp is called after a 403, or before anything was sent when m.NoReplay. It
-	// returns Vault's newest answer, nil when there is none newer than the 403.
-	// A verdict without an outcome means that no second factor would help.
-	StepUp(ctx context.Context, m rule.Match, token secret.Secret, send Send) (*http.Response, mfa.Verdict)
-	// Login meets the challenge of a login to r and returns the answer of
-	// sys/mfa/validate: the final one when the verdict is OK, otherwise Vault's
-	// last refusal, nil when there was none.
-	Login(ctx context.Context, c mfa.Challenge, r rule.Request) (*http.Response, mfa.Verdict)
+	StepUps
+	SinglePhase
+	BodyFactors
+	Approvals
+	Revocations
+}
+
+// StepUps are for requests on a rule's path, and for logins that Vault holds.
+type StepUps interface {
+	// First sends a request on a rule's path for the first time and watches over it: where
+	// the rule has a push method, Vault pushes at once.
+	First(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) (stepup.Decision, error)
+	// StepUp is called after a 403, or before anything was sent when m.NoReplay.
+	StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision
+	// Login meets the challenge of a login to r.
+	Login(ctx context.Context, c mfa.Challenge, r rule.Request) stepup.Decision
+}
+
+// SinglePhase is for logins whose second factor goes with the login itself, in X-Vault-MFA,
+// instead of with a call after it.
+type SinglePhase interface {
+	// Covers reports whether r is one of them.
+	Covers(r rule.Request) bool
+	// LoginWith asks for the factors of the login r and sends it with them; with noReplay
+	// no more than once.
+	LoginWith(ctx context.Context, r rule.Request, noReplay bool, send stepup.Send) stepup.Decision
+}
+
+// BodyFactors is for the logins of [Mounts].
+type BodyFactors interface {
+	// BodyLogin sends a login, as often as the person's answers ask for it.
+	BodyLogin(ctx context.Context, l mfa.MountLogin, r rule.Request, send stepup.SendLogin) (stepup.Decision, error)
+	// Renew sends, once, a request that renews a token: a token or accessor, by the path of
+	// r. Okta pushes at that, too.
+	Renew(ctx context.Context, subject secret.Secret, r rule.Request, send func(context.Context) (*http.Response, error)) (stepup.Decision, error)
+}
+
+// Approvals is for requests that Vault answers with a control group.
+type Approvals interface {
+	// Resume goes on waiting where an earlier request like this one gave up.
+	Resume(ctx context.Context, m rule.Match, token secret.Secret) stepup.Decision
+	// Await takes Vault's answer, whose body is in memory, and returns the one of the
+	// approved request, or held again.
+	Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) stepup.Decision
+}
+
+// Revocations hears which tokens Vault has revoked for an app.
+type Revocations interface {
+	// Revoked is called before the app has Vault's answer. Both are "" when the request
+	// does not tell which token it was, or may have ended many. It returns at once.
+	Revoked(token secret.Secret, accessor string)
 }
 
 // An Unwrapper opens a wrapping token: Vault wraps the challenge of a login that
@@ -71,12 +104,8 @@ type Config struct {
 	MaxKept        int64             // bytes of a body kept for repetition; 0 means 1 MiB, less means none
 	Budget         *Budget           // of all kept bodies; nil has no limit
 	Resolver       Resolver
-	SinglePhase    SinglePhase
-	BodyFactor     MountResolver // for Mounts
 	Unwrapper      Unwrapper
-	Approver       Approver
 	DenialObserver DenialObserver
-	Revocations    Revocations
 	Log            *slog.Logger
 }
 

@@ -11,13 +11,6 @@ import (
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
-// Revocations hears which tokens Vault has revoked for an app.
-type Revocations interface {
-	// Revoked is called before the app has Vault's answer. Both are "" when the request
-	// does not tell which token it was, or may have ended many. It returns at once.
-	Revoked(token secret.Secret, accessor string)
-}
-
 // maxRevocation is more than any body that names a token.
 const maxRevocation = 64 << 10
 

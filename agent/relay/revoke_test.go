@@ -72,7 +72,7 @@ func TestRevocations(t *testing.T) {
 			}))
 			t.Cleanup(upstream.Close)
 			heard := &revocations{}
-			f := newFixture(t, upstream.URL, func(c *relay.Config) { c.Revocations = heard })
+			f := newFixture(t, upstream.URL, func(c *relay.Config) { play(c, heard) })
 			r, err := http.NewRequestWithContext(t.Context(), tt.method, f.url+"/v1/"+tt.path, strings.NewReader(tt.body))
 			if err != nil {
 				t.Fatal(err)
@@ -105,7 +105,7 @@ func TestOneTokenInTwoHeaders(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(upstream.Close)
 	heard := &revocations{}
-	f := newFixture(t, upstream.URL, func(c *relay.Config) { c.Revocations = heard })
+	f := newFixture(t, upstream.URL, func(c *relay.Config) { play(c, heard) })
 	for _, header := range []http.Header{
 		{"X-Vault-Token": {"mine"}},
 		{"X-Vault-Token": {" mine "}},

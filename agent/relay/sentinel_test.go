@@ -11,6 +11,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -69,7 +70,7 @@ func TestSentinel(t *testing.T) {
 			}
 			f := newFixture(t, upstream(t, http.HandlerFunc(vault)), governedPaths(t))
 			var got rule.Match
-			f.resolver.stepUp = func(m rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+			f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
 				got = m
 				return answerWith(mfa.Credential{Method: "totp", Passcode: "1"})(m, send)
 			}
@@ -194,7 +195,7 @@ func TestPageOfALoadBalancer(t *testing.T) {
 		w.WriteHeader(http.StatusGatewayTimeout)
 		_, _ = io.WriteString(w, "<html><h1>504 Gateway Time-out</h1></html>")
 	}), governedPaths(t))
-	f.resolver.first = func(send relay.Send) (*http.Response, mfa.Verdict, error) {
+	f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
 		resp, err := send(t.Context(), nil, cache.Token{})
 		return resp, mfa.Verdict{Outcome: mfa.Timeout, Message: "stepup: cut"}, err
 	}

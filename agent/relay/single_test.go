@@ -13,6 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -33,27 +34,27 @@ type single struct {
 
 func (s *single) Covers(r rule.Request) bool { return rule.IsLogin(r, []string{"auth/userpass"}) }
 
-func (s *single) LoginWith(ctx context.Context, r rule.Request, once bool, send relay.Send) (*http.Response, mfa.Verdict) {
+func (s *single) LoginWith(ctx context.Context, r rule.Request, once bool, send stepup.Send) stepup.Decision {
 	s.mu.Lock()
 	s.calls = append(s.calls, r.Namespace+"/"+r.Path)
 	s.mu.Unlock()
 	if s.verdict.Outcome != "" {
-		return nil, s.verdict
+		return decision(nil, s.verdict)
 	}
 	for _, code := range []string{"1", "2"} {
 		resp, err := send(ctx, []mfa.Credential{{Method: "ns1/totp", Passcode: code}, {Method: "okta"}}, cache.Token{})
 		if err != nil {
-			return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: " + err.Error()}
+			return decision(nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: " + err.Error()})
 		}
 		if resp.StatusCode != http.StatusForbidden {
-			return resp, mfa.Verdict{Outcome: mfa.Approved}
+			return decision(resp, mfa.Verdict{Outcome: mfa.Approved})
 		}
 		if once {
-			return resp, mfa.Verdict{Outcome: mfa.Rejected, Message: "stepup: once"}
+			return decision(resp, mfa.Verdict{Outcome: mfa.Rejected, Message: "stepup: once"})
 		}
 		_ = resp.Body.Close()
 	}
-	return nil, mfa.Verdict{Outcome: mfa.Rejected, Message: "stepup: wrong"}
+	return decision(nil, mfa.Verdict{Outcome: mfa.Rejected, Message: "stepup: wrong"})
 }
 
 // A seen is what an upstream got.
@@ -138,7 +139,8 @@ func TestSinglePhase(t *testing.T) {
 			}
 			var vault seen
 			f := newFixture(t, upstream(t, vault.server(tt.with, `{"auth":{"client_token":"plain"}}`, refusedLogin)), func(c *relay.Config) {
-				c.SinglePhase, c.MaxKept = &single{verdict: tt.verdict}, tt.maxKept
+				play(c, &single{verdict: tt.verdict})
+				c.MaxKept = tt.maxKept
 				c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) { return []byte(challenge), nil }) // must not be asked
 			})
 			resp, body := post(t, f.url+tt.path, tt.header)
@@ -196,7 +198,7 @@ func TestInlineLogin(t *testing.T) {
 			resolver := &single{verdict: tt.verdict}
 			f := newFixture(t, upstream(t, vault.server(secret, tt.without, `{"errors":["failed to perform inline authentication: permission denied"]}`)), func(c *relay.Config) {
 				if c.MaxKept = tt.maxKept; !tt.off {
-					c.SinglePhase = resolver
+					play(c, resolver)
 				}
 			})
 			header := http.Header{"X-Vault-Namespace": {"ns1"}, "X-Vault-Inline-Auth-Path": {"auth/userpass/login/alice"}}

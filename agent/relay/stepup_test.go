@@ -16,6 +16,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -47,8 +48,8 @@ func guardedVault(want ...string) http.HandlerFunc {
 }
 
 // answerWith sends once with the given lines and judges by the status.
-func answerWith(credentials ...mfa.Credential) func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
-	return func(_ rule.Match, send relay.Send) (*http.Response, mfa.Verdict) {
+func answerWith(credentials ...mfa.Credential) func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
+	return func(_ rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
 		resp, err := send(context.Background(), credentials, cache.Token{})
 		if err != nil {
 			return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: " + err.Error()}
@@ -63,7 +64,7 @@ func answerWith(credentials ...mfa.Credential) func(rule.Match, relay.Send) (*ht
 func TestStepUp(t *testing.T) {
 	t.Parallel()
 	right := answerWith(mfa.Credential{Method: "totp", Passcode: "1"}, mfa.Credential{Method: "okta"})
-	no := func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
+	no := func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
 		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
 	}
 	withText := `{"errors":["1 error occurred:\n\t* permission denied\n\n","stepup: %s"]}` + "\n"
@@ -71,7 +72,7 @@ func TestStepUp(t *testing.T) {
 		method, path, token string
 		body                string
 		header              http.Header
-		stepUp              func(rule.Match, relay.Send) (*http.Response, mfa.Verdict)
+		stepUp              func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict)
 		status              int
 		want, outcome       string
 		calls               []string
@@ -195,19 +196,19 @@ func TestFirstDecides(t *testing.T) {
 	t.Parallel()
 	address := upstream(t, guardedVault())
 	tests := map[string]struct {
-		first   func(relay.Send) (*http.Response, mfa.Verdict, error)
+		first   func(stepup.Send) (*http.Response, mfa.Verdict, error)
 		status  int
 		want    string
 		outcome string
 	}{
-		"approved on the phone": {func(send relay.Send) (*http.Response, mfa.Verdict, error) {
+		"approved on the phone": {func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
 			resp, err := send(context.Background(), nil, cache.Token{})
 			return resp, mfa.Verdict{Outcome: mfa.Approved}, err
 		}, 200, "GET /v1/kv/data/prod/db 0", "approved"},
-		"cooling down, nothing sent": {func(relay.Send) (*http.Response, mfa.Verdict, error) {
+		"cooling down, nothing sent": {func(stepup.Send) (*http.Response, mfa.Verdict, error) {
 			return nil, mfa.Verdict{Outcome: mfa.Cooldown, Message: "stepup: wait"}, nil
 		}, 403, `{"errors":["stepup: wait"]}` + "\n", "cooldown"},
-		"vault is gone": {func(relay.Send) (*http.Response, mfa.Verdict, error) {
+		"vault is gone": {func(stepup.Send) (*http.Response, mfa.Verdict, error) {
 			return nil, mfa.Verdict{}, errors.New("connection refused")
 		}, 502, `{"errors":["stepup: vault \"corp\" cannot be reached: connection refused"]}` + "\n", ""},
 	}
@@ -237,7 +238,7 @@ func TestAppLeaves(t *testing.T) {
 	f := newFixture(t, upstream(t, guardedVault("x")), prodRule(t))
 	ended := make(chan error, 1)
 	asked := make(chan struct{})
-	f.resolver.stepUp = func(rule.Match, relay.Send) (*http.Response, mfa.Verdict) {
+	f.resolver.stepUp = func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
 		close(asked)
 		<-f.resolver.context.Done()
 		ended <- f.resolver.context.Err()

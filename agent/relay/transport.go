@@ -9,6 +9,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -28,7 +29,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer body.done()
 	resp, err := t.roundTrip(r, body)
 	if err == nil && resp.StatusCode/100 == 2 {
-		reportRevocation(t.config.Revocations, r, body)
+		reportRevocation(t.config.Resolver, r, body)
 	}
 	return resp, err
 }
@@ -52,7 +53,7 @@ func (t *Transport) roundTrip(r *http.Request, body *replayableBody) (*http.Resp
 	if kind, mount := t.bodyFactorLogin(x); mount != "" {
 		return t.completeBodyFactorLogin(x, kind, mount)
 	}
-	if login, ok := x.asLogin(); ok && t.config.SinglePhase.Covers(login) {
+	if login, ok := x.asLogin(); ok && t.config.Resolver.Covers(login) {
 		return t.single(x)
 	}
 	if subject := t.renewed(x); subject != "" {
@@ -177,18 +178,15 @@ func (t *Transport) underRule(a *attempt) (resp *http.Response, err error) {
 func (t *Transport) grouped(a *attempt) (*http.Response, error) {
 	ctx := a.request.Context()
 	a.match.Fingerprint = a.fingerprint()
-	if resp, v := t.config.Approver.Resume(ctx, a.match, a.token); v.Outcome != "" {
-		return a.afterApproval(resp, v), nil
+	d := t.config.Resolver.Resume(ctx, a.match, a.token)
+	if _, none := d.(stepup.PassThrough); !none {
+		return a.afterApproval(d), nil
 	}
 	resp, err := t.guarded(a)
 	if err != nil || !a.controlGroup(resp) {
 		return resp, err
 	}
-	resp, v := t.config.Approver.Await(ctx, a.match, a.token, resp)
-	if v.Outcome == "" {
-		return resp, nil
-	}
-	return a.afterApproval(resp, v), nil
+	return a.afterApproval(t.config.Resolver.Await(ctx, a.match, a.token, resp)), nil
 }
 
 // guarded sends a request on a rule's path and steps up when Vault refuses it.
@@ -207,49 +205,56 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	}
 	a.match.ShareKey = a.shareKey()
 	a.body.shared = a.match.ShareKey != ""
-	first, verdict, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
+	d, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
 	a.body.shared = a.match.ShareKey != "" && ctx.Err() != nil
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !verdict.OK():
-		return refused(a.request, first, verdict), nil
-	case verdict.Outcome != "":
-		return t.approved(&a.exchange, first, verdict), nil
 	}
+	pass, ok := d.(stepup.PassThrough)
+	if !ok {
+		return t.decided(&a.exchange, d), nil
+	}
+	first := pass.Response
 	if len(a.match.Kept) > 0 || !a.refusal(first) {
 		return t.login(&a.exchange, first), nil
 	}
-	resp, verdict := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a))
-	switch {
-	case verdict.Outcome == "":
-		return first, nil
-	case verdict.OK():
+	switch d := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a)).(type) {
+	case stepup.Answered:
 		_ = first.Body.Close()
-		return t.approved(&a.exchange, resp, verdict), nil
-	case resp == nil:
-		return refused(a.request, first, verdict), nil
+		return t.decided(&a.exchange, d), nil
+	case stepup.Refused:
+		if d.Response == nil {
+			d.Response = first
+		} else {
+			_ = first.Body.Close()
+		}
+		return refused(a.request, d), nil
 	}
-	_ = first.Body.Close()
-	return refused(a.request, resp, verdict), nil
+	return first, nil
 }
 
 // askFirst has the person asked before a body is sent that is too large to be kept: it
 // can be sent only once.
 func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 	a.match.NoReplay = true
-	resp, verdict := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a))
-	switch {
-	case verdict.Outcome == "":
+	d := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a))
+	if _, none := d.(stepup.PassThrough); none {
 		return t.roundTripFollowing(a.request, a.body, anyRedirect)
-	case verdict.OK():
-		return t.approved(&a.exchange, resp, verdict), nil
 	}
-	return refused(a.request, resp, verdict), nil
+	return t.decided(&a.exchange, d), nil
+}
+
+// decided is the answer for the app where a step-up took place.
+func (t *Transport) decided(x *exchange, d stepup.Decision) *http.Response {
+	if refusal, ok := d.(stepup.Refused); ok {
+		return refused(x.request, refusal)
+	}
+	answer := d.(stepup.Answered)
+	return t.approved(x, answer.Response, answer.Outcome)
 }
 
 // sender sends the request of a, each call once.
-func (t *Transport) sender(a *attempt) Send {
+func (t *Transport) sender(a *attempt) stepup.Send {
 	return func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
 		r := clone(ctx, a.request)
 		body := disableRetry(r, a.body)
@@ -278,11 +283,12 @@ func setToken(h http.Header, token cache.Token) {
 	}
 }
 
-func (t *Transport) approved(x *exchange, resp *http.Response, v mfa.Verdict) *http.Response {
+// approved marks the answer that an app wanted. It may be a login that Vault holds.
+func (t *Transport) approved(x *exchange, resp *http.Response, outcome mfa.Outcome) *http.Response {
 	resp.Header.Del(Outcome)
 	resp = t.login(x, resp)
 	if resp.Header.Get(Outcome) == "" { // else it was held, and Login has decided
-		resp.Header.Set(Outcome, string(v.Outcome))
+		resp.Header.Set(Outcome, string(outcome))
 	}
 	return resp
 }

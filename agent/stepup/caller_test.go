@@ -117,10 +117,10 @@ func (s slow) LookupSelf(ctx context.Context, token secret.Secret, namespace str
 }
 
 // newSlow is a resolver for k whose Vault takes that long.
-func newSlow(k *kept, delay time.Duration) *stepup.Resolver {
+func newSlow(k *kept, delay time.Duration) verdicts {
 	c := k.config
 	c.Vault = slow{k.vault, delay}
-	return stepup.New(c)
+	return verdicts{stepup.New(c)}
 }
 
 // After the death of the caller's own token its step-up token serves nothing more and

@@ -62,7 +62,7 @@ func selfEnrol() mfa.Challenge {
 func newEnrolStage(t *testing.T) (*stage, *enroller) {
 	t.Helper()
 	e := &enroller{}
-	s := newStage(t, func(c *stepup.Config) { c.Enroller = e })
+	s := newStage(t, func(c *stepup.Config) { c.Vault.(*fakeVault).enrolling = e })
 	s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
 		return answer(200, loggedIn), nil
 	}
@@ -325,7 +325,7 @@ func TestEnrolIsLocked(t *testing.T) {
 					ended <- v
 				}()
 				pass(when)
-				s.ledger.CancelFlights()
+				s.state.Cancel()
 				if n := s.broker.Len(); n > 0 {
 					t.Errorf("%d questions are open", n)
 				}

@@ -46,7 +46,7 @@ func TestResume(t *testing.T) {
 		"another body":         {match: other(func(m *rule.Match) { m.Fingerprint = "x" }), token: "tok"},
 		"an unknown body":      {match: other(func(m *rule.Match) { m.Fingerprint = "" }), token: "tok"},
 		"another namespace":    {match: other(func(m *rule.Match) { m.Request.Namespace = "ns1" }), token: "tok"},
-		"after stepup lock":    {match: payroll(time.Minute), token: "tok", change: func(s *stage, _ *council) { s.ledger.CancelFlights() }},
+		"after stepup lock":    {match: payroll(time.Minute), token: "tok", change: func(s *stage, _ *council) { s.state.Cancel() }},
 		"after its time":       {match: payroll(time.Minute), token: "tok", change: func(*stage, *council) { time.Sleep(time.Hour) }},
 		"vault knows it no more": {match: payroll(time.Minute), token: "tok", change: func(_ *stage, c *council) {
 			c.askErr = func(int) error { return statusError(400) }

@@ -80,7 +80,7 @@ func (c *council) Release(_ context.Context, h vault.Held) (*http.Response, erro
 func hall(t *testing.T) (*stage, *council) {
 	t.Helper()
 	c := &council{}
-	s := newStage(t, func(rc *stepup.Config) { rc.Group = c })
+	s := newStage(t, func(rc *stepup.Config) { rc.Vault.(*fakeVault).Vault = c })
 	return s, c
 }
 

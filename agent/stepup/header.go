@@ -1,269 +1,297 @@
 package stepup
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
-	"github.com/vault-stepup/stepup/cache/secret"
 )
 
-type send = func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error)
-
-// methods are those of a rule. The configuration was checked: all are declared.
-func (r *Resolver) methods(names []string) (all []mfa.Method, push mfa.Method) {
-	for _, name := range names {
-		m := r.config.Methods[name]
-		all = append(all, m)
-		if !m.UsesPasscode && push.Name == "" {
-			push = m
+// pushes says what may be pushed when a request under a rule is sent: push is the method
+// that the person is told of, zero when none. asked are the methods which the person is
+// asked about before: Vault does not wait for a code that comes together with a push, nor
+// for the choice between the two.
+func (c *Config) pushes(ru *rule.Rule) (asked []mfa.Method, push mfa.Method) {
+	var pushing [][]string
+	ask := false
+	for _, group := range ru.Groups() {
+		methods := c.MethodsOf(group)
+		i := slices.IndexFunc(methods, func(m mfa.Method) bool { return !m.UsesPasscode })
+		if i >= 0 {
+			ask = ask || factor.HasPasscode(methods)
+		} else if i = slices.IndexFunc(methods, func(m mfa.Method) bool { return m.OrPush }); i >= 0 {
+			ask = true
+		} else {
+			continue // codes only: Vault refuses at once where one is missing
+		}
+		pushing = append(pushing, group)
+		if push.Name == "" {
+			push = methods[i]
 		}
 	}
-	return all, push
-}
-
-// usePasscode reports whether a code is asked for by any of methods.
-func usePasscode(methods []mfa.Method) bool {
-	return slices.ContainsFunc(methods, func(m mfa.Method) bool { return m.UsesPasscode })
-}
-
-// StepUp implements relay.Resolver.
-func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send send) (*http.Response, mfa.Verdict) {
-	if m.Rule.Grant.Kind == rule.HeaderGrant {
-		return r.withHeader(ctx, m, token, send)
+	if ask {
+		asked = c.MethodsOf(rule.Join(pushing...))
 	}
-	return r.toToken(ctx, m, token, send)
+	return asked, push
 }
 
-// withHeader sends the same request again, with a line of X-Vault-MFA for every
-// method that the refusal calls for.
-func (r *Resolver) withHeader(ctx context.Context, m rule.Match, token secret.Secret, send send) (*http.Response, mfa.Verdict) {
+// A headerRequest is one request under a rule with a header grant: the request itself
+// carries the factors.
+type headerRequest struct {
+	*factor.StepUp
+	request
+	exchange factor.Exchange
+}
+
+func newHeaderRequest(ctx context.Context, q request) *headerRequest {
+	h := &headerRequest{StepUp: q.resolver.begin(ctx, q.match, q.token), request: q}
+	h.Unauthenticated, h.Unproven = q.match.Unauthenticated, q.match.Unauthenticated && q.token == ""
+	h.exchange = factor.Exchange{StepUp: h.StepUp, Send: withCredentials(q.send), Read: h.read}
+	return h
+}
+
+// withCredentials sends a request with its factors in X-Vault-MFA.
+func withCredentials(send Send) func(context.Context, factor.Factors) (*http.Response, error) {
+	return func(ctx context.Context, f factor.Factors) (*http.Response, error) {
+		return send(ctx, f.Credentials(), cache.Token{})
+	}
+}
+
+// repeatWithHeader sends the same request again, with a line of X-Vault-MFA for every method
+// that the refusal calls for.
+func (q request) repeatWithHeader(ctx context.Context) Decision {
+	m, config := q.match, &q.resolver.config
 	names := m.Rule.Wants(m.DeniedBy)
-	asked, rings := r.pushes(m.Rule)
-	if m.NoReplay && len(asked) == 0 && rings.Name != "" {
+	asked, push := config.pushes(m.Rule)
+	if m.NoReplay && len(asked) == 0 && push.Name != "" {
 		names = rule.Join(m.Rule.Groups()...)
 	}
-	methods, _ := r.methods(names)
+	methods := config.MethodsOf(names)
 	switch {
 	case m.NoReplay && len(asked) > 0:
 		methods = asked
 	case m.NoReplay:
-	case len(asked) > 0, !usePasscode(methods):
-		return nil, mfa.Verdict{} // what Vault wanted went with the first request, or no factor of ours helps
+	case len(asked) > 0, !factor.HasPasscode(methods):
+		return PassThrough{} // what Vault wanted went with the first request, or no factor of ours helps
 	}
-	s := r.begin(ctx, m.Request, m.Rule.Name, token)
-	s.quiet, s.open, s.unproven = m.Rule.Silent, m.Unauthenticated, m.Unauthenticated && token == ""
-	if v, granted := s.granted(ctx, token); !granted {
-		return nil, v
+	h := newHeaderRequest(ctx, q)
+	if v, ok := h.HasCapability(ctx, q.token); !ok {
+		return decide(nil, v)
 	}
-	if v, ok := s.silent(); ok {
-		return nil, v
+	if v, ok := h.Muted(); ok {
+		return decide(nil, v)
 	}
-	h := &headerGrant{stepUp: s, app: ctx, rule: m.Rule, methods: methods, rings: rings, send: send, once: m.NoReplay}
-	v := s.inTurn(ctx, h.run)
-	return h.last, v
+	h.exchange.Methods, h.exchange.MayPush = methods, push
+	v := h.InTurn(ctx, func() mfa.Verdict { return h.exchange.Run(ctx, factor.Question{}) })
+	return decide(h.exchange.Last, v)
 }
 
-// granted asks Vault whether the caller's token may do this at all. If not, the
-// 403 is an ordinary one, and a prompt for it could not be explained.
-// sys/capabilities-self neither shows nor wants a second factor (vault/acl.go).
-func (s *stepUp) granted(ctx context.Context, token secret.Secret) (mfa.Verdict, bool) {
-	if s.open {
-		// Capabilities say nothing here; that the caller is alive has to do.
-		if token == "" {
-			return mfa.Verdict{}, true
-		}
-		return s.proven(ctx, token)
-	}
-	capabilities, err := s.config.Vault.Capabilities(ctx, token, s.request.Namespace, s.request.Path)
-	status, answered := errors.AsType[*vault.StatusError](err)
-	switch {
-	case answered && mfa.DeniedByPolicy(status.Errors):
-		return mfa.Verdict{}, true // a role governing policy is about every request, this one too
-	case answered && status.Status == http.StatusForbidden && !deniedAlive(status.Errors):
-		// A dead token, or one of a child namespace, of which OpenBao says the same.
-		if v, ok := s.proven(ctx, token); !ok {
-			return v, false
-		}
-	}
-	if err != nil {
-		s.config.Log.Warn("capability probe failed", "vault", s.config.VaultName, "path", s.request.Path, "error", err)
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: probeFailed(err)}, false
-	}
-	return mfa.Verdict{}, s.request.Grants(capabilities)
-}
-
-// A headerGrant is one request on its way through prompts and repetitions.
-type headerGrant struct {
-	*stepUp
-	app     context.Context // of the request, without the prompt's deadline
-	rule    *rule.Rule
-	methods []mfa.Method
-	rings   mfa.Method // what Vault may push under this rule; the zero one for nothing
-	send    send
-	once    bool // the request can be sent only once
-	newest
-}
-
-// newest keeps Vault's newest answer, nil before the first.
-type newest struct{ last *http.Response }
-
-// replace closes the answer before and keeps the new one.
-func (n *newest) replace(resp *http.Response) {
-	if n.last != nil {
-		_ = n.last.Body.Close()
-	}
-	n.last = resp
-}
-
-func (h *headerGrant) run(ctx context.Context) mfa.Verdict {
-	reason := ""
-	for attempt := 1; attempt <= h.attempts; attempt++ {
-		sent, again, err := h.ask(ctx, question{attempt: attempt, reason: reason})
-		if err != nil {
-			return verdict(h.app, err)
-		}
-		if again != "" {
-			reason = again
-			continue
-		}
-		// The answer may take longer than a prompt: from here only the app ends it.
-		c := h.repeat(h.app, sent)
-		if c.err != nil {
-			return c.broken(h.app)
-		}
-		h.replace(c.resp)
-		v := mfa.Verdict{}
-		if v, reason = h.judge(c, sent); v.Outcome != "" {
-			return v
-		}
-	}
-	return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
-}
-
-// judge reads Vault's answer to the factors: the verdict, or without one the
-// reason to ask again.
-func (h *headerGrant) judge(c call, sent factors) (v mfa.Verdict, reason string) {
-	if v, ok := outage(c.resp); ok {
+// read reads Vault's answer to the factors. Most refusals of a guarded path look the same,
+// whatever factor was wrong.
+func (h *headerRequest) read(r factor.Reply, f factor.Factors) (v mfa.Verdict, again string) {
+	if v, ok := r.Outage(); ok {
 		return v, ""
 	}
 	failure := mfa.Failure{}
-	if c.denied() {
-		failure = mfa.ReadFailure(keepBody(c.resp))
+	if r.Denied() {
+		failure = r.Failure()
 	}
 	switch {
-	case c.cut():
-		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, ""
-	case !c.denied():
+	case !r.Denied():
 		// A rate limit or a sealed Vault answers before a code is looked at.
-		h.answered = h.answered && (c.ok() || c.resp.StatusCode == http.StatusNotFound)
-		return mfa.Verdict{Outcome: mfa.Approved}, ""
-	case c.refusedPush():
-		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, ""
-	case c.late():
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: appTooLate}, ""
-	case h.once, failure.Kind == mfa.InvalidToken:
-		return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}, ""
+		h.Answered = h.Answered && (r.OK() || r.Response.StatusCode == http.StatusNotFound)
+		return factor.Approved(), ""
+	case r.RefusedPush():
+		return factor.RefusedPush(), ""
+	case r.AnsweredLate():
+		return factor.AnsweredLate(), ""
+	case h.match.NoReplay, failure.Kind == mfa.InvalidToken:
+		return factor.RejectedCodes(), ""
 	}
-	wants := h.rule.Wants(denied(failure))
+	wants := h.match.Rule.Wants(deniedBy(failure))
 	switch more := h.without(wants); {
 	case len(wants) == 0:
-		return mfa.Verdict{Outcome: mfa.Unavailable, Message: otherPolicy(failure.Reason)}, ""
+		return factor.Unavailable("stepup: vault refused it by a policy that this rule has no methods for: " + factor.OneLine(failure.Reason)), ""
 	case len(more) > 0:
 		// Vault looks at one policy after the other.
-		h.methods = append(slices.Clip(h.methods), more...)
-		return mfa.Verdict{}, oneMore
-	case !sent.typed():
+		h.exchange.Methods = append(slices.Clip(h.exchange.Methods), more...)
+		return mfa.Verdict{}, "vault wants one more factor"
+	case !f.Typed():
 		// A push that was refused at once. Asking again would push again.
-		return mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}, ""
+		return factor.RefusedPush(), ""
 	}
-	return mfa.Verdict{}, wrongCode
+	return mfa.Verdict{}, factor.WrongCode
 }
 
 // without are the methods among names that were not asked about yet.
-func (h *headerGrant) without(names []string) []mfa.Method {
-	methods, _ := h.Resolver.methods(names)
-	return slices.DeleteFunc(methods, func(m mfa.Method) bool {
-		return slices.ContainsFunc(h.methods, func(have mfa.Method) bool { return id(have) == id(m) })
+func (h *headerRequest) without(names []string) []mfa.Method {
+	return slices.DeleteFunc(h.Config.MethodsOf(names), func(m mfa.Method) bool {
+		return slices.ContainsFunc(h.exchange.Methods, func(have mfa.Method) bool { return factor.ID(have) == factor.ID(m) })
 	})
 }
 
-// denied are the policies of a Sentinel denial as [rule.Match] has them.
-func denied(f mfa.Failure) []string {
+// deniedBy are the policies of a Sentinel denial as [rule.Match] has them.
+func deniedBy(f mfa.Failure) []string {
 	if f.Kind == mfa.PolicyDenied && len(f.Policies) == 0 {
 		return []string{""}
 	}
 	return f.Policies
 }
 
-// repeat sends the request with credentials; where Vault may push meanwhile, the
-// person is told to look at the phone.
-func (h *headerGrant) repeat(ctx context.Context, sent factors) call {
-	do := func(ctx context.Context) (*http.Response, error) { return h.send(ctx, sent.credentials, cache.Token{}) }
-	if sent.rings.Name == "" {
-		return timed(ctx, do)
+// firstWithHeader sends a request under a rule with a header grant for the first time. Under a rule
+// that cannot push it only sends. Where Vault pushes it does so at once and blocks; what it
+// says after that is final. So whatever the person has to say to a push is asked before
+// anything is sent, and requests that are the same share one try.
+func (q request) firstWithHeader(ctx context.Context) (*http.Response, mfa.Verdict, error) {
+	h := newHeaderRequest(ctx, q)
+	h.Challenged = true // the audit log has a challenge only where the person is asked
+	asked, push := q.resolver.config.pushes(q.match.Rule)
+	if push.Name == "" {
+		return h.sendPlain(ctx)
 	}
-	return h.watch(ctx, sent.rings, do)
+	if v, ok := h.Cooldown(); ok {
+		return nil, v, nil // sending would push again, to a person who has just denied it
+	}
+	defer q.resolver.config.Meter.Waiting(ctx)() // for a phone, or for the question before
+	h.exchange.Methods, h.exchange.MayPush = asked, push
+	if q.match.ShareKey == "" {
+		return h.firstSend(ctx)
+	}
+	return h.Config.State.Tries.Share(ctx, state.TryKey{Key: h.TurnKey(), ShareKey: q.match.ShareKey}, h.firstSend)
 }
 
-// factors are what is sent to Vault at once.
-type factors struct {
-	credentials []mfa.Credential
-	rings       mfa.Method // what pushes then; the zero one for nothing
+// bare sends the request without any factor.
+func (h *headerRequest) bare(ctx context.Context) (*http.Response, error) {
+	return h.send(ctx, nil, cache.Token{})
 }
 
-// typed reports whether a passcode is among them.
-func (f factors) typed() bool {
-	return slices.ContainsFunc(f.credentials, func(c mfa.Credential) bool { return c.Passcode != "" })
+// sendPlain sends where no push is expected.
+func (h *headerRequest) sendPlain(ctx context.Context) (*http.Response, mfa.Verdict, error) {
+	r := factor.Timed(ctx, h.bare)
+	if r.Err != nil {
+		return nil, mfa.Verdict{}, r.Err
+	}
+	if v, ok := r.Outage(); ok {
+		return r.Response, h.Conclude(ctx, v), nil
+	}
+	return r.Response, h.tooLate(ctx, r), nil
 }
 
-// ask gets a credential for each method; again is the reason to ask anew.
-func (h *headerGrant) ask(ctx context.Context, q question) (all factors, again string, err error) {
-	return h.factors(ctx, h.methods, h.rings, q)
+// firstSend asks what has to be asked before, and sends. The request is decided when it
+// returns, for every request that waits for it.
+func (h *headerRequest) firstSend(ctx context.Context) (*http.Response, mfa.Verdict, error) {
+	if len(h.exchange.Methods) == 0 && !h.Config.ConfirmPush {
+		return h.sendPushing(ctx)
+	}
+	switch v, ok := h.mayAskFirst(ctx); {
+	case v.Outcome != "":
+		return nil, v, nil
+	case !ok:
+		return h.sendPlain(ctx) // Vault refuses it before it would push
+	}
+	if v, ok := h.Muted(); ok {
+		return nil, v, nil
+	}
+	h.Challenged = false
+	var v mfa.Verdict
+	if len(h.exchange.Methods) > 0 {
+		v = h.InTurn(ctx, func() mfa.Verdict { return h.exchange.Run(ctx, factor.Question{}) })
+		return h.exchange.Last, v, nil
+	}
+	if v := h.confirmInTurn(ctx); !v.OK() {
+		return nil, v, nil
+	}
+	return h.sendPushing(ctx)
 }
 
-// factors asks whether to push, and for the codes, of all methods. rings is what
-// Vault may push besides.
-func (s *stepUp) factors(ctx context.Context, methods []mfa.Method, rings mfa.Method, q question) (all factors, again string, err error) {
-	for _, m := range methods {
-		if !m.UsesPasscode {
-			rings = m
+// confirmInTurn asks whether to push when it is this request's turn. Only a denial is
+// concluded: after a yes, Vault decides.
+func (h *headerRequest) confirmInTurn(ctx context.Context) mfa.Verdict {
+	h.Challenge()
+	release, v := h.AcquireTurn(ctx)
+	if release == nil {
+		return v
+	}
+	defer release()
+	if err := h.ConfirmPush(ctx, h.exchange.MayPush); err != nil {
+		return h.Conclude(ctx, factor.VerdictOf(ctx, err))
+	}
+	return mfa.Verdict{}
+}
+
+// mayAskFirst reports whether a question about this request could be explained: Vault knows
+// the token, and its policies let it do this. Where Vault cannot be asked, the verdict says
+// so, and nothing is sent: that might push before the person was asked.
+func (h *headerRequest) mayAskFirst(ctx context.Context) (mfa.Verdict, bool) {
+	if h.Unauthenticated {
+		return h.HasCapability(ctx, h.token)
+	}
+	capabilities, err := h.Config.Prober.Capabilities(ctx, h.token, h.Request.Namespace, h.Request.Path)
+	status, answered := errors.AsType[*vault.StatusError](err)
+	switch {
+	case err == nil:
+		return mfa.Verdict{}, h.Request.Grants(capabilities)
+	case answered && status.Status == http.StatusForbidden:
+		return h.Proven(ctx, h.token) // a live one may want the default policy
+	}
+	return factor.ProbeFailed(err), false
+}
+
+// sendPushing sends a request that pushes, and judges by how Vault answers after that.
+func (h *headerRequest) sendPushing(ctx context.Context) (*http.Response, mfa.Verdict, error) {
+	r := h.WaitForPush(ctx, factor.PushOf(h.exchange.MayPush), h.bare)
+	switch {
+	case r.Notified && r.Err != nil && ctx.Err() == nil && factor.VerdictOf(ctx, r.Err).Outcome == mfa.Denied:
+		return nil, h.Conclude(ctx, factor.VerdictOf(ctx, r.Err)), nil
+	case r.DroppedByProxy():
+		// After an error the app gets a 502 or 504, after which many repeat by themselves:
+		// that would push once more for the same thing, so it cools down first.
+		v := h.Conclude(ctx, factor.DroppedByProxy())
+		if r.Err != nil {
+			return nil, mfa.Verdict{}, r.Err
 		}
+		return r.Response, v, nil
+	case r.Err != nil:
+		return nil, mfa.Verdict{}, r.Err
 	}
-	if err := s.confirmPush(ctx, rings); err != nil {
-		return factors{}, "", err
+	if v, ok := r.Outage(); ok {
+		return r.Response, h.Conclude(ctx, v), nil
 	}
-	if rings.UsesPasscode {
-		rings = mfa.Method{} // until the person has chosen
+	switch {
+	case r.RefusedPush() || h.refusedQuickly(ctx, r):
+		return r.Response, h.Conclude(ctx, factor.RefusedPush()), nil
+	case r.Notified && r.Response.StatusCode < http.StatusBadRequest:
+		return r.Response, h.Conclude(ctx, factor.Approved()), nil
 	}
-	codes, again, err := s.passcodes(ctx, methods, q)
-	if err != nil || again != "" {
-		return factors{}, again, err
-	}
-	for _, m := range methods {
-		if codes[id(m)] == "" {
-			rings = m
-		}
-	}
-	return factors{credentials: credentials(methods, codes), rings: rings}, "", nil
+	return r.Response, mfa.Verdict{}, nil
 }
 
-// keepBody reads the beginning of a body and puts it back.
-func keepBody(resp *http.Response) []byte {
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxFailure))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
-	return data
+// tooLate ends a step-up whose 403 came after a long wait: Vault may have pushed by a method
+// that the rule does not name, and sending again would push again.
+func (h *headerRequest) tooLate(ctx context.Context, r factor.Reply) mfa.Verdict {
+	if !r.AnsweredLate() || !mfa.MayNeedFactor(factor.PeekBody(r.Response)) {
+		return mfa.Verdict{}
+	}
+	if _, ok := h.HasCapability(ctx, h.token); !ok {
+		return mfa.Verdict{} // an ordinary denial, by a slow Vault
+	}
+	return h.Conclude(ctx, factor.AnsweredLate())
 }
 
-// maxFailure is more than any text of Vault's about a factor.
-const maxFailure = 64 << 10
+// refusedQuickly reports whether a 403 that came soon after the person was told was their
+// denial. Where the rule has a passcode as well, that may be what Vault missed; where the
+// token may not do it anyway, nothing was pushed.
+func (h *headerRequest) refusedQuickly(ctx context.Context, r factor.Reply) bool {
+	if !r.Notified || !r.Denied() || factor.HasPasscode(h.Config.MethodsOf(rule.Join(h.match.Rule.Groups()...))) {
+		return false
+	}
+	_, ok := h.HasCapability(ctx, h.token)
+	return ok
+}

@@ -83,7 +83,7 @@ func TestLegacyLogin(t *testing.T) {
 				s, _ := newMountStage(t, nil)
 				s.person.codes(tt.answers...)
 				v := &logins{delay: time.Second, answers: tt.says}
-				_, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
+				_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
 				if err != nil || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
 					t.Errorf("%+v %v", verdict, err)
 				}
@@ -117,7 +117,7 @@ func TestLegacyPushIsToldWithinASecond(t *testing.T) {
 			return "", ctx.Err()
 		}
 		v := &logins{delay: time.Minute, answers: []*http.Response{answer(200, issued)}}
-		_, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
+		_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
 		if err != nil || verdict.Outcome != mfa.Approved || told.Sub(v.at[0]) > time.Second {
 			t.Errorf("%+v %v, told %s after it was sent", verdict, err, told.Sub(v.at[0]))
 		}
@@ -150,7 +150,7 @@ func TestLegacyNobodyToAsk(t *testing.T) {
 					return next, nil
 				}
 				v := &logins{delay: 5 * time.Second, answers: []*http.Response{duoSays("Incorrect passcode. Please try again.")}}
-				resp, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
+				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
 				if err != nil || resp == nil || !verdict.NoPrompt || verdict.Outcome != mfa.Unavailable || !strings.Contains(verdict.Message, tt.text) {
 					t.Errorf("%v %+v %v", resp, verdict, err)
 				}
@@ -173,7 +173,7 @@ func TestLegacyVaultIsGone(t *testing.T) {
 		s, _ := newMountStage(t, nil)
 		s.person.codes("123456")
 		v := &logins{err: errors.New("connection reset"), answers: []*http.Response{nil}}
-		_, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
+		_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
 		if err != nil || verdict.Outcome != mfa.Unavailable || !strings.Contains(verdict.Message, "connection reset") {
 			t.Errorf("%+v %v", verdict, err)
 		}

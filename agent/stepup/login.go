@@ -2,179 +2,87 @@ package stepup
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// Login implements relay.Resolver: it meets every constraint of a held login by
-// one method each and sends them all with one sys/mfa/validate. After a wrong
-// code the same request ID is used again; Vault keeps it for five minutes.
-func (r *Resolver) Login(ctx context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
-	s := r.begin(ctx, q, "", "")
-	if v, ok := s.silent(); ok {
-		return nil, v
-	}
-	l := &login{stepUp: s, app: ctx, challenge: c}
-	v := s.inTurn(ctx, l.run)
-	return l.last, v
-}
-
-// A login is one held login on its way through prompts and validations.
-type login struct {
-	*stepUp
-	app       context.Context // of the login's request, without the prompt's deadline
+// A heldLogin is one held login on its way through prompts and validations.
+type heldLogin struct {
+	*factor.StepUp
+	config    *Config
+	exchange  factor.Exchange // its methods are one for each constraint, in their order
 	challenge mfa.Challenge
-	methods   []mfa.Method // one for each constraint, in their order
-	typed     bool         // a code was among what was sent last
-	rang      bool         // a push was dropped: Vault may still hold on to the login
-	newest
+	// pushDropped: Vault may still hold on to the login, for a push that we gave up.
+	pushDropped bool
 }
 
-func (l *login) run(ctx context.Context) mfa.Verdict {
-	if code, push, ok := l.contest(); ok {
-		l.methods = []mfa.Method{code}
-		return l.race(ctx, push)
+func newHeldLogin(config *Config, s *factor.StepUp, c mfa.Challenge) *heldLogin {
+	l := &heldLogin{StepUp: s, config: config, challenge: c}
+	l.exchange = factor.Exchange{StepUp: s, Confirmed: true, Send: l.validate, Read: l.read}
+	return l
+}
+
+func (l *heldLogin) run(ctx context.Context) mfa.Verdict {
+	if code, push, ok := l.codeOrPush(); ok {
+		l.exchange.Methods = []mfa.Method{code}
+		return l.askDuringPush(ctx, push)
 	}
 	for _, c := range l.challenge.Constraints {
 		m, err := l.choose(ctx, c)
 		if err != nil {
-			return verdict(l.app, err)
+			return factor.VerdictOf(ctx, err)
 		}
-		l.methods = append(l.methods, m)
+		l.exchange.Methods = append(l.exchange.Methods, m)
 	}
 	if v, done := l.enrol(ctx); done {
 		return v
 	}
-	return l.try(ctx, question{attempt: 1})
+	return l.exchange.Run(ctx, factor.Question{})
 }
 
-// try asks for the codes of the chosen methods and validates them, until Vault
-// has decided or the attempts from q on are used up.
-func (l *login) try(ctx context.Context, q question) mfa.Verdict {
-	for ; q.attempt <= l.attempts; q.attempt++ {
-		codes, again, err := l.passcodes(ctx, l.methods, q)
-		if err != nil {
-			return verdict(l.app, err)
-		}
-		if again != "" {
-			q.reason = again
-			continue
-		}
-		var v mfa.Verdict
-		if v, q.reason = l.send(codes); v.Outcome != "" {
-			return v
-		}
-	}
-	return mfa.Verdict{Outcome: mfa.Rejected, Message: appRejected}
-}
-
-// send validates codes and reads the answer.
-func (l *login) send(codes map[string]string) (v mfa.Verdict, reason string) {
-	if l.rang {
-		return l.read(l.whenFree(codes))
-	}
-	return l.read(l.validate(codes))
-}
-
-// read takes Vault's answer to a validate: the verdict, or without one the reason
-// to ask again.
-func (l *login) read(c call) (v mfa.Verdict, reason string) {
-	switch {
-	case c.cut():
-		if c.resp != nil {
-			l.replace(c.resp)
-		}
-		return mfa.Verdict{Outcome: mfa.Timeout, Message: appCut}, ""
-	case c.err != nil:
-		return verdict(l.app, c.err), ""
-	}
-	l.replace(c.resp)
-	if c.resp.StatusCode/100 == 2 {
-		return mfa.Verdict{Outcome: mfa.Approved}, ""
-	}
-	reason, v = l.refusal(c)
-	return v, reason
-}
-
-// refusal reads what Vault has against the factors: the reason to ask again,
-// or the verdict when asking again is no use.
-func (l *login) refusal(c call) (reason string, final mfa.Verdict) {
-	f := mfa.ReadFailure(keepBody(c.resp))
-	status := c.resp.StatusCode
-	switch {
-	case f.Kind == mfa.Expired:
-		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: appExpired}
-	case f.Kind == mfa.NotEnrolled && !l.typed:
-		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNoPhone}
-	case f.Kind == mfa.NotEnrolled:
-		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: appNotEnrolled}
-	case f.Kind == mfa.Unreachable:
-		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: providerDown(f.Brief())}
-	case f.Kind == mfa.PushDenied:
-		return "", mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
-	case f.Kind == mfa.PushTimeout:
-		return "", mfa.Verdict{Outcome: mfa.Timeout, Message: appPushRefused}
-	case status != http.StatusForbidden && status != http.StatusBadRequest:
-		return "", mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultAnswered(status)}
-	case !l.typed:
-		// Asking again would push again.
-		return "", mfa.Verdict{Outcome: mfa.Denied, Message: appPushRefused}
-	case f.Kind == mfa.RateLimited && time.Until(l.deadline) < f.Wait:
-		return "", mfa.Verdict{Outcome: mfa.Rejected, Message: rejectedWait(f.Wait)}
-	case f.Kind == mfa.RateLimited:
-		return tooManyCodes(f.Wait), final
-	case f.Kind == mfa.WrongCode:
-		return wrongCode, final
-	}
-	return vaultSays(f.Brief()), final
-}
-
-// validate sends one credential for each constraint. From here only the app
-// ends the wait: a push blocks for as long as Vault lets it.
-func (l *login) validate(codes map[string]string) call {
+// validate sends one credential for each constraint.
+func (l *heldLogin) validate(ctx context.Context, f factor.Factors) (*http.Response, error) {
 	payload := make(map[string][]string)
-	var push mfa.Method
-	l.typed = false
-	for _, m := range l.methods {
-		if codes[m.ID] == "" {
-			push = m
-		} else {
-			l.typed = true
-		}
-		payload[m.ID] = []string{codes[m.ID]} // one empty string starts a push
+	for _, m := range f.Methods {
+		payload[m.ID] = []string{f.Codes[m.ID]} // one empty string starts a push
 	}
-	do := func(ctx context.Context) (*http.Response, error) {
-		return l.config.Vault.Validate(ctx, l.challenge, payload)
+	if l.pushDropped {
+		return l.validateWhenFree(ctx, payload)
 	}
-	if push.ID == "" {
-		resp, err := do(l.app)
-		return call{resp: resp, err: err}
-	}
-	return l.watch(l.app, push, do)
+	return l.config.Vault.Validate(ctx, l.challenge, payload)
 }
 
-// choose picks the method for one constraint: the only one, the one whose code is
-// there, the preferred one, or the one that the person names, which is their word for a push, too.
-func (l *login) choose(ctx context.Context, c mfa.Constraint) (mfa.Method, error) {
+// read reads Vault's answer to a validate.
+func (l *heldLogin) read(r factor.Reply, f factor.Factors) (v mfa.Verdict, again string) {
+	if r.OK() {
+		return factor.Approved(), ""
+	}
+	return factor.ClassifyStatus(r, f.Typed(), l.Deadline)
+}
+
+// choose picks the method for one constraint: the only one, the one whose code is there, the
+// preferred one, or the one that the person names, which also confirms a push.
+func (l *heldLogin) choose(ctx context.Context, c mfa.Constraint) (mfa.Method, error) {
 	usable := l.usable(c)
 	if len(usable) == 1 {
-		return usable[0], l.confirmPush(ctx, usable[0])
+		return usable[0], l.ConfirmPush(ctx, usable[0])
 	}
-	if i := slices.IndexFunc(usable, l.early.fits); i >= 0 {
+	if i := slices.IndexFunc(usable, l.Prefilled.Fits); i >= 0 {
 		return usable[i], nil
 	}
 	if m, ok := l.preferred(usable); ok {
-		return m, l.confirmPush(ctx, m)
+		return m, l.ConfirmPush(ctx, m)
 	}
 	choices := labels(usable)
-	answer, err := l.ask(ctx, prompt.Request{
-		Kind: prompt.Choose, Method: c.Name, Choices: choices, Message: chooseMethod,
+	answer, err := l.Ask(ctx, prompt.Request{
+		Kind: prompt.Choose, Method: c.Name, Choices: choices, Message: "choose the method to confirm with",
 	})
 	if err != nil {
 		return mfa.Method{}, err
@@ -185,18 +93,30 @@ func (l *login) choose(ctx context.Context, c mfa.Constraint) (mfa.Method, error
 	return mfa.Method{}, prompt.ErrAnswer
 }
 
-// usable are the methods that meet a constraint.
-func (l *login) usable(c mfa.Constraint) []mfa.Method {
-	all := make([]mfa.Method, 0, len(c.Any))
-	for _, m := range c.Any {
-		all = append(all, l.declared(m))
+// usable are the methods that meet a constraint, with what an mfa_method block says about
+// each. What Vault sends counts more.
+func (l *heldLogin) usable(c mfa.Constraint) []mfa.Method {
+	all := slices.Clone(c.Any)
+	for i, m := range all {
+		declared, ok := l.Config.Methods[m.Name]
+		if !ok || m.Name == "" {
+			if declared, ok = l.Config.Methods[m.ID]; !ok || m.ID == "" {
+				continue
+			}
+		}
+		all[i].Digits = declared.Digits
+		if declared.OrPush && declared.Type == m.Type {
+			// Whatever uses_passcode says, Vault hands Duo a passcode that it gets, and pushes
+			// without one (vault/login_mfa.go, validateDuo).
+			all[i].UsesPasscode, all[i].OrPush = true, true
+		}
 	}
 	return all
 }
 
-// preferred is the first of the configured preferences that is among methods. A
-// preference is the name of an mfa_method block, or Vault's own name or ID.
-func (l *login) preferred(methods []mfa.Method) (mfa.Method, bool) {
+// preferred is the first of the configured preferences that is among methods. A preference is
+// the name of an mfa_method block, or Vault's own name or ID.
+func (l *heldLogin) preferred(methods []mfa.Method) (mfa.Method, bool) {
 	for _, name := range l.config.Prefer {
 		i := slices.IndexFunc(methods, func(m mfa.Method) bool { return name == m.Name || name == m.ID })
 		if i >= 0 {
@@ -204,23 +124,6 @@ func (l *login) preferred(methods []mfa.Method) (mfa.Method, bool) {
 		}
 	}
 	return mfa.Method{}, false
-}
-
-// declared adds what an mfa_method block says about a method. Vault's word
-// counts for everything that it sends.
-func (l *login) declared(m mfa.Method) mfa.Method {
-	for _, name := range []string{m.Name, m.ID} {
-		if d, ok := l.config.Methods[name]; ok && name != "" {
-			m.Digits = d.Digits
-			if d.OrPush && d.Type == m.Type {
-				// Whatever uses_passcode says, Vault hands Duo a passcode that it gets, and
-				// pushes without one (vault/login_mfa.go, validateDuo).
-				m.UsesPasscode, m.OrPush = true, true
-			}
-			break
-		}
-	}
-	return m
 }
 
 // labels names methods for a choice, so that no two read alike.
@@ -237,4 +140,151 @@ func labels(methods []mfa.Method) []string {
 		all = append(all, label)
 	}
 	return all
+}
+
+// codeOrPush finds the login that one question can meet in two ways, by a code that is typed
+// or by a push that is approved: its only constraint offers just one of each, and no code is
+// there yet. With a second constraint, the push that gives way to a code would burn the
+// other's code or push again, so there the person chooses first. They also choose where the
+// code is not typed, where Vault does not let go of the push, and where pushes are confirmed.
+func (l *heldLogin) codeOrPush() (code, push mfa.Method, ok bool) {
+	if len(l.challenge.Constraints) != 1 || l.Config.ConfirmPush {
+		return code, push, false
+	}
+	methods := l.usable(l.challenge.Constraints[0])
+	if _, preferred := l.preferred(methods); preferred || len(methods) != 2 || slices.ContainsFunc(methods, l.Prefilled.Fits) {
+		return code, push, false
+	}
+	code, push = methods[0], methods[1]
+	if push.UsesPasscode {
+		code, push = push, code
+	}
+	typed := code.UsesPasscode && !code.OrPush && !code.SelfEnrollment && !l.Config.FromSeed[code.Name] && len(l.Config.Commands[code.Name]) == 0
+	return code, push, typed && push.CanBeDropped()
+}
+
+// startPush starts the push; decided is called once Vault has answered.
+func (l *heldLogin) startPush(ctx context.Context, push mfa.Method, decided context.CancelCauseFunc) *factor.PushAttempt {
+	validate := func(ctx context.Context) (*http.Response, error) {
+		return factor.BufferBody(l.config.Vault.Validate(ctx, l.challenge, map[string][]string{push.ID: {""}}))
+	}
+	return factor.StartPush(ctx, validate, func(r factor.Reply) func() {
+		r.Notified = true // by the question
+		result := prompt.Decided{Message: factor.PushResult(r, nil)}
+		if r.OK() {
+			result.Message = factor.ResultApproved
+		}
+		return func() { decided(result) }
+	})
+}
+
+// askDuringPush pushes and asks for a code at the same time; the first answer decides. Vault
+// looks at one of them only: it takes a held login out while it validates, so the push is
+// dropped before the code is sent.
+func (l *heldLogin) askDuringPush(ctx context.Context, push mfa.Method) mfa.Verdict {
+	asking, decided := context.WithCancelCause(ctx)
+	defer decided(nil)
+	p := l.startPush(ctx, push, decided)
+	defer p.End()
+	v, ok := l.Try(factor.Question{Push: push}, func(q factor.Question) (mfa.Verdict, string) {
+		f, again, err := l.Passcodes(asking, l.exchange.Methods, q)
+		switch {
+		case again != "":
+			return mfa.Verdict{}, again // the push goes on
+		case err == nil:
+			return l.sendCode(ctx, p, f, q), ""
+		case errors.Is(err, context.Canceled) && errors.As(context.Cause(asking), new(prompt.Decided)):
+			return l.afterPush(ctx, p.Reply(true), q), ""
+		case errors.Is(err, prompt.ErrUnavailable), errors.Is(err, prompt.ErrBusy), errors.Is(err, prompt.ErrDismissed):
+			return l.pushOnly(ctx, push, p), ""
+		}
+		return factor.VerdictOf(ctx, err), ""
+	})
+	if !ok {
+		return factor.RejectedCodes()
+	}
+	return v
+}
+
+// sendCode drops the push and sends the code that was typed meanwhile.
+func (l *heldLogin) sendCode(ctx context.Context, p *factor.PushAttempt, f factor.Factors, q factor.Question) mfa.Verdict {
+	p.End()
+	if r := p.Reply(true); r.OK() {
+		return l.approvedByPush(r, q.Push) // that was faster than the code
+	}
+	l.pushDropped = true
+	v, again := l.exchange.Deliver(ctx, f)
+	if again == "" {
+		return v
+	}
+	return l.exchange.Run(ctx, factor.Question{Attempt: q.Attempt + 1, Reason: again})
+}
+
+func (l *heldLogin) approvedByPush(r factor.Reply, push mfa.Method) mfa.Verdict {
+	l.Method, l.Answered = push.Label(), true
+	l.exchange.Keep(r.Response)
+	return factor.Approved()
+}
+
+// afterPush goes on after Vault's answer to the push: where it is a denial, or the phone was
+// not reached at all, the code is still a way.
+func (l *heldLogin) afterPush(ctx context.Context, r factor.Reply, q factor.Question) mfa.Verdict {
+	if r.OK() {
+		return l.approvedByPush(r, q.Push)
+	}
+	v, _ := l.exchange.Take(ctx, r, factor.Factors{})
+	switch kind := r.Failure().Kind; {
+	case r.DroppedByProxy():
+		q.Reason, l.pushDropped = "something between here and vault ended the wait for your phone: type a code instead", true
+	case kind == mfa.Unreachable:
+		q.Reason = "vault cannot reach the service that pushes: type a code instead"
+	case kind == mfa.NotEnrolled:
+		q.Reason = "there is no phone for the push: type a code instead"
+	case kind == mfa.PushTimeout:
+		q.Reason = "nobody approved the push in time: type a code instead"
+	case r.Response != nil && r.Response.StatusCode == http.StatusForbidden:
+		q.Reason = "the push was refused on the phone: type a code instead"
+	default:
+		return v
+	}
+	q.Push = mfa.Method{}
+	return l.exchange.Run(ctx, q)
+}
+
+// pushOnly waits for the phone alone, where no code can be typed or the person has closed the
+// question: the phone is then the way to ask them.
+func (l *heldLogin) pushOnly(ctx context.Context, push mfa.Method, p *factor.PushAttempt) mfa.Verdict {
+	l.exchange.Methods = []mfa.Method{push}
+	v, _ := l.exchange.Take(ctx, l.FollowPush(ctx, factor.PushOf(push), p), factor.Factors{Methods: l.exchange.Methods})
+	return v // without a code there is nothing to ask again
+}
+
+// How long Vault may take to notice that a push was dropped. It looks once a second
+// (vault/login_mfa.go, validateOkta), and until then it does not know the login.
+const (
+	freePause    = 25 * time.Millisecond
+	maxFreePause = time.Second
+	freeWithin   = 5 * time.Second
+)
+
+// validateWhenFree validates when the held login is back in Vault's queue. "invalid request
+// ID" comes before Vault looks at any code, so sending the same one again uses none up.
+func (l *heldLogin) validateWhenFree(ctx context.Context, payload map[string][]string) (*http.Response, error) {
+	until := time.Now().Add(freeWithin)
+	if l.Deadline.After(until) {
+		until = l.Deadline
+	}
+	for pause := freePause; ; pause = min(2*pause, maxFreePause) {
+		resp, err := l.config.Vault.Validate(ctx, l.challenge, payload)
+		r := factor.Reply{Response: resp, Err: err}
+		if r.Failure().Kind != mfa.Expired || time.Now().Add(pause).After(until) {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }

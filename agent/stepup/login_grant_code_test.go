@@ -126,8 +126,12 @@ func TestLoginGrantWithCode(t *testing.T) {
 			asked: []string{askedBoth}, validated: codes("m1", "111111"),
 		},
 		"no authenticator yet": {
-			held: heldBy(heldNew), answers: []string{"pw\n222222", "111111"},
-			asked: []string{askedBoth, "passcode totp 1/3 "}, validated: codes("m1", "111111"),
+			held: heldBy(heldNew), answers: []string{"pw\n222222", "yes", "111111"},
+			asked: []string{
+				askedBoth,
+				"confirm totp 1/3 vault has no secret of yours for this method yet, and offers to set one up: have an authenticator at hand",
+				"passcode totp 1/3 ",
+			}, validated: codes("m1", "111111"),
 		},
 	}
 	for name, tt := range tests {

@@ -18,6 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -97,7 +98,7 @@ func (n *numbers) OktaNumber(_ context.Context, r vault.NumberRequest) (string, 
 func newMountStage(t *testing.T, change func(*stepup.Config)) (*stage, *numbers) {
 	n := &numbers{start: time.Now()}
 	return newStage(t, func(c *stepup.Config) {
-		c.Numbers, c.Okta = n, []string{"auth/okta"}
+		c.Vault.(*fakeVault).numbering, c.Okta = n, []string{"auth/okta"}
 		if change != nil {
 			change(c)
 		}
@@ -142,7 +143,7 @@ func TestOktaNumber(t *testing.T) {
 				s, n := newMountStage(t, nil)
 				n.from, n.err = tt.known, errors.New("busy")
 				v := &logins{delay: tt.answered, answers: []*http.Response{answer(200, issued)}}
-				resp, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 				if err != nil || resp.StatusCode != 200 || verdict.Outcome != tt.outcome {
 					t.Errorf("%v %+v %v", resp, verdict, err)
 				}
@@ -172,7 +173,7 @@ func TestNoncesDiffer(t *testing.T) {
 		v := &logins{answers: []*http.Response{answer(200, issued)}}
 		seen := make(map[string]bool)
 		for range 20 {
-			_, _, _ = s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+			_, _, _ = s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 			seen[v.sent[len(v.sent)-1].Text("nonce")] = true
 		}
 		if len(seen) != 20 {
@@ -201,11 +202,11 @@ func TestOktaDeniedHere(t *testing.T) {
 					}
 				}
 				v := &logins{delay: time.Hour, answers: []*http.Response{answer(200, issued)}}
-				resp, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 				if resp != nil || err != nil || verdict.Outcome != mfa.Denied {
 					t.Errorf("%v %+v %v", resp, verdict, err)
 				}
-				_, verdict, err = s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+				_, verdict, err = s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 				if err != nil || verdict.Outcome != mfa.Cooldown || v.count() != 1 {
 					t.Errorf("%+v %v after %d sendings", verdict, err, v.count())
 				}
@@ -248,7 +249,7 @@ func TestOktaEnds(t *testing.T) {
 				s, n := newMountStage(t, nil)
 				n.from = time.Hour
 				v := &logins{delay: tt.delay, answers: []*http.Response{tt.resp}, err: tt.err}
-				resp, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 				if resp != tt.resp || !errors.Is(err, tt.wantErr) || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
 					t.Errorf("%v %+v %v", resp, verdict, err)
 				}
@@ -264,7 +265,7 @@ func TestOktaAppLeaves(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, leave)
 		v := &logins{delay: time.Hour, answers: []*http.Response{answer(200, issued)}}
-		resp, verdict, err := s.resolver.AtMount(ctx, mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+		resp, verdict, err := s.resolver.BodyLogin(ctx, mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 		if resp != nil || verdict.Outcome != "" || !errors.Is(err, context.Canceled) || s.broker.Len() != 0 {
 			t.Errorf("%v %+v %v, %d notices", resp, verdict, err, s.broker.Len())
 		}
@@ -283,7 +284,7 @@ func TestOktaOneAtATime(t *testing.T) {
 		var all sync.WaitGroup
 		for range 5 {
 			all.Go(func() {
-				_, verdict, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+				_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
 				if err != nil || verdict.Outcome != mfa.Denied {
 					t.Errorf("%+v %v", verdict, err)
 				}
@@ -306,11 +307,11 @@ func TestMountLoginSilence(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				never := true
 				s, n := newMountStage(t, func(c *stepup.Config) {
-					c.Silence = stepup.Silence{Never: func(peer.Peer) bool { return never }}
+					c.NeverPrompt = factor.NeverPrompt{Match: func(peer.Peer) bool { return never }}
 				})
 				s.person.codes("no", "no", "no")
 				v := &logins{delay: 5 * time.Second, answers: []*http.Response{answer(400, oktaDenied)}}
-				resp, verdict, err := s.resolver.AtMount(identified(t), mountLogin(t, kind), oktaRequest, v.send)
+				resp, verdict, err := s.resolver.BodyLogin(identified(t), mountLogin(t, kind), oktaRequest, v.send)
 				if err != nil || verdict.Outcome != "" || resp.StatusCode != 400 || string(v.sent[0].Bytes()) != `{"password":"p"}` {
 					t.Errorf("%v %+v %v", resp, verdict, err)
 				}
@@ -319,14 +320,14 @@ func TestMountLoginSilence(t *testing.T) {
 				}
 				never = false
 				for range 3 {
-					_, verdict, _ = s.resolver.AtMount(identified(t), mountLogin(t, kind), oktaRequest, v.send)
+					_, verdict, _ = s.resolver.BodyLogin(identified(t), mountLogin(t, kind), oktaRequest, v.send)
 					if verdict.Outcome != mfa.Denied {
 						t.Errorf("%+v", verdict)
 					}
 					time.Sleep(time.Minute)
 				}
 				sent := v.count()
-				_, verdict, err = s.resolver.AtMount(identified(t), mountLogin(t, kind), oktaRequest, v.send)
+				_, verdict, err = s.resolver.BodyLogin(identified(t), mountLogin(t, kind), oktaRequest, v.send)
 				if err != nil || verdict.Outcome != mfa.Cooldown || !strings.Contains(verdict.Message, "three times") || v.count() != sent {
 					t.Errorf("%+v %v", verdict, err)
 				}
@@ -362,7 +363,7 @@ func TestMountConfirmPush(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _ := newMountStage(t, func(c *stepup.Config) {
 					c.ConfirmPush = true
-					c.Silence = stepup.Silence{Never: func(peer.Peer) bool { return tt.never }}
+					c.NeverPrompt = factor.NeverPrompt{Match: func(peer.Peer) bool { return tt.never }}
 				})
 				answers := tt.answers
 				s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
@@ -388,7 +389,7 @@ func TestMountConfirmPush(t *testing.T) {
 						return v.send(ctx, mfa.LoginBody{})
 					})
 				} else {
-					_, verdict, err = s.resolver.AtMount(identified(t), mountLogin(t, tt.kind), oktaRequest, v.send)
+					_, verdict, err = s.resolver.BodyLogin(identified(t), mountLogin(t, tt.kind), oktaRequest, v.send)
 				}
 				if err != nil || verdict.Outcome != tt.outcome || v.count() != tt.sent {
 					t.Errorf("%+v %v after %d sendings", verdict, err, v.count())

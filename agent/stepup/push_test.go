@@ -15,7 +15,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -143,14 +142,14 @@ func TestRefusedPushIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		methods []string
-		step    func(*stepup.Resolver, context.Context, rule.Match, *sending) mfa.Verdict
+		step    func(verdicts, context.Context, rule.Match, *sending) mfa.Verdict
 		outcome mfa.Outcome
 	}{
-		"a code together with a push": {[]string{"totp", "okta"}, func(r *stepup.Resolver, ctx context.Context, m rule.Match, up *sending) mfa.Verdict {
+		"a code together with a push": {[]string{"totp", "okta"}, func(r verdicts, ctx context.Context, m rule.Match, up *sending) mfa.Verdict {
 			_, v, _ := r.First(ctx, m, "tok", up.send)
 			return v
 		}, mfa.Denied},
-		"a push that the rule does not name": {[]string{"totp"}, func(r *stepup.Resolver, ctx context.Context, m rule.Match, up *sending) mfa.Verdict {
+		"a push that the rule does not name": {[]string{"totp"}, func(r verdicts, ctx context.Context, m rule.Match, up *sending) mfa.Verdict {
 			_, v := r.StepUp(ctx, m, "tok", up.send)
 			return v
 		}, mfa.Unavailable},

@@ -23,7 +23,7 @@ func renewal(path string) rule.Request {
 func (s *stage) oktaToken(t *testing.T) (token, accessor secret.Secret) {
 	t.Helper()
 	v := &logins{answers: []*http.Response{answer(200, issued)}}
-	if _, _, err := s.resolver.AtMount(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send); err != nil {
+	if _, _, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send); err != nil {
 		t.Fatal(err)
 	}
 	return "hvs.okta", "acc"

@@ -196,7 +196,7 @@ func TestSharedNo(t *testing.T) {
 	tests := map[string]func(*stage, *phone){
 		"on the phone": func(_ *stage, p *phone) { p.answer <- answer(403, generic) },
 		"here":         func(s *stage, _ *phone) { _ = s.broker.Deny(s.broker.Pending()[0].ID) },
-		"by a lock":    func(s *stage, _ *phone) { s.broker.CancelAll(); s.ledger.CancelFlights() },
+		"by a lock":    func(s *stage, _ *phone) { s.broker.CancelAll(); s.state.Cancel() },
 	}
 	for name, no := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -327,7 +327,7 @@ func TestLedgerClosesSharedTries(t *testing.T) {
 		s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
 		one := s.request(t, same(prod("okta"), "x"), "tok", p)
 		synctest.Wait()
-		s.ledger.Close()
+		s.state.Close()
 		<-one.done
 		if one.err == nil && one.v.OK() || p.ended != 1 {
 			t.Errorf("%+v %v", one.v, one.err)

@@ -108,8 +108,8 @@ func TestOtherErrorsEndNoSilence(t *testing.T) {
 				s.resolver.StepUp(t.Context(), m, "z", func(context.Context, []mfa.Credential, cache.Token) (*http.Response, error) {
 					return answer(status, `{"errors":["request path \"kv\": rate limit quota exceeded"]}`), nil
 				})
-				if len(s.ledger.Silenced()) != 1 {
-					t.Errorf("silenced %v", s.ledger.Silenced())
+				if len(s.state.Denials.All()) != 1 {
+					t.Errorf("silenced %v", s.state.Denials.All())
 				}
 			})
 		})

@@ -52,7 +52,7 @@ func TestUnansweredQuestionsTire(t *testing.T) {
 		if v := about(t.Context(), s, "prod", "d", "no"); v.Outcome != mfa.Cooldown {
 			t.Errorf("after three: %+v", v)
 		}
-		if d := cmp.Diff([]string{"prod"}, s.ledger.Silenced()); d != "" {
+		if d := cmp.Diff([]string{"prod"}, s.state.Denials.All()); d != "" {
 			t.Error(d)
 		}
 	})
@@ -88,7 +88,7 @@ func TestUnseenQuestionsDoNotTire(t *testing.T) {
 		}
 		<-blocking
 		waiting.Wait()
-		if d := cmp.Diff([]string(nil), s.ledger.Silenced()); d != "" {
+		if d := cmp.Diff([]string(nil), s.state.Denials.All()); d != "" {
 			t.Error(d)
 		}
 	})
@@ -136,19 +136,19 @@ func TestResumeCountsOnceInTenMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, nil)
-		if n, wait := s.ledger.Resume(); n != 0 || wait != 0 {
+		if n, wait := s.state.Denials.Resume(); n != 0 || wait != 0 {
 			t.Errorf("nothing was silent: %d, %s", n, wait)
 		}
 		start := time.Now()
 		for i := 0; time.Since(start) < time.Hour; i++ {
 			about(t.Context(), s, "prod", secret.Secret("caller"+string(rune('a'+i%26))), "no")
-			s.ledger.Resume()
+			s.state.Denials.Resume()
 			time.Sleep(time.Second)
 		}
 		if n := len(s.person.messages()); n > 3*7 {
 			t.Errorf("%d prompts in an hour", n)
 		}
-		if _, wait := s.ledger.Resume(); wait <= 0 || wait > 10*time.Minute {
+		if _, wait := s.state.Denials.Resume(); wait <= 0 || wait > 10*time.Minute {
 			t.Errorf("wait %s", wait)
 		}
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -25,31 +26,31 @@ import (
 func TestNobodyIsAskedForBatchJobs(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		silence stepup.Silence
+		silence factor.NeverPrompt
 		rule    bool
 		peer    peer.Peer
 		outcome mfa.Outcome
 		text    string
 	}{
 		"rule never prompts":      {rule: true, outcome: mfa.Unavailable, text: `prompt = "never"`},
-		"detached program":        {silence: stepup.Silence{Detached: true}, peer: peer.Peer{PID: 7, Detached: true}, outcome: mfa.Unavailable, text: "without a terminal"},
-		"program with a terminal": {silence: stepup.Silence{Detached: true}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
+		"detached program":        {silence: factor.NeverPrompt{Detached: true}, peer: peer.Peer{PID: 7, Detached: true}, outcome: mfa.Unavailable, text: "without a terminal"},
+		"program with a terminal": {silence: factor.NeverPrompt{Detached: true}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
 		"detached, but wanted":    {peer: peer.Peer{Detached: true}, outcome: mfa.Denied},
-		"program on the list":     {silence: stepup.Silence{Never: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{PID: 7, Exe: "/usr/sbin/cron"}, outcome: mfa.Unavailable, text: "never prompted"},
-		"program not on the list": {silence: stepup.Silence{Never: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
+		"program on the list":     {silence: factor.NeverPrompt{Match: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{PID: 7, Exe: "/usr/sbin/cron"}, outcome: mfa.Unavailable, text: "never prompted"},
+		"program not on the list": {silence: factor.NeverPrompt{Match: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
 
 		// It may be detached, and it may be on the list.
-		"hidden program, detached ones are not asked for": {silence: stepup.Silence{Detached: true}, peer: peer.Peer{Hidden: true}, outcome: mfa.Unavailable, text: "hides its process"},
-		"hidden program, there is a list":                 {silence: stepup.Silence{Never: func(peer.Peer) bool { return false }}, peer: peer.Peer{Hidden: true}, outcome: mfa.Unavailable, text: "unix socket"},
-		"unknown program":                                 {silence: stepup.Silence{Detached: true}, peer: peer.Peer{UID: -1}, outcome: mfa.Unavailable, text: "cannot be told"},
-		"hidden program that the kernel names":            {silence: stepup.Silence{Detached: true, Never: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7, Hidden: true}, outcome: mfa.Denied},
+		"hidden program, detached ones are not asked for": {silence: factor.NeverPrompt{Detached: true}, peer: peer.Peer{Hidden: true}, outcome: mfa.Unavailable, text: "hides its process"},
+		"hidden program, there is a list":                 {silence: factor.NeverPrompt{Match: func(peer.Peer) bool { return false }}, peer: peer.Peer{Hidden: true}, outcome: mfa.Unavailable, text: "unix socket"},
+		"unknown program":                                 {silence: factor.NeverPrompt{Detached: true}, peer: peer.Peer{UID: -1}, outcome: mfa.Unavailable, text: "cannot be told"},
+		"hidden program that the kernel names":            {silence: factor.NeverPrompt{Detached: true, Match: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7, Hidden: true}, outcome: mfa.Denied},
 		"hidden program, but all are asked for":           {peer: peer.Peer{Hidden: true}, outcome: mfa.Denied},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				for _, m := range []rule.Match{prod("totp"), deploy()} {
-					s := newStage(t, func(c *stepup.Config) { c.Silence = tt.silence })
+					s := newStage(t, func(c *stepup.Config) { c.NeverPrompt = tt.silence })
 					s.person.codes("no")
 					m.Rule.Silent = tt.rule
 					ctx := peer.NewContext(t.Context(), func() peer.Peer { return tt.peer })
@@ -116,7 +117,7 @@ func TestFatigue(t *testing.T) {
 		if o := ask("d", "prod"); o != mfa.Cooldown {
 			t.Errorf("an hour later: %s", o)
 		}
-		if n, wait := s.ledger.Resume(); n != 1 || wait != 0 {
+		if n, wait := s.state.Denials.Resume(); n != 1 || wait != 0 {
 			t.Errorf("resumed %d, wait %s", n, wait)
 		}
 		if o := ask("d", "prod"); o != mfa.Denied {
@@ -225,7 +226,7 @@ func TestFatigueOfUnprovenLogins(t *testing.T) {
 			return v
 		},
 		"legacy": func(ctx context.Context, s *stage, i int) mfa.Verdict {
-			_, v, _ := s.resolver.AtMount(ctx, mfa.MountLogin{Kind: mfa.LegacyMount, Mount: "auth/m"}, login(i), nil)
+			_, v, _ := s.resolver.BodyLogin(ctx, mfa.MountLogin{Kind: mfa.LegacyMount, Mount: "auth/m"}, login(i), nil)
 			return v
 		},
 		"a rule for logins": func(ctx context.Context, s *stage, i int) mfa.Verdict {
@@ -260,7 +261,7 @@ func TestFatigueOfUnprovenLogins(t *testing.T) {
 				if asked() != 3 {
 					t.Errorf("asked %d times", asked())
 				}
-				s.ledger.Wake()
+				s.state.Denials.Unmute()
 				if v := ask(t.Context(), s, 30); v.Outcome != mfa.Denied || asked() != 4 {
 					t.Errorf("when the person is back: %+v after %d", v, asked())
 				}

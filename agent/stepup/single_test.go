@@ -151,7 +151,7 @@ func TestLoginWithNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, func(c *stepup.Config) {
 			c.SinglePhase = stepup.SinglePhase{Methods: []string{"totp"}}
-			c.Silence.Detached = true
+			c.NeverPrompt.Detached = true
 		})
 		s.person.codes()
 		resp, v := s.resolver.LoginWith(

@@ -16,6 +16,9 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/approval"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -37,43 +40,114 @@ func dead() error { return &vault.StatusError{Status: 403, Errors: []string{dead
 // that of the synctest bubble.
 type stage struct {
 	config   stepup.Config
-	resolver *stepup.Resolver
+	resolver verdicts
 	broker   *prompt.Broker
 	person   *person
 	vault    *fakeVault
 	audit    *auditor
 	tokens   *cache.Memory
 	secrets  *secrets
-	ledger   *stepup.Ledger
+	state    *state.State
 }
 
 func newStage(t *testing.T, change func(*stepup.Config)) *stage {
 	t.Helper()
 	s := &stage{
-		person: &person{}, vault: &fakeVault{capabilities: []string{"read", "update"}}, audit: &auditor{},
-		tokens: &cache.Memory{}, secrets: &secrets{}, ledger: stepup.NewLedger(),
+		person: &person{}, vault: &fakeVault{capabilities: []string{"read", "update"}, enrolling: &enroller{err: vault.ErrEnrolled}, numbering: &numbers{start: time.Now(), from: 1 << 62}}, audit: &auditor{},
+		tokens: &cache.Memory{}, secrets: &secrets{}, state: state.New(),
 	}
-	t.Cleanup(s.ledger.Close)
+	t.Cleanup(s.state.Close)
 	s.broker = prompt.NewBroker(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "person", Prompter: s.person}}})
 	t.Cleanup(s.broker.Close)
 	c := stepup.Config{
-		VaultName: "corp", Address: "https://vault", Vault: s.vault, Asker: s.broker, Ledger: s.ledger, Audit: s.audit,
-		Tokens: s.tokens, Secrets: s.secrets,
-		Identify: func(token secret.Secret) string { return "hmac-" + token.Reveal() },
-		Log:      slog.New(slog.DiscardHandler),
-		Methods: map[string]mfa.Method{
-			"totp":   {Type: "totp", Name: "totp", UsesPasscode: true, Digits: 6},
-			"second": {Type: "totp", Name: "second", UsesPasscode: true},
-			"okta":   {Type: "okta", Name: "okta"},
-			"duo":    {Type: "duo", Name: "duo", UsesPasscode: true, OrPush: true},
+		Config: factor.Config{
+			VaultName: "corp", Address: "https://vault", Asker: s.broker, State: s.state, Audit: s.audit,
+			Identify: func(token secret.Secret) string { return "hmac-" + token.Reveal() },
+			Log:      slog.New(slog.DiscardHandler),
+			Methods: map[string]mfa.Method{
+				"totp":   {Type: "totp", Name: "totp", UsesPasscode: true, Digits: 6},
+				"second": {Type: "totp", Name: "second", UsesPasscode: true},
+				"okta":   {Type: "okta", Name: "okta"},
+				"duo":    {Type: "duo", Name: "duo", UsesPasscode: true, OrPush: true},
+			},
 		},
+		Vault: s.vault, Tokens: s.tokens, Secrets: s.secrets, Meter: unmetered{}, End: s.end,
 	}
 	if change != nil {
 		change(&c)
 	}
-	s.resolver, s.config = stepup.New(c), c
+	s.resolver, s.config = verdicts{stepup.New(c)}, c
 	return s
 }
+
+// end forgets the tokens of a caller.
+func (s *stage) end(caller stepup.Caller) {
+	all, _ := s.tokens.List(context.Background())
+	for _, e := range all {
+		if e.Key.Identity == caller.Identity {
+			_ = s.tokens.Delete(context.Background(), e.Key)
+		}
+	}
+}
+
+// verdicts takes the decisions of a resolver apart.
+type verdicts struct{ *stepup.Resolver }
+
+func apart(d stepup.Decision) (*http.Response, mfa.Verdict) {
+	switch d := d.(type) {
+	case stepup.PassThrough:
+		return d.Response, mfa.Verdict{}
+	case stepup.Answered:
+		return d.Response, mfa.Verdict{Outcome: d.Outcome}
+	case stepup.Refused:
+		return d.Response, d.Verdict
+	}
+	return nil, mfa.Verdict{}
+}
+
+func (r verdicts) First(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) (*http.Response, mfa.Verdict, error) {
+	d, err := r.Resolver.First(ctx, m, token, send)
+	resp, v := apart(d)
+	return resp, v, err
+}
+
+func (r verdicts) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) (*http.Response, mfa.Verdict) {
+	return apart(r.Resolver.StepUp(ctx, m, token, send))
+}
+
+func (r verdicts) Login(ctx context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
+	return apart(r.Resolver.Login(ctx, c, q))
+}
+
+func (r verdicts) LoginWith(ctx context.Context, q rule.Request, noReplay bool, send stepup.Send) (*http.Response, mfa.Verdict) {
+	return apart(r.Resolver.LoginWith(ctx, q, noReplay, send))
+}
+
+func (r verdicts) BodyLogin(ctx context.Context, l mfa.MountLogin, q rule.Request, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
+	d, err := r.Resolver.BodyLogin(ctx, l, q, send)
+	resp, v := apart(d)
+	return resp, v, err
+}
+
+func (r verdicts) Renew(ctx context.Context, subject secret.Secret, q rule.Request, send factor.Call) (*http.Response, mfa.Verdict, error) {
+	d, err := r.Resolver.Renew(ctx, subject, q, send)
+	resp, v := apart(d)
+	return resp, v, err
+}
+
+func (r verdicts) Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
+	return apart(r.Resolver.Resume(ctx, m, token))
+}
+
+func (r verdicts) Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
+	return apart(r.Resolver.Await(ctx, m, token, held))
+}
+
+// unmetered counts nothing.
+type unmetered struct{}
+
+func (unmetered) Lookup(error)                   {}
+func (unmetered) Waiting(context.Context) func() { return func() {} }
 
 // A person answers prompts; answer gets the question and may block.
 type person struct {
@@ -149,6 +223,10 @@ func readAll(t *testing.T, resp *http.Response) string {
 }
 
 type fakeVault struct {
+	approval.Vault // nil where a test has no control group
+	enrolling      // likewise
+	numbering      // likewise
+
 	mu           sync.Mutex
 	capabilities []string
 	probeErr     error
@@ -197,6 +275,17 @@ func (v *fakeVault) LookupSelf(_ context.Context, token secret.Secret, _ string)
 	}
 	v.lookups++
 	return vault.TokenInfo{Path: v.path}, v.lookup
+}
+
+// enrolling is the part of a Vault that sets up authenticators.
+type enrolling interface {
+	SelfEnrol(ctx context.Context, c mfa.Challenge, method string) (vault.Enrolment, error)
+	RevokeSelf(ctx context.Context, token secret.Secret, namespace string) error
+}
+
+// numbering is the part of a Vault that knows what Okta shows.
+type numbering interface {
+	OktaNumber(ctx context.Context, r vault.NumberRequest) (string, bool, error)
 }
 
 // secrets is the keyring of a test.

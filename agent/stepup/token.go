@@ -1,259 +1,323 @@
 package stepup
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/cache"
-	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 const (
 	// lookupLimit bounds the store on a request's way.
 	lookupLimit = 3 * time.Second
-	// slack is taken off a token's life, for the way to Vault and clocks that
-	// differ a little.
-	slack = 5 * time.Second
+	// callerMaxAge is how long a caller counts as alive without being looked up again. A
+	// token that was revoked elsewhere, or has expired, serves no longer than that.
+	callerMaxAge = 5 * time.Second
+	// callerMaxOutage is how long a cached token serves after the last sign of life while
+	// Vault does not answer lookup-self. Its short outages must not turn every request into
+	// a denial, and long ones must not keep a dead caller alive.
+	callerMaxOutage = 30 * time.Second
 )
 
-// withToken sends a request under a rule with a token or login grant for the
-// first time: with the cached token of this caller, if there is one. A 403 with
-// it is Vault's word unless the token turns out to be dead; then it is
-// forgotten, and stepped up to once more.
-func (r *Resolver) withToken(ctx context.Context, m rule.Match, own secret.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	if len(m.Kept) > 0 {
-		return r.withKept(ctx, m.Kept, own, send)
+// A tokenRequest is one request under a rule with a token or login grant: it is sent with a
+// step-up token in the place of the caller's own.
+type tokenRequest struct {
+	*factor.StepUp
+	request
+	config *Config
+}
+
+func newTokenRequest(ctx context.Context, q request) *tokenRequest {
+	return &tokenRequest{StepUp: q.resolver.begin(ctx, q.match, q.token), request: q, config: &q.resolver.config}
+}
+
+// sendOwn sends the request with the caller's own token.
+func (q *tokenRequest) sendOwn(ctx context.Context) (Decision, error) {
+	resp, err := q.send(ctx, nil, cache.Token{})
+	return PassThrough{resp}, err
+}
+
+// firstWithToken sends a request for the first time: with the cached token of this caller, if
+// there is one. A 403 with it is Vault's word unless the token turns out to be dead; then it is
+// discarded, and a new one is acquired once.
+func (r request) firstWithToken(ctx context.Context) (Decision, error) {
+	if len(r.match.Kept) > 0 {
+		return r.firstWithKept(ctx)
 	}
-	s := r.begin(ctx, m.Request, m.Rule.Name, own)
-	t, ok := s.usable(ctx, own)
-	if !ok {
-		if m.Rule.Grant.Eager {
-			return s.eagerly(ctx, m, own, send)
-		}
-		resp, err := send(ctx, nil, cache.Token{})
-		return resp, mfa.Verdict{}, err
-	}
-	resp, err := send(ctx, nil, t)
-	if err != nil {
-		return nil, mfa.Verdict{}, err
-	}
-	if resp.StatusCode != http.StatusForbidden || !s.dead(ctx, t.Secret) {
-		s.record(audit.Cached, time.Since(s.started))
-		return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
-	}
-	s.discard(ctx, t)
-	next, v := r.toToken(ctx, m, own, send)
+	q := newTokenRequest(ctx, r)
+	resp, used, err := q.sendCached(ctx)
 	switch {
-	case next != nil:
-		_ = resp.Body.Close()
-		return next, v, nil
-	case v.Outcome == "":
-		// The caller is dead, as its step-up token is. What Vault said was not about the
-		// caller's own token, and must not be taken for it.
-		_ = resp.Body.Close()
-		s.bury(ctx)
-		resp, err := send(ctx, nil, cache.Token{})
-		return resp, mfa.Verdict{}, err
+	case err != nil:
+		return nil, err
+	case used:
+		return Answered{resp, mfa.Cached}, nil
+	case resp == nil && !r.match.Rule.Grant.Eager:
+		return q.sendOwn(ctx)
+	case resp == nil:
+		return q.eagerly(ctx)
 	}
-	return resp, v, nil
+	switch next := r.sendWithNewToken(ctx).(type) {
+	case Answered:
+		_ = resp.Body.Close()
+		return next, nil
+	case Refused:
+		next.Response = resp
+		return next, nil
+	}
+	// The caller is dead, as its step-up token is. Vault's answer was not about the caller's
+	// own token, and must not be taken for it.
+	_ = resp.Body.Close()
+	q.endCaller()
+	return q.sendOwn(ctx)
 }
 
-// eagerly steps up before the first denial, when the caller is alive. Any other one
+// sendCached sends the request with the cached token, if that may be used. A response without
+// used is a refusal for want of a token that is alive.
+func (q *tokenRequest) sendCached(ctx context.Context) (resp *http.Response, used bool, err error) {
+	t, ok := q.usable(ctx)
+	if !ok {
+		return nil, false, nil
+	}
+	if resp, err = q.send(ctx, nil, t); err != nil {
+		return nil, false, err
+	}
+	if resp.StatusCode == http.StatusForbidden && q.Dead(ctx, t.Secret) {
+		q.discard(ctx, t)
+		return resp, false, nil
+	}
+	q.Record(audit.Cached, time.Since(q.Started))
+	return resp, true, nil
+}
+
+// firstWithKept sends a request with the first token that is there under one of the rules of
+// m.Kept, and with the caller's own where none is. No answer to it is a reason to ask.
+func (r request) firstWithKept(ctx context.Context) (Decision, error) {
+	for _, kept := range r.match.Kept {
+		q := r
+		q.match = kept
+		resp, used, err := newTokenRequest(ctx, q).sendCached(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case used:
+			return Answered{resp, mfa.Cached}, nil
+		case resp != nil:
+			_ = resp.Body.Close()
+		}
+	}
+	return newTokenRequest(ctx, r).sendOwn(ctx)
+}
+
+// eagerly acquires a token before the first denial, when the caller is alive. Any other one
 // gets Vault's own answer.
-func (s *stepUp) eagerly(ctx context.Context, m rule.Match, own secret.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	if _, ok := s.proven(ctx, own); ok {
-		m.Proven = true
-		if resp, v := s.toToken(ctx, m, own, send); resp != nil || v.Outcome != "" {
-			return resp, v, nil
+func (q *tokenRequest) eagerly(ctx context.Context) (Decision, error) {
+	if _, ok := q.Proven(ctx, q.token); ok {
+		q.request.match.Proven = true
+		d := q.sendWithNewToken(ctx)
+		if _, none := d.(PassThrough); !none {
+			return d, nil
 		}
 	}
-	resp, err := send(ctx, nil, cache.Token{})
-	return resp, mfa.Verdict{}, err
+	return q.sendOwn(ctx)
 }
 
-// discard removes a token that is dead. Looking that up takes its time: what another
-// request has got in its place by then stays.
-func (s *stepUp) discard(ctx context.Context, dead cache.Token) {
-	if t, err := s.config.Tokens.Get(ctx, s.key); err != nil || t.Secret != dead.Secret {
-		return
+// usable returns the cached token of this caller for this rule, and counts its use. It serves
+// only a caller that Vault knows: after the death of the caller's own token, the tokens that
+// were made for it end. While Vault cannot be asked, a caller that was alive half a minute ago
+// still is; any other one is sent to Vault with its own token, whose answer is then the truth.
+func (q *tokenRequest) usable(ctx context.Context) (cache.Token, bool) {
+	_, err := q.find(ctx, q.config.Tokens.Get)
+	if err != nil {
+		q.config.Meter.Lookup(err)
+		return cache.Token{}, false
 	}
-	if err := s.config.Tokens.Delete(ctx, s.key); err != nil {
-		s.config.Log.Warn("dead step-up token stays in the store", "rule", s.rule, "error", err)
+	switch life, _ := q.CallerLife(ctx, q.token, callerMaxAge); {
+	case life == state.Dead:
+		q.endCaller()
+		err = cache.ErrNotFound
+	case life == state.Unknown && !q.Config.State.Callers.WasAlive(q.CallerKey(), callerMaxOutage):
+		err = cache.ErrNotFound
 	}
-}
-
-// withKept sends a request with the first token that is there under one of several
-// rules, and with the caller's own where none is. No answer to it is a reason to ask.
-func (r *Resolver) withKept(ctx context.Context, rules []rule.Match, own secret.Secret, send send) (*http.Response, mfa.Verdict, error) {
-	for _, m := range rules {
-		s := r.begin(ctx, m.Request, m.Rule.Name, own)
-		t, ok := s.usable(ctx, own)
-		if !ok {
-			continue
-		}
-		resp, err := send(ctx, nil, t)
-		if err != nil {
-			return nil, mfa.Verdict{}, err
-		}
-		if resp.StatusCode != http.StatusForbidden || !s.dead(ctx, t.Secret) {
-			s.record(audit.Cached, time.Since(s.started))
-			return resp, mfa.Verdict{Outcome: mfa.Cached}, nil
-		}
-		_ = resp.Body.Close()
-		s.discard(ctx, t)
+	var t cache.Token
+	if err == nil {
+		t, err = q.find(ctx, q.config.Tokens.Take)
 	}
-	resp, err := send(ctx, nil, cache.Token{})
-	return resp, mfa.Verdict{}, err
+	q.config.Meter.Lookup(err)
+	return t, err == nil
 }
 
 // find asks the store, by its Get or its Take, for the token of this caller and rule.
-func (s *stepUp) find(ctx context.Context, by func(context.Context, cache.Key) (cache.Token, error)) (cache.Token, error) {
+func (q *tokenRequest) find(ctx context.Context, by func(context.Context, cache.Key) (cache.Token, error)) (cache.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
-	t, err := by(ctx, s.key)
+	t, err := by(ctx, q.Key)
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
-		s.config.Log.Warn("step-up token cannot be looked up", "rule", s.rule, "error", err)
+		q.Config.Log.Warn("step-up token cannot be looked up", "rule", q.Rule, "error", err)
 	}
 	return t, err
 }
 
-// lookedUp counts a search for a cached token.
-func (s *stepUp) lookedUp(err error) {
-	if s.config.Meter != nil {
-		s.config.Meter.Lookup(err)
+// discard removes a token that is dead. Looking that up takes its time: what another request
+// has got in its place by then stays.
+func (q *tokenRequest) discard(ctx context.Context, dead cache.Token) {
+	if t, err := q.config.Tokens.Get(ctx, q.Key); err != nil || t.Secret != dead.Secret {
+		return
+	}
+	if err := q.config.Tokens.Delete(ctx, q.Key); err != nil {
+		q.Config.Log.Warn("dead step-up token stays in the store", "rule", q.Rule, "error", err)
 	}
 }
 
-// dead reports whether Vault does not know a step-up token. Where Vault cannot be
-// asked, it is taken for alive: a 403 stands, or each ordinary denial would mean a
-// prompt.
-func (s *stepUp) dead(ctx context.Context, token secret.Secret) bool {
-	return readLife(s.config.Vault.LookupSelf(ctx, token, s.key.Namespace)) == lifeDead
+// endCaller ends the step-up tokens of a dead caller, under all rules and in all namespaces.
+// Vault is told in the background.
+func (q *tokenRequest) endCaller() {
+	q.Config.Log.Info("caller is dead, its step-up tokens end", "vault", q.Config.VaultName, "caller", cache.Short(q.Key.Identity))
+	q.config.End(Caller{Vault: q.Key.Vault, Identity: q.Key.Identity})
 }
 
-// toToken steps up to a token and sends the request with it. All requests of
-// this caller under this rule share one flight. When the app leaves, the flight
-// goes on until it is decided.
-func (r *Resolver) toToken(ctx context.Context, m rule.Match, own secret.Secret, send send) (*http.Response, mfa.Verdict) {
-	s := r.begin(ctx, m.Request, m.Rule.Name, own)
-	if m.NoReplay {
+// sendWithNewToken gets a step-up token and sends the request with it. All requests of this caller
+// under this rule share one acquisition. When the app leaves, that goes on until it is decided.
+func (r request) sendWithNewToken(ctx context.Context) Decision {
+	q := newTokenRequest(ctx, r)
+	if q.match.NoReplay {
 		// Nothing was tried before, because it can be sent only once.
-		if t, ok := s.usable(ctx, own); ok {
-			return s.sendOnce(ctx, t, send)
+		resp, used, err := q.sendCached(ctx)
+		switch {
+		case err != nil:
+			return Refused{nil, factor.Unreached(err)}
+		case resp != nil:
+			if !used { // the next request gets another token
+				q.Record(audit.Cached, time.Since(q.Started))
+			}
+			return Answered{resp, mfa.Cached}
 		}
 	}
-	if !m.Proven {
-		if v, ok := s.proven(ctx, own); !ok {
-			return nil, v
+	if !q.match.Proven {
+		if v, ok := q.Proven(ctx, q.token); !ok {
+			return decide(nil, v)
 		}
 	}
-	s.quiet = m.Rule.Silent
 	for ctx.Err() == nil {
-		if v, ok := s.silent(); ok {
-			return nil, v
-		}
-		if v, ok := r.config.Ledger.cooled(s.turn(), s.started); ok {
-			return nil, v
-		}
-		f := r.config.Ledger.join(s.key, func(ctx context.Context) mfa.Verdict {
-			return s.fly(ctx, m.Rule, own)
-		})
-		if !r.await(ctx, f) {
+		v, ok := q.acquisition(ctx)
+		if !ok {
 			continue
 		}
-		if !f.verdict.OK() {
-			return nil, f.verdict
+		if !v.OK() {
+			return Refused{nil, v}
 		}
-		t, err := r.config.Tokens.Take(ctx, s.key)
+		t, err := q.config.Tokens.Take(ctx, q.Key)
 		if err != nil {
 			continue // others used it up: with num_uses a token serves only so many
 		}
-		resp, err := send(ctx, nil, t)
+		resp, err := q.send(ctx, nil, t)
 		if err != nil {
-			return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
+			return Refused{nil, factor.Unreached(err)}
 		}
-		return resp, mfa.Verdict{Outcome: mfa.Approved}
+		return Answered{resp, mfa.Approved}
 	}
-	return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: appCanceled}
+	return Refused{nil, factor.Canceled()}
 }
 
-// sendOnce sends a request that cannot be repeated with a cached token. One that
-// turns out to be dead is forgotten for the next try.
-func (s *stepUp) sendOnce(ctx context.Context, t cache.Token, send send) (*http.Response, mfa.Verdict) {
-	resp, err := send(ctx, nil, t)
-	if err != nil {
-		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
+// acquisition joins the acquisition of this caller and rule, or starts it, and waits until it
+// is decided; ok is false when ctx ended before. A prompt that must not be shown decides it.
+func (q *tokenRequest) acquisition(ctx context.Context) (v mfa.Verdict, ok bool) {
+	if v, ok := q.Muted(); ok {
+		return v, true
 	}
-	if resp.StatusCode == http.StatusForbidden && s.dead(ctx, t.Secret) {
-		s.discard(ctx, t)
+	if v, ok := q.Cooldown(); ok {
+		return v, true
 	}
-	s.record(audit.Cached, time.Since(s.started))
-	return resp, mfa.Verdict{Outcome: mfa.Cached}
+	running, _ := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
+	defer q.config.Meter.Waiting(ctx)()
+	select {
+	case <-running.Done:
+		return running.Verdict, true
+	case <-ctx.Done():
+		return mfa.Verdict{}, false
+	}
 }
 
-// fly is the way of one flight: it looks into the cache once more, because the
-// flight before may have landed meanwhile, and then asks, mints or logs in.
-func (s *stepUp) fly(ctx context.Context, r *rule.Rule, own secret.Secret) mfa.Verdict {
-	if _, err := s.config.Tokens.Get(ctx, s.key); err == nil {
-		return mfa.Verdict{Outcome: mfa.Approved}
+// acquire looks into the cache once more, because the acquisition before may have ended
+// meanwhile, and then asks, mints or logs in. ctx is that of the acquisition.
+func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
+	if _, err := q.config.Tokens.Get(ctx, q.Key); err == nil {
+		return factor.Approved()
 	}
-	s.record(audit.Challenge, 0)
-	asking, cancel := context.WithDeadline(ctx, s.deadline)
-	defer cancel()
-	// A flight in another namespace may ask the same person at this moment.
-	leave, v := s.enter(ctx, asking)
-	if leave == nil {
+	q.Challenged = false
+	// An acquisition in another namespace may ask the same person at this moment.
+	return q.InTurn(ctx, func() mfa.Verdict {
+		get := q.mint
+		if q.match.Rule.Grant.Kind == rule.LoginGrant {
+			get = q.login
+		}
+		resp, v := get(ctx)
+		if !v.OK() {
+			if resp != nil {
+				_ = resp.Body.Close()
+			}
+			return v
+		}
+		t, v := q.readToken(resp)
+		if v.OK() {
+			v = q.keep(ctx, t, v)
+		}
+		return v
+	})
+}
+
+// keep stores a token that was just made, unless its caller has died meanwhile: a person may
+// have taken a minute. Minting with the caller's token has proven it; a login needed nothing of
+// it. With the token goes the accessor of its caller, so that a revocation by accessor finds it
+// after a restart, too.
+func (q *tokenRequest) keep(ctx context.Context, t cache.Token, v mfa.Verdict) mfa.Verdict {
+	life, err := q.CallerLife(ctx, q.token, callerMaxAge)
+	t.Owner = q.Config.State.Callers.Accessor(q.CallerKey())
+	if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
+		q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)
+	}
+	if life == state.Alive {
+		// From memory, unless a revocation was seen before the token was in the store.
+		life, err = q.CallerLife(ctx, q.token, callerMaxAge)
+	}
+	switch {
+	case life == state.Dead:
+		q.endCaller()
+		return factor.Unavailable(deadCaller)
+	case life == state.Unknown && q.match.Rule.Grant.Kind == rule.LoginGrant:
+		return factor.CallerUnknown(err)
+	}
+	return v
+}
+
+const deadCaller = "stepup: vault does not know your token; log in again"
+
+// obtain gets the token before any request needs it.
+func (q *tokenRequest) obtain(ctx context.Context) mfa.Verdict {
+	// Get, not Take: a token that serves one request is left for that. Nor is such a token
+	// looked up, which would be one of its uses.
+	t, err := q.config.Tokens.Get(ctx, q.Key)
+	if v, ok := q.Proven(ctx, q.token); !ok {
+		if v.Outcome == "" && err == nil {
+			q.endCaller()
+		}
+		return cmp.Or(v, factor.Unavailable(deadCaller))
+	}
+	if err == nil {
+		if t.Uses > 0 || !q.Dead(ctx, t.Secret) {
+			return mfa.Verdict{Outcome: mfa.Cached}
+		}
+		q.discard(ctx, t)
+	}
+	if v, ok := q.acquisition(ctx); ok {
 		return v
 	}
-	defer leave()
-	g := &tokenGrant{stepUp: s, flight: ctx, rule: r, own: own}
-	step := g.mint
-	if r.Grant.Kind == rule.LoginGrant {
-		step = g.login
-	}
-	t, v := step(asking)
-	if v.OK() {
-		v = g.land(ctx, t, v)
-	}
-	return s.conclude(ctx, v)
-}
-
-// A tokenGrant is one flight on its way to a token.
-type tokenGrant struct {
-	*stepUp
-	flight context.Context // without the prompt's deadline
-	rule   *rule.Rule
-	own    secret.Secret // the caller's token
-}
-
-// token reads the token out of the answer of a mint or login.
-func (g *tokenGrant) token(resp *http.Response) (cache.Token, mfa.Verdict) {
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, mfa.MaxBody))
-	if err != nil {
-		return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: vaultFailed(err)}
-	}
-	auth, err := vault.ParseAuth(body)
-	if err != nil {
-		return cache.Token{}, mfa.Verdict{Outcome: mfa.Unavailable, Message: noToken(g.rule.Grant.Path)}
-	}
-	life := g.config.MaxTTL
-	for _, limit := range []time.Duration{g.rule.Grant.MaxTTL, auth.TTL} {
-		if limit > 0 {
-			life = min(life, limit)
-		}
-	}
-	now := time.Now().Round(0) // wall clock: the monotonic one stops while the machine sleeps
-	t := cache.Token{
-		Secret: auth.Token, Accessor: auth.Accessor, Created: now, Expires: now.Add(life - min(slack, life/10)),
-		Uses: auth.Uses, Index: vault.Index(resp),
-	}
-	return t, mfa.Verdict{Outcome: mfa.Approved}
+	return factor.Canceled()
 }

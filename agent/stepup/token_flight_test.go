@@ -146,7 +146,7 @@ func TestLockEndsFlights(t *testing.T) {
 			done <- v
 		}()
 		synctest.Wait()
-		s.ledger.CancelFlights()
+		s.state.Cancel()
 		if v := <-done; v.Outcome != mfa.Denied || !strings.Contains(v.Message, "stepup lock") {
 			t.Errorf("%+v", v)
 		}
@@ -189,7 +189,7 @@ func TestLockWaitsForEarlierFlightsOnly(t *testing.T) {
 		locked := make(chan struct{})
 		go func() {
 			defer close(locked)
-			s.ledger.CancelFlights()
+			s.state.Cancel()
 		}()
 		synctest.Wait()
 		select {

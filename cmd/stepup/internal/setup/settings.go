@@ -12,6 +12,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
@@ -49,7 +50,7 @@ func Agent(c *config.Config, file string, log *slog.Logger) agent.Config {
 			Cooldown:    c.Prompt.Cooldown,
 			MaxPending:  c.Prompt.MaxPending,
 			ConfirmPush: c.Prompt.ConfirmPush,
-			Silence:     stepup.Silence{Detached: c.Prompt.Detached == config.Never, Never: never(c.Prompt.Never)},
+			NeverPrompt: factor.NeverPrompt{Detached: c.Prompt.Detached == config.Never, Match: never(c.Prompt.Never)},
 		},
 	}
 	if c.LoginMFA.Enabled {

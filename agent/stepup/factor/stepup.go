@@ -1,0 +1,453 @@
+// Package factor gets second factors from a person and to Vault: it asks, one question
+// at a time for each caller and rule, waits for pushes, sends, and reads what Vault's
+// answer means.
+package factor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
+	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// A Prober asks Vault about tokens. *vault.Client is one.
+type Prober interface {
+	// Capabilities are those of token on path, as sys/capabilities-self lists them.
+	Capabilities(ctx context.Context, token secret.Secret, namespace, path string) ([]string, error)
+	// LookupSelf fails with a *vault.StatusError when Vault does not know token.
+	LookupSelf(ctx context.Context, token secret.Secret, namespace string) (vault.TokenInfo, error)
+}
+
+// An Asker reaches the person. *prompt.Broker is one.
+type Asker interface {
+	Ask(ctx context.Context, r prompt.Request) (string, error)
+	Tell(ctx context.Context, r prompt.Request) *prompt.Notice
+}
+
+// A Coder gets passcodes without the person's typing.
+type Coder interface {
+	// Code returns the code of a method whose seed is kept, at now, and how long it is
+	// valid.
+	Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error)
+	// Run returns what a program prints.
+	Run(ctx context.Context, command []string) (secret.Secret, error)
+}
+
+// An Auditor keeps the record of decisions. *audit.Log is one.
+type Auditor interface {
+	Write(r audit.Record) error
+}
+
+// Config is what a StepUp needs. It is not changed after its first use.
+type Config struct {
+	VaultName   string
+	Address     string // of the vault: a token is never sent to another one
+	Namespace   string // of the vault block: of requests that name none
+	Prober      Prober
+	Asker       Asker
+	Coder       Coder
+	Methods     map[string]mfa.Method // the mfa_method blocks by name
+	FromSeed    map[string]bool       // methods whose code comes from a kept seed
+	Commands    map[string][]string   // programs that print the code of a method; tried before the person
+	Attempts    int                   // prompts for one request; 0 means 3
+	Timeout     time.Duration         // from the request to its answer while a person is asked; 0 means 55 s
+	Cooldown    time.Duration         // no new prompt for the same caller and rule after a denial; 0 means 30 s
+	NeverPrompt NeverPrompt
+	ConfirmPush bool         // ask the person before a push is sent
+	State       *state.State // what must survive a reload; shared by all vaults
+	Identify    func(secret.Secret) string
+	Audit       Auditor // nil means none
+	Log         *slog.Logger
+}
+
+// WithDefaults returns c with its zero limits replaced.
+func (c Config) WithDefaults() Config {
+	c.Attempts = cmp.Or(c.Attempts, 3)
+	c.Timeout = cmp.Or(c.Timeout, 55*time.Second)
+	c.Cooldown = cmp.Or(c.Cooldown, 30*time.Second)
+	return c
+}
+
+// VaultKey is the vault in every key: a token is never sent to another address.
+func (c *Config) VaultKey() string { return c.VaultName + " " + c.Address }
+
+// MethodsOf are the methods of a rule by their names. The configuration was checked: all
+// are declared.
+func (c *Config) MethodsOf(names []string) (all []mfa.Method) {
+	for _, name := range names {
+		all = append(all, c.Methods[name])
+	}
+	return all
+}
+
+// A NeverPrompt says for which programs no prompt is shown at all.
+type NeverPrompt struct {
+	Detached bool                 // programs without a terminal or graphical session
+	Match    func(peer.Peer) bool // nil means no others
+}
+
+// covers reports whether p may be one of those, although it is not known which process it
+// is. Otherwise a program would get prompts by hiding: a capability of its file is enough
+// for that, and so is one call to the kernel.
+func (n NeverPrompt) covers(p func() peer.Peer) bool {
+	return (n.Detached || n.Match != nil) && p().PID == 0
+}
+
+// A StepUp is one request on its way to a decision. It is used by one goroutine at a
+// time.
+type StepUp struct {
+	Config   *Config
+	Key      cache.Key
+	Request  rule.Request
+	Rule     string // "" for a login
+	Started  time.Time
+	Deadline time.Time // of the questions
+	Method   string    // label of the method asked last
+
+	NeverPrompt     bool     // the rule says that it never prompts
+	Unauthenticated bool     // the path needs no token, as in rule.Match
+	Unproven        bool     // a login that is asked about before Vault has seen it
+	Prefilled       CodeWith // of a login grant
+	Answered        bool     // a person answered a question, or was told of a push
+	Challenged      bool     // the audit log has the challenge
+
+	peer func() peer.Peer // slow the first time: asked for when it is shown
+}
+
+// Begin starts the step-up of a request with token. ruleName is "" for a login.
+func (c *Config) Begin(ctx context.Context, q rule.Request, ruleName string, token secret.Secret) *StepUp {
+	now := time.Now()
+	return &StepUp{
+		Config:   c,
+		Key:      cache.Key{Vault: c.VaultKey(), Namespace: rule.Namespace(q.Namespace), Identity: c.Identify(token), Rule: ruleName},
+		Request:  q,
+		Rule:     ruleName,
+		Started:  now,
+		Deadline: now.Add(c.Timeout),
+		peer:     func() peer.Peer { return peer.FromContext(ctx) },
+	}
+}
+
+// UntilDeadline bounds ctx by the time that questions have.
+func (s *StepUp) UntilDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, s.Deadline)
+}
+
+// Ask puts one question to the person, and blocks until that is answered, the deadline
+// has passed or ctx ends.
+func (s *StepUp) Ask(ctx context.Context, p prompt.Request) (string, error) {
+	s.Method = p.Method
+	s.Record(audit.Prompt, 0)
+	ctx, cancel := s.UntilDeadline(ctx)
+	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer s.Config.State.Denials.Asking(s.denialKey(), end)()
+	answer, err := s.Config.Asker.Ask(ctx, s.fill(p))
+	if err != nil && errors.Is(context.Cause(ctx), state.ErrMuted) {
+		return "", state.ErrMuted
+	}
+	s.Answered = s.Answered || err == nil
+	if err != nil && !errors.Is(err, prompt.ErrUnseen) && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "", prompt.ErrTimeout
+	}
+	return answer, err
+}
+
+// Tell shows the person something until the notice is done. Its deadline is that of the
+// questions, if it has none of its own.
+func (s *StepUp) Tell(ctx context.Context, p prompt.Request) *prompt.Notice {
+	deadline := p.Deadline
+	p = s.fill(p)
+	if !deadline.IsZero() {
+		p.Deadline = deadline
+	}
+	return s.Config.Asker.Tell(ctx, p)
+}
+
+// fill completes a question with what the person must know about the request.
+func (s *StepUp) fill(p prompt.Request) prompt.Request {
+	p.Rule = s.Rule
+	p.Vault = s.Config.VaultName
+	p.Namespace = s.Request.Namespace
+	p.Path = s.Request.Path
+	p.Operation = string(s.Request.Operation)
+	p.Requester = requester(s.peer())
+	p.Deadline = s.Deadline
+	p.Attempts = s.Config.Attempts
+	p.Attempt = max(p.Attempt, 1)
+	return p
+}
+
+// requester returns the part of a peer that a question shows.
+func requester(p peer.Peer) prompt.Requester {
+	r := prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim, Hidden: p.Hidden}
+	for _, c := range p.MayBe {
+		r.MayBe = append(r.MayBe, prompt.Candidate(c))
+	}
+	return r
+}
+
+// Record writes one line of the audit log. A log that cannot be written is reported, and
+// does not stop the person's work.
+func (s *StepUp) Record(event audit.Event, took time.Duration) {
+	if s.Config.Audit == nil {
+		return
+	}
+	err := s.Config.Audit.Write(audit.Record{
+		Event: event, Rule: s.Rule, Vault: s.Config.VaultName, Namespace: s.Request.Namespace,
+		Path: s.Request.Path, Operation: string(s.Request.Operation), Method: s.Method,
+		Requester: s.peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
+	})
+	if err != nil {
+		s.Config.Log.Error("audit log cannot be written", "error", err)
+	}
+}
+
+// Challenge records that a second factor is wanted, once.
+func (s *StepUp) Challenge() {
+	if !s.Challenged {
+		s.Challenged = true
+		s.Record(audit.Challenge, 0)
+	}
+}
+
+// Muted returns the verdict for a request that no prompt is shown for: of batch jobs, and
+// under rules that were denied too often.
+func (s *StepUp) Muted() (mfa.Verdict, bool) {
+	never := s.Config.NeverPrompt
+	switch {
+	case s.NeverPrompt:
+		return s.MutedRule()
+	case never.covers(s.peer):
+		return Unavailable("stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells"), true
+	case never.Detached && s.peer().Detached:
+		return Unavailable("stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"), true
+	case never.Match != nil && never.Match(s.peer()):
+		return Unavailable("stepup: this program is on the list of those that are never prompted"), true
+	}
+	return s.MutedRule()
+}
+
+// MutedRule is Muted without a look at the program.
+func (s *StepUp) MutedRule() (mfa.Verdict, bool) {
+	if s.NeverPrompt {
+		return Unavailable(NeverPromptedRule), true
+	}
+	return s.MutedDenials()
+}
+
+// MutedDenials returns the verdict for a request under a rule that was denied too often.
+func (s *StepUp) MutedDenials() (mfa.Verdict, bool) {
+	if s.Config.State.Denials.Muted(s.denialKey()) {
+		return tooManyDenials(), true
+	}
+	return mfa.Verdict{}, false
+}
+
+// denialKey is what the denials of a person count for: a rule whatever program asks, or
+// the logins on a path. Unproven logins share one key, whatever their path and namespace:
+// a program that has no login can make up another one each time.
+func (s *StepUp) denialKey() state.Key {
+	k := state.Key{Key: cache.Key{Vault: s.Key.Vault, Rule: s.Rule}}
+	switch {
+	case s.Unproven:
+		k.Path = "unproven logins"
+	case s.Rule == "":
+		// Logins by password do not tell capitals in a name (userpass, ldap).
+		k.Path = strings.ToLower(s.Request.Path)
+	}
+	return k
+}
+
+// TurnKey is what this request is decided one at a time with, and what a denial holds for.
+// The namespace is no part of it: community Vault takes no notice of X-Vault-Namespace, so
+// another one with each request would evade the queue and the cool-down.
+func (s *StepUp) TurnKey() state.Key {
+	if s.Unproven {
+		return s.denialKey()
+	}
+	k := state.Key{Key: s.Key}
+	k.Namespace = ""
+	if s.Rule == "" || s.Unauthenticated {
+		// Not by process: the same user can start another one.
+		k.Path = s.Request.Path
+	}
+	return k
+}
+
+// Cooldown returns the verdict of a denial that still holds for this request.
+func (s *StepUp) Cooldown() (mfa.Verdict, bool) {
+	v, left, ok := s.Config.State.Cooldowns.Find(s.TurnKey(), s.Started)
+	if ok && left > 0 {
+		v = coolingDown(v, left)
+	}
+	return v, ok
+}
+
+// AcquireTurn waits for this request's turn, until the deadline. Where release is nil, the
+// verdict is the answer: the person denied it meanwhile, or lately.
+func (s *StepUp) AcquireTurn(app context.Context) (release func(), v mfa.Verdict) {
+	ctx, cancel := s.UntilDeadline(app)
+	defer cancel()
+	release, err := s.Config.State.Turns.Acquire(ctx, s.TurnKey())
+	if err != nil {
+		// No prompt was shown for this one, so it starts no cool-down.
+		v = VerdictOf(app, err)
+		if v.Outcome == mfa.Timeout {
+			v.Message = "stepup: another request for the same rule was still being asked about; run it again"
+		}
+		return nil, v
+	}
+	if v, ok := s.Cooldown(); ok {
+		release()
+		return nil, v
+	}
+	return release, mfa.Verdict{}
+}
+
+// InTurn lets decide ask the person when it is this request's turn, and concludes. app is
+// the context of the app's request.
+func (s *StepUp) InTurn(app context.Context, decide func() mfa.Verdict) mfa.Verdict {
+	s.Challenge()
+	release, v := s.AcquireTurn(app)
+	if release == nil {
+		return v
+	}
+	defer release()
+	return s.Conclude(app, decide())
+}
+
+// Conclude writes the decision down and starts the cool-down that follows a denial. An app
+// that left decided nothing.
+func (s *StepUp) Conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
+	if app.Err() != nil {
+		return v
+	}
+	s.Config.Log.Info("step-up decided", "outcome", v.Outcome, "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path)
+	switch v.Outcome {
+	case mfa.Approved:
+		s.Config.State.Cooldowns.End(s.TurnKey())
+		if s.Answered {
+			s.Config.State.Denials.Unmute()
+		}
+	case mfa.Denied, mfa.Timeout, mfa.Rejected:
+		// A person who sets up an authenticator is at it, and the next try waits for that.
+		if v.Message != stillEnrolling && v.Message != notSeen {
+			s.Config.State.Cooldowns.Start(s.TurnKey(), v, s.Config.Cooldown)
+		}
+	}
+	if countsAsDenial(v) {
+		s.Config.State.Denials.Record(s.denialKey())
+	}
+	event := map[mfa.Outcome]audit.Event{
+		mfa.Approved: audit.Approved,
+		mfa.Denied:   audit.Denied,
+		mfa.Timeout:  audit.Timeout,
+		mfa.Rejected: audit.Rejected,
+	}[v.Outcome]
+	if event != "" {
+		s.Record(event, time.Since(s.Started))
+	}
+	return v
+}
+
+// countsAsDenial reports whether a decision counts towards muting: a denial, and a question
+// or push that was not answered. What was withdrawn, or never shown, does not.
+func countsAsDenial(v mfa.Verdict) bool {
+	switch v.Outcome {
+	case mfa.Denied:
+		return v != state.Canceled()
+	case mfa.Timeout:
+		return v.Message == notAnswered || v.Message == pushRefused
+	}
+	return false
+}
+
+// CallerKey is the caller of the request. Vault takes the namespace into account, so what is
+// known holds for that one only.
+func (s *StepUp) CallerKey() state.CallerKey {
+	return state.CallerKey{Vault: s.Key.Vault, Namespace: s.Key.Namespace, Identity: s.Key.Identity}
+}
+
+// CallerLife says whether the caller's own token is alive: what Vault said within maxAge, or
+// says now.
+func (s *StepUp) CallerLife(ctx context.Context, own secret.Secret, maxAge time.Duration) (state.Life, error) {
+	ask := func() (vault.TokenInfo, error) { return s.Config.Prober.LookupSelf(ctx, own, s.Key.Namespace) }
+	return s.Config.State.Callers.Check(ctx, s.CallerKey(), state.Lookup{Ask: ask, MaxAge: maxAge})
+}
+
+// Proven reports whether Vault knows the caller. It is asked before every question that no
+// answer of Vault's has shown to be about a live caller: a login grant needs nothing of the
+// caller's token, so otherwise any string would make stepup ask, and get the secret. A
+// question may cost a code, so no remembered answer will do: for a token that was revoked a
+// second ago there is no question either. Without an outcome, the verdict leaves Vault's own
+// answer alone.
+func (s *StepUp) Proven(ctx context.Context, own secret.Secret) (mfa.Verdict, bool) {
+	switch life, err := s.CallerLife(ctx, own, 0); {
+	case life == state.Alive:
+		return mfa.Verdict{}, true
+	case life == state.Unknown && ctx.Err() == nil:
+		s.Config.Log.Warn("caller cannot be looked up", "vault", s.Config.VaultName, "error", err)
+		return CallerUnknown(err), false
+	}
+	return mfa.Verdict{}, false
+}
+
+// CallerUnknown is the verdict where Vault cannot be asked about the caller.
+func CallerUnknown(err error) mfa.Verdict {
+	return Unavailablef("stepup: cannot tell whether vault knows your token: auth/token/lookup-self: %v", err)
+}
+
+// Dead reports whether Vault does not know a step-up token. Where Vault cannot be asked, it
+// is taken for alive: a 403 stands, or each ordinary denial would mean a prompt.
+func (s *StepUp) Dead(ctx context.Context, token secret.Secret) bool {
+	return state.ReadLife(s.Config.Prober.LookupSelf(ctx, token, s.Key.Namespace)) == state.Dead
+}
+
+// HasCapability asks Vault whether the caller's token may do this at all. If not, the 403 is
+// an ordinary one, and a prompt for it could not be explained. sys/capabilities-self neither
+// shows nor wants a second factor (vault/acl.go).
+func (s *StepUp) HasCapability(ctx context.Context, token secret.Secret) (mfa.Verdict, bool) {
+	if s.Unauthenticated {
+		// Capabilities say nothing here; that the caller is alive has to do.
+		if token == "" {
+			return mfa.Verdict{}, true
+		}
+		return s.Proven(ctx, token)
+	}
+	capabilities, err := s.Config.Prober.Capabilities(ctx, token, s.Request.Namespace, s.Request.Path)
+	status, answered := errors.AsType[*vault.StatusError](err)
+	switch {
+	case answered && mfa.DeniedByPolicy(status.Errors):
+		return mfa.Verdict{}, true // a role governing policy is about every request, this one too
+	case answered && status.Status == http.StatusForbidden && !state.ProvesLife(status.Errors):
+		// A dead token, or one of a child namespace, of which OpenBao says the same.
+		if v, ok := s.Proven(ctx, token); !ok {
+			return v, false
+		}
+	}
+	if err != nil {
+		s.Config.Log.Warn("capability probe failed", "vault", s.Config.VaultName, "path", s.Request.Path, "error", err)
+		return ProbeFailed(err), false
+	}
+	return mfa.Verdict{}, s.Request.Grants(capabilities)
+}
+
+// ProbeFailed is the verdict where Vault does not tell the caller's capabilities.
+func ProbeFailed(err error) mfa.Verdict {
+	return Unavailablef("stepup: cannot tell whether a second factor would help: sys/capabilities-self: %v", err)
+}

@@ -1,0 +1,99 @@
+package state
+
+import (
+	"context"
+	"sync"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// An Acquisition gets one token, or sets up one authenticator, however many requests
+// wait for it. It belongs to the State and not to the request that started it: a
+// request whose app has left finds the token in the cache when it comes back.
+type Acquisition struct {
+	Done    chan struct{} // closed when Verdict is set, and the token in the cache
+	Verdict mfa.Verdict
+}
+
+// Acquisitions are those that run. [New] makes them ready.
+type Acquisitions struct {
+	mu       sync.Mutex
+	inflight map[Key]*Acquisition // those of authenticators have a path
+	ctx      context.Context      //nolint:containedctx // of the acquisitions that run now: a lock replaces it
+	cancel   context.CancelCauseFunc
+	running  *sync.WaitGroup // one for each acquisition under ctx
+	closed   bool
+	all      sync.WaitGroup // one for each acquisition
+}
+
+// Find returns the acquisition for k, nil where none runs.
+func (a *Acquisitions) Find(k Key) *Acquisition {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inflight[k]
+}
+
+// Join returns the acquisition for k, and starts it by run where none runs: then
+// started is true. run gets a context that ends when acquisitions are cancelled.
+func (a *Acquisitions) Join(k Key, run func(context.Context) mfa.Verdict) (joined *Acquisition, started bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if running, ok := a.inflight[k]; ok {
+		return running, false
+	}
+	q := &Acquisition{Done: make(chan struct{})}
+	if a.closed {
+		q.Verdict = mfa.Verdict{Outcome: mfa.Unavailable, Message: Canceled().Message}
+		close(q.Done)
+		return q, false
+	}
+	if a.inflight == nil {
+		a.inflight = make(map[Key]*Acquisition)
+	}
+	a.inflight[k] = q
+	ctx, running := a.ctx, a.running
+	running.Add(1)
+	a.all.Go(func() {
+		defer running.Done()
+		q.Verdict = run(ctx)
+		if context.Cause(ctx) != nil && !q.Verdict.OK() {
+			q.Verdict = Canceled()
+		}
+		a.mu.Lock()
+		delete(a.inflight, k)
+		a.mu.Unlock()
+		close(q.Done)
+	})
+	return q, true
+}
+
+// Context ends when acquisitions are cancelled.
+func (a *Acquisitions) Context() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ctx
+}
+
+// cancelAll ends the acquisitions that run and waits for them.
+func (a *Acquisitions) cancelAll() {
+	a.mu.Lock()
+	cancel, running := a.cancel, a.running
+	a.newContextLocked()
+	a.running.Add(1) // another cancel meanwhile waits for these as well
+	defer a.running.Done()
+	a.mu.Unlock()
+	cancel(prompt.ErrCanceled)
+	running.Wait()
+}
+
+func (a *Acquisitions) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+}
+
+func (a *Acquisitions) newContextLocked() {
+	a.ctx, a.cancel = context.WithCancelCause(context.Background())
+	a.running = new(sync.WaitGroup)
+}
