@@ -1,6 +1,6 @@
 //go:build linux
 
-package dialog_test
+package dialog
 
 import (
 	"bytes"
@@ -20,54 +20,53 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/prompt"
-	"github.com/vault-stepup/stepup/prompt/dialog"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 	"github.com/vault-stepup/stepup/prompt/session"
 )
 
-// A rig is a desktop whose programs are scripts. Each has a folder of its own as
+// A fixture is a desktop whose programs are scripts. Each has a folder of its own as
 // $F.
-type rig struct {
+type fixture struct {
 	folder  string
 	session []string
 	log     bytes.Buffer
 	now     time.Time
 }
 
-func newRig(t *testing.T, scripts map[string]string) *rig {
+func newFixture(t *testing.T, scripts map[string]string) *fixture {
 	t.Helper()
-	r := &rig{folder: t.TempDir(), session: []string{"DISPLAY=:7"}, now: time.Now()}
+	f := &fixture{folder: t.TempDir(), session: []string{"DISPLAY=:7"}, now: time.Now()}
 	for name, body := range scripts {
-		text := "#!/bin/sh\nF='" + r.folder + "'\n" + body + "\n"
-		prompttest.WriteProgram(t, filepath.Join(r.folder, name), text)
+		text := "#!/bin/sh\nF='" + f.folder + "'\n" + body + "\n"
+		prompttest.WriteProgram(t, filepath.Join(f.folder, name), text)
 	}
-	return r
+	return f
 }
 
-func (r *rig) desktop(environ ...string) *dialog.Prompter {
-	return dialog.New(dialog.Config{
+func (f *fixture) desktop(environ ...string) *Prompter {
+	return New(Config{
 		Session: session.Finder{
-			Proc:            r.folder,
+			Proc:            f.folder,
 			UserEnvironment: func(context.Context) (string, error) { return "", errors.New("none here") },
-			Environ:         func() []string { return r.session },
+			Environ:         func() []string { return f.session },
 			Reachable:       func(context.Context, string, string) bool { return true },
 		}.Find,
 		LookPath: func(name string) (string, error) {
-			path := filepath.Join(r.folder, name)
+			path := filepath.Join(f.folder, name)
 			if _, err := os.Stat(path); err != nil {
 				return "", exec.ErrNotFound
 			}
 			return path, nil
 		},
 		Environ: func() []string { return append(environ, "PATH="+os.Getenv("PATH")) },
-		Log:     slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now:     func() time.Time { return r.now },
+		Log:     slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:     func() time.Time { return f.now },
 	})
 }
 
-func (r *rig) read(t *testing.T, name string) string {
+func (f *fixture) read(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.folder, name))
+	text, err := os.ReadFile(filepath.Join(f.folder, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,18 +100,18 @@ func TestDesktopFallsBack(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			rig := newRig(t, c.scripts)
-			answer, err := rig.desktop().Prompt(t.Context(), prompttest.Request(c.kind))
+			f := newFixture(t, c.scripts)
+			answer, err := f.desktop().Prompt(t.Context(), prompttest.Request(c.kind))
 			if answer != c.answer || !errors.Is(err, c.err) {
 				t.Errorf("Prompt = %.80q, %v; want %.80q, %v", answer, err, c.answer, c.err)
 			}
-			if strings.Contains(rig.log.String()+fmt.Sprint(err), "secret") {
-				t.Errorf("a program's output is in the log or the error: %s, %v", rig.log.String(), err)
+			if strings.Contains(f.log.String()+fmt.Sprint(err), "secret") {
+				t.Errorf("a program's output is in the log or the error: %s, %v", f.log.String(), err)
 			}
-			if asked, err := os.ReadFile(filepath.Join(rig.folder, "asked")); err == nil && len(asked) != 10 {
+			if asked, err := os.ReadFile(filepath.Join(f.folder, "asked")); err == nil && len(asked) != 10 {
 				t.Errorf("asked %d times", len(asked))
 			}
-			if more, err := os.ReadFile(filepath.Join(rig.folder, "more")); err == nil && strings.TrimSpace(string(more)) != "" {
+			if more, err := os.ReadFile(filepath.Join(f.folder, "more")); err == nil && strings.TrimSpace(string(more)) != "" {
 				t.Errorf("a pinentry without a window is told %q", more)
 			}
 		})
@@ -121,20 +120,20 @@ func TestDesktopFallsBack(t *testing.T) {
 
 func TestDesktopCannotAsk(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, map[string]string{"zenity": "echo 1 > $F/ran"})
-	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Push)); !errors.Is(err, prompt.ErrUnavailable) {
+	f := newFixture(t, map[string]string{"zenity": "echo 1 > $F/ran"})
+	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Push)); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("a push: %v, want ErrUnavailable", err)
 	}
 	strange := prompttest.Request(prompt.Push)
 	strange.Number = "42<b>"
-	if _, err := rig.desktop().Prompt(t.Context(), strange); !errors.Is(err, prompt.ErrUnavailable) {
+	if _, err := f.desktop().Prompt(t.Context(), strange); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("a push with something else than a number: %v, want ErrUnavailable", err)
 	}
-	rig.session = nil
-	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Passcode)); !errors.Is(err, prompt.ErrUnavailable) {
+	f.session = nil
+	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Passcode)); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("without a session: %v, want ErrUnavailable", err)
 	}
-	if _, err := os.Stat(filepath.Join(rig.folder, "ran")); err == nil {
+	if _, err := os.Stat(filepath.Join(f.folder, "ran")); err == nil {
 		t.Error("a dialog program was started")
 	}
 }
@@ -143,51 +142,39 @@ func TestDesktopCannotAsk(t *testing.T) {
 func TestDesktopArguments(t *testing.T) {
 	t.Parallel()
 	const dump = `for a; do echo "<$a>"; done > $F/args; env | sort > $F/env; exit 99`
-	full := func(kind prompt.Kind) prompt.Request {
-		r := prompttest.Request(kind)
-		r.Namespace, r.Queued, r.Attempt, r.Message = "team-a", 1, 2, "wrong code: wait for the next one"
-		if kind == prompt.Push {
-			r.Attempt, r.Method, r.MethodType, r.Message, r.Number = 1, "okta", "okta", "tap 42 in Okta Verify", "42"
+	check := func(t *testing.T, f *fixture, r prompt.Request, name string) {
+		r.Deadline = f.now.Add(55 * time.Second)
+		if _, err := f.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
+			t.Fatalf("Prompt = %v", err)
 		}
-		return r
+		golden(t, name, f.read(t, "args"))
 	}
 	for _, program := range []string{"zenity", "kdialog"} {
-		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
+		for _, kind := range kinds() {
 			t.Run(program+" "+string(kind), func(t *testing.T) {
 				t.Parallel()
-				rig := newRig(t, map[string]string{program: dump})
-				r := full(kind)
-				r.Deadline = rig.now.Add(55 * time.Second)
-				if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
-					t.Fatalf("Prompt = %v", err)
-				}
-				fixture(t, program+"-"+string(kind)+".txt", rig.read(t, "args"))
+				check(t, newFixture(t, map[string]string{program: dump}), fullRequest(kind), program+"-"+string(kind)+".txt")
 			})
 		}
 	}
 	t.Run("zenity password and code", func(t *testing.T) {
 		t.Parallel()
-		rig := newRig(t, map[string]string{"zenity": dump, "pinentry-qt": "exit 1"})
-		r := prompttest.CodeToo(full(prompt.Password))
-		r.Deadline = rig.now.Add(55 * time.Second)
-		if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
-			t.Fatalf("Prompt = %v", err)
-		}
-		fixture(t, "zenity-password-code.txt", rig.read(t, "args"))
+		f := newFixture(t, map[string]string{"zenity": dump, "pinentry-qt": "exit 1"})
+		check(t, f, prompttest.CodeToo(fullRequest(prompt.Password)), "zenity-password-code.txt")
 	})
 }
 
 func TestDesktopEnvironment(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, map[string]string{"zenity": `env | sort > $F/env; exit 22`})
-	rig.session = []string{"DISPLAY=:7", "XDG_CURRENT_DESKTOP=GNOME", "GTK_MODULES=evil", "PATH=/evil"}
-	d := rig.desktop("HOME=/home/a", "DISPLAY=:1", "XAUTHORITY=/x", "VAULT_TOKEN=hvs.secret", "WINDOWID=7", "ZENITY_OK=1", "DIALOG_ESC=0",
+	f := newFixture(t, map[string]string{"zenity": `env | sort > $F/env; exit 22`})
+	f.session = []string{"DISPLAY=:7", "XDG_CURRENT_DESKTOP=GNOME", "GTK_MODULES=evil", "PATH=/evil"}
+	d := f.desktop("HOME=/home/a", "DISPLAY=:1", "XAUTHORITY=/x", "VAULT_TOKEN=hvs.secret", "WINDOWID=7", "ZENITY_OK=1", "DIALOG_ESC=0",
 		"PINENTRY_USER_DATA=USE_CURSES", "LANG=C", "DBUS_SESSION_BUS_ADDRESS=unix:path=/other")
 	if _, err := d.Prompt(t.Context(), prompttest.Request(prompt.Passcode)); !errors.Is(err, prompt.ErrDismissed) {
 		t.Fatalf("Prompt = %v", err)
 	}
 	var got []string
-	for line := range strings.Lines(rig.read(t, "env")) {
+	for line := range strings.Lines(f.read(t, "env")) {
 		// Those that a shell sets by itself.
 		if name, _, _ := strings.Cut(line, "="); !slices.Contains([]string{"PWD", "OLDPWD", "SHLVL", "_", "PATH"}, name) {
 			got = append(got, strings.TrimSpace(line))
@@ -207,23 +194,23 @@ func TestDesktopEnvironment(t *testing.T) {
 func TestDesktopHostileArguments(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"zenity", "kdialog"} {
-		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
+		for _, kind := range kinds() {
 			t.Run(program+" "+string(kind), func(t *testing.T) {
 				t.Parallel()
-				rig := newRig(t, map[string]string{program: `printf '%s\0' "$@" > $F/args; exit 99`})
+				f := newFixture(t, map[string]string{program: `printf '%s\0' "$@" > $F/args; exit 99`})
 				for name, r := range map[string]prompt.Request{"args": prompttest.HostileRequest(kind), "plain": prompttest.Request(kind)} {
 					r.Number = "42" // a push without one is not for a window
 					if kind == prompt.Password && program == "zenity" {
 						r = prompttest.CodeToo(r)
 					}
-					if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
+					if _, err := f.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrUnavailable) {
 						t.Fatalf("Prompt = %v", err)
 					}
-					if err := os.Rename(filepath.Join(rig.folder, "args"), filepath.Join(rig.folder, name+"-seen")); err != nil {
+					if err := os.Rename(filepath.Join(f.folder, "args"), filepath.Join(f.folder, name+"-seen")); err != nil {
 						t.Fatal(err)
 					}
 				}
-				hostile, plain := strings.Split(rig.read(t, "args-seen"), "\x00"), strings.Split(rig.read(t, "plain-seen"), "\x00")
+				hostile, plain := strings.Split(f.read(t, "args-seen"), "\x00"), strings.Split(f.read(t, "plain-seen"), "\x00")
 				if len(hostile) != len(plain) {
 					t.Fatalf("%d arguments, %d for a plain request", len(hostile), len(plain))
 				}
@@ -258,12 +245,12 @@ func TestDesktopIsKilledWithItsChildren(t *testing.T) {
 	for program, kind := range map[string]prompt.Kind{"zenity": prompt.Passcode, "pinentry-qt": prompt.Password} {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
-			rig := newRig(t, map[string]string{program: stubborn})
-			shown := prompttest.FIFO(t, filepath.Join(rig.folder, "shown"))
+			f := newFixture(t, map[string]string{program: stubborn})
+			shown := prompttest.FIFO(t, filepath.Join(f.folder, "shown"))
 			ctx, cancel := context.WithCancelCause(t.Context())
 			done := make(chan error, 1)
 			go func() {
-				_, err := rig.desktop().Prompt(ctx, prompttest.Request(kind))
+				_, err := f.desktop().Prompt(ctx, prompttest.Request(kind))
 				done <- err
 			}()
 			if _, err := shown.Read(make([]byte, 1)); err != nil {
@@ -273,36 +260,11 @@ func TestDesktopIsKilledWithItsChildren(t *testing.T) {
 			if err := <-done; !errors.Is(err, context.Canceled) {
 				t.Errorf("Prompt = %v, want context.Canceled", err)
 			}
-			pid, err := strconv.Atoi(strings.TrimSpace(rig.read(t, "pid")))
+			pid, err := strconv.Atoi(strings.TrimSpace(f.read(t, "pid")))
 			if err != nil {
 				t.Fatal(err)
 			}
 			prompttest.WaitGone(t, pid)
 		})
-	}
-}
-
-func TestSessionPrograms(t *testing.T) {
-	t.Parallel()
-	x11 := prompt.Session{Display: ":0", BusAddress: "unix:path=/b"}
-	kde := prompt.Session{Display: ":0", Desktop: "KDE"}
-	for _, c := range []struct {
-		kind    prompt.Kind
-		session prompt.Session
-		want    string
-	}{
-		{prompt.Passcode, x11, "zenity kdialog pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry"},
-		{prompt.Passcode, kde, "kdialog zenity pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry"},
-		{prompt.Password, x11, "pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry zenity kdialog"},
-		{prompt.Choose, kde, "kdialog zenity"},
-		{prompt.Confirm, x11, "zenity kdialog pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry"},
-	} {
-		if got := strings.Join(dialog.SessionPrograms(prompttest.Request(c.kind), c.session), " "); got != c.want {
-			t.Errorf("%s in %+v: %s, want %s", c.kind, c.session, got, c.want)
-		}
-	}
-	both, want := prompttest.CodeToo(prompttest.Request(prompt.Password)), "zenity pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry kdialog"
-	if got := strings.Join(dialog.SessionPrograms(both, kde), " "); got != want {
-		t.Errorf("password and code: %s, want %s", got, want)
 	}
 }

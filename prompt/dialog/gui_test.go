@@ -1,6 +1,6 @@
 //go:build linux
 
-package dialog_test
+package dialog
 
 import (
 	"context"
@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
-	"github.com/vault-stepup/stepup/prompt/dialog"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 	"github.com/vault-stepup/stepup/prompt/session"
 )
@@ -25,8 +24,8 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
 
-// A desk is a screen of its own with a window manager, and the person at it.
-type desk struct {
+// A screen is one of its own with a window manager, and the person at it.
+type screen struct {
 	t       testing.TB
 	display string
 	folder  string // runtime and home folder of the session
@@ -42,12 +41,12 @@ func needs(t testing.TB, programs ...string) {
 	}
 }
 
-// newDesk starts an X server and a window manager for the test; only the
+// newScreen starts an X server and a window manager for the test; only the
 // allowed dialog programs are found there.
-func newDesk(t testing.TB, allowed ...string) *desk {
+func newScreen(t testing.TB, allowed ...string) *screen {
 	t.Helper()
 	needs(t, append([]string{"Xvfb", "openbox", "xdotool"}, allowed...)...)
-	d := &desk{t: t, folder: t.TempDir(), allowed: allowed}
+	d := &screen{t: t, folder: t.TempDir(), allowed: allowed}
 	number, tell, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +69,7 @@ func newDesk(t testing.TB, allowed ...string) *desk {
 	return d
 }
 
-func (d *desk) start(cmd *exec.Cmd) {
+func (d *screen) start(cmd *exec.Cmd) {
 	d.t.Helper()
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
@@ -82,25 +81,21 @@ func (d *desk) start(cmd *exec.Cmd) {
 }
 
 // environ is that of the session: no bus, which a dialog could be asked about over.
-func (d *desk) environ() []string {
+func (d *screen) environ() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + d.folder, "XDG_CONFIG_HOME=" + d.folder, "LC_ALL=C.UTF-8",
 		"DISPLAY=" + d.display, "XDG_RUNTIME_DIR=" + d.folder, "DBUS_SESSION_BUS_ADDRESS=disabled:",
 	}
 }
 
-func (d *desk) sessions() session.Finder {
-	return session.Finder{
-		Proc:            d.folder, // the requester of the tests may be anybody's process
-		UserEnvironment: func(context.Context) (string, error) { return "", errors.New("none here") },
-		Environ:         d.environ,
-	}
-}
-
 // desktop is the prompter of the session.
-func (d *desk) desktop() *dialog.Prompter {
-	return dialog.New(dialog.Config{
-		Session: d.sessions().Find,
+func (d *screen) desktop() *Prompter {
+	return New(Config{
+		Session: session.Finder{
+			Proc:            d.folder, // the requester of the tests may be any process
+			UserEnvironment: func(context.Context) (string, error) { return "", errors.New("none here") },
+			Environ:         d.environ,
+		}.Find,
 		Environ: d.environ,
 		LookPath: func(name string) (string, error) {
 			if !slices.Contains(d.allowed, name) {
@@ -112,7 +107,7 @@ func (d *desk) desktop() *dialog.Prompter {
 }
 
 // do runs xdotool, which is the person's hands and eyes.
-func (d *desk) do(args ...string) (string, error) {
+func (d *screen) do(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "xdotool", args...)
@@ -122,7 +117,7 @@ func (d *desk) do(args ...string) (string, error) {
 }
 
 // await polls until it is so.
-func (d *desk) await(what string, so func() bool) {
+func (d *screen) await(what string, so func() bool) {
 	d.t.Helper()
 	for end := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -133,14 +128,14 @@ func (d *desk) await(what string, so func() bool) {
 }
 
 // windows are the dialogs that are on the screen.
-func (d *desk) windows() []string {
+func (d *screen) windows() []string {
 	out, _ := d.do("search", "--onlyvisible", "--name", "^stepup: ")
 	return strings.Fields(out)
 }
 
 // owner is the process that shows the dialog; "" while there is none. Numbers of
 // windows are used again.
-func (d *desk) owner() string {
+func (d *screen) owner() string {
 	open := d.windows()
 	if len(open) == 0 {
 		return ""
@@ -150,7 +145,7 @@ func (d *desk) owner() string {
 }
 
 // shown waits until a dialog has the keyboard.
-func (d *desk) shown() {
+func (d *screen) shown() {
 	d.t.Helper()
 	d.await("a dialog", func() bool { return len(d.windows()) > 0 })
 	d.await("the dialog to get the keyboard", func() bool {
@@ -164,19 +159,22 @@ func (d *desk) shown() {
 	})
 }
 
-func (d *desk) gone() {
+func (d *screen) gone() {
 	d.t.Helper()
 	d.await("the dialog to disappear", func() bool { return len(d.windows()) == 0 })
 }
 
-func (d *desk) press(keys ...string) {
+func (d *screen) press(keys ...string) {
 	d.t.Helper()
+	if len(keys) == 0 {
+		return
+	}
 	if _, err := d.do(append([]string{"key", "--delay", "40"}, keys...)...); err != nil {
 		d.t.Errorf("pressing %v: %v", keys, err)
 	}
 }
 
-func (d *desk) write(text string) {
+func (d *screen) write(text string) {
 	d.t.Helper()
 	if _, err := d.do("type", "--delay", "20", text); err != nil {
 		d.t.Errorf("typing: %v", err)
@@ -185,7 +183,7 @@ func (d *desk) write(text string) {
 
 // shoot keeps a picture of the screen for people to look at, once the dialog
 // has painted itself: an empty window has few colours.
-func (d *desk) shoot(name string) {
+func (d *screen) shoot(name string) {
 	folder := os.Getenv("STEPUP_TEST_ARTIFACTS")
 	if folder == "" {
 		return
@@ -209,92 +207,124 @@ func (d *desk) shoot(name string) {
 // paintedColours is more than a frame around nothing has.
 const paintedColours = 900
 
-// ask prompts in the background; result waits for its end and for the window's.
-func (d *desk) ask(ctx context.Context, r prompt.Request) (result func() (string, error)) {
-	type end struct {
-		answer string
-		err    error
-	}
-	done := make(chan end, 1)
+// ask prompts in the background. The function that it returns waits for the end, and for
+// that of the window, and compares.
+func (d *screen) ask(ctx context.Context, r prompt.Request) (end func(answer string, errs ...error)) {
+	d.t.Helper()
+	var answer string
+	var err error
+	done := make(chan struct{})
 	go func() {
-		answer, err := d.desktop().Prompt(ctx, r)
-		done <- end{answer, err}
+		defer close(done)
+		answer, err = d.desktop().Prompt(ctx, r)
 	}()
-	return func() (string, error) {
+	return func(want string, errs ...error) {
 		d.t.Helper()
 		select {
-		case e := <-done:
+		case <-done:
 			d.gone()
-			return e.answer, e.err
 		case <-time.After(patience):
 			d.shoot("hangs-" + strings.ReplaceAll(d.t.Name(), "/", "-"))
 			d.t.Fatal("the prompter does not return")
-			return "", nil
+		}
+		if answer != want || (err == nil) != (len(errs) == 0) {
+			d.t.Errorf("Prompt = %.80q, %v; want %.80q, %v", answer, err, want, errs)
+		}
+		for _, e := range errs {
+			if !errors.Is(err, e) {
+				d.t.Errorf("Prompt = %v, want %v", err, e)
+			}
 		}
 	}
 }
 
 // A gesture is what a person does with a dialog, and what comes of it.
 type gesture struct {
-	name   string
-	kind   prompt.Kind
-	typed  string
-	keys   []string
-	answer string
-	err    error
+	name    string
+	request prompt.Request
+	typed   []string // into the fields, one after the other
+	keys    []string // pressed then
+	answer  string
+	errs    []error
 }
 
-func (d *desk) perform(t *testing.T, program string, gestures []gesture) {
+// perform makes each gesture with a window of its own. The pictures have the program in
+// their names.
+func (d *screen) perform(t *testing.T, program string, gestures []gesture) {
 	for _, g := range gestures {
-		t.Run(string(g.kind)+" "+g.name, func(t *testing.T) {
+		kind := string(g.request.Kind)
+		if g.request.TakesCode() {
+			kind += "-code"
+		}
+		t.Run(kind+" "+g.name, func(t *testing.T) {
 			d.t = t
-			result := d.ask(t.Context(), fullRequest(g.kind))
+			end := d.ask(t.Context(), g.request)
 			d.shown()
-			if g.typed != "" {
-				d.write(g.typed)
-			}
-			d.shoot(fmt.Sprintf("%s-%s-%s", program, g.kind, strings.ReplaceAll(g.name, " ", "-")))
-			if len(g.keys) > 0 {
-				d.press(g.keys...)
-			}
-			answer, err := result()
-			if answer != g.answer || !errors.Is(err, g.err) {
-				t.Errorf("Prompt = %q, %v; want %q, %v", answer, err, g.answer, g.err)
-			}
+			d.fill(g.typed...)
+			d.shoot(fmt.Sprintf("%s-%s-%s", program, kind, strings.ReplaceAll(g.name, " ", "-")))
+			d.press(g.keys...)
+			end(g.answer, g.errs...)
 		})
 	}
 }
 
-// fullRequest has something in every field that is shown.
-func fullRequest(kind prompt.Kind) prompt.Request {
-	r := prompttest.Request(kind)
-	r.Namespace, r.Queued, r.Attempt = "team-a", 2, 2
-	r.Message = "wrong code: wait for the next one"
-	r.Requester.Chain = []string{"terraform", "make", "zsh", "gnome-terminal-server"}
-	if kind == prompt.Push {
-		r.Method, r.MethodType, r.Message, r.Number = "okta", "okta", "tap 42 in Okta Verify", "42"
+// fill types into the fields of a dialog.
+func (d *screen) fill(fields ...string) {
+	d.t.Helper()
+	for i, text := range fields {
+		if i > 0 {
+			d.press("Tab")
+		}
+		if text != "" {
+			d.write(text)
+		}
 	}
-	return r
 }
 
-// questions is a desktop without the pushes that it does not show. Each prompt
-// ends when its window has disappeared.
-type questions struct {
-	desk  *desk
-	asked chan prompt.Kind // one element for each question
+// keys are those of one gesture.
+func keys(names ...string) []string { return names }
+
+// withdraw takes r back when its window is open.
+func (d *screen) withdraw(t *testing.T, r prompt.Request) {
+	d.t = t
+	ctx, cancel := context.WithCancelCause(t.Context())
+	end := d.ask(ctx, r)
+	d.shown()
+	cancel(prompt.ErrElsewhere)
+	end("", context.Canceled)
 }
 
-func (q questions) Prompt(ctx context.Context, r prompt.Request) (string, error) {
-	if ctx.Err() == nil {
-		q.asked <- r.Kind
+// Ends of a gesture.
+func dismissed() []error { return []error{prompt.ErrDismissed} }
+func denied() []error    { return []error{prompt.ErrDenied} }
+
+// BenchmarkDialog measures how long it takes from the question to a window that
+// is on the screen. The look itself (a process of xdotool) is in the figure.
+func BenchmarkDialog(b *testing.B) {
+	d := newScreen(b, "zenity")
+	var took []time.Duration
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		started := time.Now()
+		go func() {
+			defer close(ended)
+			_, _ = d.desktop().Prompt(ctx, prompttest.Request(prompt.Passcode))
+		}()
+		for len(d.windows()) == 0 {
+			if time.Since(started) > patience {
+				b.Fatal("no window")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		took = append(took, time.Since(started))
+		cancel()
+		<-ended
+		for len(d.windows()) > 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
-	if r.Kind == prompt.Push {
-		<-ctx.Done()
-		return "", ctx.Err()
-	}
-	answer, err := q.desk.desktop().Prompt(ctx, r)
-	for end := time.Now().Add(patience); len(q.desk.windows()) > 0 && time.Now().Before(end); {
-		time.Sleep(20 * time.Millisecond)
-	}
-	return answer, err
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "ms-median")
+	b.ReportMetric(0, "ns/op")
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package dialog_test
+package dialog
 
 import (
 	"testing"
@@ -10,34 +10,25 @@ import (
 )
 
 func TestKdialog(t *testing.T) {
-	d := newDesk(t, "kdialog")
-	d.perform(t, "kdialog", []gesture{
-		{"is answered", prompt.Passcode, "123 456", []string{"Return"}, "123456", nil},
-		{"closed", prompt.Passcode, "123", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"not now", prompt.Passcode, "123", []string{"Escape"}, "", prompt.ErrDismissed},
-		{"is answered", prompt.Password, "two  words! <b>", []string{"Return"}, "two  words! <b>", nil},
-		{"closed", prompt.Password, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"second", prompt.Choose, "", []string{"Down", "Return"}, "corp_duo", nil},
-		{"denied", prompt.Choose, "", []string{"End", "Return"}, "", prompt.ErrDenied},
-		{"closed", prompt.Choose, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"approved", prompt.Confirm, "", []string{"Return"}, "yes", nil},
-		{"denied", prompt.Confirm, "", []string{"Tab", "Return"}, "", prompt.ErrDenied},
-		{"closed", prompt.Confirm, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"seen", prompt.Push, "", []string{"Return"}, "", nil},
-		{"closed", prompt.Push, "", []string{"alt+F4"}, "", nil},
-		{"denied", prompt.Push, "", []string{"Tab", "Return"}, "", prompt.ErrDenied},
+	passcode, password, choose := fullRequest(prompt.Passcode), fullRequest(prompt.Password), fullRequest(prompt.Choose)
+	confirm, push := fullRequest(prompt.Confirm), fullRequest(prompt.Push)
+	hostile, enter, none := prompttest.HostileRequest, keys("Return"), []string(nil)
+	newScreen(t, "kdialog").perform(t, "kdialog", []gesture{
+		{"is answered", passcode, keys("123 456"), enter, "123456", nil},
+		{"closed", passcode, keys("123"), keys("alt+F4"), "", dismissed()},
+		{"not now", passcode, keys("123"), keys("Escape"), "", dismissed()},
+		{"is answered", password, keys("two  words! <b>"), enter, "two  words! <b>", nil},
+		{"closed", password, none, keys("alt+F4"), "", dismissed()},
+		{"second", choose, none, keys("Down", "Return"), "corp_duo", nil},
+		{"denied", choose, none, keys("End", "Return"), "", denied()},
+		{"closed", choose, none, keys("alt+F4"), "", dismissed()},
+		{"approved", confirm, none, enter, "yes", nil},
+		{"denied", confirm, none, keys("Tab", "Return"), "", denied()},
+		{"closed", confirm, none, keys("alt+F4"), "", dismissed()},
+		{"seen", push, none, enter, "", nil},
+		{"closed", push, none, keys("alt+F4"), "", nil},
+		{"denied", push, none, keys("Tab", "Return"), "", denied()},
+		{"hostile", hostile(prompt.Passcode), keys("1"), enter, "1", nil},
+		{"hostile", hostile(prompt.Password), keys("1"), enter, "1", nil},
 	})
-	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password} {
-		t.Run("hostile text "+string(kind), func(t *testing.T) {
-			d.t = t
-			result := d.ask(t.Context(), prompttest.HostileRequest(kind))
-			d.shown()
-			d.shoot("kdialog-hostile-" + string(kind))
-			d.write("1")
-			d.press("Return")
-			if answer, err := result(); answer != "1" || err != nil {
-				t.Errorf("Prompt = %q, %v", answer, err)
-			}
-		})
-	}
 }

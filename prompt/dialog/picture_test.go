@@ -1,4 +1,4 @@
-package dialog_test
+package dialog
 
 import (
 	"bytes"
@@ -7,11 +7,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pquerna/otp"
 
 	"github.com/vault-stepup/stepup/prompt"
-	"github.com/vault-stepup/stepup/prompt/dialog"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
 
@@ -39,7 +39,7 @@ func TestEnrolmentPicture(t *testing.T) {
 			t.Parallel()
 			r := prompttest.EnrolmentRequest()
 			change(r.Enrolment)
-			text := readPNG(t, dialog.Picture(r))
+			text := readPNG(t, newDialogText(r, time.Now()).picture())
 			key, err := otp.NewKeyFromURL(text)
 			if err != nil {
 				t.Fatalf("%q: %v", text, err)
@@ -59,26 +59,26 @@ var pngData = regexp.MustCompile(`[A-Za-z0-9+/]{200,}=*`)
 // as text, and no argument of theirs has it.
 func TestEnrolmentInvocations(t *testing.T) {
 	t.Parallel()
-	r, now := ofScript(prompt.Passcode)
-	r.Enrolment, r.Attempt = prompttest.EnrolmentRequest().Enrolment, 1
-	for name, v := range map[string]dialog.Invocation{
-		"macos-enrolment.js":     dialog.MacPictureInvocation(r, now),
-		"windows-enrolment.json": dialog.WindowsInvocation(r, now),
-		"kdialog-enrolment.html": dialog.KdialogPictureInvocation(r, now),
+	text := scriptText(prompt.Passcode)
+	text.request.Enrolment, text.request.Attempt = prompttest.EnrolmentRequest().Enrolment, 1
+	for name, v := range map[string]invocation{
+		"macos-enrolment.js":     macInvocation(macPictureScript)(text),
+		"windows-enrolment.json": windowsInvocation(text),
+		"kdialog-enrolment.html": kdialogPicture(text),
 	} {
-		if strings.Contains(strings.Join(v.Args, " "), "JBSW") {
-			t.Errorf("%s: every user can read the secret in %q", name, v.Args)
+		if strings.Contains(strings.Join(v.args, " "), "JBSW") {
+			t.Errorf("%s: every user can read the secret in %q", name, v.args)
 		}
-		raw, err := base64.StdEncoding.DecodeString(pngData.FindString(v.Input))
+		raw, err := base64.StdEncoding.DecodeString(pngData.FindString(v.input))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if got := readPNG(t, raw); got != prompttest.OTPAuth {
 			t.Errorf("%s: the picture says %q", name, got)
 		}
-		fixture(t, name, pngData.ReplaceAllString(v.Input, "PICTURE"))
+		golden(t, name, pngData.ReplaceAllString(v.input, "PICTURE"))
 	}
-	if v := dialog.MacInvocation(r, now); !strings.Contains(v.Input, "JBSW Y3DP EHPK 3PXP") {
-		t.Errorf("the dialog without a picture has no text: %s", v.Input)
+	if v := macInvocation(macScript)(text); !strings.Contains(v.input, "JBSW Y3DP EHPK 3PXP") {
+		t.Errorf("the dialog without a picture has no text: %s", v.input)
 	}
 }

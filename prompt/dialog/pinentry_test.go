@@ -1,6 +1,6 @@
 //go:build linux
 
-package dialog_test
+package dialog
 
 import (
 	"errors"
@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/prompt"
-	"github.com/vault-stepup/stepup/prompt/dialog"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
 
@@ -58,8 +57,8 @@ func TestPinentryConversation(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			rig := newRig(t, map[string]string{"pinentry-qt": pinentry(c.last, c.odd)})
-			answer, err := rig.desktop().Prompt(t.Context(), prompttest.Request(c.kind))
+			f := newFixture(t, map[string]string{"pinentry-qt": pinentry(c.last, c.odd)})
+			answer, err := f.desktop().Prompt(t.Context(), prompttest.Request(c.kind))
 			if answer != c.answer || !errors.Is(err, c.err) {
 				t.Errorf("Prompt = %q, %v; want %q, %v", answer, err, c.answer, c.err)
 			}
@@ -101,13 +100,13 @@ CONFIRM
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			rig := newRig(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
+			f := newFixture(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
 			r := prompttest.Request(kind)
-			r.Attempt, r.Message, r.Deadline, r.Requester.UID = 2, "wrong password", rig.now.Add(55*time.Second), -1
-			if _, err := rig.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrDismissed) {
+			r.Attempt, r.Message, r.Deadline, r.Requester.UID = 2, "wrong password", f.now.Add(55*time.Second), -1
+			if _, err := f.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrDismissed) {
 				t.Fatalf("Prompt = %v", err)
 			}
-			if diff := cmp.Diff(want, "\n"+rig.read(t, "told")); diff != "" {
+			if diff := cmp.Diff(want, "\n"+f.read(t, "told")); diff != "" {
 				t.Errorf("told (-want +got):\n%s", diff)
 			}
 		})
@@ -118,19 +117,19 @@ CONFIRM
 func TestPinentryOfGNOME(t *testing.T) {
 	t.Parallel()
 	script := strings.Replace(pinentry(`echo 'ERR 83886194 x'`, "echo OK"), "D qt", "D gnome3", 1)
-	rig := newRig(t, map[string]string{"pinentry-gnome3": script})
-	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
+	f := newFixture(t, map[string]string{"pinentry-gnome3": script})
+	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("Prompt without a bus = %v, want ErrUnavailable", err)
 	}
-	rig.session = []string{"DISPLAY=:7", "DBUS_SESSION_BUS_ADDRESS=unix:path=/bus"}
-	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrDismissed) {
+	f.session = []string{"DISPLAY=:7", "DBUS_SESSION_BUS_ADDRESS=unix:path=/bus"}
+	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrDismissed) {
 		t.Errorf("Prompt = %v, want ErrDismissed", err)
 	}
-	if told := rig.read(t, "told"); strings.Contains(told, "SETNOTOK") || !strings.Contains(told, "stepup deny abc234") {
+	if told := f.read(t, "told"); strings.Contains(told, "SETNOTOK") || !strings.Contains(told, "stepup deny abc234") {
 		t.Errorf("told %s", told)
 	}
-	rig.session[0] = "DISPLAY=localhost:10" // its window would be on this machine's screen
-	if _, err := rig.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
+	f.session[0] = "DISPLAY=localhost:10" // its window would be on this machine's screen
+	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("Prompt on a forwarded display = %v, want ErrUnavailable", err)
 	}
 }
@@ -138,11 +137,11 @@ func TestPinentryOfGNOME(t *testing.T) {
 func TestPinentryHostileText(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []prompt.Kind{prompt.Password, prompt.Confirm} {
-		rig := newRig(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
-		if _, err := rig.desktop().Prompt(t.Context(), prompttest.HostileRequest(kind)); !errors.Is(err, prompt.ErrDismissed) {
+		f := newFixture(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
+		if _, err := f.desktop().Prompt(t.Context(), prompttest.HostileRequest(kind)); !errors.Is(err, prompt.ErrDismissed) {
 			t.Fatalf("Prompt = %v", err)
 		}
-		told := rig.read(t, "told")
+		told := f.read(t, "told")
 		for line := range strings.Lines(told) {
 			if len(line) > 1000 || strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(c rune) bool { return c < ' ' || c > '~' }) {
 				t.Errorf("line %.80q of %d bytes", line, len(line))
@@ -164,15 +163,15 @@ func FuzzAssuan(f *testing.F) {
 	f.Add("%2", 2)
 	f.Add("x", 1)
 	f.Fuzz(func(t *testing.T, s string, n int) {
-		escaped := dialog.AssuanEscape(s)
-		if got := dialog.AssuanUnescape(escaped); got != s || strings.ContainsAny(escaped, "\r\n\x00") {
+		escaped := assuanEscape(s)
+		if got := assuanUnescape(escaped); got != s || strings.ContainsAny(escaped, "\r\n\x00") {
 			t.Errorf("%q is written %q and read %q", s, escaped, got)
 		}
 		if n < 0 {
 			return
 		}
-		clipped := dialog.AssuanClip(escaped, n)
-		if len(clipped) > n || !strings.HasPrefix(s, dialog.AssuanUnescape(clipped)) {
+		clipped := clipEscape(escaped, n)
+		if len(clipped) > n || !strings.HasPrefix(s, assuanUnescape(clipped)) {
 			t.Errorf("%q is clipped to %q", escaped, clipped)
 		}
 	})

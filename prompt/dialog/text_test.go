@@ -1,4 +1,4 @@
-package dialog_test
+package dialog
 
 import (
 	"strings"
@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/prompt"
-	"github.com/vault-stepup/stepup/prompt/dialog"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
 
@@ -120,7 +119,7 @@ Go on?
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := "\n" + dialog.DialogText(c.r, now, c.canDeny) + "\n"
+			got := "\n" + newDialogText(c.r, now).text(c.canDeny) + "\n"
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -140,7 +139,7 @@ func FuzzDialogText(f *testing.F) {
 			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s,
 				MayBe: []prompt.Candidate{{PID: 1, Name: s}, {PID: 2, Name: s}}},
 		}
-		got := dialog.DialogText(r, time.Now(), false)
+		got := newDialogText(r, time.Now()).text(false)
 		lines := strings.Split(got, "\n")
 		if len(lines) > 45 {
 			t.Errorf("%d lines", len(lines))

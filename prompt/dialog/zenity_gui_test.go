@@ -1,11 +1,9 @@
 //go:build linux
 
-package dialog_test
+package dialog
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,31 +12,37 @@ import (
 )
 
 func TestZenity(t *testing.T) {
-	d := newDesk(t, "zenity")
-	d.perform(t, "zenity", []gesture{
-		{"is answered", prompt.Passcode, "123 456", []string{"Return"}, "123456", nil},
-		{"denied", prompt.Passcode, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
-		{"closed", prompt.Passcode, "123", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"not now", prompt.Passcode, "123", []string{"Escape"}, "", prompt.ErrDismissed},
-		{"that is a label", prompt.Password, "Deny", []string{"Return"}, "Deny", nil},
-		{"is answered", prompt.Password, "two  words! <b>&amp;</b>\\n", []string{"Return"}, "two  words! <b>&amp;</b>\\n", nil},
-		{"denied", prompt.Password, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
-		{"second", prompt.Choose, "", []string{"Down", "Return"}, "corp_duo", nil},
-		{"first", prompt.Choose, "", []string{"Home", "Return"}, "corp_totp", nil},
-		{"denied", prompt.Choose, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
-		{"closed", prompt.Choose, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"enter meant for another window", prompt.Confirm, "", []string{"Return"}, "", prompt.ErrDismissed},
-		{"approved", prompt.Confirm, "", []string{"Tab", "Return"}, "yes", nil},
-		{"denied", prompt.Confirm, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
-		{"closed", prompt.Confirm, "", []string{"alt+F4"}, "", prompt.ErrDismissed},
-		{"seen", prompt.Push, "", []string{"Tab", "Return"}, "", nil},
-		{"closed", prompt.Push, "", []string{"alt+F4"}, "", nil},
-		{"denied", prompt.Push, "", []string{"shift+Tab", "Return"}, "", prompt.ErrDenied},
+	passcode, password, choose := fullRequest(prompt.Passcode), fullRequest(prompt.Password), fullRequest(prompt.Choose)
+	confirm, push := fullRequest(prompt.Confirm), fullRequest(prompt.Push)
+	hostile, enter, deny, none := prompttest.HostileRequest, keys("Return"), keys("shift+Tab", "Return"), []string(nil)
+	newScreen(t, "zenity").perform(t, "zenity", []gesture{
+		{"is answered", passcode, keys("123 456"), enter, "123456", nil},
+		{"denied", passcode, none, deny, "", denied()},
+		{"closed", passcode, keys("123"), keys("alt+F4"), "", dismissed()},
+		{"not now", passcode, keys("123"), keys("Escape"), "", dismissed()},
+		{"that is a label", password, keys("Deny"), enter, "Deny", nil},
+		{"is answered", password, keys("two  words! <b>&amp;</b>\\n"), enter, "two  words! <b>&amp;</b>\\n", nil},
+		{"denied", password, none, deny, "", denied()},
+		{"second", choose, none, keys("Down", "Return"), "corp_duo", nil},
+		{"first", choose, none, keys("Home", "Return"), "corp_totp", nil},
+		{"denied", choose, none, deny, "", denied()},
+		{"closed", choose, none, keys("alt+F4"), "", dismissed()},
+		{"enter meant for another window", confirm, none, enter, "", dismissed()},
+		{"approved", confirm, none, keys("Tab", "Return"), "yes", nil},
+		{"denied", confirm, none, deny, "", denied()},
+		{"closed", confirm, none, keys("alt+F4"), "", dismissed()},
+		{"seen", push, none, keys("Tab", "Return"), "", nil},
+		{"closed", push, none, keys("alt+F4"), "", nil},
+		{"denied", push, none, deny, "", denied()},
+		{"hostile", hostile(prompt.Passcode), none, keys("1", "Return"), "1", nil},
+		{"hostile", hostile(prompt.Password), none, keys("1", "Return"), "1", nil},
+		{"hostile", hostile(prompt.Choose), none, keys("Home", "Return"), hostile(prompt.Choose).Choices[0], nil},
+		{"hostile", hostile(prompt.Confirm), none, keys("Tab", "Return"), "yes", nil},
 	})
 }
 
 func TestZenityConforms(t *testing.T) {
-	d := newDesk(t, "zenity")
+	d := newScreen(t, "zenity")
 	q, kind := questions{d, make(chan prompt.Kind, 1)}, prompt.Push
 	prompttest.Run(t, func(*testing.T) prompttest.Subject {
 		return prompttest.Subject{
@@ -61,140 +65,87 @@ func TestZenityConforms(t *testing.T) {
 			},
 			Deny: func() { d.press("shift+Tab", "Return") },
 			AnswerBoth: func(password, code string) {
-				d.write(password)
-				d.press("Tab")
-				if code != "" {
-					d.write(code)
-				}
+				d.fill(password, code)
 				d.press("Tab", "Tab", "Return") // by the button Not now
 			},
 		}
 	})
 }
 
+// questions is a desktop without the pushes that it does not show. Each prompt
+// ends when its window has disappeared.
+type questions struct {
+	desk  *screen
+	asked chan prompt.Kind // one element for each question
+}
+
+func (q questions) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	if ctx.Err() == nil {
+		q.asked <- r.Kind
+	}
+	if r.Kind == prompt.Push {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	answer, err := q.desk.desktop().Prompt(ctx, r)
+	for end := time.Now().Add(patience); len(q.desk.windows()) > 0 && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return answer, err
+}
+
 // TestZenityPasswordAndCode: one window for both, with the keys of a person.
 func TestZenityPasswordAndCode(t *testing.T) {
-	d := newDesk(t, "zenity", "pinentry-gtk-2")
-	for _, c := range []struct {
-		name           string
-		password, code string
-		keys           []string
-		answer         string
-		err            error
-	}{
-		{"both", "a|b\\n c", "123 456", []string{"Tab", "Tab", "Return"}, "a|b\\n c\n123456", nil},
-		{"enter sends nothing, the button does", "pw", "123456", []string{"Return", "Tab", "Tab", "Return"}, "pw\n123456", nil},
-		{"password alone", "Deny", "", []string{"Tab", "Tab", "Return"}, "Deny", nil},
-		{"denied", "pw", "123456", []string{"Tab", "Tab", "Tab", "Return"}, "", prompt.ErrDenied},
-		{"not now", "pw", "", []string{"Tab", "Return"}, "", prompt.ErrDismissed},
-		{"escape", "pw", "123456", []string{"Escape"}, "", prompt.ErrDismissed},
-		{"closed", "pw", "123456", []string{"alt+F4"}, "", prompt.ErrDismissed},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d.t = t
-			result := d.ask(t.Context(), prompttest.CodeToo(fullRequest(prompt.Password)))
-			d.shown()
-			d.write(c.password)
-			d.press("Tab")
-			if c.code != "" {
-				d.write(c.code)
-			}
-			d.shoot("zenity-password-code-" + strings.ReplaceAll(c.name, " ", "-"))
-			d.press(c.keys...)
-			answer, err := result()
-			if answer != c.answer || !errors.Is(err, c.err) {
-				t.Errorf("Prompt = %q, %v; want %q, %v", answer, err, c.answer, c.err)
-			}
-		})
-	}
-	t.Run("hostile", func(t *testing.T) {
-		d.t = t
-		result := d.ask(t.Context(), prompttest.CodeToo(prompttest.HostileRequest(prompt.Password)))
-		d.shown()
-		d.shoot("zenity-password-code-hostile")
-		d.write("pw")
-		d.press("Tab", "Tab", "Tab", "Return")
-		if answer, err := result(); answer != "pw" || err != nil {
-			t.Errorf("Prompt = %q, %v", answer, err)
-		}
+	d, both := newScreen(t, "zenity", "pinentry-gtk-2"), prompttest.CodeToo(fullRequest(prompt.Password))
+	hostile := prompttest.CodeToo(prompttest.HostileRequest(prompt.Password))
+	ok := keys("Tab", "Tab", "Return")
+	d.perform(t, "zenity", []gesture{
+		{"both", both, keys("a|b\\n c", "123 456"), ok, "a|b\\n c\n123456", nil},
+		{"enter sends nothing, the button does", both, keys("pw", "123456"), keys("Return", "Tab", "Tab", "Return"), "pw\n123456", nil},
+		{"password alone", both, keys("Deny", ""), ok, "Deny", nil},
+		{"denied", both, keys("pw", "123456"), keys("Tab", "Tab", "Tab", "Return"), "", denied()},
+		{"not now", both, keys("pw", ""), keys("Tab", "Return"), "", dismissed()},
+		{"escape", both, keys("pw", "123456"), keys("Escape"), "", dismissed()},
+		{"closed", both, keys("pw", "123456"), keys("alt+F4"), "", dismissed()},
+		{"hostile", hostile, keys("pw", ""), ok, "pw", nil},
 	})
 	t.Run("no password, then one", func(t *testing.T) {
 		d.t = t
-		result := d.ask(t.Context(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
+		end := d.ask(t.Context(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
 		d.shown()
 		first := d.owner()
-		d.press("Tab")
-		d.write("123456")
-		d.press("Tab", "Tab", "Return")
-		d.await("another window", func() bool { now := d.owner(); return now != "" && now != first })
-		d.shown()
+		d.fill("", "123456")
+		d.press(ok...)
+		d.next(first)
 		d.shoot("zenity-password-code-again")
-		d.write("pw")
-		d.press("Tab")
-		d.write("123456")
-		d.press("Tab", "Tab", "Return")
-		if answer, err := result(); answer != "pw\n123456" || err != nil {
-			t.Errorf("Prompt = %q, %v", answer, err)
-		}
+		d.fill("pw", "123456")
+		d.press(ok...)
+		end("pw\n123456")
 	})
 }
 
 // TestZenityAgain: an answer that does not fit brings the question again, with
 // the reason.
 func TestZenityAgain(t *testing.T) {
-	d := newDesk(t, "zenity")
-	result := d.ask(t.Context(), prompttest.Request(prompt.Passcode))
+	d := newScreen(t, "zenity")
+	end := d.ask(t.Context(), prompttest.Request(prompt.Passcode))
 	d.shown()
 	first := d.owner()
 	d.press("Return")
-	d.await("another window", func() bool { now := d.owner(); return now != "" && now != first })
-	d.shown()
+	d.next(first)
 	d.shoot("zenity-passcode-again")
 	d.write("123456")
 	d.press("Return")
-	if answer, err := result(); answer != "123456" || err != nil {
-		t.Errorf("Prompt = %q, %v", answer, err)
-	}
+	end("123456")
 }
 
 func TestZenityTakenDown(t *testing.T) {
-	d := newDesk(t, "zenity")
-	t.Run("withdrawn", func(t *testing.T) {
-		d.t = t
-		ctx, cancel := context.WithCancelCause(t.Context())
-		result := d.ask(ctx, prompttest.Request(prompt.Passcode))
-		d.shown()
-		cancel(prompt.ErrElsewhere)
-		if _, err := result(); !errors.Is(err, context.Canceled) {
-			t.Errorf("Prompt = %v, want context.Canceled", err)
-		}
-	})
+	d := newScreen(t, "zenity")
+	t.Run("withdrawn", func(t *testing.T) { d.withdraw(t, prompttest.Request(prompt.Passcode)) })
 	t.Run("deadline", func(t *testing.T) {
 		d.t = t
 		r := prompttest.Request(prompt.Passcode)
 		r.Deadline = time.Now().Add(2 * time.Second)
-		if _, err := d.ask(t.Context(), r)(); !errors.Is(err, prompt.ErrUnavailable) || !errors.Is(err, prompt.ErrTimeout) {
-			t.Errorf("Prompt = %v, want ErrUnavailable and ErrTimeout", err)
-		}
+		d.ask(t.Context(), r)("", prompt.ErrUnavailable, prompt.ErrTimeout)
 	})
-}
-
-func TestZenityHostileText(t *testing.T) {
-	d := newDesk(t, "zenity")
-	for kind, keys := range map[prompt.Kind][]string{
-		prompt.Passcode: {"1", "Return"}, prompt.Password: {"1", "Return"}, prompt.Choose: {"Home", "Return"}, prompt.Confirm: {"Tab", "Return"},
-	} {
-		t.Run(string(kind), func(t *testing.T) {
-			d.t = t
-			r := prompttest.HostileRequest(kind)
-			result := d.ask(t.Context(), r)
-			d.shown()
-			d.shoot("zenity-hostile-" + string(kind))
-			d.press(keys...)
-			answer, err := result()
-			if err != nil || kind == prompt.Choose && answer != r.Choices[0] {
-				t.Errorf("Prompt = %.40q, %v", answer, err)
-			}
-		})
-	}
 }
