@@ -150,7 +150,7 @@ func TestDesktopArguments(t *testing.T) {
 		golden(t, name, f.read(t, "args"))
 	}
 	for _, program := range []string{"zenity", "kdialog"} {
-		for _, kind := range kinds() {
+		for _, kind := range prompttest.Kinds() {
 			t.Run(program+" "+string(kind), func(t *testing.T) {
 				t.Parallel()
 				check(t, newFixture(t, map[string]string{program: dump}), fullRequest(kind), program+"-"+string(kind)+".txt")
@@ -194,7 +194,7 @@ func TestDesktopEnvironment(t *testing.T) {
 func TestDesktopHostileArguments(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"zenity", "kdialog"} {
-		for _, kind := range kinds() {
+		for _, kind := range prompttest.Kinds() {
 			t.Run(program+" "+string(kind), func(t *testing.T) {
 				t.Parallel()
 				f := newFixture(t, map[string]string{program: `printf '%s\0' "$@" > $F/args; exit 99`})

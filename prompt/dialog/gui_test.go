@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,52 +31,23 @@ type screen struct {
 	allowed []string
 }
 
-func needs(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			t.Skipf("needs %s", p)
-		}
-	}
-}
-
 // newScreen starts an X server and a window manager for the test; only the
 // allowed dialog programs are found there.
 func newScreen(t testing.TB, allowed ...string) *screen {
 	t.Helper()
-	needs(t, append([]string{"Xvfb", "openbox", "xdotool"}, allowed...)...)
-	d := &screen{t: t, folder: t.TempDir(), allowed: allowed}
-	number, tell, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer number.Close()
-	server := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1024x768x24", "-nolisten", "tcp", "-noreset")
-	server.ExtraFiles = []*os.File{tell}
-	d.start(server)
-	_ = tell.Close()
-	_ = number.SetReadDeadline(time.Now().Add(patience))
-	line, err := io.ReadAll(io.LimitReader(number, 8))
-	if err != nil && len(line) == 0 {
-		t.Fatalf("the X server does not start: %v", err)
-	}
-	d.display = ":" + strings.TrimSpace(string(line))
+	prompttest.Needs(t, append([]string{"openbox", "xdotool"}, allowed...)...)
+	d := &screen{t: t, folder: t.TempDir(), allowed: allowed, display: prompttest.StartX(t, "1024x768x24")}
 	manager := exec.Command("openbox")
 	manager.Env = d.environ()
-	d.start(manager)
+	if err := manager.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = manager.Process.Kill()
+		_ = manager.Wait()
+	})
 	d.await("the window manager", func() bool { _, err := d.do("get_desktop"); return err == nil })
 	return d
-}
-
-func (d *screen) start(cmd *exec.Cmd) {
-	d.t.Helper()
-	if err := cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	d.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
 }
 
 // environ is that of the session: no bus, which a dialog could be asked about over.

@@ -56,7 +56,7 @@ func (d *screen) next(first string) {
 // that close it.
 func testEnrolment(t *testing.T, program string, next, leave []string) {
 	d := newScreen(t, program)
-	needs(t, "import")
+	prompttest.Needs(t, "import")
 	t.Run("set up", func(t *testing.T) {
 		d.t = t
 		end, first := d.enrol(program + "-enrolment")

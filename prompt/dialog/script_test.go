@@ -54,13 +54,9 @@ func scriptText(kind prompt.Kind) dialogText {
 	return newDialogText(r, now)
 }
 
-func kinds() []prompt.Kind {
-	return []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push}
-}
-
 func TestMacInvocation(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds() {
+	for _, kind := range prompttest.Kinds() {
 		v := macInvocation(macScript)(scriptText(kind))
 		if diff := cmp.Diff([]string{"-l", "JavaScript", "-"}, v.args); diff != "" {
 			t.Errorf("arguments (-want +got):\n%s", diff)
@@ -71,7 +67,7 @@ func TestMacInvocation(t *testing.T) {
 
 func TestWindowsInvocation(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds() {
+	for _, kind := range prompttest.Kinds() {
 		v := windowsInvocation(scriptText(kind))
 		last := len(v.args) - 1
 		if diff := cmp.Diff([]string{"-NoLogo", "-NoProfile", "-NonInteractive", "-Sta", "-EncodedCommand"}, v.args[:last]); diff != "" {
@@ -102,7 +98,7 @@ func TestScriptsHostileText(t *testing.T) {
 		literal, after, _ := strings.Cut(rest, ");\n")
 		return literal, before + after
 	}
-	for _, kind := range kinds()[:4] {
+	for _, kind := range prompttest.Kinds()[:4] {
 		hostile, plain := newDialogText(prompttest.HostileRequest(kind), time.Now()), scriptText(kind)
 		windows := windowsInvocation(hostile)
 		if diff := cmp.Diff(windowsInvocation(plain).args, windows.args); diff != "" {

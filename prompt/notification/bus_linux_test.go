@@ -124,29 +124,28 @@ func admit(c net.Conn, in *bufio.Reader, messages ...*dbus.Message) {
 // (gen2brain/beeep#73), and go-keyring takes any signal there for the one that it
 // waits for. Not parallel: both find the bus by the environment of this process.
 func TestConnectionIsOurOwn(t *testing.T) {
-	b := startBus(t)
-	t.Setenv("DBUS_SESSION_BUS_ADDRESS", b.address)
-	d := startDesktop(t, b, modern(), "")
-	secrets := startSecrets(t, b)
+	f := newFixture(t, modern())
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", f.address)
+	secrets := startSecrets(t, f.sessionBus)
 
-	open := askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Confirm))
-	p := <-d.shown
+	open := f.ask(t.Context(), prompt.Confirm)
+	p := <-f.shown
 	must(t, beeep.Notify("beside", "it", ""))
-	<-d.shown
-	d.press(t, p, "Approve")
+	<-f.shown
+	f.press(t, p, "Approve")
 	open.want(t, "yes", nil)
 
 	got := make(chan error, 1)
-	go func() { _, err := keyring.Get("stepup", "somebody"); got <- err }()
+	go func() { _, err := keyring.Get("stepup", "alice"); got <- err }()
 	<-secrets.prompted // it waits for a signal now
 	for range 3 {
-		a := askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Confirm))
-		d.press(t, <-d.shown, "Deny")
+		a := f.ask(t.Context(), prompt.Confirm)
+		f.press(t, <-f.shown, "Deny")
 		a.want(t, "", prompt.ErrDenied)
 	}
 	shared, err := dbus.SessionBus()
 	must(t, err)
-	flushSignals(t, d.conn, popup{Sender: shared.Names()[0]})
+	flushSignals(t, f.conn, popup{Sender: shared.Names()[0]})
 	select {
 	case err := <-got:
 		t.Fatalf("go-keyring took our signals for its own: %v", err)

@@ -1,7 +1,6 @@
 package notification_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,12 +52,8 @@ type dunst struct {
 
 func startDunst(t *testing.T) *dunst {
 	t.Helper()
-	for _, program := range []string{"Xvfb", "dunst", "import"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs %s", program)
-		}
-	}
-	s := &dunst{display: startX(t)}
+	prompttest.Needs(t, "dunst", "import")
+	s := &dunst{display: prompttest.StartX(t, "540x440x24")}
 	s.sessionBus = startBus(t, "DISPLAY="+s.display)
 	config := filepath.Join(s.dir, "dunstrc")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, dunstConfig, s.dir), 0o600))
@@ -70,21 +64,6 @@ func startDunst(t *testing.T) *dunst {
 		fmt.Appendf(nil, "[D-BUS Service]\nName=%s\nExec=%s -conf %s\n", notifications, program, config), 0o600))
 	s.conn = s.connect(t)
 	return s
-}
-
-func startX(t *testing.T) (display string) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	must(t, err)
-	defer r.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "540x440x24", "-nolisten", "tcp", "-noreset")
-	cmd.ExtraFiles = []*os.File{w}
-	must(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	must(t, w.Close())
-	number, err := bufio.NewReader(r).ReadString('\n') // printed when it listens
-	must(t, err)
-	return ":" + strings.TrimSpace(number)
 }
 
 // shot is the screen as it is now.

@@ -106,7 +106,7 @@ func TestPlainNotification(t *testing.T) {
 // end a string there, nor to expand.
 func TestPlainNotificationOfHostileText(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
+	for _, kind := range prompttest.Kinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package notification_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/notification"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
@@ -24,6 +26,24 @@ import (
 func modern() []string { return []string{"body", "body-markup", "actions", "persistence"} }
 func kde() []string    { return append(modern(), "inline-reply") }
 func simple() []string { return []string{"body"} }
+
+// A fixture is a bus with a notification server.
+type fixture struct {
+	*sessionBus
+	*desktop
+}
+
+// newFixture starts a server with these capabilities.
+func newFixture(t *testing.T, can []string) fixture {
+	t.Helper()
+	b := startBus(t)
+	return fixture{b, startDesktop(t, b, can, "")}
+}
+
+// ask prompts for a question of this kind, in the background.
+func (b *sessionBus) ask(ctx context.Context, kind prompt.Kind) *notified {
+	return askNotifier(ctx, b.notifier(), prompttest.Request(kind))
+}
 
 // A notified is a prompt under way.
 type notified struct {
@@ -65,11 +85,8 @@ func TestNotificationIsAnswered(t *testing.T) {
 	closed := func(reason uint32) func(*testing.T, *desktop, popup) {
 		return func(_ *testing.T, d *desktop, p popup) { d.emit("NotificationClosed", p.ID, reason) }
 	}
-	desktops := map[string]*sessionBus{}
-	servers := map[string]*desktop{}
-	for name, can := range map[string][]string{"modern": modern(), "kde": kde(), "simple": simple()} {
-		desktops[name] = startBus(t)
-		servers[name] = startDesktop(t, desktops[name], can, "")
+	desktops := map[string]fixture{
+		"modern": newFixture(t, modern()), "kde": newFixture(t, kde()), "simple": newFixture(t, simple()),
 	}
 	for _, c := range []struct {
 		name, desktop string
@@ -96,19 +113,19 @@ func TestNotificationIsAnswered(t *testing.T) {
 		{"another program closes it", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(3), "", prompt.ErrUnavailable, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := servers[c.desktop]
-			a := askNotifier(t.Context(), desktops[c.desktop].notifier(), prompttest.Request(c.kind))
-			p := <-d.shown
+			f := desktops[c.desktop]
+			a := f.ask(t.Context(), c.kind)
+			p := <-f.shown
 			if diff := cmp.Diff(c.buttons, p.labels()); diff != "" {
 				t.Errorf("buttons (-want +got):\n%s", diff)
 			}
-			c.act(t, d, p)
+			c.act(t, f.desktop, p)
 			a.want(t, c.answer, c.err)
 			if told := len(a.told) == 1; told != c.told || len(a.told) > 1 {
 				t.Errorf("told %d times", len(a.told))
 			}
-			for len(d.closed) > 0 {
-				if id := <-d.closed; id != p.ID {
+			for len(f.closed) > 0 {
+				if id := <-f.closed; id != p.ID {
 					t.Errorf("notification %d was closed, ours is %d", id, p.ID)
 				}
 			}
@@ -118,22 +135,21 @@ func TestNotificationIsAnswered(t *testing.T) {
 
 func TestNotificationIsWithdrawn(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	d := startDesktop(t, b, modern(), "")
-	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
+	f := newFixture(t, modern())
+	for _, kind := range prompttest.Kinds() {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		a := askNotifier(ctx, b.notifier(), prompttest.Request(kind))
-		p := <-d.shown
+		a := f.ask(ctx, kind)
+		p := <-f.shown
 		cancel(prompt.ErrElsewhere)
 		a.want(t, "", context.Canceled)
-		if id := <-d.closed; id != p.ID {
+		if id := <-f.closed; id != p.ID {
 			t.Errorf("%s: notification %d was closed, ours is %d", kind, id, p.ID)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	askNotifier(ctx, b.notifier(), prompttest.Request(prompt.Push)).want(t, "", context.Canceled)
-	if len(d.shown) != 0 {
+	f.ask(ctx, prompt.Push).want(t, "", context.Canceled)
+	if len(f.shown) != 0 {
 		t.Error("a question that is over was shown")
 	}
 }
@@ -142,22 +158,21 @@ func TestNotificationIsWithdrawn(t *testing.T) {
 // no answer, and its number may be another program's then.
 func TestPushNoticeThatWasRead(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	d := startDesktop(t, b, modern(), "")
+	f := newFixture(t, modern())
 	for name, read := range map[string]func(popup){
-		"closed": func(p popup) { d.emit("NotificationClosed", p.ID, uint32(2)) },
-		"button": func(p popup) { d.press(t, p, "OK"); <-d.closed },
+		"closed": func(p popup) { f.emit("NotificationClosed", p.ID, uint32(2)) },
+		"button": func(p popup) { f.press(t, p, "OK"); <-f.closed },
 	} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		a := askNotifier(ctx, b.notifier(), prompttest.Request(prompt.Push))
-		p := <-d.shown
+		a := f.ask(ctx, prompt.Push)
+		p := <-f.shown
 		read(p)
-		flushSignals(t, d.conn, p)
-		d.emit("ActionInvoked", p.ID, p.key(t, "Deny"))
-		flushSignals(t, d.conn, p)
+		flushSignals(t, f.conn, p)
+		f.emit("ActionInvoked", p.ID, p.key(t, "Deny"))
+		flushSignals(t, f.conn, p)
 		cancel(prompt.Decided{})
 		a.want(t, "", context.Canceled)
-		if len(d.closed) != 0 {
+		if len(f.closed) != 0 {
 			t.Errorf("%s: a notification of another program was closed", name)
 		}
 		if len(a.told) != 0 {
@@ -174,44 +189,44 @@ func flushSignals(t *testing.T, conn *dbus.Conn, p popup) {
 
 func TestNotificationContent(t *testing.T) {
 	t.Parallel()
+	const head = "a?b (pid 4711) wants to read kv/data/prod/db\nvault corp, rule prod-kv\nasked by terraform from make from zsh\nit's the 'corp' code\n"
 	for _, c := range []struct {
-		name string
-		can  []string
-		kind prompt.Kind
-		want popup
+		name  string
+		can   []string
+		kind  prompt.Kind
+		title string
+		body  string
 	}{
-		{"modern", modern(), prompt.Passcode, popup{Title: "stepup: passcode for corp_totp", Body: "a?b (pid 4711) wants to read kv/data/prod/db\n" +
-			"vault corp, rule prod-kv\nasked by terraform from make from zsh\nit's the 'corp' code\nto answer: stepup answer abc234\nopen until 23:59:58"}},
-		{"kde", kde(), prompt.Passcode, popup{Title: "stepup: passcode for corp_totp", Body: "a?b (pid 4711) wants to read kv/data/prod/db\n" +
-			"vault corp, rule prod-kv\nasked by terraform from make from zsh\nit's the 'corp' code\ntype it here, or: stepup answer abc234\nopen until 23:59:58"}},
-		{"push", modern(), prompt.Push, popup{Title: "stepup: approve it on your phone", Body: "a?b (pid 4711) wants to read kv/data/prod/db\n" +
-			"vault corp, rule prod-kv\nasked by terraform from make from zsh\nit's the 'corp' code\n" +
-			"approve it on your phone (corp_totp, totp)\ndeny it if you did not ask for this\nopen until 23:59:58"}},
-		{"title only", nil, prompt.Passcode, popup{Title: "stepup: a?b (pid 4711) wants to read kv/data/prod/db"}},
+		{"modern", modern(), prompt.Passcode, "stepup: passcode for corp_totp", head + "to answer: stepup answer abc234\nopen until 23:59:58"},
+		{"kde", kde(), prompt.Passcode, "stepup: passcode for corp_totp", head + "type it here, or: stepup answer abc234\nopen until 23:59:58"},
+		{"push", modern(), prompt.Push, "stepup: approve it on your phone", head +
+			"approve it on your phone (corp_totp, totp)\ndeny it if you did not ask for this\nopen until 23:59:58"},
+		{"title only", nil, prompt.Passcode, "stepup: a?b (pid 4711) wants to read kv/data/prod/db", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := startBus(t)
-			d := startDesktop(t, b, c.can, "")
+			f := newFixture(t, c.can)
 			r := prompttest.Request(c.kind)
 			r.Deadline = time.Date(2999, 1, 2, 23, 59, 58, 0, time.Local)
 			r.Requester.Exe, r.Message = "/bin/a&b", `it's the "corp" code`
 			ctx, cancel := context.WithCancel(t.Context())
-			a := askNotifier(ctx, b.notifier(), r)
-			got := <-d.shown
+			a := askNotifier(ctx, f.notifier(), r)
+			got := <-f.shown
 			cancel()
 			a.want(t, "", context.Canceled)
-			if got.App != "stepup" || got.Title != c.want.Title || got.Body != c.want.Body || got.Instead != 0 {
-				t.Errorf("from %q, instead of %d\n%s\n%s\nwant\n%s\n%s", got.App, got.Instead, got.Title, got.Body, c.want.Title, c.want.Body)
-			}
-			if got.Hints["urgency"] != dbus.MakeVariant(byte(2)) {
-				t.Errorf("urgency %v", got.Hints["urgency"])
-			}
-			if resident := got.Hints["resident"] == dbus.MakeVariant(true); resident != slices.Contains(c.can, "inline-reply") {
-				t.Errorf("resident %t", resident)
-			}
 			if got.Expiry <= 0 {
 				t.Errorf("expires after %d ms", got.Expiry)
+			}
+			resident, _ := got.Hints["resident"].Value().(bool)
+			if resident != slices.Contains(c.can, "inline-reply") {
+				t.Errorf("resident %t", resident)
+			}
+			want := got // the server's part of it, and the random keys
+			want.App, want.Instead, want.Title, want.Body = "stepup", 0, c.title, c.body
+			want.Hints = maps.Clone(got.Hints)
+			want.Hints["urgency"] = dbus.MakeVariant(byte(2))
+			if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b dbus.Variant) bool { return a == b })); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -220,14 +235,13 @@ func TestNotificationContent(t *testing.T) {
 func TestNotificationOfHostileText(t *testing.T) {
 	t.Parallel()
 	for name, can := range map[string][]string{"markup": modern(), "reply": kde(), "plain": simple(), "title only": nil} {
-		b := startBus(t)
-		d := startDesktop(t, b, can, "")
-		for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push} {
+		f := newFixture(t, can)
+		for _, kind := range prompttest.Kinds() {
 			ctx, cancel := context.WithCancel(t.Context())
 			r := prompttest.HostileRequest(kind)
 			r.ID = prompttest.Hostile()
-			a := askNotifier(ctx, b.notifier(), r)
-			p := <-d.shown
+			a := askNotifier(ctx, f.notifier(), r)
+			p := <-f.shown
 			cancel()
 			a.want(t, "", context.Canceled)
 			for _, text := range []string{p.Title, p.Body} {
@@ -247,35 +261,33 @@ func TestNotificationOfHostileText(t *testing.T) {
 // place. Desktops close the first one, with the same number, on their own.
 func TestReplyThatIsNoCode(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	d := startDesktop(t, b, kde(), "")
-	a := askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Passcode))
-	p := <-d.shown
+	f := newFixture(t, kde())
+	a := f.ask(t.Context(), prompt.Passcode)
+	p := <-f.shown
 	for _, typed := range []string{"  ", "123\r\nX-Vault-Token: x"} {
-		d.emit("NotificationReplied", p.ID, typed)
-		d.emit("NotificationClosed", p.ID, uint32(2))
-		again := <-d.shown
+		f.emit("NotificationReplied", p.ID, typed)
+		f.emit("NotificationClosed", p.ID, uint32(2))
+		again := <-f.shown
 		if again.Instead != p.ID || !strings.Contains(again.Body, "that was no code: type it again") {
 			t.Errorf("instead of %d, not %d: %s", again.Instead, p.ID, again.Body)
 		}
 	}
-	d.emit("NotificationReplied", p.ID, "123456")
+	f.emit("NotificationReplied", p.ID, "123456")
 	a.want(t, "123456", nil)
 }
 
 func TestTwoNotificationsAtOnce(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	d := startDesktop(t, b, modern(), "")
-	n := b.notifier()
+	f := newFixture(t, modern())
+	n := f.notifier()
 	ctx, cancel := context.WithCancel(t.Context())
 	push := askNotifier(ctx, n, prompttest.Request(prompt.Push))
-	first := <-d.shown
+	first := <-f.shown
 	question := askNotifier(t.Context(), n, prompttest.Request(prompt.Confirm))
-	second := <-d.shown
-	d.press(t, second, "Deny")
+	second := <-f.shown
+	f.press(t, second, "Deny")
 	question.want(t, "", prompt.ErrDenied)
-	flushSignals(t, d.conn, first)
+	flushSignals(t, f.conn, first)
 	cancel()
 	push.want(t, "", context.Canceled)
 }
@@ -324,30 +336,27 @@ func TestBusThatFails(t *testing.T) {
 	t.Parallel()
 	t.Run("no server", func(t *testing.T) {
 		t.Parallel()
-		b := startBus(t)
-		askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Push)).want(t, "", prompt.ErrUnavailable)
+		startBus(t).ask(t.Context(), prompt.Push).want(t, "", prompt.ErrUnavailable)
 	})
 	t.Run("ends", func(t *testing.T) {
 		t.Parallel()
-		b := startBus(t)
-		d := startDesktop(t, b, modern(), "")
-		a := askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Passcode))
-		<-d.shown
-		must(t, b.daemon.Kill())
+		f := newFixture(t, modern())
+		a := f.ask(t.Context(), prompt.Passcode)
+		<-f.shown
+		must(t, f.daemon.Kill())
 		a.want(t, "", prompt.ErrUnavailable)
-		askNotifier(t.Context(), b.notifier(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
+		f.ask(t.Context(), prompt.Passcode).want(t, "", prompt.ErrUnavailable)
 	})
 	t.Run("stops", func(t *testing.T) {
 		t.Parallel()
-		b := startBus(t)
-		d := startDesktop(t, b, modern(), "")
+		f := newFixture(t, modern())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		a := askNotifier(ctx, b.hasty(), prompttest.Request(prompt.Passcode))
-		<-d.shown
+		a := askNotifier(ctx, f.hasty(), prompttest.Request(prompt.Passcode))
+		<-f.shown
 		<-a.told
-		must(t, b.daemon.Signal(syscall.SIGSTOP))
-		askNotifier(t.Context(), b.hasty(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
+		must(t, f.daemon.Signal(syscall.SIGSTOP))
+		askNotifier(t.Context(), f.hasty(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
 		cancel()
 		a.want(t, "", context.Canceled)
 	})
@@ -368,18 +377,90 @@ func TestBusThatFails(t *testing.T) {
 // approval must not choose the screen on which it is given.
 func TestWhoseSessionIsTold(t *testing.T) {
 	t.Parallel()
-	theirs, ours := startBus(t), startBus(t)
-	there, here := startDesktop(t, theirs, modern(), ""), startDesktop(t, ours, modern(), "")
+	theirs, ours := newFixture(t, modern()), newFixture(t, modern())
 	finder := sessionAt("DBUS_SESSION_BUS_ADDRESS=" + ours.address)
 	finder.Proc = t.TempDir()
 	must(t, os.Mkdir(filepath.Join(finder.Proc, "4711"), 0o700))
-	must(t, os.WriteFile(filepath.Join(finder.Proc, "4711", "environ"), []byte("A=b\x00DBUS_SESSION_BUS_ADDRESS="+theirs.address+"\x00"), 0o600))
+	environ := "A=b\x00DBUS_SESSION_BUS_ADDRESS=" + theirs.address + "\x00"
+	must(t, os.WriteFile(filepath.Join(finder.Proc, "4711", "environ"), []byte(environ), 0o600))
 	n := notification.New(notification.Config{Bus: finder.FindBus})
-	for kind, d := range map[prompt.Kind]*desktop{prompt.Passcode: there, prompt.Push: there, prompt.Confirm: here} {
+	for kind, f := range map[prompt.Kind]fixture{prompt.Passcode: theirs, prompt.Push: theirs, prompt.Confirm: ours} {
 		r := prompttest.Request(kind)
 		r.Requester.UID = os.Getuid()
 		a := askNotifier(t.Context(), n, r)
-		d.press(t, <-d.shown, "Deny")
+		f.press(t, <-f.shown, "Deny")
 		a.want(t, "", prompt.ErrDenied)
 	}
+}
+
+// Only the server's own signals about our notification count.
+func TestForgedSignals(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, modern())
+	forger := f.connect(t)
+	a := f.ask(t.Context(), prompt.Confirm)
+	p := <-f.shown
+	yes := p.key(t, "Approve")
+	unicast := func(conn *dbus.Conn, iface, member string, args ...any) {
+		conn.Send(&dbus.Message{Type: dbus.TypeSignal, Body: args, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldDestination: dbus.MakeVariant(p.Sender), dbus.FieldPath: dbus.MakeVariant(notificationsPath),
+			dbus.FieldInterface: dbus.MakeVariant(iface), dbus.FieldMember: dbus.MakeVariant(member),
+			dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(args...)),
+		}}, nil)
+	}
+	for name, forge := range map[string]func(){
+		"another sender":        func() { must(t, forger.Emit(notificationsPath, notifications+".ActionInvoked", p.ID, yes)) },
+		"another sender, to us": func() { unicast(forger, notifications, "ActionInvoked", p.ID, yes) },
+		"another closes it":     func() { unicast(forger, notifications, "NotificationClosed", p.ID, uint32(2)) },
+		"another replies":       func() { unicast(forger, notifications, "NotificationReplied", p.ID, "123456") },
+		"another speaks as the bus": func() {
+			unicast(forger, "org.freedesktop.DBus", "NameOwnerChanged", f.conn.Names()[0], f.conn.Names()[0], "")
+		},
+		"another number":                 func() { f.emit("ActionInvoked", p.ID+1, yes) },
+		"number zero":                    func() { f.emit("ActionInvoked", uint32(0), yes) },
+		"number of another type":         func() { f.emit("ActionInvoked", int32(p.ID), yes) },
+		"number as text":                 func() { f.emit("ActionInvoked", "7", yes) },
+		"a stale key":                    func() { f.emit("ActionInvoked", p.ID, "approve:AAAAAAAAAAAAAAAAAAAAAAAAAA") },
+		"no nonce":                       func() { f.emit("ActionInvoked", p.ID, "approve") },
+		"the default action":             func() { f.emit("ActionInvoked", p.ID, "default") },
+		"the label":                      func() { f.emit("ActionInvoked", p.ID, "Approve") },
+		"key of another type":            func() { f.emit("ActionInvoked", p.ID, []string{yes}) },
+		"nothing":                        func() { f.emit("ActionInvoked") },
+		"too much":                       func() { f.emit("ActionInvoked", p.ID, yes, "") },
+		"a reply that was not asked for": func() { f.emit("NotificationReplied", p.ID, "yes") },
+		"another path":                   func() { must(t, f.conn.Emit("/", notifications+".ActionInvoked", p.ID, yes)) },
+		"another interface":              func() { unicast(f.conn, "org.example.Notifications", "ActionInvoked", p.ID, yes) },
+		"another is closed":              func() { f.emit("NotificationClosed", p.ID+1, uint32(2)) },
+	} {
+		forge()
+		flushSignals(t, forger, p)
+		flushSignals(t, f.conn, p)
+		select {
+		case <-a.done:
+			t.Fatalf("%s: Prompt = %q, %v", name, a.answer, a.err)
+		default:
+		}
+	}
+	f.press(t, p, "Deny")
+	a.want(t, "", prompt.ErrDenied)
+}
+
+// A bus that says what no bus says does not end the agent, and the press on a button
+// behind that is heard.
+func TestNotificationOnMalformedMessages(t *testing.T) {
+	t.Parallel()
+	address := messagebustest.Serve(t, messagebustest.Answers{
+		"GetCapabilities": func([]any) messagebustest.Answer {
+			return messagebustest.Answer{Body: []any{[]string{"actions", "body"}}}
+		},
+		"Notify": func(args []any) messagebustest.Answer {
+			yes := popup{Actions: args[5].([]string)}.key(t, "Approve")
+			return messagebustest.Answer{Body: []any{uint32(7)}, Then: &dbus.Signal{
+				Path: notificationsPath, Name: notifications + ".ActionInvoked", Body: []any{uint32(7), yes},
+			}}
+		},
+		"CloseNotification": func([]any) messagebustest.Answer { return messagebustest.Answer{} },
+	})
+	n := notification.New(notification.Config{Limit: patience, Bus: blindly(address)})
+	askNotifier(t.Context(), n, prompttest.Request(prompt.Confirm)).want(t, "yes", nil)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/vault-stepup/stepup/prompt/notification"
+	"github.com/vault-stepup/stepup/prompt/prompttest"
 	"github.com/vault-stepup/stepup/prompt/session"
 )
 
@@ -43,9 +44,7 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 // startBus starts a bus that gives env to the services that it starts.
 func startBus(t *testing.T, env ...string) *sessionBus {
 	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("needs dbus-daemon")
-	}
+	prompttest.Needs(t, "dbus-daemon")
 	dir, err := os.MkdirTemp("", "bus") // a socket's path has 108 bytes at most
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })

@@ -3,8 +3,10 @@
 package prompttest
 
 import (
+	"bufio"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,6 +27,44 @@ func WriteProgram(t testing.TB, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Needs skips the test where one of the programs is not installed.
+func Needs(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("needs %s", p)
+		}
+	}
+}
+
+// StartX starts an X server with a screen of this size, such as "1024x768x24". It ends
+// with the test.
+func StartX(t testing.TB, size string) (display string) {
+	t.Helper()
+	Needs(t, "Xvfb")
+	number, tell, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer number.Close()
+	server := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", size, "-nolisten", "tcp", "-noreset")
+	server.ExtraFiles = []*os.File{tell}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	_ = tell.Close()
+	_ = number.SetReadDeadline(time.Now().Add(30 * time.Second))
+	line, err := bufio.NewReader(number).ReadString('\n') // printed when it listens
+	if err != nil {
+		t.Fatalf("the X server does not start: %v", err)
+	}
+	return ":" + strings.TrimSpace(line)
 }
 
 // FIFO opens a new named pipe so that neither end has to wait for the other. The test

@@ -35,6 +35,11 @@ func Request(kind prompt.Kind) prompt.Request {
 	return r
 }
 
+// Kinds are the kinds of a request.
+func Kinds() []prompt.Kind {
+	return []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm, prompt.Push}
+}
+
 // CodeToo is r with the offer that a code of its method may come with the answer.
 func CodeToo(r prompt.Request) prompt.Request {
 	r.Method, r.WithCode = "auth/stepup/login/alice", prompt.WithCode{Method: r.Method, Digits: r.Digits}
@@ -100,7 +105,7 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 	t.Run("hostile request is answered", func(t *testing.T) {
 		testAnswer(t, s, exchange{HostileRequest(prompt.Passcode), "123456", "123456"})
 	})
-	for _, kind := range []prompt.Kind{prompt.Passcode, prompt.Password, prompt.Choose, prompt.Confirm} {
+	for _, kind := range Kinds()[:4] {
 		t.Run("deny "+string(kind), func(t *testing.T) {
 			wait := start(t.Context(), s.Prompter, Request(kind))
 			s.Shown()
