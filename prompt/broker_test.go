@@ -15,14 +15,17 @@ import (
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
 
-func broker(t *testing.T, c prompt.BrokerConfig, scripts ...*prompttest.Script) *prompt.Broker {
+// A fixture is a broker that ends with the test.
+type fixture struct{ *prompt.Broker }
+
+func newFixture(t *testing.T, c prompt.BrokerConfig, scripts ...prompt.Prompter) fixture {
 	t.Helper()
 	for i, s := range scripts {
 		c.Prompters = append(c.Prompters, prompt.Named{Name: fmt.Sprintf("script%d", i), Prompter: s})
 	}
 	b := prompt.NewBroker(c)
 	t.Cleanup(b.Close)
-	return b
+	return fixture{b}
 }
 
 func passcode() prompt.Request {
@@ -42,10 +45,10 @@ type asked struct {
 }
 
 // ask asks in the background of a synctest bubble.
-func ask(ctx context.Context, b *prompt.Broker, r prompt.Request) <-chan asked {
+func (f fixture) ask(ctx context.Context, r prompt.Request) <-chan asked {
 	out, start := make(chan asked, 1), time.Now()
 	go func() {
-		answer, err := b.Ask(ctx, r)
+		answer, err := f.Ask(ctx, r)
 		out <- asked{answer, err, time.Since(start)}
 	}()
 	synctest.Wait()
@@ -67,13 +70,13 @@ func TestFirstAnswerWins(t *testing.T) {
 			time.Sleep(time.Second)
 			return " 123 456\n", nil
 		})
-		b := broker(t, prompt.BrokerConfig{}, slow, gone, fast)
-		want(t, <-ask(t.Context(), b, passcode()), "123456", nil)
+		f := newFixture(t, prompt.BrokerConfig{}, slow, gone, fast)
+		want(t, <-f.ask(t.Context(), passcode()), "123456", nil)
 		synctest.Wait()
 		if got := slow.Withdrawn(); !slices.Equal(got, []error{prompt.ErrElsewhere}) {
 			t.Errorf("the loser was told %v", got)
 		}
-		if n := b.Len(); n != 0 {
+		if n := f.Len(); n != 0 {
 			t.Errorf("%d prompts are left", n)
 		}
 	})
@@ -83,8 +86,8 @@ func TestDenialOfOneEndsAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := waiting()
-		b := broker(t, prompt.BrokerConfig{}, slow, prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDenied}))
-		want(t, <-ask(t.Context(), b, passcode()), "", prompt.ErrDenied)
+		f := newFixture(t, prompt.BrokerConfig{}, slow, prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDenied}))
+		want(t, <-f.ask(t.Context(), passcode()), "", prompt.ErrDenied)
 		synctest.Wait()
 		if got := slow.Withdrawn(); len(got) > 1 || len(got) == 1 && !errors.Is(got[0], prompt.ErrDenied) {
 			t.Errorf("the other was told %v", got)
@@ -92,40 +95,41 @@ func TestDenialOfOneEndsAll(t *testing.T) {
 	})
 }
 
-// TestNobodyToAsk covers the ends of a question that no prompter shows: the person may
+// TestNoPrompter covers the ends of a question that no prompter shows: the person may
 // still attach.
-func TestNobodyToAsk(t *testing.T) {
+func TestNoPrompter(t *testing.T) {
 	t.Parallel()
-	never := func(context.Context, *prompt.Broker) {}
-	attach := func(ctx context.Context, b *prompt.Broker) { b.Watch(ctx, true) }
-	after := func(d time.Duration, f func(context.Context, *prompt.Broker)) func(context.Context, *prompt.Broker) {
-		return func(ctx context.Context, b *prompt.Broker) { time.Sleep(d); f(ctx, b) }
-	}
+	never := func(context.Context, fixture) {}
+	attach := func(ctx context.Context, f fixture) { f.Watch(ctx, true) }
+	watch := func(ctx context.Context, f fixture) { f.Watch(ctx, false) }
+	list := func(_ context.Context, f fixture) { f.Pending() }
+	count := func(_ context.Context, f fixture) { f.Len() }
+	const soon, grace, deadline = 4 * time.Second, 5 * time.Second, 55 * time.Second
 	for _, c := range []struct {
 		name       string
 		attachable bool
-		before     func(context.Context, *prompt.Broker)
-		during     func(context.Context, *prompt.Broker)
+		before     func(context.Context, fixture)
+		after      time.Duration
+		during     func(context.Context, fixture)
 		err        error
 		took       time.Duration
 	}{
-		{"not attachable", false, attach, never, prompt.ErrUnavailable, 0},
-		{"nobody attaches", true, never, never, prompt.ErrUnavailable, 5 * time.Second},
-		{"attached before", true, attach, never, prompt.ErrTimeout, 55 * time.Second},
-		{"attached within the grace", true, never, after(4*time.Second, attach), prompt.ErrTimeout, 55 * time.Second},
-		{"listed within the grace", true, never,
-			after(4*time.Second, func(_ context.Context, b *prompt.Broker) { b.Pending() }), prompt.ErrTimeout, 55 * time.Second},
-		{"watched without attaching", true, never,
-			func(ctx context.Context, b *prompt.Broker) { b.Watch(ctx, false) }, prompt.ErrUnavailable, 5 * time.Second},
-		{"counted only", true, never, func(_ context.Context, b *prompt.Broker) { b.Len() }, prompt.ErrUnavailable, 5 * time.Second},
+		{"not attachable", false, attach, 0, never, prompt.ErrUnavailable, 0},
+		{"no person attaches", true, never, 0, never, prompt.ErrUnavailable, grace},
+		{"attached before", true, attach, 0, never, prompt.ErrTimeout, deadline},
+		{"attached within the grace", true, never, soon, attach, prompt.ErrTimeout, deadline},
+		{"listed within the grace", true, never, soon, list, prompt.ErrTimeout, deadline},
+		{"watched without attaching", true, never, 0, watch, prompt.ErrUnavailable, grace},
+		{"counted only", true, never, 0, count, prompt.ErrUnavailable, grace},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := broker(t, prompt.BrokerConfig{Attachable: c.attachable}, prompttest.NewScript())
-				c.before(t.Context(), b)
-				out := ask(t.Context(), b, passcode())
-				c.during(t.Context(), b)
+				f := newFixture(t, prompt.BrokerConfig{Attachable: c.attachable}, prompttest.NewScript())
+				c.before(t.Context(), f)
+				out := f.ask(t.Context(), passcode())
+				time.Sleep(c.after)
+				c.during(t.Context(), f)
 				got := <-out
 				want(t, got, "", c.err)
 				if got.after != c.took {
@@ -139,24 +143,24 @@ func TestNobodyToAsk(t *testing.T) {
 // Closing one window is "not now": another prompter may still bring the answer.
 func TestDismissed(t *testing.T) {
 	t.Parallel()
-	closing := func() *prompttest.Script { return prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDismissed}) }
-	tests := map[string]struct {
-		scripts []*prompttest.Script
-		config  prompt.BrokerConfig
-		answer  string
-		err     error
+	closing := prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDismissed}, prompttest.Reply{Err: prompt.ErrDismissed})
+	unable := prompttest.NewScript()
+	for name, tt := range map[string]struct {
+		scripts    []prompt.Prompter
+		attachable bool
+		answer     string
+		err        error
 	}{
-		"another answers":      {[]*prompttest.Script{closing(), prompttest.Answers("123456")}, prompt.BrokerConfig{}, "123456", nil},
-		"closed everywhere":    {[]*prompttest.Script{closing(), closing()}, prompt.BrokerConfig{}, "", prompt.ErrDismissed},
-		"others cannot show":   {[]*prompttest.Script{closing(), prompttest.NewScript(prompttest.Reply{Err: prompt.ErrUnavailable})}, prompt.BrokerConfig{Attachable: true}, "", prompt.ErrDismissed},
-		"nobody could show it": {nil, prompt.BrokerConfig{Attachable: true}, "", prompt.ErrUnavailable},
-	}
-	for name, tt := range tests {
+		"another answers":      {[]prompt.Prompter{prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDismissed}), prompttest.Answers("123456")}, false, "123456", nil},
+		"closed everywhere":    {[]prompt.Prompter{closing, closing}, false, "", prompt.ErrDismissed},
+		"others cannot show":   {[]prompt.Prompter{prompttest.NewScript(prompttest.Reply{Err: prompt.ErrDismissed}), unable}, true, "", prompt.ErrDismissed},
+		"no prompter shows it": {nil, true, "", prompt.ErrUnavailable},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := broker(t, tt.config, tt.scripts...)
-				want(t, <-ask(t.Context(), b, passcode()), tt.answer, tt.err)
+				f := newFixture(t, prompt.BrokerConfig{Attachable: tt.attachable}, tt.scripts...)
+				want(t, <-f.ask(t.Context(), passcode()), tt.answer, tt.err)
 			})
 		})
 	}
@@ -181,8 +185,8 @@ func TestDeadline(t *testing.T) {
 				if c.deadline != 0 {
 					r.Deadline = time.Now().Add(c.deadline)
 				}
-				b := broker(t, prompt.BrokerConfig{}, slow)
-				got := <-ask(t.Context(), b, r)
+				f := newFixture(t, prompt.BrokerConfig{}, slow)
+				got := <-f.ask(t.Context(), r)
 				want(t, got, "", prompt.ErrTimeout)
 				if got.after != c.took {
 					t.Errorf("Ask took %v of bubble time, want %v", got.after, c.took)
@@ -205,10 +209,10 @@ func TestAnswerAfterSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slept atomic.Int64
 		now := func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
-		b := broker(t, prompt.BrokerConfig{Now: now}, waiting())
-		out := ask(t.Context(), b, passcode())
+		f := newFixture(t, prompt.BrokerConfig{Now: now}, waiting())
+		out := f.ask(t.Context(), passcode())
 		slept.Store(int64(time.Hour))
-		if err := b.Answer(b.Pending()[0].ID, "123456"); !errors.Is(err, prompt.ErrUnknown) {
+		if err := f.Answer(f.Pending()[0].ID, "123456"); !errors.Is(err, prompt.ErrUnknown) {
 			t.Errorf("Answer = %v, want ErrUnknown", err)
 		}
 		want(t, <-out, "", prompt.ErrTimeout)
@@ -219,9 +223,9 @@ func TestCallerLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := waiting()
-		b := broker(t, prompt.BrokerConfig{}, slow)
+		f := newFixture(t, prompt.BrokerConfig{}, slow)
 		ctx, cancel := context.WithCancel(t.Context())
-		first, second := ask(ctx, b, passcode()), ask(ctx, b, passcode())
+		first, second := f.ask(ctx, passcode()), f.ask(ctx, passcode())
 		cancel()
 		want(t, <-first, "", context.Canceled)
 		want(t, <-second, "", context.Canceled)
@@ -229,7 +233,7 @@ func TestCallerLeaves(t *testing.T) {
 		if got := slow.Withdrawn(); !slices.Equal(got, []error{prompt.ErrNotNeeded}) {
 			t.Errorf("the prompter was told %v, want one ErrNotNeeded: the second was never shown", got)
 		}
-		if _, err := b.Ask(ctx, passcode()); !errors.Is(err, context.Canceled) {
+		if _, err := f.Ask(ctx, passcode()); !errors.Is(err, context.Canceled) {
 			t.Errorf("Ask with an ended context: %v", err)
 		}
 	})
@@ -238,11 +242,11 @@ func TestCallerLeaves(t *testing.T) {
 func TestAnswerFromElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := broker(t, prompt.BrokerConfig{}, waiting())
+		f := newFixture(t, prompt.BrokerConfig{}, waiting())
 		r := passcode()
 		r.Kind, r.Choices = prompt.Choose, []string{"corp\x00totp", "corp\x01totp", "duo"}
-		out := ask(t.Context(), b, r)
-		p := b.Pending()[0]
+		out := f.ask(t.Context(), r)
+		p := f.Pending()[0]
 		if !slices.Equal(p.Choices, []string{"corp?totp", "corp?totp (2)", "duo"}) {
 			t.Fatalf("choices are shown as %q", p.Choices)
 		}
@@ -250,18 +254,18 @@ func TestAnswerFromElsewhere(t *testing.T) {
 			t.Errorf("ID %q is hard to type", p.ID)
 		}
 		for _, bad := range []string{"", "corp", "4", "corp\x00totp"} {
-			if err := b.Answer(p.ID, bad); !errors.Is(err, prompt.ErrAnswer) {
+			if err := f.Answer(p.ID, bad); !errors.Is(err, prompt.ErrAnswer) {
 				t.Errorf("Answer(%q) = %v, want ErrAnswer", bad, err)
 			}
 		}
-		if err := b.Answer("zzzzzz", "duo"); !errors.Is(err, prompt.ErrUnknown) {
+		if err := f.Answer("zzzzzz", "duo"); !errors.Is(err, prompt.ErrUnknown) {
 			t.Errorf("Answer of an unknown prompt = %v", err)
 		}
-		if err := b.Answer(" "+strings.ToUpper(p.ID), "corp?totp (2)"); err != nil {
+		if err := f.Answer(" "+strings.ToUpper(p.ID), "corp?totp (2)"); err != nil {
 			t.Errorf("Answer = %v", err)
 		}
 		want(t, <-out, "corp\x01totp", nil)
-		if err := b.Deny(p.ID); !errors.Is(err, prompt.ErrUnknown) {
+		if err := f.Deny(p.ID); !errors.Is(err, prompt.ErrUnknown) {
 			t.Errorf("Deny of a decided prompt = %v", err)
 		}
 	})
@@ -272,9 +276,9 @@ func TestConfirmTakesNoForNo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := passcode()
 		r.Kind = prompt.Confirm
-		b := broker(t, prompt.BrokerConfig{}, prompttest.Answers("no", "sure"))
-		want(t, <-ask(t.Context(), b, r), "", prompt.ErrDenied)
-		want(t, <-ask(t.Context(), b, r), "yes", nil)
+		f := newFixture(t, prompt.BrokerConfig{}, prompttest.Answers("no", "sure"))
+		want(t, <-f.ask(t.Context(), r), "", prompt.ErrDenied)
+		want(t, <-f.ask(t.Context(), r), "yes", nil)
 	})
 }
 
@@ -282,16 +286,16 @@ func TestReconfigureKeepsPending(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		old, fresh := waiting(), prompttest.Answers("222222")
-		b := broker(t, prompt.BrokerConfig{}, old)
-		first, second := ask(t.Context(), b, passcode()), ask(t.Context(), b, passcode())
-		b.Reconfigure(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "fresh", Prompter: fresh}}})
-		if got := b.Prompters(); !slices.Equal(got, []string{"fresh"}) {
+		f := newFixture(t, prompt.BrokerConfig{}, old)
+		first, second := f.ask(t.Context(), passcode()), f.ask(t.Context(), passcode())
+		f.Reconfigure(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "fresh", Prompter: fresh}}})
+		if got := f.Prompters(); !slices.Equal(got, []string{"fresh"}) {
 			t.Errorf("Prompters = %q", got)
 		}
-		if n := len(b.Pending()); n != 2 {
+		if n := len(f.Pending()); n != 2 {
 			t.Errorf("%d prompts are pending, want 2", n)
 		}
-		if err := b.Answer(b.Pending()[0].ID, "111111"); err != nil {
+		if err := f.Answer(f.Pending()[0].ID, "111111"); err != nil {
 			t.Errorf("Answer = %v", err)
 		}
 		want(t, <-first, "111111", nil)
@@ -303,12 +307,12 @@ func TestHostileRequestIsSanitised(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := prompttest.Answers("2")
-		b := broker(t, prompt.BrokerConfig{}, s)
+		f := newFixture(t, prompt.BrokerConfig{}, s)
 		r := prompttest.HostileRequest(prompt.Choose)
 		for i := range 200 {
 			r.Choices = append(r.Choices, fmt.Sprint("more", i))
 		}
-		want(t, <-ask(t.Context(), b, r), r.Choices[1], nil)
+		want(t, <-f.ask(t.Context(), r), r.Choices[1], nil)
 		got := s.Requests()[0]
 		all := append([]string{got.Rule, got.Vault, got.Namespace, got.Path, got.Operation, got.Method, got.MethodType, got.Requester.Exe},
 			append(got.Choices, got.Requester.Chain...)...)
@@ -332,10 +336,10 @@ func TestAskIsDecidedElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := waiting()
-		b := broker(t, prompt.BrokerConfig{}, p)
-		events := b.Watch(t.Context(), false)
+		f := newFixture(t, prompt.BrokerConfig{}, p)
+		events := f.Watch(t.Context(), false)
 		ctx, settle := context.WithCancelCause(t.Context())
-		got := ask(ctx, b, passcode())
+		got := f.ask(ctx, passcode())
 		settle(fmt.Errorf("the phone: %w", prompt.Decided{Message: "approved\x1b[2J"}))
 		want(t, <-got, "", context.Canceled)
 		if e := <-events; e.Type != prompt.EventPrompt {
@@ -349,4 +353,36 @@ func TestAskIsDecidedElsewhere(t *testing.T) {
 			t.Errorf("shown as %q", words)
 		}
 	})
+}
+
+// OnEnd is called before the caller of Ask learns how a prompt ended.
+func TestEndIsToldFirst(t *testing.T) {
+	t.Parallel()
+	var told []string // written before Ask returns, so it needs no lock
+	f := newFixture(t, prompt.BrokerConfig{Attachable: true, OnEnd: func(kind prompt.Kind, event string, open time.Duration) {
+		told = append(told, string(kind)+" "+event)
+		if open < 0 {
+			t.Errorf("open for %v", open)
+		}
+	}})
+	events := f.Watch(t.Context(), true)
+	go func() {
+		for e := range events {
+			if e.Type == prompt.EventPrompt {
+				_ = f.Deny(e.Request.ID)
+			}
+		}
+	}()
+	for i := range 50 {
+		if _, err := f.Ask(t.Context(), prompt.Request{Kind: prompt.Passcode}); !errors.Is(err, prompt.ErrDenied) {
+			t.Fatal(err)
+		}
+		if len(told) != i+1 || told[i] != "passcode denied" {
+			t.Fatalf("after %d prompts: %q", i+1, told)
+		}
+	}
+	f.Tell(t.Context(), prompt.Request{Kind: prompt.Push}).Done("approved")
+	if told[len(told)-1] != "push done" {
+		t.Errorf("a push that was decided: %q", told[len(told)-1])
+	}
 }

@@ -39,31 +39,31 @@ func TestEnrolmentIsNotListed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := waiting()
-		b := broker(t, prompt.BrokerConfig{Timeout: time.Minute}, s)
-		watching, attached := b.Watch(t.Context(), false), b.Watch(t.Context(), true)
+		f := newFixture(t, prompt.BrokerConfig{Timeout: time.Minute}, s)
+		watching, attached := f.Watch(t.Context(), false), f.Watch(t.Context(), true)
 		r := prompttest.EnrolmentRequest()
 		r.Deadline = time.Now().Add(4 * time.Minute)
-		answered := ask(t.Context(), b, r)
+		answered := f.ask(t.Context(), r)
 		synctest.Wait()
-		late := b.Watch(t.Context(), false)
+		late := f.Watch(t.Context(), false)
 		if e := (<-watching).Request.Enrolment; e != nil {
-			t.Errorf("who watches gets %#v", *e)
+			t.Errorf("a watcher gets %#v", *e)
 		}
 		if e := (<-late).Request.Enrolment; e != nil {
-			t.Errorf("who watches later gets %#v", *e)
+			t.Errorf("a later watcher gets %#v", *e)
 		}
 		if e := (<-attached).Request.Enrolment; e == nil || e.Secret != prompttest.Seed {
-			t.Errorf("who attaches gets %#v", e)
+			t.Errorf("an attached watcher gets %#v", e)
 		}
 		if e := s.Requests()[0].Enrolment; e == nil || e.Secret != prompttest.Seed {
 			t.Errorf("a prompter gets %#v", e)
 		}
-		pending := b.Pending()[0]
+		pending := f.Pending()[0]
 		if pending.Enrolment != nil || !pending.Deadline.Equal(r.Deadline) {
 			t.Errorf("the list has %#v, until %s", pending.Enrolment, pending.Deadline)
 		}
 		time.Sleep(3 * time.Minute)
-		if err := b.Answer(pending.ID, "123456"); err != nil {
+		if err := f.Answer(pending.ID, "123456"); err != nil {
 			t.Error(err)
 		}
 		want(t, <-answered, "123456", nil)

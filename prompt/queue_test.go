@@ -27,12 +27,12 @@ func TestQueueShowsOneAtATime(t *testing.T) {
 			order = append(order, fmt.Sprintf("%s/%d", r.Rule, r.Queued))
 			return "123456", nil
 		})
-		b := broker(t, prompt.BrokerConfig{}, s)
+		f := newFixture(t, prompt.BrokerConfig{}, s)
 		var all []<-chan asked
 		for _, rule := range []string{"a", "b", "c"} {
 			r := passcode()
 			r.Rule = rule
-			all = append(all, ask(t.Context(), b, r))
+			all = append(all, f.ask(t.Context(), r))
 		}
 		for i, out := range all {
 			got := <-out
@@ -57,8 +57,8 @@ func TestSlowLoserHoldsTheScreen(t *testing.T) {
 			time.Sleep(3 * time.Second) // a dialog that fades out
 			return "", ctx.Err()
 		})
-		b := broker(t, prompt.BrokerConfig{}, loser, prompttest.Answers("1", "2"))
-		first, second := ask(t.Context(), b, passcode()), ask(t.Context(), b, passcode())
+		f := newFixture(t, prompt.BrokerConfig{}, loser, prompttest.Answers("1", "2"))
+		first, second := f.ask(t.Context(), passcode()), f.ask(t.Context(), passcode())
 		if got := <-first; got.answer != "1" || got.after != 0 {
 			t.Errorf("first: %+v", got)
 		}
@@ -71,21 +71,21 @@ func TestSlowLoserHoldsTheScreen(t *testing.T) {
 func TestBusyClosedAndPush(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := broker(t, prompt.BrokerConfig{MaxPending: 1}, waiting())
-		out := ask(t.Context(), b, passcode())
-		if _, err := b.Ask(t.Context(), passcode()); !errors.Is(err, prompt.ErrBusy) {
+		f := newFixture(t, prompt.BrokerConfig{MaxPending: 1}, waiting())
+		out := f.ask(t.Context(), passcode())
+		if _, err := f.Ask(t.Context(), passcode()); !errors.Is(err, prompt.ErrBusy) {
 			t.Errorf("Ask = %v, want ErrBusy", err)
 		}
-		b.Tell(t.Context(), passcode()).Done("a notice without room ends without harm")
-		if _, err := b.Ask(t.Context(), prompttest.Request(prompt.Push)); !errors.Is(err, prompt.ErrAnswer) {
+		f.Tell(t.Context(), passcode()).Done("a notice without room ends without harm")
+		if _, err := f.Ask(t.Context(), prompttest.Request(prompt.Push)); !errors.Is(err, prompt.ErrAnswer) {
 			t.Errorf("Ask of a push = %v, want ErrAnswer", err)
 		}
-		b.Close()
+		f.Close()
 		want(t, <-out, "", prompt.ErrCanceled)
-		if _, err := b.Ask(t.Context(), passcode()); !errors.Is(err, prompt.ErrCanceled) {
+		if _, err := f.Ask(t.Context(), passcode()); !errors.Is(err, prompt.ErrCanceled) {
 			t.Errorf("Ask after Close = %v, want ErrCanceled", err)
 		}
-		if _, open := <-b.Watch(t.Context(), true); open || b.Attached() != 0 {
+		if _, open := <-f.Watch(t.Context(), true); open || f.Attached() != 0 {
 			t.Error("Watch after Close is open")
 		}
 	})
@@ -94,13 +94,13 @@ func TestBusyClosedAndPush(t *testing.T) {
 // TestOnlyOneDecides races answers, denials and the caller's leaving.
 func TestOnlyOneDecides(t *testing.T) {
 	t.Parallel()
-	b := broker(t, prompt.BrokerConfig{Attachable: true})
+	f := newFixture(t, prompt.BrokerConfig{Attachable: true})
 	for range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
-		events := b.Watch(ctx, true)
+		events := f.Watch(ctx, true)
 		result := make(chan asked, 1)
 		go func() {
-			answer, err := b.Ask(ctx, passcode())
+			answer, err := f.Ask(ctx, passcode())
 			result <- asked{answer: answer, err: err}
 		}()
 		id := (<-events).Request.ID
@@ -108,12 +108,12 @@ func TestOnlyOneDecides(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 4 {
 			all.Go(func() {
-				if b.Answer(id, fmt.Sprint(i)) == nil {
+				if f.Answer(id, fmt.Sprint(i)) == nil {
 					won.Add(1)
 				}
 			})
 			all.Go(func() {
-				if b.Deny(id) == nil {
+				if f.Deny(id) == nil {
 					won.Add(1)
 				}
 			})
@@ -129,19 +129,91 @@ func TestOnlyOneDecides(t *testing.T) {
 func TestManyAsks(t *testing.T) {
 	t.Parallel()
 	echo := prompttest.Func(func(_ context.Context, r prompt.Request) (string, error) { return r.Rule, nil })
-	b := broker(t, prompt.BrokerConfig{MaxPending: 100}, echo, waiting())
+	f := newFixture(t, prompt.BrokerConfig{MaxPending: 100}, echo, waiting())
 	var all sync.WaitGroup
 	for i := range 100 {
 		all.Go(func() {
 			r := passcode()
 			r.Rule = fmt.Sprint("rule", i)
-			if got, err := b.Ask(t.Context(), r); got != r.Rule || err != nil {
+			if got, err := f.Ask(t.Context(), r); got != r.Rule || err != nil {
 				t.Errorf("Ask(%s) = %q, %v", r.Rule, got, err)
 			}
 		})
 	}
 	all.Wait()
-	if n := b.Len(); n != 0 {
+	if n := f.Len(); n != 0 {
 		t.Errorf("%d prompts are left", n)
+	}
+}
+
+// A question that waited behind another one until its time was over says so; one that
+// was shown, or listed for a person, does not.
+func TestUnseen(t *testing.T) {
+	t.Parallel()
+	for name, look := range map[string]bool{"never shown": false, "listed": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, prompt.BrokerConfig{}, waiting())
+				shown := f.ask(t.Context(), passcode())
+				r := passcode()
+				r.Deadline = time.Now().Add(10 * time.Second)
+				behind := f.ask(t.Context(), r)
+				if look {
+					f.Pending()
+				}
+				if got := <-behind; !errors.Is(got.err, prompt.ErrTimeout) || errors.Is(got.err, prompt.ErrUnseen) == look {
+					t.Errorf("behind: %v", got.err)
+				}
+				if got := <-shown; !errors.Is(got.err, prompt.ErrTimeout) || errors.Is(got.err, prompt.ErrUnseen) {
+					t.Errorf("shown: %v", got.err)
+				}
+			})
+		})
+	}
+}
+
+// A notifier puts a question up and takes no answer.
+type notifier struct{}
+
+func (notifier) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	return notifier{}.PromptOrNotify(ctx, r, func() {})
+}
+
+func (notifier) PromptOrNotify(ctx context.Context, _ prompt.Request, notified func()) (string, error) {
+	notified()
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+// A notification that says how to answer from a terminal keeps the question open
+// as long as terminals may answer, and does not hold up the next one.
+func TestNotifier(t *testing.T) {
+	t.Parallel()
+	for name, attachable := range map[string]bool{"terminals may answer": true, "they may not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, prompt.BrokerConfig{Attachable: attachable}, notifier{})
+				first := f.ask(t.Context(), passcode())
+				second := f.ask(t.Context(), passcode())
+				if !attachable {
+					want(t, <-first, "", prompt.ErrUnavailable)
+					want(t, <-second, "", prompt.ErrUnavailable)
+					return
+				}
+				time.Sleep(30 * time.Second)
+				open := f.Pending()
+				if len(open) != 2 {
+					t.Fatalf("%d prompts open", len(open))
+				}
+				for _, r := range open {
+					if err := f.Answer(r.ID, "123456"); err != nil {
+						t.Error(err)
+					}
+				}
+				want(t, <-first, "123456", nil)
+				want(t, <-second, "123456", nil)
+			})
+		})
 	}
 }

@@ -32,22 +32,22 @@ func types(events <-chan prompt.Event) string {
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := broker(t, prompt.BrokerConfig{}, waiting())
-		first := ask(t.Context(), b, passcode())
-		notice := b.Tell(t.Context(), passcode())
+		f := newFixture(t, prompt.BrokerConfig{}, waiting())
+		first := f.ask(t.Context(), passcode())
+		notice := f.Tell(t.Context(), passcode())
 		ctx, cancel := context.WithCancel(t.Context())
-		events := b.Watch(ctx, true)
-		if got := types(events); got != "prompt told" || b.Attached() != 1 {
-			t.Errorf("starts with %q, %d attached", got, b.Attached())
+		events := f.Watch(ctx, true)
+		if got := types(events); got != "prompt told" || f.Attached() != 1 {
+			t.Errorf("starts with %q, %d attached", got, f.Attached())
 		}
 		leaving, leave := context.WithCancel(t.Context())
-		second, third := ask(t.Context(), b, passcode()), ask(leaving, b, passcode())
-		pending := b.Pending()
+		second, third := f.ask(t.Context(), passcode()), f.ask(leaving, passcode())
+		pending := f.Pending()
 		if got := []prompt.Kind{pending[0].Kind, pending[1].Kind, pending[2].Kind}; got[1] != prompt.Push || len(pending) != 4 {
 			t.Errorf("pending are %v", got)
 		}
-		_ = b.Answer(pending[0].ID, "123456")
-		_ = b.Deny(pending[2].ID)
+		_ = f.Answer(pending[0].ID, "123456")
+		_ = f.Deny(pending[2].ID)
 		leave()
 		synctest.Wait()
 		notice.Done("approved on the phone")
@@ -58,8 +58,8 @@ func TestWatch(t *testing.T) {
 		want(t, <-second, "", prompt.ErrDenied)
 		want(t, <-third, "", context.Canceled)
 		cancel()
-		if got := types(events); got != "closed" || b.Attached() != 0 {
-			t.Errorf("ends with %q, %d attached", got, b.Attached())
+		if got := types(events); got != "closed" || f.Attached() != 0 {
+			t.Errorf("ends with %q, %d attached", got, f.Attached())
 		}
 	})
 }
@@ -67,15 +67,15 @@ func TestWatch(t *testing.T) {
 func TestSlowWatcherIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := broker(t, prompt.BrokerConfig{}, prompttest.Func(func(context.Context, prompt.Request) (string, error) { return "1", nil }))
-		events := b.Watch(t.Context(), true)
+		f := newFixture(t, prompt.BrokerConfig{}, prompttest.Func(func(context.Context, prompt.Request) (string, error) { return "1", nil }))
+		events := f.Watch(t.Context(), true)
 		for range 100 {
-			if _, err := b.Ask(t.Context(), passcode()); err != nil {
+			if _, err := f.Ask(t.Context(), passcode()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := types(events); !strings.HasSuffix(got, " closed") || b.Attached() != 0 {
-			t.Errorf("a watcher that does not read got %q, %d attached", got, b.Attached())
+		if got := types(events); !strings.HasSuffix(got, " closed") || f.Attached() != 0 {
+			t.Errorf("a watcher that does not read got %q, %d attached", got, f.Attached())
 		}
 	})
 }
@@ -84,32 +84,32 @@ func TestNotice(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		end    func(*prompt.Broker, *prompt.Notice, context.CancelFunc)
+		end    func(fixture, *prompt.Notice, context.CancelFunc)
 		denied error
 		event  string
 	}{
-		{"done", func(_ *prompt.Broker, n *prompt.Notice, _ context.CancelFunc) {
+		{"done", func(_ fixture, n *prompt.Notice, _ context.CancelFunc) {
 			n.Done("approved\x1b[2J")
 			n.Done("again")
 		}, nil, "done"},
-		{"denied here", func(b *prompt.Broker, _ *prompt.Notice, _ context.CancelFunc) { _ = b.Deny(b.Pending()[0].ID) }, prompt.ErrDenied, "denied"},
-		{"all cancelled", func(b *prompt.Broker, _ *prompt.Notice, _ context.CancelFunc) { b.CancelAll() }, prompt.ErrCanceled, "canceled"},
-		{"nobody waits", func(_ *prompt.Broker, _ *prompt.Notice, cancel context.CancelFunc) { cancel() }, nil, "canceled"},
-		{"deadline", func(*prompt.Broker, *prompt.Notice, context.CancelFunc) { time.Sleep(2 * time.Minute) }, nil, "timeout"},
+		{"denied here", func(f fixture, _ *prompt.Notice, _ context.CancelFunc) { _ = f.Deny(f.Pending()[0].ID) }, prompt.ErrDenied, "denied"},
+		{"all cancelled", func(f fixture, _ *prompt.Notice, _ context.CancelFunc) { f.CancelAll() }, prompt.ErrCanceled, "canceled"},
+		{"the caller leaves", func(_ fixture, _ *prompt.Notice, cancel context.CancelFunc) { cancel() }, nil, "canceled"},
+		{"deadline", func(fixture, *prompt.Notice, context.CancelFunc) { time.Sleep(2 * time.Minute) }, nil, "timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := prompttest.NewScript()
-				b := broker(t, prompt.BrokerConfig{}, s)
-				events := b.Watch(t.Context(), false)
+				f := newFixture(t, prompt.BrokerConfig{}, s)
+				events := f.Watch(t.Context(), false)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				r := passcode()
 				r.Deadline = time.Now().Add(100 * time.Second) // longer than a question may be
-				n := b.Tell(ctx, r)
+				n := f.Tell(ctx, r)
 				synctest.Wait()
-				c.end(b, n, cancel)
+				c.end(f, n, cancel)
 				synctest.Wait()
 				select {
 				case <-n.Denied():
@@ -144,18 +144,18 @@ func TestPushIsShownBesideAQuestion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := waiting()
-		b := broker(t, prompt.BrokerConfig{}, s)
-		out := ask(t.Context(), b, passcode())
-		n := b.Tell(t.Context(), passcode())
+		f := newFixture(t, prompt.BrokerConfig{}, s)
+		out := f.ask(t.Context(), passcode())
+		n := f.Tell(t.Context(), passcode())
 		synctest.Wait()
 		if got := s.Requests(); len(got) != 2 || got[1].Kind != prompt.Push || got[1].Deadline.IsZero() {
 			t.Errorf("shown: %v", got)
 		}
-		if err := b.Answer(s.Requests()[1].ID, "yes"); !errors.Is(err, prompt.ErrAnswer) {
+		if err := f.Answer(s.Requests()[1].ID, "yes"); !errors.Is(err, prompt.ErrAnswer) {
 			t.Errorf("Answer of a push = %v, want ErrAnswer", err)
 		}
 		n.Done("")
-		b.CancelAll()
+		f.CancelAll()
 		want(t, <-out, "", prompt.ErrCanceled)
 	})
 }
@@ -164,13 +164,13 @@ func TestDenialByAPrompterEndsANotice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		other := prompttest.NewScript()
-		b := broker(t, prompt.BrokerConfig{}, other, prompttest.Func(func(context.Context, prompt.Request) (string, error) {
+		f := newFixture(t, prompt.BrokerConfig{}, other, prompttest.Func(func(context.Context, prompt.Request) (string, error) {
 			return "", prompt.ErrDenied
 		}))
-		n := b.Tell(t.Context(), passcode())
+		n := f.Tell(t.Context(), passcode())
 		<-n.Denied()
 		n.Done("")
-		if b.Len() != 0 {
+		if f.Len() != 0 {
 			t.Error("the notice is still listed")
 		}
 	})
