@@ -22,21 +22,22 @@ import (
 	"github.com/vault-stepup/stepup/prompt/session"
 )
 
-// A world is a machine on which sessions are looked for.
-type world struct {
+// A fixture is a machine on which sessions are looked for.
+type fixture struct {
 	requester []string // its environment; nil is none that can be read
 	manager   []string
 	own       []string
 	listening []string // network and address
 }
 
-func (w world) config(t *testing.T) session.Finder {
+// finder looks for sessions there.
+func (f fixture) finder(t *testing.T) session.Finder {
 	proc := t.TempDir()
-	if w.requester != nil {
+	if f.requester != nil {
 		if err := os.MkdirAll(filepath.Join(proc, "4711"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		raw := strings.Join(w.requester, "\x00") + "\x00"
+		raw := strings.Join(f.requester, "\x00") + "\x00"
 		if err := os.WriteFile(filepath.Join(proc, "4711", "environ"), []byte(raw), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -44,14 +45,14 @@ func (w world) config(t *testing.T) session.Finder {
 	return session.Finder{
 		Proc: proc,
 		UserEnvironment: func(context.Context) (string, error) {
-			if w.manager == nil {
+			if f.manager == nil {
 				return "DISPLAY=:9", errors.New("exit status 1")
 			}
-			return strings.Join(w.manager, "\n") + "\n", nil
+			return strings.Join(f.manager, "\n") + "\n", nil
 		},
-		Environ: func() []string { return w.own },
+		Environ: func() []string { return f.own },
 		Reachable: func(_ context.Context, network, address string) bool {
-			return slices.Contains(w.listening, network+" "+address)
+			return slices.Contains(f.listening, network+" "+address)
 		},
 	}
 }
@@ -61,11 +62,11 @@ func TestFindSession(t *testing.T) {
 	const x0, x1 = "unix /tmp/.X11-unix/X0", "unix /tmp/.X11-unix/X1"
 	for _, c := range []struct {
 		name string
-		w    world
+		f    fixture
 		want prompt.Session
 		err  error
 	}{
-		{"the requester's own", world{
+		{"the requester's own", fixture{
 			requester: []string{
 				"PATH=/evil", "LD_PRELOAD=/evil.so", "DISPLAY=:0", "XAUTHORITY=/home/a/.Xauthority", "XDG_RUNTIME_DIR=/run/user/7",
 				"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/7/bus", "XDG_CURRENT_DESKTOP=KDE", "XDG_SESSION_TYPE=x11",
@@ -75,35 +76,35 @@ func TestFindSession(t *testing.T) {
 			Display: ":0", XAuthority: "/home/a/.Xauthority", RuntimeDir: "/run/user/7", BusAddress: "unix:path=/run/user/7/bus",
 			Desktop: "KDE", Type: "x11",
 		}, nil},
-		{"the service manager's", world{requester: []string{"A=b"}, manager: []string{"DISPLAY=:1"}, own: []string{"DISPLAY=:0"}, listening: []string{x0, x1}},
+		{"the service manager's", fixture{requester: []string{"A=b"}, manager: []string{"DISPLAY=:1"}, own: []string{"DISPLAY=:0"}, listening: []string{x0, x1}},
 			prompt.Session{Display: ":1"}, nil},
-		{"ours", world{own: []string{"DISPLAY=:0"}, listening: []string{x0, x1}}, prompt.Session{Display: ":0"}, nil},
-		{"of a display that has crashed", world{requester: []string{"DISPLAY=:0"}, manager: []string{"DISPLAY=:1"}, listening: []string{x1}},
+		{"ours", fixture{own: []string{"DISPLAY=:0"}, listening: []string{x0, x1}}, prompt.Session{Display: ":0"}, nil},
+		{"of a display that has crashed", fixture{requester: []string{"DISPLAY=:0"}, manager: []string{"DISPLAY=:1"}, listening: []string{x1}},
 			prompt.Session{Display: ":1"}, nil},
-		{"Wayland", world{requester: []string{"WAYLAND_DISPLAY=wayland-0", "XDG_RUNTIME_DIR=/r", "DISPLAY=:0"}, listening: []string{"unix /r/wayland-0", "unix /r/bus"}},
+		{"Wayland", fixture{requester: []string{"WAYLAND_DISPLAY=wayland-0", "XDG_RUNTIME_DIR=/r", "DISPLAY=:0"}, listening: []string{"unix /r/wayland-0", "unix /r/bus"}},
 			prompt.Session{WaylandDisplay: "wayland-0", RuntimeDir: "/r", BusAddress: "unix:path=/r/bus"}, nil},
-		{"Wayland by its path", world{own: []string{"WAYLAND_DISPLAY=/w/0"}, listening: []string{"unix /w/0"}}, prompt.Session{WaylandDisplay: "/w/0"}, nil},
-		{"Wayland has ended, X has not", world{own: []string{"WAYLAND_DISPLAY=w", "XDG_RUNTIME_DIR=/r", "DISPLAY=:0"}, listening: []string{x0}},
+		{"Wayland by its path", fixture{own: []string{"WAYLAND_DISPLAY=/w/0"}, listening: []string{"unix /w/0"}}, prompt.Session{WaylandDisplay: "/w/0"}, nil},
+		{"Wayland has ended, X has not", fixture{own: []string{"WAYLAND_DISPLAY=w", "XDG_RUNTIME_DIR=/r", "DISPLAY=:0"}, listening: []string{x0}},
 			prompt.Session{Display: ":0", RuntimeDir: "/r"}, nil},
-		{"abstract socket of X", world{own: []string{"DISPLAY=unix:0.0"}, listening: []string{"unix @/tmp/.X11-unix/X0"}}, prompt.Session{Display: "unix:0.0"}, nil},
-		{"forwarded by ssh", world{requester: []string{"DISPLAY=localhost:10.0"}, listening: []string{"tcp localhost:6010"}}, prompt.Session{Display: "localhost:10.0"}, nil},
-		{"X of a Windows host, by our own word", world{own: []string{"DISPLAY=172.20.0.1:0"}, listening: []string{"tcp 172.20.0.1:6000"}},
+		{"abstract socket of X", fixture{own: []string{"DISPLAY=unix:0.0"}, listening: []string{"unix @/tmp/.X11-unix/X0"}}, prompt.Session{Display: "unix:0.0"}, nil},
+		{"forwarded by ssh", fixture{requester: []string{"DISPLAY=localhost:10.0"}, listening: []string{"tcp localhost:6010"}}, prompt.Session{Display: "localhost:10.0"}, nil},
+		{"X of a Windows host, by our own word", fixture{own: []string{"DISPLAY=172.20.0.1:0"}, listening: []string{"tcp 172.20.0.1:6000"}},
 			prompt.Session{Display: "172.20.0.1:0"}, nil},
-		{"screen of another machine, by a stranger's word", world{requester: []string{"DISPLAY=203.0.113.5:0"}, listening: []string{"tcp 203.0.113.5:6000"}},
+		{"screen of another machine, by a stranger's word", fixture{requester: []string{"DISPLAY=203.0.113.5:0"}, listening: []string{"tcp 203.0.113.5:6000"}},
 			prompt.Session{}, prompt.ErrUnavailable},
-		{"bus that would start a program", world{
+		{"bus that would start a program", fixture{
 			requester: []string{"DISPLAY=:0", "DBUS_SESSION_BUS_ADDRESS=unixexec:path=/evil"}, listening: []string{x0, "unix /evil"},
 		}, prompt.Session{Display: ":0"}, nil},
-		{"bus of several", world{
+		{"bus of several", fixture{
 			own: []string{"DISPLAY=:0", "DBUS_SESSION_BUS_ADDRESS=tcp:host=evil;unix:abstract=/b%20s,guid=1"}, listening: []string{x0, "unix @/b s"},
 		}, prompt.Session{Display: ":0", BusAddress: "unix:abstract=/b%20s"}, nil},
-		{"relative paths", world{own: []string{"DISPLAY=:0", "XDG_RUNTIME_DIR=r", "XAUTHORITY=x"}, listening: []string{x0, "unix r/bus"}},
+		{"relative paths", fixture{own: []string{"DISPLAY=:0", "XDG_RUNTIME_DIR=r", "XAUTHORITY=x"}, listening: []string{x0, "unix r/bus"}},
 			prompt.Session{Display: ":0"}, nil},
-		{"none: a server", world{own: []string{"SSH_CONNECTION=x"}}, prompt.Session{}, prompt.ErrUnavailable},
+		{"none: a server", fixture{own: []string{"SSH_CONNECTION=x"}}, prompt.Session{}, prompt.ErrUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := c.w.config(t).Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
+			got, err := c.f.finder(t).Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
 			if diff := cmp.Diff(c.want, got); diff != "" || !errors.Is(err, c.err) {
 				t.Errorf("Find: %v, (-want +got):\n%s", err, diff)
 			}
@@ -114,8 +115,8 @@ func TestFindSession(t *testing.T) {
 // The first process with a number may be another user's by the time we look.
 func TestFindSessionOfAnotherUser(t *testing.T) {
 	t.Parallel()
-	w := world{requester: []string{"DISPLAY=:0"}, listening: []string{"unix /tmp/.X11-unix/X0"}}
-	c := w.config(t)
+	f := fixture{requester: []string{"DISPLAY=:0"}, listening: []string{"unix /tmp/.X11-unix/X0"}}
+	c := f.finder(t)
 	for _, p := range []prompt.Requester{{PID: 4711, UID: os.Getuid() + 1}, {PID: 4711, UID: -1}, {PID: 0, UID: os.Getuid()}} {
 		if s, err := c.Find(t.Context(), p); !errors.Is(err, prompt.ErrUnavailable) {
 			t.Errorf("Find(%+v) = %+v, %v", p, s, err)
@@ -139,16 +140,16 @@ func TestFindSessionOfAnotherUser(t *testing.T) {
 
 func TestFindBus(t *testing.T) {
 	t.Parallel()
-	w := world{
+	f := fixture{
 		requester: []string{"DBUS_SESSION_BUS_ADDRESS=unix:path=/gone"},
 		manager:   []string{"XDG_RUNTIME_DIR=/r", "DBUS_SESSION_BUS_ADDRESS=$'unix:path=/r/bus'"},
 		listening: []string{"unix /r/bus"},
 	}
-	got, err := w.config(t).FindBus(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
+	got, err := f.finder(t).FindBus(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
 	if got != "unix:path=/r/bus" || err != nil {
 		t.Errorf("FindBus = %q, %v", got, err)
 	}
-	if got, err := (world{}).config(t).FindBus(t.Context(), prompt.Requester{}); !errors.Is(err, prompt.ErrUnavailable) {
+	if got, err := (fixture{}).finder(t).FindBus(t.Context(), prompt.Requester{}); !errors.Is(err, prompt.ErrUnavailable) {
 		t.Errorf("FindBus without one = %q, %v", got, err)
 	}
 }

@@ -53,7 +53,7 @@ func TestTerminalEnrolment(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
+	f := newFixture(t)
 	usual := map[string]string{"TERM": "xterm-256color", "LANG": "en_GB.UTF-8"}
 	for _, c := range []struct {
 		name          string
@@ -71,15 +71,15 @@ func TestTerminalEnrolment(t *testing.T) {
 		{"no characters known", 80, 24, map[string]string{"TERM": "xterm"}, false},
 		{"no colours", 80, 24, map[string]string{"TERM": "dumb", "LANG": "C.UTF-8"}, false},
 	} {
-		if err := pty.Setsize(s.ptmx, &pty.Winsize{Rows: c.rows, Cols: c.columns}); err != nil {
+		if err := pty.Setsize(f.ptmx, &pty.Winsize{Rows: c.rows, Cols: c.columns}); err != nil {
 			t.Fatal(err)
 		}
 		p := terminal.New(terminal.Config{Getenv: func(name string) string { return c.env[name] }})
-		answer := s.prompt(t.Context(), p, prompttest.EnrolmentRequest())
-		screen := s.expect(asks)
-		s.typing("123456\r")
-		s.want(<-answer, "123456", nil)
-		s.expect("the secret is still on it")
+		answer := f.prompt(t.Context(), p, prompttest.EnrolmentRequest())
+		screen := f.expect(asks)
+		f.typing("123456\r")
+		f.want(<-answer, "123456", nil)
+		f.expect("the secret is still on it")
 		if !strings.Contains(screen, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP") || !strings.Contains(screen, "account: Vault: 0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e") {
 			t.Errorf("%s: nothing to type:\n%s", c.name, screen)
 		}

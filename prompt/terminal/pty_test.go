@@ -63,8 +63,8 @@ func inSession(t *testing.T, tty bool) bool {
 	return false
 }
 
-// A screen is the far end of the terminal: what a person sees and types.
-type screen struct {
+// A fixture is the far end of the terminal: what a person sees and types.
+type fixture struct {
 	t     *testing.T
 	ptmx  *os.File // the person's end
 	tty   *os.File // the programs' end, as a shell has it
@@ -74,17 +74,17 @@ type screen struct {
 	fresh chan struct{}
 }
 
-func newScreen(t *testing.T) *screen {
-	s := &screen{t: t, ptmx: os.NewFile(3, "ptmx"), tty: os.NewFile(4, "tty"), fresh: make(chan struct{}, 1)}
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{t: t, ptmx: os.NewFile(3, "ptmx"), tty: os.NewFile(4, "tty"), fresh: make(chan struct{}, 1)}
 	go func() { // ends with the process: the terminal is open as long as it lives
 		buf := make([]byte, 4096)
 		for {
-			n, err := s.ptmx.Read(buf)
-			s.mu.Lock()
-			s.seen = append(s.seen, buf[:n]...)
-			s.mu.Unlock()
+			n, err := f.ptmx.Read(buf)
+			f.mu.Lock()
+			f.seen = append(f.seen, buf[:n]...)
+			f.mu.Unlock()
 			select {
-			case s.fresh <- struct{}{}:
+			case f.fresh <- struct{}{}:
 			default:
 			}
 			if err != nil {
@@ -92,53 +92,53 @@ func newScreen(t *testing.T) *screen {
 			}
 		}
 	}()
-	return s
+	return f
 }
 
 // expect waits until one of the texts is on the screen behind what was expected before, and
 // returns all that came up to its end.
-func (s *screen) expect(texts ...string) string {
-	s.t.Helper()
+func (f *fixture) expect(texts ...string) string {
+	f.t.Helper()
 	guard := time.After(time.Minute)
 	for {
-		s.mu.Lock()
+		f.mu.Lock()
 		for _, text := range texts {
-			if i := bytes.Index(s.seen[s.read:], []byte(text)); i >= 0 {
-				got := string(s.seen[s.read : s.read+i+len(text)])
-				s.read += i + len(text)
-				s.mu.Unlock()
+			if i := bytes.Index(f.seen[f.read:], []byte(text)); i >= 0 {
+				got := string(f.seen[f.read : f.read+i+len(text)])
+				f.read += i + len(text)
+				f.mu.Unlock()
 				return got
 			}
 		}
-		rest := string(s.seen[s.read:])
-		s.mu.Unlock()
+		rest := string(f.seen[f.read:])
+		f.mu.Unlock()
 		select {
-		case <-s.fresh:
+		case <-f.fresh:
 		case <-guard:
-			s.t.Fatalf("%q does not come; the screen has %q", texts, rest)
+			f.t.Fatalf("%q does not come; the screen has %q", texts, rest)
 		}
 	}
 }
 
-func (s *screen) typing(text string) {
-	if _, err := s.ptmx.WriteString(text); err != nil {
-		s.t.Errorf("typing: %v", err)
+func (f *fixture) typing(text string) {
+	if _, err := f.ptmx.WriteString(text); err != nil {
+		f.t.Errorf("typing: %v", err)
 	}
 }
 
-func (s *screen) modes() *unix.Termios {
-	m, err := unix.IoctlGetTermios(int(s.tty.Fd()), getTermios)
+func (f *fixture) modes() *unix.Termios {
+	m, err := unix.IoctlGetTermios(int(f.tty.Fd()), getTermios)
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return m
 }
 
 // typedAhead waits until the kernel has a complete line for the programs.
-func (s *screen) typedAhead() {
-	fds := []unix.PollFd{{Fd: int32(s.tty.Fd()), Events: unix.POLLIN}}
+func (f *fixture) typedAhead() {
+	fds := []unix.PollFd{{Fd: int32(f.tty.Fd()), Events: unix.POLLIN}}
 	if n, err := unix.Poll(fds, 60_000); n != 1 {
-		s.t.Fatalf("typed text does not arrive: %v", err)
+		f.t.Fatalf("typed text does not arrive: %v", err)
 	}
 }
 
@@ -147,7 +147,7 @@ type answered struct {
 	err    error
 }
 
-func (s *screen) prompt(ctx context.Context, p prompt.Prompter, r prompt.Request) <-chan answered {
+func (f *fixture) prompt(ctx context.Context, p prompt.Prompter, r prompt.Request) <-chan answered {
 	out := make(chan answered, 1)
 	go func() {
 		answer, err := p.Prompt(ctx, r)
@@ -156,10 +156,10 @@ func (s *screen) prompt(ctx context.Context, p prompt.Prompter, r prompt.Request
 	return out
 }
 
-func (s *screen) want(got answered, answer string, err error) {
-	s.t.Helper()
+func (f *fixture) want(got answered, answer string, err error) {
+	f.t.Helper()
 	if got.answer != answer || !errors.Is(got.err, err) {
-		s.t.Errorf("Prompt = %q, %v; want %q, %v", got.answer, got.err, answer, err)
+		f.t.Errorf("Prompt = %q, %v; want %q, %v", got.answer, got.err, answer, err)
 	}
 }
 
@@ -173,96 +173,139 @@ func TestTerminalConforms(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
+	f := newFixture(t)
 	prompttest.Run(t, func(*testing.T) prompttest.Subject {
 		return prompttest.Subject{
 			Prompter: terminal.New(terminal.Config{}),
-			Shown:    func() { s.expect(asks, "on your phone") },
-			Answer:   func(answer string) { s.typing(answer + "\n") },
-			Deny:     func() { s.typing("\x03") },
+			Shown:    func() { f.expect(asks, "on your phone") },
+			Answer:   func(answer string) { f.typing(answer + "\n") },
+			Deny:     func() { f.typing("\x03") },
 			AnswerBoth: func(password, code string) {
-				s.typing(password + "\n")
-				s.expect(asks)
-				s.typing(code + "\n")
+				f.typing(password + "\n")
+				f.expect(asks)
+				f.typing(code + "\n")
 			},
 		}
 	})
+}
+
+// An exchange is what a person types for one question, a line behind each question of
+// it, and what comes of it.
+type exchange struct {
+	name    string
+	request prompt.Request
+	typed   []string
+	answer  string
+	echo    string // of the last line
+	err     error  // context.Canceled: withdrawn when the next line is asked for
 }
 
 func TestTerminalTyping(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
-	before := s.modes()
-	p := plain()
-	for _, c := range []struct {
-		name, typed, answer, echo string
-		kind                      prompt.Kind
-		err                       error
-	}{
-		{"a passcode is shown", "123 456\n", "123456", "123 456\r\n", prompt.Passcode, nil},
-		{"a password is not", "hunter2\n", "hunter2", "\r\n", prompt.Password, nil},
-		{"corrected", "12x\x7f3\n", "123", "12x\b \b3\r\n", prompt.Passcode, nil},
-		{"ctrl-c", "12\x03", "", "12^C\r\n  denied\r\n", prompt.Passcode, prompt.ErrDenied},
-		{"ctrl-c in a password", "hun\x03", "", "\r\n  denied\r\n", prompt.Password, prompt.ErrDenied},
-		{"ctrl-d", "\x04", "", "\r\n  not answered here\r\n", prompt.Passcode, prompt.ErrUnavailable},
-		{"a choice", "2\n", "corp_duo", "2\r\n", prompt.Choose, nil},
-		{"yes", "Y\n", "yes", "Y\r\n", prompt.Confirm, nil},
-		{"enter is a no", "\n", "", "\r\n  denied\r\n", prompt.Confirm, prompt.ErrDenied},
+	passcode, password := prompttest.Request(prompt.Passcode), prompttest.Request(prompt.Password)
+	choose, confirm := prompttest.Request(prompt.Choose), prompttest.Request(prompt.Confirm)
+	both, lines := prompttest.CodeToo(password), func(typed ...string) []string { return typed }
+	f := newFixture(t)
+	before := f.modes()
+	for _, c := range []exchange{
+		{"a passcode is shown", passcode, lines("123 456\n"), "123456", "123 456\r\n", nil},
+		{"a password is not", password, lines("hunter2\n"), "hunter2", "\r\n", nil},
+		{"corrected", passcode, lines("12x\x7f3\n"), "123", "12x\b \b3\r\n", nil},
+		{"ctrl-c", passcode, lines("12\x03"), "", "12^C\r\n  denied\r\n", prompt.ErrDenied},
+		{"ctrl-c in a password", password, lines("hun\x03"), "", "\r\n  denied\r\n", prompt.ErrDenied},
+		{"ctrl-d", passcode, lines("\x04"), "", "\r\n  not answered here\r\n", prompt.ErrUnavailable},
+		{"a choice", choose, lines("2\n"), "corp_duo", "2\r\n", nil},
+		{"yes", confirm, lines("Y\n"), "yes", "Y\r\n", nil},
+		{"enter is a no", confirm, lines("\n"), "", "\r\n  denied\r\n", prompt.ErrDenied},
+		// One question with two lines, of which the second is shown and may be empty.
+		{"password and code", both, lines("hunter2\n", "123 456\n"), "hunter2\n123456", "123 456\r\n", nil},
+		{"no code", both, lines("hunter2\n", "\n"), "hunter2", "\r\n", nil},
+		{"ctrl-c in the code", both, lines("hunter2\n", "12\x03"), "", "12^C\r\n  denied\r\n", prompt.ErrDenied},
+		{"ctrl-d in the code", both, lines("hunter2\n", "\x04"), "", "\r\n  not answered here\r\n", prompt.ErrUnavailable},
+		{"answered elsewhere at the code", both, lines("hunter2\n"), "", "\r\n  answered elsewhere\r\n", context.Canceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s.t = t
-			out := s.prompt(t.Context(), p, prompttest.Request(c.kind))
-			s.expect(asks)
-			s.typing(c.typed)
-			s.want(<-out, c.answer, c.err)
-			if got := s.expect(c.echo); got != c.echo {
+			f.t = t
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			out := f.prompt(ctx, plain(), c.request)
+			for _, line := range c.typed {
+				f.expect(asks)
+				f.typing(line)
+			}
+			if errors.Is(c.err, context.Canceled) {
+				f.expect(asks)
+				cancel(prompt.ErrElsewhere)
+			}
+			f.want(<-out, c.answer, c.err)
+			if got := f.expect(c.echo); got != c.echo {
 				t.Errorf("the screen shows %q, want %q", got, c.echo)
 			}
-			if diff := cmp.Diff(before, s.modes()); diff != "" {
+			if diff := cmp.Diff(before, f.modes()); diff != "" {
 				t.Errorf("the terminal is left in other modes:\n%s", diff)
 			}
 		})
 	}
-	t.Run("an answer that does not fit", func(t *testing.T) {
-		s.t = t
-		out := s.prompt(t.Context(), p, prompttest.Request(prompt.Choose))
-		s.expect(asks)
-		s.typing("7\n")
-		s.expect("please type a number from 1 to 2", asks)
-		s.expect(asks)
-		s.typing("1\n")
-		s.want(<-out, "corp_totp", nil)
-	})
+}
+
+func TestTerminalAsksAgain(t *testing.T) {
+	if !inSession(t, true) {
+		return
+	}
+	f := newFixture(t)
+	out := f.prompt(t.Context(), plain(), prompttest.Request(prompt.Choose))
+	f.expect(asks)
+	f.typing("7\n")
+	f.expect("please type a number from 1 to 2", asks)
+	f.expect(asks)
+	f.typing("1\n")
+	f.want(<-out, "corp_totp", nil)
+
+	out = f.prompt(t.Context(), plain(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
+	f.expect("password for auth/stepup/login/alice (not shown, ")
+	f.expect(asks)
+	f.typing("\n")
+	f.expect("please type the password, or ctrl-c to deny")
+	f.expect(asks)
+	f.typing("hunter2\n")
+	if got := f.expect(asks); !strings.HasPrefix(got, "\r\n  passcode for corp_totp (6 digits, empty to be asked later, ") {
+		t.Errorf("the screen shows %q", got)
+	}
+	f.typing("\u0661\n")
+	f.expect("please type the code, or nothing to be asked for it later")
+	f.expect(asks)
+	f.typing("123456\n")
+	f.want(<-out, "hunter2\n123456", nil)
 }
 
 func TestTerminalWithdrawn(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
-	before := s.modes()
+	f := newFixture(t)
+	before := f.modes()
 	for _, c := range []struct {
 		kind  prompt.Kind
 		typed string
 	}{{prompt.Password, ""}, {prompt.Passcode, "4711"}} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		out := s.prompt(ctx, plain(), prompttest.Request(c.kind))
-		s.expect(asks)
-		s.typing(c.typed)
-		s.expect(c.typed) // its echo: the kernel has it
+		out := f.prompt(ctx, plain(), prompttest.Request(c.kind))
+		f.expect(asks)
+		f.typing(c.typed)
+		f.expect(c.typed) // its echo: the kernel has it
 		cancel(prompt.ErrElsewhere)
-		s.want(<-out, "", context.Canceled)
-		s.expect("answered elsewhere\r\n")
-		if diff := cmp.Diff(before, s.modes()); diff != "" {
+		f.want(<-out, "", context.Canceled)
+		f.expect("answered elsewhere\r\n")
+		if diff := cmp.Diff(before, f.modes()); diff != "" {
 			t.Errorf("the terminal is left in other modes:\n%s", diff)
 		}
 	}
 	// What was typed so far must not become the start of a shell's command.
-	s.typing("\n")
+	f.typing("\n")
 	buf := make([]byte, 100)
-	if n, err := s.tty.Read(buf); err != nil || string(buf[:n]) != "\n" {
+	if n, err := f.tty.Read(buf); err != nil || string(buf[:n]) != "\n" {
 		t.Errorf("a shell reads %q, %v", buf[:n], err)
 	}
 }
@@ -271,39 +314,39 @@ func TestTerminalDropsTypeAhead(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
-	s.typing("y\n")
-	s.typedAhead()
-	out := s.prompt(t.Context(), plain(), prompttest.Request(prompt.Confirm))
-	s.expect(asks)
-	s.typing("n\n")
-	s.want(<-out, "", prompt.ErrDenied)
+	f := newFixture(t)
+	f.typing("y\n")
+	f.typedAhead()
+	out := f.prompt(t.Context(), plain(), prompttest.Request(prompt.Confirm))
+	f.expect(asks)
+	f.typing("n\n")
+	f.want(<-out, "", prompt.ErrDenied)
 }
 
 func TestTerminalHostileText(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
+	f := newFixture(t)
 	p := plain()
-	out := s.prompt(t.Context(), p, prompttest.HostileRequest(prompt.Choose))
-	got := s.expect(asks)
+	out := f.prompt(t.Context(), p, prompttest.HostileRequest(prompt.Choose))
+	got := f.expect(asks)
 	if i := strings.IndexFunc(got, func(c rune) bool { return c != '\r' && c != '\n' && (c < ' ' || c > '~') }); i >= 0 {
 		t.Errorf("%.40q reaches the screen", got[i:])
 	}
 	if len(got) > 3000 || strings.Count(got, "\n") > 10 {
 		t.Errorf("%d bytes in %d lines reach the screen", len(got), strings.Count(got, "\n"))
 	}
-	s.typing("2\n")
+	f.typing("2\n")
 	if a := <-out; a.err != nil || a.answer != prompttest.Hostile()+"2" {
 		t.Errorf("the answer is not the choice as it was given: %.40q, %v", a.answer, a.err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	told := s.prompt(ctx, p, prompttest.HostileRequest(prompt.Push))
-	got = s.expect("approve it on your phone")
+	told := f.prompt(ctx, p, prompttest.HostileRequest(prompt.Push))
+	got = f.expect("approve it on your phone")
 	cancel(prompt.Decided{Message: "yes\x1b[2J"})
-	s.want(<-told, "", context.Canceled)
-	got += s.expect("yes?(2J\r\n")
+	f.want(<-told, "", context.Canceled)
+	got += f.expect("yes?(2J\r\n")
 	if strings.Contains(got, "\x1b") {
 		t.Errorf("an escape reaches the screen: %.80q", got)
 	}
@@ -313,29 +356,29 @@ func TestTerminalPushBesideAQuestion(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
+	f := newFixture(t)
 	p := terminal.New(terminal.Config{}) // bold, as a person has it
-	out := s.prompt(t.Context(), p, prompttest.Request(prompt.Passcode))
-	if got := s.expect(asks); !strings.Contains(got, "\x1b[1mstepup: terraform") {
+	out := f.prompt(t.Context(), p, prompttest.Request(prompt.Passcode))
+	if got := f.expect(asks); !strings.Contains(got, "\x1b[1mstepup: terraform") {
 		t.Errorf("the heading does not stand out: %q", got)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	told := s.prompt(ctx, p, prompttest.Request(prompt.Push))
-	s.expect("approve it on your phone")
-	s.expect("passcode for corp_totp") // the open question comes again
+	told := f.prompt(ctx, p, prompttest.Request(prompt.Push))
+	f.expect("approve it on your phone")
+	f.expect("passcode for corp_totp") // the open question comes again
 	cancel(prompt.Decided{Message: "approved on the phone"})
-	s.want(<-told, "", context.Canceled)
-	s.expect("read kv/data/prod/db: approved on the phone")
-	s.expect(asks)
-	s.typing("123456\n")
-	s.want(<-out, "123456", nil)
+	f.want(<-told, "", context.Canceled)
+	f.expect("read kv/data/prod/db: approved on the phone")
+	f.expect(asks)
+	f.typing("123456\n")
+	f.want(<-out, "123456", nil)
 }
 
 func TestTerminalInTheBackground(t *testing.T) {
 	if !inSession(t, true) {
 		return
 	}
-	s := newScreen(t)
+	f := newFixture(t)
 	job := exec.Command("/bin/sh", "-c", "read wait")
 	job.SysProcAttr = &syscall.SysProcAttr{Foreground: true, Ctty: 4}
 	hold, err := job.StdinPipe()
@@ -356,10 +399,10 @@ func TestTerminalInTheBackground(t *testing.T) {
 	if err := unix.IoctlSetPointerInt(4, unix.TIOCSPGRP, unix.Getpgrp()); err != nil {
 		t.Fatal(err)
 	}
-	out := s.prompt(t.Context(), plain(), prompttest.Request(prompt.Passcode))
-	s.expect(asks)
-	s.typing("123456\n")
-	s.want(<-out, "123456", nil)
+	out := f.prompt(t.Context(), plain(), prompttest.Request(prompt.Passcode))
+	f.expect(asks)
+	f.typing("123456\n")
+	f.want(<-out, "123456", nil)
 }
 
 func TestTerminalWithoutTTY(t *testing.T) {

@@ -56,16 +56,16 @@ func (f *fakeTTY) terminal() *terminal.Prompter {
 	})
 }
 
-func TestTerminalTrouble(t *testing.T) {
+func TestTerminalFails(t *testing.T) {
 	t.Parallel()
-	trouble := errors.New("trouble")
+	broken := errors.New("broken")
 	for _, c := range []struct {
 		name string
 		tty  *fakeTTY
 		err  error
 	}{
-		{"screen is stopped", &fakeTTY{broken: trouble}, prompt.ErrUnavailable},
-		{"keyboard is gone", &fakeTTY{line: func(context.Context) (string, error) { return "", trouble }}, prompt.ErrUnavailable},
+		{"screen is stopped", &fakeTTY{broken: broken}, prompt.ErrUnavailable},
+		{"keyboard is gone", &fakeTTY{line: func(context.Context) (string, error) { return "", broken }}, prompt.ErrUnavailable},
 		{"hang-up", &fakeTTY{line: func(context.Context) (string, error) { return "", io.EOF }}, prompt.ErrUnavailable},
 		{"denied", &fakeTTY{line: func(context.Context) (string, error) { return "", prompt.ErrDenied }}, prompt.ErrDenied},
 	} {
