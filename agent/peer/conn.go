@@ -44,7 +44,6 @@ type identity struct {
 	open func() bool
 }
 
-// unidentified is the identity that says nothing.
 func unidentified() identity { return identity{uid: -1} }
 
 // A Conn is an accepted connection together with what the kernel says about its

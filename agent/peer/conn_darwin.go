@@ -80,7 +80,6 @@ func established(c net.Conn) error {
 	return err
 }
 
-// sameUser returns nil if uid is the user that this process runs as.
 func sameUser(uid int) error {
 	if uid != os.Geteuid() {
 		return fmt.Errorf("%w (uid %d)", ErrOtherUser, uid)

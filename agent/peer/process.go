@@ -65,7 +65,6 @@ func chain(p process, read processReader) []string {
 	return names
 }
 
-// lineage lists the numbers of p and its parents.
 func lineage(p process, read processReader) []int {
 	var line []int
 	for p := range ancestry(p, read, treeLimit) {

@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processes reads entries of the process table.
 func processes() processReader { return readProcess }
 
 // readProcess returns the process of a number. The executable is the path that

@@ -97,7 +97,6 @@ func holder(id identity) (p process, read processReader, ok bool) {
 	return p, readProcess, ok
 }
 
-// processes reads entries of the process table.
 func processes() processReader { return readProcess }
 
 // findHolder searches the processes of uid for the one that has the socket
@@ -120,7 +119,6 @@ func findHolder(inode uint32, uid int) (process, bool) {
 	return best, found
 }
 
-// holds reports whether the process of dir has the socket inode open.
 func holds(dir string, inode uint32) bool {
 	fds, err := os.Open(filepath.Join(dir, "fd"))
 	if err != nil {

@@ -66,7 +66,6 @@ func findPCB(table []byte, e ends) (uid, pid uint32, err error) {
 	return 0, 0, errAbsent
 }
 
-// pcbEnd reads one end of an Internet record.
 func pcbEnd(rec []byte, addr, port int) netip.AddrPort {
 	raw := rec[addr : addr+16]
 	if rec[pcbInetFlags]&1 != 0 {

@@ -119,7 +119,6 @@ func (c *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	return r.ChoiceAsGiven(answer), nil
 }
 
-// run starts the program and waits for it and for its output.
 func (c *Prompter) run(ctx context.Context, input []byte) (string, error) {
 	cmd := exec.CommandContext(ctx, c.config.Args[0], c.config.Args[1:]...)
 	cmd.Env = prompt.WithoutSecrets(c.config.Environ())

@@ -16,6 +16,9 @@ const kdialogDeny = "deny"
 func kdialogInvocation(t dialogText) invocation {
 	r := t.request
 	args := []string{"--title", t.request.Title()}
+	buttons := func(yes string) []string {
+		return append(args, "--yes-label", yes, "--no-label", prompt.LabelDeny, "--cancel-label", prompt.LabelNotNow, "--yesnocancel")
+	}
 	switch r.Kind {
 	case prompt.Passcode:
 		args = append(args, "--inputbox", t.text(false), "")
@@ -28,10 +31,9 @@ func kdialogInvocation(t dialogText) invocation {
 		}
 		args = append(args, kdialogDeny, denyChoice)
 	case prompt.Push:
-		args = append(args, "--yes-label", prompt.LabelOK, "--no-label", prompt.LabelDeny, "--cancel-label", prompt.LabelNotNow,
-			"--yesnocancel", "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(t.text(true)), "<qt>"))
+		args = append(buttons(prompt.LabelOK), "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(t.text(true)), "<qt>"))
 	default:
-		args = append(args, "--yes-label", prompt.LabelApprove, "--no-label", prompt.LabelDeny, "--cancel-label", prompt.LabelNotNow, "--yesnocancel", t.text(true))
+		args = append(buttons(prompt.LabelApprove), t.text(true))
 	}
 	return invocation{
 		args: args,
@@ -42,8 +44,8 @@ func kdialogInvocation(t dialogText) invocation {
 // richText writes lines as markup: the box for passwords takes any text for it.
 // Blanks that set a line in would be lost.
 func richText(text string) string {
-	const blank = "&nbsp;"
-	return "<qt>" + strings.NewReplacer("\n"+inset, "<br>"+strings.Repeat(blank, len(inset)), "\n", "<br>").Replace(prompt.EscapeMarkup(text)) + "</qt>"
+	lines := strings.NewReplacer("\n"+inset, "<br>"+strings.Repeat("&nbsp;", len(inset)), "\n", "<br>")
+	return "<qt>" + lines.Replace(prompt.EscapeMarkup(text)) + "</qt>"
 }
 
 func readKdialog(r prompt.Request, code int, output string) (string, error) {

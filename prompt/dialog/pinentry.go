@@ -33,12 +33,9 @@ func pinentryProgram(name string, accept func(flavour string) bool) program {
 		cmd.Env = j.environ
 		cmd.WaitDelay = prompt.KillDelay
 		release := prompt.OwnGroup(cmd)
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
+		in, inErr := cmd.StdinPipe()
+		out, outErr := cmd.StdoutPipe()
+		if err := errors.Join(inErr, outErr); err != nil {
 			return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
 		}
 		if err := cmd.Start(); err != nil {

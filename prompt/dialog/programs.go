@@ -29,7 +29,6 @@ func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 	return append(boxes, pinentries(s, qt)...)
 }
 
-// prefersQt reports whether the desktop's own look is Qt's.
 func prefersQt(s prompt.Session) bool {
 	for name := range strings.SplitSeq(strings.ToUpper(s.Desktop), ":") {
 		if name == "KDE" || name == "LXQT" {
@@ -70,7 +69,6 @@ func fits(flavour string, s prompt.Session) bool {
 	return true
 }
 
-// dialogEnviron returns the environment of a dialog program in a session.
 func dialogEnviron(environ []string, s prompt.Session) []string {
 	kept := make([]string, 0, len(environ)+8)
 	for _, variable := range s.Environ(prompt.WithoutSecrets(environ)) {

@@ -80,7 +80,6 @@ func encodeJSON(v any) string {
 	return string(line)
 }
 
-// A scriptResult is the output of the scripts.
 type scriptResult struct {
 	Button string `json:"button"`
 	Text   string `json:"text"`
@@ -158,7 +157,6 @@ func macProgram() program {
 
 const osascript = "/usr/bin/osascript"
 
-// windowsInvocation asks through Windows PowerShell.
 func windowsInvocation(t dialogText) invocation {
 	d := newScriptData(t)
 	return invocation{

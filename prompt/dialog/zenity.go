@@ -19,7 +19,6 @@ const (
 	zenityExtra    = 23 // a button of ours from zenity 4 on
 )
 
-// zenityArgs are the arguments of every window.
 func zenityArgs(t dialogText, ok string) []string {
 	args := []string{
 		"--title=" + t.request.Title(),

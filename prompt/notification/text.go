@@ -17,7 +17,6 @@ type capabilities struct {
 	markup  bool // the body is markup
 }
 
-// A notice is the text of one notification.
 type notice struct {
 	title string // one line, plain
 	body  string // lines; markup if the capabilities say so
@@ -115,5 +114,4 @@ func instructions(r prompt.Request, can capabilities) []string {
 	return lines
 }
 
-// appName is the sender of notifications.
 const appName = "stepup"

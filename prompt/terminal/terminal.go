@@ -150,7 +150,6 @@ func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, 
 	}
 }
 
-// readLine reads one line behind a question.
 func (t *Prompter) readLine(ctx context.Context, tty TTY, shown bool, question string) (string, error) {
 	line, err := tty.ReadLine(ctx, shown, func() error { return t.write(tty, "", question) })
 	t.setQuestion("")

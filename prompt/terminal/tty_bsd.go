@@ -14,7 +14,6 @@ const (
 	ioctlSetTermios = unix.TIOCSETA // at once: draining would block behind ctrl-s
 )
 
-// flushInput drops typed input that was not read.
 func flushInput(fd int) error {
 	const inputQueue = 1 // FREAD of sys/fcntl.h, which TIOCFLUSH takes
 	return unix.IoctlSetPointerInt(fd, unix.TIOCFLUSH, inputQueue)

@@ -12,7 +12,6 @@ const (
 	ioctlSetTermios = unix.TCSETS // at once: draining would block behind ctrl-s
 )
 
-// flushInput drops typed input that was not read.
 func flushInput(fd int) error {
 	return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)
 }

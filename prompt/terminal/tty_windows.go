@@ -124,7 +124,6 @@ func (t *windowsTTY) readLine(ctx context.Context, shown bool) (string, error) {
 	}
 }
 
-// edit applies one key to the line.
 func edit(line []uint16, key uint16) (next []uint16, done bool, err error) {
 	const ctrlC, ctrlD, ctrlZ, backspace, delete = 3, 4, 26, 8, 127
 	switch key {

@@ -57,7 +57,8 @@ func question(r prompt.Request, now time.Time) string {
 // password.
 func codeQuestion(r prompt.Request, now time.Time) string {
 	r = r.Sanitized()
-	return "  passcode for " + r.WithCode.Method + " (" + digits(r.WithCode.Digits) + "empty to be asked later, " + remaining(r, now) + "ctrl-c to deny): "
+	return "  passcode for " + r.WithCode.Method + " (" + digits(r.WithCode.Digits) + "empty to be asked later, " +
+		remaining(r, now) + "ctrl-c to deny): "
 }
 
 // retryNote says why an answer was not taken.
