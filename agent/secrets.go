@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,30 +80,15 @@ func (s *secrets) Run(ctx context.Context, args []string) (secret.Secret, error)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // named in the person's own configuration
 	cmd.Env = prompt.Environ()
 	cmd.WaitDelay = time.Second
-	out := firstBytes{room: maxPassword}
+	out := prompt.LimitedText{Limit: maxPassword}
 	cmd.Stdout = &out
 	// A program that it leaves behind keeps the pipe open: what was printed counts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return "", fmt.Errorf("%s: %w", filepath.Base(args[0]), err)
 	}
-	line, _, _ := strings.Cut(out.kept.String(), "\n")
+	line, _, _ := strings.Cut(out.String(), "\n")
 	if line = strings.TrimSuffix(line, "\r"); line == "" {
 		return "", fmt.Errorf("%s printed nothing", filepath.Base(args[0]))
 	}
 	return secret.Secret(line), nil
-}
-
-// firstBytes keeps the first of what is written and swallows the rest, so that a
-// program which talks on is not stopped. Not embedded: the buffer's ReadFrom would
-// take everything.
-type firstBytes struct {
-	kept bytes.Buffer
-	room int
-}
-
-// Write implements io.Writer.
-func (b *firstBytes) Write(p []byte) (int, error) {
-	n, err := b.kept.Write(p[:min(len(p), b.room)])
-	b.room -= n
-	return len(p), err
 }

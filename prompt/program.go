@@ -1,7 +1,6 @@
 package prompt
 
 import (
-	"bytes"
 	"os/exec"
 	"strings"
 	"time"
@@ -12,27 +11,30 @@ import (
 const KillDelay = 500 * time.Millisecond
 
 // RunProgram runs cmd in a process group of its own (see [OwnGroup]) and returns the
-// first limit bytes of its standard output less one line end. The rest is read and
-// dropped, so that a program that talks on is not stopped in the middle. The error is
-// that of cmd.Run. The caller has set no Stdout and no WaitDelay.
+// first limit bytes of its standard output less one line end. The error is that of
+// cmd.Run. The caller has set no Stdout and no WaitDelay.
 func RunProgram(cmd *exec.Cmd, limit int) (output string, err error) {
-	kept := limitedBuffer{room: limit}
+	kept := LimitedText{Limit: limit}
 	cmd.Stdout = &kept
 	cmd.WaitDelay = KillDelay
 	release := OwnGroup(cmd)
 	err = cmd.Run()
 	release()
-	return strings.TrimSuffix(strings.TrimSuffix(kept.kept.String(), "\n"), "\r"), err
+	return strings.TrimSuffix(strings.TrimSuffix(kept.String(), "\n"), "\r"), err
 }
 
-// limitedBuffer keeps the first bytes and swallows the rest.
-type limitedBuffer struct {
-	kept bytes.Buffer // not embedded: its ReadFrom would take everything
-	room int
+// A LimitedText keeps the beginning of what a program prints. The rest is swallowed, so
+// that the program does not stop in the middle.
+type LimitedText struct {
+	Limit int             // in bytes
+	text  strings.Builder // not embedded: its methods would take everything
 }
 
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	n, err := b.kept.Write(p[:min(len(p), b.room)])
-	b.room -= n
-	return len(p), err
+// Write implements io.Writer. It takes all of p and never fails.
+func (l *LimitedText) Write(p []byte) (int, error) {
+	l.text.Write(p[:min(len(p), max(0, l.Limit-l.text.Len()))])
+	return len(p), nil
 }
+
+// String returns what was kept.
+func (l *LimitedText) String() string { return l.text.String() }

@@ -126,16 +126,4 @@ func Question(p control.Prompt) string {
 }
 
 // A LimitedText keeps the beginning of what a program prints.
-type LimitedText struct {
-	Limit int // in bytes
-	text  strings.Builder
-}
-
-// Write implements io.Writer. It takes all of p and never fails.
-func (l *LimitedText) Write(p []byte) (int, error) {
-	l.text.Write(p[:min(len(p), max(0, l.Limit-l.text.Len()))])
-	return len(p), nil
-}
-
-// String returns what was kept.
-func (l *LimitedText) String() string { return l.text.String() }
+type LimitedText = prompt.LimitedText
