@@ -17,7 +17,7 @@ const (
 	EventCanceled    = "canceled"    // the caller has left, or all were cancelled
 	EventUnavailable = "unavailable" // no prompter could ask
 	EventDismissed   = "dismissed"   // the person closed it everywhere without an answer
-	EventDone        = "done"        // the phone decided a push, or a question beside one; Request.Message says how
+	EventDone        = "done"        // a push, or a question beside one, was decided by the phone; Request.Message says how
 )
 
 // An Event is one change of the pending prompts.

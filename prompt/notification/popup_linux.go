@@ -98,25 +98,20 @@ type popup struct {
 // errServerEnded: nothing shows the notification any more.
 var errServerEnded = errors.New("the notification server has ended")
 
-// findServer returns the unique name of the notification server and subscribes to its
-// signals. If there is none, the bus starts one.
-func findServer(ctx context.Context, b *messagebus.Conn) (string, error) {
+// newPopup subscribes to the signals of the notification server and asks what it can do.
+// If there is none, the bus starts one.
+func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup, error) {
 	if err := b.Ensure(ctx, notifyName); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := b.Follow(ctx, notifyName); err != nil {
-		return "", err
+		return nil, err
 	}
-	owner := b.Owners[notifyName]
+	owner := b.Owners[notifyName] // its unique name
 	if owner == "" {
-		return "", errServerEnded
+		return nil, errServerEnded
 	}
-	return owner, b.Subscribe(ctx, messagebus.Match{Sender: notifyName, Interface: notifyName})
-}
-
-func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup, error) {
-	owner, err := findServer(ctx, b)
-	if err != nil {
+	if err := b.Subscribe(ctx, messagebus.Match{Sender: notifyName, Interface: notifyName}); err != nil {
 		return nil, err
 	}
 	p := &popup{
