@@ -29,7 +29,7 @@ const (
 	Cached    Event = "cached"    // a token that was there served the request
 	Revoked   Event = "revoked"   // a token was revoked at Vault
 	Locked    Event = "locked"    // every token was forgotten
-	Resumed   Event = "resumed"   // silent rules may ask again
+	Resumed   Event = "resumed"   // muted rules may prompt again
 	Refused   Event = "refused"   // the guard let a request not in
 	Enrolled  Event = "enrolled"  // the person set up an authenticator, and Vault took its first code
 )

@@ -24,14 +24,14 @@ func Resume(c *cli.Console) *cobra.Command {
 	}
 }
 
-const textResumeLong = `After three prompts in ten minutes that were denied, or that nobody answered, a
-rule falls silent: its requests are refused without a prompt. An accepted second
-factor ends that, and so does this command. It counts once in ten minutes, and
-the audit log says which process ran it: any program of yours can.`
+const textResumeLong = `After three prompts in ten minutes that were denied or not answered, a rule
+is muted: its requests are refused without a prompt. An accepted second factor
+ends that, and so does this command. It works once in ten minutes, and the audit
+log says which process ran it: any program of your user can.`
 
 func resumeText(r control.Resumed) string {
 	if r.Rules == 0 {
-		return "no rule was silent\n"
+		return "no rule was muted\n"
 	}
 	return "resumed: " + cli.Counted(r.Rules, "rule") + " may ask again\n"
 }
