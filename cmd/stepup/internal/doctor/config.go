@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,114 +9,102 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-func (d *doctor) checkConfig(context.Context) []finding {
-	const what = "config"
+// Texts of several checks.
+const (
+	hintConfig = "`stepup config check` shows the place"
+	textAudit  = "the audit log cannot be written: %v"
+	textOwner  = "%s belongs to user %d"
+)
+
+func checkConfig(d *doctor, f findings) {
 	if d.noConfig != nil {
-		return []finding{fail(what, "%v", d.noConfig).with(cli.HintConfigFlag)}
+		f.fail("%v", d.noConfig).with(cli.HintConfigFlag)
+		return
 	}
-	var all []finding
-	if err := d.diagnostics.Err(); err != nil {
-		hint := hintConfig
-		if _, gone := os.Stat(d.file); errors.Is(gone, fs.ErrNotExist) {
-			hint = "`stepup config init --address https://vault.example.com:8200` writes one"
-		}
-		all = append(all, fail(what, "%v", err).with("%s", hint))
+	if err := d.diagnostics.Err(); err == nil {
+		f.pass("%s: %s, %s, %s", d.file, cli.Counted(len(d.config.Vaults), "vault"),
+			cli.Counted(len(d.config.Listeners), "listener"), cli.Counted(len(d.config.Rules), "rule"))
+	} else if _, gone := os.Stat(d.file); errors.Is(gone, fs.ErrNotExist) {
+		f.fail("%v", err).with("`stepup config init --address https://vault.example.com:8200` writes one")
 	} else {
-		all = append(all, pass(what, "%s: %s, %s, %s", d.file, cli.Counted(len(d.config.Vaults), "vault"),
-			cli.Counted(len(d.config.Listeners), "listener"), cli.Counted(len(d.config.Rules), "rule")))
+		f.fail("%v", err).with(hintConfig)
 	}
 	for _, line := range d.diagnostics.Warnings() {
-		all = append(all, warn(what, "%s", line).with(hintConfig))
+		f.warn("%s", line).with(hintConfig)
 	}
 	if d.config == nil {
-		all = append(all, warn("vaults", "not looked at, as the configuration cannot be used"))
+		f.about("vaults").warn("not looked at, as the configuration cannot be used")
 	}
-	return all
 }
 
 // checkFiles looks for what other users could change or read.
-func (d *doctor) checkFiles(context.Context) []finding {
-	const what = "files"
+func checkFiles(d *doctor, f findings) {
 	if !ownership.Told {
-		return []finding{pass(what, "not looked at: on this system access lists say who may do what")}
+		f.pass("not looked at: on this system access lists say who may do what")
+		return
 	}
-	var all []finding
 	if d.noConfig == nil {
-		all = append(all, changeable(ownership.Check(d.file)))
+		// A configuration names the Vault that gets the tokens, and programs to start.
+		f.changeable(ownership.Check(d.file))
 	}
 	if d.config != nil {
 		for _, v := range d.config.Vaults {
-			all = append(all, readable(v.ClientKey))
+			f.readable(v.ClientKey)
 		}
-		all = append(all, readable(d.config.Audit.File), d.appendable(d.config.Audit.File))
-	}
-	all = append(all, runtimeFolder(d.RuntimeDir()))
-	bad := all[:0]
-	for _, f := range all {
-		if f.Finding != "" {
-			bad = append(bad, f)
+		f.readable(d.config.Audit.File)
+		if !d.running() { // one that runs knows better
+			f.appendable(d.config.Audit.File)
 		}
 	}
-	if len(bad) == 0 {
-		return []finding{pass(what, "only you can change them")}
+	f.runtimeFolder(d.RuntimeDir())
+	if len(*f.all) == 0 {
+		f.pass("only you can change them")
 	}
-	return bad
 }
 
-// changeable tells of a file that another user could change. A configuration names the
-// Vault that gets the tokens, and programs to start.
-func changeable(err error) finding {
+// changeable finds a file that another user could change, by the error of its check. It
+// reports whether there was one.
+func (f findings) changeable(err error) bool {
 	var unsafe *ownership.Unsafe
 	if !errors.As(err, &unsafe) {
-		return finding{} // that it cannot be read has been said
+		return false // that it cannot be read has been said
 	}
-	return fail("files", textChangeable, unsafe).with("%s", unsafe.Fix())
+	f.fail("another user could change what stepup trusts: %v", unsafe).with("%s", unsafe.Fix())
+	return true
 }
 
-// appendable finds an audit log that an agent could not write. One that runs knows
-// better.
-func (d *doctor) appendable(path string) finding {
-	if path == "" || d.running() {
-		return finding{}
+// appendable finds an audit log that an agent could not write.
+func (f findings) appendable(path string) {
+	if path == "" {
+		return
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err == nil {
-		err = f.Close()
+		err = file.Close()
 	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return finding{} // the agent makes it
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else the agent makes it
+		f.fail(textAudit, err)
 	}
-	return fail("files", textAudit, err)
 }
 
 // readable finds a file that other users could read.
-func readable(path string) finding {
+func (f findings) readable(path string) {
 	info, err := os.Stat(path)
-	if path == "" || err != nil || info.Mode().Perm()&0o077 == 0 {
-		return finding{}
+	if path != "" && err == nil && info.Mode().Perm()&0o077 != 0 {
+		f.warn("other users may read %s", path).with("chmod go= %s", cli.ShellQuote(path))
 	}
-	return warn("files", "other users may read %s", path).with("chmod go= %s", cli.ShellQuote(path))
 }
 
-func runtimeFolder(path string) finding {
+func (f findings) runtimeFolder(path string) {
+	const hint = "set STEPUP_RUNTIME_DIR to a folder of your own"
 	info, err := os.Lstat(path)
 	switch {
-	case err != nil:
-		return finding{} // the agent makes it
+	case err != nil: // the agent makes it
 	case !info.IsDir():
-		return fail("files", "%s is not a folder", path).with(hintRuntime)
+		f.fail("%s is not a folder", path).with(hint)
 	case !ownership.Ours(info):
-		return fail("files", textOwner, path, ownership.UID(info)).with(hintRuntime)
+		f.fail(textOwner, path, ownership.UID(info)).with(hint)
+	default:
+		f.changeable(ownership.CheckWay(path)) // the agent sets its mode
 	}
-	return changeable(ownership.CheckWay(path)) // the agent sets its mode
 }
-
-const hintRuntime = "set STEPUP_RUNTIME_DIR to a folder of your own"
-
-const textOwner = "%s belongs to user %d"
-
-const textAudit = "the audit log cannot be written: %v"
-
-const textChangeable = "another user could change what stepup trusts: %v"
-
-const hintConfig = "`stepup config check` shows the place"

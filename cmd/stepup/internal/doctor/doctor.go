@@ -6,15 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
-	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
@@ -37,19 +34,59 @@ type finding struct {
 	Hint    string  `json:"hint,omitempty"` // the way out
 }
 
-// A Report is the result of stepup doctor --format json.
+// String is the finding for people.
+func (f finding) String() string {
+	text := fmt.Sprintf("%-4s  %s: %s\n", f.Verdict, f.What, f.Finding)
+	if f.Hint != "" {
+		text += fmt.Sprintf("      hint: %s\n", f.Hint)
+	}
+	return text
+}
+
+// findings collects what one check finds. What comes from outside is made printable here.
+type findings struct {
+	what string // that the next ones are about
+	all  *[]finding
+}
+
+func (f findings) pass(format string, args ...any) findings { return f.add(good, format, args) }
+func (f findings) warn(format string, args ...any) findings { return f.add(doubted, format, args) }
+func (f findings) fail(format string, args ...any) findings { return f.add(broken, format, args) }
+
+func (f findings) add(v verdict, format string, args []any) findings {
+	*f.all = append(*f.all, finding{Verdict: v, What: cli.Printable(f.what), Finding: cli.Printable(fmt.Sprintf(format, args...))})
+	return f
+}
+
+// with gives the last finding a way out.
+func (f findings) with(format string, args ...any) {
+	(*f.all)[len(*f.all)-1].Hint = cli.Printable(fmt.Sprintf(format, args...))
+}
+
+// about is for findings that belong to the same check and are about something else.
+func (f findings) about(what string) findings { return findings{what, f.all} }
+
+// A report is the result of stepup doctor --format json.
 type report struct {
 	OK       bool      `json:"ok"` // nothing failed
 	Findings []finding `json:"findings"`
 }
 
-// A check is one thing that is looked at. run returns soon after its
-// context ends, which is limit from now.
+// A check looks at one thing. run returns soon after its context ends, which is limit
+// from the start.
 type check struct {
 	what  string
 	limit time.Duration
-	run   func(context.Context) []finding
+	run   func(context.Context, findings)
 }
+
+// How long a check may take. They run at the same time.
+const (
+	localLimit   = 8 * time.Second  // programs and sockets of this machine
+	networkLimit = 15 * time.Second // connecting, TLS and one answer
+	personLimit  = 45 * time.Second // a test question
+	graceLimit   = 2 * time.Second  // for what cannot be stopped
+)
 
 // A doctor is one run of stepup doctor: what is known before anything is checked.
 type doctor struct {
@@ -66,105 +103,103 @@ type doctor struct {
 	testPrompt  bool
 }
 
-// How long a check may take. They run at the same time.
-const (
-	localLimit   = 8 * time.Second  // programs and sockets of this machine
-	networkLimit = 15 * time.Second // connecting, TLS and one answer
-	personLimit  = 45 * time.Second // a test question
-	graceLimit   = 2 * time.Second  // for what cannot be stopped
-)
-
 // Command is stepup doctor.
 func Command(c *cli.Console) *cobra.Command {
-	a := &explainer{c}
-	cmd := &cobra.Command{Use: "doctor [PATH]", Short: "check what stepup needs, with the fix for what is missing", Long: textLong + "\n\n" + textExplainLong, Args: cli.Takes(1)}
-	f := cli.FormatFlag(cmd)
-	test := cmd.Flags().Bool("test-prompt", false, "also show a test question in each place where you may be asked, and wait for your answer")
-	o := a.explainFlags(cmd, f)
+	cmd := &cobra.Command{Use: "doctor [PATH]", Short: "check what stepup needs, with the fix for what is missing", Long: textLong, Args: cli.Takes(1)}
+	d, format := doctor{Console: c}, cli.FormatFlag(cmd)
+	cmd.Flags().BoolVar(&d.testPrompt, "test-prompt", false, "also show a test question in each place where you may be asked, and wait for your answer")
+	x := explainFlags(c, cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkExplain(cmd, len(args) > 0); err != nil {
+		if err := checkFlags(cmd, len(args) > 0); err != nil {
 			return err
 		}
 		if len(args) > 0 {
-			return a.explain(cmd, args[0], *o)
+			x.Path = args[0]
+			return explain(cmd.Context(), c, *x, *format)
 		}
-		d := &doctor{Console: c, testPrompt: *test}
-		d.collect(cmd.Context())
-		show := func(one finding) { fmt.Fprint(c.Out, findingText(one)) }
-		if *f == cli.FormatJSON {
-			show = func(finding) {}
-		}
-		r := runChecks(cmd.Context(), d.checks(), show)
-		if *f == cli.FormatJSON {
-			if err := cli.WriteJSON(c.Out, r); err != nil {
-				return err
-			}
-		}
-		if !r.OK {
-			return &cli.Error{Err: cli.ErrReported, Code: cli.ExitFailed}
-		}
-		return nil
+		return d.run(cmd.Context(), *format)
 	}
 	return cmd
+}
+
+func (d *doctor) run(ctx context.Context, format cli.Format) error {
+	d.collect(ctx)
+	show := func(one finding) { fmt.Fprint(d.Out, one) }
+	if format == cli.FormatJSON {
+		show = func(finding) {}
+	}
+	r := runChecks(ctx, d.checks(), show)
+	if format == cli.FormatJSON {
+		if err := cli.WriteJSON(d.Out, r); err != nil {
+			return err
+		}
+	}
+	if !r.OK {
+		return &cli.Error{Err: cli.ErrReported, Code: cli.ExitFailed}
+	}
+	return nil
 }
 
 // collect finds out what several checks need.
 func (d *doctor) collect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, localLimit)
 	defer cancel()
-	var asking sync.WaitGroup
-	asking.Go(func() { d.agent, d.agentErr = d.Client().Status(ctx) })
-	asking.Go(func() { d.service, d.serviceErr = supervisor.New(d.Console).State(ctx) })
-	asking.Go(func() {
+	var collecting sync.WaitGroup
+	collecting.Go(func() { d.agent, d.agentErr = d.Client().Status(ctx) })
+	collecting.Go(func() { d.service, d.serviceErr = supervisor.New(d.Console).State(ctx) })
+	collecting.Go(func() {
 		if d.file, d.noConfig = d.ConfigPath(); d.noConfig == nil {
 			d.config, d.diagnostics = config.Load(d.file, d.ConfigOptions())
 		}
 	})
-	asking.Wait()
+	collecting.Wait()
 }
 
-// checks are all of them, in the order in which they are told.
+// checks are all of them, in the order in which their findings are shown.
 func (d *doctor) checks() []check {
-	all := []check{
-		{"config", localLimit, d.checkConfig},
-		{"files", localLimit, d.checkFiles},
-		{"agent", localLimit, d.checkAgent},
-		{"service", localLimit, d.checkService},
+	var all []check
+	add := func(what string, limit time.Duration, run func(context.Context, findings)) {
+		all = append(all, check{what, limit, run})
 	}
+	add("config", localLimit, func(_ context.Context, f findings) { checkConfig(d, f) })
+	add("files", localLimit, func(_ context.Context, f findings) { checkFiles(d, f) })
+	add("agent", localLimit, func(_ context.Context, f findings) { checkAgent(d, f) })
+	add("service", localLimit, func(_ context.Context, f findings) { checkService(d, f) })
 	if d.config != nil {
 		for _, l := range d.config.Listeners {
-			all = append(all, check{"listener", localLimit, func(context.Context) []finding { return d.checkListener(l) }})
+			add("listener "+l.Address, localLimit, func(_ context.Context, f findings) { checkListener(d, f, l) })
 		}
 		if address := d.config.Telemetry.Address; address != "" {
-			all = append(all, check{"telemetry", localLimit, func(context.Context) []finding { return d.checkTelemetry(address) }})
+			add("telemetry "+address, localLimit, func(_ context.Context, f findings) { checkTelemetry(d, f, address) })
 		}
 		for _, v := range d.config.Vaults {
-			all = append(all, check{vaultName(v.Name), networkLimit, func(ctx context.Context) []finding { return checkVault(ctx, v) }})
+			add("vault "+v.Name, networkLimit, func(ctx context.Context, f findings) { checkVault(ctx, f, v) })
 		}
 	}
-	return append(all,
-		check{"keyring", localLimit, func(ctx context.Context) []finding { return checkKeyring(ctx, d.config, d.agentKeyring()) }},
-		check{"desktop", personLimit, func(ctx context.Context) []finding { return checkDesktop(ctx, d.config, d.testPrompt) }},
-		check{"environment", localLimit, func(context.Context) []finding { return d.environment().check() }},
-	)
+	add("keyring", localLimit, func(ctx context.Context, f findings) { checkKeyring(ctx, d, f) })
+	add("desktop", personLimit, func(ctx context.Context, f findings) { checkDesktop(ctx, d, f) })
+	add("environment", localLimit, func(_ context.Context, f findings) { checkEnvironment(d, f) })
+	return all
 }
 
 // runChecks runs all at the same time and shows what they find in their order, as
 // soon as it is there.
 func runChecks(ctx context.Context, all []check, show func(finding)) report {
 	results := make([]chan []finding, len(all))
-	for i, e := range all {
+	for i, c := range all {
 		results[i] = make(chan []finding, 1) // a late check does not wait for a reader
 		go func() {
-			limited, cancel := context.WithTimeout(ctx, e.limit)
+			limited, cancel := context.WithTimeout(ctx, c.limit)
 			defer cancel()
-			results[i] <- e.run(limited)
+			var found []finding
+			c.run(limited, findings{c.what, &found})
+			results[i] <- found
 		}()
 	}
 	r := report{OK: true, Findings: []finding{}}
 	start := time.Now()
-	for i, e := range all {
-		for _, one := range e.await(ctx, results[i], start) {
+	for i, c := range all {
+		for _, one := range c.await(ctx, results[i], start) {
 			r.OK = r.OK && one.Verdict != broken
 			r.Findings = append(r.Findings, one)
 			show(one)
@@ -174,53 +209,33 @@ func runChecks(ctx context.Context, all []check, show func(finding)) report {
 }
 
 // await is what the check has found since start, or that it has not.
-func (e check) await(ctx context.Context, result <-chan []finding, start time.Time) []finding {
+func (c check) await(ctx context.Context, result <-chan []finding, start time.Time) (found []finding) {
 	select {
-	case found := <-result: // also where it was there in time and we come late
+	case found = <-result: // also where it was there in time and we come late
 		return found
 	default:
 	}
-	late := time.NewTimer(time.Until(start.Add(e.limit + graceLimit)))
+	late := time.NewTimer(time.Until(start.Add(c.limit + graceLimit)))
 	defer late.Stop()
 	select {
-	case found := <-result:
-		return found
+	case found = <-result:
 	case <-late.C:
 		// What blocks (a folder on a server that is gone) ends with our process.
-		return []finding{warn(e.what, "has not ended within %s", e.limit)}
+		findings{c.what, &found}.warn("has not ended within %s", c.limit)
 	case <-ctx.Done():
-		return []finding{warn(e.what, "not looked at: interrupted")}
+		findings{c.what, &found}.warn("not looked at: interrupted")
 	}
+	return found
 }
 
-// pass, warn and fail make findings. What comes from outside is made printable
-// here.
-func pass(what, format string, args ...any) finding { return newFinding(good, what, format, args) }
-
-func warn(what, format string, args ...any) finding { return newFinding(doubted, what, format, args) }
-
-func fail(what, format string, args ...any) finding { return newFinding(broken, what, format, args) }
-
-func newFinding(v verdict, what, format string, args []any) finding {
-	return finding{Verdict: v, What: cli.Printable(what), Finding: cli.Printable(fmt.Sprintf(format, args...))}
-}
-
-// With adds the way out.
-func (f finding) with(format string, args ...any) finding {
-	f.Hint = cli.Printable(fmt.Sprintf(format, args...))
-	return f
-}
-
-// Running reports whether an agent answers.
+// running reports whether an agent answers.
 func (d *doctor) running() bool { return d.agentErr == nil }
 
 // noAgentRuns reports whether there is none, which is not the same as one that
 // does not answer.
 func (d *doctor) noAgentRuns() bool { return errors.Is(d.agentErr, control.ErrNoAgent) }
 
-// The help.
-const (
-	textLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
+const textLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
 line for each: ok, warn (it works, but not as you may think, or not for long) or
 fail, and how to put it right:
 
@@ -234,9 +249,9 @@ fail, and how to put it right:
   environment  what this shell tells Vault's clients
 
 It changes nothing, sends no token and shows none. Exits with 1 if anything has
-failed.`
+failed.
 
-	textExplainLong = `With PATH, explains instead what would happen to a request for it, the path being
+With PATH, explains instead what would happen to a request for it, the path being
 that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule
 it comes under and why the others do not take it, what the policies of your token
 grant there, and whether a step-up token is there for it. Nobody is asked, and
@@ -244,23 +259,3 @@ nothing is changed.
 
 The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
 or ~/.vault-token). Without a running agent, the configuration alone is explained.`
-)
-
-// findingText is one finding for people.
-func findingText(f finding) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-4s  %s: %s\n", f.Verdict, f.What, f.Finding)
-	if f.Hint != "" {
-		fmt.Fprintf(&b, "      hint: %s\n", f.Hint)
-	}
-	return b.String()
-}
-
-// agentKeyring reports whether the agent that runs uses the keyring.
-func (d *doctor) agentKeyring() bool {
-	return d.running() && d.agent.Cache.State == string(cache.Available)
-}
-
-func (d *doctor) environment() *environment {
-	return &environment{Console: d.Console, lookup: os.LookupEnv, config: d.config, served: d.agent.Listeners}
-}

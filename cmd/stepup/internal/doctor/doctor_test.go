@@ -16,6 +16,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -25,24 +26,24 @@ func TestRunChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		after := func(d time.Duration, f finding) func(context.Context) []finding {
-			return func(ctx context.Context) []finding {
+		after := func(d time.Duration, find func(findings)) func(context.Context, findings) {
+			return func(ctx context.Context, f findings) {
 				select {
 				case <-time.After(d):
-					return []finding{f}
+					find(f)
 				case <-ctx.Done():
-					return []finding{warn("cut off", "%v", ctx.Err())}
+					f.about("cut off").warn("%v", ctx.Err())
 				}
 			}
 		}
 		var shown []string
 		start := time.Now()
 		r := runChecks(t.Context(), []check{
-			{"slow", 10 * time.Second, after(4*time.Second, pass("slow", "good"))},
-			{"quick", time.Second, after(0, fail("quick", "bad").with("do this"))},
-			{"long", time.Second, after(time.Hour, pass("long", "never"))},
-			{"stuck", time.Second, func(context.Context) []finding { <-stuck; return nil }},
-			{"silent", time.Second, func(context.Context) []finding { return nil }},
+			{"slow", 10 * time.Second, after(4*time.Second, func(f findings) { f.pass("good") })},
+			{"quick", time.Second, after(0, func(f findings) { f.fail("bad").with("do this") })},
+			{"long", time.Second, after(time.Hour, func(f findings) { f.pass("never") })},
+			{"stuck", time.Second, func(context.Context, findings) { <-stuck }},
+			{"silent", time.Second, func(context.Context, findings) {}},
 		}, func(f finding) {
 			shown = append(shown, fmt.Sprintf("%s after %s: %s", f.What, time.Since(start), f.Verdict))
 		})
@@ -57,13 +58,24 @@ func TestRunChecks(t *testing.T) {
 	})
 }
 
+// found is what a check finds, as people read it.
+func found(what string, run func(findings)) string {
+	var all []finding
+	run(findings{what, &all})
+	text := ""
+	for _, f := range all {
+		text += f.String()
+	}
+	return text
+}
+
 func TestFindingText(t *testing.T) {
 	t.Parallel()
-	f := fail("a\nb", "%s", "x\x1b[2Jy").with("do %s", "\u202eit")
-	if got, want := findingText(f), "fail  a b: x?[2Jy\n      hint: do ?it\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if got, want := findingText(pass("a", "b")), "ok    a: b\n"; got != want {
+	got := found("a\nb", func(f findings) {
+		f.fail("%s", "x\x1b[2Jy").with("do %s", "\u202eit")
+		f.about("a").pass("b")
+	})
+	if want := "fail  a b: x?[2Jy\n      hint: do ?it\nok    a: b\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -84,6 +96,13 @@ func TestTaker(t *testing.T) {
 			t.Errorf("%+v is %q, want %q", p, got, want)
 		}
 	}
+}
+
+func inLines(all []finding) (lines []string) {
+	for _, f := range all {
+		lines = append(lines, string(f.Verdict)+" "+f.What+": "+f.Finding+" | "+f.Hint)
+	}
+	return lines
 }
 
 // shellFindings runs the check of a shell with these variables, beside a
@@ -116,14 +135,13 @@ listener "unix" { address = "/run/user/1/vault.sock" }
 	if err := diagnostics.Err(); err != nil {
 		t.Fatal(err)
 	}
+	var all []finding
 	e := &environment{
-		Console: &cli.Console{Env: env}, config: c,
+		Console: &cli.Console{Env: env}, found: findings{"environment", &all}, config: c, listeners: vaultcli.ConfiguredListeners(c),
 		lookup: func(name string) (string, bool) { value, ok := set[name]; return value, ok },
 	}
-	var lines []string
-	for _, f := range e.check() {
-		lines = append(lines, string(f.Verdict)+" "+f.What+": "+f.Finding+" | "+f.Hint)
-	}
+	e.check()
+	lines := inLines(all)
 	for name, value := range set {
 		if strings.Contains(value, "hunter2") && strings.Contains(strings.Join(lines, "\n"), "hunter2") {
 			t.Errorf("the value of %s is shown: %q", name, lines)
@@ -156,7 +174,7 @@ func TestEnvironment(t *testing.T) {
 		"proxy is us":      {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_PROXY_ADDR": "http://127.0.0.1:8100"}, []string{right, "fail VAULT_PROXY_ADDR: names the agent, which is no forward proxy: every request through it is refused | unset VAULT_PROXY_ADDR; VAULT_ADDR is what leads to the agent"}},
 		"a proxy":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_HTTP_PROXY": "http://u:hunter2@proxy:1"}, []string{right, "warn VAULT_HTTP_PROXY: is a forward proxy for everything that Vault's clients send, to the agent too | set it for the agent alone (~/.config/environment.d) and unset VAULT_HTTP_PROXY here"}},
 		"no proxy":         {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_PROXY_ADDR": "hunter2"}, []string{right, "fail VAULT_PROXY_ADDR: is not the URL of a proxy | unset VAULT_PROXY_ADDR"}},
-		"http_proxy":       {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "http_proxy": "http://u:hunter2@proxy:1", "NO_PROXY": "example.com"}, []string{right, "warn http_proxy: is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent | " + hintNoProxy}},
+		"http_proxy":       {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "http_proxy": "http://u:hunter2@proxy:1", "NO_PROXY": "example.com"}, []string{right, "warn http_proxy: is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent | export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost"}},
 		"http_proxy, left": {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "HTTP_PROXY": "http://proxy:1", "no_proxy": "example.com, 127.0.0.0/8"}, []string{right}},
 		"impatient":        {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "10"}, []string{right, "warn VAULT_CLIENT_TIMEOUT: clients give up after 10s, before you can answer | export VAULT_CLIENT_TIMEOUT=120s"}},
 		"no time":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_CLIENT_TIMEOUT": "soon"}, []string{right, "fail VAULT_CLIENT_TIMEOUT: is no duration: Vault's clients fail | export VAULT_CLIENT_TIMEOUT=120s"}},
@@ -184,21 +202,18 @@ func TestCheckService(t *testing.T) {
 		state supervisor.State
 		want  string
 	}{
-		"systemd, stopped": {supervisor.State{Manager: "systemd", Files: files, Doing: "inactive (dead)"}, "warn inactive (dead) | `systemctl --user start stepup.service` starts it"},
-		"systemd, failed":  {supervisor.State{Manager: "systemd", Files: files, Failed: true, Doing: "failed"}, "fail failed | `journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"},
-		"launchd, stopped": {supervisor.State{Manager: "launchd", Files: files, Doing: "not loaded"}, "warn not loaded | `stepup service install` starts it"},
-		"launchd, failed":  {supervisor.State{Manager: "launchd", Files: files, Failed: true, Doing: "not running"}, "fail not running | ~/Library/Logs/stepup.log says why, `stepup service install` tries again"},
-		"not installed":    {supervisor.State{Manager: "launchd"}, "ok the service is not installed | `stepup service install` starts the agent when you log in"},
-		"a task":           {supervisor.State{Manager: "the task scheduler", Unknown: true, Doing: "unknown: `schtasks /Query /TN stepup` shows the task"}, "ok unknown: `schtasks /Query /TN stepup` shows the task | "},
+		"systemd, stopped": {supervisor.State{Manager: "systemd", Files: files, Doing: "inactive (dead)"}, "warn service: inactive (dead) | `systemctl --user start stepup.service` starts it"},
+		"systemd, failed":  {supervisor.State{Manager: "systemd", Files: files, Failed: true, Doing: "failed"}, "fail service: failed | `journalctl --user -u stepup.service -u stepup.socket -n 30` says why, `stepup service install` tries again"},
+		"launchd, stopped": {supervisor.State{Manager: "launchd", Files: files, Doing: "not loaded"}, "warn service: not loaded | `stepup service install` starts it"},
+		"launchd, failed":  {supervisor.State{Manager: "launchd", Files: files, Failed: true, Doing: "not running"}, "fail service: not running | ~/Library/Logs/stepup.log says why, `stepup service install` tries again"},
+		"not installed":    {supervisor.State{Manager: "launchd"}, "ok service: the service is not installed | `stepup service install` starts the agent when you log in"},
+		"a task":           {supervisor.State{Manager: "the task scheduler", Unknown: true, Doing: "unknown: `schtasks /Query /TN stepup` shows the task"}, "ok service: unknown: `schtasks /Query /TN stepup` shows the task | "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := &doctor{service: tt.state}
-			var lines []string
-			for _, f := range d.checkService(t.Context()) {
-				lines = append(lines, string(f.Verdict)+" "+f.Finding+" | "+f.Hint)
-			}
-			if diff := cmp.Diff([]string{tt.want}, lines); diff != "" {
+			var all []finding
+			checkService(&doctor{service: tt.state}, findings{"service", &all})
+			if diff := cmp.Diff([]string{tt.want}, inLines(all)); diff != "" {
 				t.Error(diff)
 			}
 		})

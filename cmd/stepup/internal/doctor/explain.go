@@ -15,43 +15,32 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
-// An explainer is stepup doctor PATH.
-type explainer struct{ *cli.Console }
-
-// explainOptions are the flags of doctor PATH.
-type explainOptions struct {
-	operation string
-	namespace string // "" is VAULT_NAMESPACE, else the one of the vault block
-	vault     string // "" is the only one
-	format    *cli.Format
-}
-
-// explainFlags gives cmd the flags that belong to PATH.
-func (a *explainer) explainFlags(cmd *cobra.Command, f *cli.Format) *explainOptions {
-	o := &explainOptions{format: f}
+// explainFlags gives cmd the flags that belong to PATH. The result has their values
+// when cmd runs.
+func explainFlags(c *cli.Console, cmd *cobra.Command) *control.Explain {
+	var x control.Explain
 	flags := cmd.Flags()
-	flags.StringVar(&o.operation, "operation", string(rule.Read), "the capability word of the request")
-	flags.StringVar(&o.namespace, "namespace", "", "namespace of the request (default: VAULT_NAMESPACE)")
-	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
+	flags.StringVar(&x.Operation, "operation", string(rule.Read), "the capability word of the request")
+	flags.StringVar(&x.Namespace, "namespace", "", "namespace of the request (default: VAULT_NAMESPACE)")
+	flags.StringVar(&x.Vault, "vault", "", "name of the vault block, where there are several")
 	var words []string
 	for _, op := range rule.Operations() {
 		words = append(words, string(op))
 	}
 	cli.CompleteFlag(cmd, "operation", cli.CompleteWords(words...))
-	cli.CompleteFlag(cmd, "vault", a.CompleteVault)
-	return o
+	cli.CompleteFlag(cmd, "vault", c.CompleteVault)
+	return &x
 }
 
-// checkExplain refuses flags that have no meaning with, or without, a PATH.
-func checkExplain(cmd *cobra.Command, path bool) error {
+// checkFlags refuses flags that have no meaning with, or without, a PATH.
+func checkFlags(cmd *cobra.Command, path bool) error {
 	if path && cmd.Flags().Changed("test-prompt") {
-		return cli.Usage(errPathNoPrompt, cli.SeeHelp(cmd.CommandPath()))
+		return cli.Usage(errors.New("--test-prompt goes without a PATH"), cli.SeeHelp(cmd.CommandPath()))
 	}
 	for _, name := range []string{"operation", "namespace", "vault"} {
 		if !path && cmd.Flags().Changed(name) {
@@ -63,59 +52,51 @@ func checkExplain(cmd *cobra.Command, path bool) error {
 
 // explain says what would happen to a request for a path, and why. It changes
 // nothing and asks no question.
-func (a *explainer) explain(cmd *cobra.Command, path string, o explainOptions) error {
-	x := control.Explain{
-		Path: path, Operation: o.operation, Vault: o.vault,
-		Namespace: cmp.Or(o.namespace, a.Env("VAULT_NAMESPACE"), a.Env("BAO_NAMESPACE")),
-	}
-	e, err := a.explained(cmd.Context(), x)
+func explain(ctx context.Context, c *cli.Console, x control.Explain, format cli.Format) error {
+	x.Namespace = cmp.Or(x.Namespace, c.Env("VAULT_NAMESPACE"), c.Env("BAO_NAMESPACE"))
+	e, err := explanation(ctx, c, x)
+	const hintVault = "name one with --vault; `stepup config check` says what is declared"
 	switch {
 	case errors.Is(err, control.ErrNoPath):
-		return cli.Usage(errNoPath(path, o.operation), "write it as in a policy, such as kv/data/prod/db, and an operation such as read")
+		return cli.Usage(fmt.Errorf("%s of %s is no request to Vault", cli.Printable(x.Operation), cli.Printable(x.Path)),
+			"write it as in a policy, such as kv/data/prod/db, and an operation such as read")
+	case errors.Is(err, control.ErrNoVault) && x.Vault == "":
+		return cli.Usage(errors.New("there are several vaults"), hintVault)
 	case errors.Is(err, control.ErrNoVault):
-		return cli.Usage(errNoVaultNamed(o.vault), "name one with --vault; `stepup config check` says what is declared")
+		return cli.Usage(fmt.Errorf("no vault %s", cli.Printable(x.Vault)), hintVault)
 	case err != nil:
 		return err
 	}
-	if *o.format == cli.FormatJSON {
-		return cli.WriteJSON(a.Out, explanation{e.Complete(), wouldHappen(e, time.Now())})
+	if format == cli.FormatJSON {
+		return cli.WriteJSON(c.Out, struct {
+			control.Explanation
+			Would []string `json:"would"` // what would happen, for people
+		}{e.Complete(), wouldHappen(e)})
 	}
-	_, err = io.WriteString(a.Out, explainText(e, time.Now()))
+	_, err = io.WriteString(c.Out, explainText(e, time.Now()))
 	return err
 }
 
-// explanation is the result of --format json.
-type explanation struct {
-	control.Explanation
-	Would []string `json:"would"` // what would happen, for people
-}
-
-// explained asks the agent, or makes of the configuration what can be told
+// explanation asks the agent, or makes of the configuration what can be told
 // without one.
-func (a *explainer) explained(ctx context.Context, x control.Explain) (control.Explanation, error) {
-	client := a.Client()
+func explanation(ctx context.Context, c *cli.Console, x control.Explain) (e control.Explanation, err error) {
+	client := c.Client()
 	// Whether there is an agent first: without one the token is of no use, and its
 	// helper might ask for a finger.
-	if _, err := client.Listeners(ctx); errors.Is(err, control.ErrNoAgent) {
-		return a.explainedAlone(x)
+	if _, err = client.Listeners(ctx); !errors.Is(err, control.ErrNoAgent) {
+		x.Token, err = vaultcli.Token(ctx, c, os.Environ())
+		if err != nil && !errors.Is(err, vaultcli.ErrNoToken) {
+			c.Notify("stepup: going on without a token: %v", err)
+		}
+		e, err = client.Explain(ctx, x)
 	}
-	token, err := vaultcli.Token(ctx, a.Console, os.Environ())
-	if err != nil && !errors.Is(err, vaultcli.ErrNoToken) {
-		a.Notify("stepup: going on without a token: %v", err)
+	if !errors.Is(err, control.ErrNoAgent) {
+		return e, err
 	}
-	x.Token = token
-	e, err := client.Explain(ctx, x)
-	if errors.Is(err, control.ErrNoAgent) {
-		return a.explainedAlone(x)
-	}
-	return e, err
-}
-
-func (a *explainer) explainedAlone(x control.Explain) (control.Explanation, error) {
-	c, err := a.Load()
+	settings, err := c.Load()
 	if err != nil {
-		return control.Explanation{}, err
+		return e, err
 	}
-	x.Token = secret.Secret("")
-	return agent.Explain(setup.Agent(c, a.ConfigFile(), slog.New(slog.DiscardHandler)), x)
+	x.Token = ""
+	return agent.Explain(setup.Agent(settings, c.ConfigFile(), slog.New(slog.DiscardHandler)), x)
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,22 +10,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
-
-// The words of stepup doctor PATH.
-const ()
-
-var errPathNoPrompt = errors.New("--test-prompt goes without a PATH")
-
-func errNoPath(path, operation string) error {
-	return fmt.Errorf("%s of %s is no request to Vault", cli.Printable(operation), cli.Printable(path))
-}
-
-func errNoVaultNamed(name string) error {
-	if name == "" {
-		return errors.New("there are several vaults")
-	}
-	return fmt.Errorf("no vault %s", cli.Printable(name))
-}
 
 // explainText is an explanation for people.
 func explainText(e control.Explanation, now time.Time) string {
@@ -41,7 +24,7 @@ func explainText(e control.Explanation, now time.Time) string {
 	s.Row("methods", methodLines(e.Methods)...)
 	s.Row("token", tokenLines(e)...)
 	s.Row("step-up", standingLines(e, now)...)
-	for _, line := range wouldHappen(e, now) {
+	for _, line := range wouldHappen(e) {
 		s.Row("would", line)
 	}
 	return s.String()
@@ -73,21 +56,18 @@ func reasonLines(e control.Explanation) (lines []string) {
 		if r.Name == e.Rule {
 			continue
 		}
-		lines = append(lines, cli.Printable(r.Name)+"\t"+reasonText(r))
+		why := "none of its paths: " + cli.Printable(strings.Join(r.Paths, ", "))
+		switch rule.Reason(r.Why) {
+		case rule.Shadowed:
+			why = "would take it, but comes later in the file"
+		case rule.OtherNamespace:
+			why = "only in namespace " + cli.Printable(r.Namespace)
+		case rule.OtherOperation:
+			why = "only for " + cli.Printable(strings.Join(r.Rule.Capabilities, ", "))
+		}
+		lines = append(lines, cli.Printable(r.Name)+"\t"+why)
 	}
 	return lines
-}
-
-func reasonText(r control.RuleReason) string {
-	switch rule.Reason(r.Why) {
-	case rule.Shadowed:
-		return "would take it, but comes later in the file"
-	case rule.OtherNamespace:
-		return "only in namespace " + cli.Printable(r.Namespace)
-	case rule.OtherOperation:
-		return "only for " + cli.Printable(strings.Join(r.Rule.Capabilities, ", "))
-	}
-	return "none of its paths: " + cli.Printable(strings.Join(r.Paths, ", "))
 }
 
 func methodLines(all []control.Method) (lines []string) {
@@ -132,7 +112,7 @@ func standingLines(e control.Explanation, now time.Time) (lines []string) {
 }
 
 // wouldHappen tells the way of the request in its order.
-func wouldHappen(e control.Explanation, now time.Time) []string {
+func wouldHappen(e control.Explanation) (lines []string) {
 	known := e.Agent && e.Caller != "" && e.CapabilitiesError == ""
 	root := slices.Contains(e.Capabilities, "root")
 	switch {
@@ -140,13 +120,12 @@ func wouldHappen(e control.Explanation, now time.Time) []string {
 		return []string{"it goes to vault; where that holds the login for a second factor, you are asked, and the program gets the finished login"}
 	case e.Rule == "" && known && !e.Granted && !root:
 		return []string{"it goes to vault, which refuses it: your policies do not grant it"}
-	case e.Rule == "" && known && e.Granted:
-		return []string{
-			"it goes to vault, and its answer comes back as it is",
-			"a refusal, although your policies grant it, means that a rule is missing: `stepup status` then has one to paste",
-		}
 	case e.Rule == "":
-		return []string{"it goes to vault, and its answer comes back as it is"}
+		lines = []string{"it goes to vault, and its answer comes back as it is"}
+		if known && e.Granted {
+			lines = append(lines, "a refusal, although your policies grant it, means that a rule is missing: `stepup status` then has one to paste")
+		}
+		return lines
 	case root:
 		return []string{"it goes to vault, which asks root for nothing"}
 	}
@@ -156,39 +135,35 @@ func wouldHappen(e control.Explanation, now time.Time) []string {
 			"once a step-up token is there, by a request for a path of the rule or `stepup exec --rule " + cli.Printable(e.Rule) + " -- true`, it serves this, too",
 		}
 	}
-	lines := grantSteps(e, known)
+	lines = grantSteps(e, known)
 	if e.Paused != "" && e.Cached == nil {
 		lines = append(lines, "nobody is asked now: "+cli.Printable(strings.TrimPrefix(e.Paused, "stepup: ")))
 	}
 	if e.Grant.ControlGroup != "" {
-		lines = append(lines, groupStep(e.Grant))
+		line := "where vault wants the approval of others, it is waited for, up to " + cli.Printable(e.Grant.ControlGroup)
+		if e.Grant.Approvers != "" {
+			line += "; ask " + cli.Printable(e.Grant.Approvers)
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }
 
-func groupStep(g control.Grant) string {
-	line := "where vault wants the approval of others, it is waited for, up to " + cli.Printable(g.ControlGroup)
-	if g.Approvers != "" {
-		line += "; ask " + cli.Printable(g.Approvers)
-	}
-	return line
-}
-
 // grantSteps are what the grant of the rule does.
 func grantSteps(e control.Explanation, known bool) []string {
-	names := methodNames(e.Methods)
 	switch rule.GrantKind(e.Grant.Kind) {
 	case rule.HeaderGrant:
-		return headerSteps(e, names, known)
+		return headerSteps(e, known)
 	case rule.TokenGrant:
-		return mintSteps(e, fmt.Sprintf("you are asked for %s, and a token is made at %s", names, cli.Printable(e.Grant.Path)))
+		return mintSteps(e, fmt.Sprintf("you are asked for %s, and a token is made at %s", methodNames(e.Methods), cli.Printable(e.Grant.Path)))
 	case rule.LoginGrant:
 		return mintSteps(e, fmt.Sprintf("you log in once more at %s, with its password and whatever vault asks for", cli.Printable(e.Grant.Path)))
 	}
 	return []string{"it goes to vault as it is"}
 }
 
-func headerSteps(e control.Explanation, names string, known bool) []string {
+func headerSteps(e control.Explanation, known bool) []string {
+	names := methodNames(e.Methods)
 	if known && !e.Granted {
 		return []string{"it goes to vault, which refuses it: your policies do not grant it, so nobody is asked"}
 	}

@@ -80,7 +80,7 @@ func TestWouldHappen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if d := cmp.Diff(tt.want, wouldHappen(tt.e, now)); d != "" {
+			if d := cmp.Diff(tt.want, wouldHappen(tt.e)); d != "" {
 				t.Error(d)
 			}
 			if text := explainText(tt.e, now); strings.ContainsAny(text, "\x1b\r") {

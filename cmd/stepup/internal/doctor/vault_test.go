@@ -71,12 +71,23 @@ func health(more string, skew time.Duration) string {
 	return fmt.Sprintf(`{"initialized":true,"sealed":false,"version":"1.21.0","server_time_utc":%d%s}`, time.Now().Add(skew).Unix(), more)
 }
 
-func findings(all []finding) string {
-	var b strings.Builder
-	for _, f := range all {
-		b.WriteString(findingText(f))
+// foundAt is what is found at a Vault.
+func foundAt(t *testing.T, v config.Vault) string {
+	t.Helper()
+	v.Name = "v"
+	return found("vault v", func(f findings) { checkVault(t.Context(), f, v) })
+}
+
+// answering is the address of a server that answers everything with the result of answer.
+func answering(t *testing.T, answer func() string) *url.URL {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer()) }))
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return b.String()
+	return u
 }
 
 func TestCheckVaultTLS(t *testing.T) {
@@ -103,11 +114,11 @@ func TestCheckVaultTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := config.Vault{Name: "v", Address: tt.vault.url, CACert: tt.vault.ca, TLSServerName: "vault.example"}
+			v := config.Vault{Address: tt.vault.url, CACert: tt.vault.ca, TLSServerName: "vault.example"}
 			if tt.edit != nil {
 				tt.edit(&v)
 			}
-			got := findings(checkVault(t.Context(), v))
+			got := foundAt(t, v)
 			for _, says := range tt.says {
 				if !strings.Contains(got, says) {
 					t.Errorf("%q does not say %q", got, says)
@@ -137,17 +148,12 @@ func TestCheckVaultState(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, health(tt.more, tt.skew)) }))
-			defer s.Close()
-			u, err := url.Parse(s.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, tt.says) {
+			u := answering(t, func() string { return health(tt.more, tt.skew) })
+			if got := foundAt(t, config.Vault{Address: u}); !strings.Contains(got, tt.says) {
 				t.Errorf("%q does not say %q", got, tt.says)
 			}
 			u.Scheme = "https"
-			if got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u})); !strings.Contains(got, "it speaks http, not https") {
+			if got := foundAt(t, config.Vault{Address: u}); !strings.Contains(got, "it speaks http, not https") {
 				t.Errorf("by https: %q", got)
 			}
 		})
@@ -157,29 +163,20 @@ func TestCheckVaultState(t *testing.T) {
 func TestCheckVaultNone(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{"<html>please log in</html>", ""} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
-		u, err := url.Parse(s.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: u}))
+		got := foundAt(t, config.Vault{Address: answering(t, func() string { return answer })})
 		if !strings.Contains(got, "but not as Vault does\n      hint: check the address in the vault block") {
 			t.Errorf("%q: %q", answer, got)
 		}
-		s.Close()
 	}
 }
 
-func TestClockFinding(t *testing.T) {
+func TestCheckClock(t *testing.T) {
 	t.Parallel()
 	for skew, want := range map[time.Duration]verdict{
 		0: "", 9 * time.Second: "", -10 * time.Second: doubted, 29 * time.Second: doubted, 30 * time.Second: broken, -time.Minute: broken,
 	} {
-		var got verdict
-		if all := clockFinding("v", skew); len(all) > 0 {
-			got = all[0].Verdict
-		}
-		if got != want {
+		got := found("v", func(f findings) { checkClock(f, skew) })
+		if first, _, _ := strings.Cut(got, " "); first != string(want) {
 			t.Errorf("%s: %q, want %q", skew, got, want)
 		}
 	}
@@ -200,16 +197,17 @@ func TestUnreachableVault(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if f := unreachable("v", " by the proxy p:1", tt.err); f.Verdict != broken || !strings.Contains(f.Finding, tt.says) || f.Hint == "" {
-				t.Errorf("%+v does not say %q", f, tt.says)
+			got := found("v", func(f findings) { unreachable(f, " by the proxy p:1", tt.err) })
+			if !strings.HasPrefix(got, "fail  v: "+tt.says+"\n      hint: ") {
+				t.Errorf("%q does not say %q", got, tt.says)
 			}
 		})
 	}
-	refused := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}))
+	refused := foundAt(t, config.Vault{Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}})
 	if !strings.Contains(refused, "fail  vault v: nobody listens at 127.0.0.1:1\n") {
 		t.Errorf("%q", refused)
 	}
-	socket := findings(checkVault(t.Context(), config.Vault{Name: "v", Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}}))
+	socket := foundAt(t, config.Vault{Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}})
 	if !strings.HasPrefix(socket, "fail  vault v: ") {
 		t.Errorf("%q", socket)
 	}

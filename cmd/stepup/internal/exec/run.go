@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
 // leastTimeout is what a client must wait at least: longer than a person is
@@ -80,11 +81,7 @@ func clientTimeout(value string) string {
 	if value == "" {
 		return least
 	}
-	d, err := time.ParseDuration(value)
-	if n, numeric := strconv.Atoi(value); numeric == nil {
-		d, err = time.Duration(n)*time.Second, nil
-	}
-	if err == nil && d < leastTimeout {
+	if d, err := vaultcli.ParseTimeout(value); err == nil && d < leastTimeout {
 		return least
 	}
 	return value

@@ -35,11 +35,8 @@ func (h *tokenHelper) server(ctx context.Context, f vaultcli.CLI) (string, error
 	if err != nil {
 		return "", err
 	}
-	for _, d := range listeners {
-		if !d.Serves(address) {
-			continue
-		}
-		if behind, err := vaultcli.ParseServer(d.Vault); err == nil {
+	for _, l := range listeners {
+		if behind, err := vaultcli.ParseServer(l.Vault); err == nil && l.Serves(address) {
 			return behind.String(), nil
 		}
 	}
@@ -51,16 +48,8 @@ func (h *tokenHelper) server(ctx context.Context, f vaultcli.CLI) (string, error
 func (h *tokenHelper) listeners(ctx context.Context) ([]vaultcli.Listener, error) {
 	ctx, cancel := context.WithTimeout(ctx, askAgent)
 	defer cancel()
-	var all []vaultcli.Listener
 	if s, err := h.Client().Status(ctx); err == nil {
-		vaults := make(map[string]string)
-		for _, v := range s.Vaults {
-			vaults[v.Name] = v.Address
-		}
-		for _, l := range s.Listeners {
-			all = append(all, vaultcli.Listener{Network: l.Network, Address: l.Address, Vault: vaults[l.Vault]})
-		}
-		return all, nil
+		return vaultcli.RunningListeners(s), nil
 	}
 	file := h.ConfigFile()
 	if _, err := os.Stat(file); file == "" || errors.Is(err, fs.ErrNotExist) {
@@ -70,10 +59,5 @@ func (h *tokenHelper) listeners(ctx context.Context) ([]vaultcli.Listener, error
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range c.Listeners {
-		if v, ok := c.Vault(l.Vault); ok {
-			all = append(all, vaultcli.Listener{Network: l.Network, Address: l.Address, Vault: v.Address.String()})
-		}
-	}
-	return all, nil
+	return vaultcli.ConfiguredListeners(c), nil
 }

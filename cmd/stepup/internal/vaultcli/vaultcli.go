@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
@@ -120,10 +122,6 @@ func (s Server) String() string {
 	return s.Scheme + "://" + net.JoinHostPort(s.host, s.port) + s.path
 }
 
-// A Listener is one of the agent's, and the address of the Vault behind it; "" where
-// that does not matter.
-type Listener struct{ Network, Address, Vault string }
-
 // Serves reports whether a client that is told s arrives at the listener.
 func (l Listener) Serves(s Server) bool {
 	if l.Network == "unix" || s.socket != "" {
@@ -155,4 +153,12 @@ func Remote(address string) bool {
 	}
 	ip := net.ParseIP(u.Hostname())
 	return u.Hostname() != "" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified())
+}
+
+// ParseTimeout reads a VAULT_CLIENT_TIMEOUT as Vault's clients do: a duration, or seconds.
+func ParseTimeout(value string) (time.Duration, error) {
+	if seconds, err := strconv.Atoi(value); err == nil {
+		return time.Duration(seconds) * time.Second, nil
+	}
+	return time.ParseDuration(value)
 }

@@ -1,0 +1,162 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
+	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+func checkKeyring(ctx context.Context, d *doctor, f findings) {
+	needed := d.config != nil && secretsInKeyring(d.config)
+	switch {
+	case d.config != nil && d.config.Cache.Store == config.StoreMemory && !needed:
+		f.pass("not used by this configuration")
+		return
+	case d.running() && d.agent.Cache.State == string(cache.Available):
+		f.pass("used by the agent")
+		return
+	}
+	// Nothing has this name: not to be there is the good answer.
+	_, err := cli.Keyring().Get(ctx, "stepup", "doctor")
+	var ring *cache.RingError
+	switch {
+	case err == nil, errors.Is(err, cache.ErrNotFound):
+		f.pass("can be used")
+		return
+	case !errors.As(err, &ring):
+		ring = &cache.RingError{Condition: cache.Failed, Why: err.Error()}
+	}
+	find, consequence := f.warn, "step-up tokens are kept in memory and gone when the agent stops"
+	if needed {
+		find, consequence = f.fail, "the configuration wants secrets from it"
+	}
+	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "memory" in the cache block`
+	if ring.Condition == cache.Locked {
+		hint = cli.HintUnlock
+	}
+	find("%s: %s; %s", ring.Condition, ring.Why, consequence).with("%s", hint)
+}
+
+// secretsInKeyring reports whether a configuration does not work without one.
+func secretsInKeyring(c *config.Config) bool {
+	for _, m := range c.Methods {
+		if m.PasscodeSource == "keyring" {
+			return true
+		}
+	}
+	for _, r := range c.Rules {
+		if r.Grant.Password == "keyring" {
+			return true
+		}
+	}
+	return false
+}
+
+// checkDesktop looks at each way to ask of the configuration, else at the default one.
+func checkDesktop(ctx context.Context, d *doctor, f findings) {
+	p := config.Prompt{Use: []string{config.UseDesktop}}
+	if d.config != nil {
+		p = d.config.Prompt
+	}
+	if slices.Contains(p.Use, config.UseDesktop) {
+		checkDialogs(ctx, f)
+		checkNotification(ctx, f.about("notification"))
+	} else {
+		f.pass("not used by this configuration, which asks by %s", strings.Join(p.Use, ", "))
+	}
+	if slices.Contains(p.Use, config.UseCommand) {
+		checkCommand(f.about("prompt command"), p.Command[0])
+	}
+	if d.testPrompt {
+		testPrompts(ctx, f, p)
+	}
+}
+
+const hintDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"
+
+func checkDialogs(ctx context.Context, f findings) {
+	programs, err := setup.Dialogs(nil).Available(ctx)
+	if err != nil {
+		f.warn("%s", missing(err)).with(hintDesktop)
+		return
+	}
+	f.pass("can be asked with %s", strings.Join(programs, ", "))
+}
+
+func checkNotification(ctx context.Context, f findings) {
+	if err := setup.Notifications().Available(ctx); err != nil {
+		f.warn("%s", missing(err)).with("start a notification daemon (dunst, mako) in your session; without one, dialogs are all you see")
+		return
+	}
+	f.pass("can be shown")
+}
+
+// missing is what is not there, without saying once more that something is not.
+func missing(err error) string {
+	return strings.TrimPrefix(err.Error(), prompt.ErrUnavailable.Error()+": ")
+}
+
+func checkCommand(f findings, program string) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		f.fail("%s is not found in PATH", program).with("write its full path into the prompt block")
+		return
+	}
+	f.pass("%s", path)
+}
+
+// testPrompts puts a question up everywhere at once, as the agent does, and waits
+// for one answer in each place.
+func testPrompts(ctx context.Context, f findings, p config.Prompt) {
+	p.Use = slices.DeleteFunc(slices.Clone(p.Use), func(use string) bool { return use == config.UseTerminal })
+	named := setup.Prompters(p, slog.New(slog.DiscardHandler))
+	errs := make([]error, len(named))
+	deadline := time.Now().Add(personLimit - 5*time.Second)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	var asking sync.WaitGroup
+	for i, n := range named {
+		asking.Go(func() { _, errs[i] = n.Prompter.Prompt(ctx, testQuestion(deadline)) })
+	}
+	asking.Wait() // each ends with its context
+	for i, n := range named {
+		tested(f.about("test "+n.Name), errs[i])
+	}
+}
+
+func testQuestion(deadline time.Time) prompt.Request {
+	return prompt.Request{
+		ID: "doctor", Kind: prompt.Confirm, Rule: "doctor", Vault: "none", Path: "a/test/of/stepup/doctor", Operation: "read",
+		Attempt: 1, Attempts: 1, Message: "a test by stepup doctor: any answer is right", Deadline: deadline,
+		Requester: prompt.Requester{PID: os.Getpid(), UID: os.Getuid(), Chain: []string{"stepup"}},
+	}
+}
+
+func tested(f findings, err error) {
+	switch {
+	case err == nil:
+		f.pass("was shown and answered")
+	case errors.Is(err, prompt.ErrDenied):
+		f.pass("was shown and denied")
+	case errors.Is(err, prompt.ErrDismissed):
+		f.pass("was shown and closed")
+	case errors.Is(err, prompt.ErrUnavailable):
+		f.warn("%s", missing(err)).with(hintDesktop)
+	case errors.Is(err, context.DeadlineExceeded):
+		f.warn("nobody has answered it").with(hintDesktop)
+	default:
+		f.warn("could not be shown: %v", err)
+	}
+}
