@@ -26,7 +26,7 @@ const (
 // lock cancels every prompt, ends every step-up that is under way, and revokes
 // and forgets every step-up token. A token that Vault could not be told about is
 // forgotten all the same; the notes say until when it lives.
-func (a *Agent) lock(ctx context.Context) (control.LockResult, error) {
+func (a *Agent) lock(ctx context.Context) control.LockResult {
 	every := func(cache.Key) bool { return true }
 	a.mu.Lock()
 	store := a.tokens
@@ -45,7 +45,7 @@ func (a *Agent) lock(ctx context.Context) (control.LockResult, error) {
 	result.Prompts = prompts
 	a.options.Log.Info("locked", "prompts", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
 	a.record(audit.Record{Event: audit.Locked, Requester: peer.Peer{UID: -1}})
-	return result, nil
+	return result
 }
 
 // revokeOnStop ends the tokens whose rules want it before the agent is gone.
@@ -141,8 +141,7 @@ func (a *Agent) watchLocked(ctx context.Context) {
 	}
 	w := autolock.New(a.config.Cache.LockOn, func(reason string) {
 		a.options.Log.Info("locking", "reason", reason)
-		result, _ := a.lock(context.WithoutCancel(ctx)) // never fails; what is left is in its notes
-		for _, note := range result.Notes {
+		for _, note := range a.lock(context.WithoutCancel(ctx)).Notes {
 			a.options.Log.Warn("locked, but", "note", note)
 		}
 	}, a.options.Log)

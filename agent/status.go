@@ -57,7 +57,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	s.Tokens = a.cachedTokens(ctx, store)
 	s.Cache = store.status() // after the first use of a keyring, which tells
 	s.Audit = auditStatus(c.AuditFile, log)
-	s.Prompts = control.NewPrompts(a.broker.Pending())
+	s.Prompts = a.broker.Pending()
 	s.Attached = a.broker.Attached()
 	s.Prompters = a.broker.Prompters()
 	return s

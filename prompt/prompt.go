@@ -26,36 +26,37 @@ const (
 const ControlGroup = "control_group"
 
 // A Request is one question. Every string in it may come from a stranger; the
-// broker sanitises each with [Sanitize] before any prompter sees it.
+// broker sanitises each with [Sanitize] before any prompter sees it. The JSON tags are
+// those of the control socket: a new field needs omitempty or omitzero there.
 type Request struct {
-	ID         string // given by the broker; short, safe to type
-	Kind       Kind
-	Rule       string // "" for a login
-	Vault      string
-	Namespace  string
-	Path       string // without /v1/
-	Operation  string // Vault's capability word
-	Method     string
-	MethodType string
-	Digits     int // length of a passcode, 0 when unknown
-	Choices    []string
-	Attempt    int // from 1
-	Attempts   int
-	Number     string // of a push: what to tap on the phone, in digits; "" when there is none
-	Message    string // what happened before and what to do, for the person; may be ""
-	Requester  Requester
-	Deadline   time.Time // zero on the way into the broker means its Timeout
-	Queued     int       // other questions that wait; given by the broker
+	ID         string    `json:"id"` // given by the broker; short, safe to type
+	Kind       Kind      `json:"kind"`
+	Rule       string    `json:"rule"` // "" for a login
+	Vault      string    `json:"vault"`
+	Namespace  string    `json:"namespace"`
+	Path       string    `json:"path"`      // without /v1/
+	Operation  string    `json:"operation"` // Vault's capability word
+	Method     string    `json:"method"`
+	MethodType string    `json:"method_type"`
+	Digits     int       `json:"digits"` // length of a passcode, 0 when unknown
+	Choices    []string  `json:"choices"`
+	Attempt    int       `json:"attempt"` // from 1
+	Attempts   int       `json:"attempts"`
+	Message    string    `json:"message"` // what happened before and what to do, for the person; may be ""
+	Number     string    `json:"number"`  // of a push: what to tap on the phone, in digits; "" when there is none
+	Requester  Requester `json:"requester"`
+	Deadline   time.Time `json:"deadline"` // zero on the way into the broker means its Timeout
+	Queued     int       `json:"queued"`   // other questions that wait; given by the broker
 
 	// WithCode names the method whose code the answer to a Password may bring along, in
 	// a second line; see [CutCode]. A prompter without room for both leaves the code
 	// out, and the caller asks for it later.
-	WithCode WithCode
+	WithCode WithCode `json:"with,omitzero"`
 
 	// Enrolment, where it is not nil, is a secret whose first code a Passcode asks for.
 	// The broker hands it only to prompters and to watchers that attach. Its deadline may
 	// be later than the broker's Timeout.
-	Enrolment *Enrolment
+	Enrolment *Enrolment `json:"-"`
 }
 
 // A Requester is the process that a question is for. The agent fills it with the peer

@@ -20,11 +20,12 @@ const (
 	EventDone        = "done"        // a push, or a question beside one, was decided by the phone; Request.Message says how
 )
 
-// An Event is one change of the pending prompts.
+// An Event is one change of the pending prompts. The JSON tags are those of the control
+// socket.
 type Event struct {
-	Time    time.Time
-	Type    string  // one of the Event constants
-	Request Request // sanitised; the answer is never in it, an Enrolment only for watchers that attach
+	Time    time.Time `json:"time"`
+	Type    string    `json:"type"`            // one of the Event constants
+	Request Request   `json:"prompt,omitzero"` // sanitised; the answer is never in it, an Enrolment only for watchers that attach
 }
 
 // Ended reports whether the event ends its prompt.

@@ -20,7 +20,7 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// ErrNoAgent: there is no socket, or nobody listens on it.
+// ErrNoAgent: there is no socket, or no process listens on it.
 var ErrNoAgent = errors.New("no agent is running")
 
 // An Error is a refusal by the agent.
@@ -28,7 +28,7 @@ type Error struct {
 	Status int
 	Errors []string
 
-	cause error // what it was on the other side, where that is known
+	cause error // the error of the other side, where that is known
 }
 
 func (e *Error) Unwrap() error { return e.cause }
@@ -61,30 +61,30 @@ func NewClient(socket string) *Client {
 	}}
 }
 
-// dial connects to the agent of the same user and to nobody else. Where the
-// runtime folder is in a place that all may write to, another user can be first,
-// listen under our name, and be handed a fresh passcode by stepup answer.
+// dial connects to an agent of the same user only. Where the runtime folder is in a
+// place that all may write to, another user can be first, listen under our name, and
+// be handed a fresh passcode by stepup answer.
 func dial(ctx context.Context, socket string) (net.Conn, error) {
 	if err := checkSocket(socket); err != nil {
 		return nil, err
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
-	if nobodyListens(err) {
+	if notListening(err) {
 		return nil, fmt.Errorf("%w: %w", ErrNoAgent, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The file may have been swapped since: what counts is who listens.
+	// The file may have been swapped since: the user of the listening process counts.
 	if err := peer.Identify(conn).SameUser(); err != nil && !errors.Is(err, peer.ErrUnsupported) {
 		_ = conn.Close()
-		return nil, fmt.Errorf(wordsStranger+": %w", socket, err)
+		return nil, fmt.Errorf("not connecting to %s, another program could collect your codes: %w", socket, err)
 	}
 	return conn, nil
 }
 
-// checkSocket refuses a socket that somebody else has put there.
+// checkSocket refuses a socket of another user.
 func checkSocket(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,11 +94,11 @@ func checkSocket(path string) error {
 		return err
 	}
 	if !isSocket(info) {
-		return fmt.Errorf(wordsNoSocket, path)
+		return fmt.Errorf("%s is not a socket", path)
 	}
 	// Root's is not ours either: stepup never runs as root for another user.
 	if !ownership.Ours(info) {
-		return fmt.Errorf(wordsSquatted, path, ownership.UID(info))
+		return fmt.Errorf("%s belongs to another user (uid %d): not connecting, it could collect your codes", path, ownership.UID(info))
 	}
 	return nil
 }
@@ -106,32 +106,31 @@ func checkSocket(path string) error {
 // Status returns the agent's status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	err := c.call(ctx, route{http.MethodGet, "/v1/status"}, nil, &s)
+	err := c.call(ctx, route{method: http.MethodGet, path: "/v1/status"}, nil, &s)
 	return s, err
 }
 
 // Prompts returns the pending prompts, oldest first.
-func (c *Client) Prompts(ctx context.Context) ([]Prompt, error) {
+func (c *Client) Prompts(ctx context.Context) ([]prompt.Request, error) {
 	var l promptList
-	err := c.call(ctx, route{http.MethodGet, "/v1/prompts"}, nil, &l)
+	err := c.call(ctx, route{method: http.MethodGet, path: "/v1/prompts"}, nil, &l)
 	return l.Prompts, err
 }
 
 // Answer answers a prompt. prompt.ErrAnswer leaves it open.
 func (c *Client) Answer(ctx context.Context, id, answer string) error {
-	err := c.call(ctx, promptRoute(id, "answer"), answerBody{&answer}, nil)
-	return promptError(err)
+	return c.call(ctx, promptRoute(id, "answer"), answerBody{&answer}, nil)
 }
 
 // Deny says no to a prompt.
 func (c *Client) Deny(ctx context.Context, id string) error {
-	return promptError(c.call(ctx, promptRoute(id, "deny"), nil, nil))
+	return c.call(ctx, promptRoute(id, "deny"), nil, nil)
 }
 
 // Lock forgets and revokes all step-up tokens and cancels all prompts.
 func (c *Client) Lock(ctx context.Context) (LockResult, error) {
 	var r LockResult
-	err := c.call(ctx, route{http.MethodPost, "/v1/lock"}, nil, &r)
+	err := c.call(ctx, route{method: http.MethodPost, path: "/v1/lock"}, nil, &r)
 	return r, err
 }
 
@@ -140,16 +139,16 @@ func (c *Client) Lock(ctx context.Context) (LockResult, error) {
 // the secret of a prompt that has an Enrolment. Range
 // over it once, or end ctx. It ends when ctx does or the agent closes it, and
 // after an error.
-func (c *Client) Events(ctx context.Context, attach bool) (iter.Seq2[Event, error], error) {
+func (c *Client) Events(ctx context.Context, attach bool) (iter.Seq2[prompt.Event, error], error) {
 	path := "/v1/events"
 	if attach {
 		path += "?attach=true&enrolment=true"
 	}
-	resp, err := c.send(ctx, route{http.MethodGet, path}, nil)
+	resp, err := c.send(ctx, route{method: http.MethodGet, path: path}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return func(yield func(Event, error) bool) {
+	return func(yield func(prompt.Event, error) bool) {
 		defer func() { _ = resp.Body.Close() }()
 		dec := json.NewDecoder(resp.Body)
 		for {
@@ -163,32 +162,85 @@ func (c *Client) Events(ctx context.Context, attach bool) (iter.Seq2[Event, erro
 			case errors.Is(err, io.EOF) || ctx.Err() != nil:
 				return
 			default:
-				yield(Event{}, fmt.Errorf(wordsBadStream+": %w", err))
+				yield(prompt.Event{}, fmt.Errorf("the stream of events broke off: %w", err))
 				return
 			}
 		}
 	}, nil
 }
 
+// Resume unmutes rules. The agent refuses a second one within ten minutes.
+func (c *Client) Resume(ctx context.Context) (Resumed, error) {
+	var r Resumed
+	err := c.call(ctx, route{method: http.MethodPost, path: "/v1/resume"}, nil, &r)
+	return r, err
+}
+
+// Listeners returns where programs can connect, without asking any vault
+// whether it answers.
+func (c *Client) Listeners(ctx context.Context) ([]Listener, error) {
+	var l listenerList
+	err := c.call(ctx, route{method: http.MethodGet, path: "/v1/listeners"}, nil, &l)
+	return l.Listeners, err
+}
+
+// Lease opens a listener that only this process and those that it starts may
+// use. It stays open until ctx ends, or the agent does. The error wraps ErrNoVault
+// where there is no vault of that name.
+func (c *Client) Lease(ctx context.Context, w Wanted) (Lease, error) {
+	at := route{http.MethodPost, "/v1/listeners", map[int]error{http.StatusNotFound: ErrNoVault}}
+	resp, err := c.send(ctx, at, w)
+	if err != nil {
+		return Lease{}, err
+	}
+	var l Lease
+	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil {
+		_ = resp.Body.Close()
+		return Lease{}, fmt.Errorf(wordsBadReply, err)
+	}
+	// The body stays open: closing it would end the listener. ctx closes it.
+	context.AfterFunc(ctx, func() { _ = resp.Body.Close() })
+	return l, nil
+}
+
+// Release ends a private listener before its command does.
+func (c *Client) Release(ctx context.Context, id string) error {
+	return c.call(ctx, route{method: http.MethodDelete, path: "/v1/listeners/" + id}, nil, nil)
+}
+
+// Obtain steps up to the token of a rule and blocks until the person has decided,
+// or ctx ends. A no is no error. The error wraps ErrNoRule where there is no such
+// rule or vault, and ErrHeaderGrant.
+func (c *Client) Obtain(ctx context.Context, o Obtain) (Obtained, error) {
+	var got Obtained
+	at := route{http.MethodPost, "/v1/stepup", map[int]error{http.StatusNotFound: ErrNoRule, http.StatusConflict: ErrHeaderGrant}}
+	err := c.call(ctx, at, obtainBody{o, o.Token.Reveal()}, &got)
+	return got, err
+}
+
+// Explain tells what would happen to a request. It may ask Vault, which takes some
+// seconds at most. The error wraps ErrNoVault or ErrNoPath.
+func (c *Client) Explain(ctx context.Context, x Explain) (Explanation, error) {
+	var e Explanation
+	at := route{http.MethodPost, "/v1/explain", map[int]error{http.StatusNotFound: ErrNoVault, http.StatusBadRequest: ErrNoPath}}
+	err := c.call(ctx, at, explainBody{x, x.Token.Reveal()}, &e)
+	return e, err
+}
+
 // A route is one entry of the control socket.
-type route struct{ method, path string }
+type route struct {
+	method, path string
+	causes       map[int]error // what a refusal with this status was on the other side
+}
 
 func promptRoute(id, verb string) route {
-	return route{http.MethodPost, "/v1/prompts/" + url.PathEscape(id) + "/" + verb}
+	return route{http.MethodPost, "/v1/prompts/" + url.PathEscape(id) + "/" + verb, map[int]error{
+		http.StatusNotFound: prompt.ErrUnknown, http.StatusBadRequest: prompt.ErrAnswer,
+	}}
 }
 
-// promptError gives the refusals of answer and deny the errors that the broker
-// had on the other side.
-func promptError(err error) error {
-	refusal, ok := errors.AsType[*Error](err)
-	switch {
-	case ok && refusal.Status == http.StatusNotFound:
-		refusal.cause = prompt.ErrUnknown
-	case ok && refusal.Status == http.StatusBadRequest:
-		refusal.cause = prompt.ErrAnswer
-	}
-	return err
-}
+// wordsBadReply is the format of an error that has a cause.
+const wordsBadReply = "the agent's answer is not JSON: %w"
 
 // call sends in and decodes the answer into out; either may be nil.
 func (c *Client) call(ctx context.Context, at route, in, out any) error {
@@ -201,7 +253,7 @@ func (c *Client) call(ctx context.Context, at route, in, out any) error {
 		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return fmt.Errorf(wordsBadReply+": %w", err)
+		return fmt.Errorf(wordsBadReply, err)
 	}
 	return nil
 }
@@ -235,7 +287,7 @@ func (c *Client) send(ctx context.Context, at route, in any) (*http.Response, er
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
-	refusal := &Error{Status: resp.StatusCode}
+	refusal := &Error{Status: resp.StatusCode, cause: at.causes[resp.StatusCode]}
 	var b errorBody
 	if json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&b) == nil {
 		refusal.Errors = b.Errors

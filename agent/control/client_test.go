@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,46 +22,33 @@ import (
 
 func TestClient(t *testing.T) {
 	t.Parallel()
-	b := newFakeBroker(fullRequest("abc234"), fullRequest("def567"))
-	want := Status{
-		Version: "1.0.0", PID: 7, Started: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), ConfigFile: "/c", ConfigError: "bad",
-		Listeners: []Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp", RequireHeader: true, Check: "sock_diag"}},
-		Vaults:    []Vault{{Name: "corp", Address: "https://v", Up: true, Version: "1.21", Sealed: true, Error: "e"}},
-		Rules:     []Rule{{Name: "r", Paths: []string{"p"}, Capabilities: []string{"read"}, Namespace: "n", Methods: []string{"m"}, Grant: "header"}},
-		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: time.Date(2030, 1, 1, 0, 5, 0, 0, time.UTC), Uses: 3}},
-		Prompts:   NewPrompts(b.Pending()), Attached: 1, Prompters: []string{"attached"},
-		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Notes: []string{"n"},
-		Suggestions: []Suggestion{{Vault: "corp", Path: "kv/x", Operations: []string{"read"}, Count: 2, Rule: "step_up"}},
-	}
+	f := newFixture()
 	lock := LockResult{Revoked: 1, Forgotten: 2, Prompts: 3, Notes: []string{"one is left to expire"}}
-	c := NewClient(agent(t, HandlerConfig{
-		Prompts: b,
-		Status:  func(context.Context) Status { return want },
-		Lock:    func(context.Context) (LockResult, error) { return lock, nil },
-	}))
-	ctx := t.Context()
+	f.Lock = func(context.Context) LockResult { return lock }
+	ctx, c := t.Context(), f.client(t)
 
-	if got, err := c.Status(ctx); err != nil || !cmp.Equal(got, want) {
-		t.Errorf("Status: %v\n%s", err, cmp.Diff(want, got))
-	}
-	if got, err := c.Prompts(ctx); err != nil || !cmp.Equal(got, want.Prompts) {
-		t.Errorf("Prompts: %v\n%s", err, cmp.Diff(want.Prompts, got))
-	}
-	if got, err := c.Lock(ctx); err != nil || !cmp.Equal(got, lock) {
-		t.Errorf("Lock: %v\n%s", err, cmp.Diff(lock, got))
-	}
-	if err := c.Answer(ctx, "abc234", " "); !errors.Is(err, prompt.ErrAnswer) {
-		t.Errorf("an empty answer: %v", err)
-	}
-	if err := c.Answer(ctx, "abc234", "12\xff"); !errors.Is(err, prompt.ErrAnswer) {
-		t.Errorf("an answer that JSON cannot carry: %v", err)
-	}
+	status, err := c.Status(ctx)
+	wantSame(t, fullStatus(), status, err)
+	open, err := c.Prompts(ctx)
+	wantSame(t, f.broker.Pending(), open, err)
+	locked, err := c.Lock(ctx)
+	wantSame(t, lock, locked, err)
 	const odd = "p w\"\\\u00e9\U0001f600\u2028<&>"
-	if err := c.Answer(ctx, "abc234", odd); err != nil || b.answerTo("abc234") != odd {
-		t.Errorf("Answer: %v, arrived as %q", err, b.answerTo("abc234"))
+	for _, tt := range []struct {
+		what, answer string
+		want         error
+	}{
+		{"an empty answer", " ", prompt.ErrAnswer},
+		{"an answer that JSON cannot carry", "12\xff", prompt.ErrAnswer},
+		{"an odd answer", odd, nil},
+		{"the second answer", "1", prompt.ErrUnknown},
+	} {
+		if err := c.Answer(ctx, "abc234", tt.answer); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.what, err, tt.want)
+		}
 	}
-	if err := c.Answer(ctx, "abc234", "1"); !errors.Is(err, prompt.ErrUnknown) {
-		t.Errorf("the second answer: %v", err)
+	if got := f.broker.answerTo("abc234"); got != odd {
+		t.Errorf("the answer arrived as %q", got)
 	}
 	if err := c.Deny(ctx, "def567"); err != nil {
 		t.Errorf("Deny: %v", err)
@@ -73,8 +60,16 @@ func TestClient(t *testing.T) {
 			t.Errorf("Deny(%q): no error", id)
 		}
 	}
-	if got := len(b.Pending()); got != 0 {
+	if got := len(f.broker.Pending()); got != 0 {
 		t.Errorf("%d prompts are left", got)
+	}
+}
+
+// wantSame compares what a client got with what the handler has.
+func wantSame[T any](t *testing.T, want, got T, err error) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 
@@ -98,32 +93,6 @@ func TestClientRefusedByServer(t *testing.T) {
 			}
 		})
 	}
-}
-
-// listen serves any handler on a socket.
-func listen(t *testing.T, h http.HandlerFunc) string {
-	t.Helper()
-	socket := filepath.Join(shortDir(t), "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewUnstartedServer(h)
-	_ = srv.Listener.Close()
-	srv.Listener = l
-	srv.Start()
-	t.Cleanup(srv.Close)
-	return socket
-}
-
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "su")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
 }
 
 func TestNoAgent(t *testing.T) {
@@ -162,14 +131,13 @@ func TestNoAgent(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	b := newFakeBroker()
-	c := NewClient(agent(t, HandlerConfig{Prompts: b}))
-	events, err := c.Events(t.Context(), true)
+	f := newFixture()
+	events, err := f.client(t).Events(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(b.watchers(), []bool{true}) { // the agent counts on us before the first event
-		t.Fatalf("attached = %v", b.watchers())
+	if !slices.Equal(f.broker.watchers(), []bool{true}) { // the agent counts on us before the first event
+		t.Fatalf("attached = %v", f.broker.watchers())
 	}
 	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	sent := []prompt.Event{
@@ -178,37 +146,30 @@ func TestEvents(t *testing.T) {
 	}
 	go func() {
 		for _, e := range sent {
-			b.events <- e
+			f.broker.events <- e
 		}
-		close(b.events) // the agent stops
+		close(f.broker.events) // the agent stops
 	}()
 	var got []prompt.Event
-	first := true
 	for e, err := range events {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if first {
-			if e.Type != Watching || e.Prompt != nil || e.Time.IsZero() {
-				t.Errorf("first event = %+v", e)
-			}
-			first = false
-			continue
-		}
-		got = append(got, prompt.Event{Time: e.Time, Type: e.Type, Request: e.Prompt.Request()})
+		got = append(got, e)
 	}
-	if diff := cmp.Diff(sent, got); diff != "" {
-		t.Errorf("(-sent +got):\n%s", diff)
+	if first := got[0]; first.Time.IsZero() || first.Type != Watching {
+		t.Errorf("first event = %+v", first)
 	}
-	<-b.left
+	wantSame(t, append([]prompt.Event{{Time: got[0].Time, Type: Watching}}, sent...), got, nil)
+	<-f.broker.left
 }
 
 // Each event is a line of its own and arrives when it happens.
 func TestEventsAreLines(t *testing.T) {
 	t.Parallel()
-	b := newFakeBroker()
-	socket := agent(t, HandlerConfig{Prompts: b})
-	conn, err := net.Dial("unix", socket)
+	f := newFixture()
+	b := f.broker
+	conn, err := net.Dial("unix", f.serve(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +181,7 @@ func TestEventsAreLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer discard(resp.Body)
+	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	if !lines.Scan() || !strings.Contains(lines.Text(), `"type":"watching"`) {
 		t.Fatalf("first line = %q", lines.Text())
@@ -243,53 +204,38 @@ func TestEventsAreLines(t *testing.T) {
 // A client that leaves is forgotten: its watch ends, and with it the handler.
 func TestEventsEndWithTheClient(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name  string
-		leave func(t *testing.T, c *Client)
-	}{
-		{"by context", func(t *testing.T, c *Client) {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			events, err := c.Events(ctx, true)
-			if err != nil {
-				t.Fatal(err)
-			}
+	for name, leave := range map[string]func(events iter.Seq2[prompt.Event, error], cancel func()){
+		"by context": func(events iter.Seq2[prompt.Event, error], cancel func()) {
 			for _, err := range events {
 				if err != nil {
 					t.Errorf("error after leaving: %v", err)
 				}
 				cancel()
 			}
-		}},
-		{"by break", func(t *testing.T, c *Client) {
-			events, err := c.Events(t.Context(), true)
-			if err != nil {
-				t.Fatal(err)
-			}
+		},
+		"by break": func(events iter.Seq2[prompt.Event, error], _ func()) {
 			for range events {
 				break
 			}
-		}},
-		{"without reading", func(t *testing.T, c *Client) {
-			ctx, cancel := context.WithCancel(t.Context())
-			if _, err := c.Events(ctx, true); err != nil {
-				t.Fatal(err)
-			}
-			cancel()
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		},
+		"without reading": func(_ iter.Seq2[prompt.Event, error], cancel func()) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newFakeBroker()
-			var ended = make(chan struct{})
-			h := NewHandler(HandlerConfig{Prompts: b})
-			c := NewClient(listen(t, func(w http.ResponseWriter, r *http.Request) {
+			f, ended := newFixture(), make(chan struct{})
+			h := NewHandler(f.HandlerConfig)
+			c := NewClient(listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				defer close(ended)
 				h.ServeHTTP(w, r)
-			}))
-			tt.leave(t, c)
-			<-b.left
+			})))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			events, err := c.Events(ctx, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave(events, cancel)
+			<-f.broker.left
 			<-ended
 		})
 	}
@@ -297,11 +243,11 @@ func TestEventsEndWithTheClient(t *testing.T) {
 
 func TestEventsBreakOff(t *testing.T) {
 	t.Parallel()
-	c := NewClient(listen(t, func(w http.ResponseWriter, _ *http.Request) {
-		if writeEvent(w, eventLine{Event: Event{Type: Watching}}) == nil {
+	c := NewClient(listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if writeEvent(w, eventLine{Event: prompt.Event{Type: Watching}}) == nil {
 			panic(http.ErrAbortHandler)
 		}
-	}))
+	})))
 	events, err := c.Events(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -6,31 +6,36 @@
 package control
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 // Status is the answer of GET /v1/status. It holds no secret. Lists are never
 // null in JSON.
 type Status struct {
-	Version     string     `json:"version"`
-	PID         int        `json:"pid"`
-	Started     time.Time  `json:"started"`
-	ConfigFile  string     `json:"config_file"`
-	ConfigError string     `json:"config_error"`     // of the last reload; "" when the file is in force
-	Reload      *Reload    `json:"reload,omitempty"` // the last one; absent before the first
-	Telemetry   string     `json:"telemetry"`        // address of the metrics; "" when they are off
-	Listeners   []Listener `json:"listeners"`
-	Vaults      []Vault    `json:"vaults"`
-	Rules       []Rule     `json:"rules"`
-	Tokens      []Token    `json:"tokens"`
-	Prompts     []Prompt   `json:"prompts"`
-	Attached    int        `json:"attached"` // clients that stream events and answer prompts
-	Prompters   []string   `json:"prompters"`
-	Cache       Cache      `json:"cache"`
-	Audit       *Audit     `json:"audit,omitempty"` // absent without an audit log
-	Notes       []string   `json:"notes"`           // what a person should know, one sentence each
+	Version     string           `json:"version"`
+	PID         int              `json:"pid"`
+	Started     time.Time        `json:"started"`
+	ConfigFile  string           `json:"config_file"`
+	ConfigError string           `json:"config_error"`     // of the last reload; "" when the file is in force
+	Reload      *Reload          `json:"reload,omitempty"` // the last one; absent before the first
+	Telemetry   string           `json:"telemetry"`        // address of the metrics; "" when they are off
+	Listeners   []Listener       `json:"listeners"`
+	Vaults      []Vault          `json:"vaults"`
+	Rules       []Rule           `json:"rules"`
+	Tokens      []Token          `json:"tokens"`
+	Prompts     []prompt.Request `json:"prompts"`
+	Attached    int              `json:"attached"` // clients that stream events and answer prompts
+	Prompters   []string         `json:"prompters"`
+	Cache       Cache            `json:"cache"`
+	Audit       *Audit           `json:"audit,omitempty"` // absent without an audit log
+	Notes       []string         `json:"notes"`           // what a person should know, one sentence each
 	// Suggestions are the paths that probably want a second factor and have no rule,
 	// the newest first.
 	Suggestions []Suggestion `json:"suggestions"`
@@ -118,130 +123,193 @@ type LockResult struct {
 	Notes     []string `json:"notes"`     // what is left to expire, and why
 }
 
-// An Event is one line of GET /v1/events. Its types are those of package prompt,
-// and Watching.
-type Event struct {
-	Time   time.Time `json:"time"`
-	Type   string    `json:"type"`
-	Prompt *Prompt   `json:"prompt,omitempty"` // nil in Watching
-}
-
 // Watching is the type of the first event of every stream: from here on nothing
-// is missed.
+// is missed. It has no prompt.
 const Watching = "watching"
 
-// A Prompt is a pending question, in the names of the prompt command.
-type Prompt struct {
-	ID         string           `json:"id"`
-	Kind       prompt.Kind      `json:"kind"`
-	Rule       string           `json:"rule"`
-	Vault      string           `json:"vault"`
-	Namespace  string           `json:"namespace"`
-	Path       string           `json:"path"`
-	Operation  string           `json:"operation"`
-	Method     string           `json:"method"`
-	MethodType string           `json:"method_type"`
-	Digits     int              `json:"digits"`
-	Choices    []string         `json:"choices"`
-	Attempt    int              `json:"attempt"`
-	Attempts   int              `json:"attempts"`
-	Message    string           `json:"message"`
-	Number     string           `json:"number"` // of a push: what to tap on the phone
-	Requester  prompt.Requester `json:"requester"`
-	Deadline   time.Time        `json:"deadline"`
-	Queued     int              `json:"queued"`
-	WithCode   *prompt.WithCode `json:"with,omitempty"` // of a password: nil when no code may come with it
-
-	Enrolment *prompt.Enrolment `json:"-"` // in events of a stream that attaches
+// Resumed is the answer of POST /v1/resume.
+type Resumed struct {
+	Rules int `json:"rules"` // that are asked about again; 0 when none was muted
 }
 
-// NewPrompt is the JSON form of a request.
-func NewPrompt(r prompt.Request) Prompt {
-	var withCode *prompt.WithCode
-	if r.WithCode.Method != "" {
-		withCode = &r.WithCode
-	}
-	requester := r.Requester
-	requester.Chain = notNil(requester.Chain) // JSON has [] for none
-	return Prompt{
-		ID:         r.ID,
-		Kind:       r.Kind,
-		Rule:       r.Rule,
-		Vault:      r.Vault,
-		Namespace:  r.Namespace,
-		Path:       r.Path,
-		Operation:  r.Operation,
-		Method:     r.Method,
-		MethodType: r.MethodType,
-		Digits:     r.Digits,
-		Choices:    notNil(r.Choices),
-		Attempt:    r.Attempt,
-		Attempts:   r.Attempts,
-		Message:    r.Message,
-		Number:     r.Number,
-		Requester:  requester,
-		Deadline:   r.Deadline,
-		Queued:     r.Queued,
-		WithCode:   withCode,
-		Enrolment:  r.Enrolment,
-	}
+// A TooSoonError refuses a resume: there was one a moment ago.
+type TooSoonError struct {
+	Wait time.Duration // until the next one counts
 }
 
-// Request is the prompt as prompters take it, for a client that shows it itself.
-func (p Prompt) Request() prompt.Request {
-	var withCode prompt.WithCode
-	if p.WithCode != nil {
-		withCode = *p.WithCode
-	}
-	return prompt.Request{
-		ID:         p.ID,
-		Kind:       p.Kind,
-		Rule:       p.Rule,
-		Vault:      p.Vault,
-		Namespace:  p.Namespace,
-		Path:       p.Path,
-		Operation:  p.Operation,
-		Method:     p.Method,
-		MethodType: p.MethodType,
-		Digits:     p.Digits,
-		Choices:    p.Choices,
-		Attempt:    p.Attempt,
-		Attempts:   p.Attempts,
-		Message:    p.Message,
-		Number:     p.Number,
-		Requester:  p.Requester,
-		Deadline:   p.Deadline,
-		Queued:     p.Queued,
-		WithCode:   withCode,
-		Enrolment:  p.Enrolment,
-	}
+func (e *TooSoonError) Error() string {
+	return fmt.Sprintf("prompts were resumed less than ten minutes ago, and it counts once in that time; try again in %s",
+		e.Wait.Round(time.Second))
 }
 
-// NewPrompts is the JSON form of requests, in their order.
-func NewPrompts(rs []prompt.Request) []Prompt {
-	ps := make([]Prompt, 0, len(rs))
-	for _, r := range rs {
-		ps = append(ps, NewPrompt(r))
-	}
-	return ps
+// A Wanted is the listener that a client asks for.
+type Wanted struct {
+	Vault string `json:"vault"` // "" is the only one
+	// Network is tcp, or unix for clients whose process cannot be found by a TCP
+	// connection. "" is tcp.
+	Network string `json:"network"`
 }
+
+// A Lease is a listener for one process and those that it starts. POST
+// /v1/listeners {"vault","network"} answers with it and keeps the answer open: the listener
+// ends with the connection, and so with the process that asked for it, or by
+// DELETE /v1/listeners/{id}.
+type Lease struct {
+	ID      string `json:"id"`
+	Network string `json:"network"` // tcp or unix
+	Address string `json:"address"` // host:port, or the path of the socket; plain HTTP
+	// Done is closed when the listener has ended; nil on a client's side.
+	Done <-chan struct{} `json:"-"`
+}
+
+// A Leaser opens listeners for one command each.
+type Leaser interface {
+	// Listeners are all that are open, those of the configuration first. It does
+	// not ask any vault.
+	Listeners() []Listener
+	// Lease opens a listener for the peer of ctx and the processes below it. It
+	// returns an error wrapping ErrNoVault or ErrNoPeer. The listener stays until
+	// Release.
+	Lease(ctx context.Context, w Wanted) (Lease, error)
+	// Release ends a listener and reports whether there was one.
+	Release(id string) bool
+}
+
+// An Obtain asks for a step-up token before any request needs it: POST
+// /v1/stepup {"rule","vault","namespace","token"}. The answer comes when the
+// person has decided. The token is the caller's own; it is in the body of this one
+// request, on a socket that only its owner may use, and nowhere else.
+type Obtain struct {
+	Rule      string        `json:"rule"`
+	Vault     string        `json:"vault"`     // "" is the only one
+	Namespace string        `json:"namespace"` // "" is the one of the vault block
+	Token     secret.Secret `json:"token"`
+}
+
+// An Obtained is the outcome of an Obtain.
+type Obtained struct {
+	Outcome string `json:"outcome"` // a word of the Stepup-Outcome header
+	Message string `json:"message"` // for the person; "" when the outcome is a yes
+}
+
+// OK reports whether the token is there.
+func (o Obtained) OK() bool { return o.Outcome == "approved" || o.Outcome == "cached" }
+
+// An Explain asks what would happen to a request: POST /v1/explain
+// {"path","operation","namespace","vault","token"}. The token is the caller's own,
+// "" for none; it is in the body of this one request and nowhere else.
+type Explain struct {
+	Path      string        `json:"path"`      // as for a request, without /v1/; cleaned by the agent
+	Operation string        `json:"operation"` // a capability word; "" is read
+	Namespace string        `json:"namespace"` // "" is the one of the vault block
+	Vault     string        `json:"vault"`     // "" is the only one
+	Token     secret.Secret `json:"token"`
+}
+
+// An Explanation is the answer. Without an agent it can be made from a
+// configuration, less what only an agent or Vault knows.
+type Explanation struct {
+	Agent     bool   `json:"agent"` // it comes from a running agent
+	Vault     string `json:"vault"`
+	Namespace string `json:"namespace"` // of header and path together, where that is known
+	Path      string `json:"path"`      // as Vault would check it there
+	Operation string `json:"operation"`
+
+	Rules     []RuleReason `json:"rules"`     // of this vault, in file order
+	Rule      string       `json:"rule"`      // the one that is taken; "" for none
+	Preflight bool         `json:"preflight"` // it is taken for the sake of the path behind sys/internal/ui/mounts/
+	KeptOnly  bool         `json:"kept_only"` // so, but only with a token that is there: the rule does not cover that path itself
+	Nearby    string       `json:"nearby"`    // a path with a rule that may be meant; ""
+	Login     bool         `json:"login"`     // a login, which is completed where Vault holds it
+	Methods   []Method     `json:"methods"`   // of the rule, and of its Sentinel policies
+	Grant     Grant        `json:"grant"`     // of the rule
+
+	Caller            string   `json:"caller"`             // short HMAC of the token; "" without one
+	Capabilities      []string `json:"capabilities"`       // of the token, by sys/capabilities-self
+	CapabilitiesError string   `json:"capabilities_error"` // why they are not known
+	Granted           bool     `json:"granted"`            // they allow the operation
+
+	Cached  *Token `json:"cached"`  // the step-up token that would be used; null for none
+	Paused  string `json:"paused"`  // why nobody would be asked now; ""
+	Waiting bool   `json:"waiting"` // requests of this caller wait for an approval
+}
+
+// A RuleReason is a rule and what it has to do with the request: matches, shadowed
+// (by an earlier one), path, namespace or capabilities.
+type RuleReason struct {
+	Rule
+	Why string `json:"why"`
+}
+
+// A Method is an mfa_method block.
+type Method struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Passcode bool   `json:"passcode"` // false: Vault pushes
+	OrPush   bool   `json:"or_push"`  // the person chooses between a code and a push
+}
+
+// A Grant is how a rule's factor becomes an answer.
+type Grant struct {
+	Kind         string `json:"kind"` // header, token or login; "" where only others approve
+	Path         string `json:"path"` // of a token or login grant
+	Eager        bool   `json:"eager"`
+	AsksFirst    bool   `json:"asks_first"`    // header: the person is asked before the request is sent
+	ControlGroup string `json:"control_group"` // as in Rule
+	Approvers    string `json:"approvers"`
+}
+
+// Complete makes every list of e a list in JSON.
+func (e Explanation) Complete() Explanation {
+	e.Methods, e.Capabilities, e.Rules = notNil(e.Methods), notNil(e.Capabilities), slices.Clone(notNil(e.Rules))
+	for i := range e.Rules {
+		e.Rules[i].Rule = e.Rules[i].complete()
+	}
+	return e
+}
+
+// Errors that both ends of the socket know.
+var (
+	// ErrNoVault: the agent has no vault of that name.
+	ErrNoVault = errors.New("no such vault in the agent's configuration")
+	// ErrNoPeer: the system does not say which process is asking.
+	ErrNoPeer = errors.New("this system does not tell which process is asking")
+	// ErrNoRule: the vault has no rule of that name.
+	ErrNoRule = errors.New("no such rule for this vault in the agent's configuration")
+	// ErrHeaderGrant: the rule's factor, or the approval of others, goes with each
+	// request, so nothing can be got beforehand.
+	ErrHeaderGrant = errors.New("the rule has a header grant or none: each request is asked about by itself")
+	// ErrNoPath: the text names no path of Vault's API, or the operation is none.
+	ErrNoPath = errors.New("this is no path of Vault's API, or no operation")
+)
 
 // complete makes every list of s a list in JSON.
 func (s Status) complete() Status {
-	s.Listeners = notNil(s.Listeners)
-	s.Vaults = notNil(s.Vaults)
-	s.Tokens = notNil(s.Tokens)
-	s.Prompts = notNil(s.Prompts)
-	s.Prompters = notNil(s.Prompters)
-	s.Notes = notNil(s.Notes)
-	s.Suggestions = notNil(s.Suggestions)
-	rules := make([]Rule, 0, len(s.Rules))
-	for _, r := range s.Rules {
-		r.Paths, r.Capabilities, r.Methods = notNil(r.Paths), notNil(r.Capabilities), notNil(r.Methods)
-		rules = append(rules, r)
+	s.Listeners, s.Vaults, s.Tokens = notNil(s.Listeners), notNil(s.Vaults), notNil(s.Tokens)
+	s.Prompters, s.Notes, s.Suggestions = notNil(s.Prompters), notNil(s.Notes), notNil(s.Suggestions)
+	s.Prompts, s.Rules = completePrompts(s.Prompts), slices.Clone(notNil(s.Rules))
+	for i := range s.Rules {
+		s.Rules[i] = s.Rules[i].complete()
 	}
-	s.Rules = rules
 	return s
+}
+
+func (r Rule) complete() Rule {
+	r.Paths, r.Capabilities, r.Methods = notNil(r.Paths), notNil(r.Capabilities), notNil(r.Methods)
+	return r
+}
+
+func completePrompts(all []prompt.Request) []prompt.Request {
+	all = slices.Clone(notNil(all))
+	for i := range all {
+		all[i] = completePrompt(all[i])
+	}
+	return all
+}
+
+func completePrompt(r prompt.Request) prompt.Request {
+	r.Choices, r.Requester.Chain = notNil(r.Choices), notNil(r.Requester.Chain)
+	return r
 }
 
 func notNil[T any](list []T) []T {

@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -132,20 +135,62 @@ func fullRequest(id string) prompt.Request {
 	}
 }
 
-// agent serves cfg on a unix socket until the test ends.
-func agent(t *testing.T, cfg HandlerConfig) (socket string) {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "su") // t.TempDir can be longer than a socket's path may be
-	if err != nil {
-		t.Fatal(err)
+// A fixture is what a handler gives access to: two prompts, leases that only count,
+// and answers by the name of what is asked for.
+type fixture struct {
+	HandlerConfig
+	broker   *fakeBroker
+	leases   *leases
+	obtained []Obtain
+	log      *bytes.Buffer
+}
+
+func newFixture() *fixture {
+	f := &fixture{broker: newFakeBroker(fullRequest("abc234"), fullRequest("def567")), leases: newLeases(), log: &bytes.Buffer{}}
+	failures := map[string]error{
+		"elsewhere": fmt.Errorf("x: %w", ErrNoVault), "absent": ErrNoRule, "header": fmt.Errorf("rule: %w", ErrHeaderGrant),
+		"/": ErrNoPath, "broken": errors.New("with " + testCode),
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket = filepath.Join(dir, "control.sock")
+	f.HandlerConfig = HandlerConfig{
+		Prompts: f.broker,
+		Leases:  f.leases,
+		Status:  func(context.Context) Status { return fullStatus() },
+		Lock:    func(context.Context) LockResult { return LockResult{Revoked: 2} },
+		Resume:  func(context.Context) (Resumed, error) { return Resumed{Rules: 1}, nil },
+		Obtain: func(_ context.Context, o Obtain) (Obtained, error) {
+			f.obtained = append(f.obtained, o)
+			if o.Rule == "no" {
+				return Obtained{Outcome: "denied", Message: "stepup: no"}, nil
+			}
+			return Obtained{Outcome: "approved"}, failures[o.Rule]
+		},
+		Explain: func(_ context.Context, x Explain) (Explanation, error) {
+			return Explanation{Path: x.Path, Rules: []RuleReason{{Rule: Rule{Name: "r"}}}}, failures[x.Path]
+		},
+		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	return f
+}
+
+// serve serves the handler on a unix socket until the test ends.
+func (f *fixture) serve(t *testing.T) (socket string) {
+	t.Helper()
+	return listen(t, NewHandler(f.HandlerConfig))
+}
+
+func (f *fixture) client(t *testing.T) *Client {
+	t.Helper()
+	return NewClient(f.serve(t))
+}
+
+func listen(t *testing.T, h http.Handler) (socket string) {
+	t.Helper()
+	socket = filepath.Join(shortDir(t), "control.sock")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: NewHandler(cfg), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -156,6 +201,18 @@ func agent(t *testing.T, cfg HandlerConfig) (socket string) {
 		<-done
 	})
 	return socket
+}
+
+// shortDir is removed with the test. The names of t.TempDir can be longer than a
+// socket's path may be.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "su")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // raw sends a request to a handler without a client's help.
@@ -169,84 +226,83 @@ func raw(h http.Handler, method, target, body string, header ...string) *httptes
 	return w
 }
 
+// wantFull checks that every field of a struct has a value, so that one that is
+// forgotten on the wire shows.
+func wantFull(t *testing.T, v any) {
+	t.Helper()
+	for field, value := range reflect.ValueOf(v).Fields() {
+		if value.IsZero() {
+			t.Errorf("the test's %T has no %s", v, field.Name)
+		}
+	}
+}
+
+func fullStatus() Status {
+	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	return Status{
+		Version: "1.0.0", PID: 7, Started: at, ConfigFile: "/c", ConfigError: "bad", Reload: &Reload{Time: at, Changes: "c", Error: "e"},
+		Telemetry: "127.0.0.1:9108",
+		Listeners: []Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp", RequireHeader: true, Check: "sock_diag", PID: 9}},
+		Vaults:    []Vault{{Name: "corp", Address: "https://v", Up: true, Version: "1.21", Sealed: true, Error: "e"}},
+		Rules:     []Rule{{Name: "r", Paths: []string{"p"}, Capabilities: []string{"read"}, Namespace: "n", Methods: []string{"m"}, Grant: "header", ControlGroup: "1m0s"}},
+		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: at.Add(5 * time.Minute), Uses: 3}},
+		Prompts:   []prompt.Request{fullRequest("abc234")}, Attached: 1, Prompters: []string{"attached"},
+		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Audit: &Audit{File: "/a", Error: "full", Since: at, Lost: 2}, Notes: []string{"n"},
+		Suggestions: []Suggestion{{Vault: "corp", Namespace: "n", Path: "kv/x", Operations: []string{"read"}, Count: 2, Last: at, Rule: "step_up"}},
+	}
+}
+
+// TestWire: clients of an older version read what this one writes, byte for byte.
+// "go test ./agent/control -update" writes the file anew.
+func TestWire(t *testing.T) {
+	t.Parallel()
+	h := NewHandler(newFixture().HandlerConfig)
+	empty := NewHandler(HandlerConfig{
+		Prompts: newFakeBroker(prompt.Request{}), Leases: newLeases(), Log: slog.New(slog.DiscardHandler),
+		Status: func(context.Context) Status { return Status{Rules: []Rule{{}}, Prompts: []prompt.Request{{}}} },
+	})
+	wantFull(t, fullStatus())
+	var got strings.Builder
+	for _, tt := range []struct {
+		h      http.Handler
+		target string
+	}{{h, "/v1/status"}, {h, "/v1/prompts"}, {h, "/v1/listeners"}, {empty, "/v1/status"}, {empty, "/v1/prompts"}} {
+		text := raw(tt.h, http.MethodGet, tt.target, "").Body.String()
+		if strings.Contains(text, "null") {
+			t.Errorf("%s has a null: %s", tt.target, text)
+		}
+		fmt.Fprintf(&got, "%s\n%s", tt.target, text)
+	}
+	file := filepath.Join("testdata", "wire.txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if diff := cmp.Diff(string(want), got.String()); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden file")
+
 func TestPromptKeepsEveryField(t *testing.T) {
 	t.Parallel()
 	want := fullRequest("abc234")
 	want.Enrolment = fullEnrolment()
-	v := reflect.ValueOf(want)
-	for i := range v.NumField() {
-		if v.Field(i).IsZero() {
-			t.Fatalf("the test's request has no %s", v.Type().Field(i).Name)
-		}
-	}
-	b, err := json.Marshal(NewPrompt(want))
+	wantFull(t, want)
+	b, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p Prompt
-	if err := json.Unmarshal(b, &p); err != nil {
-		t.Fatal(err)
-	}
-	want.Enrolment = nil // it has a way of its own: see TestEnrolment
-	if diff := cmp.Diff(want, p.Request()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// TestPromptOnTheWire: clients of an older version read what this one writes.
-func TestPromptOnTheWire(t *testing.T) {
-	t.Parallel()
-	for want, r := range map[string]prompt.Request{
-		`{"id":"abc234","kind":"passcode","rule":"prod-kv","vault":"corp","namespace":"ns1","path":"kv/data/prod/db","operation":"read",` +
-			`"method":"corp_totp","method_type":"totp","digits":6,"choices":["a","b"],"attempt":2,"attempts":3,"message":"wrong code","number":"42",` +
-			`"requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","zsh"],"claim":"terraform plan","hidden":true,"may_be":[{"pid":9,"name":"vault"}]},` +
-			`"deadline":"2030-01-02T03:04:05Z","queued":4,"with":{"method":"corp_totp","digits":6}}`: fullRequest("abc234"),
-		`{"id":"","kind":"","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
-			`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"",` +
-			`"requester":{"pid":0,"uid":0,"exe":"","chain":[],"claim":""},"deadline":"0001-01-01T00:00:00Z","queued":0}`: {},
-	} {
-		b, err := json.Marshal(NewPrompt(r))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, string(b)); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
-		}
-	}
-}
-
-func TestJSONHasEveryNameAndNoNull(t *testing.T) {
-	t.Parallel()
-	b, err := json.Marshal(NewPrompt(prompt.Request{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got map[string]any
+	var got prompt.Request
 	if err := json.Unmarshal(b, &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{
-		"id", "kind", "rule", "vault", "namespace", "path", "operation", "method", "method_type",
-		"digits", "choices", "attempt", "attempts", "message", "number", "requester", "deadline",
-	} {
-		if _, ok := got[name]; !ok {
-			t.Errorf("prompt has no %q", name)
-		}
-	}
-	requester, _ := got["requester"].(map[string]any)
-	for _, name := range []string{"pid", "uid", "exe", "chain"} {
-		if _, ok := requester[name]; !ok {
-			t.Errorf("requester has no %q", name)
-		}
-	}
-	status, err := json.Marshal(Status{Rules: []Rule{{}}}.complete())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, text := range map[string][]byte{"prompt": b, "status": status} {
-		if bytes.Contains(text, []byte("null")) {
-			t.Errorf("%s has a null: %s", what, text)
-		}
+	want.Enrolment = nil // it has a way of its own: see TestEnrolment
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -296,28 +352,38 @@ func routeTests() []routeTest {
 		{"null Origin", "POST", "/v1/lock", "", []string{"Origin", "null"}, 403, "browser"},
 		{"Referer", "GET", "/v1/status", "", []string{"Referer", "https://evil.test"}, 403, "browser"},
 		{"Sec-Fetch", "POST", "/v1/prompts/abc234/answer", `{"answer":"` + code + `"}`, []string{"sec-fetch-mode", "no-cors"}, 403, "browser"},
+		{"PUT of listeners", "PUT", "/v1/listeners", "", nil, 405, "use GET or POST"},
+		{"listener without JSON", "POST", "/v1/listeners", "corp", nil, 400, "must be JSON"},
+		{"obtain without a body", "POST", "/v1/stepup", "", nil, 400, "must be JSON"},
+		{"obtain without JSON", "POST", "/v1/stepup", code, nil, 400, "must be JSON"},
+		{"obtain without a rule", "POST", "/v1/stepup", `{"token":"` + code + `"}`, nil, 400, "must be JSON"},
+		{"obtain without a token", "POST", "/v1/stepup", `{"rule":"r"}`, nil, 400, "must be JSON"},
+		{"obtain of a number", "POST", "/v1/stepup", `{"rule":7,"token":"` + code + `"}`, nil, 400, "must be JSON"},
+		{"obtain breaks", "POST", "/v1/stepup", `{"rule":"broken","token":"` + code + `"}`, nil, 500, wordsInternal},
+		{"explain: lists are lists", "POST", "/v1/explain", `{"path":"kv/x","token":"` + code + `"}`, nil, 200, `"rules":[{"name":"r","paths":[],"capabilities":[],`},
+		{"explain without a path", "POST", "/v1/explain", `{"token":"` + code + `"}`, nil, 400, `\"path\"`},
+		{"explain without JSON", "POST", "/v1/explain", `{"path":"kv/x","token":"` + code, nil, 400, `\"path\"`},
+		{"explain: no such vault", "POST", "/v1/explain", `{"path":"elsewhere"}`, nil, 404, ErrNoVault.Error()},
+		{"explain: no path of Vault's", "POST", "/v1/explain", `{"path":"/"}`, nil, 400, ErrNoPath.Error()},
+		{"explain breaks", "POST", "/v1/explain", `{"path":"broken","token":"` + code + `"}`, nil, 500, wordsInternal},
+		{"explain: huge", "POST", "/v1/explain", `{"path":"` + strings.Repeat("x", maxBody) + `"}`, nil, 400, `\"path\"`},
 	}
 }
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	h := func() http.Handler {
-		return NewHandler(HandlerConfig{
-			Prompts: newFakeBroker(fullRequest("abc234")),
-			Status:  func(context.Context) Status { return Status{Version: "1.0.0", PID: 7} },
-			Lock:    func(context.Context) (LockResult, error) { return LockResult{Revoked: 2}, nil },
-			Log:     slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		})
-	}
 	for _, tt := range routeTests() {
 		t.Run(tt.name, func(t *testing.T) {
-			w := raw(h(), tt.method, tt.target, tt.body, tt.header...)
+			f := newFixture()
+			w := raw(NewHandler(f.HandlerConfig), tt.method, tt.target, tt.body, tt.header...)
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) {
 				t.Fatalf("got %d %s, want %d with %q", w.Code, w.Body, tt.status, tt.want)
 			}
-			if strings.Contains(w.Body.String(), testCode) {
-				t.Errorf("the answer comes back: %s", w.Body)
+			if strings.Contains(w.Body.String(), testCode) || strings.HasPrefix(tt.target, "/v1/prompts") && strings.Contains(f.log.String(), testCode) {
+				t.Errorf("the answer comes back: %s, or is logged: %s", w.Body, f.log)
+			}
+			if _, allowed, ok := strings.Cut(tt.want, "use "); ok && w.Header().Get("Allow") != strings.ReplaceAll(allowed, " or ", ", ") {
+				t.Errorf("Allow: %q", w.Header().Get("Allow"))
 			}
 			if tt.status < 400 {
 				return
@@ -330,35 +396,22 @@ func TestRoutes(t *testing.T) {
 			}
 		})
 	}
-	if strings.Contains(log.String(), testCode) {
-		t.Errorf("the answer is in the log:\n%s", &log)
-	}
 }
 
 func TestLockOutlivesItsClient(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	h := NewHandler(HandlerConfig{Lock: func(ctx context.Context) (LockResult, error) {
+	f := newFixture()
+	f.Lock = func(ctx context.Context) LockResult {
 		cancel() // the client leaves in the middle
-		if _, limited := ctx.Deadline(); !limited {
-			t.Error("lock may take for ever")
+		if _, limited := ctx.Deadline(); !limited || ctx.Err() != nil {
+			t.Errorf("lock may take for ever, or ends with its client: %v", ctx.Err())
 		}
-		return LockResult{}, ctx.Err()
-	}})
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/lock", nil).WithContext(ctx))
-	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"notes":[]`) {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		return LockResult{}
 	}
-}
-
-func TestLockFails(t *testing.T) {
-	t.Parallel()
-	h := NewHandler(HandlerConfig{Lock: func(context.Context) (LockResult, error) {
-		return LockResult{}, errors.New("inner reason")
-	}})
-	w := raw(h, http.MethodPost, "/v1/lock", "")
-	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "inner") {
+	w := httptest.NewRecorder()
+	NewHandler(f.HandlerConfig).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/lock", nil).WithContext(ctx))
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"notes":[]`) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
@@ -397,5 +450,3 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
-
-func discard(r io.ReadCloser) { _, _ = io.Copy(io.Discard, r); _ = r.Close() }

@@ -7,11 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -22,20 +19,15 @@ func fullEnrolment() *prompt.Enrolment {
 	return &prompt.Enrolment{Secret: seedText, Issuer: "Vault", Account: "0d6c2f0e", Algorithm: "SHA256", Digits: 8, Period: 60}
 }
 
-// TestEnrolment: whoever attaches to draw the secret gets every field of it.
+// TestEnrolment: a client that attaches gets every field of the secret.
 func TestEnrolment(t *testing.T) {
 	t.Parallel()
 	want := fullEnrolment()
-	v := reflect.ValueOf(*want)
-	for i := range v.NumField() {
-		if v.Field(i).IsZero() {
-			t.Fatalf("the test's enrolment has no %s", v.Type().Field(i).Name)
-		}
-	}
+	wantFull(t, *want)
 	r := fullRequest("abc234")
 	r.Enrolment = want
-	b := newFakeBroker()
-	events, err := NewClient(agent(t, HandlerConfig{Prompts: b})).Events(t.Context(), true)
+	f := newFixture()
+	events, err := f.client(t).Events(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,13 +36,11 @@ func TestEnrolment(t *testing.T) {
 			t.Fatal(err)
 		}
 		if e.Type == Watching {
-			b.events <- prompt.Event{Type: prompt.EventPrompt, Request: r}
+			f.broker.events <- prompt.Event{Type: prompt.EventPrompt, Request: r}
 			continue
 		}
-		if diff := cmp.Diff(r, e.Prompt.Request()); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
-		}
-		if text := fmt.Sprintf("%v %+v %s", e, e, e.Prompt.Enrolment); strings.Contains(text, seedText) {
+		wantSame(t, r, e.Request, nil)
+		if text := fmt.Sprintf("%v %+v %s", e, e, e.Request.Enrolment); strings.Contains(text, seedText) {
 			t.Errorf("it is printed: %s", text)
 		}
 		return
@@ -64,16 +54,16 @@ func TestEnrolmentIsNotListed(t *testing.T) {
 	t.Parallel()
 	r := fullRequest("abc234")
 	r.Enrolment = fullEnrolment()
+	f := newFixture()
+	f.Prompts, f.Status = newFakeBroker(r), func(context.Context) Status { return Status{Prompts: []prompt.Request{r}} }
 	for _, path := range []string{"/v1/prompts", "/v1/status"} {
-		status := Status{Prompts: []Prompt{NewPrompt(r)}}
-		h := NewHandler(HandlerConfig{Prompts: newFakeBroker(r), Status: func(context.Context) Status { return status }})
-		if w := raw(h, http.MethodGet, path, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "abc234") || strings.Contains(w.Body.String(), seedText) {
+		if w := raw(NewHandler(f.HandlerConfig), http.MethodGet, path, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "abc234") || strings.Contains(w.Body.String(), seedText) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
 	for _, query := range []string{"", "?attach=true", "?enrolment=false"} {
-		b := newFakeBroker()
-		conn, err := net.Dial("unix", agent(t, HandlerConfig{Prompts: b}))
+		f := newFixture()
+		conn, err := net.Dial("unix", f.serve(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,8 +71,8 @@ func TestEnrolmentIsNotListed(t *testing.T) {
 		if _, err := io.WriteString(conn, "GET /v1/events"+query+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		b.events <- prompt.Event{Type: prompt.EventPrompt, Request: r}
-		close(b.events)
+		f.broker.events <- prompt.Event{Type: prompt.EventPrompt, Request: r}
+		close(f.broker.events)
 		text, err := io.ReadAll(conn)
 		if err != nil || !strings.Contains(string(text), "abc234") || strings.Contains(string(text), seedText) {
 			t.Errorf("%q: %s, %v", query, text, err)
@@ -93,7 +83,7 @@ func TestEnrolmentIsNotListed(t *testing.T) {
 // The law: whatever a line says, it is read or refused, and what is read can be
 // handed to a prompter.
 func FuzzEventLine(f *testing.F) {
-	line, err := json.Marshal(eventLine{Event: Event{Type: prompt.EventPrompt, Prompt: &Prompt{ID: "a"}}, Enrolment: newEnrolment(fullEnrolment())})
+	line, err := json.Marshal(eventLine{Event: prompt.Event{Type: prompt.EventPrompt, Request: prompt.Request{ID: "a"}}, Enrolment: newEnrolment(fullEnrolment())})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -104,11 +94,7 @@ func FuzzEventLine(f *testing.F) {
 		if json.Unmarshal(line, &l) != nil {
 			return
 		}
-		e := l.event()
-		if e.Prompt == nil {
-			return
-		}
-		if (e.Prompt.Request().Enrolment == nil) != (l.Enrolment == nil) {
+		if e := l.event(); e.Request.ID != "" && (e.Request.Enrolment == nil) != (l.Enrolment == nil) {
 			t.Error("the enrolment is lost")
 		}
 	})

@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,72 +46,78 @@ type Broker interface {
 	Answers
 }
 
-// HandlerConfig is what the control socket gives access to.
+// HandlerConfig is what the control socket gives access to. Every field is required by
+// the routes that use it.
 type HandlerConfig struct {
 	Prompts Broker
 	// Status collects the status; it may take some seconds.
 	Status func(context.Context) Status
 	// Lock forgets and revokes all tokens and cancels all prompts. Its context
 	// does not end with the client.
-	Lock func(context.Context) (LockResult, error)
-	// Resume ends the silence of rules; nil has no such route. It fails with a
-	// *TooSoonError.
+	Lock func(context.Context) LockResult
+	// Resume unmutes rules. It fails with a *TooSoonError.
 	Resume func(context.Context) (Resumed, error)
-	// Leases opens listeners for one command each; nil has no such routes.
+	// Leases opens listeners for one command each.
 	Leases Leaser
-	// Obtain steps up before a request needs it; nil has no such route. It fails
-	// with ErrNoVault, ErrNoRule or ErrHeaderGrant; a person's no is no error.
+	// Obtain steps up before a request needs it. It fails with ErrNoVault, ErrNoRule or
+	// ErrHeaderGrant; a person's no is no error.
 	Obtain func(context.Context, Obtain) (Obtained, error)
-	// Explain tells what would happen to a request; nil has no such route. It fails
-	// with ErrNoVault or ErrNoPath.
+	// Explain tells what would happen to a request. It fails with ErrNoVault or
+	// ErrNoPath.
 	Explain func(context.Context, Explain) (Explanation, error)
-	Log     *slog.Logger // nil discards
+	Log     *slog.Logger
 }
 
 type handler struct {
 	HandlerConfig
 }
 
-// NewHandler returns the control socket's handler. Whoever serves it checks that
-// the peer is the same user, and ends its streams by cancelling the server's
-// base context; requests of browsers are refused here as well.
+// NewHandler returns the control socket's handler. The server checks that the peer is
+// the same user, and ends streams by cancelling its base context; requests of browsers
+// are refused here as well.
 func NewHandler(cfg HandlerConfig) http.Handler {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
 	h := &handler{cfg}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/status", only(http.MethodGet, h.status))
-	mux.Handle("/v1/prompts", only(http.MethodGet, h.prompts))
-	mux.Handle("/v1/prompts/{id}/answer", only(http.MethodPost, h.answer))
-	mux.Handle("/v1/prompts/{id}/deny", only(http.MethodPost, h.deny))
-	mux.Handle("/v1/lock", only(http.MethodPost, h.lock))
-	mux.Handle("/v1/events", only(http.MethodGet, h.events))
-	if cfg.Resume != nil {
-		mux.Handle("/v1/resume", only(http.MethodPost, h.resume))
-	}
-	if cfg.Leases != nil {
-		mux.HandleFunc("/v1/listeners", h.listeners)
-		mux.Handle("/v1/listeners/{id}", only(http.MethodDelete, h.release))
-	}
-	if cfg.Obtain != nil {
-		mux.Handle("/v1/stepup", only(http.MethodPost, h.obtain))
-	}
-	if cfg.Explain != nil {
-		mux.Handle("/v1/explain", only(http.MethodPost, h.explain))
+	for path, allowed := range map[string]methods{
+		"/v1/status":              {http.MethodGet: h.status},
+		"/v1/prompts":             {http.MethodGet: h.prompts},
+		"/v1/prompts/{id}/answer": {http.MethodPost: h.answer},
+		"/v1/prompts/{id}/deny":   {http.MethodPost: h.deny},
+		"/v1/lock":                {http.MethodPost: h.lock},
+		"/v1/resume":              {http.MethodPost: h.resume},
+		"/v1/events":              {http.MethodGet: h.events},
+		"/v1/listeners":           {http.MethodGet: h.listeners, http.MethodPost: h.lease},
+		"/v1/listeners/{id}":      {http.MethodDelete: h.release},
+		"/v1/stepup":              {http.MethodPost: h.obtain},
+		"/v1/explain":             {http.MethodPost: h.explain},
+	} {
+		mux.Handle(path, allowed)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, http.StatusNotFound, wordsNoRoute)
+		writeError(w, http.StatusNotFound, "no such path on the control socket")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if fromBrowser(r.Header) {
 			cfg.Log.Warn("refused a browser on the control socket")
-			writeError(w, http.StatusForbidden, wordsBrowser)
+			writeError(w, http.StatusForbidden, "requests from a browser are refused")
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// methods are the handlers of one path.
+type methods map[string]http.HandlerFunc
+
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if handle, ok := m[r.Method]; ok {
+		handle(w, r)
+		return
+	}
+	allowed := slices.Sorted(maps.Keys(m))
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	writeError(w, http.StatusMethodNotAllowed, "method not allowed, use "+strings.Join(allowed, " or "))
 }
 
 // fromBrowser reports whether a web page made the request. No page can reach a
@@ -125,38 +132,26 @@ func fromBrowser(h http.Header) bool {
 	return false
 }
 
-func only(method string, next http.HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
-			w.Header().Set("Allow", method)
-			writeError(w, http.StatusMethodNotAllowed, fmt.Sprintf(wordsMethod, method))
-			return
-		}
-		next(w, r)
-	})
-}
-
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, h.Status(r.Context()).complete())
+	writeJSON(w, h.Status(r.Context()).complete())
 }
 
 func (h *handler) prompts(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, promptList{NewPrompts(h.Prompts.Pending())})
+	writeJSON(w, promptList{completePrompts(h.Prompts.Pending())})
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		writeError(w, http.StatusRequestEntityTooLarge, wordsTooLarge)
+		writeError(w, http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB")
 		return
 	}
-	if err != nil {
-		writeError(w, http.StatusBadRequest, wordsBadBody)
-		return
+	var answer string
+	if err == nil {
+		answer, err = decodeAnswer(body)
 	}
-	answer, err := decodeAnswer(body)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, wordsBadBody)
+		writeError(w, http.StatusBadRequest, `the body must be JSON like {"answer":"123456"}`)
 		return
 	}
 	h.decided(w, h.Prompts.Answer(r.PathValue("id"), answer))
@@ -166,14 +161,14 @@ func (h *handler) deny(w http.ResponseWriter, r *http.Request) {
 	h.decided(w, h.Prompts.Deny(r.PathValue("id")))
 }
 
-// decided answers for a prompt that was, or was not, decided. The broker's error
-// is not passed on as text: only it knows whether the answer is in there.
+// decided answers for a prompt that was, or was not, decided. The broker's error is
+// neither passed on nor logged as text: the answer may be in it.
 func (h *handler) decided(w http.ResponseWriter, err error) {
 	switch {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)
 	case errors.Is(err, prompt.ErrUnknown):
-		writeError(w, http.StatusNotFound, wordsUnknown)
+		writeError(w, http.StatusNotFound, "no such prompt: it was answered, denied or has timed out")
 	case errors.Is(err, prompt.ErrAnswer):
 		writeError(w, http.StatusBadRequest, prompt.ErrAnswer.Error())
 	default:
@@ -182,18 +177,81 @@ func (h *handler) decided(w http.ResponseWriter, err error) {
 }
 
 func (h *handler) lock(w http.ResponseWriter, r *http.Request) {
-	// Whoever asks for a lock and leaves still wants it: an interrupted client
+	// A client that asks for a lock and leaves still wants it: an interrupted client
 	// must not leave half of the tokens alive.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), lockTimeout)
 	defer cancel()
-	result, err := h.Lock(ctx)
-	if err != nil {
-		h.Log.Error("lock over the control socket failed", "error", err)
-		writeError(w, http.StatusInternalServerError, wordsInternal)
+	result := h.Lock(ctx)
+	result.Notes = notNil(result.Notes)
+	writeJSON(w, result)
+}
+
+// resume unmutes rules that were denied, or not answered, too often. It is a call of
+// its own: looking at prompts and junk answers are no wish to be asked.
+func (h *handler) resume(w http.ResponseWriter, r *http.Request) {
+	result, err := h.Resume(r.Context())
+	if soon, ok := errors.AsType[*TooSoonError](err); ok {
+		writeError(w, http.StatusConflict, soon.Error())
 		return
 	}
-	result.Notes = notNil(result.Notes)
-	writeJSON(w, http.StatusOK, result)
+	h.reply(w, "resume", result, err)
+}
+
+func (h *handler) obtain(w http.ResponseWriter, r *http.Request) {
+	var o Obtain
+	if !decode(r, &o) || o.Rule == "" || o.Token == "" {
+		writeError(w, http.StatusBadRequest, `the body must be JSON with "rule" and "token"`) // never what was read: it holds a token
+		return
+	}
+	got, err := h.Obtain(r.Context(), o)
+	h.reply(w, "step-up", got, err)
+}
+
+func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
+	var x Explain
+	if !decode(r, &x) || x.Path == "" {
+		writeError(w, http.StatusBadRequest, `the body must be JSON with "path"`) // never what was read: it holds a token
+		return
+	}
+	e, err := h.Explain(r.Context(), x)
+	h.reply(w, "explanation", e.Complete(), err)
+}
+
+func (h *handler) listeners(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, listenerList{notNil(h.Leases.Listeners())})
+}
+
+// lease keeps the request open for as long as the listener is.
+func (h *handler) lease(w http.ResponseWriter, r *http.Request) {
+	var wanted Wanted
+	if json.NewDecoder(r.Body).Decode(&wanted) != nil || !slices.Contains([]string{"", "tcp", "unix"}, wanted.Network) {
+		writeError(w, http.StatusBadRequest, `the body must be JSON like {"vault":"corp","network":"tcp"}, or with "unix"`)
+		return
+	}
+	lease, err := h.Leases.Lease(r.Context(), wanted)
+	if err != nil {
+		h.reply(w, "a private listener", nil, err)
+		return
+	}
+	defer h.Leases.Release(lease.ID)
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder of a test has none
+	writeJSON(w, lease)
+	if rc.Flush() != nil {
+		return
+	}
+	select {
+	case <-r.Context().Done():
+	case <-lease.Done:
+	}
+}
+
+func (h *handler) release(w http.ResponseWriter, r *http.Request) {
+	if !h.Leases.Release(r.PathValue("id")) {
+		writeError(w, http.StatusNotFound, "no such listener: it has ended")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // events streams until the client leaves, the broker drops it or the server's
@@ -202,9 +260,9 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream := h.Prompts.Watch(ctx, r.URL.Query().Get("attach") == "true")
-	draws := r.URL.Query().Get("enrolment") == "true"
+	showsSecrets := r.URL.Query().Get("enrolment") == "true"
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	if writeEvent(w, eventLine{Event: Event{Time: time.Now().UTC(), Type: Watching}}) != nil {
+	if writeEvent(w, eventLine{Event: prompt.Event{Time: time.Now().UTC(), Type: Watching}}) != nil {
 		return
 	}
 	for {
@@ -215,9 +273,9 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 			if !open {
 				return
 			}
-			p := NewPrompt(e.Request)
-			line := eventLine{Event: Event{Time: e.Time, Type: e.Type, Prompt: &p}}
-			if draws {
+			e.Request = completePrompt(e.Request)
+			line := eventLine{Event: e}
+			if showsSecrets {
 				line.Enrolment = newEnrolment(e.Request.Enrolment)
 			}
 			if writeEvent(w, line) != nil {
@@ -240,13 +298,43 @@ func writeEvent(w http.ResponseWriter, e eventLine) error {
 	return rc.Flush()
 }
 
-func writeError(w http.ResponseWriter, status int, text string) {
-	writeJSON(w, status, errorBody{[]string{text}})
+// decode reads a body and reports whether it is JSON for to.
+func decode(r *http.Request, to any) bool {
+	raw, err := io.ReadAll(r.Body)
+	return err == nil && json.Unmarshal(raw, to) == nil
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+// wordsInternal says nothing of the error, which may hold a secret.
+const wordsInternal = "the agent could not do it, see its log"
+
+// reply writes v, or what a client may know of err. The log has the rest.
+func (h *handler) reply(w http.ResponseWriter, what string, v any, err error) {
+	if err == nil {
+		writeJSON(w, v)
+		return
+	}
+	for known, status := range map[error]int{
+		ErrNoVault: http.StatusNotFound, ErrNoRule: http.StatusNotFound, ErrNoPath: http.StatusBadRequest,
+		ErrNoPeer: http.StatusForbidden, ErrHeaderGrant: http.StatusConflict,
+	} {
+		if errors.Is(err, known) {
+			writeError(w, status, known.Error())
+			return
+		}
+	}
+	h.Log.Error(what+" over the control socket failed", "error", err)
+	writeError(w, http.StatusInternalServerError, wordsInternal)
+}
+
+func writeError(w http.ResponseWriter, status int, text string) {
+	write(w, status, errorBody{[]string{text}})
+}
+
+func writeJSON(w http.ResponseWriter, v any) { write(w, http.StatusOK, v) }
+
+func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client left: nobody to tell
+	_ = json.NewEncoder(w).Encode(v) // a client that has left reads no error
 }

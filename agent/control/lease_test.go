@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -63,16 +60,13 @@ func (l *leases) Release(id string) bool {
 
 func TestLease(t *testing.T) {
 	t.Parallel()
-	l := newLeases()
-	c := NewClient(agent(t, HandlerConfig{Prompts: newFakeBroker(), Leases: l}))
-	if got, err := c.Listeners(t.Context()); err != nil || !cmp.Equal(got, l.Listeners()) {
-		t.Errorf("Listeners: %v, %v", got, err)
-	}
+	f := newFixture()
+	l, c := f.leases, f.client(t)
+	listeners, err := c.Listeners(t.Context())
+	wantSame(t, l.Listeners(), listeners, err)
 	ctx, leave := context.WithCancel(t.Context())
 	lease, err := c.Lease(ctx, Wanted{Vault: "corp"})
-	if err != nil || lease.ID != "id1" || lease.Network != "tcp" || lease.Address != "127.0.0.1:2" {
-		t.Fatalf("Lease: %+v, %v", lease, err)
-	}
+	wantSame(t, Lease{ID: "id1", Network: "tcp", Address: "127.0.0.1:2"}, lease, err)
 	second, err := c.Lease(t.Context(), Wanted{Network: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -90,14 +84,12 @@ func TestLease(t *testing.T) {
 	if refusal, ok := errors.AsType[*Error](c.Release(t.Context(), second.ID)); !ok || refusal.Status != http.StatusNotFound {
 		t.Error("released twice")
 	}
-	if !slices.Equal(l.asked, []Wanted{{Vault: "corp"}, {Network: "unix"}}) {
-		t.Errorf("asked for %+v", l.asked)
-	}
+	wantSame(t, []Wanted{{Vault: "corp"}, {Network: "unix"}}, l.asked, nil)
 }
 
 func TestLeaseRefused(t *testing.T) {
 	t.Parallel()
-	c := NewClient(agent(t, HandlerConfig{Prompts: newFakeBroker(), Leases: newLeases()}))
+	c := newFixture().client(t)
 	for vault, want := range map[string]int{"absent": 404, "peerless": 403, "broken": 500} {
 		_, err := c.Lease(t.Context(), Wanted{Vault: vault})
 		refusal, ok := errors.AsType[*Error](err)
@@ -112,8 +104,8 @@ func TestLeaseRefused(t *testing.T) {
 
 func TestLeaseOfAnUnknownNetwork(t *testing.T) {
 	t.Parallel()
-	l := newLeases()
-	c := NewClient(agent(t, HandlerConfig{Prompts: newFakeBroker(), Leases: l}))
+	f := newFixture()
+	l, c := f.leases, f.client(t)
 	_, err := c.Lease(t.Context(), Wanted{Network: "udp"})
 	if refusal, ok := errors.AsType[*Error](err); !ok || refusal.Status != http.StatusBadRequest || len(l.asked) > 0 {
 		t.Errorf("%v, asked for %+v", err, l.asked)
@@ -122,71 +114,41 @@ func TestLeaseOfAnUnknownNetwork(t *testing.T) {
 
 func TestObtain(t *testing.T) {
 	t.Parallel()
-	var asked []Obtain
-	c := NewClient(agent(t, HandlerConfig{
-		Prompts: newFakeBroker(),
-		Obtain: func(_ context.Context, o Obtain) (Obtained, error) {
-			asked = append(asked, o)
-			switch o.Rule {
-			case "absent":
-				return Obtained{}, ErrNoRule
-			case "header":
-				return Obtained{}, fmt.Errorf("rule: %w", ErrHeaderGrant)
-			case "elsewhere":
-				return Obtained{}, ErrNoVault
-			case "broken":
-				return Obtained{}, errors.New("with hvs.token")
-			case "no":
-				return Obtained{Outcome: "denied", Message: "stepup: no"}, nil
-			}
-			return Obtained{Outcome: "approved"}, nil
-		},
-	}))
-	for rule, want := range map[string]error{"absent": ErrNoRule, "elsewhere": ErrNoRule, "header": ErrHeaderGrant} {
-		if _, err := c.Obtain(t.Context(), Obtain{Rule: rule, Token: "hvs.token"}); !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", rule, err, want)
+	f := newFixture()
+	c := f.client(t)
+	full := Obtain{Rule: "deploy", Vault: "corp", Namespace: "ns", Token: secret.Secret(testCode)}
+	for _, tt := range []struct {
+		ask  Obtain
+		want Obtained
+		err  error
+	}{
+		{Obtain{Rule: "absent", Token: testCode}, Obtained{}, ErrNoRule},
+		{Obtain{Rule: "elsewhere", Token: testCode}, Obtained{}, ErrNoRule},
+		{Obtain{Rule: "header", Token: testCode}, Obtained{}, ErrHeaderGrant},
+		{Obtain{Rule: "no", Token: testCode}, Obtained{Outcome: "denied", Message: "stepup: no"}, nil},
+		{full, Obtained{Outcome: "approved"}, nil},
+	} {
+		got, err := c.Obtain(t.Context(), tt.ask)
+		if got != tt.want || !errors.Is(err, tt.err) || got.OK() != (got.Outcome == "approved") {
+			t.Errorf("%s: %+v, %v, want %+v, %v", tt.ask.Rule, got, err, tt.want, tt.err)
 		}
 	}
-	if _, err := c.Obtain(t.Context(), Obtain{Rule: "broken", Token: "hvs.token"}); err == nil || strings.Contains(err.Error(), "hvs.token") {
+	if _, err := c.Obtain(t.Context(), Obtain{Rule: "broken", Token: testCode}); err == nil || strings.Contains(err.Error(), testCode) {
 		t.Errorf("broken: %v", err)
 	}
-	if got, err := c.Obtain(t.Context(), Obtain{Rule: "no", Token: "hvs.token"}); err != nil || got.OK() || got.Message != "stepup: no" {
-		t.Errorf("no: %+v, %v", got, err)
-	}
-	full := Obtain{Rule: "deploy", Vault: "corp", Namespace: "ns", Token: secret.Secret("hvs.token")}
-	if got, err := c.Obtain(t.Context(), full); err != nil || !got.OK() {
-		t.Errorf("yes: %+v, %v", got, err)
-	}
-	if last := asked[len(asked)-1]; last != full {
+	if !slices.Contains(f.obtained, full) {
 		t.Error("what was asked for has changed on the way")
 	}
 }
 
-// A body without a rule or token, or that is none, is refused without a word of it.
-func TestObtainBadBody(t *testing.T) {
+func TestExplain(t *testing.T) {
 	t.Parallel()
-	h := NewHandler(HandlerConfig{
-		Prompts: newFakeBroker(), Leases: newLeases(),
-		Obtain: func(context.Context, Obtain) (Obtained, error) {
-			t.Error("called")
-			return Obtained{}, nil
-		},
-	})
-	for _, body := range []string{"", "hvs.token", `{"token":"hvs.token"}`, `{"rule":"r"}`, `{"rule":7,"token":"hvs.token"}`} {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/stepup", strings.NewReader(body)))
-		if w.Code != http.StatusBadRequest || strings.Contains(w.Body.String(), "hvs") {
-			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+	c := newFixture().client(t)
+	got, err := c.Explain(t.Context(), Explain{Path: "kv/x", Token: testCode})
+	wantSame(t, Explanation{Path: "kv/x", Rules: []RuleReason{{Rule: Rule{Name: "r"}}}}.Complete(), got, err)
+	for path, want := range map[string]error{"elsewhere": ErrNoVault, "/": ErrNoPath} {
+		if _, err := c.Explain(t.Context(), Explain{Path: path}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
 		}
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/listeners", strings.NewReader("corp")))
-	if w.Code != http.StatusBadRequest {
-		t.Errorf("listeners: %d", w.Code)
-	}
-	w = httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/v1/listeners", nil))
-	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, POST" {
-		t.Errorf("PUT: %d, Allow %q", w.Code, w.Header().Get("Allow"))
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 var update = flag.Bool("update", false, "write what the commands print into the scripts")
@@ -246,7 +247,7 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: asked N")
 	}
-	var open []control.Prompt
+	var open []prompt.Request
 	eventually(ts, args[0]+" prompts are open", func() bool {
 		var err error
 		open, err = clientOf(ts).Prompts(context.Background())

@@ -49,7 +49,7 @@ type Session struct {
 
 // Run shows every prompt until the stream ends, then takes those that are open
 // off the screen and waits until they are.
-func (s *Session) Run(ctx context.Context, events iter.Seq2[control.Event, error]) error {
+func (s *Session) Run(ctx context.Context, events iter.Seq2[prompt.Event, error]) error {
 	s.open, s.notices = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
 	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
 	close(s.last)
@@ -69,16 +69,15 @@ func (s *Session) Run(ctx context.Context, events iter.Seq2[control.Event, error
 	return nil
 }
 
-func (s *Session) event(ctx context.Context, e control.Event) {
-	if e.Type == control.Watching {
+func (s *Session) event(ctx context.Context, change prompt.Event) {
+	if change.Type == control.Watching {
 		s.Watching()
 		return
 	}
-	if e.Prompt == nil {
+	id := change.Request.ID
+	if id == "" {
 		return
 	}
-	change := prompt.Event{Time: e.Time, Type: e.Type, Request: e.Prompt.Request()}
-	id := change.Request.ID
 	withdraw, known := s.open[id]
 	switch {
 	case change.Ended() && known:

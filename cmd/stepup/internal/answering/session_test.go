@@ -21,7 +21,7 @@ import (
 type desk struct {
 	Session
 	ctx    context.Context
-	events chan control.Event
+	events chan prompt.Event
 	ended  chan error
 
 	mu      sync.Mutex
@@ -38,7 +38,7 @@ type said struct {
 }
 
 func newDesk(t *testing.T) *desk {
-	d := &desk{events: make(chan control.Event), ended: make(chan error, 1), decided: make(map[string]string)}
+	d := &desk{events: make(chan prompt.Event), ended: make(chan error, 1), decided: make(map[string]string)}
 	d.ctx, d.Leave = context.WithCancel(t.Context())
 	d.Terminal, d.Agent, d.Now = d, d, time.Now
 	d.Watching = func() { d.Notify("watching") }
@@ -54,7 +54,7 @@ func (d *desk) note(list *[]string, text string) {
 }
 
 // stream is the agent's events until the session leaves.
-func (d *desk) stream(yield func(control.Event, error) bool) {
+func (d *desk) stream(yield func(prompt.Event, error) bool) {
 	for {
 		select {
 		case e, open := <-d.events:
@@ -112,11 +112,11 @@ func (d *desk) Deny(_ context.Context, id string) error {
 }
 
 func (d *desk) happens(kind, id string) {
-	p := control.Prompt{ID: id, Kind: prompt.Passcode}
+	p := prompt.Request{ID: id, Kind: prompt.Passcode}
 	if kind == prompt.EventTold || kind == prompt.EventDone {
 		p.Kind, p.Message = prompt.Push, "approved"
 	}
-	d.events <- control.Event{Time: time.Now(), Type: kind, Prompt: &p}
+	d.events <- prompt.Event{Time: time.Now(), Type: kind, Request: p}
 	synctest.Wait()
 }
 
@@ -158,7 +158,7 @@ func TestSession(t *testing.T) {
 		{
 			"one after the other, in order",
 			func(d *desk) {
-				d.events <- control.Event{Type: control.Watching}
+				d.events <- prompt.Event{Type: control.Watching}
 				for _, id := range []string{"a", "b", "c"} {
 					d.happens(prompt.EventPrompt, id)
 				}
@@ -266,11 +266,11 @@ func TestSessionStreamBreaks(t *testing.T) {
 	broken := errors.New("broken")
 	d := &desk{decided: make(map[string]string)}
 	s := &Session{Terminal: d, Agent: d, Now: time.Now, Leave: func() {}, Notify: func(string, ...any) {}}
-	p := control.Prompt{ID: "a", Kind: prompt.Passcode}
-	err := s.Run(t.Context(), func(yield func(control.Event, error) bool) {
-		_ = yield(control.Event{Type: prompt.EventPrompt, Prompt: &p}, nil) &&
-			yield(control.Event{Type: prompt.EventPrompt}, nil) &&
-			yield(control.Event{}, broken)
+	p := prompt.Request{ID: "a", Kind: prompt.Passcode}
+	err := s.Run(t.Context(), func(yield func(prompt.Event, error) bool) {
+		_ = yield(prompt.Event{Type: prompt.EventPrompt, Request: p}, nil) &&
+			yield(prompt.Event{Type: prompt.EventPrompt}, nil) &&
+			yield(prompt.Event{}, broken)
 	})
 	if !errors.Is(err, broken) {
 		t.Errorf("run = %v, want %v", err, broken)

@@ -52,7 +52,7 @@ func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) er
 		if err := haveTerminal(); err != nil {
 			return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe the answer: `… | stepup answer %s`", p.ID)}
 		}
-		if answer, err = ask(ctx, newTerminal(c), client, p.Request()); err != nil {
+		if answer, err = ask(ctx, newTerminal(c), client, p); err != nil {
 			return err
 		}
 	default:
@@ -70,17 +70,17 @@ func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) er
 	return err
 }
 
-func findPrompt(ctx context.Context, client *control.Client, id string) (control.Prompt, error) {
+func findPrompt(ctx context.Context, client *control.Client, id string) (prompt.Request, error) {
 	open, err := client.Prompts(ctx)
 	if err != nil {
-		return control.Prompt{}, err
+		return prompt.Request{}, err
 	}
 	for _, p := range open {
 		if strings.EqualFold(p.ID, strings.TrimSpace(id)) {
 			return p, nil
 		}
 	}
-	return control.Prompt{}, fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
+	return prompt.Request{}, fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
 }
 
 // readAnswer takes the first line of standard input. It does not wait for the
@@ -149,7 +149,7 @@ such prompt or the answer does not fit, and with 3 when it asked you and you
 said no or did not answer.`
 
 // answerHint says what would have been an answer to p.
-func answerHint(p control.Prompt) string {
+func answerHint(p prompt.Request) string {
 	switch p.Kind {
 	case prompt.Choose:
 		var choices []string

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 // Commands are stepup attach, prompts, answer and deny.
@@ -28,7 +28,7 @@ func promptsCommand(c *cli.Console) *cobra.Command {
 		}
 		if *f == cli.FormatJSON {
 			// The same object as GET /v1/prompts.
-			return cli.WriteJSON(c.Out, map[string][]control.Prompt{"prompts": open})
+			return cli.WriteJSON(c.Out, map[string][]prompt.Request{"prompts": open})
 		}
 		if _, err := io.WriteString(c.Out, promptsText(open, time.Now())); err != nil {
 			return err
@@ -55,7 +55,7 @@ func denyCommand(c *cli.Console) *cobra.Command {
 }
 
 // promptsText lists what can be answered.
-func promptsText(open []control.Prompt, now time.Time) string {
+func promptsText(open []prompt.Request, now time.Time) string {
 	if len(open) == 0 {
 		return "no prompts are open\n"
 	}

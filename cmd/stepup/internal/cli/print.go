@@ -121,8 +121,8 @@ func HowText(r control.Rule) string {
 }
 
 // Question says which program wants what, in the words of the prompt itself.
-func Question(p control.Prompt) string {
-	return strings.TrimPrefix(prompt.Brief(p.Request()), "stepup: ")
+func Question(r prompt.Request) string {
+	return strings.TrimPrefix(prompt.Brief(r), "stepup: ")
 }
 
 // A LimitedText keeps the beginning of what a program prints.

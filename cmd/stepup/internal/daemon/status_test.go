@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 func TestStatusText(t *testing.T) {
@@ -34,7 +35,7 @@ func TestStatusText(t *testing.T) {
 				{Name: "ns", Paths: []string{"x"}, Namespace: "team/", Methods: []string{"a"}, Grant: "token"},
 			},
 			Tokens:   []control.Token{{Rule: "ns", Caller: "0a1b2c3d", Expires: now.Add(90 * time.Second), Uses: 3}},
-			Prompts:  make([]control.Prompt, 2),
+			Prompts:  make([]prompt.Request, 2),
 			Attached: 2, Prompters: []string{"terminal", "command"},
 			Cache: control.Cache{Store: "keyring", State: "locked", Reason: "the default collection of the keyring is locked"},
 			Notes: []string{"a note"},
