@@ -1,13 +1,13 @@
 // Package agent is the process: it owns the listeners, the guard in front of
-// them, the control socket, and every goroutine. What is done with a request is
-// the matter of the packages below it.
+// them, the control socket, and every goroutine. The packages below it handle the
+// requests.
 package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,9 +21,11 @@ import (
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/agent/suggest"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -40,44 +42,45 @@ type Options struct {
 	Sockets    []*os.File // that a service manager listens on for us, in place of listeners with their addresses; Run closes them
 }
 
+// errNotRunning: the agent has not begun, or has stopped.
+var errNotRunning = errors.New("agent is not running")
+
 // An Agent serves apps until it is stopped. [New], then [Agent.Run] once.
 type Agent struct {
 	options   Options
 	started   time.Time
 	broker    *prompt.Broker
 	state     *state.State
-	identity  *cache.Identifier
 	loop      *listener.Loop
 	others    *listener.OtherUsers // one for all listeners but that of the metrics
 	bodies    *relay.Budget
+	keeper    *keeper
 	secrets   *secrets
 	suggester *suggest.Suggester
-	endings   endings
-	servers   sync.WaitGroup // one for each goroutine that serves a listener
-
+	revoker   *revoker
 	metrics   *metrics.Metrics
-	scraper   http.Handler
-	measuring atomic.Bool // there is a listener of the metrics: requests are counted
-	probes    probes
-
-	memoryOnly sync.Once // for the one line in the log that says so
-
-	lockers   sync.WaitGroup     // the goroutines of the autolock and of the last move
-	stopMove  context.CancelFunc // ends the move of tokens to another store; guarded by mu
-	stopLocks context.CancelFunc // ends it; guarded by mu
-	autolock  *autolock.Watcher  // guarded by mu; nil without lock_on
+	measuring atomic.Bool    // there is a listener of the metrics: requests are counted
+	servers   sync.WaitGroup // one for each goroutine that serves a listener
+	lockOn    background     // the autolock
 
 	mu         sync.Mutex // guards what follows; not held while a listener serves
-	config     Config
-	reloaded   *control.Reload // the last one; nil before the first
-	serial     int             // counts the configurations that were in force
-	vaults     map[string]*upstream
-	tokens     *tokens
+	current    generation
+	reloaded   *control.Reload   // the last one; nil before the first
+	autolock   *autolock.Watcher // nil without lock_on
 	open       map[listenerKey]*openListener
 	retired    map[*openListener]bool // closed by a reload, with requests under way
-	audit      *audit.Log
 	activation *listener.Activation
 	running    bool
+}
+
+// A generation is a configuration that is in force, and all that was built for it. It is
+// not changed; a reload replaces it.
+type generation struct {
+	config Config
+	serial int                  // from 1; 0 before the first
+	vaults map[string]*upstream // nil before the first
+	tokens *tokens
+	audit  *audit.Log // nil without an audit log
 }
 
 // New returns an agent for c. Nothing is opened yet.
@@ -86,23 +89,41 @@ func New(c Config, o Options) *Agent {
 		options:    o,
 		started:    time.Now().Round(0),
 		state:      state.New(),
-		probes:     probes{slot: make(chan struct{}, 1)},
 		loop:       &listener.Loop{},
 		others:     listener.NewOtherUsers(),
 		bodies:     relay.NewBudget(c.maxBodies()),
 		open:       make(map[listenerKey]*openListener),
 		retired:    make(map[*openListener]bool),
-		config:     c,
 		activation: &listener.Activation{},
 	}
-	a.endings.agent = a
-	a.metrics = metrics.New(scraped{a})
-	a.scraper = a.metrics.Handler(o.Log)
-	a.secrets = newSecrets(a.ring())
+	a.revoker = newRevoker(a)
+	a.metrics = metrics.New(&scraped{agent: a, slot: make(chan struct{}, 1)})
+	a.keeper = &keeper{ring: o.Ring, metrics: a.metrics, log: o.Log}
+	a.current = generation{config: c, tokens: a.keeper.open(c)}
+	a.secrets = newSecrets(a.keeper.keyring())
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
-	a.suggester = a.newSuggester()
+	a.suggester = suggest.New(suggest.Config{
+		Identify: func(token secret.Secret) string { return a.keeper.identity.Identify(token) }, // set by Run
+		Capabilities: func(ctx context.Context, name string, q rule.Request, token secret.Secret) ([]string, error) {
+			v, ok := a.inForce().vaults[name] // as it is configured at the time of the question
+			if !ok {
+				return nil, errNotRunning
+			}
+			return v.client.Capabilities(ctx, token, q.Namespace, q.Path)
+		},
+		Found: func(one control.Suggestion) {
+			o.Log.Info("vault refused what its policies grant: it probably wants a second factor, and no rule names the path; `stepup status` has one to paste",
+				"vault", one.Vault, "namespace", one.Namespace, "path", one.Path, "operations", one.Operations)
+		},
+	})
 	return a
+}
+
+func (a *Agent) inForce() generation {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.current
 }
 
 // Run opens the listeners and serves until ctx ends; then it cancels what is
@@ -124,11 +145,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.serveControl(ctx); err != nil {
 		return err
 	}
-	a.identify(ctx)
+	a.keeper.identify(ctx, a.current.config)
 	a.suggester.Start(ctx)
 	a.mu.Lock()
 	a.activation = sockets
-	err = a.applyLocked(ctx, a.config)
+	err = a.applyLocked(ctx, a.current.config)
 	a.running = err == nil
 	a.mu.Unlock()
 	if err != nil {
@@ -172,50 +193,103 @@ func (a *Agent) reloadedLocked(changes string, err error) {
 }
 
 func (a *Agent) applyLocked(ctx context.Context, c Config) error {
-	log, err := a.openAudit(c)
+	was := a.current
+	log, err := a.openAuditLocked(c)
 	if err != nil {
 		return err
 	}
-	store, moved := a.tokensFor(ctx, c)
-	vaults, err := a.buildVaults(c, store, log)
+	store, moved := a.keeper.reopen(ctx, was, c)
+	next := generation{config: c, serial: was.serial + 1, tokens: store, audit: log}
+	next.vaults, err = builder{a, next}.vaults()
 	if err == nil {
-		err = a.listenLocked(ctx, c, vaults)
+		err = a.listenLocked(ctx, next)
 	}
 	if err != nil {
-		if log != a.audit {
+		if log != was.audit {
 			_ = log.Close()
 		}
 		return err
 	}
-	for _, v := range a.vaults {
-		v.transport.CloseIdleConnections()
-	}
-	if log != a.audit {
-		_ = a.audit.Close() // step-ups that are under way still write their end there
+	was.closeIdle()
+	if log != was.audit {
+		_ = was.audit.Close() // step-ups that are under way still write their end there
 	}
 	moved()
-	lockOn := a.vaults == nil || !slices.Equal(a.config.Cache.LockOn, c.Cache.LockOn)
-	a.config, a.vaults, a.audit, a.tokens = c, vaults, log, store
-	a.serial++
+	a.current = next
 	a.bodies.SetLimit(c.maxBodies())
-	a.expectLocked(c)
+	expect(a.metrics, c)
 	a.broker.Reconfigure(a.brokerConfig(c))
 	for _, address := range a.activation.Unclaimed(c.endpoints()) {
 		a.options.Log.Warn("no listener block names this socket of the service manager: connections to it are never answered", "address", address)
 	}
-	if lockOn {
+	if was.serial == 0 || !slices.Equal(was.config.Cache.LockOn, c.Cache.LockOn) {
 		a.watchLocked(ctx)
 	}
 	return nil
 }
 
-// openAudit opens the audit log of c, or keeps the one that is open.
-func (a *Agent) openAudit(c Config) (*audit.Log, error) {
+func (g generation) closeIdle() {
+	for _, v := range g.vaults {
+		v.transport.CloseIdleConnections()
+	}
+}
+
+// vaultNamed finds a vault by its name; "" is the only one.
+func (g generation) vaultNamed(name string) (*upstream, bool) {
+	if name == "" && len(g.config.Vaults) == 1 {
+		name = g.config.Vaults[0].Name
+	}
+	v, ok := g.vaults[name]
+	return v, ok
+}
+
+// watchLocked starts the goroutine that locks when the machine sleeps or its
+// screen is locked, in the place of the one before.
+func (a *Agent) watchLocked(ctx context.Context) {
+	a.lockOn.stop()
+	a.autolock = nil
+	on := a.current.config.Cache.LockOn
+	if len(on) == 0 {
+		return
+	}
+	w := autolock.New(on, func(reason string) {
+		a.options.Log.Info("locking", "reason", reason)
+		for _, note := range a.lock(context.WithoutCancel(ctx)).Notes {
+			a.options.Log.Warn("locked, but", "note", note)
+		}
+	}, a.options.Log)
+	a.autolock = w
+	a.lockOn.start(ctx, w.Run)
+}
+
+// A background runs one function after the other, each until it is stopped. It is not
+// safe for concurrent use.
+type background struct {
+	working sync.WaitGroup
+	cancel  context.CancelFunc // nil before the first
+}
+
+// start stops the function before, without waiting for it. The end of ctx does not stop
+// run: it ends with the agent, not with the reload that started it.
+func (b *background) start(ctx context.Context, run func(context.Context)) {
+	b.stop()
+	ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.working.Go(func() { run(ctx) })
+}
+
+func (b *background) stop() {
+	if b.cancel != nil {
+		b.cancel()
+	}
+}
+
+// openAuditLocked opens the audit log of c, or keeps the one that is open.
+func (a *Agent) openAuditLocked(c Config) (*audit.Log, error) {
 	switch {
 	case c.AuditFile == "":
 		return nil, nil
-	case a.audit != nil && a.config.AuditFile == c.AuditFile:
-		return a.audit, nil
+	case a.current.audit != nil && a.current.config.AuditFile == c.AuditFile:
+		return a.current.audit, nil
 	}
 	log, err := audit.Open(c.AuditFile)
 	if err != nil {
@@ -274,13 +348,10 @@ func (a *Agent) stop() {
 	for _, l := range all {
 		_ = l.Close()
 	}
-	if a.stopLocks != nil {
-		a.stopLocks()
-	}
-	if a.stopMove != nil {
-		a.stopMove()
-	}
-	a.lockers.Wait()
+	a.lockOn.stop()
+	a.keeper.moving.stop()
+	a.lockOn.working.Wait()
+	a.keeper.moving.working.Wait()
 	a.broker.Close()
 	a.suggester.Close()
 	a.state.Close()
@@ -290,20 +361,38 @@ func (a *Agent) stop() {
 	}
 	closing.Wait()
 	a.servers.Wait()
-	a.endings.close()
-	a.revokeOnStop()
-	for _, v := range a.vaults {
-		v.transport.CloseIdleConnections()
-	}
-	_ = a.audit.Close()
+	a.revoker.close()
+	a.revoker.revokeOnStop(a.current)
+	a.current.closeIdle()
+	_ = a.current.audit.Close()
 }
 
 // record writes to the audit log, if there is one.
 func (a *Agent) record(r audit.Record) {
-	a.mu.Lock()
-	log := a.audit
-	a.mu.Unlock()
-	if err := log.Write(r); err != nil {
+	if err := a.inForce().audit.Write(r); err != nil {
 		a.options.Log.Error("audit log cannot be written", "error", err)
 	}
+}
+
+// Alive returns nil when the agent can still do its work: its state is not
+// locked for ever, and its control socket accepts, lets us in and gets an answer
+// from the prompts. It does not ask the network, Vault or the keyring: an agent
+// that waits for them is alive. It returns when ctx ends.
+func (a *Agent) Alive(ctx context.Context) error {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for !a.mu.TryLock() {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	running := a.running
+	a.mu.Unlock()
+	if !running {
+		return errNotRunning
+	}
+	_, err := control.NewClient(filepath.Join(a.options.RuntimeDir, ControlSocket)).Prompts(ctx)
+	return err
 }

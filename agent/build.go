@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -23,25 +22,25 @@ type upstream struct {
 	rules     rule.Rules
 }
 
-// parts are shared by all vaults.
-type parts struct {
-	tokens *tokens
-	audit  *audit.Log
+// A builder builds what stands between the listeners and the vaults of a generation.
+type builder struct {
+	agent *Agent
+	next  generation
 }
 
 // auditor returns nil without an audit log, so that no requester is looked up for a
 // record that is not written.
-func (p parts) auditor() factor.Auditor {
-	if p.audit == nil {
+func (b builder) auditor() factor.Auditor {
+	if b.next.audit == nil {
 		return nil
 	}
-	return p.audit
+	return b.next.audit
 }
 
-func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string]*upstream, error) {
+func (b builder) vaults() (map[string]*upstream, error) {
 	vaults := make(map[string]*upstream)
-	for _, v := range c.Vaults {
-		built, err := a.buildVault(c, v, parts{store, log})
+	for _, v := range b.next.config.Vaults {
+		built, err := b.vault(v)
 		if err != nil {
 			return nil, fmt.Errorf("vault %q: %w", v.Name, err)
 		}
@@ -50,7 +49,8 @@ func (a *Agent) buildVaults(c Config, store *tokens, log *audit.Log) (map[string
 	return vaults, nil
 }
 
-func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
+func (b builder) vault(v Vault) (*upstream, error) {
+	a, c := b.agent, b.next.config
 	base, socket := vault.Base(v.Address)
 	tls := v.TLS
 	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout = socket, a.loop.Dial, v.Timeout
@@ -58,18 +58,18 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	way := metrics.Transport{Base: vault.Discreet{Base: transport}}
-	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: way, Timeout: v.Timeout})
+	observed := metrics.Transport{Base: vault.Discreet{Base: transport}}
+	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: observed, Timeout: v.Timeout})
 	if err != nil {
 		return nil, err
 	}
-	resolver := a.buildResolver(c, v, client, with)
+	resolver := b.resolver(v, client)
 	rules := rulesOf(c.Rules, v.Name)
 	handler := relay.New(relay.Config{
 		Vault:          v.Name,
 		Address:        base,
 		Namespace:      v.Namespace,
-		Base:           way,
+		Base:           observed,
 		Rules:          rules,
 		LoginMFA:       c.LoginMFA,
 		Mounts:         c.Mounts,
@@ -83,7 +83,8 @@ func (a *Agent) buildVault(c Config, v Vault, with parts) (*upstream, error) {
 	return &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
 }
 
-func (a *Agent) buildResolver(c Config, v Vault, client *vault.Client, with parts) *stepup.Resolver {
+func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
+	a, c := b.agent, b.next.config
 	return stepup.New(stepup.Config{
 		Config: factor.Config{
 			VaultName:   v.Name,
@@ -99,18 +100,18 @@ func (a *Agent) buildResolver(c Config, v Vault, client *vault.Client, with part
 			NeverPrompt: c.Prompt.NeverPrompt,
 			ConfirmPush: c.Prompt.ConfirmPush,
 			State:       a.state,
-			Identify:    a.identity.Identify,
-			Audit:       with.auditor(),
+			Identify:    a.keeper.identity.Identify,
+			Audit:       b.auditor(),
 			Log:         a.options.Log,
 		},
 		Vault:       client,
-		Tokens:      granted{with.tokens.Layered, terms(c)},
+		Tokens:      policyCheckedStore{b.next.tokens.Layered, tokenPolicies(c)},
 		MaxTTL:      c.Cache.MaxTTL,
 		Secrets:     a.secrets,
 		Okta:        c.Mounts.Okta,
 		Prefer:      c.Prefer,
 		SinglePhase: c.SinglePhase,
-		End:         func(caller stepup.Caller) { a.endings.end(with.tokens, caller) },
+		End:         func(caller stepup.Caller) { a.revoker.end(b.next.tokens, caller) },
 		Meter:       resolveMeter{a.metrics},
 	})
 }
@@ -124,4 +125,14 @@ func rulesOf(all rule.Rules, vault string) rule.Rules {
 		}
 	}
 	return own
+}
+
+// rule finds a rule of this vault by its name; nil means none.
+func (v *upstream) rule(name string) *rule.Rule {
+	for i := range v.rules {
+		if v.rules[i].Name == name {
+			return &v.rules[i]
+		}
+	}
+	return nil
 }

@@ -2,14 +2,12 @@ package agent
 
 import (
 	"cmp"
-	"context"
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
-	"github.com/vault-stepup/stepup/cache"
 )
 
 // Explain tells from a configuration alone what the rules of a vault have to do
@@ -81,44 +79,4 @@ func vaultIn(c Config, name string) (Vault, bool) {
 		}
 	}
 	return Vault{}, false
-}
-
-// explain adds what the agent knows of the caller, and what Vault says about the
-// token. Nobody is asked, and nothing is changed.
-func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explanation, error) {
-	a.mu.Lock()
-	c := a.config
-	a.mu.Unlock()
-	e, err := Explain(c, x)
-	if err != nil {
-		return e, err
-	}
-	a.mu.Lock()
-	v, ok := a.vaults[e.Vault]
-	a.mu.Unlock()
-	if !ok {
-		return e, errNotRunning
-	}
-	e.Agent = true
-	q := rule.Request{Namespace: e.Namespace, Path: e.Path, Operation: rule.Operation(e.Operation)}
-	if m, ok := ruleFor(v.rules, q); ok {
-		s := v.resolver.Standing(ctx, m, x.Token)
-		e.Paused, e.Waiting = s.Paused, s.Waiting
-		if s.Cached {
-			e.Cached = &control.Token{
-				Rule: s.Rule, Vault: e.Vault, Namespace: s.Namespace, Caller: cache.Short(s.Caller), Expires: s.Token.Expires, Uses: s.Token.Uses,
-			}
-		}
-	}
-	if x.Token == "" {
-		return e, nil
-	}
-	e.Caller = cache.Short(a.identity.Identify(x.Token))
-	words, err := v.client.Capabilities(ctx, x.Token, e.Namespace, e.Path)
-	if err != nil {
-		e.CapabilitiesError = err.Error()
-		return e, nil
-	}
-	e.Capabilities, e.Granted = words, q.Grants(words)
-	return e, nil
 }

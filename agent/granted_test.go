@@ -52,10 +52,10 @@ func TestTokensUnderAChangedRule(t *testing.T) {
 			k := cache.Key{Vault: "corp", Identity: "caller", Rule: "deploy"}
 			now := time.Now().Round(0)
 			put := cache.Token{Secret: "hvs.x", Created: now.Add(-tt.age), Expires: now.Add(time.Hour)}
-			if err := (granted{store, terms(tokenRule(func(*rule.Rule) {}))}).Put(t.Context(), k, put); err != nil {
+			if err := (policyCheckedStore{store, tokenPolicies(tokenRule(func(*rule.Rule) {}))}).Put(t.Context(), k, put); err != nil {
 				t.Fatal(err)
 			}
-			later := granted{store, terms(tokenRule(tt.change))}
+			later := policyCheckedStore{store, tokenPolicies(tokenRule(tt.change))}
 			_, got := later.Get(t.Context(), k)
 			_, taken := later.Take(t.Context(), k)
 			if (got == nil) != tt.serves || (taken == nil) != tt.serves {

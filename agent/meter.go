@@ -130,31 +130,31 @@ func (a timedAsker) Ask(ctx context.Context, r prompt.Request) (string, error) {
 	return a.Broker.Ask(ctx, r)
 }
 
-// A countedRing counts the uses of a keyring that failed. Step-up tokens do not
+// A countedKeyring counts the uses of a keyring that failed. Step-up tokens do not
 // go through it: their store knows better what was a failure.
-type countedRing struct {
+type countedKeyring struct {
 	cache.Ring
 	metrics *metrics.Metrics
 }
 
-var _ cache.Ring = countedRing{}
+var _ cache.Ring = countedKeyring{}
 
 // Get implements cache.Ring.
-func (r countedRing) Get(ctx context.Context, service, user string) (secret.Secret, error) {
+func (r countedKeyring) Get(ctx context.Context, service, user string) (secret.Secret, error) {
 	value, err := r.Ring.Get(ctx, service, user)
 	r.count(ctx, "get", err)
 	return value, err
 }
 
 // Set implements cache.Ring.
-func (r countedRing) Set(ctx context.Context, service, user string, value secret.Secret) error {
+func (r countedKeyring) Set(ctx context.Context, service, user string, value secret.Secret) error {
 	err := r.Ring.Set(ctx, service, user, value)
 	r.count(ctx, "put", err)
 	return err
 }
 
 // Delete implements cache.Ring.
-func (r countedRing) Delete(ctx context.Context, service, user string) error {
+func (r countedKeyring) Delete(ctx context.Context, service, user string) error {
 	err := r.Ring.Delete(ctx, service, user)
 	r.count(ctx, "delete", err)
 	return err
@@ -162,7 +162,7 @@ func (r countedRing) Delete(ctx context.Context, service, user string) error {
 
 // count leaves out errors that say nothing about the keyring: a missing item, an
 // item that is too large, and a canceled request.
-func (r countedRing) count(ctx context.Context, operation string, err error) {
+func (r countedKeyring) count(ctx context.Context, operation string, err error) {
 	if err == nil || errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrTooLarge) || errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}

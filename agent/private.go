@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ var _ control.Leaser = leaser{}
 func (l leaser) Listeners() []control.Listener {
 	l.agent.mu.Lock()
 	defer l.agent.mu.Unlock()
-	return l.agent.listenersLocked()
+	return l.listenersLocked()
 }
 
 // Lease implements control.Leaser.
@@ -45,7 +46,34 @@ func (l leaser) Lease(ctx context.Context, w control.Wanted) (control.Lease, err
 	if root <= 1 {
 		return control.Lease{}, control.ErrNoPeer
 	}
-	return l.agent.lease(ctx, w, root)
+	a := l.agent
+	id := rand.Text()
+	network, address := "tcp", "127.0.0.1:0"
+	if w.Network == "unix" {
+		network, address = "unix", listener.PrivateSocket(a.options.RuntimeDir, id)
+	}
+	ln, err := listener.Listen(ctx, network, address)
+	if err != nil {
+		return control.Lease{}, err
+	}
+	p := &private{root: root, guard: a.guard(ln.Addr(), false)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v, err := l.admitLocked(w.Vault)
+	if err != nil {
+		_ = ln.Close()
+		return control.Lease{}, err
+	}
+	name := v.config.Name
+	// Not the request's context: its peer is not the peer of the listener's connections.
+	open := a.newListener(context.Background(), ln, Listener{Network: network, Address: ln.Addr().String(), Vault: name})
+	open.private = p
+	open.vault.Store(&name)
+	open.SetHandler(p.wrap(v.handler))
+	a.open[listenerKey{privateNetwork, id}] = open
+	a.serve(open)
+	a.options.Log.Info("private listener opened", "address", ln.Addr().String(), "vault", name, "pid", root)
+	return control.Lease{ID: id, Network: network, Address: ln.Addr().String(), Done: open.Closed()}, nil
 }
 
 // Release implements control.Leaser. Answers that are under way are waited for by
@@ -67,60 +95,24 @@ func (l leaser) Release(id string) bool {
 	return ok
 }
 
-func (a *Agent) lease(ctx context.Context, w control.Wanted, root int) (control.Lease, error) {
-	id := rand.Text()
-	network, address := "tcp", "127.0.0.1:0"
-	if w.Network == "unix" {
-		network, address = "unix", listener.PrivateSocket(a.options.RuntimeDir, id)
-	}
-	ln, err := listener.Listen(ctx, network, address)
-	if err != nil {
-		return control.Lease{}, err
-	}
-	p := &private{root: root, guard: a.guard(ln.Addr(), false)}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	name, ok := a.vaultNamedLocked(w.Vault)
-	if err := a.mayLeaseLocked(ok); err != nil {
-		_ = ln.Close()
-		return control.Lease{}, err
-	}
-	// Not the request's context: its peer is not the peer of the listener's connections.
-	open := a.newListener(context.Background(), ln, Listener{Network: network, Address: ln.Addr().String(), Vault: name})
-	open.private = p
-	open.vault.Store(&name)
-	open.SetHandler(p.wrap(a.vaults[name].handler))
-	a.open[listenerKey{privateNetwork, id}] = open
-	a.serve(open)
-	a.options.Log.Info("private listener opened", "address", ln.Addr().String(), "vault", name, "pid", root)
-	return control.Lease{ID: id, Network: network, Address: ln.Addr().String(), Done: open.Closed()}, nil
-}
-
-func (a *Agent) mayLeaseLocked(known bool) error {
+// admitLocked finds the vault of one more private listener.
+func (l leaser) admitLocked(name string) (*upstream, error) {
+	v, ok := l.agent.current.vaultNamed(name)
 	count := 0
-	for key := range a.open {
+	for key := range l.agent.open {
 		if key.network == privateNetwork {
 			count++
 		}
 	}
 	switch {
-	case !a.running:
-		return errNotRunning
-	case !known:
-		return control.ErrNoVault
+	case !l.agent.running:
+		return nil, errNotRunning
+	case !ok:
+		return nil, control.ErrNoVault
 	case count >= maxPrivate:
-		return errManyPrivate
+		return nil, errors.New("too many private listeners are open")
 	}
-	return nil
-}
-
-// vaultNamedLocked finds a vault by its name; "" is the only one.
-func (a *Agent) vaultNamedLocked(name string) (string, bool) {
-	if name == "" && len(a.config.Vaults) == 1 {
-		name = a.config.Vaults[0].Name
-	}
-	_, ok := a.vaults[name]
-	return name, ok
+	return v, nil
 }
 
 // keepPrivate gives a private listener the handler of a new configuration and
@@ -137,9 +129,10 @@ func (l *openListener) keepPrivate(vaults map[string]*upstream) bool {
 }
 
 // listenersLocked are the open listeners, those of the configuration first.
-func (a *Agent) listenersLocked() []control.Listener {
+func (l leaser) listenersLocked() []control.Listener {
+	a := l.agent
 	var all []control.Listener
-	for _, l := range a.config.Listeners {
+	for _, l := range a.current.config.Listeners {
 		address := l.Address
 		if open, ok := a.open[l.key()]; ok {
 			address = open.Addr().String() // the port that was given for :0

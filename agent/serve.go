@@ -81,7 +81,8 @@ func (a *Agent) refused(reason string, p peer.Peer) {
 // listenLocked opens what c has and is not open, gives every listener its
 // handler, and closes what c no longer has. When one cannot be opened, those
 // opened before are closed again and nothing has changed.
-func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*upstream) error {
+func (a *Agent) listenLocked(ctx context.Context, next generation) error {
+	c, vaults := next.config, next.vaults
 	opened := make(map[listenerKey]*openListener)
 	keep := map[listenerKey]bool{{"control", ""}: true}
 	for _, want := range c.addresses() {
@@ -131,4 +132,43 @@ func (a *Agent) listenLocked(ctx context.Context, c Config, vaults map[string]*u
 		a.options.Log.Info("listening", "network", l.config.Network, "address", l.Addr().String(), "vault", l.config.Vault)
 	}
 	return nil
+}
+
+// measured is the name of the vault that a listener's requests are counted for;
+// "" without a telemetry block.
+func (a *Agent) measured(l *openListener) string {
+	if vault := l.vault.Load(); vault != nil && a.measuring.Load() {
+		return *vault
+	}
+	return ""
+}
+
+// serveMetricsLocked gives the listener of the metrics, if there is one, its
+// handler, and starts or ends the counting of requests.
+func (a *Agent) serveMetricsLocked(t Telemetry) {
+	a.measuring.Store(t.Address != "")
+	if t.Address == "" {
+		return
+	}
+	l := a.open[t.listener().key()]
+	handler := scrapes(a.metrics.Handler(a.options.Log))
+	if t.OtherUsers {
+		handler = listener.CloseAfterOthers(handler)
+		l.SetOtherUsersTime(collectorTime)
+	} else {
+		// The metrics hold no secret and no path. But the time of a prompt and its rule
+		// would let an attacker show a prompt that passes for the expected one.
+		handler = a.guard(l.Addr(), false).WrapSameUser("these metrics are for the user that started the agent; set `other_users = true` in the telemetry block to let collectors of other users read them", handler)
+		l.SetOtherUsersTime(listener.OtherUsersTime)
+	}
+	l.SetHandler(handler)
+}
+
+// telemetryLocked is where the metrics are, "" where they are off.
+func (a *Agent) telemetryLocked() string {
+	open, ok := a.open[a.current.config.Telemetry.listener().key()]
+	if !ok {
+		return ""
+	}
+	return open.Addr().String() // the port that was given for :0
 }

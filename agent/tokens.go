@@ -3,12 +3,20 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/metrics"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -22,132 +30,129 @@ type tokens struct {
 	keyring bool
 }
 
+// A keeper opens the stores of step-up tokens and moves tokens between them.
+type keeper struct {
+	ring     cache.Ring // nil without a keyring
+	metrics  *metrics.Metrics
+	log      *slog.Logger
+	identity *cache.Identifier // set by identify
+	moving   background
+	warnOnce sync.Once
+}
+
 // identify finds the key by which callers are told apart. It is kept in the
 // keyring, so that a token that was kept there is found after a restart; without
 // a keyring there is nothing to find, and a new key does.
-func (a *Agent) identify(ctx context.Context) {
-	if !a.config.Cache.Keyring || a.options.Ring == nil {
-		a.identity = cache.RandomIdentifier()
+func (s *keeper) identify(ctx context.Context, c Config) {
+	if !s.wantsKeyring(c) {
+		s.identity = cache.RandomIdentifier()
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, identifyLimit)
 	defer cancel()
-	identity, state := cache.LoadIdentifier(ctx, a.ring(), "")
-	a.identity = identity
+	identity, state := cache.LoadIdentifier(ctx, s.keyring(), "")
+	s.identity = identity
 	if state.Condition != cache.Available {
-		a.sayMemoryOnly("state", state.Condition, "why", state.Why)
+		s.warnNoKeyring("state", state.Condition, "why", state.Why)
 	}
 }
 
-// sayMemoryOnly is said once: a keyring that fails does so again and again.
-func (a *Agent) sayMemoryOnly(why ...any) {
-	a.memoryOnly.Do(func() {
-		a.options.Log.Warn("keyring cannot be used: step-up tokens are kept in memory only; see `stepup doctor`", why...)
+// warnNoKeyring warns once: a keyring that fails does so again and again.
+func (s *keeper) warnNoKeyring(why ...any) {
+	s.warnOnce.Do(func() {
+		s.log.Warn("keyring cannot be used: step-up tokens are kept in memory only; see `stepup doctor`", why...)
 	})
 }
 
-// tokensFor is the store that the configuration wants. Another one than before
-// keeps the tokens that are in memory; moved makes it that, once nothing can fail
-// any more.
-func (a *Agent) tokensFor(ctx context.Context, c Config) (store *tokens, moved func()) {
-	keyring := c.Cache.Keyring && a.options.Ring != nil
-	switch {
-	case a.tokens == nil:
-		back := a.backFor(c.File, keyring)
-		return &tokens{Layered: cache.NewLayered(&cache.Memory{}, back), keyring: keyring}, func() {}
-	case a.tokens.keyring == keyring && a.config.File == c.File:
-		return a.tokens, func() {}
+func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Keyring && s.ring != nil }
+
+// open returns the store that a configuration wants. It asks no keyring yet.
+func (s *keeper) open(c Config) *tokens {
+	return &tokens{Layered: cache.NewLayered(&cache.Memory{}, s.backFor(c)), keyring: s.wantsKeyring(c)}
+}
+
+// reopen returns the store that c wants. Another one than before keeps the tokens that
+// are in memory; moved makes it that, once nothing can fail any more.
+func (s *keeper) reopen(ctx context.Context, was generation, c Config) (store *tokens, moved func()) {
+	if was.tokens.keyring == s.wantsKeyring(c) && was.config.File == c.File {
+		return was.tokens, func() {}
 	}
-	was := a.tokens
-	store = &tokens{Layered: was.Layered, keyring: keyring}
+	store = &tokens{Layered: was.tokens.Layered, keyring: s.wantsKeyring(c)}
 	return store, func() {
-		old := store.Replace(a.backFor(c.File, keyring))
-		a.moveLocked(ctx, func(ctx context.Context) {
-			if was.keyring {
-				a.empty(ctx, old)
+		old := store.Replace(s.backFor(c))
+		s.moving.start(ctx, func(ctx context.Context) { // a keyring may take its time
+			if was.tokens.keyring {
+				s.purge(ctx, old)
 			}
-			if keyring {
-				a.settle(ctx, store)
+			if store.keyring {
+				s.persistTokens(ctx, store)
 			}
 		})
 	}
 }
 
-func (a *Agent) backFor(file string, keyring bool) cache.Store {
-	if !keyring {
+// backFor returns what stands behind the memory.
+func (s *keeper) backFor(c Config) cache.Store {
+	if !s.wantsKeyring(c) {
 		return &cache.Memory{}
 	}
 	return cache.NewKeyring(cache.KeyringConfig{
-		Ring:  a.options.Ring,
-		Scope: file, // two agents with two configurations do not share an index
+		Ring:  s.ring,
+		Scope: c.File, // two agents with two configurations do not share an index
 		OnError: func(operation string, err error) {
-			a.metrics.KeyringError(operation)
-			a.sayMemoryOnly("operation", operation, "why", err)
+			s.metrics.KeyringError(operation)
+			s.warnNoKeyring("operation", operation, "why", err)
 		},
 	})
 }
 
-// moveLocked runs move in the place of an earlier one, until it is done or the
-// agent ends: a keyring may take its time.
-func (a *Agent) moveLocked(ctx context.Context, move func(context.Context)) {
-	if a.stopMove != nil {
-		a.stopMove()
-	}
-	// It ends with the agent, not with the reload that started it.
-	ctx, a.stopMove = context.WithCancel(context.WithoutCancel(ctx))
-	a.lockers.Go(func() { move(ctx) })
-}
-
-// empty removes what was kept in a store that is no longer wanted: who says that
-// tokens are to be in memory means that they are not to be elsewhere.
-func (a *Agent) empty(ctx context.Context, old cache.Store) {
+// purge removes all tokens from a store that is no longer wanted. A configuration that
+// wants tokens in memory wants them nowhere else.
+func (s *keeper) purge(ctx context.Context, old cache.Store) {
 	entries, err := old.List(ctx)
 	for _, e := range entries {
 		err = errors.Join(err, old.Delete(ctx, e.Key))
 	}
 	if err != nil && ctx.Err() == nil {
-		a.options.Log.Warn("step-up tokens may stay in the keyring until their time is over", "error", err)
+		s.log.Warn("step-up tokens may stay in the keyring until their time is over", "error", err)
 	}
 }
 
-// settle brings the tokens that are in memory into the keyring, and with them the
+// persistTokens brings the tokens that are in memory into the keyring, and with them the
 // key under which the next process finds them. Where there is such a key already,
 // they are of no use to it, and end with this process.
-func (a *Agent) settle(ctx context.Context, store *tokens) {
-	err := a.identity.Keep(ctx, a.ring(), "")
+func (s *keeper) persistTokens(ctx context.Context, store *tokens) {
+	err := s.identity.Keep(ctx, s.keyring(), "")
 	if err == nil {
 		_, err = store.List(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
-		a.sayMemoryOnly("why", err)
+		s.warnNoKeyring("why", err)
 	}
 }
 
-// ring is the keyring for everything but step-up tokens, nil where there is none.
-func (a *Agent) ring() cache.Ring {
-	if a.options.Ring == nil {
+// keyring is the keyring for everything but step-up tokens, nil where there is none.
+func (s *keeper) keyring() cache.Ring {
+	if s.ring == nil {
 		return nil
 	}
-	return countedRing{a.options.Ring, a.metrics}
+	return countedKeyring{s.ring, s.metrics}
 }
 
 // status says where tokens are kept and why not elsewhere.
 func (t *tokens) status() control.Cache {
-	if t == nil || !t.keyring {
+	if !t.keyring {
 		return control.Cache{Store: "memory", State: string(cache.Available)}
 	}
 	s := t.State()
 	return control.Cache{Store: "keyring", State: string(s.Condition), Reason: s.Why}
 }
 
-// cachedTokens lists what is cached, without the tokens.
-func (a *Agent) cachedTokens(ctx context.Context, store *tokens) []control.Token {
-	if store == nil {
-		return nil
-	}
-	entries, err := store.List(ctx)
+// list describes what is cached, without the secrets.
+func (t *tokens) list(ctx context.Context, log *slog.Logger) []control.Token {
+	entries, err := t.List(ctx)
 	if err != nil {
-		a.options.Log.Warn("step-up tokens cannot be listed", "error", err)
+		log.Warn("step-up tokens cannot be listed", "error", err)
 		return nil
 	}
 	all := make([]control.Token, 0, len(entries))
@@ -167,4 +172,78 @@ func (a *Agent) cachedTokens(ctx context.Context, store *tokens) []control.Token
 func vaultOf(k cache.Key) string {
 	name, _, _ := strings.Cut(k.Vault, " ")
 	return name
+}
+
+// A policyCheckedStore is the store of step-up tokens as one configuration sees it: a
+// token that was made under another policy (a rule that had more policies or fewer
+// factors, a longer max_ttl) is not there, and is forgotten when it is found. It
+// implements stepup.Tokens.
+type policyCheckedStore struct {
+	*cache.Layered
+	policies map[string]tokenPolicy // by rule
+}
+
+var _ stepup.Tokens = policyCheckedStore{}
+
+// A tokenPolicy is what a rule wants of its tokens.
+type tokenPolicy struct {
+	grant string        // fingerprint of the grant
+	life  time.Duration // the longest that one is used
+}
+
+// defaultLife is the max_ttl of a configuration that has none.
+const defaultLife = 15 * time.Minute
+
+// tokenPolicies are those of the rules of c.
+func tokenPolicies(c Config) map[string]tokenPolicy {
+	all := make(map[string]tokenPolicy)
+	for _, r := range c.Rules {
+		life := cmp.Or(c.Cache.MaxTTL, defaultLife)
+		for _, limit := range []time.Duration{r.Grant.MaxTTL, r.Grant.TTL} {
+			if limit > 0 {
+				life = min(life, limit)
+			}
+		}
+		all[r.Name] = tokenPolicy{grant: fingerprint(r), life: life}
+	}
+	return all
+}
+
+// fingerprint stands for everything that a token of r owes its powers to, and for
+// the factors that it cost.
+func fingerprint(r rule.Rule) string {
+	g := r.Grant
+	text := fmt.Sprintf("%q %q %q %d %t %q", g.Kind, g.Path, g.Policies, g.NumUses, g.NoParent, r.Methods)
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Get implements stepup.Tokens.
+func (s policyCheckedStore) Get(ctx context.Context, k cache.Key) (cache.Token, error) {
+	t, err := s.Layered.Get(ctx, k)
+	return s.check(ctx, k, t, err)
+}
+
+// Take implements stepup.Tokens.
+func (s policyCheckedStore) Take(ctx context.Context, k cache.Key) (cache.Token, error) {
+	t, err := s.Layered.Take(ctx, k)
+	return s.check(ctx, k, t, err)
+}
+
+// Put implements stepup.Tokens.
+func (s policyCheckedStore) Put(ctx context.Context, k cache.Key, t cache.Token) error {
+	t.Grant = s.policies[k.Rule].grant
+	return s.Layered.Put(ctx, k, t)
+}
+
+func (s policyCheckedStore) check(ctx context.Context, k cache.Key, t cache.Token, err error) (cache.Token, error) {
+	if err != nil {
+		return t, err
+	}
+	want, ok := s.policies[k.Rule]
+	if ok && t.Grant == want.grant && time.Now().Round(0).Before(t.Created.Add(want.life)) {
+		return t, nil
+	}
+	_ = s.Layered.Delete(ctx, k) // it is not served either way
+	return cache.Token{}, cache.ErrNotFound
 }
