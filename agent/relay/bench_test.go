@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -55,7 +56,7 @@ func compare(b *testing.B, body []byte) {
 	})
 	defer bare.Close()
 	ours := httptest.NewServer(relay.New(relay.Config{
-		Vault: "bench", Address: address, Base: base, LoginMFA: true, Log: discard(),
+		Vault: "bench", Address: address, Base: base, LoginMFA: true, Log: slog.New(slog.DiscardHandler),
 	}))
 	defer ours.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}

@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +18,15 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 )
 
+// keeps has bodies of up to 1 MiB kept, as far as the budget goes.
+func keeps(budget int64) func(*relay.Config) {
+	return func(c *relay.Config) {
+		prodRule(c)
+		c.MaxKept = 1 << 20
+		c.Budget.SetLimit(budget)
+	}
+}
+
 // A crowd is many requests with bodies that all wait for a person.
 type crowd struct {
 	fixture *fixture
@@ -29,37 +37,24 @@ type crowd struct {
 
 // newCrowd sends n requests with the same body on a rule's path; all of them get a
 // no in the end.
-func newCrowd(t *testing.T, n int, body []byte, budget int64) *crowd {
+func newCrowd(t *testing.T, n int, body string, budget int64) *crowd {
 	t.Helper()
-	c := &crowd{waiting: make(chan bool, n), release: make(chan struct{})}
 	vault := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(w, denied)
+		answer(403, denied)(w, r)
 	})
-	guarded := prodRule(t)
-	c.fixture = newFixture(t, vault, func(config *relay.Config) {
-		guarded(config)
-		config.MaxKept = 1 << 20
-		config.Budget.SetLimit(budget)
-	})
+	c := &crowd{fixture: newFixture(t, vault, keeps(budget)), waiting: make(chan bool, n), release: make(chan struct{})}
 	c.fixture.resolver.stepUp = func(m rule.Match, _ stepup.Send) (*http.Response, mfa.Verdict) {
 		c.waiting <- m.NoReplay
 		<-c.release
 		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
 	}
 	for range n {
+		r := c.fixture.request(t, "POST /v1/kv/data/prod/x", strings.NewReader(body), "X-Vault-Token", "t")
 		c.answers.Go(func() {
-			req, err := http.NewRequest("POST", c.fixture.url+"/v1/kv/data/prod/x", bytes.NewReader(body))
+			resp, err := client.Do(r)
 			if err != nil {
-				t.Error(err)
-				return
-			}
-			req.Header.Set("X-Vault-Token", "t")
-			resp, err := client.Do(req)
-			if err != nil {
-				return // the server need not read what nobody allowed to be sent
+				return // the server need not read what was never allowed to be sent
 			}
 			defer resp.Body.Close()
 			if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "stepup: no") {
@@ -88,7 +83,7 @@ func TestBodiesShareABudget(t *testing.T) {
 	const crowdSize, size, slack = 200, 1_000_000, 32 << 20
 	for _, budget := range []int64{64 << 20, 1 << 30} {
 		t.Run(fmt.Sprintf("%dMiB", budget>>20), func(t *testing.T) {
-			body := make([]byte, size)
+			body := strings.Repeat("\x00", size)
 			before, everBefore := heap()
 			c := newCrowd(t, crowdSize, body, budget)
 			asked := 0
@@ -126,26 +121,17 @@ func TestBodiesShareABudget(t *testing.T) {
 // every byte.
 func TestBodyBeyondTheBudget(t *testing.T) {
 	t.Parallel()
-	for name, length := range map[string]int{"nothing fits": 0, "half fits": 10_000} {
+	for name, length := range map[string]int64{"nothing fits": 0, "half fits": 10_000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var mu sync.Mutex
-			var arrived []string
-			vault := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+			var arrived calls
+			f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
-				mu.Lock()
-				defer mu.Unlock()
-				arrived = append(arrived, string(body))
-			})
-			guarded := prodRule(t)
-			f := newFixture(t, vault, func(c *relay.Config) {
-				guarded(c)
-				c.MaxKept = 1 << 20
-				c.Budget.SetLimit(int64(length))
-			})
-			var once []bool
+				arrived.note("%s", body)
+			}), keeps(length))
+			var askedFirst []bool
 			f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
-				once = append(once, m.NoReplay)
+				askedFirst = append(askedFirst, m.NoReplay)
 				resp, err := send(context.Background(), nil, cache.Token{})
 				if err != nil {
 					t.Error(err)
@@ -154,22 +140,12 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 			}
 			body := strings.Repeat("0123456789", 2000)
 			// Of unknown length, so that it is read as far as the budget goes.
-			req, err := http.NewRequest("POST", f.url+"/v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)))
-			if err != nil {
-				t.Fatal(err)
+			r := f.request(t, "POST /v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)), "X-Vault-Token", "t")
+			if resp, _ := fetch(t, r); resp.StatusCode != http.StatusOK {
+				t.Errorf("answer %d", resp.StatusCode)
 			}
-			req.Header.Set("X-Vault-Token", "t")
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = resp.Body.Close()
-			if resp.StatusCode != http.StatusOK || len(once) != 1 || !once[0] {
-				t.Errorf("answer %d, asked %v", resp.StatusCode, once)
-			}
-			if len(arrived) != 1 || arrived[0] != body {
-				t.Errorf("vault got %d bodies", len(arrived))
-			}
+			equal(t, "asked first", []bool{true}, askedFirst)
+			equal(t, "vault got", []string{body}, arrived.noted())
 		})
 	}
 }
@@ -177,8 +153,7 @@ func TestBodyBeyondTheBudget(t *testing.T) {
 // An app that leaves while a person is asked takes its body with it.
 func TestLeaversGiveTheirBodiesBack(t *testing.T) {
 	t.Parallel()
-	vault := upstream(t, guardedVault("nobody has this"))
-	f := newFixture(t, vault, prodRule(t))
+	f := newFixture(t, upstream(t, guardedVault("no request has this")), prodRule)
 	ctx, leave := context.WithCancel(t.Context())
 	kept := make(chan int64, 1)
 	f.resolver.stepUp = func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
@@ -187,12 +162,8 @@ func TestLeaversGiveTheirBodiesBack(t *testing.T) {
 		<-f.resolver.context.Done()
 		return nil, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: left"}
 	}
-	req, err := http.NewRequestWithContext(ctx, "POST", f.url+"/v1/kv/data/prod/x", strings.NewReader(strings.Repeat("b", 900)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Vault-Token", "t")
-	if resp, err := client.Do(req); err == nil {
+	r := f.request(t, "POST /v1/kv/data/prod/x", strings.NewReader(strings.Repeat("b", 900)), "X-Vault-Token", "t")
+	if resp, err := client.Do(r.WithContext(ctx)); err == nil {
 		_ = resp.Body.Close()
 	}
 	select {
@@ -201,7 +172,7 @@ func TestLeaversGiveTheirBodiesBack(t *testing.T) {
 			t.Errorf("%d bytes were kept", n)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("nobody was asked")
+		t.Fatal("no question was asked")
 	}
 	f.givesBack(t)
 }

@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,71 +20,64 @@ func (o denialObserver) Denied(q rule.Request, token secret.Secret) {
 	o <- fmt.Sprintf("%s %s/%s %s", q.Operation, q.Namespace, q.Path, token.Reveal())
 }
 
+// next waits for a denial.
+func (o denialObserver) next(t *testing.T) string {
+	t.Helper()
+	select {
+	case got := <-o:
+		return got
+	case <-time.After(30 * time.Second):
+		t.Fatal("no denial was reported")
+		return ""
+	}
+}
+
 func TestDenialObserver(t *testing.T) {
 	t.Parallel()
-	refusal := func(body string, header ...string) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			for i := 0; i+1 < len(header); i += 2 {
-				w.Header().Set(header[i], header[i+1])
-			}
-			w.WriteHeader(http.StatusForbidden)
-			_, _ = io.WriteString(w, body)
-		}
-	}
-	var packed strings.Builder
-	z := gzip.NewWriter(&packed)
-	_, _ = io.WriteString(z, denied)
-	_ = z.Close()
 	tests := map[string]struct {
 		vault  http.HandlerFunc
 		target string
 		header []string
 		want   string // "" hears nothing
 	}{
-		"bare":                {vault: refusal(denied), want: "read ns1/kv/data/dev/a tok"},
-		"packed":              {vault: refusal(packed.String(), "Content-Encoding", "gzip"), want: "read ns1/kv/data/dev/a tok"},
-		"a list":              {vault: refusal(denied), target: "/v1/kv/metadata/dev?list=true", want: "list ns1/kv/metadata/dev/ tok"},
-		"another reason":      {vault: refusal(`{"errors":["permission denied"]}`)},
-		"a dead token":        {vault: refusal(`{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)},
-		"a long page":         {vault: refusal(denied + strings.Repeat(" ", 1000))},
-		"not Vault's":         {vault: refusal("<html>")},
-		"a rule's path":       {vault: refusal(denied), target: "/v1/kv/data/prod/a"},
-		"no token":            {vault: refusal(denied), header: []string{"X-Vault-Token", ""}},
-		"a factor of its own": {vault: refusal(denied), header: []string{"X-Vault-MFA", "totp:1"}},
-		"allowed":             {vault: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, denied) }},
+		"bare":                {vault: answer(403, denied), want: "read ns1/kv/data/dev/a tok"},
+		"packed":              {vault: answer(403, gzipped(denied), "Content-Encoding", "gzip"), want: "read ns1/kv/data/dev/a tok"},
+		"a list":              {vault: answer(403, denied), target: "/v1/kv/metadata/dev?list=true", want: "list ns1/kv/metadata/dev/ tok"},
+		"another reason":      {vault: answer(403, `{"errors":["permission denied"]}`)},
+		"a dead token":        {vault: answer(403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)},
+		"a long page":         {vault: answer(403, denied+strings.Repeat(" ", 1000))},
+		"not Vault's":         {vault: answer(403, "<html>")},
+		"a rule's path":       {vault: answer(403, denied), target: "/v1/kv/data/prod/a"},
+		"no token":            {vault: answer(403, denied), header: []string{"X-Vault-Token", "", "X-Vault-Namespace", "ns1"}},
+		"a factor of its own": {vault: answer(403, denied), header: []string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1", "X-Vault-MFA", "totp:1"}},
+		"allowed":             {vault: answer(200, denied)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			denials := make(denialObserver, 1)
-			f := newFixture(t, upstream(t, tt.vault), func(c *relay.Config) {
-				prodRule(t)(c)
-				c.DenialObserver = denials
-			})
+			denials := make(denialObserver, 2)
+			f := newFixture(t, upstream(t, tt.vault), prodRule, func(c *relay.Config) { c.DenialObserver = denials })
 			if tt.target == "" {
 				tt.target = "/v1/kv/data/dev/a"
 			}
-			fetch(t, f.url+tt.target, "", append([]string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}, tt.header...)...)
-			if tt.want == "" {
-				// Whatever would be denials of this one is denials before the end of the next.
-				fetch(t, f.url+"/v1/sys/last", "", "X-Vault-Token", "last")
-				select {
-				case got := <-denials:
-					if !strings.HasSuffix(got, " last") {
-						t.Errorf("denials %q", got)
-					}
-				default:
+			if tt.header == nil {
+				tt.header = []string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}
+			}
+			f.send(t, "GET "+tt.target, "", tt.header...)
+			if tt.want != "" {
+				if got := denials.next(t); got != tt.want {
+					t.Errorf("reported %q, want %q", got, tt.want)
 				}
 				return
 			}
+			// A report of this one would come before the end of the next.
+			f.send(t, "GET /v1/sys/last", "", "X-Vault-Token", "last")
 			select {
 			case got := <-denials:
-				if got != tt.want {
-					t.Errorf("denials %q, want %q", got, tt.want)
+				if !strings.HasSuffix(got, " last") {
+					t.Errorf("reported %q", got)
 				}
-			case <-time.After(30 * time.Second):
-				t.Error("denials nothing")
+			default:
 			}
 		})
 	}
@@ -102,12 +94,7 @@ func TestDenialObserverDelaysNothing(t *testing.T) {
 		<-finish
 		_, _ = io.WriteString(w, denied[10:])
 	}), func(c *relay.Config) { c.DenialObserver = denials })
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url+"/v1/kv/a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Vault-Token", "tok")
-	resp, err := client.Do(req)
+	resp, err := client.Do(f.request(t, "GET /v1/kv/a", nil, "X-Vault-Token", "tok"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +105,7 @@ func TestDenialObserverDelaysNothing(t *testing.T) {
 	}
 	select {
 	case got := <-denials:
-		t.Errorf("denials %q before the answer was over", got)
+		t.Errorf("reported %q before the answer was over", got)
 	default:
 	}
 	close(finish)
@@ -126,9 +113,5 @@ func TestDenialObserverDelaysNothing(t *testing.T) {
 	if err != nil || string(rest) != denied[10:] {
 		t.Errorf("%q %v", rest, err)
 	}
-	select {
-	case <-denials:
-	case <-time.After(30 * time.Second):
-		t.Error("denials nothing")
-	}
+	denials.next(t)
 }

@@ -3,7 +3,9 @@ package relay_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -26,7 +30,10 @@ import (
 
 // client is not the default one, whose idle connections every server of httptest
 // closes at its end, under the requests of other tests.
-var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+var client = &http.Client{
+	Transport:     http.DefaultTransport.(*http.Transport).Clone(),
+	CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the app saw a redirect") },
+}
 
 // A fixture is a relay between a test and an upstream that the test plays.
 type fixture struct {
@@ -34,6 +41,34 @@ type fixture struct {
 	resolver *resolver
 	budget   *relay.Budget
 	log      *syncBuffer
+}
+
+// newFixture starts a relay to the server at address; changes may alter its Config.
+func newFixture(t *testing.T, address string, changes ...func(*relay.Config)) *fixture {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{resolver: &resolver{}, log: &syncBuffer{}, budget: relay.NewBudget(1 << 30)}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.DisableCompression = true
+	t.Cleanup(base.CloseIdleConnections)
+	t.Cleanup(func() { f.givesBack(t) }) // whatever way the test's requests went
+	c := relay.Config{
+		Vault: "corp", Address: u, Base: base, LoginMFA: true, Budget: f.budget, DenialObserver: make(denialObserver, 100),
+		Resolver: parts{f.resolver, &single{}, &mounts{}, &approver{}, &revocations{}},
+		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
+	}
+	for _, change := range changes {
+		change(&c)
+	}
+	server := httptest.NewUnstartedServer(relay.New(c))
+	server.Config.DisableGeneralOptionsHandler = true
+	server.Start()
+	t.Cleanup(server.Close)
+	f.url = server.URL
+	return f
 }
 
 // givesBack waits until no body is kept. net/http may let go of one a moment after
@@ -44,6 +79,60 @@ func (f *fixture) givesBack(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes of bodies are still kept", f.budget.Used())
 		}
+	}
+}
+
+// A reply is what an app gets.
+type reply struct {
+	Status        int
+	Body, Outcome string
+}
+
+// send sends a request ("GET /v1/x"), with names and values of headers in turn.
+func (f *fixture) send(t *testing.T, request, body string, header ...string) reply {
+	t.Helper()
+	resp, text := fetch(t, f.request(t, request, strings.NewReader(body), header...))
+	return reply{resp.StatusCode, text, resp.Header.Get(relay.Outcome)}
+}
+
+// logIn sends a login.
+func (f *fixture) logIn(t *testing.T, path string, header ...string) reply {
+	t.Helper()
+	return f.send(t, "POST "+path, `{"password":"p"}`, header...)
+}
+
+func (f *fixture) request(t *testing.T, request string, body io.Reader, header ...string) *http.Request {
+	t.Helper()
+	method, target, _ := strings.Cut(request, " ")
+	r, err := http.NewRequestWithContext(t.Context(), method, f.url+target, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+// fetch returns an answer with all of its body.
+func fetch(t *testing.T, r *http.Request) (*http.Response, string) {
+	t.Helper()
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(data)
+}
+
+func equal(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s: %s", what, d)
 	}
 }
 
@@ -64,35 +153,6 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// newFixture starts a relay to the server at address; change may alter its Config.
-func newFixture(t *testing.T, address string, change func(*relay.Config)) *fixture {
-	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fixture{resolver: &resolver{}, log: &syncBuffer{}}
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.DisableCompression = true
-	t.Cleanup(base.CloseIdleConnections)
-	f.budget = relay.NewBudget(1 << 30)
-	t.Cleanup(func() { f.givesBack(t) }) // whatever way the test's requests went
-	c := relay.Config{
-		Vault: "corp", Address: u, Base: base, LoginMFA: true, Budget: f.budget, DenialObserver: make(denialObserver, 100),
-		Resolver: parts{f.resolver, noSinglePhase{}, &mounts{}, &approver{}, &revocations{}},
-		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
-	}
-	if change != nil {
-		change(&c)
-	}
-	server := httptest.NewUnstartedServer(relay.New(c))
-	server.Config.DisableGeneralOptionsHandler = true
-	server.Start()
-	t.Cleanup(server.Close)
-	f.url = server.URL
-	return f
-}
-
 // upstream starts a server that the relay talks to.
 func upstream(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
@@ -101,31 +161,69 @@ func upstream(t *testing.T, h http.HandlerFunc) string {
 	return s.URL
 }
 
-// resolver plays the part of package resolve.
+// answer is a handler that gives one answer, as JSON where no header says otherwise.
+func answer(status int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// gzipped is how a load balancer packs a text.
+func gzipped(s string) string {
+	var packed strings.Builder
+	z := gzip.NewWriter(&packed)
+	_, _ = io.WriteString(z, s)
+	_ = z.Close()
+	return packed.String()
+}
+
+// patterns are the paths of a rule.
+func patterns(all ...string) (parsed []rule.Pattern) {
+	for _, s := range all {
+		p, err := rule.ParsePattern(s)
+		if err != nil {
+			panic(err)
+		}
+		parsed = append(parsed, p)
+	}
+	return parsed
+}
+
+// calls are those of a fake, in order.
+type calls struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (c *calls) note(format string, a ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, fmt.Sprintf(format, a...))
+}
+
+func (c *calls) noted() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
+}
+
+// resolver plays the part of package stepup.
 type resolver struct {
-	mu      sync.Mutex
-	calls   []string
+	calls
 	stepUp  func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict)
 	login   func(c mfa.Challenge) (*http.Response, mfa.Verdict)
 	first   func(send stepup.Send) (*http.Response, mfa.Verdict, error)
-	matches []rule.Match // of each First
-	context context.Context
-}
-
-func (r *resolver) note(call string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.calls = append(r.calls, call)
-}
-
-func (r *resolver) noted() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.calls
+	matches []rule.Match    // of each First
+	context context.Context //nolint:containedctx // of the last StepUp
 }
 
 func (r *resolver) First(ctx context.Context, m rule.Match, _ secret.Secret, send stepup.Send) (stepup.Decision, error) {
-	r.note("first " + m.Request.Path)
+	r.note("first %s", m.Request.Path)
 	r.mu.Lock()
 	r.matches = append(r.matches, m)
 	r.mu.Unlock()
@@ -138,9 +236,9 @@ func (r *resolver) First(ctx context.Context, m rule.Match, _ secret.Secret, sen
 }
 
 func (r *resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision {
-	r.note(fmt.Sprintf("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.NoReplay, token.Reveal()))
+	r.note("step-up %s %s once=%v token=%s", m.Request.Operation, m.Request.Path, m.NoReplay, token.Reveal())
 	r.mu.Lock()
-	r.context = ctx // of the last one
+	r.context = ctx
 	r.mu.Unlock()
 	if r.stepUp == nil {
 		return stepup.PassThrough{}
@@ -149,8 +247,54 @@ func (r *resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret
 }
 
 func (r *resolver) Login(_ context.Context, c mfa.Challenge, q rule.Request) stepup.Decision {
-	r.note("login " + place(q))
+	r.note("login %s", place(q))
 	return decision(r.login(c))
+}
+
+// decision is what a resolver makes of an answer and a verdict.
+func decision(resp *http.Response, v mfa.Verdict) stepup.Decision {
+	switch {
+	case v.Outcome == "":
+		return stepup.PassThrough{Response: resp}
+	case v.OK():
+		return stepup.Answered{Response: resp, Outcome: v.Outcome}
+	}
+	return stepup.Refused{Response: resp, Verdict: v}
+}
+
+// parts is a resolver of which each test plays some.
+type parts struct {
+	relay.StepUps
+	relay.SinglePhase
+	relay.BodyFactors
+	relay.Approvals
+	relay.Revocations
+}
+
+// play puts what a test plays in the place of the fixture's own.
+func play(c *relay.Config, all ...any) {
+	p := c.Resolver.(parts)
+	for _, part := range all {
+		switch part := part.(type) {
+		case relay.SinglePhase:
+			p.SinglePhase = part
+		case relay.BodyFactors:
+			p.BodyFactors = part
+		case relay.Approvals:
+			p.Approvals = part
+		case relay.Revocations:
+			p.Revocations = part
+		}
+	}
+	c.Resolver = p
+}
+
+// place is where a request is, in words.
+func place(q rule.Request) string {
+	if q.Namespace == "" {
+		return q.Path
+	}
+	return q.Path + " in " + q.Namespace
 }
 
 // raw sends bytes as they are and returns the answer as it is.
@@ -164,16 +308,15 @@ func raw(t *testing.T, address, request string) string {
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := io.ReadAll(conn)
+	got, err := io.ReadAll(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(answer)
+	return string(got)
 }
 
-// rawUpstream accepts one connection at a time, hands the request's bytes up to
-// the end of its head (and as many body bytes as it announces) to got, and
-// answers with the given bytes.
+// rawUpstream accepts one connection at a time, hands the bytes of its request to got,
+// and answers with the given bytes.
 func rawUpstream(t *testing.T, answer string) (address string, got <-chan string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,70 +341,12 @@ func rawUpstream(t *testing.T, answer string) (address string, got <-chan string
 
 func serveRaw(conn net.Conn, answer string, requests chan<- string) {
 	defer conn.Close()
-	r := bufio.NewReader(conn)
-	var head strings.Builder
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return
-		}
-		head.WriteString(line)
-		if line == "\r\n" {
-			break
-		}
+	var bytes strings.Builder
+	r, err := http.ReadRequest(bufio.NewReader(io.TeeReader(conn, &bytes)))
+	if err != nil {
+		return
 	}
-	var body []byte
-	if strings.Contains(head.String(), "Transfer-Encoding: chunked") {
-		for !bytes.HasSuffix(body, []byte("0\r\n\r\n")) && !bytes.HasSuffix(body, []byte("X-Sum: 1\r\n\r\n")) {
-			c, err := r.ReadByte()
-			if err != nil {
-				break
-			}
-			body = append(body, c)
-		}
-	}
-	requests <- head.String() + string(body)
+	_, _ = io.Copy(io.Discard, r.Body)
+	requests <- bytes.String()
 	_, _ = io.WriteString(conn, answer)
 }
-
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// parts is a resolver of which each test plays some.
-type parts struct {
-	relay.StepUps
-	relay.SinglePhase
-	relay.BodyFactors
-	relay.Approvals
-	relay.Revocations
-}
-
-// play puts what a test plays in the place of the fixture's own.
-func play(c *relay.Config, part any) {
-	p := c.Resolver.(parts)
-	switch part := part.(type) {
-	case relay.SinglePhase:
-		p.SinglePhase = part
-	case relay.BodyFactors:
-		p.BodyFactors = part
-	case relay.Approvals:
-		p.Approvals = part
-	case relay.Revocations:
-		p.Revocations = part
-	}
-	c.Resolver = p
-}
-
-// decision is what a resolver makes of an answer and a verdict.
-func decision(resp *http.Response, v mfa.Verdict) stepup.Decision {
-	switch {
-	case v.Outcome == "":
-		return stepup.PassThrough{Response: resp}
-	case v.OK():
-		return stepup.Answered{Response: resp, Outcome: v.Outcome}
-	}
-	return stepup.Refused{Response: resp, Verdict: v}
-}
-
-type noSinglePhase struct{ relay.SinglePhase }
-
-func (noSinglePhase) Covers(rule.Request) bool { return false }

@@ -3,13 +3,9 @@ package relay_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
@@ -26,45 +22,35 @@ func TestLoginInANamespace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path, header, want string
 	}{
-		"none":           {"/v1/auth/x/login/alice", "", "auth/x/login/alice"},
-		"header":         {"/v1/auth/x/login/alice", "/ns1/ns2/", "auth/x/login/alice in ns1/ns2"},
-		"path":           {"/v1/ns1/ns2/auth/x/login/alice", "", "auth/x/login/alice in ns1/ns2"},
-		"half and half":  {"/v1/ns2/auth/x/login/alice", "ns1", "auth/x/login/alice in ns1/ns2"},
-		"root":           {"/v1/auth/x/login/alice", "root", "auth/x/login/alice"},
-		"root, and path": {"/v1/ns1//auth/x/login/alice", "/root/", "auth/x/login/alice in ns1"},
+		"none":           {"/v1/auth/x/login/alice", "", ""},
+		"header":         {"/v1/auth/x/login/alice", "/ns1/ns2/", "ns1/ns2"},
+		"path":           {"/v1/ns1/ns2/auth/x/login/alice", "", "ns1/ns2"},
+		"half and half":  {"/v1/ns2/auth/x/login/alice", "ns1", "ns1/ns2"},
+		"root":           {"/v1/auth/x/login/alice", "root", ""},
+		"root, and path": {"/v1/ns1//auth/x/login/alice", "/root/", "ns1"},
 	} {
 		for _, wrapped := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, wrapped), func(t *testing.T) {
 				t.Parallel()
-				var mu sync.Mutex
-				var opened []string
-				answer := challenge
-				header := http.Header{"X-Vault-Namespace": {tt.header}}
+				vault, header, seen := challenge, []string{"X-Vault-Namespace", tt.header}, []string{"validated in " + tt.want}
 				if wrapped {
-					answer = wrappedChallenge
-					header["X-Vault-Wrap-Ttl"] = []string{"60s"}
+					vault, header = wrappedChallenge, append(header, "X-Vault-Wrap-Ttl", "60s")
+					seen = []string{"unwrapped in " + tt.want, "validated in " + tt.want}
 				}
-				f := newFixture(t, answering(t, answer), func(c *relay.Config) {
+				var got calls
+				f := newFixture(t, upstream(t, answer(200, vault)), func(c *relay.Config) {
 					c.Unwrapper = unwrapper(func(_ secret.Secret, namespace string) ([]byte, error) {
-						mu.Lock()
-						defer mu.Unlock()
-						opened = append(opened, namespace)
+						got.note("unwrapped in %s", namespace)
 						return []byte(challenge), nil
 					})
 				})
 				f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
-					if _, namespace, _ := strings.Cut(tt.want, " in "); c.Namespace != namespace {
-						t.Errorf("validated in %q", c.Namespace)
-					}
+					got.note("validated in %s", c.Namespace)
 					return loginAnswer(200, "{}", mfa.Verdict{Outcome: mfa.Approved})(c)
 				}
-				post(t, f.url+tt.path, header)
-				if d := cmp.Diff([]string{"login " + tt.want}, f.resolver.noted()); d != "" {
-					t.Error(d)
-				}
-				if _, namespace, _ := strings.Cut(tt.want, " in "); wrapped && (len(opened) != 1 || opened[0] != namespace) {
-					t.Errorf("unwrapped in %q", opened)
-				}
+				f.logIn(t, tt.path, header...)
+				equal(t, "calls", []string{"login " + place(rule.Request{Namespace: tt.want, Path: "auth/x/login/alice"})}, f.resolver.noted())
+				equal(t, "namespaces", seen, got.noted())
 			})
 		}
 	}
@@ -81,16 +67,13 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			m, s := &mounts{}, &single{}
+			m, s := &mounts{}, &single{mounts: []string{"auth/userpass"}}
 			denials := make(denialObserver, 1)
 			address, got := rawUpstream(t, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "+fmt.Sprint(len(denied))+"\r\n\r\n"+denied)
-			f := newFixture(t, address, func(c *relay.Config) {
-				prodRule(t)(c)
+			f := newFixture(t, address, prodRule, withMounts(m), func(c *relay.Config) {
 				c.Rules = append(c.Rules, rule.Rule{Name: "mint", Paths: c.Rules[0].Paths, Grant: rule.Grant{Kind: rule.TokenGrant}})
-				c.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
-				play(c, m)
-				play(c, s)
 				c.DenialObserver = denials
+				play(c, s)
 			})
 			for _, request := range []string{
 				"POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
@@ -104,21 +87,21 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 					t.Errorf("vault saw %q", line)
 				}
 			}
-			if calls := append(append(f.resolver.noted(), m.noted()...), s.calls...); len(calls) != 0 {
+			if calls := append(append(f.resolver.noted(), m.noted()...), s.noted()...); len(calls) != 0 {
 				t.Errorf("resolver was asked %q", calls)
 			}
 			select {
 			case h := <-denials:
-				t.Errorf("denials %q", h)
+				t.Errorf("reported %q", h)
 			default:
 			}
 		})
 	}
 	t.Run("no login either", func(t *testing.T) {
 		t.Parallel()
-		f := newFixture(t, answering(t, challenge), nil)
-		if _, body := post(t, f.url+"/v1/auth/x/login/%2e%2e", nil); body != challenge || len(f.resolver.noted()) != 0 {
-			t.Errorf("answer %s after %q", body, f.resolver.noted())
+		f := newFixture(t, upstream(t, answer(200, challenge)))
+		if got := f.logIn(t, "/v1/auth/x/login/%2e%2e"); got.Body != challenge || len(f.resolver.noted()) != 0 {
+			t.Errorf("answer %+v after %q", got, f.resolver.noted())
 		}
 	})
 }
@@ -128,7 +111,7 @@ func TestUncleanPathIsOnlyRelayed(t *testing.T) {
 func TestBasePathIsNotClimbed(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{"/v1/kv/data/prod/x": 1, "/v1/kv/./data/prod/x": 1, "/../v1/kv/data/prod/x": 0, "/../lb/v1/kv/data/prod/x": 0, "//v1/kv/data/prod/x": 1} {
-		f := newFixture(t, upstream(t, guardedVault("totp:1"))+"/lb", prodRule(t))
+		f := newFixture(t, upstream(t, guardedVault("totp:1"))+"/lb", prodRule)
 		raw(t, f.url, "GET "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nConnection: close\r\n\r\n")
 		if calls := f.resolver.noted(); min(len(calls), 1) != want {
 			t.Errorf("%s: %q", path, calls)
@@ -144,24 +127,19 @@ func TestRedirectToAnotherPath(t *testing.T) {
 		"/v1/sys/seal": false, "/v1/kv/data/prod/x?list=true": false, "/v1/kv/data/prod/%78": true, "/lb/v1/kv/data/prod/x": true,
 	} {
 		for _, token := range []string{"", "elevated"} {
-			var arrived []string
-			var mu sync.Mutex
+			var arrived calls
 			address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-				if elevated := r.Header.Get("X-Vault-Token") == "elevated" || r.Header.Get("X-Vault-Mfa") != ""; !elevated {
-					w.Header().Set("Content-Type", "application/json")
-					w.WriteHeader(http.StatusForbidden)
-					_, _ = io.WriteString(w, denied)
+				if r.Header.Get("X-Vault-Token") != "elevated" && r.Header.Get("X-Vault-Mfa") == "" {
+					answer(403, denied)(w, r)
 					return
 				}
-				mu.Lock()
-				arrived = append(arrived, r.RequestURI)
-				mu.Unlock()
-				if len(arrived) == 1 {
+				arrived.note("%s", r.RequestURI)
+				if len(arrived.noted()) == 1 {
 					w.Header().Set("Location", location)
 					w.WriteHeader(http.StatusTemporaryRedirect)
 				}
 			})
-			f := newFixture(t, address+"/lb", prodRule(t))
+			f := newFixture(t, address+"/lb", prodRule)
 			f.resolver.stepUp = func(_ rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
 				credentials := []mfa.Credential{{Method: "totp", Passcode: "1"}}
 				if token != "" {
@@ -173,9 +151,9 @@ func TestRedirectToAnotherPath(t *testing.T) {
 				}
 				return resp, mfa.Verdict{Outcome: mfa.Approved}
 			}
-			answer := fetch(t, f.url+"/v1/kv/data/prod/x", "", "X-Vault-Token", "t")
-			if (answer.Status == 200) != ok || (len(arrived) == 2) != ok || !ok && !strings.Contains(answer.Body, "another path") {
-				t.Errorf("%s: %+v, vault saw %q", location, answer, arrived)
+			got := f.send(t, "GET /v1/kv/data/prod/x", "", "X-Vault-Token", "t")
+			if (got.Status == 200) != ok || (len(arrived.noted()) == 2) != ok || !ok && !strings.Contains(got.Body, "another path") {
+				t.Errorf("%s: %+v, vault saw %q", location, got, arrived.noted())
 			}
 		}
 	}
@@ -183,40 +161,25 @@ func TestRedirectToAnotherPath(t *testing.T) {
 
 // A look at a mount that is about none of a rule's paths costs nothing: whatever Vault
 // says to it is the answer, also when the body is too large to be kept.
-func TestPreflightOfAMountAsksNobody(t *testing.T) {
+func TestPreflightOfAMountAsksForNothing(t *testing.T) {
 	t.Parallel()
-	for path, want := range map[string][]string{
-		"kv":        {"first kv"},
-		"kv/prod":   nil,
-		"kv/prod/x": {"first kv/prod/x", "step-up read kv/prod/x once=false token=t"},
-		"kv/else":   nil,
+	tokenGrant := func(c *relay.Config) { c.Rules[0].Grant.Kind = rule.TokenGrant }
+	for _, tt := range []struct {
+		path, body string
+		calls      []string
+	}{
+		{"kv", "", []string{"first kv"}},
+		{"kv/prod", "", nil},
+		{"kv/prod/x", "", []string{"first kv/prod/x", "step-up read kv/prod/x once=false token=t"}},
+		{"kv/else", "", nil},
+		{"kv", strings.Repeat("b", 2000), nil},
+		{"kv/prod", strings.Repeat("b", 2000), nil},
+		{"kv/prod/x", strings.Repeat("b", 2000), []string{"step-up read kv/prod/x once=true token=t"}},
+		{"kv/else", strings.Repeat("b", 2000), nil},
 	} {
-		for _, large := range []bool{false, true} {
-			f := newFixture(t, upstream(t, guardedVault("totp:1")), func(c *relay.Config) {
-				prodRule(t)(c)
-				c.Rules[0].Grant.Kind = rule.TokenGrant
-			})
-			body, calls := "", want
-			if large {
-				body = strings.Repeat("b", 2000)
-				if calls = nil; len(want) == 2 {
-					calls = []string{"step-up read kv/prod/x once=true token=t"}
-				}
-			}
-			req, _ := http.NewRequestWithContext(t.Context(), "GET", f.url+"/v1/sys/internal/ui/mounts/"+path, strings.NewReader(body))
-			req.Header.Set("X-Vault-Token", "t")
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if resp.StatusCode != 403 || string(got) != denied {
-				t.Errorf("%s: %d %s", path, resp.StatusCode, got)
-			}
-			if d := cmp.Diff(calls, f.resolver.noted()); d != "" {
-				t.Errorf("%s large=%v: %s", path, large, d)
-			}
-		}
+		f := newFixture(t, upstream(t, guardedVault("totp:1")), prodRule, tokenGrant)
+		got := f.send(t, "GET /v1/sys/internal/ui/mounts/"+tt.path, tt.body, "X-Vault-Token", "t")
+		equal(t, tt.path, reply{403, denied, ""}, got)
+		equal(t, tt.path, tt.calls, f.resolver.noted())
 	}
 }

@@ -2,58 +2,59 @@ package relay_test
 
 import (
 	"bufio"
-	"bytes"
-	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/agent/relay"
 )
 
+const (
+	noContent = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+	getX      = "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+)
+
 func TestRequestsArriveAsTheyWere(t *testing.T) {
 	t.Parallel()
-	const tail = "Host: x\r\nConnection: close\r\n\r\n"
-	tests := map[string]struct{ request, want string }{
-		"escaped slash":      {"GET /v1/kv/data/a%2Fb HTTP/1.1\r\n", "GET /v1/kv/data/a%2Fb HTTP/1.1\r\n"},
-		"double slash":       {"GET /v1/kv//data//x HTTP/1.1\r\n", "GET /v1/kv//data//x HTTP/1.1\r\n"},
-		"starts with two":    {"GET //v1/kv/data/x HTTP/1.1\r\n", "GET //v1/kv/data/x HTTP/1.1\r\n"},
-		"trailing slash":     {"GET /v1/kv/data/x/ HTTP/1.1\r\n", "GET /v1/kv/data/x/ HTTP/1.1\r\n"},
-		"dots":               {"GET /v1/kv/./a/../b/%2e%2e/c HTTP/1.1\r\n", "GET /v1/kv/./a/../b/%2e%2e/c HTTP/1.1\r\n"},
-		"needless escapes":   {"GET /v1/%6bv/data/%7Ex HTTP/1.1\r\n", "GET /v1/%6bv/data/%7Ex HTTP/1.1\r\n"},
-		"lower case escapes": {"GET /v1/kv/a%2fb%c3%a4 HTTP/1.1\r\n", "GET /v1/kv/a%2fb%c3%a4 HTTP/1.1\r\n"},
-		"odd characters":     {"GET /v1/kv/a\"<>^`{|}b HTTP/1.1\r\n", "GET /v1/kv/a\"<>^`{|}b HTTP/1.1\r\n"},
-		"query order":        {"GET /v1/x?z=1&a=2&z=0 HTTP/1.1\r\n", "GET /v1/x?z=1&a=2&z=0 HTTP/1.1\r\n"},
-		"unparsable query":   {"GET /v1/x?a=%zz;b&&=c&+ HTTP/1.1\r\n", "GET /v1/x?a=%zz;b&&=c&+ HTTP/1.1\r\n"},
-		"empty query":        {"GET /v1/x? HTTP/1.1\r\n", "GET /v1/x? HTTP/1.1\r\n"},
-		"question marks":     {"GET /v1/x?a?b=?c HTTP/1.1\r\n", "GET /v1/x?a?b=?c HTTP/1.1\r\n"},
-		"list":               {"LIST /v1/kv/metadata/ HTTP/1.1\r\n", "LIST /v1/kv/metadata/ HTTP/1.1\r\n"},
-		"unknown method":     {"RECOVER /v1/kv/x HTTP/1.1\r\n", "RECOVER /v1/kv/x HTTP/1.1\r\n"},
-		"options for all":    {"OPTIONS * HTTP/1.1\r\n", "OPTIONS * HTTP/1.1\r\n"},
-	}
-	for name, tt := range tests {
+	for name, line := range map[string]string{
+		"escaped slash":      "GET /v1/kv/data/a%2Fb",
+		"double slash":       "GET /v1/kv//data//x",
+		"starts with two":    "GET //v1/kv/data/x",
+		"trailing slash":     "GET /v1/kv/data/x/",
+		"dots":               "GET /v1/kv/./a/../b/%2e%2e/c",
+		"needless escapes":   "GET /v1/%6bv/data/%7Ex",
+		"lower case escapes": "GET /v1/kv/a%2fb%c3%a4",
+		"odd characters":     "GET /v1/kv/a\"<>^`{|}b",
+		"query order":        "GET /v1/x?z=1&a=2&z=0",
+		"unparsable query":   "GET /v1/x?a=%zz;b&&=c&+",
+		"empty query":        "GET /v1/x?",
+		"question marks":     "GET /v1/x?a?b=?c",
+		"list":               "LIST /v1/kv/metadata/",
+		"unknown method":     "RECOVER /v1/kv/x",
+		"options for all":    "OPTIONS *",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-			f := newFixture(t, address, nil)
-			raw(t, f.url, tt.request+tail)
-			line, _, _ := strings.Cut(<-got, "\n")
-			if line+"\n" != tt.want {
-				t.Errorf("vault saw %q, want %q", line, tt.want)
-			}
+			address, got := rawUpstream(t, noContent)
+			raw(t, newFixture(t, address).url, line+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			seen, _, _ := strings.Cut(<-got, "\r\n")
+			equal(t, "vault saw", line+" HTTP/1.1", seen)
 		})
 	}
 }
 
 func TestHeadersArriveAsTheyWere(t *testing.T) {
 	t.Parallel()
-	address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-	f := newFixture(t, address, nil)
+	address, got := rawUpstream(t, noContent)
+	f := newFixture(t, address)
 	head := strings.Join([]string{
 		"POST /v1/x HTTP/1.1", "Host: app.example", "Accept-Encoding: br, gzip", "Authorization: Bearer hvs.t",
 		"Content-Length: 0", "Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 5.6.7.8",
@@ -67,12 +68,8 @@ func TestHeadersArriveAsTheyWere(t *testing.T) {
 	seen["Host"] = sent["Host"] // the server's own name, by the nature of a relay
 	delete(sent, "Connection")
 	delete(seen, "Connection")
-	if d := cmp.Diff(sent, seen); d != "" {
-		t.Error(d)
-	}
-	if calls := f.resolver.noted(); len(calls) != 0 {
-		t.Errorf("resolver was asked: %v", calls)
-	}
+	equal(t, "headers", sent, seen)
+	equal(t, "calls", []string(nil), f.resolver.noted())
 }
 
 func lines(head string) textproto.MIMEHeader {
@@ -96,8 +93,8 @@ func TestAnswersArriveAsTheyWere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, _ := rawUpstream(t, answer)
-			f := newFixture(t, address, nil)
-			got := raw(t, f.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			f := newFixture(t, address)
+			got := raw(t, f.url, getX)
 			gotHead, gotBody, _ := strings.Cut(got, "\r\n\r\n")
 			wantHead, wantBody, _ := strings.Cut(answer, "\r\n\r\n")
 			gotLines, wantLines := lines(gotHead+"\r\n\r\n"), lines(wantHead+"\r\n\r\n")
@@ -114,26 +111,11 @@ func TestAnswersArriveAsTheyWere(t *testing.T) {
 
 func TestGzipStaysPacked(t *testing.T) {
 	t.Parallel()
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	fmt.Fprint(z, `{"auth":null,"data":{"a":"b"}}`)
-	z.Close()
-	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Encoding", "gzip")
-		_, _ = w.Write(packed.Bytes())
-	})
-	f := newFixture(t, address, nil)
-	req, _ := http.NewRequest("GET", f.url+"/v1/x", nil)
-	req.Header.Set("Accept-Encoding", "gzip")
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err != nil || !bytes.Equal(got, packed.Bytes()) || resp.Header.Get("Content-Encoding") != "gzip" {
-		t.Errorf("body changed: %v, %d bytes, want %d; %v", err, len(got), packed.Len(), resp.Header)
+	packed := gzipped(`{"auth":null,"data":{"a":"b"}}`)
+	f := newFixture(t, upstream(t, answer(200, packed, "Content-Encoding", "gzip")))
+	resp, got := fetch(t, f.request(t, "GET /v1/x", nil, "Accept-Encoding", "gzip"))
+	if got != packed || resp.Header.Get("Content-Encoding") != "gzip" {
+		t.Errorf("body changed: %d bytes, want %d; %v", len(got), len(packed), resp.Header)
 	}
 }
 
@@ -148,23 +130,12 @@ func TestTrailers(t *testing.T) {
 		w.Header().Set("X-After", "late")
 		w.Header().Set(http.TrailerPrefix+"X-Unannounced", "later")
 	})
-	f := newFixture(t, address, nil)
-	req, _ := http.NewRequest("POST", f.url+"/v1/x", io.MultiReader(strings.NewReader("up")))
-	req.Trailer = http.Header{"X-Sum": {"1"}}
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if _, err := io.ReadAll(resp.Body); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(http.Header{"X-Sum": {"1"}}, <-seen); d != "" {
-		t.Errorf("request: %s", d)
-	}
-	if d := cmp.Diff(http.Header{"X-After": {"late"}, "X-Unannounced": {"later"}}, resp.Trailer); d != "" {
-		t.Errorf("answer: %s", d)
-	}
+	f := newFixture(t, address)
+	r := f.request(t, "POST /v1/x", io.MultiReader(strings.NewReader("up")))
+	r.Trailer = http.Header{"X-Sum": {"1"}}
+	resp, _ := fetch(t, r)
+	equal(t, "request", http.Header{"X-Sum": {"1"}}, <-seen)
+	equal(t, "answer", http.Header{"X-After": {"late"}, "X-Unannounced": {"later"}}, resp.Trailer)
 }
 
 // Each part must reach the app before the upstream sends the next, whatever
@@ -189,7 +160,7 @@ func TestStreams(t *testing.T) {
 				<-next
 				_, _ = io.WriteString(w, tt.second)
 			})
-			f := newFixture(t, address, nil)
+			f := newFixture(t, address)
 			resp, err := client.Get(f.url + "/v1/sys/monitor")
 			if err != nil {
 				t.Fatal(err)
@@ -211,8 +182,8 @@ func TestStreams(t *testing.T) {
 func TestInformational(t *testing.T) {
 	t.Parallel()
 	address, _ := rawUpstream(t, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-	f := newFixture(t, address, nil)
-	got := raw(t, f.url, "GET /v1/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	f := newFixture(t, address)
+	got := raw(t, f.url, getX)
 	if !strings.HasPrefix(got, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n") || !strings.HasSuffix(got, "\r\n\r\nok") {
 		t.Errorf("app saw %q", got)
 	}
@@ -227,29 +198,116 @@ func TestNamespaceOfTheVaultBlock(t *testing.T) {
 		fmt.Fprintf(w, "%q", r.Header["X-Vault-Namespace"])
 	})
 	f := newFixture(t, address, func(c *relay.Config) { c.Namespace = "team" })
-	for given, want := range map[string]string{"": `["team"]`, "other": `["other"]`} {
-		req, _ := http.NewRequest("GET", f.url+"/v1/x", nil)
-		if given != "" {
-			req.Header.Set("X-Vault-Namespace", given)
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if string(got) != want {
-			t.Errorf("namespace %q arrived as %s, want %s", given, got, want)
-		}
-	}
+	equal(t, "none given", `["team"]`, f.send(t, "GET /v1/x", "").Body)
+	equal(t, "given", `["other"]`, f.send(t, "GET /v1/x", "", "X-Vault-Namespace", "other").Body)
 }
 
 func TestBasePath(t *testing.T) {
 	t.Parallel()
-	address, got := rawUpstream(t, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-	f := newFixture(t, address+"/behind/lb/", nil)
+	address, got := rawUpstream(t, noContent)
+	f := newFixture(t, address+"/behind/lb/")
 	raw(t, f.url, "GET /v1/a%2Fb?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	if line, _, _ := strings.Cut(<-got, "\r\n"); line != "GET /behind/lb/v1/a%2Fb?x HTTP/1.1" {
 		t.Errorf("vault saw %q", line)
+	}
+}
+
+func TestVaultIsGone(t *testing.T) {
+	t.Parallel()
+	const address = "127.0.0.1:1" // one that no other test is given
+	f := newFixture(t, "http://"+address)
+	resp, body := fetch(t, f.request(t, "GET /v1/x", nil))
+	want := fmt.Sprintf(`{"errors":["stepup: vault \"corp\" cannot be reached: dial tcp %s: connect: connection refused"]}`+"\n", address)
+	if resp.StatusCode != 502 || body != want || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("answer %d %s", resp.StatusCode, body)
+	}
+}
+
+// A body that is not what HTTP wants is the app's fault: no 502, which blames
+// Vault and makes clients try again.
+func TestBrokenBody(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]string{"ordinary path": "/v1/x", "path of a rule": "/v1/kv/data/prod/x"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+			got := raw(t, f.url, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+			want := `{"errors":["stepup: the body of the request cannot be read: invalid byte in chunk length"]}`
+			if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, want) {
+				t.Errorf("answer %s", got)
+			}
+			if f.log.String() != "" {
+				t.Errorf("log: %s", f.log)
+			}
+		})
+	}
+}
+
+func TestVaultIsSlow(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	defer close(release)
+	address := upstream(t, func(http.ResponseWriter, *http.Request) { <-release })
+	f := newFixture(t, address, func(c *relay.Config) { c.Base.(*http.Transport).ResponseHeaderTimeout = 1 })
+	equal(t, "answer", reply{504, `{"errors":["stepup: vault \"corp\" did not answer in time"]}` + "\n", ""}, f.send(t, "GET /v1/x", ""))
+}
+
+// echo is sys/events/subscribe in small: it upgrades and sends back what comes.
+func echo(t *testing.T) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Vault-Token") != "t" || r.URL.RawQuery != "json=true" {
+			t.Errorf("vault saw %s with %v", r.RequestURI, r.Header)
+		}
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Errorf("upgrade: %v", err)
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, data, err := c.Read(r.Context())
+			if err != nil {
+				return
+			}
+			if err := c.Write(r.Context(), kind, append([]byte("echo "), data...)); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Upgrades pass, also from a standby, which points at the active node with ws.
+func TestWebSocket(t *testing.T) {
+	t.Parallel()
+	active := upstream(t, echo(t))
+	standby := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "ws"+strings.TrimPrefix(active, "http")+r.RequestURI)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+	for name, address := range map[string]string{"active node": active, "standby": standby} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, address, prodRule)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			c, resp, err := websocket.Dial(ctx, f.url+"/v1/sys/events/subscribe/kv?json=true", &websocket.DialOptions{
+				HTTPHeader: http.Header{"X-Vault-Token": {"t"}},
+			})
+			if err != nil {
+				t.Fatalf("%v, %+v", err, resp)
+			}
+			defer c.CloseNow()
+			for _, text := range []string{"one", strings.Repeat("x", 20<<10)} {
+				if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+					t.Fatal(err)
+				}
+				if _, got, err := c.Read(ctx); err != nil || string(got) != "echo "+text {
+					t.Fatalf("read %d bytes, %v", len(got), err)
+				}
+			}
+			if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,14 +22,9 @@ import (
 const denied = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}` + "\n"
 
 // prodRule guards kv/data/prod/*.
-func prodRule(t *testing.T) func(*relay.Config) {
-	t.Helper()
-	p, err := rule.ParsePattern("kv/data/prod/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rules := rule.Rules{{Name: "prod", Paths: []rule.Pattern{p}, Methods: []string{"totp"}, Grant: rule.Grant{Kind: rule.HeaderGrant}}}
-	return func(c *relay.Config) { c.Rules, c.MaxKept = rules, 1000 }
+func prodRule(c *relay.Config) {
+	c.Rules = rule.Rules{{Name: "prod", Paths: patterns("kv/data/prod/*"), Methods: []string{"totp"}, Grant: rule.Grant{Kind: rule.HeaderGrant}}}
+	c.MaxKept = 1000
 }
 
 // guardedVault answers 403 until a request brings every line of want.
@@ -38,9 +32,7 @@ func guardedVault(want ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if !cmp.Equal(r.Header["X-Vault-Mfa"], want) {
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(http.StatusForbidden)
-			_, _ = io.WriteString(w, denied)
+			answer(403, denied)(w, r)
 			return
 		}
 		fmt.Fprintf(w, "%s %s %d", r.Method, r.RequestURI, len(body))
@@ -63,95 +55,53 @@ func answerWith(credentials ...mfa.Credential) func(rule.Match, stepup.Send) (*h
 
 func TestStepUp(t *testing.T) {
 	t.Parallel()
+	const secret = "kv/data/prod/db"
 	right := answerWith(mfa.Credential{Method: "totp", Passcode: "1"}, mfa.Credential{Method: "okta"})
+	wrong := answerWith(mfa.Credential{Method: "totp", Passcode: "2"})
 	no := func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
 		return nil, mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
 	}
-	withText := `{"errors":["1 error occurred:\n\t* permission denied\n\n","stepup: %s"]}` + "\n"
+	with := func(text string) string {
+		return `{"errors":["1 error occurred:\n\t* permission denied\n\n","stepup: ` + text + `"]}` + "\n"
+	}
+	token, large := []string{"X-Vault-Token", "t"}, strings.Repeat("b", 1001)
+	read := []string{"first " + secret, "step-up read " + secret + " once=false token=t"}
+	asked := []string{"step-up update " + secret + " once=true token=t"} // before it was sent
+	untouched, done := reply{403, denied, ""}, reply{200, "GET /v1/kv/data/prod/db 0", "approved"}
 	tests := map[string]struct {
-		method, path, token string
-		body                string
-		header              http.Header
-		stepUp              func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict)
-		status              int
-		want, outcome       string
-		calls               []string
+		request, body string
+		header        []string
+		stepUp        func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict)
+		want          reply
+		calls         []string
 	}{
-		"approved": {
-			method: "GET", path: "/v1/kv/data/prod/db", token: "t", stepUp: right, status: 200,
-			want: "GET /v1/kv/data/prod/db 0", outcome: "approved",
-			calls: []string{"first kv/data/prod/db", "step-up read kv/data/prod/db once=false token=t"},
-		},
+		"approved": {"GET /v1/kv/data/prod/db", "", token, right, done, read},
 		"raw path, body twice": {
-			method: "PUT", path: "/v1/kv/data/prod/a%2Fb/c?x=%zz", token: "t", body: strings.Repeat("b", 1000), stepUp: right, status: 200,
-			want: "PUT /v1/kv/data/prod/a%2Fb/c?x=%zz 1000", outcome: "approved",
-			calls: []string{"first kv/data/prod/a/b/c", "step-up update kv/data/prod/a/b/c once=false token=t"},
+			"PUT /v1/kv/data/prod/a%2Fb/c?x=%zz", strings.Repeat("b", 1000), token, right, reply{200, "PUT /v1/kv/data/prod/a%2Fb/c?x=%zz 1000", "approved"},
+			[]string{"first kv/data/prod/a/b/c", "step-up update kv/data/prod/a/b/c once=false token=t"},
 		},
-		"large body is asked about first": {
-			method: "POST", path: "/v1/kv/data/prod/db", token: "t", body: strings.Repeat("b", 1001), stepUp: right, status: 200,
-			want: "POST /v1/kv/data/prod/db 1001", outcome: "approved",
-			calls: []string{"step-up update kv/data/prod/db once=true token=t"},
+		"large body is asked about first": {"POST /v1/kv/data/prod/db", large, token, right, reply{200, "POST /v1/kv/data/prod/db 1001", "approved"}, asked},
+		"large body, no":                  {"POST /v1/kv/data/prod/db", large, token, no, reply{403, `{"errors":["stepup: no"]}` + "\n", "denied"}, asked},
+		"large body, not a matter of mfa": {"POST /v1/kv/data/prod/db", large, token, nil, untouched, asked},
+		"denied":                          {"GET /v1/kv/data/prod/db", "", token, no, reply{403, with("no"), "denied"}, read},
+		"wrong codes":                     {"GET /v1/kv/data/prod/db", "", token, wrong, reply{403, with("wrong"), "rejected"}, read},
+		"an ordinary 403":                 {"GET /v1/kv/data/prod/db", "", token, nil, untouched, read},
+		"no rule":                         {"GET /v1/kv/data/dev/db", "", token, right, untouched, nil},
+		"no token":                        {"GET /v1/kv/data/prod/db", "", nil, right, untouched, nil},
+		"bearer token": {
+			"GET /v1/kv/data/prod/db", "", []string{"Authorization", "Bearer b"}, right, done, []string{read[0], "step-up read " + secret + " once=false token=b"},
 		},
-		"large body, no": {
-			method: "POST", path: "/v1/kv/data/prod/db", token: "t", body: strings.Repeat("b", 1001), stepUp: no, status: 403,
-			want: `{"errors":["stepup: no"]}` + "\n", outcome: "denied",
-			calls: []string{"step-up update kv/data/prod/db once=true token=t"},
-		},
-		"large body, not a matter of mfa": {
-			method: "POST", path: "/v1/kv/data/prod/db", token: "t", body: strings.Repeat("b", 1001), status: 403, want: denied,
-			calls: []string{"step-up update kv/data/prod/db once=true token=t"},
-		},
-		"denied": {
-			method: "GET", path: "/v1/kv/data/prod/db", token: "t", stepUp: no, status: 403,
-			want: fmt.Sprintf(withText, "no"), outcome: "denied",
-			calls: []string{"first kv/data/prod/db", "step-up read kv/data/prod/db once=false token=t"},
-		},
-		"wrong codes": {
-			method: "GET", path: "/v1/kv/data/prod/db", token: "t", stepUp: answerWith(mfa.Credential{Method: "totp", Passcode: "2"}), status: 403,
-			want: fmt.Sprintf(withText, "wrong"), outcome: "rejected",
-			calls: []string{"first kv/data/prod/db", "step-up read kv/data/prod/db once=false token=t"},
-		},
-		"an ordinary 403": {
-			method: "GET", path: "/v1/kv/data/prod/db", token: "t", status: 403, want: denied,
-			calls: []string{"first kv/data/prod/db", "step-up read kv/data/prod/db once=false token=t"},
-		},
-		"no rule":      {method: "GET", path: "/v1/kv/data/dev/db", token: "t", stepUp: right, status: 403, want: denied},
-		"no token":     {method: "GET", path: "/v1/kv/data/prod/db", stepUp: right, status: 403, want: denied},
-		"bearer token": {method: "GET", path: "/v1/kv/data/prod/db", header: http.Header{"Authorization": {"Bearer b"}}, stepUp: right, status: 200, want: "GET /v1/kv/data/prod/db 0", outcome: "approved", calls: []string{"first kv/data/prod/db", "step-up read kv/data/prod/db once=false token=b"}},
-		"own factor":   {method: "GET", path: "/v1/kv/data/prod/db", token: "t", header: http.Header{"X-Vault-Mfa": {"totp:9"}}, stepUp: right, status: 403, want: denied},
-		"inline auth":  {method: "GET", path: "/v1/kv/data/prod/db", token: "t", header: http.Header{"X-Vault-Inline-Auth-Path": {"auth/x/login"}}, stepUp: right, status: 403, want: denied},
-		"head":         {method: "HEAD", path: "/v1/kv/data/prod/db", token: "t", stepUp: right, status: 403},
+		"own factor":  {"GET /v1/kv/data/prod/db", "", append(token, "X-Vault-Mfa", "totp:9"), right, untouched, nil},
+		"inline auth": {"GET /v1/kv/data/prod/db", "", append(token, "X-Vault-Inline-Auth-Path", "auth/x/login"), right, untouched, nil},
+		"head":        {"HEAD /v1/kv/data/prod/db", "", token, right, reply{403, "", ""}, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t, upstream(t, guardedVault("totp:1", "okta")), prodRule(t))
+			f := newFixture(t, upstream(t, guardedVault("totp:1", "okta")), prodRule)
 			f.resolver.stepUp = tt.stepUp
-			req, err := http.NewRequest(tt.method, f.url+tt.path, strings.NewReader(tt.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for k, v := range tt.header {
-				req.Header[k] = v
-			}
-			if tt.token != "" {
-				req.Header.Set("X-Vault-Token", tt.token)
-			}
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(resp.Body)
-			if err != nil || resp.StatusCode != tt.status || string(body) != tt.want {
-				t.Errorf("answer %d %q, %v; want %d %q", resp.StatusCode, body, err, tt.status, tt.want)
-			}
-			if got := resp.Header.Get(relay.Outcome); got != tt.outcome {
-				t.Errorf("outcome %q, want %q", got, tt.outcome)
-			}
-			if d := cmp.Diff(tt.calls, f.resolver.noted()); d != "" {
-				t.Error(d)
-			}
+			equal(t, "answer", tt.want, f.send(t, tt.request, tt.body, tt.header...))
+			equal(t, "calls", tt.calls, f.resolver.noted())
 		})
 	}
 }
@@ -168,25 +118,12 @@ func TestNoStepUpForOther403s(t *testing.T) {
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+			f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusForbidden)
 				_, _ = io.WriteString(w, text)
-			})
-			f := newFixture(t, address, prodRule(t))
-			req, _ := http.NewRequest("GET", f.url+"/v1/kv/data/prod/db", nil)
-			req.Header.Set("X-Vault-Token", "t")
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			body, _ := io.ReadAll(resp.Body)
-			if resp.StatusCode != 403 || string(body) != text || resp.Header.Get(relay.Outcome) != "" {
-				t.Errorf("answer changed: %d %.100q", resp.StatusCode, body)
-			}
-			if calls := f.resolver.noted(); len(calls) != 1 {
-				t.Errorf("calls = %v", calls)
-			}
+			}), prodRule)
+			equal(t, "answer", reply{403, text, ""}, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"))
+			equal(t, "calls", []string{"first kv/data/prod/db"}, f.resolver.noted())
 		})
 	}
 }
@@ -196,46 +133,35 @@ func TestFirstDecides(t *testing.T) {
 	t.Parallel()
 	address := upstream(t, guardedVault())
 	tests := map[string]struct {
-		first   func(stepup.Send) (*http.Response, mfa.Verdict, error)
-		status  int
-		want    string
-		outcome string
+		sends   bool
+		verdict mfa.Verdict
+		err     error
+		want    reply
 	}{
-		"approved on the phone": {func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
-			resp, err := send(context.Background(), nil, cache.Token{})
-			return resp, mfa.Verdict{Outcome: mfa.Approved}, err
-		}, 200, "GET /v1/kv/data/prod/db 0", "approved"},
-		"cooling down, nothing sent": {func(stepup.Send) (*http.Response, mfa.Verdict, error) {
-			return nil, mfa.Verdict{Outcome: mfa.Cooldown, Message: "stepup: wait"}, nil
-		}, 403, `{"errors":["stepup: wait"]}` + "\n", "cooldown"},
-		"vault is gone": {func(stepup.Send) (*http.Response, mfa.Verdict, error) {
-			return nil, mfa.Verdict{}, errors.New("connection refused")
-		}, 502, `{"errors":["stepup: vault \"corp\" cannot be reached: connection refused"]}` + "\n", ""},
+		"approved on the phone":      {true, mfa.Verdict{Outcome: mfa.Approved}, nil, reply{200, "GET /v1/kv/data/prod/db 0", "approved"}},
+		"cooling down, nothing sent": {false, mfa.Verdict{Outcome: mfa.Cooldown, Message: "stepup: wait"}, nil, reply{403, `{"errors":["stepup: wait"]}` + "\n", "cooldown"}},
+		"vault is gone":              {false, mfa.Verdict{}, errors.New("connection refused"), reply{502, `{"errors":["stepup: vault \"corp\" cannot be reached: connection refused"]}` + "\n", ""}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t, address, prodRule(t))
-			f.resolver.first = tt.first
-			req, _ := http.NewRequest("GET", f.url+"/v1/kv/data/prod/db", nil)
-			req.Header.Set("X-Vault-Token", "t")
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
+			f := newFixture(t, address, prodRule)
+			f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
+				if !tt.sends {
+					return nil, tt.verdict, tt.err
+				}
+				resp, err := send(context.Background(), nil, cache.Token{})
+				return resp, tt.verdict, err
 			}
-			defer resp.Body.Close()
-			body, _ := io.ReadAll(resp.Body)
-			if resp.StatusCode != tt.status || string(body) != tt.want || resp.Header.Get(relay.Outcome) != tt.outcome {
-				t.Errorf("answer %d %q %q", resp.StatusCode, body, resp.Header.Get(relay.Outcome))
-			}
+			equal(t, "answer", tt.want, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"))
 		})
 	}
 }
 
-// The app's departure must reach the prompt: nobody is asked for nobody.
+// The app's departure must reach the prompt: no question outlives its request.
 func TestAppLeaves(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, upstream(t, guardedVault("x")), prodRule(t))
+	f := newFixture(t, upstream(t, guardedVault("x")), prodRule)
 	ended := make(chan error, 1)
 	asked := make(chan struct{})
 	f.resolver.stepUp = func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict) {
@@ -245,10 +171,9 @@ func TestAppLeaves(t *testing.T) {
 		return nil, mfa.Verdict{Outcome: mfa.Unavailable}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	req, _ := http.NewRequestWithContext(ctx, "GET", f.url+"/v1/kv/data/prod/db", nil)
-	req.Header.Set("X-Vault-Token", "t")
+	r := f.request(t, "GET /v1/kv/data/prod/db", nil, "X-Vault-Token", "t")
 	go func() { <-asked; cancel() }()
-	if resp, err := client.Do(req); err == nil {
+	if resp, err := client.Do(r.WithContext(ctx)); err == nil {
 		resp.Body.Close()
 		t.Fatal("request was answered")
 	}
@@ -298,17 +223,8 @@ func TestRedirects(t *testing.T) {
 				w.WriteHeader(tt.code)
 			})
 			f := newFixture(t, standby, func(c *relay.Config) { c.MaxKept = 1000 })
-			req, _ := http.NewRequest("PUT", f.url+"/v1/x", strings.NewReader(tt.body))
-			req.Header.Set("X-Vault-Token", "t")
-			client := http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the app saw a redirect") }}
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			body, _ := io.ReadAll(resp.Body)
-			if resp.StatusCode != tt.status || !strings.Contains(string(body), tt.want) {
-				t.Errorf("answer %d %s", resp.StatusCode, body)
+			if got := f.send(t, "PUT /v1/x", tt.body, "X-Vault-Token", "t"); got.Status != tt.status || !strings.Contains(got.Body, tt.want) {
+				t.Errorf("answer %+v", got)
 			}
 		})
 	}
@@ -319,54 +235,27 @@ func TestRedirects(t *testing.T) {
 // or a code that is sent twice.
 func TestSentOnceOverABrokenConnection(t *testing.T) {
 	t.Parallel()
-	for name, header := range map[string]string{"GET": "", "DELETE": "Idempotency-Key", "POST": "Idempotency-Key", "LIST": "X-Idempotency-Key"} {
-		t.Run(name, func(t *testing.T) {
+	// With such a header net/http repeats what has no body, whatever its method.
+	for method, header := range map[string]string{"GET": "X-None", "DELETE": "Idempotency-Key", "POST": "Idempotency-Key", "LIST": "X-Idempotency-Key"} {
+		t.Run(method, func(t *testing.T) {
 			t.Parallel()
-			sentOnce(t, name, header)
+			var seen calls
+			f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+				seen.note("%s %s", r.URL.Path, r.Header.Get(header))
+				if r.URL.Path != "/v1/kv/data/prod/db" {
+					return
+				}
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.Close()
+			}), prodRule)
+			for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
+				f.send(t, method+" "+path, "", "X-Vault-Token", "t", header, "key")
+			}
+			equal(t, "vault saw", []string{"/v1/warm key", "/v1/kv/data/prod/db key"}, seen.noted())
 		})
-	}
-}
-
-// sentOnce has Vault break the connection of a request without a body. Such a
-// header, too, has net/http repeat it.
-func sentOnce(t *testing.T, method, header string) {
-	t.Helper()
-	var mu sync.Mutex
-	seen := map[string]int{}
-	address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		seen[r.URL.Path]++
-		mu.Unlock()
-		if r.URL.Path != "/v1/kv/data/prod/db" {
-			return
-		}
-		if header != "" && r.Header.Get(header) != "key" {
-			t.Errorf("vault got the headers %v", r.Header)
-		}
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		conn.Close()
-	})
-	f := newFixture(t, address, prodRule(t))
-	for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
-		req, _ := http.NewRequest(method, f.url+path, nil)
-		req.Header.Set("X-Vault-Token", "t")
-		if header != "" {
-			req.Header.Set(header, "key")
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if n := seen["/v1/kv/data/prod/db"]; n != 1 {
-		t.Errorf("vault saw it %d times", n)
 	}
 }
