@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -158,21 +157,17 @@ func (b *replayableBody) reader() (io.ReadCloser, bool) {
 
 // bodyReader reads what is kept, then on from src.
 type bodyReader struct {
-	body   *replayableBody
-	at     position
-	once   sync.Once
-	closed chan struct{}
+	body    *replayableBody
+	at      position
+	closing sync.Once
+	closed  chan struct{}
 }
 
 // A bodyError is a body that the app did not send as HTTP wants it, or not to its
 // end. It says nothing about Vault.
-type bodyError struct{ err error }
+type bodyError struct{ error }
 
-func (e *bodyError) Error() string { return e.err.Error() }
-
-func (e *bodyError) Unwrap() error { return e.err }
-
-var errBodyClosed = errors.New("body of the request was closed")
+func (e *bodyError) Unwrap() error { return e.error }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	b := r.body
@@ -180,7 +175,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	select {
 	case <-r.closed:
-		return 0, errBodyClosed
+		return 0, http.ErrBodyReadAfterClose
 	default:
 	}
 	if n := b.kept.read(p, &r.at); n > 0 {
@@ -215,7 +210,7 @@ func (r *bodyReader) keep(p []byte) {
 
 // Close lets go of the reader; the source is closed by the server that owns it.
 func (r *bodyReader) Close() error {
-	r.once.Do(func() {
+	r.closing.Do(func() {
 		close(r.closed)
 		r.body.kept.removeUser()
 	})

@@ -23,24 +23,17 @@ func (a *attempt) controlGroup(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusOK || resp.ContentLength > mfa.MaxHeldAnswer || !mayHoldChallenge(resp) {
 		return false
 	}
-	encoded := resp.Header.Get("Content-Encoding") != ""
-	held := hold(resp.Body, false)
-	resp.Body = held
-	body, _ := held.body(a.request.Context())
-	if body == nil {
-		return false
-	}
-	plain := decode(body, encoded)
-	g, ok := mfa.ParseControlGroup(plain)
+	text, _ := readAhead(a.request.Context(), resp, false)
+	g, ok := mfa.ParseControlGroup(text)
 	if !ok || !g.Answers(a.asked.Namespace, a.asked.Path) {
 		return false
 	}
-	_ = held.Close()
-	replaceBody(resp, plain)
+	_ = resp.Body.Close()
+	replaceBody(resp, text)
 	return true
 }
 
-// replaceBody puts plain bytes in the place of a body that the caller has closed.
+// replaceBody puts bytes in the place of a body that the caller has closed.
 func replaceBody(resp *http.Response, body []byte) {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	resp.ContentLength = int64(len(body))

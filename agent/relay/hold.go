@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -13,9 +14,11 @@ const (
 	// maxUndecided is read of an answer without knowing whether it is a challenge.
 	// In a challenge everything before auth is a few hundred bytes.
 	maxUndecided = 16 << 10
-	// stall is how long an undecided answer may pause. A challenge arrives at
-	// once; what trickles is a stream that the app waits for.
-	stall = 250 * time.Millisecond
+	// maxPause is how long an undecided answer may pause. A challenge arrives
+	// without one; what trickles is a stream that the app waits for.
+	maxPause = 250 * time.Millisecond
+	// firstChunk is enough for most answers.
+	firstChunk = 4 << 10
 )
 
 // A heldBody is an answer's body whose beginning is read ahead. A goroutine
@@ -36,6 +39,17 @@ type heldBody struct {
 	released bool
 }
 
+// readAhead returns the text of an answer that may hold a challenge, unpacked, or of any
+// answer where scan is false; nil is an ordinary one. The body of resp can be read from
+// its start all the same. truncated is set for a suspect that broke off or is too large.
+func readAhead(ctx context.Context, resp *http.Response, scan bool) (text []byte, truncated bool) {
+	encoded := resp.Header.Get("Content-Encoding") != ""
+	held := hold(resp.Body, scan && !encoded)
+	resp.Body = held
+	all, truncated := held.body(ctx)
+	return decode(all, encoded), truncated
+}
+
 // hold starts to read src. With scan false nothing is decided before its end.
 func hold(src io.ReadCloser, scan bool) *heldBody {
 	h := &heldBody{src: src, scan: scan, reading: true, done: make(chan struct{}), buf: make([]byte, 0, firstChunk)}
@@ -43,9 +57,6 @@ func hold(src io.ReadCloser, scan bool) *heldBody {
 	go h.readAhead()
 	return h
 }
-
-// firstChunk takes most answers whole.
-const firstChunk = 4 << 10
 
 func (h *heldBody) readAhead() {
 	defer close(h.done)
@@ -81,11 +92,11 @@ func (h *heldBody) step(p []byte, err error) (stop bool) {
 	return stop
 }
 
-// body waits until the whole of a suspect answer is there and returns it. nil
-// means that the answer is an ordinary one; it can be read from its start.
-// truncated is set for a suspect that broke off or is too large.
-func (h *heldBody) body(ctx context.Context) (whole []byte, truncated bool) {
-	timer := time.NewTimer(stall)
+// body waits until all of a suspect answer is there and returns it. nil means that the
+// answer is an ordinary one; it can be read from its start. truncated is set for a
+// suspect that broke off or is too large.
+func (h *heldBody) body(ctx context.Context) (all []byte, truncated bool) {
+	timer := time.NewTimer(maxPause)
 	defer timer.Stop()
 	select {
 	case <-h.done:
@@ -114,11 +125,10 @@ func (h *heldBody) release() (suspect bool) {
 	return suspect
 }
 
-func (h *heldBody) result() (whole []byte, truncated bool) {
+func (h *heldBody) result() (all []byte, truncated bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	suspect := h.scanner.Scan(nil) == mfa.Suspect || !h.scan
-	if !suspect {
+	if h.scan && h.scanner.Scan(nil) != mfa.Suspect {
 		return nil, false
 	}
 	if h.err != io.EOF {

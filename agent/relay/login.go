@@ -40,34 +40,29 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 		return resp
 	}
 	wrapped := x.wrappedLogin()
-	encoded := resp.Header.Get("Content-Encoding") != ""
-	held := hold(resp.Body, !encoded && !wrapped)
-	resp.Body = held
-	body, truncated := held.body(x.request.Context())
+	text, truncated := readAhead(x.request.Context(), resp, !wrapped)
 	if truncated {
 		t.warnMalformed(errors.New("incomplete or too large"))
+	}
+	if text == nil {
 		return resp
 	}
-	if body == nil {
-		return resp
-	}
-	plain := decode(body, encoded)
 	if wrapped {
-		opened, again := t.openWrapped(x, plain)
+		opened, again := t.openWrapped(x, text)
 		if again != nil {
-			_ = held.Close()
+			_ = resp.Body.Close()
 			return again
 		}
-		plain = opened
+		text = opened
 	}
-	c, ok, err := mfa.Parse(plain)
-	if err != nil && bytes.Contains(plain, []byte(`"mfa_requirement"`)) {
+	c, ok, err := mfa.Parse(text)
+	if err != nil && bytes.Contains(text, []byte(`"mfa_requirement"`)) {
 		t.warnMalformed(err)
 	}
 	if !ok {
 		return resp
 	}
-	_ = held.Close()
+	_ = resp.Body.Close()
 	login := x.login()
 	c.Namespace, c.WrapTTL, c.Node = login.Namespace, x.request.Header.Get(wrapTTL), node(x.request, resp)
 	switch d := t.config.Resolver.Login(x.request.Context(), c, login).(type) {
@@ -78,7 +73,7 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	case stepup.Refused:
 		if d.Response == nil && d.Verdict.NoPrompt {
 			// There is no way to ask: the app may know what to do with the challenge.
-			return withBody(resp, mfa.AppendWarning(plain, d.Verdict.Message), d.Verdict)
+			return withBody(resp, mfa.AppendWarning(text, d.Verdict.Message), d.Verdict)
 		}
 		return refusedLogin(x.request, d)
 	}
@@ -136,7 +131,7 @@ func (t *Transport) openWrapped(x *exchange, body []byte) (opened []byte, again 
 	}
 	again, err = t.roundTripFollowing(clone(x.request.Context(), x.request), x.body, anyRedirect)
 	if err != nil {
-		return nil, newRefusal(x.request, []string{unreachable(t.config.Vault, err)}, mfa.Verdict{Outcome: mfa.Unavailable})
+		return nil, newRefusal(x.request, mfa.Verdict{Outcome: mfa.Unavailable}, unreachable(t.config.Vault, err))
 	}
 	return nil, again
 }
@@ -151,11 +146,11 @@ func decode(body []byte, encoded bool) []byte {
 	if err != nil {
 		return nil
 	}
-	plain, err := io.ReadAll(io.LimitReader(z, mfa.MaxBody+1))
+	text, err := io.ReadAll(io.LimitReader(z, mfa.MaxBody+1))
 	if err != nil {
 		return nil
 	}
-	return plain
+	return text
 }
 
 // node is the server that holds the login: the one a redirect led to. Another
@@ -173,7 +168,7 @@ func (t *Transport) single(x *exchange) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := t.config.Resolver.LoginWith(x.request.Context(), x.login(), !complete, t.sender(&attempt{exchange: *x}))
+	d := t.config.Resolver.LoginWith(x.request.Context(), x.login(), !complete, t.sender(x))
 	if refusal, ok := d.(stepup.Refused); ok {
 		if refusal.Response == nil && refusal.Verdict.NoPrompt {
 			// Vault may hold the login, and the app know how to finish it.
@@ -227,7 +222,7 @@ func (t *Transport) inline(x *exchange) (*http.Response, error) {
 			Message: "stepup: the request is too large to be sent again with a second factor; send X-Vault-MFA with it",
 		}}), nil
 	}
-	d := t.config.Resolver.LoginWith(x.request.Context(), login, false, t.sender(&attempt{exchange: *x}))
+	d := t.config.Resolver.LoginWith(x.request.Context(), login, false, t.sender(x))
 	refusal, ok := d.(stepup.Refused)
 	switch {
 	case ok && refusal.Response == nil:

@@ -14,18 +14,18 @@ import (
 // in the match what it says: a 403, and on a path that needs no token the 400 by
 // which a Sentinel policy denies (vault/request_handling.go, handleLoginRequest).
 func (a *attempt) refusal(resp *http.Response) bool {
-	open := resp.StatusCode == http.StatusBadRequest
-	if resp.StatusCode != http.StatusForbidden && !open {
+	loginRefused := resp.StatusCode == http.StatusBadRequest
+	if resp.StatusCode != http.StatusForbidden && !loginRefused {
 		return false
 	}
 	text, rest := readRefusal(resp)
 	resp.Body = rest
 	failure := mfa.ReadFailure(text)
 	byPolicy := failure.Kind == mfa.PolicyDenied
-	if !mfa.MayNeedFactor(text) || (open || a.token == "") && !byPolicy {
+	if !mfa.MayNeedFactor(text) || (loginRefused || a.token == "") && !byPolicy {
 		return false
 	}
-	a.match.Unauthenticated = open || a.match.Unauthenticated
+	a.match.Unauthenticated = loginRefused || a.match.Unauthenticated
 	// Only of a token's own denial. On a path that needs none, a policy denies junk alike.
 	a.match.Proven = !a.match.Unauthenticated && (byPolicy || mfa.BareDenial(text))
 	a.match.DeniedBy = failure.Policies
@@ -58,7 +58,7 @@ func readRefusal(resp *http.Response) (text []byte, body io.ReadCloser) {
 func refused(r *http.Request, d stepup.Refused) *http.Response {
 	resp, v := d.Response, d.Verdict
 	if resp == nil {
-		return newRefusal(r, []string{v.Message}, v)
+		return newRefusal(r, v, v.Message)
 	}
 	text, body := readRefusal(resp)
 	_ = body.Close()
@@ -73,7 +73,7 @@ func refused(r *http.Request, d stepup.Refused) *http.Response {
 func refusedLogin(r *http.Request, d stepup.Refused) *http.Response {
 	resp, v := d.Response, d.Verdict
 	if resp == nil {
-		return newRefusal(r, []string{v.Message}, v)
+		return newRefusal(r, v, v.Message)
 	}
 	text, body := readRefusal(resp)
 	_ = body.Close()
@@ -81,10 +81,10 @@ func refusedLogin(r *http.Request, d stepup.Refused) *http.Response {
 	if len(errors) == 0 {
 		errors = []string{"permission denied"}
 	}
-	return newRefusal(r, append(errors, v.Message), v)
+	return newRefusal(r, v, append(errors, v.Message)...)
 }
 
-func newRefusal(r *http.Request, errors []string, v mfa.Verdict) *http.Response {
+func newRefusal(r *http.Request, v mfa.Verdict, errors ...string) *http.Response {
 	resp := &http.Response{
 		StatusCode: http.StatusForbidden,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -37,7 +37,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 func (t *Transport) roundTrip(r *http.Request, body *replayableBody) (*http.Response, error) {
 	switch {
 	case len(r.Header["X-Vault-Mfa"]) > 0:
-		return t.roundTripFollowing(r, body, anyRedirect) // the client supplied its own factors
+		return t.roundTripFollowing(r, body, anyRedirect) // the client supplied its own X-Vault-MFA
 	case r.Header.Get(inlinePath) != "":
 		return t.inline(&exchange{request: r, body: body})
 	}
@@ -47,7 +47,7 @@ func (t *Transport) roundTrip(r *http.Request, body *replayableBody) (*http.Resp
 	if derived {
 		if m, ok := t.match(asked); ok && (token != "" || needsNoToken(m)) {
 			m.Unauthenticated = token == ""
-			return t.underRule(&attempt{exchange: *x, match: m, token: token})
+			return t.underRule(&attempt{exchange: x, match: m, token: token})
 		}
 	}
 	if kind, mount := t.bodyFactorLogin(x); mount != "" {
@@ -157,7 +157,7 @@ func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
 
 // An attempt is one request on a rule's path.
 type attempt struct {
-	exchange
+	*exchange
 	match        rule.Match
 	token        secret.Secret
 	bodyBuffered bool // all of the body is kept
@@ -195,33 +195,33 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	switch {
 	case a.match.Rule.Grant.Kind == rule.NoGrant, !a.bodyBuffered && (a.token == "" || len(a.match.Kept) > 0):
 		// In the second case there is no reason to ask before Vault's denial.
-		resp, err := t.sender(a)(ctx, nil, cache.Token{})
+		resp, err := t.sender(a.exchange)(ctx, nil, cache.Token{})
 		if err != nil {
 			return nil, err
 		}
-		return t.login(&a.exchange, resp), nil
+		return t.login(a.exchange, resp), nil
 	case !a.bodyBuffered:
 		return t.askFirst(a)
 	}
 	a.match.ShareKey = a.shareKey()
 	a.body.shared = a.match.ShareKey != ""
-	d, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a))
+	d, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a.exchange))
 	a.body.shared = a.match.ShareKey != "" && ctx.Err() != nil
 	if err != nil {
 		return nil, err
 	}
 	pass, ok := d.(stepup.PassThrough)
 	if !ok {
-		return t.decided(&a.exchange, d), nil
+		return t.decided(a.exchange, d), nil
 	}
 	first := pass.Response
 	if len(a.match.Kept) > 0 || !a.refusal(first) {
-		return t.login(&a.exchange, first), nil
+		return t.login(a.exchange, first), nil
 	}
-	switch d := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a)).(type) {
+	switch d := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a.exchange)).(type) {
 	case stepup.Answered:
 		_ = first.Body.Close()
-		return t.decided(&a.exchange, d), nil
+		return t.decided(a.exchange, d), nil
 	case stepup.Refused:
 		if d.Response == nil {
 			d.Response = first
@@ -237,11 +237,11 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 // can be sent only once.
 func (t *Transport) askFirst(a *attempt) (*http.Response, error) {
 	a.match.NoReplay = true
-	d := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a))
+	d := t.config.Resolver.StepUp(a.request.Context(), a.match, a.token, t.sender(a.exchange))
 	if _, none := d.(stepup.PassThrough); none {
 		return t.roundTripFollowing(a.request, a.body, anyRedirect)
 	}
-	return t.decided(&a.exchange, d), nil
+	return t.decided(a.exchange, d), nil
 }
 
 // decided is the answer for the app where a step-up took place.
@@ -253,11 +253,11 @@ func (t *Transport) decided(x *exchange, d stepup.Decision) *http.Response {
 	return t.approved(x, answer.Response, answer.Outcome)
 }
 
-// sender sends the request of a, each call once.
-func (t *Transport) sender(a *attempt) stepup.Send {
+// sender sends the request of x, each call once.
+func (t *Transport) sender(x *exchange) stepup.Send {
 	return func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
-		r := clone(ctx, a.request)
-		body := disableRetry(r, a.body)
+		r := clone(ctx, x.request)
+		body := disableRetry(r, x.body)
 		if token.Secret != "" {
 			setToken(r.Header, token)
 		}
@@ -268,7 +268,7 @@ func (t *Transport) sender(a *attempt) stepup.Send {
 		if token.Secret == "" && len(credentials) == 0 {
 			return t.roundTripFollowing(r, body, anyRedirect)
 		}
-		return t.roundTripFollowing(r, body, t.sameRequestAs(&a.exchange))
+		return t.roundTripFollowing(r, body, t.sameRequestAs(x))
 	}
 }
 
