@@ -65,7 +65,8 @@ func mirrored(request, body string) string {
 
 func TestBodyFactorLoginIsFound(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ request, token, want string }{
+	type test struct{ request, token, want string }
+	tests := map[string]test{
 		"okta":                           {"POST /v1/auth/team/okta/login/alice", "", "1 auth/team/okta auth/team/okta/login/alice"},
 		"put":                            {"PUT /v1/auth/team/okta/login/alice", "", "1 auth/team/okta auth/team/okta/login/alice"},
 		"with a token of before":         {"PUT /v1/auth/team/okta/login/alice", "t", "1 auth/team/okta auth/team/okta/login/alice"},
@@ -91,41 +92,35 @@ func TestBodyFactorLoginIsFound(t *testing.T) {
 		"a secret called like a renewal": {"PUT /v1/kv/data/auth/token/renew", "tok", ""},
 		"a lookup":                       {"POST /v1/auth/token/lookup", "tok", ""},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := &mounts{}
-			f := newFixture(t, upstream(t, mirror), withMounts(m))
-			const body = `{"token":"other", "accessor":"acc"}`
-			var header []string
-			if tt.token != "" {
-				header = []string{"X-Vault-Token", tt.token}
-			}
-			equal(t, "vault got", mirrored(tt.request, body), f.send(t, tt.request, body, header...).Body)
-			equal(t, "calls", tt.want, strings.Join(m.noted(), "; "))
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		m := &mounts{}
+		f := newFixture(t, upstream(t, mirror), withMounts(m))
+		const body = `{"token":"other", "accessor":"acc"}`
+		var header []string
+		if tt.token != "" {
+			header = []string{"X-Vault-Token", tt.token}
+		}
+		equal(t, "vault got", mirrored(tt.request, body), f.send(t, tt.request, body, header...).Body)
+		equal(t, "calls", tt.want, strings.Join(m.noted(), "; "))
+	})
 }
 
 // What cannot be read as a login goes as it came, with one line in the log.
 func TestBodyFactorLoginThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	for name, body := range map[string]string{
+	each(t, map[string]string{
 		"too large": `{"password":"` + strings.Repeat("x", 2<<20) + `"}`, "no object": `["p"]`, "cut off": `{"password":`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := &mounts{}
-			f := newFixture(t, upstream(t, mirror), withMounts(m))
-			got := f.send(t, "POST "+ldapLogin, body, "Content-Type", "application/json").Body
-			if want := mirrored("POST "+ldapLogin, body); got != want {
-				t.Errorf("vault got %.80s, want %.80s", got, want)
-			}
-			if m.noted() != nil || strings.Count(f.log.String(), "relayed as it is") != 1 || strings.Contains(f.log.String(), "xxx") {
-				t.Errorf("resolver %v, log %s", m.noted(), f.log)
-			}
-		})
-	}
+	}, func(t *testing.T, body string) {
+		m := &mounts{}
+		f := newFixture(t, upstream(t, mirror), withMounts(m))
+		got := f.send(t, "POST "+ldapLogin, body, "Content-Type", "application/json").Body
+		if want := mirrored("POST "+ldapLogin, body); got != want {
+			t.Errorf("vault got %.80s, want %.80s", got, want)
+		}
+		if m.noted() != nil || strings.Count(f.log.String(), "relayed as it is") != 1 || strings.Contains(f.log.String(), "xxx") {
+			t.Errorf("resolver %v, log %s", m.noted(), f.log)
+		}
+	})
 }
 
 func TestBodyFactorLoginIsSentWithMore(t *testing.T) {
@@ -173,12 +168,13 @@ func TestBodyFactorLoginAnswers(t *testing.T) {
 	says := func(o mfa.Outcome) mfa.Verdict { return mfa.Verdict{Outcome: o, Message: "stepup: x"} }
 	ok, unasked := mfa.Verdict{Outcome: mfa.Approved}, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: x", NoPrompt: true}
 	held := reply{403, `{"errors":["stepup: held"]}` + "\n", "denied"}
-	tests := map[string]struct {
+	type test struct {
 		status  int // of Vault; 0 sends nothing
 		body    string
 		verdict mfa.Verdict
 		want    reply
-	}{
+	}
+	tests := map[string]test{
 		"nothing to do":                    {200, token, mfa.Verdict{}, reply{200, token, ""}},
 		"a refusal of Vault's":             {400, no, mfa.Verdict{}, reply{400, no, ""}},
 		"approved":                         {200, token, ok, reply{200, token, "approved"}},
@@ -190,21 +186,18 @@ func TestBodyFactorLoginAnswers(t *testing.T) {
 		"held for another factor":          {200, challenge, ok, held},
 		"held, and there is no way to ask": {200, challenge, unasked, held},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
-				if tt.status == 0 {
-					return nil, tt.verdict, nil
-				}
-				resp, err := send(ctx, l.Body)
-				return resp, tt.verdict, err
-			}}
-			f := newFixture(t, upstream(t, answer(tt.status, tt.body)), withMounts(m))
-			f.resolver.login = loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: held"})
-			equal(t, "answer", tt.want, f.logIn(t, "/v1/auth/team/okta/login/alice"))
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
+			if tt.status == 0 {
+				return nil, tt.verdict, nil
+			}
+			resp, err := send(ctx, l.Body)
+			return resp, tt.verdict, err
+		}}
+		f := newFixture(t, upstream(t, answer(tt.status, tt.body)), withMounts(m))
+		f.resolver.login = loginAnswer(0, "", mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: held"})
+		equal(t, "answer", tt.want, f.logIn(t, "/v1/auth/team/okta/login/alice"))
+	})
 }
 
 func TestRenewalAnswers(t *testing.T) {

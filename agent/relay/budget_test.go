@@ -121,33 +121,30 @@ func TestBodiesShareABudget(t *testing.T) {
 // every byte.
 func TestBodyBeyondTheBudget(t *testing.T) {
 	t.Parallel()
-	for name, length := range map[string]int64{"nothing fits": 0, "half fits": 10_000} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var arrived calls
-			f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) {
-				body, _ := io.ReadAll(r.Body)
-				arrived.note("%s", body)
-			}), keeps(length))
-			var askedFirst []bool
-			f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
-				askedFirst = append(askedFirst, m.NoReplay)
-				resp, err := send(context.Background(), nil, cache.Token{})
-				if err != nil {
-					t.Error(err)
-				}
-				return resp, mfa.Verdict{Outcome: mfa.Approved}
+	each(t, map[string]int64{"nothing fits": 0, "half fits": 10_000}, func(t *testing.T, length int64) {
+		var arrived calls
+		f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			arrived.note("%s", body)
+		}), keeps(length))
+		var askedFirst []bool
+		f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
+			askedFirst = append(askedFirst, m.NoReplay)
+			resp, err := send(context.Background(), nil, cache.Token{})
+			if err != nil {
+				t.Error(err)
 			}
-			body := strings.Repeat("0123456789", 2000)
-			// Of unknown length, so that it is read as far as the budget goes.
-			r := f.request(t, "POST /v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)), "X-Vault-Token", "t")
-			if resp, _ := fetch(t, r); resp.StatusCode != http.StatusOK {
-				t.Errorf("answer %d", resp.StatusCode)
-			}
-			equal(t, "asked first", []bool{true}, askedFirst)
-			equal(t, "vault got", []string{body}, arrived.noted())
-		})
-	}
+			return resp, mfa.Verdict{Outcome: mfa.Approved}
+		}
+		body := strings.Repeat("0123456789", 2000)
+		// Of unknown length, so that it is read as far as the budget goes.
+		r := f.request(t, "POST /v1/kv/data/prod/x", io.MultiReader(strings.NewReader(body)), "X-Vault-Token", "t")
+		if resp, _ := fetch(t, r); resp.StatusCode != http.StatusOK {
+			t.Errorf("answer %d", resp.StatusCode)
+		}
+		equal(t, "asked first", []bool{true}, askedFirst)
+		equal(t, "vault got", []string{body}, arrived.noted())
+	})
 }
 
 // An app that leaves while a person is asked takes its body with it.

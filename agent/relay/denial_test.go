@@ -34,12 +34,13 @@ func (o denialObserver) next(t *testing.T) string {
 
 func TestDenialObserver(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		vault  http.HandlerFunc
 		target string
 		header []string
 		want   string // "" hears nothing
-	}{
+	}
+	tests := map[string]test{
 		"bare":                {vault: answer(403, denied), want: "read ns1/kv/data/dev/a tok"},
 		"packed":              {vault: answer(403, gzipped(denied), "Content-Encoding", "gzip"), want: "read ns1/kv/data/dev/a tok"},
 		"a list":              {vault: answer(403, denied), target: "/v1/kv/metadata/dev?list=true", want: "list ns1/kv/metadata/dev/ tok"},
@@ -52,35 +53,32 @@ func TestDenialObserver(t *testing.T) {
 		"a factor of its own": {vault: answer(403, denied), header: []string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1", "X-Vault-MFA", "totp:1"}},
 		"allowed":             {vault: answer(200, denied)},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			denials := make(denialObserver, 2)
-			f := newFixture(t, upstream(t, tt.vault), prodRule, func(c *relay.Config) { c.DenialObserver = denials })
-			if tt.target == "" {
-				tt.target = "/v1/kv/data/dev/a"
+	each(t, tests, func(t *testing.T, tt test) {
+		denials := make(denialObserver, 2)
+		f := newFixture(t, upstream(t, tt.vault), prodRule, func(c *relay.Config) { c.DenialObserver = denials })
+		if tt.target == "" {
+			tt.target = "/v1/kv/data/dev/a"
+		}
+		if tt.header == nil {
+			tt.header = []string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}
+		}
+		f.send(t, "GET "+tt.target, "", tt.header...)
+		if tt.want != "" {
+			if got := denials.next(t); got != tt.want {
+				t.Errorf("reported %q, want %q", got, tt.want)
 			}
-			if tt.header == nil {
-				tt.header = []string{"X-Vault-Token", "tok", "X-Vault-Namespace", "ns1"}
+			return
+		}
+		// A report of this one would come before the end of the next.
+		f.send(t, "GET /v1/sys/last", "", "X-Vault-Token", "last")
+		select {
+		case got := <-denials:
+			if !strings.HasSuffix(got, " last") {
+				t.Errorf("reported %q", got)
 			}
-			f.send(t, "GET "+tt.target, "", tt.header...)
-			if tt.want != "" {
-				if got := denials.next(t); got != tt.want {
-					t.Errorf("reported %q, want %q", got, tt.want)
-				}
-				return
-			}
-			// A report of this one would come before the end of the next.
-			f.send(t, "GET /v1/sys/last", "", "X-Vault-Token", "last")
-			select {
-			case got := <-denials:
-				if !strings.HasSuffix(got, " last") {
-					t.Errorf("reported %q", got)
-				}
-			default:
-			}
-		})
-	}
+		default:
+		}
+	})
 }
 
 // The answer is not held for the observer: the app reads it while it is still open.

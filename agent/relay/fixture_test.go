@@ -350,3 +350,14 @@ func serveRaw(conn net.Conn, answer string, requests chan<- string) {
 	requests <- bytes.String()
 	_, _ = io.WriteString(conn, answer)
 }
+
+// each runs every case of a table, beside the others.
+func each[T any](t *testing.T, tests map[string]T, run func(*testing.T, T)) {
+	t.Helper()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, tt)
+		})
+	}
+}

@@ -83,7 +83,7 @@ func TestControlGroup(t *testing.T) {
 	}
 	warned := strings.Replace(groupAnswer, `"warnings":null`, `"warnings":["stepup: not yet"]`, 1)
 	ordinary, large := `{"data":{"a":"b"},"wrap_info":null}`, `{"data":"`+strings.Repeat("x", 100_000)+`"}`
-	tests := map[string]struct {
+	type test struct {
 		vault   http.HandlerFunc
 		path    string
 		header  []string
@@ -92,7 +92,8 @@ func TestControlGroup(t *testing.T) {
 		want    string
 		outcome string
 		calls   []string
-	}{
+	}
+	tests := map[string]test{
 		"approved":                   {await: released, want: salary, outcome: "approved", calls: awaited},
 		"not in time":                {await: no, want: warned, outcome: "timeout", calls: awaited},
 		"packed":                     {vault: answer(200, gzipped(groupAnswer), "Content-Encoding", "gzip"), await: no, want: warned, outcome: "timeout", calls: awaited},
@@ -107,22 +108,19 @@ func TestControlGroup(t *testing.T) {
 		"a large answer":             {vault: answer(200, large), await: released, want: large, calls: resumed},
 		"not JSON":                   {vault: answer(200, "hvs", "Content-Type", "text/plain"), await: released, want: "hvs", calls: resumed},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if tt.vault == nil {
-				tt.vault = answer(200, groupAnswer)
-			}
-			if tt.path == "" {
-				tt.path = "/v1/kv/data/pay/a"
-			}
-			a := &approver{await: tt.await, resume: tt.resume}
-			f := newFixture(t, upstream(t, tt.vault), groupRules(a))
-			got := f.send(t, "GET "+tt.path, "", append([]string{"X-Vault-Token", "t"}, tt.header...)...)
-			equal(t, "answer", reply{200, tt.want, tt.outcome}, got)
-			equal(t, "calls", tt.calls, a.noted())
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		if tt.vault == nil {
+			tt.vault = answer(200, groupAnswer)
+		}
+		if tt.path == "" {
+			tt.path = "/v1/kv/data/pay/a"
+		}
+		a := &approver{await: tt.await, resume: tt.resume}
+		f := newFixture(t, upstream(t, tt.vault), groupRules(a))
+		got := f.send(t, "GET "+tt.path, "", append([]string{"X-Vault-Token", "t"}, tt.header...)...)
+		equal(t, "answer", reply{200, tt.want, tt.outcome}, got)
+		equal(t, "calls", tt.calls, a.noted())
+	})
 }
 
 // A rule with both: first the factor, then the others.

@@ -43,12 +43,13 @@ func loginAnswer(status int, body string, v mfa.Verdict) func(mfa.Challenge) (*h
 
 func TestLogin(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		status  int // of the answer that the resolver has; 0 for none
 		body    string
 		verdict mfa.Verdict
 		want    reply
-	}{
+	}
+	tests := map[string]test{
 		"approved":                        {200, `{"auth":{"client_token":"hvs.x"}}`, mfa.Verdict{Outcome: mfa.Approved}, reply{200, `{"auth":{"client_token":"hvs.x"}}`, "approved"}},
 		"wrong codes":                     {403, `{"errors":["failed to satisfy"]}`, mfa.Verdict{Outcome: mfa.Rejected, Message: "stepup: wrong"}, reply{403, `{"errors":["failed to satisfy","stepup: wrong"]}` + "\n", "rejected"}},
 		"expired is a 403, too":           {400, `{"errors":["invalid request ID"]}`, mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: gone"}, reply{403, `{"errors":["invalid request ID","stepup: gone"]}` + "\n", "unavailable"}},
@@ -56,21 +57,18 @@ func TestLogin(t *testing.T) {
 		"vault is gone in the middle":     {0, "", mfa.Verdict{Outcome: mfa.Unavailable, Message: "stepup: refused"}, reply{403, `{"errors":["stepup: refused"]}` + "\n", "unavailable"}},
 		"no way to ask":                   {0, "", noPrompt, reply{200, warnedChallenge, "unavailable"}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, upstream(t, answer(200, challenge)))
-			var got mfa.Challenge
-			f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
-				got = c
-				return loginAnswer(tt.status, tt.body, tt.verdict)(c)
-			}
-			equal(t, "answer", tt.want, f.logIn(t, alice, "X-Vault-Namespace", "ns1"))
-			equal(t, "challenge", mfa.Challenge{RequestID: "id1", Namespace: "ns1", Constraints: []mfa.Constraint{
-				{Name: "ups", Any: []mfa.Method{{ID: "m1", Type: "totp", Name: "corp", UsesPasscode: true}}},
-			}}, got)
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		f := newFixture(t, upstream(t, answer(200, challenge)))
+		var got mfa.Challenge
+		f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+			got = c
+			return loginAnswer(tt.status, tt.body, tt.verdict)(c)
+		}
+		equal(t, "answer", tt.want, f.logIn(t, alice, "X-Vault-Namespace", "ns1"))
+		equal(t, "challenge", mfa.Challenge{RequestID: "id1", Namespace: "ns1", Constraints: []mfa.Constraint{
+			{Name: "ups", Any: []mfa.Method{{ID: "m1", Type: "totp", Name: "corp", UsesPasscode: true}}},
+		}}, got)
+	})
 }
 
 type unwrapper func(token secret.Secret, namespace string) ([]byte, error)
@@ -95,7 +93,7 @@ func TestWrappedLogin(t *testing.T) {
 	sealed := unwrapper(func(secret.Secret, string) ([]byte, error) { return nil, errors.New("sealed") })
 	ok := mfa.Verdict{Outcome: mfa.Approved}
 	const finished, final = `{"wrap_info":{"token":"w","wrapped_accessor":"a"},"warnings":null}`, `{"wrap_info":{"token":"final"}}`
-	tests := map[string]struct {
+	type test struct {
 		path      string
 		answer    string
 		token     string
@@ -103,7 +101,8 @@ func TestWrappedLogin(t *testing.T) {
 		verdict   mfa.Verdict
 		want      string
 		sent      int // requests that Vault saw
-	}{
+	}
+	tests := map[string]test{
 		"held":           {alice, wrappedChallenge, "", opens(challenge), ok, final, 1},
 		"finished":       {alice, finished, "", never, mfa.Verdict{}, finished, 1},
 		"a batch token":  {alice, wrappedChallenge, "", opens(`{"auth":{"client_token":"hvb.x"}}`), mfa.Verdict{}, wrappedChallenge, 2},
@@ -115,35 +114,32 @@ func TestWrappedLogin(t *testing.T) {
 		"in a namespace": {"/v1/ns1/auth/x/login/alice", wrappedChallenge, "", opens(challenge), ok, final, 1},
 		"not wrapped":    {alice, challenge, "", never, ok, final, 1},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var sent calls
-			address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-				body, _ := io.ReadAll(r.Body)
-				sent.note("%s %s", body, r.Header.Get("X-Vault-Wrap-Ttl"))
-				answer(200, tt.answer)(w, r)
-			})
-			f := newFixture(t, address, func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
-			f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
-				equal(t, "wrap ttl", "60s", c.WrapTTL)
-				if !tt.verdict.OK() {
-					return nil, tt.verdict
-				}
-				return loginAnswer(200, final, tt.verdict)(c)
-			}
-			header := []string{"X-Vault-Wrap-Ttl", "60s"}
-			if tt.token != "" {
-				header = append(header, "X-Vault-Token", tt.token)
-			}
-			equal(t, "answer", tt.want, f.logIn(t, tt.path, header...).Body)
-			if n := len(f.resolver.noted()); (n > 0) != (tt.verdict.Outcome != "") {
-				t.Errorf("resolver was asked %d times", n)
-			}
-			want := []string{`{"password":"p"} 60s`, `{"password":"p"} 60s`}
-			equal(t, "vault saw", want[:tt.sent], sent.noted())
+	each(t, tests, func(t *testing.T, tt test) {
+		var sent calls
+		address := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			sent.note("%s %s", body, r.Header.Get("X-Vault-Wrap-Ttl"))
+			answer(200, tt.answer)(w, r)
 		})
-	}
+		f := newFixture(t, address, func(c *relay.Config) { c.Unwrapper = tt.unwrapper })
+		f.resolver.login = func(c mfa.Challenge) (*http.Response, mfa.Verdict) {
+			equal(t, "wrap ttl", "60s", c.WrapTTL)
+			if !tt.verdict.OK() {
+				return nil, tt.verdict
+			}
+			return loginAnswer(200, final, tt.verdict)(c)
+		}
+		header := []string{"X-Vault-Wrap-Ttl", "60s"}
+		if tt.token != "" {
+			header = append(header, "X-Vault-Token", tt.token)
+		}
+		equal(t, "answer", tt.want, f.logIn(t, tt.path, header...).Body)
+		if n := len(f.resolver.noted()); (n > 0) != (tt.verdict.Outcome != "") {
+			t.Errorf("resolver was asked %d times", n)
+		}
+		want := []string{`{"password":"p"} 60s`, `{"password":"p"} 60s`}
+		equal(t, "vault saw", want[:tt.sent], sent.noted())
+	})
 }
 
 // What only looks like a challenge reaches the app as it is, with one line in
@@ -155,11 +151,12 @@ func TestNotAChallenge(t *testing.T) {
 		fmt.Fprintf(&many, `"c%d":{"any":[{"id":"m"}]},`, i)
 	}
 	big := `{"auth":{"mfa_requirement":{"mfa_request_id":"` + strings.Repeat("x", 5<<20) + `"}}}`
-	tests := map[string]struct {
+	type test struct {
 		body      string
 		malformed bool
 		header    []string
-	}{
+	}
+	tests := map[string]test{
 		"truncated":          {body: challenge[:len(challenge)-9], malformed: true},
 		"5 MB":               {body: big, malformed: true},
 		"10,000 constraints": {body: `{"auth":{"mfa_requirement":{"mfa_request_id":"x","mfa_constraints":{` + strings.TrimSuffix(many.String(), ",") + `}}}}`, malformed: true},
@@ -170,20 +167,17 @@ func TestNotAChallenge(t *testing.T) {
 		// It is noticed by its beginning, also where it says that it is too large to be one.
 		"5 MB with a length": {body: big, malformed: true, header: []string{"Content-Length", strconv.Itoa(len(big))}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, upstream(t, answer(200, tt.body, tt.header...)))
-			resp, body := fetch(t, f.request(t, "POST "+alice, strings.NewReader("{}")))
-			if resp.StatusCode != 200 || body != tt.body || resp.Header.Get(relay.Outcome) != "" || tt.header != nil && resp.ContentLength != int64(len(body)) {
-				t.Errorf("answer changed: %d, %d bytes of %d", resp.StatusCode, len(body), len(tt.body))
-			}
-			if lines := strings.Count(f.log.String(), "\n"); lines > 1 || strings.Contains(f.log.String(), "malformed") != tt.malformed || (lines == 1) != tt.malformed {
-				t.Errorf("log: %s", f.log)
-			}
-			equal(t, "calls", []string(nil), f.resolver.noted())
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		f := newFixture(t, upstream(t, answer(200, tt.body, tt.header...)))
+		resp, body := fetch(t, f.request(t, "POST "+alice, strings.NewReader("{}")))
+		if resp.StatusCode != 200 || body != tt.body || resp.Header.Get(relay.Outcome) != "" || tt.header != nil && resp.ContentLength != int64(len(body)) {
+			t.Errorf("answer changed: %d, %d bytes of %d", resp.StatusCode, len(body), len(tt.body))
+		}
+		if lines := strings.Count(f.log.String(), "\n"); lines > 1 || strings.Contains(f.log.String(), "malformed") != tt.malformed || (lines == 1) != tt.malformed {
+			t.Errorf("log: %s", f.log)
+		}
+		equal(t, "calls", []string(nil), f.resolver.noted())
+	})
 }
 
 func TestPackedChallenge(t *testing.T) {

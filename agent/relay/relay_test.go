@@ -24,7 +24,7 @@ const (
 
 func TestRequestsArriveAsTheyWere(t *testing.T) {
 	t.Parallel()
-	for name, line := range map[string]string{
+	each(t, map[string]string{
 		"escaped slash":      "GET /v1/kv/data/a%2Fb",
 		"double slash":       "GET /v1/kv//data//x",
 		"starts with two":    "GET //v1/kv/data/x",
@@ -40,15 +40,12 @@ func TestRequestsArriveAsTheyWere(t *testing.T) {
 		"list":               "LIST /v1/kv/metadata/",
 		"unknown method":     "RECOVER /v1/kv/x",
 		"options for all":    "OPTIONS *",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			address, got := rawUpstream(t, noContent)
-			raw(t, newFixture(t, address).url, line+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-			seen, _, _ := strings.Cut(<-got, "\r\n")
-			equal(t, "vault saw", line+" HTTP/1.1", seen)
-		})
-	}
+	}, func(t *testing.T, line string) {
+		address, got := rawUpstream(t, noContent)
+		raw(t, newFixture(t, address).url, line+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		seen, _, _ := strings.Cut(<-got, "\r\n")
+		equal(t, "vault saw", line+" HTTP/1.1", seen)
+	})
 }
 
 func TestHeadersArriveAsTheyWere(t *testing.T) {
@@ -89,24 +86,21 @@ func TestAnswersArriveAsTheyWere(t *testing.T) {
 		"broken json":          "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: application/json\r\n\r\n{\"a\":",
 		"json of another kind": "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Type: application/json\r\n\r\n[1,2,3]",
 	}
-	for name, answer := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			address, _ := rawUpstream(t, answer)
-			f := newFixture(t, address)
-			got := raw(t, f.url, getX)
-			gotHead, gotBody, _ := strings.Cut(got, "\r\n\r\n")
-			wantHead, wantBody, _ := strings.Cut(answer, "\r\n\r\n")
-			gotLines, wantLines := lines(gotHead+"\r\n\r\n"), lines(wantHead+"\r\n\r\n")
-			gotLines.Del("Connection")
-			if d := cmp.Diff(wantLines, gotLines); d != "" || gotBody != wantBody {
-				t.Errorf("headers %s\nbody %q, want %q", d, gotBody, wantBody)
-			}
-			if a, b := strings.Fields(gotHead)[1], strings.Fields(wantHead)[1]; a != b {
-				t.Errorf("status %s, want %s", a, b)
-			}
-		})
-	}
+	each(t, tests, func(t *testing.T, answer string) {
+		address, _ := rawUpstream(t, answer)
+		f := newFixture(t, address)
+		got := raw(t, f.url, getX)
+		gotHead, gotBody, _ := strings.Cut(got, "\r\n\r\n")
+		wantHead, wantBody, _ := strings.Cut(answer, "\r\n\r\n")
+		gotLines, wantLines := lines(gotHead+"\r\n\r\n"), lines(wantHead+"\r\n\r\n")
+		gotLines.Del("Connection")
+		if d := cmp.Diff(wantLines, gotLines); d != "" || gotBody != wantBody {
+			t.Errorf("headers %s\nbody %q, want %q", d, gotBody, wantBody)
+		}
+		if a, b := strings.Fields(gotHead)[1], strings.Fields(wantHead)[1]; a != b {
+			t.Errorf("status %s, want %s", a, b)
+		}
+	})
 }
 
 func TestGzipStaysPacked(t *testing.T) {
@@ -142,41 +136,39 @@ func TestTrailers(t *testing.T) {
 // its type: a relay that waits for more would never get it.
 func TestStreams(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ media, first, second string }{
+	type test struct{ media, first, second string }
+	tests := map[string]test{
 		"plain":            {"text/plain", "one\n", "two\n"},
 		"lines of json":    {"application/json", "{\"a\":1}\n", "{\"b\":2}\n"},
 		"half of a json":   {"application/json", `{"data":{"a":`, `1}}`},
 		"challenge-like":   {"application/json", `{"warnings":["auth"],"data":[`, `"mfa_requirement"]}`},
 		"headers come now": {"application/json", "", `{}`},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			next := make(chan struct{})
-			address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", tt.media)
-				_, _ = io.WriteString(w, tt.first)
-				_ = http.NewResponseController(w).Flush()
-				<-next
-				_, _ = io.WriteString(w, tt.second)
-			})
-			f := newFixture(t, address)
-			resp, err := client.Get(f.url + "/v1/sys/monitor")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			got := make([]byte, len(tt.first))
-			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != tt.first {
-				t.Fatalf("first part = %q, %v", got, err)
-			}
-			close(next)
-			rest, err := io.ReadAll(resp.Body)
-			if err != nil || string(rest) != tt.second {
-				t.Errorf("rest = %q, %v", rest, err)
-			}
+	each(t, tests, func(t *testing.T, tt test) {
+		next := make(chan struct{})
+		address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", tt.media)
+			_, _ = io.WriteString(w, tt.first)
+			_ = http.NewResponseController(w).Flush()
+			<-next
+			_, _ = io.WriteString(w, tt.second)
 		})
-	}
+		f := newFixture(t, address)
+		resp, err := client.Get(f.url + "/v1/sys/monitor")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		got := make([]byte, len(tt.first))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != tt.first {
+			t.Fatalf("first part = %q, %v", got, err)
+		}
+		close(next)
+		rest, err := io.ReadAll(resp.Body)
+		if err != nil || string(rest) != tt.second {
+			t.Errorf("rest = %q, %v", rest, err)
+		}
+	})
 }
 
 func TestInformational(t *testing.T) {
@@ -227,20 +219,17 @@ func TestVaultIsGone(t *testing.T) {
 // Vault and makes clients try again.
 func TestBrokenBody(t *testing.T) {
 	t.Parallel()
-	for name, path := range map[string]string{"ordinary path": "/v1/x", "path of a rule": "/v1/kv/data/prod/x"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
-			got := raw(t, f.url, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
-			want := `{"errors":["stepup: the body of the request cannot be read: invalid byte in chunk length"]}`
-			if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, want) {
-				t.Errorf("answer %s", got)
-			}
-			if f.log.String() != "" {
-				t.Errorf("log: %s", f.log)
-			}
-		})
-	}
+	each(t, map[string]string{"ordinary path": "/v1/x", "path of a rule": "/v1/kv/data/prod/x"}, func(t *testing.T, path string) {
+		f := newFixture(t, upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+		got := raw(t, f.url, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Vault-Token: t\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+		want := `{"errors":["stepup: the body of the request cannot be read: invalid byte in chunk length"]}`
+		if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, want) {
+			t.Errorf("answer %s", got)
+		}
+		if f.log.String() != "" {
+			t.Errorf("log: %s", f.log)
+		}
+	})
 }
 
 func TestVaultIsSlow(t *testing.T) {
@@ -284,30 +273,27 @@ func TestWebSocket(t *testing.T) {
 		w.Header().Set("Location", "ws"+strings.TrimPrefix(active, "http")+r.RequestURI)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	})
-	for name, address := range map[string]string{"active node": active, "standby": standby} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, address, prodRule)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			c, resp, err := websocket.Dial(ctx, f.url+"/v1/sys/events/subscribe/kv?json=true", &websocket.DialOptions{
-				HTTPHeader: http.Header{"X-Vault-Token": {"t"}},
-			})
-			if err != nil {
-				t.Fatalf("%v, %+v", err, resp)
-			}
-			defer c.CloseNow()
-			for _, text := range []string{"one", strings.Repeat("x", 20<<10)} {
-				if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
-					t.Fatal(err)
-				}
-				if _, got, err := c.Read(ctx); err != nil || string(got) != "echo "+text {
-					t.Fatalf("read %d bytes, %v", len(got), err)
-				}
-			}
-			if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
-				t.Errorf("close: %v", err)
-			}
+	each(t, map[string]string{"active node": active, "standby": standby}, func(t *testing.T, address string) {
+		f := newFixture(t, address, prodRule)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c, resp, err := websocket.Dial(ctx, f.url+"/v1/sys/events/subscribe/kv?json=true", &websocket.DialOptions{
+			HTTPHeader: http.Header{"X-Vault-Token": {"t"}},
 		})
-	}
+		if err != nil {
+			t.Fatalf("%v, %+v", err, resp)
+		}
+		defer c.CloseNow()
+		for _, text := range []string{"one", strings.Repeat("x", 20<<10)} {
+			if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			if _, got, err := c.Read(ctx); err != nil || string(got) != "echo "+text {
+				t.Fatalf("read %d bytes, %v", len(got), err)
+			}
+		}
+		if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 }

@@ -25,12 +25,13 @@ func TestRevocations(t *testing.T) {
 	const mine, named, unsure = "token=mine accessor=", "token=T accessor=", "token= accessor="
 	token, form := []string{"X-Vault-Token", "mine"}, []string{"X-Vault-Token", "mine", "Content-Type", "application/x-www-form-urlencoded"}
 	large := `{"pad":"` + strings.Repeat("x", 70<<10) + `","token":"T"}`
-	tests := map[string]struct {
+	type test struct {
 		request, body string
 		header        []string
 		status        int
 		want          string // "" hears nothing
-	}{
+	}
+	tests := map[string]test{
 		"self":                     {"POST /v1/auth/token/revoke-self", "", token, 204, mine},
 		"self, by PUT":             {"PUT /v1/auth/token/revoke-self", "", token, 204, mine},
 		"self, as a bearer":        {"POST /v1/auth/token/revoke-self", "", []string{"Authorization", "Bearer  mine "}, 204, mine},
@@ -54,21 +55,18 @@ func TestRevocations(t *testing.T) {
 		"a read":                   {"GET /v1/auth/token/revoke-self", "", token, 200, ""},
 		"a policy of that name":    {"DELETE /v1/sys/policies/acl/revoke", "", token, 204, ""},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var got calls
-			heard := &revocations{}
-			f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
-				body, _ := io.ReadAll(r.Body)
-				got.note("%s %s %s", r.Method, r.RequestURI, body)
-				w.WriteHeader(tt.status)
-			}), func(c *relay.Config) { play(c, heard) })
-			equal(t, "answer", reply{tt.status, "", ""}, f.send(t, tt.request, tt.body, tt.header...))
-			equal(t, "heard", tt.want, strings.Join(heard.noted(), "; "))
-			equal(t, "vault got", []string{tt.request + " " + tt.body}, got.noted())
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		var got calls
+		heard := &revocations{}
+		f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			got.note("%s %s %s", r.Method, r.RequestURI, body)
+			w.WriteHeader(tt.status)
+		}), func(c *relay.Config) { play(c, heard) })
+		equal(t, "answer", reply{tt.status, "", ""}, f.send(t, tt.request, tt.body, tt.header...))
+		equal(t, "heard", tt.want, strings.Join(heard.noted(), "; "))
+		equal(t, "vault got", []string{tt.request + " " + tt.body}, got.noted())
+	})
 }
 
 // Two spellings of one token are one caller.

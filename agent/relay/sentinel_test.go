@@ -30,12 +30,13 @@ func TestSentinel(t *testing.T) {
 		DeniedBy        []string
 	}
 	pay := []string{"root/pay"}
-	tests := map[string]struct {
+	type test struct {
 		path, token, body string
 		status            int
 		refusal           string
 		want              []match
-	}{
+	}
+	tests := map[string]test{
 		"a policy on a path":                   {secret, "t", "", 403, policyDenied, []match{{false, pay}}},
 		"one without a name":                   {secret, "t", "", 403, nameless, []match{{false, []string{""}}}},
 		"no policy":                            {secret, "t", "", 403, denied, []match{{}}},
@@ -47,33 +48,30 @@ func TestSentinel(t *testing.T) {
 		"no login, no token":                   {secret, "", "", 403, policyDenied, nil},
 		"a bad request":                        {secret, "t", "", 400, bad, nil},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
-				if len(r.Header["X-Vault-Mfa"]) > 0 {
-					answer(200, "ok")(w, r)
-					return
-				}
-				answer(tt.status, tt.refusal)(w, r)
-			}), governedPaths)
-			var got []match
-			f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
-				got = append(got, match{m.Unauthenticated, m.DeniedBy})
-				return answerWith(mfa.Credential{Method: "totp", Passcode: "1"})(m, send)
+	each(t, tests, func(t *testing.T, tt test) {
+		f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			if len(r.Header["X-Vault-Mfa"]) > 0 {
+				answer(200, "ok")(w, r)
+				return
 			}
-			var header []string
-			if tt.token != "" {
-				header = []string{"X-Vault-Token", tt.token}
-			}
-			want := reply{tt.status, tt.refusal, ""}
-			if tt.want != nil {
-				want = reply{200, "ok", "approved"}
-			}
-			equal(t, "answer", want, f.send(t, "PUT /v1/"+tt.path, tt.body, header...))
-			equal(t, "stepped up", tt.want, got)
-		})
-	}
+			answer(tt.status, tt.refusal)(w, r)
+		}), governedPaths)
+		var got []match
+		f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
+			got = append(got, match{m.Unauthenticated, m.DeniedBy})
+			return answerWith(mfa.Credential{Method: "totp", Passcode: "1"})(m, send)
+		}
+		var header []string
+		if tt.token != "" {
+			header = []string{"X-Vault-Token", tt.token}
+		}
+		want := reply{tt.status, tt.refusal, ""}
+		if tt.want != nil {
+			want = reply{200, "ok", "approved"}
+		}
+		equal(t, "answer", want, f.send(t, "PUT /v1/"+tt.path, tt.body, header...))
+		equal(t, "stepped up", tt.want, got)
+	})
 }
 
 // When the repeated request is refused as well, the app reads Vault's last answer

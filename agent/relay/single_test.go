@@ -80,7 +80,7 @@ func TestSinglePhase(t *testing.T) {
 	const login, password = "/v1/auth/userpass/login/alice", `{"password":"p"}`
 	twice := []string{"ns1/totp:1|okta " + password, "ns1/totp:2|okta " + password}
 	no := mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}
-	for name, tt := range map[string]struct {
+	type test struct {
 		path    string
 		header  []string
 		verdict mfa.Verdict
@@ -89,7 +89,8 @@ func TestSinglePhase(t *testing.T) {
 		want    reply
 		sent    []string
 		log     string
-	}{
+	}
+	each(t, map[string]test{
 		"asked first":       {want: reply{200, finalLogin, "approved"}, sent: twice},
 		"nothing wanted it": {right: unusedLogin, want: reply{200, unusedLogin, "approved"}, sent: twice, log: "limit single_phase_mounts"},
 		"a wrapped answer stays wrapped": {
@@ -102,28 +103,25 @@ func TestSinglePhase(t *testing.T) {
 			maxKept: 4, want: reply{403, `{"errors":["permission denied","stepup: once"]}` + "\n", "rejected"}, sent: twice[:1],
 		},
 		"another mount": {path: "/v1/auth/ldap/login/alice", want: reply{200, plainLogin, ""}, sent: []string{" " + password}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			vault := factorVault{right: finalLogin, without: plainLogin, wrong: refusedLogin}
-			if tt.right != "" {
-				vault.right = tt.right
-			}
-			if tt.path == "" {
-				tt.path = login
-			}
-			f := newFixture(t, upstream(t, vault.serve), func(c *relay.Config) {
-				c.MaxKept = tt.maxKept
-				play(c, &single{mounts: []string{"auth/userpass"}, verdict: tt.verdict})
-				c.Unwrapper = opens(challenge) // must not be asked
-			})
-			equal(t, "answer", tt.want, f.logIn(t, tt.path, tt.header...))
-			equal(t, "vault saw", tt.sent, vault.noted())
-			if log := f.log.String(); (tt.log != "") != strings.Contains(log, "asked about for nothing") || !strings.Contains(log, tt.log) {
-				t.Errorf("log %s", log)
-			}
+	}, func(t *testing.T, tt test) {
+		vault := factorVault{right: finalLogin, without: plainLogin, wrong: refusedLogin}
+		if tt.right != "" {
+			vault.right = tt.right
+		}
+		if tt.path == "" {
+			tt.path = login
+		}
+		f := newFixture(t, upstream(t, vault.serve), func(c *relay.Config) {
+			c.MaxKept = tt.maxKept
+			play(c, &single{mounts: []string{"auth/userpass"}, verdict: tt.verdict})
+			c.Unwrapper = opens(challenge) // must not be asked
 		})
-	}
+		equal(t, "answer", tt.want, f.logIn(t, tt.path, tt.header...))
+		equal(t, "vault saw", tt.sent, vault.noted())
+		if log := f.log.String(); (tt.log != "") != strings.Contains(log, "asked about for nothing") || !strings.Contains(log, tt.log) {
+			t.Errorf("log %s", log)
+		}
+	})
 }
 
 // OpenBao logs in inside the request; the person is asked once it says that this
@@ -133,7 +131,7 @@ func TestInlineLogin(t *testing.T) {
 	const secret, path, in = `{"data":{"a":"b"}}`, "auth/userpass/login/alice", "ns1/auth/userpass/login/alice"
 	const wrongPassword = `{"errors":["failed to perform inline authentication: invalid username or password"]}`
 	with := func(text string) string { return strings.Replace(wantsInline, `"]`, `","stepup: `+text+`"]`, 1) + "\n" }
-	for name, tt := range map[string]struct {
+	type test struct {
 		header  []string
 		path    string // of the login
 		without string // the answer without a factor
@@ -143,7 +141,8 @@ func TestInlineLogin(t *testing.T) {
 		want    reply
 		asked   []string
 		sent    int
-	}{
+	}
+	each(t, map[string]test{
 		"asked when OpenBao wants it": {without: wantsInline, want: reply{200, secret, "approved"}, asked: []string{in}, sent: 3},
 		"in a namespace of its own": {
 			header: []string{"X-Vault-Inline-Auth-Namespace", "ns2/"}, without: wantsInline, want: reply{200, secret, "approved"}, asked: []string{"ns2/" + path}, sent: 3,
@@ -160,27 +159,24 @@ func TestInlineLogin(t *testing.T) {
 			without: wantsInline, maxKept: 4, sent: 1,
 			want: reply{403, with("the request is too large to be sent again with a second factor; send X-Vault-MFA with it"), "unavailable"},
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			vault := factorVault{right: secret, without: tt.without, wrong: `{"errors":["failed to perform inline authentication: permission denied"]}`}
-			if tt.path == "" {
-				tt.path = path
-			}
-			s := &single{mounts: []string{"auth/userpass"}, verdict: tt.verdict}
-			if tt.off {
-				s.mounts = nil
-			}
-			f := newFixture(t, upstream(t, vault.serve), func(c *relay.Config) {
-				c.MaxKept = tt.maxKept
-				play(c, s)
-			})
-			got := f.logIn(t, "/v1/kv/data/a", append([]string{"X-Vault-Namespace", "ns1", "X-Vault-Inline-Auth-Path", tt.path}, tt.header...)...)
-			equal(t, "answer", tt.want, got)
-			equal(t, "asked", tt.asked, s.noted())
-			if len(vault.noted()) != tt.sent {
-				t.Errorf("sent %q", vault.noted())
-			}
+	}, func(t *testing.T, tt test) {
+		vault := factorVault{right: secret, without: tt.without, wrong: `{"errors":["failed to perform inline authentication: permission denied"]}`}
+		if tt.path == "" {
+			tt.path = path
+		}
+		s := &single{mounts: []string{"auth/userpass"}, verdict: tt.verdict}
+		if tt.off {
+			s.mounts = nil
+		}
+		f := newFixture(t, upstream(t, vault.serve), func(c *relay.Config) {
+			c.MaxKept = tt.maxKept
+			play(c, s)
 		})
-	}
+		got := f.logIn(t, "/v1/kv/data/a", append([]string{"X-Vault-Namespace", "ns1", "X-Vault-Inline-Auth-Path", tt.path}, tt.header...)...)
+		equal(t, "answer", tt.want, got)
+		equal(t, "asked", tt.asked, s.noted())
+		if len(vault.noted()) != tt.sent {
+			t.Errorf("sent %q", vault.noted())
+		}
+	})
 }

@@ -68,13 +68,14 @@ func TestStepUp(t *testing.T) {
 	read := []string{"first " + secret, "step-up read " + secret + " once=false token=t"}
 	asked := []string{"step-up update " + secret + " once=true token=t"} // before it was sent
 	untouched, done := reply{403, denied, ""}, reply{200, "GET /v1/kv/data/prod/db 0", "approved"}
-	tests := map[string]struct {
+	type test struct {
 		request, body string
 		header        []string
 		stepUp        func(rule.Match, stepup.Send) (*http.Response, mfa.Verdict)
 		want          reply
 		calls         []string
-	}{
+	}
+	tests := map[string]test{
 		"approved": {"GET /v1/kv/data/prod/db", "", token, right, done, read},
 		"raw path, body twice": {
 			"PUT /v1/kv/data/prod/a%2Fb/c?x=%zz", strings.Repeat("b", 1000), token, right, reply{200, "PUT /v1/kv/data/prod/a%2Fb/c?x=%zz 1000", "approved"},
@@ -95,15 +96,12 @@ func TestStepUp(t *testing.T) {
 		"inline auth": {"GET /v1/kv/data/prod/db", "", append(token, "X-Vault-Inline-Auth-Path", "auth/x/login"), right, untouched, nil},
 		"head":        {"HEAD /v1/kv/data/prod/db", "", token, right, reply{403, "", ""}, nil},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, upstream(t, guardedVault("totp:1", "okta")), prodRule)
-			f.resolver.stepUp = tt.stepUp
-			equal(t, "answer", tt.want, f.send(t, tt.request, tt.body, tt.header...))
-			equal(t, "calls", tt.calls, f.resolver.noted())
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		f := newFixture(t, upstream(t, guardedVault("totp:1", "okta")), prodRule)
+		f.resolver.stepUp = tt.stepUp
+		equal(t, "answer", tt.want, f.send(t, tt.request, tt.body, tt.header...))
+		equal(t, "calls", tt.calls, f.resolver.noted())
+	})
 }
 
 func TestNoStepUpForOther403s(t *testing.T) {
@@ -115,47 +113,42 @@ func TestNoStepUpForOther403s(t *testing.T) {
 		"empty":         "",
 		"other objects": `{"error":"forbidden"}`,
 	}
-	for name, text := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(http.StatusForbidden)
-				_, _ = io.WriteString(w, text)
-			}), prodRule)
-			equal(t, "answer", reply{403, text, ""}, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"))
-			equal(t, "calls", []string{"first kv/data/prod/db"}, f.resolver.noted())
-		})
-	}
+	each(t, tests, func(t *testing.T, text string) {
+		f := newFixture(t, upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, text)
+		}), prodRule)
+		equal(t, "answer", reply{403, text, ""}, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"))
+		equal(t, "calls", []string{"first kv/data/prod/db"}, f.resolver.noted())
+	})
 }
 
 // First may end a step-up by itself: a push is decided by Vault's first answer.
 func TestFirstDecides(t *testing.T) {
 	t.Parallel()
 	address := upstream(t, guardedVault())
-	tests := map[string]struct {
+	type test struct {
 		sends   bool
 		verdict mfa.Verdict
 		err     error
 		want    reply
-	}{
+	}
+	tests := map[string]test{
 		"approved on the phone":      {true, mfa.Verdict{Outcome: mfa.Approved}, nil, reply{200, "GET /v1/kv/data/prod/db 0", "approved"}},
 		"cooling down, nothing sent": {false, mfa.Verdict{Outcome: mfa.Cooldown, Message: "stepup: wait"}, nil, reply{403, `{"errors":["stepup: wait"]}` + "\n", "cooldown"}},
 		"vault is gone":              {false, mfa.Verdict{}, errors.New("connection refused"), reply{502, `{"errors":["stepup: vault \"corp\" cannot be reached: connection refused"]}` + "\n", ""}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t, address, prodRule)
-			f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
-				if !tt.sends {
-					return nil, tt.verdict, tt.err
-				}
-				resp, err := send(context.Background(), nil, cache.Token{})
-				return resp, tt.verdict, err
+	each(t, tests, func(t *testing.T, tt test) {
+		f := newFixture(t, address, prodRule)
+		f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
+			if !tt.sends {
+				return nil, tt.verdict, tt.err
 			}
-			equal(t, "answer", tt.want, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"))
-		})
-	}
+			resp, err := send(context.Background(), nil, cache.Token{})
+			return resp, tt.verdict, err
+		}
+		equal(t, "answer", tt.want, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"))
+	})
 }
 
 // The app's departure must reach the prompt: no question outlives its request.
@@ -190,13 +183,14 @@ func TestRedirects(t *testing.T) {
 	})
 	tls := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(tls.Close)
-	tests := map[string]struct {
+	type test struct {
 		location string
 		code     int
 		body     string
 		status   int
 		want     string
-	}{
+	}
+	tests := map[string]test{
 		"to the active node":    {active + "/v1/kv/a%2Fb?x=1", 307, "", 200, "PUT /v1/kv/a%2Fb?x=1 t "},
 		"permanent, with body":  {active + "/v1/x", 308, "data", 200, "PUT /v1/x t data"},
 		"websocket scheme":      {"ws" + strings.TrimPrefix(active, "http") + "/v1/sys/events", 307, "", 200, "PUT /v1/sys/events t "},
@@ -208,26 +202,23 @@ func TestRedirects(t *testing.T) {
 		"body was not kept":     {active + "/v1/x", 307, strings.Repeat("b", 5000), 502, "too large to be sent again"},
 		"user and password off": {strings.Replace(active, "://", "://u:p@", 1) + "/v1/x", 307, "", 200, "PUT /v1/x t "},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			standby := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/done" {
-					_, _ = io.WriteString(w, "arrived")
-					return
-				}
-				_, _ = io.Copy(io.Discard, r.Body)
-				if tt.location != "" {
-					w.Header().Set("Location", tt.location)
-				}
-				w.WriteHeader(tt.code)
-			})
-			f := newFixture(t, standby, func(c *relay.Config) { c.MaxKept = 1000 })
-			if got := f.send(t, "PUT /v1/x", tt.body, "X-Vault-Token", "t"); got.Status != tt.status || !strings.Contains(got.Body, tt.want) {
-				t.Errorf("answer %+v", got)
+	each(t, tests, func(t *testing.T, tt test) {
+		standby := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/done" {
+				_, _ = io.WriteString(w, "arrived")
+				return
 			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			if tt.location != "" {
+				w.Header().Set("Location", tt.location)
+			}
+			w.WriteHeader(tt.code)
 		})
-	}
+		f := newFixture(t, standby, func(c *relay.Config) { c.MaxKept = 1000 })
+		if got := f.send(t, "PUT /v1/x", tt.body, "X-Vault-Token", "t"); got.Status != tt.status || !strings.Contains(got.Body, tt.want) {
+			t.Errorf("answer %+v", got)
+		}
+	})
 }
 
 // A connection that Vault (or a load balancer) closes instead of answering must

@@ -17,10 +17,11 @@ import (
 func TestDerive(t *testing.T) {
 	t.Parallel()
 	read := func(path string) rule.Request { return rule.Request{Path: path, Operation: rule.Read} }
-	tests := map[string]struct {
+	type test struct {
 		method, target, namespace string
 		want                      rule.Request // empty: not ok
-	}{
+	}
+	tests := map[string]test{
 		"read":               {"GET", "/v1/kv/data/x", "", read("kv/data/x")},
 		"list by method":     {"LIST", "/v1/kv/metadata/x", "", rule.Request{Path: "kv/metadata/x/", Operation: rule.List}},
 		"list by query":      {"GET", "/v1/kv/metadata/x/?list=true", "", rule.Request{Path: "kv/metadata/x/", Operation: rule.List}},
@@ -68,22 +69,19 @@ func TestDerive(t *testing.T) {
 		"nothing after it":   {"GET", "/v1/", "", rule.Request{}},
 		"climbs above start": {"GET", "/../v1/kv/x", "", read("kv/x")},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			u, err := url.ParseRequestURI(tt.target)
-			if err != nil {
-				t.Fatal(err)
+	each(t, tests, func(t *testing.T, tt test) {
+		u, err := url.ParseRequestURI(tt.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, query, _ := strings.Cut(tt.target, "?")
+		for _, u := range []*url.URL{u, {Opaque: raw, RawQuery: query}} {
+			got, ok := rule.Derive(tt.method, u, tt.namespace)
+			if d := cmp.Diff(tt.want, got); d != "" || ok != (tt.want.Path != "") {
+				t.Errorf("ok %v %s", ok, d)
 			}
-			raw, query, _ := strings.Cut(tt.target, "?")
-			for _, u := range []*url.URL{u, {Opaque: raw, RawQuery: query}} {
-				got, ok := rule.Derive(tt.method, u, tt.namespace)
-				if d := cmp.Diff(tt.want, got); d != "" || ok != (tt.want.Path != "") {
-					t.Errorf("ok %v %s", ok, d)
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
 // seen is the path that a handler of Vault's gets to see of a request target, as often

@@ -20,10 +20,11 @@ func explained(t *testing.T) rule.Rules {
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		path, operation, namespace string
 		want                       []rule.Reason
-	}{
+	}
+	tests := map[string]test{
 		"read":              {"kv/data/prod/db", "read", "", []rule.Reason{rule.OtherOperation, rule.OtherNamespace, rule.Matches, rule.Shadowed}},
 		"a POST may create": {"/v1/kv/data/prod/db", "update", "", []rule.Reason{rule.Matches, rule.OtherNamespace, rule.Shadowed, rule.Shadowed}},
 		"in a namespace":    {"kv/data/prod/db", "delete", "ns1/", []rule.Reason{rule.OtherOperation, rule.Matches, rule.Shadowed, rule.Shadowed}},
@@ -33,22 +34,19 @@ func TestExplain(t *testing.T) {
 		"a list":            {"kv/metadata/prod", "list", "", []rule.Reason{rule.OtherPath, rule.OtherPath, rule.Matches, rule.Shadowed}},
 		"no rule":           {"transit/sign/x", "update", "", []rule.Reason{rule.OtherPath, rule.OtherPath, rule.OtherPath, rule.OtherPath}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			q, err := rule.Typed(tt.path, tt.operation, tt.namespace)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []rule.Reason
-			for _, e := range explained(t).Explain(q) {
-				got = append(got, e.Why)
-			}
-			if d := cmp.Diff(tt.want, got); d != "" {
-				t.Error(d)
-			}
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		q, err := rule.Typed(tt.path, tt.operation, tt.namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []rule.Reason
+		for _, e := range explained(t).Explain(q) {
+			got = append(got, e.Why)
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Error(d)
+		}
+	})
 }
 
 func TestTyped(t *testing.T) {

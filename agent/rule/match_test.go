@@ -29,11 +29,12 @@ func TestMatch(t *testing.T) {
 	scan := func(path string, byQuery, slashed bool) rule.Request {
 		return rule.Request{Path: path, Operation: rule.Scan, ByQuery: byQuery, Slashed: slashed}
 	}
-	tests := map[string]struct {
+	type test struct {
 		request rule.Request
 		want    string
 		in      rule.Request // zero: as it is
-	}{
+	}
+	tests := map[string]test{
 		"first in file order":           {read("", "kv/data/prod/a"), "reads", rule.Request{}},
 		"capability not named":          {rule.Request{Path: "kv/data/prod/a", Operation: rule.Delete}, "late", rule.Request{}},
 		"post may be a create":          {rule.Request{Path: "kv/data/new/a", Operation: rule.Update}, "create-only", rule.Request{}},
@@ -77,18 +78,15 @@ func TestMatch(t *testing.T) {
 		"exactly, or without a slash":   {scan("kv/metadata/exact/", true, true), "anything", rule.Request{}},
 		"or read of what is":            {scan("kv/metadata/any/x/", true, true), "anything", rule.Request{}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if tt.in == (rule.Request{}) {
-				tt.in = tt.request
-			}
-			m, ok := rs.Match(tt.request)
-			if ok != (tt.want != "") || ok && (m.Rule.Name != tt.want || m.Request != tt.in) {
-				t.Errorf("Match = %+v, %v, want %q", m, ok, tt.want)
-			}
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		if tt.in == (rule.Request{}) {
+			tt.in = tt.request
+		}
+		m, ok := rs.Match(tt.request)
+		if ok != (tt.want != "") || ok && (m.Rule.Name != tt.want || m.Request != tt.in) {
+			t.Errorf("Match = %+v, %v, want %q", m, ok, tt.want)
+		}
+	})
 }
 
 func TestLogin(t *testing.T) {
@@ -189,12 +187,13 @@ func TestOperationsAreWords(t *testing.T) {
 func TestIsLogin(t *testing.T) {
 	t.Parallel()
 	ldap := []string{"auth/ldap", "auth/eu/okta"}
-	for name, tt := range map[string]struct {
+	type test struct {
 		path      string
 		operation rule.Operation
 		mounts    []string
 		want      bool
-	}{
+	}
+	each(t, map[string]test{
 		"a name":                  {"auth/userpass/login/alice", rule.Update, nil, true},
 		"no name":                 {"auth/approle/login", rule.Update, nil, true},
 		"in a namespace":          {"ns1/ns2/auth/userpass/login/alice", rule.Update, nil, true},
@@ -213,14 +212,11 @@ func TestIsLogin(t *testing.T) {
 		"another mount":           {"auth/userpass/login/alice", rule.Update, ldap, false},
 		"a longer mount":          {"auth/ldap2/login/alice", rule.Update, ldap, false},
 		"the mount only":          {"auth/ldap", rule.Update, ldap, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if got := rule.IsLogin(rule.Request{Path: tt.path, Operation: tt.operation}, tt.mounts); got != tt.want {
-				t.Errorf("IsLogin(%s) = %v", tt.path, got)
-			}
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		if got := rule.IsLogin(rule.Request{Path: tt.path, Operation: tt.operation}, tt.mounts); got != tt.want {
+			t.Errorf("IsLogin(%s) = %v", tt.path, got)
+		}
+	})
 }
 
 // The law: what is a login anywhere is one at the mount that its path names, and at

@@ -30,11 +30,12 @@ func TestMatchPreflight(t *testing.T) {
 	look := func(namespace, path string) rule.Request {
 		return rule.Request{Namespace: namespace, Path: path, Operation: rule.Read}
 	}
-	tests := map[string]struct {
+	type test struct {
 		request       rule.Request
 		want          string // the rule, or the rules in brackets whose kept tokens serve
 		namespace, in string
-	}{
+	}
+	tests := map[string]test{
 		"typed path":              {look("", "sys/internal/ui/mounts/kv/secure/db"), "secure", "", "kv/secure/db"},
 		"with a slash":            {look("", "sys/internal/ui/mounts/kv/secure/db/"), "secure", "", "kv/secure/db"},
 		"API path":                {look("", "sys/internal/ui/mounts/kv/data/secure/db"), "secure", "", "kv/data/secure/db"},
@@ -71,26 +72,23 @@ func TestMatchPreflight(t *testing.T) {
 		"part of a name": {look("", "xsys/internal/ui/mounts/kv/secure/db"), "", "", ""},
 		"a write":        {rule.Request{Path: "sys/internal/ui/mounts/kv/secure/db", Operation: rule.Update}, "", "", ""},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m, ok := rs.MatchPreflight(tt.request)
-			got := ""
-			if ok {
-				got = m.Rule.Name
+	each(t, tests, func(t *testing.T, tt test) {
+		m, ok := rs.MatchPreflight(tt.request)
+		got := ""
+		if ok {
+			got = m.Rule.Name
+		}
+		if len(m.Kept) > 0 {
+			var names []string
+			for _, k := range m.Kept {
+				names = append(names, k.Rule.Name)
 			}
-			if len(m.Kept) > 0 {
-				var names []string
-				for _, k := range m.Kept {
-					names = append(names, k.Rule.Name)
-				}
-				got = "[" + strings.Join(names, " ") + "]"
-			}
-			if got != tt.want || ok != m.Preflight || ok && m.Request != (rule.Request{Namespace: tt.namespace, Path: tt.in, Operation: rule.Read}) {
-				t.Errorf("MatchPreflight = %s %+v, want %q", got, m, tt.want)
-			}
-		})
-	}
+			got = "[" + strings.Join(names, " ") + "]"
+		}
+		if got != tt.want || ok != m.Preflight || ok && m.Request != (rule.Request{Namespace: tt.namespace, Path: tt.in, Operation: rule.Read}) {
+			t.Errorf("MatchPreflight = %s %+v, want %q", got, m, tt.want)
+		}
+	})
 }
 
 // A path is as long as headers may be; what it may stand for is not.

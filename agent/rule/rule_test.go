@@ -129,11 +129,12 @@ func TestWants(t *testing.T) {
 	mapped := rule.Rule{Methods: []string{"totp"}, Sentinel: []rule.Policy{
 		{Name: "root/pay", Methods: []string{"duo", "totp"}}, {Name: "hr", Methods: []string{"okta", "duo"}},
 	}}
-	tests := map[string]struct {
+	type test struct {
 		rule   rule.Rule
 		denied []string
 		want   []string
-	}{
+	}
+	tests := map[string]test{
 		"no policy":                       {plain, nil, []string{"totp"}},
 		"a policy, and the rule has none": {plain, []string{"root/x"}, []string{"totp"}},
 		"no policy, though the rule has":  {mapped, nil, []string{"totp"}},
@@ -145,18 +146,26 @@ func TestWants(t *testing.T) {
 		"of another namespace":            {mapped, []string{"ns1/pay"}, nil},
 		"without a name":                  {mapped, []string{""}, nil},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if got := tt.rule.Wants(tt.denied); !slices.Equal(got, tt.want) {
-				t.Errorf("Wants = %q, want %q", got, tt.want)
-			}
-		})
-	}
+	each(t, tests, func(t *testing.T, tt test) {
+		if got := tt.rule.Wants(tt.denied); !slices.Equal(got, tt.want) {
+			t.Errorf("Wants = %q, want %q", got, tt.want)
+		}
+	})
 	if got := mapped.Groups(); len(got) != 3 || !slices.Equal(rule.Join(got...), []string{"totp", "duo", "okta"}) {
 		t.Errorf("Groups = %q", got)
 	}
 	if got := (&rule.Rule{Sentinel: mapped.Sentinel}).Groups(); len(got) != 2 {
 		t.Errorf("Groups without methods = %q", got)
+	}
+}
+
+// each runs every case of a table, beside the others.
+func each[T any](t *testing.T, tests map[string]T, run func(*testing.T, T)) {
+	t.Helper()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, tt)
+		})
 	}
 }
