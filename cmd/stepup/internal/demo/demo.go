@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,20 +21,24 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
+const textLong = `Runs a development Vault and an agent in one process, on loopback addresses,
+and walks through what stepup does in six steps. You answer the prompts; the
+demo shows the codes that your phone would show, and in the end leaves the
+agent to you until ctrl-c. Nothing has to be configured, no network is used,
+and nothing is left behind.
+
+With --auto it needs no terminal: it answers its own prompts, checks at every
+step what the app received, what was asked and what Vault saw, and exits with 0
+only if all of it is as it should be.`
+
 // Command is stepup demo.
 func Command(c *cli.Console) *cobra.Command {
-	var auto bool
+	d := demo{Console: c, openTTY: terminal.Open}
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: textDemo,
-		Long:  textDemoLong,
-		Args:  cli.Takes(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &demo{Console: c, auto: auto, openTTY: terminal.Open}
-			return d.main(cmd.Context())
-		},
+		Use: "demo", Short: "a tour, with a Vault of its own", Long: textLong, Args: cli.Takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.main(cmd.Context()) },
 	}
-	cmd.Flags().BoolVar(&auto, "auto", false, textDemoAuto)
+	cmd.Flags().BoolVar(&d.auto, "auto", false, "play the person too, and check every step")
 	return cmd
 }
 
@@ -44,24 +47,29 @@ type demo struct {
 	*cli.Console
 	auto    bool
 	openTTY func() (terminal.TTY, error)
-	// between is put between the tap and the Vault; nil puts nothing there. It is
+	// between is put between the wire log and the Vault; nil puts nothing there. It is
 	// how the tests break the Vault, to see that the demo notices.
 	between func(*devvault.Server) http.Handler
 
-	page     *page
-	stage    *stage
-	recorder *recorder // of everything that is asked
-	script   *scripted // nil at a terminal
-	guide    *guide    // nil with --auto
+	page    *page
+	sandbox *sandbox
+	prompts *promptLog
+	script  *scripted // nil at a terminal
+	guide   *guide    // nil with --auto
 }
 
 // errLeft: the person wants to go. It is not an error of the demo.
 var errLeft = errors.New("left")
 
+// errInterrupted: with --auto, because not every step was checked.
+var errInterrupted = errors.New("the demo was interrupted")
+
+const textPassed = "\nall steps did what they say\n"
+
 // main runs the demo until it is over or ctx or the person ends it, and leaves
 // nothing behind.
 func (d *demo) main(ctx context.Context) (err error) {
-	// A Terminal that is closed, or `| head`, must not leave the folder behind either.
+	// A terminal that is closed, or `| head`, must not leave the folder behind either.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	d.page = newPage(d.Console)
@@ -75,26 +83,32 @@ func (d *demo) main(ctx context.Context) (err error) {
 		return err
 	}
 	defer vault.Close()
-	d.cast(vault)
-	d.stage, err = openStage(ctx, vault, d.recorder)
+	if d.auto {
+		d.script = &scripted{vault: vault, say: d.page.detail}
+		d.prompts = &promptLog{Prompter: d.script}
+	} else {
+		d.guide = newGuide(vault, d.page, d.openTTY)
+		d.prompts = &promptLog{Prompter: d.guide}
+	}
+	d.sandbox, err = openSandbox(ctx, vault, d.prompts)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.stage.close()) }()
+	defer func() { err = errors.Join(err, d.sandbox.close()) }()
 
 	d.page.print(d.page.opening(d.auto))
 	err = d.tour(ctx)
 	if err == nil && !d.auto {
-		err = d.play(ctx)
+		err = d.playground(ctx)
 	}
 	switch {
 	case !d.auto && (errors.Is(err, errLeft) || ctx.Err() != nil):
-		d.page.print(textDemoOver)
+		d.page.print("\nthe demo is over; its Vault, its agent and its folder are gone\n")
 		return nil
 	case ctx.Err() != nil:
-		return errDemoInterrupted
+		return errInterrupted
 	case err == nil:
-		d.page.print(d.page.bold(textDemoPassed))
+		d.page.print(d.page.bold(textPassed))
 	}
 	return err
 }
@@ -107,21 +121,9 @@ func (d *demo) needTerminal() error {
 		if d.page.terminal {
 			return nil
 		}
-		err = errDemoOutput
+		err = errors.New("standard output is none")
 	}
-	return &cli.Error{Err: fmt.Errorf("%w: %w", errDemoTerminal, err), Hint: hintDemoAuto}
-}
-
-// cast puts a person, or the script of one, in front of the prompts.
-func (d *demo) cast(v *demoVault) {
-	d.recorder = &recorder{}
-	if d.auto {
-		d.script = &scripted{vault: v, say: d.page.detail}
-		d.recorder.Prompter = d.script
-		return
-	}
-	d.guide = newGuide(v, d.page, d.openTTY)
-	d.recorder.Prompter = d.guide
+	return &cli.Error{Err: fmt.Errorf("the demo asks you on a terminal: %w", err), Hint: "`stepup demo --auto` needs none: it answers its own prompts"}
 }
 
 // tour runs the steps. The scripted person does everything right, so that with
@@ -129,63 +131,30 @@ func (d *demo) cast(v *demoVault) {
 func (d *demo) tour(ctx context.Context) error {
 	all := steps()
 	for i, s := range all {
-		d.page.print(d.page.title(i+1, len(all), s.words.title))
-		if !d.auto {
-			d.page.print(s.words.before())
-			if err := d.pause(ctx, s.words.question()); err != nil {
-				return err
-			}
-		} else {
+		d.page.print(d.page.title(i+1, len(all), s.title))
+		if d.auto {
 			d.script.expect(s.replies)
+		} else {
+			d.page.print(wrap(s.story, 2, 2))
+			if _, err := d.guide.keyboard.ask(ctx, s.question()); err != nil {
+				return left(err)
+			}
 		}
-		err := s.run(ctx, d)
+		err := d.runStep(ctx, s)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil:
-			d.page.print(s.words.ending(d.auto))
+		case err != nil && d.auto:
+			return fmt.Errorf("step %d, %s: %s", i+1, s.title, strings.ReplaceAll(err.Error(), "\n", "; "))
+		case err != nil:
+			d.page.print("\n" + wrap("that went another way than the step describes, which is fine:", 2, 2) + indent(err.Error(), 4))
 		case d.auto:
-			return stepFailed(i+1, s.words.title, err)
+			d.page.detail(s.after)
 		default:
-			d.page.print(otherwise(err))
+			d.page.print("\n" + wrap(s.after, 2, 2))
 		}
 	}
 	return nil
-}
-
-// demoApp is the program that the tour looks at.
-func (d *demo) demoApp() demoApp { return d.stage.apps[0] }
-
-// call shows a call, makes it, and shows the answer.
-func (d *demo) call(ctx context.Context, a demoApp, c appCall) (appAnswer, error) {
-	token := c.token
-	if token == "" && !c.login {
-		token = d.stage.vault.token
-	}
-	if !d.auto {
-		d.page.print(callLine(a, c))
-	}
-	before := d.recorder.count()
-	got, err := a.do(ctx, c, token)
-	d.recorder.wait()
-	if err != nil {
-		return got, fmt.Errorf("%s /v1/%s: %w", c.method, c.path, err)
-	}
-	if d.auto {
-		d.page.detail(shortAnswer(a, c, got))
-	} else {
-		if d.recorder.count() > before {
-			d.page.print("\n") // the prompt stands between the call and its answer
-		}
-		d.page.print(longAnswer(got))
-	}
-	return got, nil
-}
-
-// pause waits until the person wants to go on.
-func (d *demo) pause(ctx context.Context, question string) error {
-	_, err := d.guide.keyboard.ask(ctx, question)
-	return left(err)
 }
 
 // left makes errLeft of a person's ways to end a question of the demo's own.
@@ -196,60 +165,22 @@ func left(err error) error {
 	return err
 }
 
-// play leaves the agent to the person until they have enough.
-func (d *demo) play(ctx context.Context) error {
-	d.stage.vault.tap.off()
+// playground leaves the agent to the person until they have enough.
+func (d *demo) playground(ctx context.Context) error {
+	d.sandbox.vault.wire.off()
 	_, err := exec.LookPath("vault")
-	d.page.print(d.page.playground(d.stage, err == nil))
+	d.page.print(d.page.playground(d.sandbox, err == nil))
 	for {
-		err := d.guide.keyboard.idle(ctx, textDemoIdle)
+		err := d.guide.keyboard.idle(ctx, "\n  enter shows your codes, ctrl-c ends the demo\n")
 		switch {
 		case err == nil:
 			for _, m := range []string{methodCorp, methodPayroll, methodSigning, methodLogin} {
-				code := d.stage.vault.UnusedCode(m, demoUser)
-				d.page.print(d.page.phoneLine(m, code, code == d.stage.vault.Code(m, demoUser)))
+				code, current := d.sandbox.vault.phoneCode(m)
+				d.page.print(d.page.phoneLine(m, code, current))
 			}
 		case !errors.Is(err, errWanted):
 			return left(err)
 		}
-		d.recorder.take() // it is not looked at any more
+		d.prompts.take() // it is not looked at any more
 	}
-}
-
-// A page is where the story is written: standard output.
-type page struct {
-	terminal bool
-	bolds    bool
-
-	mu  sync.Mutex // keeps what is written together
-	out io.Writer
-}
-
-func newPage(c *cli.Console) *page {
-	p := &page{out: c.Out}
-	if f, ok := c.Out.(*os.File); ok {
-		p.terminal = terminal.IsTerminal(f)
-	}
-	term := c.Env("TERM")
-	p.bolds = p.terminal && c.Env("NO_COLOR") == "" && term != "" && term != "dumb"
-	return p
-}
-
-func (p *page) print(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, _ = io.WriteString(p.out, text) // fails without a reader, and then there is nothing to do
-}
-
-// detail writes a line below a step's title.
-func (p *page) detail(line string) { p.print(wrap(line, 5, 7)) }
-
-// bold makes text stand out where the terminal can.
-func (p *page) bold(text string) string {
-	if !p.bolds {
-		return text
-	}
-	body, end := strings.TrimRight(text, "\n"), ""
-	end = text[len(body):]
-	return "\x1b[1m" + body + "\x1b[0m" + end
 }

@@ -23,10 +23,15 @@ type sabotage func(v *devvault.Server) http.Handler
 
 // unguarded forgets the second factor of a path.
 func unguarded(path string) sabotage {
+	return change(path, false, func(v *devvault.Server, r *http.Request) { r.Header.Set("X-Vault-Token", v.RootToken()) })
+}
+
+// change makes another request of one for a path, or of one that comes with a code.
+func change(path string, stepped bool, by func(*devvault.Server, *http.Request)) sabotage {
 	return func(v *devvault.Server) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/v1/"+path {
-				r.Header.Set("X-Vault-Token", v.RootToken())
+			if r.URL.Path == "/v1/"+path && (!stepped || r.Header.Get("X-Vault-MFA") != "") {
+				by(v, r)
 			}
 			v.ServeHTTP(w, r)
 		})
@@ -47,15 +52,25 @@ func instead(path string, status int, body string) sabotage {
 	}
 }
 
-// whenStepped changes the request for a path that comes with a code.
-func whenStepped(path string, change func(*devvault.Server, *http.Request)) sabotage {
-	return func(v *devvault.Server) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/v1/"+path && r.Header.Get("X-Vault-MFA") != "" {
-				change(v, r)
-			}
-			v.ServeHTTP(w, r)
-		})
+// A fixture is a demo that plays the person too.
+type fixture struct {
+	*demo
+	out, errs bytes.Buffer
+}
+
+func newFixture(between sabotage) *fixture {
+	f := &fixture{}
+	noTTY := func() (terminal.TTY, error) { return nil, prompt.ErrUnavailable }
+	c := &cli.Console{In: strings.NewReader(""), Out: &f.out, Err: &f.errs, Env: func(string) string { return "" }}
+	f.demo = &demo{Console: c, auto: true, openTTY: noTTY, between: between}
+	return f
+}
+
+// leavesNothing wants the folder of the demo gone.
+func (f *fixture) leavesNothing(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(f.sandbox.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder %s is still there: %v", f.sandbox.dir, err)
 	}
 }
 
@@ -72,13 +87,13 @@ func TestDemoNotices(t *testing.T) {
 		{"vault is broken", instead(pathOrdinary, http.StatusInternalServerError, `{}`), "step 1", "status: got 500, want 200"},
 		{"another secret", instead(pathOrdinary, http.StatusOK, `{"data":{"data":{"greeting":"moo"}}}`), "step 1", "the secret did not come"},
 		{"no guard", unguarded(pathDB), "step 2", "the person was asked: got nothing"},
-		{"the secret of another path", whenStepped(pathDB, func(_ *devvault.Server, r *http.Request) {
+		{"the secret of another path", change(pathDB, true, func(_ *devvault.Server, r *http.Request) {
 			r.URL.Path = "/v1/" + pathOrdinary
 		}), "step 2", "the secret did not come"},
-		{"no code is right", whenStepped(pathDB, func(_ *devvault.Server, r *http.Request) {
+		{"no code is right", change(pathDB, true, func(_ *devvault.Server, r *http.Request) {
 			r.Header.Set("X-Vault-MFA", methodCorp+":1")
 		}), "step 2", "Stepup-Outcome: got denied, want approved"},
-		{"every code is right", whenStepped(pathPayroll, func(v *devvault.Server, r *http.Request) {
+		{"every code is right", change(pathPayroll, true, func(v *devvault.Server, r *http.Request) {
 			r.Header.Set("X-Vault-Token", v.RootToken())
 		}), "step 3", "the person was asked"},
 		{"no login MFA", instead(pathLogin, http.StatusOK, `{"auth":{"client_token":"t"}}`), "step 4", "the person was asked: got nothing"},
@@ -89,52 +104,35 @@ func TestDemoNotices(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var out, errs bytes.Buffer
-			a := &cli.Console{In: strings.NewReader(""), Out: &out, Err: &errs, Env: func(string) string { return "" }}
-			d := &demo{Console: a, auto: true, openTTY: noTTY, between: c.between}
-			err := d.main(t.Context())
+			f := newFixture(c.between)
+			err := f.main(t.Context())
 			if err == nil {
-				t.Fatalf("the demo did not notice\n%s", &out)
+				t.Fatalf("the demo did not notice\n%s", &f.out)
 			}
-			if code := a.Report(err); code != cli.ExitFailed {
+			if code := f.Report(err); code != cli.ExitFailed {
 				t.Errorf("exit code %d, want %d", code, cli.ExitFailed)
 			}
-			said := errs.String()
+			said := f.errs.String()
 			if !strings.HasPrefix(said, "error: "+c.step+", ") || !strings.Contains(said, c.why) || strings.Count(said, "\n") != 1 {
 				t.Errorf("it said %q, want %s and %q", said, c.step, c.why)
 			}
-			if strings.Contains(out.String(), textDemoPassed) {
-				t.Errorf("it said that all is well\n%s", &out)
+			if strings.Contains(f.out.String(), textPassed) {
+				t.Errorf("it said that all is well\n%s", &f.out)
 			}
-			if _, err := os.Stat(d.stage.dir); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the folder %s is still there: %v", d.stage.dir, err)
-			}
+			f.leavesNothing(t)
 		})
 	}
 }
-
-func noTTY() (terminal.TTY, error) { return nil, prompt.ErrUnavailable }
 
 // TestDemoInterrupted: a demo that could not finish has proved nothing.
 func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	var out bytes.Buffer
-	a := &cli.Console{Out: &out, Err: &out, Env: func(string) string { return "" }}
-	d := &demo{Console: a, auto: true, openTTY: noTTY, between: func(v *devvault.Server) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/v1/"+pathPayroll {
-				cancel()
-			}
-			v.ServeHTTP(w, r)
-		})
-	}}
-	if err := d.main(ctx); !errors.Is(err, errDemoInterrupted) {
-		t.Errorf("main = %v, want %v", err, errDemoInterrupted)
+	f := newFixture(change(pathPayroll, false, func(*devvault.Server, *http.Request) { cancel() }))
+	if err := f.main(ctx); !errors.Is(err, errInterrupted) {
+		t.Errorf("main = %v, want %v", err, errInterrupted)
 	}
-	if _, err := os.Stat(d.stage.dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the folder is still there: %v", err)
-	}
+	f.leavesNothing(t)
 }
 
 func TestSameAnswer(t *testing.T) {
@@ -176,12 +174,12 @@ func TestSameAnswer(t *testing.T) {
 func TestDemoWords(t *testing.T) {
 	t.Parallel()
 	p := &page{}
-	s := &stage{vault: &demoVault{token: "hvs." + strings.Repeat("X", 26)}, dir: "/tmp/stepup-demo-1234567890", addr: "http://127.0.0.1:65535"}
+	s := &sandbox{vault: &demoVault{token: "hvs." + strings.Repeat("X", 26)}, dir: "/tmp/stepup-demo-1234567890", tcp: demoApp{url: "http://127.0.0.1:65535"}}
 	text := p.opening(true) + p.opening(false) + p.playground(s, true) + p.playground(s, false) +
 		p.phoneLine(methodPayroll, "", false) + p.phoneLine(methodPayroll, "123456", true) + p.phoneLine(methodPayroll, "123456", false) +
-		strings.TrimPrefix(countdown(methodPayroll), "\r") + "\n" + phoneQuestion() + "\n" + textDemoLong + "\n"
+		strings.TrimPrefix(countdown(methodPayroll), "\r") + "\n" + phoneQuestion + "\n" + textLong + "\n"
 	for i, s := range steps() {
-		text += p.title(i+1, 6, s.words.title) + s.words.before() + s.words.question() + "\n" + s.words.ending(true) + s.words.ending(false)
+		text += p.title(i+1, 6, s.title) + wrap(s.story, 2, 2) + s.question() + "\n" + wrap(s.after, 5, 7)
 	}
 	for line := range strings.Lines(text) {
 		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 79 {

@@ -11,21 +11,18 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
-// demoPeriod is how long an authenticator shows a code.
-const demoPeriod = 30 * time.Second
-
-// A reply is what a person does at a prompt.
-type reply int
+// A reply is what a person does at a prompt; the words are shown.
+type reply string
 
 const (
-	typeCode  reply = 1
-	typeWrong reply = 2
-	denyIt    reply = 3
-	approveIt reply = 4
+	typeCode  reply = "types the code"
+	typeWrong reply = "types a wrong one"
+	denyIt    reply = "denies it"
+	approveIt reply = "approves it on the phone"
 )
 
-// A recorder notes what the person was asked.
-type recorder struct {
+// A promptLog notes what the person was asked.
+type promptLog struct {
 	prompt.Prompter
 
 	mu    sync.Mutex
@@ -35,7 +32,7 @@ type recorder struct {
 }
 
 // Prompt implements [prompt.Prompter].
-func (w *recorder) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+func (w *promptLog) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	w.mu.Lock()
 	w.asked = append(w.asked, r)
 	if w.open++; w.open == 1 {
@@ -46,7 +43,7 @@ func (w *recorder) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	return w.Prompter.Prompt(ctx, r)
 }
 
-func (w *recorder) over() {
+func (w *promptLog) over() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open--; w.open == 0 {
@@ -56,7 +53,7 @@ func (w *recorder) over() {
 
 // wait waits until no prompt is open. An app may get its answer before the
 // last line of a prompt that timed out is on the screen.
-func (w *recorder) wait() {
+func (w *promptLog) wait() {
 	w.mu.Lock()
 	idle := w.idle
 	w.mu.Unlock()
@@ -66,7 +63,7 @@ func (w *recorder) wait() {
 }
 
 // take returns what was asked since the last take.
-func (w *recorder) take() []prompt.Request {
+func (w *promptLog) take() []prompt.Request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	asked := w.asked
@@ -75,7 +72,7 @@ func (w *recorder) take() []prompt.Request {
 }
 
 // count is how many were asked since the last take.
-func (w *recorder) count() int {
+func (w *promptLog) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.asked)
@@ -141,6 +138,8 @@ func otherCode(code string) string {
 	return string(digits)
 }
 
+const phoneQuestion = "  phone  approve? enter taps yes: "
+
 // A guide is beside a person at a terminal: it shows what their phone would
 // show, and leaves the asking to stepup's own terminal prompter.
 type guide struct {
@@ -177,20 +176,20 @@ func (g *guide) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	case <-g.shown: // of a question before
 	default:
 	}
-	var tapping sync.WaitGroup
-	tapping.Go(func() { g.tap(ctx) })
-	defer tapping.Wait()
+	var deciding sync.WaitGroup
+	deciding.Go(func() { g.decidePush(ctx) })
+	defer deciding.Wait()
 	return g.terminal.Prompt(ctx, r)
 }
 
-// tap is the person's thumb on the phone.
-func (g *guide) tap(ctx context.Context) {
+// decidePush is the person's thumb on the phone.
+func (g *guide) decidePush(ctx context.Context) {
 	select {
 	case <-g.shown:
 	case <-ctx.Done():
 		return
 	}
-	switch _, err := g.keyboard.ask(ctx, phoneQuestion()); {
+	switch _, err := g.keyboard.ask(ctx, phoneQuestion); {
 	case err == nil:
 		g.vault.phone.Approve()
 	case errors.Is(err, prompt.ErrDenied):
@@ -209,12 +208,11 @@ func (g *guide) showCode(ctx context.Context, method string) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for waited := false; ; waited = true {
-		code := g.vault.UnusedCode(method, demoUser)
-		if code != "" {
+		if code, current := g.vault.phoneCode(method); code != "" {
 			if waited {
 				g.page.print("\n")
 			}
-			g.page.print(g.page.phoneLine(method, code, code == g.vault.Code(method, demoUser)))
+			g.page.print(g.page.phoneLine(method, code, current))
 			return
 		}
 		g.page.print(countdown(method))
@@ -225,11 +223,6 @@ func (g *guide) showCode(ctx context.Context, method string) {
 			return
 		}
 	}
-}
-
-// untilNext is how long the code that phones show now will stay.
-func untilNext() time.Duration {
-	return demoPeriod - time.Duration(time.Now().UnixNano())%demoPeriod
 }
 
 // A sharedTTY is the terminal of one prompt, next to the demo's own reading.

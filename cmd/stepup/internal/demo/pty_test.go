@@ -18,7 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-// TestMain lets the test binary be stepup, for the visitors.
+// TestMain lets the test binary be stepup, for those who visit.
 func TestMain(m *testing.M) {
 	if os.Args[0] != "stepup" {
 		os.Exit(m.Run())
@@ -109,7 +109,7 @@ func (v *visitor) types(keys string) {
 	}
 }
 
-// Code reads the next code off the phone and waits for the prompt.
+// code reads the next code off the phone and waits for the prompt.
 func (v *visitor) code(method string) string {
 	v.t.Helper()
 	code := v.sees(`phone +` + method + ` +(\d{3} \d{3})`)
@@ -249,8 +249,8 @@ func TestDemoAnotherWay(t *testing.T) {
 	v.leaves(cli.ExitDone)
 }
 
-// TestDemoTerminalGone: whoever closes the window leaves nothing behind either,
-// though a question was open.
+// TestDemoTerminalGone: a window that is closed leaves nothing behind either, though a
+// question was open.
 func TestDemoTerminalGone(t *testing.T) {
 	t.Parallel()
 	v := visit(t)

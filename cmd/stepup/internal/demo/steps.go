@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -13,42 +14,126 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// A step is one thing to see. Its words are in demo_words.go.
+// A step is one thing to see.
 type step struct {
-	words   stepWords
+	title   string
+	story   string  // what it is about, in sentences
+	do      string  // what the person is to do; "" for nothing
+	after   string  // what was seen, when all was as it should be
 	replies []reply // of the scripted person
-	run     func(ctx context.Context, d *demo) error
+	calls   []call
+}
+
+// A call is a request of the app, and everything that it must come to.
+type call struct {
+	appCall
+	status  int
+	outcome mfa.Outcome // of Stepup-Outcome; "" means no such header
+	errors  []string    // each is part of the answer's error at its place
+	asked   []string    // what the person was asked, each in a line
+	vault   []string    // what Vault got and answered, each in a line
+	secret  bool        // the secret of the path comes
+	same    bool        // the answer is Vault's own, byte for byte
+	token   bool        // a token comes, and nothing more is asked for it
+	pushes  int         // sent to the phone
 }
 
 // steps is the tour.
-func steps() []step {
+func steps() []step { return append(readSteps(), factorSteps()...) }
+
+func readSteps() []step {
+	ordinary := call{
+		appCall: get(pathOrdinary), status: http.StatusOK, secret: true, same: true,
+		vault: []string{pathOrdinary + ": 200"},
+	}
+	ordinaryUnix := ordinary
+	ordinaryUnix.unix = true
 	return []step{
-		{words: wordsOrdinary(), run: ordinaryRead},
-		{words: wordsGuarded(), replies: []reply{typeCode}, run: guardedRead},
-		{words: wordsWrong(), replies: []reply{typeWrong, typeCode}, run: wrongCode},
-		{words: wordsLogin(), replies: []reply{typeCode}, run: login},
-		{words: wordsDenial(), replies: []reply{denyIt}, run: denial},
-		{words: wordsPush(), replies: []reply{approveIt}, run: push},
+		{
+			title: "an ordinary read passes",
+			story: "an app reads a secret through the agent. no rule is about this path, " +
+				"so the agent hands request and answer on as they are",
+			after: "those are Vault's own bytes, headers included, and nobody was asked",
+			calls: []call{ordinary, ordinaryUnix},
+		},
+		{
+			title: "a guarded read asks you",
+			story: "the policy for kv/data/prod/* names an MFA method: without a code Vault says 403. " +
+				"the app knows nothing of that; the agent asks you, here, and sends the request again with your code",
+			do:      "type the code that your phone shows",
+			after:   "the app waited a little and got its answer; it never saw the 403",
+			replies: []reply{typeCode},
+			calls: []call{{
+				appCall: get(pathDB), status: http.StatusOK, outcome: mfa.Approved, secret: true,
+				asked: []string{"prod passcode of corp_totp, attempt 1"},
+				vault: guarded(pathDB, http.StatusOK),
+			}},
+		},
+		{
+			title: "a wrong code",
+			story: "typing errors happen. Vault counts a code once and says only 403 to a wrong one; " +
+				"you get up to three tries for a request, and a code is never sent twice",
+			do:      "type a wrong code first, such as 000000, then the right one",
+			after:   "the app saw none of it, only the answer",
+			replies: []reply{typeWrong, typeCode},
+			calls: []call{{
+				appCall: get(pathPayroll), status: http.StatusOK, outcome: mfa.Approved, secret: true,
+				asked: []string{"prod-payroll passcode of payroll_totp, attempt 1", "prod-payroll passcode of payroll_totp, attempt 2"},
+				vault: guarded(pathPayroll, http.StatusForbidden, http.StatusOK),
+			}},
+		},
 	}
 }
 
-// ordinaryRead reads what no rule is about, on both listeners.
-func ordinaryRead(ctx context.Context, d *demo) error {
-	var errs []error
-	for _, app := range d.stage.apps {
-		got, err := d.call(ctx, app, get(pathOrdinary))
-		if err != nil {
-			return err
-		}
-		seen := d.stage.vault.tap.take()
-		errs = append(errs, d.verify(got, expectation{
-			status: http.StatusOK, secret: pathOrdinary, vault: []string{pathOrdinary + ": 200"}, seen: seen,
-		}))
-		if len(seen) == 1 {
-			errs = append(errs, sameAnswer(got, seen[0]))
-		}
+func factorSteps() []step {
+	denied := call{
+		appCall: get(pathSigning), status: http.StatusForbidden, outcome: mfa.Denied, errors: []string{"permission denied", "stepup: "},
+		asked: []string{"prod-signing passcode of signing_totp, attempt 1"},
+		vault: guarded(pathSigning),
 	}
-	return errors.Join(errs...)
+	cooldown := denied
+	cooldown.outcome, cooldown.asked = mfa.Cooldown, nil
+	return []step{
+		{
+			title: "a login with MFA",
+			story: "Vault holds this login until a second factor is there (Login MFA, in community Vault too). " +
+				"the agent completes it; no rule is needed",
+			do:      "type the code that your phone shows",
+			after:   "the app got its token as if no MFA had been asked; the token works",
+			replies: []reply{typeCode},
+			calls: []call{{
+				appCall: appCall{method: http.MethodPost, path: pathLogin, body: fmt.Sprintf(`{"password":%q}`, demoPassword), auth: noToken},
+				status:  http.StatusOK, outcome: mfa.Approved, token: true,
+				asked: []string{"login passcode of login_totp, attempt 1"},
+				vault: []string{pathLogin + ": 200", pathValidate + ": 200"},
+			}, {
+				appCall: appCall{method: http.MethodGet, path: pathSelf, auth: newToken}, status: http.StatusOK,
+				vault: []string{pathSelf + ": 200"},
+			}},
+		},
+		{
+			title: "you say no",
+			story: "something wants to use the signing key, and it is not you who started it. " +
+				"the app then asks once more, as programs do",
+			do:      "press ctrl-c at the prompt",
+			after:   "the app got Vault's own 403 with one more line that says why; its second try did not bother you",
+			replies: []reply{denyIt},
+			calls:   []call{denied, cooldown},
+		},
+		{
+			title: "a push to your phone",
+			story: "for this path Vault pushes to a phone and lets the request wait. " +
+				"there is nothing to type; the agent tells you why your phone buzzes",
+			do:      "press enter: in this demo that taps \"approve\" on the phone",
+			after:   "one request, one push, one answer",
+			replies: []reply{approveIt},
+			calls: []call{{
+				appCall: get(pathDeploy), status: http.StatusOK, outcome: mfa.Approved, secret: true, pushes: 1,
+				asked: []string{"prod-deploy push of corp_okta, attempt 1"},
+				vault: []string{pathDeploy + ": 200"},
+			}},
+		},
+	}
 }
 
 // guarded is what Vault sees of a read that is stepped up with codes.
@@ -60,113 +145,72 @@ func guarded(path string, codes ...int) []string {
 	return seen
 }
 
-func guardedRead(ctx context.Context, d *demo) error {
-	got, err := d.call(ctx, d.demoApp(), get(pathDB))
-	if err != nil {
-		return err
+// question is what the person goes on from.
+func (s step) question() string {
+	if s.do == "" {
+		return "\n  enter to start: "
 	}
-	return d.verify(got, expectation{
-		status: http.StatusOK, outcome: mfa.Approved, secret: pathDB,
-		asked: []string{"prod passcode of corp_totp, attempt 1"},
-		vault: guarded(pathDB, http.StatusOK),
-	})
+	return "\n" + wrap("you: "+s.do, 2, 7) + "\n  enter to start: "
 }
 
-func wrongCode(ctx context.Context, d *demo) error {
-	got, err := d.call(ctx, d.demoApp(), get(pathPayroll))
-	if err != nil {
-		return err
-	}
-	return d.verify(got, expectation{
-		status: http.StatusOK, outcome: mfa.Approved, secret: pathPayroll,
-		asked: []string{
-			"prod-payroll passcode of payroll_totp, attempt 1",
-			"prod-payroll passcode of payroll_totp, attempt 2",
-		},
-		vault: guarded(pathPayroll, http.StatusForbidden, http.StatusOK),
-	})
-}
-
-// login logs in, and uses the token that came.
-func login(ctx context.Context, d *demo) error {
-	body := fmt.Sprintf(`{"password":%q}`, demoPassword)
-	got, err := d.call(ctx, d.demoApp(), appCall{method: http.MethodPost, path: pathLogin, body: body, login: true})
-	if err != nil {
-		return err
-	}
-	errs := []error{d.verify(got, expectation{
-		status: http.StatusOK, outcome: mfa.Approved,
-		asked: []string{"login passcode of login_totp, attempt 1"},
-		vault: []string{pathLogin + ": 200", pathValidate + ": 200"},
-	})}
-	auth := got.read().Auth
-	switch {
-	case auth.ClientToken == "":
-		return errors.Join(append(errs, errors.New("the login brought no token"))...)
-	case string(auth.Requirement) != "" && string(auth.Requirement) != "null":
-		errs = append(errs, errors.New("the app was still asked for a second factor"))
-	}
-	own := get(pathSelf)
-	own.token = auth.ClientToken
-	if got, err = d.call(ctx, d.demoApp(), own); err != nil {
-		return err
-	}
-	errs = append(errs, d.verify(got, expectation{status: http.StatusOK, vault: []string{pathSelf + ": 200"}}))
-	return errors.Join(errs...)
-}
-
-// denial asks twice: the second time falls into the cool-down.
-func denial(ctx context.Context, d *demo) error {
+// runStep makes the calls of a step, and reports everything that is not as it should be.
+func (d *demo) runStep(ctx context.Context, s step) error {
 	var errs []error
-	asked := []string{"prod-signing passcode of signing_totp, attempt 1"}
-	for _, outcome := range []mfa.Outcome{mfa.Denied, mfa.Cooldown} {
-		got, err := d.call(ctx, d.demoApp(), get(pathSigning))
+	token := ""
+	for _, c := range s.calls {
+		pushes := d.sandbox.vault.phone.Sent()
+		got, err := d.do(ctx, c.appCall, token)
 		if err != nil {
 			return err
 		}
-		errs = append(errs, d.verify(got, expectation{
-			status: http.StatusForbidden, outcome: outcome, asked: asked, vault: guarded(pathSigning),
-			errors: []string{"permission denied", "stepup: "},
-		}))
-		asked = nil
+		errs = append(errs, d.verify(c, got))
+		if sent := d.sandbox.vault.phone.Sent() - pushes; sent != c.pushes {
+			errs = append(errs, fmt.Errorf("%d pushes were sent, not %d", sent, c.pushes))
+		}
+		if token = got.read().Auth.ClientToken; c.token && token == "" {
+			errs = append(errs, errors.New("the login brought no token"))
+			break
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func push(ctx context.Context, d *demo) error {
-	before := d.stage.vault.phone.Sent()
-	got, err := d.call(ctx, d.demoApp(), get(pathDeploy))
+// do shows a call, makes it, and shows the answer. token is the one that the call before
+// has brought.
+func (d *demo) do(ctx context.Context, c appCall, token string) (appAnswer, error) {
+	a := d.sandbox.tcp
+	if c.unix {
+		a = d.sandbox.unix
+	}
+	switch c.auth {
+	case ownToken:
+		token = d.sandbox.vault.token
+	case noToken:
+		token = ""
+	}
+	if !d.auto {
+		d.page.print(callLine(a, c))
+	}
+	before := d.prompts.count()
+	got, err := a.do(ctx, c, token)
+	d.prompts.wait()
 	if err != nil {
-		return err
+		return got, fmt.Errorf("%s /v1/%s: %w", c.method, c.path, err)
 	}
-	err = d.verify(got, expectation{
-		status: http.StatusOK, outcome: mfa.Approved, secret: pathDeploy,
-		asked: []string{"prod-deploy push of corp_okta, attempt 1"},
-		vault: []string{pathDeploy + ": 200"},
-	})
-	if sent := d.stage.vault.phone.Sent() - before; sent != 1 {
-		err = errors.Join(err, fmt.Errorf("%d pushes were sent, not 1", sent))
+	if d.auto {
+		d.page.detail(shortAnswer(a, c, got))
+		return got, nil
 	}
-	return err
-}
-
-// An expectation is everything that a call must have come to.
-type expectation struct {
-	status  int
-	outcome mfa.Outcome // of Stepup-Outcome; "" means no such header
-	secret  string      // the path of the secret that came; "" for none
-	errors  []string    // each is part of the answer's error at its place
-	asked   []string    // what the person was asked, each in a line
-	vault   []string    // what Vault got and answered, each in a line
-	seen    []exchange  // what was seen, nil to look
+	if d.prompts.count() > before {
+		d.page.print("\n") // the prompt stands between the call and its answer
+	}
+	d.page.print(longAnswer(got))
+	return got, nil
 }
 
 // verify compares what the app received, what the person was asked and what
 // Vault saw with what was to be.
-func (d *demo) verify(got appAnswer, want expectation) error {
-	if want.seen == nil {
-		want.seen = d.stage.vault.tap.take()
-	}
+func (d *demo) verify(want call, got appAnswer) error {
 	var errs []error
 	differ := func(what string, got, want any) {
 		if got, want := fmt.Sprint(got), fmt.Sprint(want); got != want {
@@ -175,14 +219,15 @@ func (d *demo) verify(got appAnswer, want expectation) error {
 	}
 	differ("status", got.status, want.status)
 	differ("Stepup-Outcome", got.outcome(), want.outcome)
-	differ("the person was asked", strings.Join(askedFor(d.recorder.take()), "; "), strings.Join(want.asked, "; "))
-	var seen []string
-	for _, e := range want.seen {
-		seen = append(seen, e.String())
+	differ("the person was asked", strings.Join(askedFor(d.prompts.take()), "; "), strings.Join(want.asked, "; "))
+	seen := d.sandbox.vault.wire.take()
+	var lines []string
+	for _, e := range seen {
+		lines = append(lines, e.String())
 	}
-	differ("Vault saw", strings.Join(seen, "; "), strings.Join(want.vault, "; "))
+	differ("Vault saw", strings.Join(lines, "; "), strings.Join(want.vault, "; "))
 	body := got.read()
-	if want.secret != "" && !equalJSON(body.Data.Data, demoSecrets()[want.secret]) {
+	if want.secret && !reflect.DeepEqual(body.Data.Data, demoSecrets()[want.path]) {
 		errs = append(errs, errors.New("the secret did not come"))
 	}
 	if len(body.Errors) != len(want.errors) {
@@ -190,7 +235,20 @@ func (d *demo) verify(got appAnswer, want expectation) error {
 	} else if !slices.EqualFunc(body.Errors, want.errors, strings.Contains) {
 		errs = append(errs, errors.New("the errors say something else"))
 	}
+	if want.token && body.Auth.Requirement != nil {
+		errs = append(errs, errors.New("the app was still asked for a second factor"))
+	}
+	if want.same && len(seen) == 1 {
+		errs = append(errs, sameAnswer(got, seen[0]))
+	}
 	return errors.Join(errs...)
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
 }
 
 // askedFor says in a line each what was asked.
@@ -210,13 +268,13 @@ func askedFor(asked []prompt.Request) []string {
 type appBody struct {
 	Errors []string
 	Data   struct {
-		Data     json.RawMessage // of a KV store
-		Policies []string        // of a token
+		Data     map[string]any // of a KV store
+		Policies []string       // of a token
 	}
 	Auth struct {
 		ClientToken string `json:"client_token"`
 		Policies    []string
-		Requirement json.RawMessage `json:"mfa_requirement"`
+		Requirement *struct{} `json:"mfa_requirement"`
 	}
 }
 
@@ -224,13 +282,4 @@ type appBody struct {
 func (a appAnswer) read() (b appBody) {
 	_ = json.Unmarshal(a.body, &b)
 	return b
-}
-
-func equalJSON(got json.RawMessage, want any) bool {
-	text, err := json.Marshal(want)
-	if err != nil {
-		return false
-	}
-	var a, b any
-	return json.Unmarshal(got, &a) == nil && json.Unmarshal(text, &b) == nil && fmt.Sprint(a) == fmt.Sprint(b)
 }

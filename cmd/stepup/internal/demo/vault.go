@@ -40,10 +40,10 @@ const (
 	pathHealth   = "sys/health"
 )
 
-// A demoVault is the Vault of the demo, with a tap on its wire.
+// A demoVault is the Vault of the demo, with a log of its wire.
 type demoVault struct {
 	*devvault.Server
-	tap   *tap
+	wire  *wireLog
 	phone *devvault.Push
 	token string // of the demo's app
 	url   string
@@ -53,15 +53,15 @@ type demoVault struct {
 }
 
 // newDemoVault sets up a Vault and serves it on a free port of 127.0.0.1 until
-// Close. between is put between the tap and the Vault; nil puts nothing there.
+// Close. between is put between the log and the Vault; nil puts nothing there.
 func newDemoVault(ctx context.Context, between func(*devvault.Server) http.Handler) (*demoVault, error) {
 	v := &demoVault{Server: devvault.New(devvault.Config{}), served: make(chan struct{})}
-	if err := v.furnish(); err != nil {
+	if err := v.setUp(); err != nil {
 		return nil, err
 	}
-	v.tap = &tap{next: v.Server}
+	v.wire = &wireLog{next: v.Server}
 	if between != nil {
-		v.tap.next = between(v.Server)
+		v.wire.next = between(v.Server)
 	}
 	var listen net.ListenConfig
 	l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -69,7 +69,7 @@ func newDemoVault(ctx context.Context, between func(*devvault.Server) http.Handl
 		return nil, fmt.Errorf("starting the development Vault: %w", err)
 	}
 	v.url = "http://" + l.Addr().String()
-	v.http = &http.Server{Handler: v.tap, ReadHeaderTimeout: 10 * time.Second}
+	v.http = &http.Server{Handler: v.wire, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(v.served)
 		_ = v.http.Serve(l) // it always ends with an error, by Close
@@ -84,8 +84,8 @@ func (v *demoVault) Close() {
 	v.Server.Close()
 }
 
-// furnish adds the person, the secrets and the policy that guards them.
-func (v *demoVault) furnish() error {
+// setUp adds the person, the secrets and the policy that guards them.
+func (v *demoVault) setUp() error {
 	alice := v.AddUser(demoMount, demoUser, demoPassword, demoPolicy)
 	for _, m := range []string{methodCorp, methodPayroll, methodSigning, methodLogin} {
 		v.AddTOTPMethod(m)
@@ -112,6 +112,13 @@ func (v *demoVault) furnish() error {
 	}
 	v.token = v.CreateToken([]string{"default", demoPolicy}, alice)
 	return nil
+}
+
+// phoneCode is what the person's phone shows for a method, "" when every code was used.
+// current says that it is the code of this moment, and not the next one.
+func (v *demoVault) phoneCode(method string) (code string, current bool) {
+	code = v.UnusedCode(method, demoUser)
+	return code, code == v.Code(method, demoUser)
 }
 
 func demoSecrets() map[string]map[string]any {
@@ -142,8 +149,8 @@ func (e exchange) String() string {
 	return fmt.Sprintf("%s%s: %d", e.path, with, e.status)
 }
 
-// A tap sees what Vault gets and sends.
-type tap struct {
+// A wireLog sees what Vault gets and sends.
+type wireLog struct {
 	next http.Handler
 
 	mu   sync.Mutex
@@ -153,8 +160,8 @@ type tap struct {
 
 // ServeHTTP implements http.Handler. The exchange is noted before the app can
 // have the end of the answer: the handler has not returned.
-func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	tw := &tapWriter{ResponseWriter: w, exchange: exchange{
+func (t *wireLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tw := &wireWriter{ResponseWriter: w, exchange: exchange{
 		path: strings.TrimPrefix(r.URL.Path, "/v1/"),
 		mfa:  len(r.Header.Values("X-Vault-MFA")),
 	}}
@@ -169,15 +176,15 @@ func (t *tap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// off ends the watching.
-func (t *tap) off() {
+// off ends the log.
+func (t *wireLog) off() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.done, t.seen = true, nil
 }
 
 // take returns what was seen since the last take.
-func (t *tap) take() []exchange {
+func (t *wireLog) take() []exchange {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	seen := t.seen
@@ -185,35 +192,35 @@ func (t *tap) take() []exchange {
 	return seen
 }
 
-type tapWriter struct {
+type wireWriter struct {
 	http.ResponseWriter
 	exchange
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (w *tapWriter) WriteHeader(status int) {
+func (w *wireWriter) WriteHeader(status int) {
 	w.status, w.header = status, w.Header().Clone()
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements io.Writer.
-func (w *tapWriter) Write(p []byte) (int, error) {
+func (w *wireWriter) Write(p []byte) (int, error) {
 	if w.header == nil {
 		w.status, w.header = http.StatusOK, w.Header().Clone()
 	}
-	w.body = append(w.body, p[:min(len(p), maxTapped-len(w.body))]...)
+	w.body = append(w.body, p[:min(len(p), maxLogged-len(w.body))]...)
 	return w.ResponseWriter.Write(p)
 }
 
 // Unwrap lets http.ResponseController flush.
-func (w *tapWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *wireWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// maxTapped is more than any answer of the tour.
-const maxTapped = 64 << 10
+// maxLogged is more than any answer of the tour.
+const maxLogged = 64 << 10
 
 // sameAnswer reports how an answer differs from what Vault sent; nil when it is
 // that byte for byte. Date and Content-Length come from Vault's HTTP server,
-// behind the tap.
+// behind the log.
 func sameAnswer(got appAnswer, sent exchange) error {
 	if got.status != sent.status {
 		return fmt.Errorf("status %d became %d", sent.status, got.status)

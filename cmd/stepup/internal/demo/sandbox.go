@@ -21,16 +21,17 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
+const hintFolder = "set TMPDIR to a folder with a short path in which files may be made"
+
 //go:embed demo.hcl
 var demoConfig []byte
 
-// A stage is the running parts of the demo: a Vault, and an agent with a folder
-// of its own. The parts are the real ones; only the prompter is the demo's.
-type stage struct {
-	vault *demoVault
-	dir   string // 0700; removed by close
-	addr  string // VAULT_ADDR
-	apps  [2]demoApp
+// A sandbox is a Vault, and an agent with a folder of its own. Both are the real ones;
+// only the prompter is the demo's.
+type sandbox struct {
+	vault     *demoVault
+	dir       string  // 0700; removed by close
+	tcp, unix demoApp // at each listener of the agent
 
 	log     *os.File
 	stop    context.CancelFunc
@@ -39,20 +40,20 @@ type stage struct {
 	err     error
 }
 
-// openStage starts the parts and returns when the agent serves. The caller
+// openSandbox starts the parts and returns when the agent serves. The caller
 // closes it.
-func openStage(ctx context.Context, vault *demoVault, p prompt.Prompter) (*stage, error) {
-	s := &stage{vault: vault, ended: make(chan struct{}), stop: func() {}}
+func openSandbox(ctx context.Context, vault *demoVault, p prompt.Prompter) (*sandbox, error) {
+	s := &sandbox{vault: vault, ended: make(chan struct{}), stop: func() {}}
 	if err := s.open(ctx, p); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *stage) open(ctx context.Context, p prompt.Prompter) error {
+func (s *sandbox) open(ctx context.Context, p prompt.Prompter) error {
 	dir, err := os.MkdirTemp("", "stepup-demo-")
 	if err != nil {
-		return &cli.Error{Err: fmt.Errorf("making a folder: %w", err), Hint: hintDemoFolder}
+		return &cli.Error{Err: fmt.Errorf("making a folder: %w", err), Hint: hintFolder}
 	}
 	s.dir = dir
 	ready, err := s.startAgent(ctx, p)
@@ -68,7 +69,7 @@ func (s *stage) open(ctx context.Context, p prompt.Prompter) error {
 }
 
 // startAgent runs an agent until stop, with a configuration file as any other.
-func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan *agent.Agent, err error) {
+func (s *sandbox) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan *agent.Agent, err error) {
 	file := filepath.Join(s.dir, "stepup.hcl")
 	text := bytes.Replace(demoConfig, []byte("ADDRESS"), []byte(s.vault.url), 1)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
@@ -77,7 +78,7 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 	nothing := func(string) string { return "" } // what is configured on this machine does not count here
 	c, diagnostics := config.Parse(file, text, config.Options{Env: nothing, Home: s.dir, RuntimeDir: s.dir, StateDir: s.dir})
 	if err := diagnostics.Err(); err != nil { // of the folder: the path of a socket is short
-		return nil, &cli.Error{Err: err, Hint: hintDemoFolder}
+		return nil, &cli.Error{Err: err, Hint: hintFolder}
 	}
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "agent.log"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
@@ -101,28 +102,25 @@ func (s *stage) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan
 }
 
 // connect finds out where the agent listens.
-func (s *stage) connect(ctx context.Context, a *agent.Agent) error {
+func (s *sandbox) connect(ctx context.Context, a *agent.Agent) error {
 	for _, l := range a.Status(ctx).Listeners {
-		network, address := l.Network, l.Address
-		app := demoApp{url: "http://" + address, client: newAppClient(network, address)}
-		if network == config.TCP {
-			s.addr, s.apps[0] = app.url, app
+		client := newAppClient(l.Network, l.Address)
+		if l.Network == config.TCP {
+			s.tcp = demoApp{client: client, url: "http://" + l.Address}
 		} else {
-			app.url, app.note = "http://localhost", wordsUnixSocket
-			s.apps[1] = app
+			s.unix = demoApp{client: client, url: "http://localhost", note: "on the unix socket"}
 		}
 	}
-	if s.addr == "" || s.apps[1].client == nil {
+	if s.tcp.client == nil || s.unix.client == nil {
 		return errors.New("the agent does not listen")
 	}
-	s.vault.tap.take()
+	s.vault.wire.take()
 	return nil
 }
 
-// close stops everything, callers first, and removes the
-// folder.
-func (s *stage) close() error {
-	for _, app := range s.apps {
+// close stops everything, callers first, and removes the folder.
+func (s *sandbox) close() error {
+	for _, app := range []demoApp{s.tcp, s.unix} {
 		if app.client != nil {
 			app.client.CloseIdleConnections()
 		}
@@ -160,9 +158,18 @@ func newAppClient(network, address string) *http.Client {
 type appCall struct {
 	method, path string
 	body         string
-	token        string // "" means the app's own
-	login        bool   // without a token
+	auth         auth
+	unix         bool // on the unix socket
 }
+
+// An auth says which token is sent.
+type auth int
+
+const (
+	ownToken auth = iota // of the app
+	noToken
+	newToken // that the call before has brought
+)
 
 func get(path string) appCall { return appCall{method: http.MethodGet, path: path} }
 

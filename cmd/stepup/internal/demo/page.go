@@ -1,0 +1,199 @@
+package demo
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/terminal"
+)
+
+// A page is where the story is written: standard output. No line is wider than 78 columns.
+type page struct {
+	terminal bool
+	bolds    bool
+
+	mu  sync.Mutex // keeps what is written together
+	out io.Writer
+}
+
+func newPage(c *cli.Console) *page {
+	p := &page{out: c.Out}
+	if f, ok := c.Out.(*os.File); ok {
+		p.terminal = terminal.IsTerminal(f)
+	}
+	term := c.Env("TERM")
+	p.bolds = p.terminal && c.Env("NO_COLOR") == "" && term != "" && term != "dumb"
+	return p
+}
+
+func (p *page) print(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = io.WriteString(p.out, text) // fails without a reader, and then there is nothing to do
+}
+
+// detail writes a line below a step's title.
+func (p *page) detail(line string) { p.print(wrap(line, 5, 7)) }
+
+// bold makes text stand out where the terminal can.
+func (p *page) bold(text string) string {
+	if !p.bolds {
+		return text
+	}
+	body := strings.TrimRight(text, "\n")
+	return "\x1b[1m" + body + "\x1b[0m" + text[len(body):]
+}
+
+func (p *page) opening(auto bool) string {
+	if auto {
+		return p.bold("stepup demo: the tour, with a scripted person\n")
+	}
+	return p.bold("stepup demo: six steps, about two minutes\n") + "\n" +
+		wrap("a development Vault and an agent run in this process, on loopback addresses. "+
+			"nothing is configured, no network is used, nothing is left behind", 2, 2) +
+		wrap("you are "+demoUser+"; the demo shows what your phone would show", 2, 2) +
+		wrap("ctrl-c at a prompt denies it, anywhere else it ends the demo", 2, 2)
+}
+
+func (p *page) title(n, of int, title string) string {
+	return "\n" + p.bold(fmt.Sprintf("%d/%d  %s", n, of, title)) + "\n"
+}
+
+// phoneLine is an authenticator's line; an empty code means that all were used.
+func (p *page) phoneLine(method, code string, current bool) string {
+	note := fmt.Sprintf("a new one in %d s", untilNext())
+	switch {
+	case code == "":
+		return fmt.Sprintf("  phone  %-13s all used, %s\n", method, note)
+	case !current:
+		note = "the one before was used"
+	}
+	return fmt.Sprintf("  phone  %-13s %s   %s\n", method, p.bold(code[:3]+" "+code[3:]), note)
+}
+
+func countdown(method string) string {
+	return fmt.Sprintf("\r  phone  %-13s every code was used; a new one in %2d s ", method, untilNext())
+}
+
+// untilNext is for how many seconds the codes that phones show now will stay.
+func untilNext() int {
+	const period = 30 * time.Second
+	left := period - time.Duration(time.Now().UnixNano())%period
+	return int((left + time.Second - 1) / time.Second)
+}
+
+func callLine(a demoApp, c appCall) string {
+	line := fmt.Sprintf("app    %s %s/v1/%s", c.method, a.url, c.path)
+	if a.note != "" {
+		line += "  " + a.note
+	}
+	return "\n" + wrap(line, 2, 9)
+}
+
+// longAnswer shows what the app received.
+func longAnswer(got appAnswer) string {
+	var b strings.Builder
+	b.WriteString(wrap("app    got "+statusLine(got), 2, 9))
+	body := got.read()
+	for _, e := range body.Errors {
+		b.WriteString(wrap("error: "+strings.Join(strings.Fields(e), " "), 9, 11))
+	}
+	if len(body.Data.Data) > 0 {
+		data, _ := json.Marshal(body.Data.Data) // which was JSON
+		b.WriteString(wrap("data: "+string(data), 9, 11))
+	}
+	if len(body.Data.Policies) > 0 {
+		b.WriteString(wrap("policies: "+strings.Join(body.Data.Policies, ", "), 9, 11))
+	}
+	if t := body.Auth.ClientToken; t != "" {
+		// Of a Vault that ends with the demo, and only its beginning.
+		b.WriteString(wrap("token: "+t[:min(len(t), 10)]+"…, policies "+strings.Join(body.Auth.Policies, ", "), 9, 11))
+	}
+	return b.String()
+}
+
+func shortAnswer(a demoApp, c appCall, got appAnswer) string {
+	line := fmt.Sprintf("%s /v1/%s", c.method, c.path)
+	if a.note != "" {
+		line += " " + a.note
+	}
+	line += ": " + statusLine(got)
+	if errs := got.read().Errors; len(errs) > 1 {
+		line += ", " + fmt.Sprintf("%q", errs[len(errs)-1])
+	}
+	return line
+}
+
+func statusLine(got appAnswer) string {
+	line := fmt.Sprintf("%d %s", got.status, http.StatusText(got.status))
+	if o := got.outcome(); o != "" {
+		line += ", Stepup-Outcome: " + o
+	}
+	return line
+}
+
+// scriptLine says what the scripted person was asked and does.
+func scriptLine(r prompt.Request, does reply) string {
+	line := fmt.Sprintf("asked for a %s of %s", r.Kind, r.Method)
+	if r.Attempt > 1 {
+		line += fmt.Sprintf(" (attempt %d of %d: %s)", r.Attempt, r.Attempts, r.Message)
+	}
+	return line + "; " + string(does)
+}
+
+// playground says what the person can do now.
+func (p *page) playground(s *sandbox, vaultCLI bool) string {
+	assign := "export %s=%s"
+	if runtime.GOOS == "windows" {
+		assign = "$env:%s = %q"
+	}
+	set := func(name, value string) string { return "    " + fmt.Sprintf(assign, name, value) + "\n" }
+	const curl = "curl -H \"X-Vault-Token: $VAULT_TOKEN\" $VAULT_ADDR/v1/"
+	read, plain := curl+pathDB, curl+pathOrdinary
+	login := "curl -d '{\"password\":\"" + demoPassword + "\"}' $VAULT_ADDR/v1/" + pathLogin
+	if vaultCLI {
+		read, plain = "vault kv get kv/prod/db", "vault kv get kv/app/config"
+		login = "vault login -no-store -method=userpass username=" + demoUser + " password=" + demoPassword
+	}
+	return "\n" + p.bold("that was the tour; the agent stays for you") + "\n" +
+		wrap("in another terminal:", 2, 2) +
+		set("VAULT_ADDR", s.tcp.url) + set("VAULT_TOKEN", s.vault.token) + "\n" +
+		wrap("then try, and answer here:", 2, 2) +
+		"    " + plain + "\n    " + read + "\n    " + login + "\n\n" +
+		wrap("and look at the agent itself:", 2, 2) +
+		set("STEPUP_RUNTIME_DIR", s.dir) + "    stepup status\n"
+}
+
+// wrap breaks text between words; the first line is indented by one number of
+// blanks, the others by another.
+func wrap(text string, first, rest int) string {
+	const width = 78
+	var b strings.Builder
+	line := strings.Repeat(" ", first)
+	for i, word := range strings.SplitAfter(text, " ") {
+		if i > 0 && len([]rune(line))+len([]rune(strings.TrimRight(word, " "))) > width {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = strings.Repeat(" ", rest)
+		}
+		line += word
+	}
+	return b.String() + strings.TrimRight(line, " ") + "\n"
+}
+
+// indent puts blanks before each line.
+func indent(text string, by int) string {
+	var b strings.Builder
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		b.WriteString(wrap(line, by, by+2))
+	}
+	return b.String()
+}
