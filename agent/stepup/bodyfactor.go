@@ -47,7 +47,7 @@ func (b *bodyLogin) run(ctx context.Context) (Decision, error) {
 	if b.login.Own() {
 		return b.withOwnFactor(ctx)
 	}
-	b.Unproven = b.login.Kind == mfa.LegacyMount || b.Config.ConfirmPush
+	b.Unverified = b.login.Kind == mfa.LegacyMount || b.Config.ConfirmPush
 	if v, ok := b.Muted(); ok {
 		if v.Outcome == mfa.Cooldown || b.Config.ConfirmPush {
 			return Refused{nil, v}, nil // sending is what pushes

@@ -20,10 +20,10 @@ import (
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
-// A kept is a stage on which the caller "tok" has a step-up token, "old", that is
+// A kept is a fixture on which the caller "tok" has a step-up token, "old", that is
 // good for ten minutes.
 type kept struct {
-	*stage
+	*fixture
 	up    *sending
 	ended []stepup.Caller
 }
@@ -31,7 +31,7 @@ type kept struct {
 func newKept(t *testing.T) *kept {
 	t.Helper()
 	k := &kept{up: &sending{right: "token old"}}
-	k.stage = newStage(t, func(c *stepup.Config) {
+	k.fixture = newFixture(t, func(c *stepup.Config) {
 		c.End = func(who stepup.Caller) {
 			k.ended = append(k.ended, who)
 			_ = k.tokens.Delete(context.Background(), keyOf("tok"))
@@ -177,7 +177,7 @@ func TestCallerOfASilentVault(t *testing.T) {
 				if d := cmp.Diff([]string{"token old", "token old", ""}, sent); d != "" {
 					t.Error(d)
 				}
-				if v := stepUp(t, k.stage, deploy()); v.Outcome != mfa.Unavailable || len(k.person.asked) > 0 {
+				if v := stepUp(t, k.fixture, deploy()); v.Outcome != mfa.Unavailable || len(k.person.asked) > 0 {
 					t.Errorf("%+v after %d questions", v, len(k.person.asked))
 				}
 				k.vault.caller = nil
@@ -189,7 +189,7 @@ func TestCallerOfASilentVault(t *testing.T) {
 	}
 }
 
-func stepUp(t *testing.T, s *stage, m rule.Match) mfa.Verdict {
+func stepUp(t *testing.T, s *fixture, m rule.Match) mfa.Verdict {
 	t.Helper()
 	_, v := s.resolver.StepUp(t.Context(), m, "tok", (&sending{}).send)
 	return v
@@ -221,7 +221,7 @@ func TestCallerWithUses(t *testing.T) {
 			t.Errorf("ended %v: %s", k.ended, d)
 		}
 		uses = 1
-		if v := stepUp(t, k.stage, deploy()); v.Outcome != "" || len(k.person.asked) > 0 {
+		if v := stepUp(t, k.fixture, deploy()); v.Outcome != "" || len(k.person.asked) > 0 {
 			t.Errorf("asked with the last use: %+v", v)
 		}
 	})
@@ -233,35 +233,32 @@ func TestRevokedThroughUs(t *testing.T) {
 	t.Parallel()
 	caller := stepup.Caller{Vault: "corp https://vault", Identity: "hmac-tok"}
 	byAccessor := stepup.Caller{Vault: "corp https://vault", Accessor: "acc"}
-	tests := map[string]struct {
+	type test struct {
 		token    secret.Secret
 		accessor string
 		ended    []stepup.Caller
-	}{
+	}
+	tests := map[string]test{
 		"by token":       {token: "tok", ended: []stepup.Caller{caller}},
 		"by accessor":    {accessor: "acc", ended: []stepup.Caller{caller, byAccessor}},
 		"of another":     {token: "else", ended: []stepup.Caller{{Vault: "corp https://vault", Identity: "hmac-else"}}},
 		"of who knows":   {},
 		"other accessor": {accessor: "xyz", ended: []stepup.Caller{{Vault: "corp https://vault", Accessor: "xyz"}}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newKept(t)
-				k.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{Accessor: "acc"}, nil }
-				k.get(t)
-				k.resolver.Revoked(tt.token, tt.accessor)
-				if d := cmp.Diff(tt.ended, k.ended); d != "" {
-					t.Error(d)
-				}
-				k.ended = nil
-				k.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{}, dead() }
-				if line, v := k.get(t); line != "" || v.Outcome != "" {
-					t.Errorf("served: sent %q, %+v", line, v)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		k := newKept(t)
+		k.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{Accessor: "acc"}, nil }
+		k.get(t)
+		k.resolver.Revoked(tt.token, tt.accessor)
+		if d := cmp.Diff(tt.ended, k.ended); d != "" {
+			t.Error(d)
+		}
+		k.ended = nil
+		k.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{}, dead() }
+		if line, v := k.get(t); line != "" || v.Outcome != "" {
+			t.Errorf("served: sent %q, %+v", line, v)
+		}
+	})
 }
 
 // The answer of a look-up that was under way during a revocation is not kept.
@@ -285,7 +282,7 @@ func TestLookupOlderThanTheRevocation(t *testing.T) {
 func TestCallersAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		asked := func(i int) bool {
 			token := fmt.Sprint("caller", i)
 			now := time.Now()
@@ -323,7 +320,7 @@ func TestNoQuestionOnARememberedLife(t *testing.T) {
 				k.vault.callerDead, k.vault.lookup = true, dead()
 				k.up.right = "-"
 				time.Sleep(time.Second)
-				if v := stepUp(t, k.stage, m); v.Outcome != "" || len(k.person.asked) > 0 {
+				if v := stepUp(t, k.fixture, m); v.Outcome != "" || len(k.person.asked) > 0 {
 					t.Errorf("%+v after %d questions", v, len(k.person.asked))
 				}
 				if sent, v := k.get(t); sent != "" || v.Outcome != "" || len(k.person.asked) > 0 || len(k.ended) != 1 {
@@ -341,7 +338,7 @@ func TestProvenByTheDenial(t *testing.T) {
 		for _, proven := range []bool{true, false} {
 			t.Run(fmt.Sprint(m.Rule.Name, " proven ", proven), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s := newStage(t, nil)
+					s := newFixture(t, nil)
 					s.person.codes("no", "no")
 					s.vault.callerDead = true
 					m.Proven = proven
@@ -371,7 +368,7 @@ func TestCallerDiesDuringTheQuestion(t *testing.T) {
 			k.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{}, dead() }
 			return minted("fresh", 300, 0), nil
 		}
-		if v := stepUp(t, k.stage, m); v.OK() {
+		if v := stepUp(t, k.fixture, m); v.OK() {
 			t.Errorf("served: %+v", v)
 		}
 		if len(k.ended) != 1 {
@@ -384,26 +381,23 @@ func TestCallerDiesDuringTheQuestion(t *testing.T) {
 // Vault does not know is not asked about.
 func TestHeaderGrantOfADeadCaller(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
+	type test struct {
 		text    string
 		dead    bool
 		outcome mfa.Outcome
-	}{
+	}
+	run(t, map[string]test{
 		"Vault":                         {text: deadText, dead: true},
 		"OpenBao":                       {text: bareText, dead: true},
 		"OpenBao, of another namespace": {text: bareText, outcome: mfa.Unavailable},
 		"without the default policy":    {text: "1 error occurred:\n\t* permission denied\n\n", outcome: mfa.Unavailable},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.vault.probeErr, s.vault.callerDead = &vault.StatusError{Status: 403, Errors: []string{tt.text}}, tt.dead
-				if v := stepUp(t, s, prod("totp")); v.Outcome != tt.outcome || len(s.person.asked) > 0 {
-					t.Errorf("%+v after %d questions", v, len(s.person.asked))
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.vault.probeErr, s.vault.callerDead = &vault.StatusError{Status: 403, Errors: []string{tt.text}}, tt.dead
+		if v := stepUp(t, s, prod("totp")); v.Outcome != tt.outcome || len(s.person.asked) > 0 {
+			t.Errorf("%+v after %d questions", v, len(s.person.asked))
+		}
+	})
 }
 
 // A revocation through the agent while a token is landing ends that token, although the

@@ -59,10 +59,10 @@ func selfEnrol() mfa.Challenge {
 	return c
 }
 
-func newEnrolStage(t *testing.T) (*stage, *enroller) {
+func newEnrolFixture(t *testing.T) (*fixture, *enroller) {
 	t.Helper()
 	e := &enroller{}
-	s := newStage(t, func(c *stepup.Config) { c.Vault.(*fakeVault).enrolling = e })
+	s := newFixture(t, func(c *stepup.Config) { c.Vault.(*fakeVault).enrolling = e })
 	s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
 		return answer(200, loggedIn), nil
 	}
@@ -113,7 +113,7 @@ func TestEnrol(t *testing.T) {
 		first   = "passcode totp 1/3 your new secret: a first code of it finishes the login"
 		again   = "passcode totp 2/3 wrong code, or one that was used: wait for the next one"
 	)
-	for name, tt := range map[string]struct {
+	type test struct {
 		challenge mfa.Challenge
 		err       error // of Vault, to the wish for a secret
 		codes     []string
@@ -123,7 +123,8 @@ func TestEnrol(t *testing.T) {
 		asked     []string
 		made      int
 		events    []audit.Event
-	}{
+	}
+	run(t, map[string]test{
 		"set up": {
 			codes: []string{"yes", "111111"}, outcome: mfa.Approved, made: 1, asked: []string{confirm, first},
 			events: []audit.Event{audit.Challenge, audit.Prompt, audit.Prompt, audit.Enrolled, audit.Approved},
@@ -154,43 +155,38 @@ func TestEnrol(t *testing.T) {
 		"not for one of several": {
 			challenge: twoMethods, codes: []string{"111111", "222222"}, outcome: mfa.Approved, asked: []string{"passcode totp 1/3 ", "passcode second 1/3 "},
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, e := newEnrolStage(t)
-				e.err = tt.err
-				s.person.codes(tt.codes...)
-				s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
-					if tt.wrong--; tt.wrong >= 0 {
-						return answer(403, wrongText), nil
-					}
-					return answer(200, loggedIn), nil
-				}
-				if tt.challenge.RequestID == "" {
-					tt.challenge = selfEnrol()
-				}
-				resp, v := s.resolver.Login(t.Context(), tt.challenge, loginRequest)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if v.OK() {
-					if body, err := io.ReadAll(resp.Body); err != nil || string(body) != loggedIn {
-						t.Errorf("the app gets %q, %v", body, err)
-					}
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-				if d := cmp.Diff(tt.events, s.audit.events); tt.events != nil && d != "" {
-					t.Errorf("audit: %s", d)
-				}
-				if len(e.made) != tt.made || tt.made > 0 && e.made[0] != "r m1" || len(e.revoked) > 0 {
-					t.Errorf("made %q, revoked %q", e.made, e.revoked)
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s, e := newEnrolFixture(t)
+		e.err = tt.err
+		s.person.codes(tt.codes...)
+		s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
+			if tt.wrong--; tt.wrong >= 0 {
+				return answer(403, wrongText), nil
+			}
+			return answer(200, loggedIn), nil
+		}
+		if tt.challenge.RequestID == "" {
+			tt.challenge = selfEnrol()
+		}
+		resp, v := s.resolver.Login(t.Context(), tt.challenge, loginRequest)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if v.OK() {
+			if body, err := io.ReadAll(resp.Body); err != nil || string(body) != loggedIn {
+				t.Errorf("the app gets %q, %v", body, err)
+			}
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+		if d := cmp.Diff(tt.events, s.audit.events); tt.events != nil && d != "" {
+			t.Errorf("audit: %s", d)
+		}
+		if len(e.made) != tt.made || tt.made > 0 && e.made[0] != "r m1" || len(e.revoked) > 0 {
+			t.Errorf("made %q, revoked %q", e.made, e.revoked)
+		}
+	})
 }
 
 // The person sees the secret with every question for a code of it, and there is
@@ -198,7 +194,7 @@ func TestEnrol(t *testing.T) {
 func TestEnrolShowsTheSecret(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newEnrolStage(t)
+		s, _ := newEnrolFixture(t)
 		s.person.codes("yes", "11111", "222222")
 		s.resolver.Login(t.Context(), selfEnrol(), loginRequest)
 		if len(s.person.asked) != 3 || s.person.asked[0].Enrolment != nil {
@@ -227,7 +223,7 @@ func TestEnrolOutlivesItsApp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, e := newEnrolStage(t)
+				s, e := newEnrolFixture(t)
 				s.person.says(after(70*time.Second, "111111"), after(time.Second, "222222"))
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -266,7 +262,7 @@ func TestEnrolOutlivesItsApp(t *testing.T) {
 func TestEnrolIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, e := newEnrolStage(t)
+		s, e := newEnrolFixture(t)
 		s.person.says(after(70*time.Second, "111111"), after(10*time.Second, "222222"))
 		if _, v := s.resolver.Login(t.Context(), selfEnrol(), loginRequest); v.Outcome != mfa.Timeout {
 			t.Fatalf("%+v", v)
@@ -291,7 +287,7 @@ func TestEnrolIsWaitedFor(t *testing.T) {
 func TestEnrolEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, e := newEnrolStage(t)
+		s, e := newEnrolFixture(t)
 		s.person.says(after(time.Hour, "111111"))
 		started := time.Now()
 		s.resolver.Login(t.Context(), selfEnrol(), loginRequest)
@@ -317,7 +313,7 @@ func TestEnrolIsLocked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, _ := newEnrolStage(t)
+				s, _ := newEnrolFixture(t)
 				s.person.says(after(time.Hour, "111111"))
 				ended := make(chan mfa.Verdict, 1)
 				go func() {
@@ -341,7 +337,7 @@ func TestEnrolIsLocked(t *testing.T) {
 func TestEnrolWithNobodyToShow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newEnrolStage(t)
+		s, _ := newEnrolFixture(t)
 		s.person.answer = func(_ context.Context, r prompt.Request) (string, error) {
 			if r.Enrolment != nil {
 				return "", prompt.ErrUnavailable
@@ -359,7 +355,7 @@ func TestEnrolWithNobodyToShow(t *testing.T) {
 func TestEnrolLeavesNoToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, e := newEnrolStage(t)
+		s, e := newEnrolFixture(t)
 		s.person.says(after(50*time.Second, "111111"))
 		s.vault.validate = func(ctx context.Context, _ map[string][]string) (*http.Response, error) {
 			select {

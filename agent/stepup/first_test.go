@@ -30,19 +30,20 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 	t.Parallel()
 	quiet := prod("okta")
 	quiet.Rule = &rule.Rule{Name: "prod", Methods: []string{"okta"}, Grant: quiet.Rule.Grant, Silent: true}
-	tests := map[string]struct {
+	type test struct {
 		match   rule.Match
 		confirm bool
 		codes   []string
 		right   string
 		delay   time.Duration
-		change  func(*stage)
+		change  func(*fixture)
 		outcome mfa.Outcome
 		text    string
 		sent    []string
 		asked   []string
 		status  int
-	}{
+	}
+	tests := map[string]test{
 		"confirmed push": {
 			match: prod("okta"), confirm: true, codes: []string{"yes"}, right: "", delay: 5 * time.Second, outcome: mfa.Approved, status: 200,
 			sent: []string{""}, asked: []string{"confirm okta 1/3 " + sendPush, "push okta 1/3 "},
@@ -57,23 +58,23 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 		},
 		"no way to ask, so nothing is pushed": {
 			match: prod("okta"), confirm: true, outcome: mfa.Unavailable, text: "stepup attach",
-			change: func(s *stage) { s.broker.Reconfigure(prompt.BrokerConfig{}) },
+			change: func(s *fixture) { s.broker.Reconfigure(prompt.BrokerConfig{}) },
 		},
 		"a token that may not do it is Vault's to refuse": {
 			match: prod("okta"), confirm: true, right: "-", sent: []string{""}, status: 403,
-			change: func(s *stage) { s.vault.capabilities = []string{"list"} },
+			change: func(s *fixture) { s.vault.capabilities = []string{"list"} },
 		},
 		"a dead token is Vault's to refuse": {
 			match: prod("okta"), confirm: true, right: "-", sent: []string{""}, status: 403,
-			change: func(s *stage) { s.vault.probeErr, s.vault.callerDead = dead(), true },
+			change: func(s *fixture) { s.vault.probeErr, s.vault.callerDead = dead(), true },
 		},
 		"a live token without the default policy": {
 			match: prod("okta"), confirm: true, codes: []string{"no"}, outcome: mfa.Denied, text: "was denied",
-			change: func(s *stage) { s.vault.probeErr = dead() },
+			change: func(s *fixture) { s.vault.probeErr = dead() },
 		},
 		"Vault cannot be asked, so nobody is": {
 			match: prod("okta"), confirm: true, outcome: mfa.Unavailable, text: "capabilities-self: connection refused",
-			change: func(s *stage) { s.vault.probeErr = errors.New("connection refused") },
+			change: func(s *fixture) { s.vault.probeErr = errors.New("connection refused") },
 		},
 		"a code goes together with a push": {
 			match: prod("totp", "okta"), codes: []string{"111111"}, right: "totp:111111,okta", delay: 5 * time.Second, outcome: mfa.Approved, status: 200,
@@ -125,38 +126,34 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 			sent: []string{"duo,totp:111111"}, asked: []string{"passcode duo 1/3 " + codeOrPush, "passcode totp 1/3 ", "push duo 1/3 "},
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) { c.ConfirmPush = tt.confirm })
-				s.person.codes(tt.codes...)
-				if tt.change != nil {
-					tt.change(s)
-				}
-				up := &sending{right: tt.right, delay: tt.delay}
-				resp, v, err := s.resolver.First(t.Context(), tt.match, "tok", up.send)
-				if err != nil || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict %+v, %v, want %s %q", v, err, tt.outcome, tt.text)
-				}
-				if resp == nil && tt.status != 0 || resp != nil && resp.StatusCode != tt.status {
-					t.Errorf("answer %+v, want %d", resp, tt.status)
-				}
-				if d := cmp.Diff(tt.sent, up.lines); d != "" {
-					t.Errorf("sent: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, func(c *stepup.Config) { c.ConfirmPush = tt.confirm })
+		s.person.codes(tt.codes...)
+		if tt.change != nil {
+			tt.change(s)
+		}
+		up := &sending{right: tt.right, delay: tt.delay}
+		resp, v, err := s.resolver.First(t.Context(), tt.match, "tok", up.send)
+		if err != nil || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict %+v, %v, want %s %q", v, err, tt.outcome, tt.text)
+		}
+		if resp == nil && tt.status != 0 || resp != nil && resp.StatusCode != tt.status {
+			t.Errorf("answer %+v, want %d", resp, tt.status)
+		}
+		if d := cmp.Diff(tt.sent, up.lines); d != "" {
+			t.Errorf("sent: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+	})
 }
 
 // A no to a push is a no: with a cool-down, and without a word to Vault.
 func TestNoToAPushCoolsDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, func(c *stepup.Config) { c.ConfirmPush = true })
+		s := newFixture(t, func(c *stepup.Config) { c.ConfirmPush = true })
 		s.person.codes("no")
 		up := &sending{}
 		for _, want := range []mfa.Outcome{mfa.Denied, mfa.Cooldown} {
@@ -179,7 +176,7 @@ func TestFirstTryGoesWrong(t *testing.T) {
 	const page = "<html><h1>504 Gateway Time-out</h1></html>"
 	duo := `{"errors":["1 error occurred:\n\t* failed to perform Duo preauth: Post \"https://api-1.duosecurity.com/auth/v2/preauth\": dial tcp: i/o timeout\n\n"]}`
 	backend := `{"errors":["1 error occurred:\n\t* dial tcp 10.0.0.7:5432: connect: connection refused\n\n"]}`
-	tests := map[string]struct {
+	type test struct {
 		method  string
 		status  int
 		body    string
@@ -188,7 +185,8 @@ func TestFirstTryGoesWrong(t *testing.T) {
 		outcome mfa.Outcome
 		text    string
 		cools   bool
-	}{
+	}
+	tests := map[string]test{
 		"a load balancer cuts":              {"okta", 504, page, nil, time.Minute, mfa.Timeout, "load balancer", true},
 		"one that says 502":                 {"okta", 502, "", nil, time.Minute, mfa.Timeout, "load balancer", true},
 		"a connection that breaks":          {"okta", 0, "", errors.New("EOF"), time.Minute, "", "", true},
@@ -200,33 +198,29 @@ func TestFirstTryGoesWrong(t *testing.T) {
 		"the provider is down, code method": {"totp", 400, duo, nil, time.Second, mfa.Unavailable, "second factor", false},
 		"a database is down":                {"okta", 500, backend, nil, 30 * time.Second, "", "", false},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				sent := 0
-				send := func(context.Context, []mfa.Credential, cache.Token) (*http.Response, error) {
-					sent++
-					time.Sleep(tt.delay)
-					if tt.err != nil {
-						return nil, tt.err
-					}
-					return answer(tt.status, tt.body), nil
-				}
-				resp, v, err := s.resolver.First(t.Context(), prod(tt.method), "tok", send)
-				if !errors.Is(err, tt.err) || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict %+v, %v, want %s %q", v, err, tt.outcome, tt.text)
-				}
-				if resp != nil {
-					if body, _ := io.ReadAll(resp.Body); string(body) != tt.body || resp.StatusCode != tt.status {
-						t.Errorf("answer %d %q", resp.StatusCode, body)
-					}
-				}
-				_, v, _ = s.resolver.First(t.Context(), prod(tt.method), "tok", send)
-				if cooled := v.Outcome == mfa.Cooldown; cooled != tt.cools || cooled && (sent != 1 || !strings.Contains(v.Message, "load balancer")) {
-					t.Errorf("then %+v after %d sendings, want a cool-down: %v", v, sent, tt.cools)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		sent := 0
+		send := func(context.Context, []mfa.Credential, cache.Token) (*http.Response, error) {
+			sent++
+			time.Sleep(tt.delay)
+			if tt.err != nil {
+				return nil, tt.err
+			}
+			return answer(tt.status, tt.body), nil
+		}
+		resp, v, err := s.resolver.First(t.Context(), prod(tt.method), "tok", send)
+		if !errors.Is(err, tt.err) || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict %+v, %v, want %s %q", v, err, tt.outcome, tt.text)
+		}
+		if resp != nil {
+			if body, _ := io.ReadAll(resp.Body); string(body) != tt.body || resp.StatusCode != tt.status {
+				t.Errorf("answer %d %q", resp.StatusCode, body)
+			}
+		}
+		_, v, _ = s.resolver.First(t.Context(), prod(tt.method), "tok", send)
+		if cooled := v.Outcome == mfa.Cooldown; cooled != tt.cools || cooled && (sent != 1 || !strings.Contains(v.Message, "load balancer")) {
+			t.Errorf("then %+v after %d sendings, want a cool-down: %v", v, sent, tt.cools)
+		}
+	})
 }

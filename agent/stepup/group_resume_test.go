@@ -17,7 +17,7 @@ import (
 )
 
 // opened makes a request that waits ten seconds in vain.
-func opened(t *testing.T, s *stage) {
+func opened(t *testing.T, s *fixture) {
 	t.Helper()
 	_, v := s.resolver.Await(t.Context(), payroll(10*time.Second), "tok", answer(200, heldBody))
 	if v.Outcome != mfa.Timeout {
@@ -34,53 +34,50 @@ func TestResume(t *testing.T) {
 		change(&m)
 		return m
 	}
-	tests := map[string]struct {
+	type test struct {
 		match  rule.Match
 		token  secret.Secret
-		change func(*stage, *council)
+		change func(*fixture, *council)
 		found  bool
-	}{
+	}
+	tests := map[string]test{
 		"the same request":     {match: payroll(time.Minute), token: "tok", found: true},
 		"the rule was renamed": {match: other(func(m *rule.Match) { m.Rule.Name = "pay" }), token: "tok", found: true},
 		"another caller":       {match: payroll(time.Minute), token: "other"},
 		"another body":         {match: other(func(m *rule.Match) { m.Fingerprint = "x" }), token: "tok"},
 		"an unknown body":      {match: other(func(m *rule.Match) { m.Fingerprint = "" }), token: "tok"},
 		"another namespace":    {match: other(func(m *rule.Match) { m.Request.Namespace = "ns1" }), token: "tok"},
-		"after stepup lock":    {match: payroll(time.Minute), token: "tok", change: func(s *stage, _ *council) { s.state.Cancel() }},
-		"after its time":       {match: payroll(time.Minute), token: "tok", change: func(*stage, *council) { time.Sleep(time.Hour) }},
-		"vault knows it no more": {match: payroll(time.Minute), token: "tok", change: func(_ *stage, c *council) {
+		"after stepup lock":    {match: payroll(time.Minute), token: "tok", change: func(s *fixture, _ *council) { s.state.Cancel() }},
+		"after its time":       {match: payroll(time.Minute), token: "tok", change: func(*fixture, *council) { time.Sleep(time.Hour) }},
+		"vault knows it no more": {match: payroll(time.Minute), token: "tok", change: func(_ *fixture, c *council) {
 			c.askErr = func(int) error { return statusError(400) }
 		}},
-		"the token was revoked": {match: payroll(time.Minute), token: "tok", change: func(_ *stage, c *council) {
+		"the token was revoked": {match: payroll(time.Minute), token: "tok", change: func(_ *fixture, c *council) {
 			c.askErr = func(int) error { return statusError(403) }
 		}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, c := hall(t)
-				defer s.broker.Close()
-				opened(t, s)
-				if tt.change != nil {
-					tt.change(s, c)
-				}
-				c.approveAt = time.Now().Add(5 * time.Second)
-				resp, v := s.resolver.Resume(t.Context(), tt.match, tt.token)
-				if !tt.found {
-					if resp != nil || v.Outcome != "" || len(c.released) > 0 {
-						t.Errorf("found %+v, released %d", v, len(c.released))
-					}
-					return
-				}
-				if got := bodyOf(t, resp); v.Outcome != mfa.Approved || got != "200 "+released {
-					t.Errorf("verdict %+v, answer %s", v, got)
-				}
-				if _, v := s.resolver.Resume(t.Context(), tt.match, tt.token); v.Outcome != "" {
-					t.Errorf("served twice: %+v", v)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, c := hall(t)
+		defer s.broker.Close()
+		opened(t, s)
+		if tt.change != nil {
+			tt.change(s, c)
+		}
+		c.approveAt = time.Now().Add(5 * time.Second)
+		resp, v := s.resolver.Resume(t.Context(), tt.match, tt.token)
+		if !tt.found {
+			if resp != nil || v.Outcome != "" || len(c.released) > 0 {
+				t.Errorf("found %+v, released %d", v, len(c.released))
+			}
+			return
+		}
+		if got := bodyOf(t, resp); v.Outcome != mfa.Approved || got != "200 "+released {
+			t.Errorf("verdict %+v, answer %s", v, got)
+		}
+		if _, v := s.resolver.Resume(t.Context(), tt.match, tt.token); v.Outcome != "" {
+			t.Errorf("served twice: %+v", v)
+		}
+	})
 }
 
 // Many requests that are the same wait together: Vault is asked by one of them,
@@ -133,41 +130,38 @@ func TestResumeTogether(t *testing.T) {
 // its next try has it, within a minute, if its token is still alive.
 func TestAnswerOutlivesItsApp(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		after time.Duration
 		token secret.Secret
 		dead  bool
 		found bool
-	}{
+	}
+	tests := map[string]test{
 		"soon":              {after: 30 * time.Second, token: "tok", found: true},
 		"too late":          {after: 2 * time.Minute, token: "tok"},
 		"another caller":    {after: time.Second, token: "other"},
 		"token was revoked": {after: time.Second, token: "tok", dead: true},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, c := hall(t)
-				defer s.broker.Close()
-				ctx, leave := context.WithCancel(t.Context())
-				c.approveAt = time.Now().Add(5 * time.Second)
-				c.release = func(int) (*http.Response, error) {
-					leave()
-					return answer(200, released), nil
-				}
-				s.resolver.Await(ctx, payroll(time.Hour), "tok", answer(200, heldBody))
-				time.Sleep(tt.after)
-				s.vault.callerDead = tt.dead
-				resp, v := s.resolver.Resume(t.Context(), payroll(time.Hour), tt.token)
-				if found := v.Outcome == mfa.Approved; found != tt.found {
-					t.Fatalf("verdict %+v", v)
-				}
-				if tt.found && bodyOf(t, resp) != "200 "+released {
-					t.Error("another answer")
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, c := hall(t)
+		defer s.broker.Close()
+		ctx, leave := context.WithCancel(t.Context())
+		c.approveAt = time.Now().Add(5 * time.Second)
+		c.release = func(int) (*http.Response, error) {
+			leave()
+			return answer(200, released), nil
+		}
+		s.resolver.Await(ctx, payroll(time.Hour), "tok", answer(200, heldBody))
+		time.Sleep(tt.after)
+		s.vault.callerDead = tt.dead
+		resp, v := s.resolver.Resume(t.Context(), payroll(time.Hour), tt.token)
+		if found := v.Outcome == mfa.Approved; found != tt.found {
+			t.Fatalf("verdict %+v", v)
+		}
+		if tt.found && bodyOf(t, resp) != "200 "+released {
+			t.Error("another answer")
+		}
+	})
 }
 
 // A person who gave up is left alone for the cool-down, and so is Vault.

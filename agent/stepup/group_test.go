@@ -77,10 +77,10 @@ func (c *council) Release(_ context.Context, h vault.Held) (*http.Response, erro
 }
 
 // hall is a stage with a council.
-func hall(t *testing.T) (*stage, *council) {
+func hall(t *testing.T) (*fixture, *council) {
 	t.Helper()
 	c := &council{}
-	s := newStage(t, func(rc *stepup.Config) { rc.Vault.(*fakeVault).Vault = c })
+	s := newFixture(t, func(rc *stepup.Config) { rc.Vault.(*fakeVault).Vault = c })
 	return s, c
 }
 
@@ -116,17 +116,18 @@ func TestControlGroup(t *testing.T) {
 	refuses := func(status int) func(int) error {
 		return func(int) error { return &vault.StatusError{Status: status, Errors: []string{"invalid accessor"}} }
 	}
-	tests := map[string]struct {
+	type test struct {
 		approve time.Duration // after the start; 0 is never
 		timeout time.Duration
 		body    string
-		change  func(*stage, *council)
+		change  func(*fixture, *council)
 		want    string
 		outcome mfa.Outcome
 		text    string
 		events  []audit.Event
 		told    int
-	}{
+	}
+	tests := map[string]test{
 		"approved": {
 			approve: 20 * time.Second, want: "200 " + released, outcome: mfa.Approved, told: 1,
 			events: []audit.Event{audit.Challenge, audit.Prompt, audit.Approved},
@@ -134,7 +135,7 @@ func TestControlGroup(t *testing.T) {
 		"approved before anybody is told": {
 			approve: time.Nanosecond, want: "200 " + released, outcome: mfa.Approved,
 			events: []audit.Event{audit.Challenge, audit.Approved},
-			change: func(_ *stage, c *council) { c.approveAt = time.Now() },
+			change: func(_ *fixture, c *council) { c.approveAt = time.Now() },
 		},
 		"nobody approves": {
 			want: "200 " + heldBody, outcome: mfa.Timeout, text: "nobody has approved", told: 1,
@@ -142,7 +143,7 @@ func TestControlGroup(t *testing.T) {
 		},
 		"one approval after the other": {
 			approve: 30 * time.Second, want: "200 " + released, outcome: mfa.Approved, told: 2,
-			change: func(_ *stage, c *council) {
+			change: func(_ *fixture, c *council) {
 				start := time.Now()
 				c.by = func(now time.Time) []string {
 					if now.Sub(start) < 10*time.Second {
@@ -155,28 +156,28 @@ func TestControlGroup(t *testing.T) {
 		"the person gives up": {
 			want: "200 " + heldBody, outcome: mfa.Denied, text: "given up here", told: 1,
 			events: []audit.Event{audit.Challenge, audit.Prompt, audit.Denied},
-			change: func(s *stage, _ *council) {
+			change: func(s *fixture, _ *council) {
 				s.person.answer = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
 			},
 		},
 		"a rule that asks nobody waits all the same": {
 			approve: 20 * time.Second, want: "200 " + released, outcome: mfa.Approved,
-			change: func(s *stage, _ *council) { s.person.answer = nil },
+			change: func(s *fixture, _ *council) { s.person.answer = nil },
 		},
 		"no control group": {
-			want: "200 " + heldBody, change: func(_ *stage, c *council) { c.askErr = refuses(400) },
+			want: "200 " + heldBody, change: func(_ *fixture, c *council) { c.askErr = refuses(400) },
 			events: []audit.Event{audit.Challenge},
 		},
 		"a vault without control groups": {
-			want: "200 " + heldBody, change: func(_ *stage, c *council) { c.askErr = refuses(404) },
+			want: "200 " + heldBody, change: func(_ *fixture, c *council) { c.askErr = refuses(404) },
 		},
 		"the token may not ask": {
 			want: "200 " + heldBody, outcome: mfa.Unavailable, text: "sys/control-group/request",
-			change: func(_ *stage, c *council) { c.askErr = refuses(403) },
+			change: func(_ *fixture, c *council) { c.askErr = refuses(403) },
 		},
 		"it expires at vault": {
 			want: "200 " + heldBody, outcome: mfa.Unavailable, text: "no longer knows", told: 1,
-			change: func(_ *stage, c *council) {
+			change: func(_ *fixture, c *council) {
 				c.askErr = func(n int) error {
 					if n < 3 {
 						return nil
@@ -187,7 +188,7 @@ func TestControlGroup(t *testing.T) {
 		},
 		"vault cannot be asked for a while": {
 			approve: 20 * time.Second, want: "200 " + released, outcome: mfa.Approved, told: 1,
-			change: func(_ *stage, c *council) {
+			change: func(_ *fixture, c *council) {
 				c.askErr = func(n int) error {
 					switch n {
 					case 1:
@@ -201,23 +202,23 @@ func TestControlGroup(t *testing.T) {
 		},
 		"approved, and yet not": {
 			approve: 5 * time.Second, want: "200 " + released, outcome: mfa.Approved, told: 1,
-			change: func(_ *stage, c *council) { c.release = errUnapproved },
+			change: func(_ *fixture, c *council) { c.release = errUnapproved },
 		},
 		"the request itself fails when it is carried out": {
 			approve: 5 * time.Second, want: `404 {"errors":[]}`, outcome: mfa.Approved, told: 1,
-			change: func(_ *stage, c *council) {
+			change: func(_ *fixture, c *council) {
 				c.release = func(int) (*http.Response, error) { return answer(404, `{"errors":[]}`), nil }
 			},
 		},
 		"vault does not give it out": {
 			approve: 5 * time.Second, want: "200 " + heldBody, outcome: mfa.Unavailable, text: "does not give out", told: 1,
-			change: func(_ *stage, c *council) {
+			change: func(_ *fixture, c *council) {
 				c.release = func(int) (*http.Response, error) { return answer(403, generic), nil }
 			},
 		},
 		"somebody else was faster": {
 			approve: 5 * time.Second, want: "200 " + heldBody, outcome: mfa.Unavailable, text: "fetched elsewhere", told: 1,
-			change: func(_ *stage, c *council) {
+			change: func(_ *fixture, c *council) {
 				c.release = func(int) (*http.Response, error) {
 					return answer(400, `{"errors":["wrapping token is not valid or does not exist"]}`), nil
 				}
@@ -225,48 +226,44 @@ func TestControlGroup(t *testing.T) {
 		},
 		"not an answer of a control group": {body: `{"data":{"a":"b"},"wrap_info":null}`, want: `200 {"data":{"a":"b"},"wrap_info":null}`},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, c := hall(t)
-				if tt.approve > 0 {
-					c.approveAt = time.Now().Add(tt.approve)
-				}
-				if tt.change != nil {
-					tt.change(s, c)
-				}
-				m := payroll(55 * time.Second)
-				if strings.HasPrefix(name, "a rule that asks nobody") {
-					m.Rule.Silent = true
-				}
-				body := heldBody
-				if tt.body != "" {
-					body = tt.body
-				}
-				resp, v := s.resolver.Await(t.Context(), m, "tok", answer(200, body))
-				if got := bodyOf(t, resp); got != tt.want {
-					t.Errorf("answer = %s, want %s", got, tt.want)
-				}
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict = %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if tt.events != nil {
-					if d := cmp.Diff(tt.events, s.audit.events); d != "" {
-						t.Error(d)
-					}
-				}
-				if got := len(s.person.messages()); got != tt.told {
-					t.Errorf("told %d times, want %d: %q", got, tt.told, s.person.messages())
-				}
-				for _, h := range c.released {
-					if h.Caller != "tok" || h.Wrapping != "hvs.WRAP" {
-						t.Errorf("released with %q and %q", h.Caller.Reveal(), h.Wrapping.Reveal())
-					}
-				}
-				s.broker.Close()
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, c := hall(t)
+		if tt.approve > 0 {
+			c.approveAt = time.Now().Add(tt.approve)
+		}
+		if tt.change != nil {
+			tt.change(s, c)
+		}
+		m := payroll(55 * time.Second)
+		if strings.Contains(t.Name(), "/a_rule_that_asks_nobody") {
+			m.Rule.Silent = true
+		}
+		body := heldBody
+		if tt.body != "" {
+			body = tt.body
+		}
+		resp, v := s.resolver.Await(t.Context(), m, "tok", answer(200, body))
+		if got := bodyOf(t, resp); got != tt.want {
+			t.Errorf("answer = %s, want %s", got, tt.want)
+		}
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict = %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if tt.events != nil {
+			if d := cmp.Diff(tt.events, s.audit.events); d != "" {
+				t.Error(d)
+			}
+		}
+		if got := len(s.person.messages()); got != tt.told {
+			t.Errorf("told %d times, want %d: %q", got, tt.told, s.person.messages())
+		}
+		for _, h := range c.released {
+			if h.Caller != "tok" || h.Wrapping != "hvs.WRAP" {
+				t.Errorf("released with %q and %q", h.Caller.Reveal(), h.Wrapping.Reveal())
+			}
+		}
+		s.broker.Close()
+	})
 }
 
 // What the person reads says who may approve, how, and who has.

@@ -52,7 +52,7 @@ type headerRequest struct {
 
 func newHeaderRequest(ctx context.Context, q request) *headerRequest {
 	h := &headerRequest{StepUp: q.resolver.begin(ctx, q.match, q.token), request: q}
-	h.Unauthenticated, h.Unproven = q.match.Unauthenticated, q.match.Unauthenticated && q.token == ""
+	h.Unauthenticated, h.Unverified = q.match.Unauthenticated, q.match.Unauthenticated && q.token == ""
 	h.exchange = factor.Exchange{StepUp: h.StepUp, Send: withCredentials(q.send), Read: h.read}
 	return h
 }

@@ -22,14 +22,15 @@ func duoSays(text string) *http.Response { return answer(400, `{"errors":["`+tex
 
 func TestLegacyLogin(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		answers []string
 		says    []*http.Response
 		sent    []string // bodies
 		asked   []string
 		outcome mfa.Outcome
 		text    string
-	}{
+	}
+	tests := map[string]test{
 		"code": {
 			[]string{"123456"},
 			[]*http.Response{answer(200, issued)},
@@ -76,37 +77,32 @@ func TestLegacyLogin(t *testing.T) {
 		},
 		"a code that is not the trouble": {[]string{"1"}, []*http.Response{duoSays("invalid username or password")}, nil, nil, "", ""},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, _ := newMountStage(t, nil)
-				s.person.codes(tt.answers...)
-				v := &logins{delay: time.Second, answers: tt.says}
-				_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
-				if err != nil || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
-					t.Errorf("%+v %v", verdict, err)
-				}
-				var sent []string
-				for _, b := range v.sent {
-					sent = append(sent, string(b.Bytes()))
-				}
-				if d := cmp.Diff(tt.sent, sent); tt.sent != nil && d != "" {
-					t.Errorf("sent: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, _ := newMountFixture(t, nil)
+		s.person.codes(tt.answers...)
+		v := &logins{delay: time.Second, answers: tt.says}
+		_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
+		if err != nil || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
+			t.Errorf("%+v %v", verdict, err)
+		}
+		var sent []string
+		for _, b := range v.sent {
+			sent = append(sent, string(b.Bytes()))
+		}
+		if d := cmp.Diff(tt.sent, sent); tt.sent != nil && d != "" {
+			t.Errorf("sent: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+	})
 }
 
 // A wrong password, which is refused at once, does not send anybody to their phone.
 func TestLegacyPushIsToldWithinASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		var told time.Time
 		s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
 			if r.Kind != prompt.Push {
@@ -128,49 +124,45 @@ func TestLegacyPushIsToldWithinASecond(t *testing.T) {
 // more is sent.
 func TestLegacyNobodyToAsk(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
+	type test struct {
 		answers []string
 		sent    []string
 		text    string
-	}{
+	}
+	run(t, map[string]test{
 		"at all":   {nil, []string{`{"password":"p"}`}, "vault decided by itself"},
 		"any more": {[]string{"000000"}, []string{`{"passcode":"000000","password":"p"}`}, "there is no way to ask"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, _ := newMountStage(t, nil)
-				answers := tt.answers
-				s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
-					if r.Kind == prompt.Push || len(answers) == 0 {
-						return "", prompt.ErrUnavailable
-					}
-					next := answers[0]
-					answers = answers[1:]
-					return next, nil
-				}
-				v := &logins{delay: 5 * time.Second, answers: []*http.Response{duoSays("Incorrect passcode. Please try again.")}}
-				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
-				if err != nil || resp == nil || !verdict.NoPrompt || verdict.Outcome != mfa.Unavailable || !strings.Contains(verdict.Message, tt.text) {
-					t.Errorf("%v %+v %v", resp, verdict, err)
-				}
-				var sent []string
-				for _, b := range v.sent {
-					sent = append(sent, string(b.Bytes()))
-				}
-				if d := cmp.Diff(tt.sent, sent); d != "" {
-					t.Error(d)
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s, _ := newMountFixture(t, nil)
+		answers := tt.answers
+		s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
+			if r.Kind == prompt.Push || len(answers) == 0 {
+				return "", prompt.ErrUnavailable
+			}
+			next := answers[0]
+			answers = answers[1:]
+			return next, nil
+		}
+		v := &logins{delay: 5 * time.Second, answers: []*http.Response{duoSays("Incorrect passcode. Please try again.")}}
+		resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)
+		if err != nil || resp == nil || !verdict.NoPrompt || verdict.Outcome != mfa.Unavailable || !strings.Contains(verdict.Message, tt.text) {
+			t.Errorf("%v %+v %v", resp, verdict, err)
+		}
+		var sent []string
+		for _, b := range v.sent {
+			sent = append(sent, string(b.Bytes()))
+		}
+		if d := cmp.Diff(tt.sent, sent); d != "" {
+			t.Error(d)
+		}
+	})
 }
 
 // Clients repeat a 502 by themselves, and the person would be asked again.
 func TestLegacyVaultIsGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		s.person.codes("123456")
 		v := &logins{err: errors.New("connection reset"), answers: []*http.Response{nil}}
 		_, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.LegacyMount), ldapRequest, v.send)

@@ -38,7 +38,7 @@ func withCode(methods ...string) rule.Match {
 }
 
 // logsIn makes a Vault that takes the password "pw" and any code but 000000.
-func (s *stage) logsIn(held string) {
+func (s *fixture) logsIn(held string) {
 	s.vault.login = func(_ context.Context, r vault.LoginRequest) (*http.Response, error) {
 		if r.Password.Reveal() != "pw" {
 			return answer(400, `{"errors":["invalid username or password"]}`), nil
@@ -71,14 +71,15 @@ func TestLoginGrantWithCode(t *testing.T) {
 		}
 		return payloads
 	}
-	tests := map[string]struct {
+	type test struct {
 		methods   []string
 		held      string
 		answers   []string // to prompts, in order
 		asked     []string
 		validated []map[string][]string
 		passwords []string
-	}{
+	}
+	tests := map[string]test{
 		"both at once": {
 			held: heldBy(heldTOTP), answers: []string{"pw\n111111"},
 			asked: []string{askedBoth}, validated: codes("m1", "111111"),
@@ -134,40 +135,36 @@ func TestLoginGrantWithCode(t *testing.T) {
 			}, validated: codes("m1", "111111"),
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) { c.Methods["m2"] = mfa.Method{Type: "totp", Name: "m2", UsesPasscode: true} })
-				s.person.codes(tt.answers...)
-				s.logsIn(tt.held)
-				methods := tt.methods
-				if methods == nil {
-					methods = []string{"totp"}
-				}
-				_, v, err := first(t.Context(), s, withCode(methods...), &sending{right: "token new"})
-				if err != nil || v.Outcome != mfa.Approved {
-					t.Errorf("%+v %v", v, err)
-				}
-				synctest.Wait()
-				if d := cmp.Diff(tt.asked, s.person.messages()); d != "" {
-					t.Errorf("asked: %s", d)
-				}
-				if d := cmp.Diff(tt.validated, s.vault.validated); d != "" {
-					t.Errorf("validated: %s", d)
-				}
-				if d := cmp.Diff(tt.passwords, s.vault.passwords); tt.passwords != nil && d != "" {
-					t.Errorf("passwords: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, func(c *stepup.Config) { c.Methods["m2"] = mfa.Method{Type: "totp", Name: "m2", UsesPasscode: true} })
+		s.person.codes(tt.answers...)
+		s.logsIn(tt.held)
+		methods := tt.methods
+		if methods == nil {
+			methods = []string{"totp"}
+		}
+		_, v, err := first(t.Context(), s, withCode(methods...), &sending{right: "token new"})
+		if err != nil || v.Outcome != mfa.Approved {
+			t.Errorf("%+v %v", v, err)
+		}
+		synctest.Wait()
+		if d := cmp.Diff(tt.asked, s.person.messages()); d != "" {
+			t.Errorf("asked: %s", d)
+		}
+		if d := cmp.Diff(tt.validated, s.vault.validated); d != "" {
+			t.Errorf("validated: %s", d)
+		}
+		if d := cmp.Diff(tt.passwords, s.vault.passwords); tt.passwords != nil && d != "" {
+			t.Errorf("passwords: %s", d)
+		}
+	})
 }
 
 // One prompt stands in the audit log, and the factor with the approval.
 func TestLoginGrantWithCodeAudited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("pw\n111111")
 		s.logsIn(heldBy(heldTOTP))
 		if _, v, err := first(t.Context(), s, withCode("totp"), &sending{right: "token new"}); err != nil || v.Outcome != mfa.Approved {
@@ -187,7 +184,7 @@ func TestLoginGrantWithCodeAudited(t *testing.T) {
 func TestLoginGrantCodeIsSentOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("pw\n111111", "pw\n111111", "222222")
 		s.logsIn(heldBy(heldTOTP))
 		for _, token := range []string{"tok", "other"} {
@@ -211,7 +208,7 @@ func TestLoginGrantCodeIsSentOnce(t *testing.T) {
 func TestLoginGrantKeepsThePasswordAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("pw\n111111")
 		s.logsIn(heldBy(heldTOTP))
 		m := withCode("totp")
@@ -228,11 +225,12 @@ func TestLoginGrantKeepsThePasswordAlone(t *testing.T) {
 // A code is offered only where it is certain that one is typed.
 func TestLoginGrantOffersTheCode(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
+	type test struct {
 		methods []string
 		change  func(*stepup.Config)
 		want    prompt.WithCode
-	}{
+	}
+	run(t, map[string]test{
 		"one method":           {methods: []string{"totp"}, want: prompt.WithCode{Method: "totp", Digits: 6}},
 		"digits are not known": {methods: []string{"second"}, want: prompt.WithCode{Method: "second"}},
 		"none is named":        {},
@@ -242,19 +240,15 @@ func TestLoginGrantOffersTheCode(t *testing.T) {
 		"a program gives it":   {methods: []string{"totp"}, change: func(c *stepup.Config) { c.Commands = map[string][]string{"totp": {"ykman"}} }},
 		"a kept seed gives it": {methods: []string{"totp"}, change: func(c *stepup.Config) { c.FromSeed = map[string]bool{"totp": true} }},
 		"nothing is declared":  {methods: []string{"strange"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, tt.change)
-				s.person.codes("no")
-				s.logsIn("")
-				if _, v, err := first(t.Context(), s, withCode(tt.methods...), &sending{right: "token new"}); err != nil || v.Outcome != mfa.Denied {
-					t.Errorf("%+v %v", v, err)
-				}
-				if asked := s.person.asked; len(asked) != 1 || asked[0].WithCode != tt.want {
-					t.Errorf("asked %+v, want it to offer %+v", asked, tt.want)
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s := newFixture(t, tt.change)
+		s.person.codes("no")
+		s.logsIn("")
+		if _, v, err := first(t.Context(), s, withCode(tt.methods...), &sending{right: "token new"}); err != nil || v.Outcome != mfa.Denied {
+			t.Errorf("%+v %v", v, err)
+		}
+		if asked := s.person.asked; len(asked) != 1 || asked[0].WithCode != tt.want {
+			t.Errorf("asked %+v, want it to offer %+v", asked, tt.want)
+		}
+	})
 }

@@ -21,7 +21,7 @@ const heldLogin = `{"auth":{"client_token":"","mfa_requirement":{"mfa_request_id
 func TestLoginGrant(t *testing.T) {
 	t.Parallel()
 	wrong := `{"errors":["invalid username or password"]}`
-	tests := map[string]struct {
+	type test struct {
 		answers   []string // to prompts, in order
 		logins    []*http.Response
 		validates []*http.Response
@@ -30,8 +30,9 @@ func TestLoginGrant(t *testing.T) {
 		passwords []string
 		asked     []string
 		kept      []string
-		change    func(*stage, *rule.Grant)
-	}{
+		change    func(*fixture, *rule.Grant)
+	}
+	tests := map[string]test{
 		"password and code": {
 			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
 			outcome: mfa.Approved, passwords: []string{"pw"}, asked: []string{"password auth/stepup/login/alice 1/3 ", "passcode corp 1/3 "},
@@ -50,21 +51,21 @@ func TestLoginGrant(t *testing.T) {
 		"password from the keyring": {
 			answers: []string{"111111"}, logins: []*http.Response{answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
 			outcome: mfa.Approved, passwords: []string{"kept"},
-			change: func(s *stage, g *rule.Grant) { g.Password, s.secrets.password = "keyring", "kept" },
+			change: func(s *fixture, g *rule.Grant) { g.Password, s.secrets.password = "keyring", "kept" },
 		},
 		"typed password is kept": {
 			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
 			outcome: mfa.Approved, passwords: []string{"pw"}, kept: []string{"pw"},
-			change: func(_ *stage, g *rule.Grant) { g.Password = "keyring" },
+			change: func(_ *fixture, g *rule.Grant) { g.Password = "keyring" },
 		},
 		"kept password is wrong": {
 			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(400, wrong), answer(200, heldLogin)}, validates: []*http.Response{minted("new", 300, 0)},
 			outcome: mfa.Approved, passwords: []string{"old", "pw"}, kept: []string{"", "pw"},
-			change: func(s *stage, g *rule.Grant) { g.Password, s.secrets.password = "keyring", "old" },
+			change: func(s *fixture, g *rule.Grant) { g.Password, s.secrets.password = "keyring", "old" },
 		},
 		"password of a command is wrong": {
 			logins: []*http.Response{answer(400, wrong)}, outcome: mfa.Rejected, text: "invalid username or password", passwords: []string{"cmd"},
-			change: func(s *stage, g *rule.Grant) {
+			change: func(s *fixture, g *rule.Grant) {
 				g.Password, g.PasswordCommand, s.secrets.password = "", []string{"pass"}, "cmd"
 			},
 		},
@@ -77,41 +78,37 @@ func TestLoginGrant(t *testing.T) {
 		"code denied":      {answers: []string{"pw", "no"}, logins: []*http.Response{answer(200, heldLogin)}, outcome: mfa.Denied, passwords: []string{"pw"}},
 		"broken challenge": {answers: []string{"pw"}, logins: []*http.Response{answer(200, heldLogin[:99])}, outcome: mfa.Unavailable, text: "without a token", passwords: []string{"pw"}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.person.codes(tt.answers...)
-				m := secure()
-				if tt.change != nil {
-					tt.change(s, &m.Rule.Grant)
-				}
-				s.vault.login = func(context.Context, vault.LoginRequest) (*http.Response, error) {
-					next := tt.logins[0]
-					tt.logins = tt.logins[1:]
-					return next, nil
-				}
-				s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
-					next := tt.validates[0]
-					tt.validates = tt.validates[1:]
-					return next, nil
-				}
-				_, v, err := first(t.Context(), s, m, &sending{right: "token new"})
-				if err != nil || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("%+v %v, want %s %q", v, err, tt.outcome, tt.text)
-				}
-				if d := cmp.Diff(tt.passwords, s.vault.passwords); d != "" {
-					t.Errorf("passwords: %s", d)
-				}
-				if d := cmp.Diff(tt.kept, s.secrets.kept); d != "" {
-					t.Errorf("kept: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.person.codes(tt.answers...)
+		m := secure()
+		if tt.change != nil {
+			tt.change(s, &m.Rule.Grant)
+		}
+		s.vault.login = func(context.Context, vault.LoginRequest) (*http.Response, error) {
+			next := tt.logins[0]
+			tt.logins = tt.logins[1:]
+			return next, nil
+		}
+		s.vault.validate = func(context.Context, map[string][]string) (*http.Response, error) {
+			next := tt.validates[0]
+			tt.validates = tt.validates[1:]
+			return next, nil
+		}
+		_, v, err := first(t.Context(), s, m, &sending{right: "token new"})
+		if err != nil || v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("%+v %v, want %s %q", v, err, tt.outcome, tt.text)
+		}
+		if d := cmp.Diff(tt.passwords, s.vault.passwords); d != "" {
+			t.Errorf("passwords: %s", d)
+		}
+		if d := cmp.Diff(tt.kept, s.secrets.kept); d != "" {
+			t.Errorf("kept: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+	})
 }
 
 // A kept seed is used only after the person said yes, and never twice in a
@@ -119,7 +116,7 @@ func TestLoginGrant(t *testing.T) {
 func TestCodeFromSeed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, func(c *stepup.Config) { c.FromSeed = map[string]bool{"totp": true} })
+		s := newFixture(t, func(c *stepup.Config) { c.FromSeed = map[string]bool{"totp": true} })
 		s.secrets.codes = []secret.Secret{"111111", "222222"}
 		s.person.codes("yes", "yes")
 		sent := []string{}

@@ -69,7 +69,7 @@ func TestLogin(t *testing.T) {
 			return next, nil
 		}
 	}
-	tests := map[string]struct {
+	type test struct {
 		challenge mfa.Challenge
 		codes     []string
 		validate  func(context.Context, map[string][]string) (*http.Response, error)
@@ -80,7 +80,8 @@ func TestLogin(t *testing.T) {
 		status    int // of the answer that is handed on; 0 means none
 		prefer    []string
 		change    func(*stepup.Config)
-	}{
+	}
+	tests := map[string]test{
 		"right at once": {
 			challenge: one, codes: []string{"111111"}, validate: answers(answer(200, "{}")), outcome: mfa.Approved, status: 200,
 			payloads: []map[string][]string{{"m1": {"111111"}}}, asked: []string{"passcode totp 1/3 "},
@@ -221,38 +222,34 @@ func TestLogin(t *testing.T) {
 		"nobody answers":        {challenge: one, codes: []string{"never"}, outcome: mfa.Timeout, text: "nobody answered"},
 		"declared digits count": {challenge: one, codes: []string{"12345678", "no"}, outcome: mfa.Denied, asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 a code of this method has 6 digits"}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) {
-					if c.Prefer = tt.prefer; tt.change != nil {
-						tt.change(c)
-					}
-				})
-				s.person.codes(tt.codes...)
-				s.vault.validate = tt.validate
-				resp, v := s.resolver.Login(t.Context(), tt.challenge, loginRequest)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if resp == nil && tt.status != 0 || resp != nil && resp.StatusCode != tt.status {
-					t.Errorf("answer %+v, want %d", resp, tt.status)
-				}
-				if d := cmp.Diff(tt.payloads, s.vault.validated); tt.payloads != nil && d != "" {
-					t.Errorf("validated: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, func(c *stepup.Config) {
+			if c.Prefer = tt.prefer; tt.change != nil {
+				tt.change(c)
+			}
 		})
-	}
+		s.person.codes(tt.codes...)
+		s.vault.validate = tt.validate
+		resp, v := s.resolver.Login(t.Context(), tt.challenge, loginRequest)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if resp == nil && tt.status != 0 || resp != nil && resp.StatusCode != tt.status {
+			t.Errorf("answer %+v, want %d", resp, tt.status)
+		}
+		if d := cmp.Diff(tt.payloads, s.vault.validated); tt.payloads != nil && d != "" {
+			t.Errorf("validated: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+	})
 }
 
 func TestLoginPromptSaysWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("no")
 		s.resolver.Login(t.Context(), constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{totp("m1", "totp")}}), loginRequest)
 		r := s.person.asked[0]
@@ -269,7 +266,7 @@ func TestLoginPromptSaysWhatItIsFor(t *testing.T) {
 func TestLoginCooldown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		one := constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{totp("m1", "totp")}})
 		other := loginRequest
 		other.Path = "auth/userpass/login/bob"
@@ -289,7 +286,7 @@ func TestLoginCooldown(t *testing.T) {
 func TestLockCancels(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("never")
 		done := make(chan mfa.Verdict)
 		go func() {

@@ -23,7 +23,7 @@ import (
 func TestMintThatPushes(t *testing.T) {
 	t.Parallel()
 	const page = "<html>504</html>"
-	tests := map[string]struct {
+	type test struct {
 		methods []string
 		confirm bool
 		codes   []string
@@ -35,7 +35,8 @@ func TestMintThatPushes(t *testing.T) {
 		text    string
 		minted  []string
 		asked   []string
-	}{
+	}
+	tests := map[string]test{
 		"confirmed": {
 			methods: []string{"okta"}, confirm: true, codes: []string{"yes"}, right: "okta", delay: 5 * time.Second, outcome: mfa.Approved,
 			minted: []string{"okta"}, asked: []string{"confirm okta 1/3 " + sendPush, "push okta 1/3 "},
@@ -68,47 +69,42 @@ func TestMintThatPushes(t *testing.T) {
 			outcome: mfa.Unavailable, text: "corp.okta.com", minted: []string{"okta"},
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) { c.ConfirmPush = tt.confirm })
-				s.person.codes(tt.codes...)
-				var lines []string
-				s.vault.mint = func(ctx context.Context, r vault.MintRequest) (*http.Response, error) {
-					var line []string
-					for _, c := range r.Credentials {
-						line = append(line, c.Header())
-					}
-					lines = append(lines, strings.Join(line, ","))
-					time.Sleep(tt.delay)
-					if lines[len(lines)-1] == tt.right {
-						return minted("new", 300, 0), nil
-					}
-					status, body := tt.status, tt.body
-					if status == 0 {
-						status = 403
-					}
-					if body == "" {
-						body = generic
-					}
-					return answer(status, body), nil
-				}
-				m := deploy()
-				m.Rule.Methods = tt.methods
-				_, v := s.resolver.StepUp(t.Context(), m, "tok", (&sending{right: "token new"}).send)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if d := cmp.Diff(tt.minted, lines); d != "" {
-					t.Errorf("minted: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, func(c *stepup.Config) { c.ConfirmPush = tt.confirm })
+		s.person.codes(tt.codes...)
+		var lines []string
+		s.vault.mint = func(ctx context.Context, r vault.MintRequest) (*http.Response, error) {
+			var line []string
+			for _, c := range r.Credentials {
+				line = append(line, c.Header())
+			}
+			lines = append(lines, strings.Join(line, ","))
+			time.Sleep(tt.delay)
+			if lines[len(lines)-1] == tt.right {
+				return minted("new", 300, 0), nil
+			}
+			status, body := tt.status, tt.body
+			if status == 0 {
+				status = 403
+			}
+			if body == "" {
+				body = generic
+			}
+			return answer(status, body), nil
+		}
+		m := deploy()
+		m.Rule.Methods = tt.methods
+		_, v := s.resolver.StepUp(t.Context(), m, "tok", (&sending{right: "token new"}).send)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if d := cmp.Diff(tt.minted, lines); d != "" {
+			t.Errorf("minted: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+	})
 }
 
 // A connection that breaks while the phone rings is a gateway's word, as its page is:
@@ -121,7 +117,7 @@ func TestConnectionBreaksWhileItPushes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.person.codes("push")
 				rang := 0
 				ring := func() (*http.Response, error) {

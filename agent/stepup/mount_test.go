@@ -94,10 +94,10 @@ func (n *numbers) OktaNumber(_ context.Context, r vault.NumberRequest) (string, 
 	return "42", true, nil
 }
 
-// newMountStage is a stage with Okta's numbers.
-func newMountStage(t *testing.T, change func(*stepup.Config)) (*stage, *numbers) {
+// newMountFixture is a stage with Okta's numbers.
+func newMountFixture(t *testing.T, change func(*stepup.Config)) (*fixture, *numbers) {
 	n := &numbers{start: time.Now()}
-	return newStage(t, func(c *stepup.Config) {
+	return newFixture(t, func(c *stepup.Config) {
 		c.Vault.(*fakeVault).numbering, c.Okta = n, []string{"auth/okta"}
 		if change != nil {
 			change(c)
@@ -125,51 +125,47 @@ func TestOktaNumber(t *testing.T) {
 		}
 		return d
 	}
-	tests := map[string]struct {
+	type test struct {
 		known, answered time.Duration
 		looks           []time.Duration
 		told            []string
 		outcome         mfa.Outcome
-	}{
+	}
+	tests := map[string]test{
 		"known at once":     {0, 10 * time.Second, ms(500), []string{"42 tap 42 in Okta Verify"}, mfa.Approved},
 		"known later":       {3 * time.Second, 10 * time.Second, ms(500, 1500, 2500, 3500), []string{"", "42 tap 42 in Okta Verify"}, mfa.Approved},
 		"never a number":    {time.Hour, 3 * time.Second, ms(500, 1500, 2500), []string{""}, mfa.Approved},
 		"no push was asked": {time.Hour, 400 * time.Millisecond, nil, nil, ""},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, n := newMountStage(t, nil)
-				n.from, n.err = tt.known, errors.New("busy")
-				v := &logins{delay: tt.answered, answers: []*http.Response{answer(200, issued)}}
-				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
-				if err != nil || resp.StatusCode != 200 || verdict.Outcome != tt.outcome {
-					t.Errorf("%v %+v %v", resp, verdict, err)
-				}
-				if d := cmp.Diff(tt.looks, n.asked); d != "" {
-					t.Errorf("looked: %s", d)
-				}
-				if d := cmp.Diff(tt.told, s.person.pushes()); d != "" {
-					t.Errorf("told: %s", d)
-				}
-				nonce := v.sent[0].Text("nonce")
-				want := vault.NumberRequest{Mount: "auth/okta", Nonce: nonce, Namespace: "ns1", Node: "http://node"}
-				if len(nonce) != 20 || tt.looks != nil && n.last != want {
-					t.Errorf("nonce %q, asked %+v", nonce, n.last)
-				}
-				if s.broker.Len() != 0 {
-					t.Error("a notice stays open")
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, n := newMountFixture(t, nil)
+		n.from, n.err = tt.known, errors.New("busy")
+		v := &logins{delay: tt.answered, answers: []*http.Response{answer(200, issued)}}
+		resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+		if err != nil || resp.StatusCode != 200 || verdict.Outcome != tt.outcome {
+			t.Errorf("%v %+v %v", resp, verdict, err)
+		}
+		if d := cmp.Diff(tt.looks, n.asked); d != "" {
+			t.Errorf("looked: %s", d)
+		}
+		if d := cmp.Diff(tt.told, s.person.pushes()); d != "" {
+			t.Errorf("told: %s", d)
+		}
+		nonce := v.sent[0].Text("nonce")
+		want := vault.NumberRequest{Mount: "auth/okta", Nonce: nonce, Namespace: "ns1", Node: "http://node"}
+		if len(nonce) != 20 || tt.looks != nil && n.last != want {
+			t.Errorf("nonce %q, asked %+v", nonce, n.last)
+		}
+		if s.broker.Len() != 0 {
+			t.Error("a notice stays open")
+		}
+	})
 }
 
 func TestNoncesDiffer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		v := &logins{answers: []*http.Response{answer(200, issued)}}
 		seen := make(map[string]bool)
 		for range 20 {
@@ -190,7 +186,7 @@ func TestOktaDeniedHere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, n := newMountStage(t, nil)
+				s, n := newMountFixture(t, nil)
 				n.from = 2 * time.Second
 				start := time.Now()
 				s.person.answer = func(ctx context.Context, _ prompt.Request) (string, error) {
@@ -221,14 +217,15 @@ func TestOktaDeniedHere(t *testing.T) {
 func TestOktaEnds(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("connection reset")
-	tests := map[string]struct {
+	type test struct {
 		delay   time.Duration
 		resp    *http.Response
 		err     error
 		outcome mfa.Outcome
 		text    string
 		wantErr error
-	}{
+	}
+	tests := map[string]test{
 		"refused on the phone":     {5 * time.Second, answer(400, oktaDenied), nil, mfa.Denied, "refused on the phone", nil},
 		"refused at once":          {0, answer(400, oktaDenied), nil, mfa.Denied, "refused on the phone", nil},
 		"nobody took it":           {90 * time.Second, answer(400, `{"errors":["failed to complete multi-factor authentication"]}`), nil, mfa.Timeout, "nobody answered it", nil},
@@ -242,26 +239,21 @@ func TestOktaEnds(t *testing.T) {
 		"gone while it rings":      {5 * time.Second, nil, gone, mfa.Timeout, "idle timeout", nil},
 		"not there":                {0, nil, gone, "", "", gone},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, n := newMountStage(t, nil)
-				n.from = time.Hour
-				v := &logins{delay: tt.delay, answers: []*http.Response{tt.resp}, err: tt.err}
-				resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
-				if resp != tt.resp || !errors.Is(err, tt.wantErr) || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
-					t.Errorf("%v %+v %v", resp, verdict, err)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, n := newMountFixture(t, nil)
+		n.from = time.Hour
+		v := &logins{delay: tt.delay, answers: []*http.Response{tt.resp}, err: tt.err}
+		resp, verdict, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send)
+		if resp != tt.resp || !errors.Is(err, tt.wantErr) || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
+			t.Errorf("%v %+v %v", resp, verdict, err)
+		}
+	})
 }
 
 func TestOktaAppLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		ctx, leave := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, leave)
 		v := &logins{delay: time.Hour, answers: []*http.Response{answer(200, issued)}}
@@ -279,7 +271,7 @@ func TestOktaAppLeaves(t *testing.T) {
 func TestOktaOneAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		v := &logins{delay: 10 * time.Second, answers: []*http.Response{answer(400, oktaDenied)}}
 		var all sync.WaitGroup
 		for range 5 {
@@ -306,7 +298,7 @@ func TestMountLoginSilence(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				never := true
-				s, n := newMountStage(t, func(c *stepup.Config) {
+				s, n := newMountFixture(t, func(c *stepup.Config) {
 					c.NeverPrompt = factor.NeverPrompt{Match: func(peer.Peer) bool { return never }}
 				})
 				s.person.codes("no", "no", "no")
@@ -340,13 +332,14 @@ func TestMountLoginSilence(t *testing.T) {
 // nobody can be asked.
 func TestMountConfirmPush(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		kind    mfa.MountKind
 		answers []string
 		never   bool
 		outcome mfa.Outcome
 		sent    int
-	}{
+	}
+	tests := map[string]test{
 		"okta, yes":     {mfa.OktaMount, []string{"yes"}, false, mfa.Approved, 1},
 		"okta, no":      {mfa.OktaMount, []string{"no"}, false, mfa.Denied, 0},
 		"okta, nobody":  {mfa.OktaMount, nil, false, mfa.Unavailable, 0},
@@ -357,44 +350,39 @@ func TestMountConfirmPush(t *testing.T) {
 		"renewal, no":   {0, []string{"no"}, false, mfa.Denied, 0},
 		"renewal never": {0, nil, true, mfa.Unavailable, 0},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, _ := newMountStage(t, func(c *stepup.Config) {
-					c.ConfirmPush = true
-					c.NeverPrompt = factor.NeverPrompt{Match: func(peer.Peer) bool { return tt.never }}
-				})
-				answers := tt.answers
-				s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
-					switch {
-					case r.Kind == prompt.Push:
-						<-ctx.Done()
-						return "", ctx.Err()
-					case len(answers) == 0:
-						return "", prompt.ErrUnavailable
-					case answers[0] == "no":
-						return "", prompt.ErrDenied
-					}
-					next := answers[0]
-					answers = answers[1:]
-					return next, nil
-				}
-				v := &logins{delay: 5 * time.Second, answers: []*http.Response{answer(200, issued)}}
-				var verdict mfa.Verdict
-				var err error
-				if tt.kind == 0 {
-					s.vault.path = "auth/okta/login/alice"
-					_, verdict, err = s.resolver.Renew(identified(t), "hvs.okta", renewal("renew-self"), func(ctx context.Context) (*http.Response, error) {
-						return v.send(ctx, mfa.LoginBody{})
-					})
-				} else {
-					_, verdict, err = s.resolver.BodyLogin(identified(t), mountLogin(t, tt.kind), oktaRequest, v.send)
-				}
-				if err != nil || verdict.Outcome != tt.outcome || v.count() != tt.sent {
-					t.Errorf("%+v %v after %d sendings", verdict, err, v.count())
-				}
-			})
+	run(t, tests, func(t *testing.T, tt test) {
+		s, _ := newMountFixture(t, func(c *stepup.Config) {
+			c.ConfirmPush = true
+			c.NeverPrompt = factor.NeverPrompt{Match: func(peer.Peer) bool { return tt.never }}
 		})
-	}
+		answers := tt.answers
+		s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
+			switch {
+			case r.Kind == prompt.Push:
+				<-ctx.Done()
+				return "", ctx.Err()
+			case len(answers) == 0:
+				return "", prompt.ErrUnavailable
+			case answers[0] == "no":
+				return "", prompt.ErrDenied
+			}
+			next := answers[0]
+			answers = answers[1:]
+			return next, nil
+		}
+		v := &logins{delay: 5 * time.Second, answers: []*http.Response{answer(200, issued)}}
+		var verdict mfa.Verdict
+		var err error
+		if tt.kind == 0 {
+			s.vault.path = "auth/okta/login/alice"
+			_, verdict, err = s.resolver.Renew(identified(t), "hvs.okta", renewal("renew-self"), func(ctx context.Context) (*http.Response, error) {
+				return v.send(ctx, mfa.LoginBody{})
+			})
+		} else {
+			_, verdict, err = s.resolver.BodyLogin(identified(t), mountLogin(t, tt.kind), oktaRequest, v.send)
+		}
+		if err != nil || verdict.Outcome != tt.outcome || v.count() != tt.sent {
+			t.Errorf("%+v %v after %d sendings", verdict, err, v.count())
+		}
+	})
 }

@@ -30,23 +30,23 @@ func in(m rule.Match, namespace string) rule.Match {
 // login, holds whatever the next request says there.
 func TestNamespaceDoesNotEndACooldown(t *testing.T) {
 	t.Parallel()
-	for name, ask := range map[string]func(t *testing.T, s *stage, namespace string) mfa.Verdict{
-		"header": func(t *testing.T, s *stage, namespace string) mfa.Verdict {
+	for name, ask := range map[string]func(t *testing.T, s *fixture, namespace string) mfa.Verdict{
+		"header": func(t *testing.T, s *fixture, namespace string) mfa.Verdict {
 			_, v, _ := first(t.Context(), s, in(prod("totp"), namespace), &sending{right: "nothing"})
 			return v
 		},
-		"token": func(t *testing.T, s *stage, namespace string) mfa.Verdict {
+		"token": func(t *testing.T, s *fixture, namespace string) mfa.Verdict {
 			_, v, _ := first(t.Context(), s, in(deploy(), namespace), &sending{right: "nothing"})
 			return v
 		},
-		"login grant": func(t *testing.T, s *stage, namespace string) mfa.Verdict {
+		"login grant": func(t *testing.T, s *fixture, namespace string) mfa.Verdict {
 			_, v, _ := first(t.Context(), s, in(secure(), namespace), &sending{right: "nothing"})
 			return v
 		},
-		"obtain": func(t *testing.T, s *stage, namespace string) mfa.Verdict {
+		"obtain": func(t *testing.T, s *fixture, namespace string) mfa.Verdict {
 			return s.resolver.Obtain(t.Context(), deploy().Rule, namespace, "tok")
 		},
-		"login": func(t *testing.T, s *stage, namespace string) mfa.Verdict {
+		"login": func(t *testing.T, s *fixture, namespace string) mfa.Verdict {
 			c, _, err := mfa.Parse([]byte(heldLogin))
 			if err != nil {
 				t.Fatal(err)
@@ -57,7 +57,7 @@ func TestNamespaceDoesNotEndACooldown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.person.codes("no", "no")
 				var got []mfa.Outcome
 				for i := range 5 {
@@ -82,7 +82,7 @@ func TestNamespacesWaitForOneTurn(t *testing.T) {
 	for name, m := range map[string]rule.Match{"header": prod("totp"), "token": deploy(), "login": secure()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.person.codes("no")
 				s.person.thinks(5 * time.Second)
 				outcomes := make(chan mfa.Outcome, 20)
@@ -110,7 +110,7 @@ func TestNamespacesWaitForOneTurn(t *testing.T) {
 func TestTokenOfANamespace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111", "222222")
 		s.vault.mint = func(_ context.Context, r vault.MintRequest) (*http.Response, error) {
 			return minted("for-"+r.Namespace, 300, 0), nil
@@ -153,7 +153,7 @@ func TestKeptPasswordStaysAtHome(t *testing.T) {
 		} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s := newStage(t, func(c *stepup.Config) { c.Namespace = tt.ofVault })
+					s := newFixture(t, func(c *stepup.Config) { c.Namespace = tt.ofVault })
 					s.secrets.password = "kept"
 					s.person.codes("typed")
 					var logins []string
@@ -194,39 +194,36 @@ func TestKeptTokensServeAMount(t *testing.T) {
 	key := func(name string) cache.Key {
 		return cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: name}
 	}
-	for name, tt := range map[string]struct {
+	type test struct {
 		kept map[string]secret.Secret
 		dead bool
 		want []string // what was sent
-	}{
+	}
+	run(t, map[string]test{
 		"none":           {want: []string{""}},
 		"of the first":   {kept: map[string]secret.Secret{"deploy": "one"}, want: []string{"token one"}},
 		"of the second":  {kept: map[string]secret.Secret{"secure": "two"}, want: []string{"token two"}},
 		"both":           {kept: map[string]secret.Secret{"deploy": "one", "secure": "two"}, want: []string{"token one"}},
 		"dead ones":      {kept: map[string]secret.Secret{"deploy": "one", "secure": "two"}, dead: true, want: []string{"token one", "token two", ""}},
 		"another rule's": {kept: map[string]secret.Secret{"other": "three"}, want: []string{""}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				for of, token := range tt.kept {
-					_ = s.tokens.Put(t.Context(), key(of), cache.Token{Secret: token, Expires: time.Now().Add(time.Minute)})
-				}
-				if tt.dead {
-					s.vault.lookup = &vault.StatusError{Status: 403, Errors: []string{"permission denied"}}
-				}
-				up := &sending{right: "nothing"}
-				resp, v, err := s.resolver.First(t.Context(), mount, "tok", up.send)
-				if err != nil || resp.StatusCode != 403 || (v.Outcome == mfa.Cached) != (len(tt.kept) > 0 && !tt.dead && tt.want[0] != "") {
-					t.Errorf("%+v %v", v, err)
-				}
-				if d := cmp.Diff(tt.want, up.lines); d != "" {
-					t.Error(d)
-				}
-				if len(s.person.asked)+len(s.vault.mints)+len(s.vault.passwords) != 0 {
-					t.Errorf("asked %+v", s.person.asked)
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		for of, token := range tt.kept {
+			_ = s.tokens.Put(t.Context(), key(of), cache.Token{Secret: token, Expires: time.Now().Add(time.Minute)})
+		}
+		if tt.dead {
+			s.vault.lookup = &vault.StatusError{Status: 403, Errors: []string{"permission denied"}}
+		}
+		up := &sending{right: "nothing"}
+		resp, v, err := s.resolver.First(t.Context(), mount, "tok", up.send)
+		if err != nil || resp.StatusCode != 403 || (v.Outcome == mfa.Cached) != (len(tt.kept) > 0 && !tt.dead && tt.want[0] != "") {
+			t.Errorf("%+v %v", v, err)
+		}
+		if d := cmp.Diff(tt.want, up.lines); d != "" {
+			t.Error(d)
+		}
+		if len(s.person.asked)+len(s.vault.mints)+len(s.vault.passwords) != 0 {
+			t.Errorf("asked %+v", s.person.asked)
+		}
+	})
 }

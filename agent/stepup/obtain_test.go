@@ -15,14 +15,14 @@ import (
 
 // obtain asks for the token of deploy's rule under another namespace spelling
 // than requests have, which must not matter.
-func (s *stage) obtain(ctx context.Context, token secret.Secret) mfa.Verdict {
+func (s *fixture) obtain(ctx context.Context, token secret.Secret) mfa.Verdict {
 	return s.resolver.Obtain(ctx, deploy().Rule, "/root/", token)
 }
 
 func TestObtain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("000000", "111111", "no", "222222")
 		s.vault.mint = mintsWith("totp:111111", "new", "newer")
 		if v := s.obtain(t.Context(), "tok"); v.Outcome != mfa.Approved {
@@ -52,7 +52,7 @@ func TestObtain(t *testing.T) {
 func TestObtainReplacesTheDead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111", "111112")
 		s.vault.mint = func(context.Context, vault.MintRequest) (*http.Response, error) { return minted("new", 300, 0), nil }
 		s.obtain(t.Context(), "tok")
@@ -68,7 +68,7 @@ func TestObtainReplacesTheDead(t *testing.T) {
 func TestObtainSharesTheFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		release := make(chan struct{})
 		s.vault.mint = func(context.Context, vault.MintRequest) (*http.Response, error) {
 			<-release
@@ -98,7 +98,7 @@ func TestObtainSharesTheFlight(t *testing.T) {
 func TestObtainForASilentRule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		quiet := *deploy().Rule
 		quiet.Silent = true
 		quiet.Grant.TTL = time.Minute

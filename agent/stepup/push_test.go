@@ -21,13 +21,14 @@ import (
 
 func TestFirst(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		methods []string
 		delay   time.Duration
 		status  int
 		told    bool
 		outcome mfa.Outcome
-	}{
+	}
+	tests := map[string]test{
 		"no push method":         {[]string{"totp"}, 10 * time.Millisecond, 403, false, ""},
 		"a push nobody named":    {[]string{"totp"}, 10 * time.Second, 403, false, mfa.Unavailable},
 		"a slow answer":          {[]string{"totp"}, 10 * time.Second, 200, false, ""},
@@ -39,27 +40,23 @@ func TestFirst(t *testing.T) {
 		"slow vault, an error":   {[]string{"okta"}, 10 * time.Second, 500, true, ""},
 		"told within one second": {[]string{"okta"}, 999 * time.Millisecond, 200, true, mfa.Approved},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				resp, v, err := s.resolver.First(t.Context(), prod(tt.methods...), "tok",
-					func(ctx context.Context, _ []mfa.Credential, _ cache.Token) (*http.Response, error) {
-						time.Sleep(tt.delay)
-						return answer(tt.status, generic), nil
-					})
-				if err != nil || resp.StatusCode != tt.status || v.Outcome != tt.outcome {
-					t.Errorf("answer %v, verdict %+v, %v", resp, v, err)
-				}
-				if told := len(s.person.messages()) > 0; told != tt.told {
-					t.Errorf("told: %v", told)
-				}
-				if n := s.broker.Len(); n != 0 {
-					t.Errorf("%d notices stay open", n)
-				}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		resp, v, err := s.resolver.First(t.Context(), prod(tt.methods...), "tok",
+			func(ctx context.Context, _ []mfa.Credential, _ cache.Token) (*http.Response, error) {
+				time.Sleep(tt.delay)
+				return answer(tt.status, generic), nil
 			})
-		})
-	}
+		if err != nil || resp.StatusCode != tt.status || v.Outcome != tt.outcome {
+			t.Errorf("answer %v, verdict %+v, %v", resp, v, err)
+		}
+		if told := len(s.person.messages()) > 0; told != tt.told {
+			t.Errorf("told: %v", told)
+		}
+		if n := s.broker.Len(); n != 0 {
+			t.Errorf("%d notices stay open", n)
+		}
+	})
 }
 
 func TestSlowOrdinaryDenial(t *testing.T) {
@@ -67,7 +64,7 @@ func TestSlowOrdinaryDenial(t *testing.T) {
 	for method, delay := range map[string]time.Duration{"okta": 2 * time.Second, "totp": 10 * time.Second} {
 		t.Run(method, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.vault.capabilities = []string{"list"}
 				_, v, err := s.resolver.First(t.Context(), prod(method), "tok", (&sending{right: "-", delay: delay}).send)
 				if err != nil || v.Outcome != "" {
@@ -83,7 +80,7 @@ func TestSlowOrdinaryDenial(t *testing.T) {
 func TestSlowConnectionIsNoPush(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		_, v, err := s.resolver.First(t.Context(), prod("totp"), "tok",
 			func(ctx context.Context, _ []mfa.Credential, _ cache.Token) (*http.Response, error) {
 				time.Sleep(time.Minute)
@@ -101,7 +98,7 @@ func TestSlowConnectionIsNoPush(t *testing.T) {
 func TestPushDeniedHere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
 			time.Sleep(5 * time.Second)
 			return "", prompt.ErrDenied
@@ -124,7 +121,7 @@ func TestPushDeniedHere(t *testing.T) {
 func TestVaultIsGoneWhileItPushes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		gone := errors.New("connection reset")
 		_, v, err := s.resolver.First(t.Context(), prod("okta"), "tok",
 			func(context.Context, []mfa.Credential, cache.Token) (*http.Response, error) {
@@ -140,11 +137,12 @@ func TestVaultIsGoneWhileItPushes(t *testing.T) {
 // A 403 after a long block is final: no second push is sent for it.
 func TestRefusedPushIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		methods []string
 		step    func(verdicts, context.Context, rule.Match, *sending) mfa.Verdict
 		outcome mfa.Outcome
-	}{
+	}
+	tests := map[string]test{
 		"a code together with a push": {[]string{"totp", "okta"}, func(r verdicts, ctx context.Context, m rule.Match, up *sending) mfa.Verdict {
 			_, v, _ := r.First(ctx, m, "tok", up.send)
 			return v
@@ -154,25 +152,21 @@ func TestRefusedPushIsNotRepeated(t *testing.T) {
 			return v
 		}, mfa.Unavailable},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.person.codes("111111", "222222")
-				up := &sending{right: "-", delay: 10 * time.Second}
-				if v := tt.step(s.resolver, t.Context(), prod(tt.methods...), up); v.Outcome != tt.outcome || len(up.lines) != 1 {
-					t.Errorf("verdict %+v after %v", v, up.lines)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.person.codes("111111", "222222")
+		up := &sending{right: "-", delay: 10 * time.Second}
+		if v := tt.step(s.resolver, t.Context(), prod(tt.methods...), up); v.Outcome != tt.outcome || len(up.lines) != 1 {
+			t.Errorf("verdict %+v after %v", v, up.lines)
+		}
+	})
 }
 
 // A lock is not a person's word about this push.
 func TestPushIsCancelledByALock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		go func() {
 			time.Sleep(5 * time.Second)
 			s.broker.CancelAll()
@@ -187,7 +181,7 @@ func TestPushIsCancelledByALock(t *testing.T) {
 func TestPushOfAnAppThatLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		ctx, leave := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		var err error

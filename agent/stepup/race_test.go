@@ -37,7 +37,7 @@ func anyOf(all ...mfa.Method) mfa.Challenge {
 
 func TestRace(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		codes   []string      // typed after a second each; see person.codes
 		thumb   *string       // the phone's word, nil for none; see queue.push
 		after   time.Duration // when the thumb comes
@@ -49,7 +49,8 @@ func TestRace(t *testing.T) {
 		status  int
 		queries []string
 		asked   []string
-	}{
+	}
+	tests := map[string]test{
 		"a code is typed": {
 			codes: []string{"222222"}, notices: 900 * time.Millisecond, outcome: mfa.Approved, status: 200,
 			queries: []string{"", "222222"}, asked: []string{offered},
@@ -111,36 +112,32 @@ func TestRace(t *testing.T) {
 		"denied":         {codes: []string{"no"}, outcome: mfa.Denied, text: "was denied", queries: []string{""}},
 		"nobody answers": {codes: []string{"never"}, outcome: mfa.Timeout, text: "nobody answered", queries: []string{""}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, q := newStage(t, nil), newQueue(t)
-				q.notices, q.refuse, q.page = tt.notices, tt.refuse, tt.page
-				s.vault.validate = q.validate
-				s.person.codes(tt.codes...)
-				s.person.thinks(time.Second)
-				if tt.thumb != nil {
-					time.AfterFunc(tt.after, func() { q.thumb <- *tt.thumb })
-				}
-				resp, v := s.resolver.Login(t.Context(), anyOf(okta(), totp("m1", "totp")), loginRequest)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if resp == nil && tt.status != 0 || resp != nil && resp.StatusCode != tt.status {
-					t.Errorf("answer %+v, want %d", resp, tt.status)
-				}
-				if d := cmp.Diff(tt.queries, q.asks()); tt.queries != nil && d != "" {
-					t.Errorf("validated: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-				if n := s.broker.Len(); n != 0 || q.calls != 0 {
-					t.Errorf("%d questions and %d validates stay open", n, q.calls)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, q := newFixture(t, nil), newQueue(t)
+		q.notices, q.refuse, q.page = tt.notices, tt.refuse, tt.page
+		s.vault.validate = q.validate
+		s.person.codes(tt.codes...)
+		s.person.thinks(time.Second)
+		if tt.thumb != nil {
+			time.AfterFunc(tt.after, func() { q.thumb <- *tt.thumb })
+		}
+		resp, v := s.resolver.Login(t.Context(), anyOf(okta(), totp("m1", "totp")), loginRequest)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+			t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if resp == nil && tt.status != 0 || resp != nil && resp.StatusCode != tt.status {
+			t.Errorf("answer %+v, want %d", resp, tt.status)
+		}
+		if d := cmp.Diff(tt.queries, q.asks()); tt.queries != nil && d != "" {
+			t.Errorf("validated: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+		if n := s.broker.Len(); n != 0 || q.calls != 0 {
+			t.Errorf("%d questions and %d validates stay open", n, q.calls)
+		}
+	})
 }
 
 func says(reason string) *string { return &reason }
@@ -151,7 +148,7 @@ func TestRaceClosesTheQuestion(t *testing.T) {
 	for word, want := range map[string]string{"": "approved on the phone", "push verification explicitly rejected": "refused on the phone"} {
 		t.Run(want, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, q := newStage(t, nil), newQueue(t)
+				s, q := newFixture(t, nil), newQueue(t)
 				s.vault.validate = q.validate
 				events := s.broker.Watch(t.Context(), false)
 				var causes []error
@@ -184,50 +181,47 @@ func TestRaceClosesTheQuestion(t *testing.T) {
 func TestRaceWithoutAQuestion(t *testing.T) {
 	t.Parallel()
 	const refused = "push verification explicitly rejected"
-	for name, tt := range map[string]struct {
+	type test struct {
 		err     error // of the prompter
 		word    string
 		outcome mfa.Outcome
-	}{
+	}
+	run(t, map[string]test{
 		"nobody can be asked, approved":      {prompt.ErrUnavailable, "", mfa.Approved},
 		"nobody can be asked, refused":       {prompt.ErrUnavailable, refused, mfa.Denied},
 		"the dialog was closed, approved":    {prompt.ErrDismissed, "", mfa.Approved},
 		"the dialog was closed, missed":      {prompt.ErrDismissed, "push verification timed out", mfa.Timeout},
 		"nobody can be asked, provider down": {prompt.ErrUnavailable, "dial tcp: no route to host", mfa.Unavailable},
 		"nobody can be asked, too many":      {prompt.ErrUnavailable, "maximum TOTP validation attempts 6 exceeded", mfa.Denied},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, q := newStage(t, nil), newQueue(t)
-				s.vault.validate = q.validate
-				s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
-					if r.Kind == prompt.Push {
-						<-ctx.Done()
-						return "", ctx.Err()
-					}
-					return "", tt.err
-				}
-				time.AfterFunc(20*time.Second, func() { q.thumb <- tt.word })
-				_, v := s.resolver.Login(t.Context(), anyOf(totp("m1", "totp"), okta()), loginRequest)
-				if v.Outcome != tt.outcome || v.NoPrompt {
-					t.Errorf("verdict %+v", v)
-				}
-				if d := cmp.Diff([]string{""}, q.asks()); d != "" {
-					t.Error(d)
-				}
-				if asked := s.person.messages(); len(asked) != 2 || !strings.HasPrefix(asked[1], "push phone") {
-					t.Errorf("asked %q", asked)
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s, q := newFixture(t, nil), newQueue(t)
+		s.vault.validate = q.validate
+		s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
+			if r.Kind == prompt.Push {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}
+			return "", tt.err
+		}
+		time.AfterFunc(20*time.Second, func() { q.thumb <- tt.word })
+		_, v := s.resolver.Login(t.Context(), anyOf(totp("m1", "totp"), okta()), loginRequest)
+		if v.Outcome != tt.outcome || v.NoPrompt {
+			t.Errorf("verdict %+v", v)
+		}
+		if d := cmp.Diff([]string{""}, q.asks()); d != "" {
+			t.Error(d)
+		}
+		if asked := s.person.messages(); len(asked) != 2 || !strings.HasPrefix(asked[1], "push phone") {
+			t.Errorf("asked %q", asked)
+		}
+	})
 }
 
 // A no to the notice of the phone drops the push.
 func TestRacePhoneDeniedHere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, q := newStage(t, nil), newQueue(t)
+		s, q := newFixture(t, nil), newQueue(t)
 		s.vault.validate = q.validate
 		s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
 			if r.Kind == prompt.Push {
@@ -247,7 +241,7 @@ func TestRacePhoneDeniedHere(t *testing.T) {
 func TestRaceThumbWins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, q := newStage(t, nil), newQueue(t)
+		s, q := newFixture(t, nil), newQueue(t)
 		q.deaf = true
 		s.vault.validate = q.validate
 		s.person.codes("111111")
@@ -267,7 +261,7 @@ func TestRaceOfAnAppThatLeaves(t *testing.T) {
 	for name, when := range map[string]time.Duration{"while it is asked": 5 * time.Second, "while vault lets go": 12 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, q := newStage(t, nil), newQueue(t)
+				s, q := newFixture(t, nil), newQueue(t)
 				q.notices = time.Minute
 				s.vault.validate = q.validate
 				s.person.codes("222222")
@@ -294,11 +288,12 @@ func TestNoRace(t *testing.T) {
 	code := totp("m1", "totp")
 	enrolling := code
 	enrolling.SelfEnrollment = true
-	for name, tt := range map[string]struct {
+	type test struct {
 		challenge mfa.Challenge
 		change    func(*stepup.Config)
 		first     string // the first question
-	}{
+	}
+	run(t, map[string]test{
 		"preferred":               {anyOf(code, okta()), func(c *stepup.Config) { c.Prefer = []string{"totp"} }, "passcode totp"},
 		"a push preferred":        {anyOf(code, okta()), func(c *stepup.Config) { c.Prefer = []string{"m3"} }, "push phone"},
 		"no push unasked":         {anyOf(code, okta()), func(c *stepup.Config) { c.ConfirmPush = true }, "choose a"},
@@ -313,23 +308,19 @@ func TestNoRace(t *testing.T) {
 		"the code is enrolled":    {anyOf(enrolling, okta()), nil, "choose a"},
 		"a second constraint":     {constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{code, okta()}}, mfa.Constraint{Name: "b", Any: []mfa.Method{totp("m2", "second")}}), nil, "choose a"},
 		"a second one to approve": {constraints(mfa.Constraint{Name: "a", Any: []mfa.Method{code, okta()}}, mfa.Constraint{Name: "b", Any: []mfa.Method{duo}}), nil, "choose a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, tt.change)
-				s.person.codes("no")
-				s.vault.validate = func(ctx context.Context, _ map[string][]string) (*http.Response, error) {
-					time.Sleep(10 * time.Second)
-					return answer(200, approvedText), nil
-				}
-				s.resolver.Login(t.Context(), tt.challenge, loginRequest)
-				if asked := s.person.messages(); len(asked) == 0 || !strings.HasPrefix(asked[0], tt.first+" ") {
-					t.Errorf("asked %q, want %q first", asked, tt.first)
-				}
-				if n := len(s.vault.validated); n > 0 && tt.first != "push phone" {
-					t.Errorf("%d validates before the person decided", n)
-				}
-			})
-		})
-	}
+	}, func(t *testing.T, tt test) {
+		s := newFixture(t, tt.change)
+		s.person.codes("no")
+		s.vault.validate = func(ctx context.Context, _ map[string][]string) (*http.Response, error) {
+			time.Sleep(10 * time.Second)
+			return answer(200, approvedText), nil
+		}
+		s.resolver.Login(t.Context(), tt.challenge, loginRequest)
+		if asked := s.person.messages(); len(asked) == 0 || !strings.HasPrefix(asked[0], tt.first+" ") {
+			t.Errorf("asked %q, want %q first", asked, tt.first)
+		}
+		if n := len(s.vault.validated); n > 0 && tt.first != "push phone" {
+			t.Errorf("%d validates before the person decided", n)
+		}
+	})
 }

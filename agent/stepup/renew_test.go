@@ -20,7 +20,7 @@ func renewal(path string) rule.Request {
 }
 
 // oktaToken logs in so that the ledger knows a token of Okta's.
-func (s *stage) oktaToken(t *testing.T) (token, accessor secret.Secret) {
+func (s *fixture) oktaToken(t *testing.T) (token, accessor secret.Secret) {
 	t.Helper()
 	v := &logins{answers: []*http.Response{answer(200, issued)}}
 	if _, _, err := s.resolver.BodyLogin(t.Context(), mountLogin(t, mfa.OktaMount), oktaRequest, v.send); err != nil {
@@ -31,12 +31,13 @@ func (s *stage) oktaToken(t *testing.T) (token, accessor secret.Secret) {
 
 func TestRenewal(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		delay   time.Duration
 		resp    *http.Response
 		outcome mfa.Outcome
 		text    string
-	}{
+	}
+	tests := map[string]test{
 		"approved":          {5 * time.Second, answer(200, issued), mfa.Approved, ""},
 		"okta wants none":   {0, answer(200, issued), "", ""},
 		"refused":           {5 * time.Second, answer(400, oktaDenied), mfa.Denied, "refused on the phone"},
@@ -45,39 +46,34 @@ func TestRenewal(t *testing.T) {
 		"not renewable":     {0, answer(400, `{"errors":["lease is not renewable"]}`), "", ""},
 		"cut by a balancer": {time.Minute, answer(504, ""), mfa.Timeout, "idle timeout"},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, _ := newMountStage(t, nil)
-				token, accessor := s.oktaToken(t)
-				for path, subject := range map[string]secret.Secret{"renew-self": token, "renew-accessor": accessor} {
-					var told, sent time.Time
-					s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
-						if told = time.Now(); r.Message != "renewing your Okta token sends a push" || r.Kind != prompt.Push {
-							t.Errorf("told %+v", r)
-						}
-						<-ctx.Done()
-						return "", ctx.Err()
-					}
-					resp, verdict, err := s.resolver.Renew(t.Context(), subject, renewal(path), func(context.Context) (*http.Response, error) {
-						sent = time.Now()
-						time.Sleep(tt.delay)
-						return answer(tt.resp.StatusCode, string(peek(tt.resp))), nil
-					})
-					if err != nil || resp.StatusCode != tt.resp.StatusCode || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
-						t.Errorf("%v %+v %v", resp, verdict, err)
-					}
-					if tt.delay > 0 && told.After(sent) {
-						t.Errorf("told %s after it was sent", told.Sub(sent))
-					}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, _ := newMountFixture(t, nil)
+		token, accessor := s.oktaToken(t)
+		for path, subject := range map[string]secret.Secret{"renew-self": token, "renew-accessor": accessor} {
+			var told, sent time.Time
+			s.person.answer = func(ctx context.Context, r prompt.Request) (string, error) {
+				if told = time.Now(); r.Message != "renewing your Okta token sends a push" || r.Kind != prompt.Push {
+					t.Errorf("told %+v", r)
 				}
-				if s.vault.lookups != 0 {
-					t.Errorf("%d lookups", s.vault.lookups)
-				}
+				<-ctx.Done()
+				return "", ctx.Err()
+			}
+			resp, verdict, err := s.resolver.Renew(t.Context(), subject, renewal(path), func(context.Context) (*http.Response, error) {
+				sent = time.Now()
+				time.Sleep(tt.delay)
+				return answer(tt.resp.StatusCode, string(peek(tt.resp))), nil
 			})
-		})
-	}
+			if err != nil || resp.StatusCode != tt.resp.StatusCode || verdict.Outcome != tt.outcome || !strings.Contains(verdict.Message, tt.text) {
+				t.Errorf("%v %+v %v", resp, verdict, err)
+			}
+			if tt.delay > 0 && told.After(sent) {
+				t.Errorf("told %s after it was sent", told.Sub(sent))
+			}
+		}
+		if s.vault.lookups != 0 {
+			t.Errorf("%d lookups", s.vault.lookups)
+		}
+	})
 }
 
 // peek reads a body and puts it back.
@@ -102,7 +98,7 @@ func TestRenewalOfOtherTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, _ := newMountStage(t, nil)
+				s, _ := newMountFixture(t, nil)
 				s.vault.lookup = lookup.err
 				for range 2 {
 					resp, verdict, err := s.resolver.Renew(t.Context(), "hvs.other", renewal("renew-self"), func(context.Context) (*http.Response, error) {
@@ -128,7 +124,7 @@ func TestRenewalOfOtherTokens(t *testing.T) {
 func TestRenewalCoolsDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		token, _ := s.oktaToken(t)
 		sent := 0
 		for _, want := range []mfa.Outcome{mfa.Denied, mfa.Cooldown, mfa.Cooldown} {
@@ -151,7 +147,7 @@ func TestRenewalCoolsDown(t *testing.T) {
 func TestRenewalDeniedHere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		token, _ := s.oktaToken(t)
 		s.person.codes("no")
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
@@ -172,7 +168,7 @@ func TestRenewalDeniedHere(t *testing.T) {
 func TestOriginsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newMountStage(t, nil)
+		s, _ := newMountFixture(t, nil)
 		renew := func(token secret.Secret) {
 			_, _, err := s.resolver.Renew(t.Context(), token, renewal("renew-self"), func(context.Context) (*http.Response, error) { return answer(200, ""), nil })
 			if err != nil {

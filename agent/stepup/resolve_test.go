@@ -21,7 +21,7 @@ import (
 
 func TestHeaderGrant(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		match   rule.Match
 		right   string
 		codes   []string
@@ -30,8 +30,9 @@ func TestHeaderGrant(t *testing.T) {
 		sent    []string
 		asked   []string
 		events  []audit.Event
-		change  func(*stage)
-	}{
+		change  func(*fixture)
+	}
+	tests := map[string]test{
 		"right at once": {
 			match: prod("totp"), right: "totp:111111", codes: []string{"111111"}, outcome: mfa.Approved,
 			sent: []string{"totp:111111"}, asked: []string{"passcode totp 1/3 "},
@@ -72,11 +73,11 @@ func TestHeaderGrant(t *testing.T) {
 			match: prod("totp"), codes: []string{"never"}, outcome: mfa.Timeout, text: "nobody answered",
 			events: []audit.Event{audit.Challenge, audit.Prompt, audit.Timeout},
 		},
-		"not granted anyway": {match: prod("totp"), change: func(s *stage) { s.vault.capabilities = []string{"list"} }},
-		"root":               {match: prod("totp"), change: func(s *stage) { s.vault.capabilities = []string{"root"} }},
+		"not granted anyway": {match: prod("totp"), change: func(s *fixture) { s.vault.capabilities = []string{"list"} }},
+		"root":               {match: prod("totp"), change: func(s *fixture) { s.vault.capabilities = []string{"root"} }},
 		"probe refused": {
 			match: prod("totp"), outcome: mfa.Unavailable, text: "capabilities-self: no",
-			change: func(s *stage) { s.vault.probeErr = errors.New("no") },
+			change: func(s *fixture) { s.vault.probeErr = errors.New("no") },
 		},
 		"only a push: it was sent already": {match: prod("okta")},
 		"sent only once": {
@@ -90,43 +91,39 @@ func TestHeaderGrant(t *testing.T) {
 		},
 		"no way to ask": {
 			match: prod("totp"), outcome: mfa.Unavailable, text: "stepup attach",
-			change: func(s *stage) { s.broker.Reconfigure(prompt.BrokerConfig{}) },
+			change: func(s *fixture) { s.broker.Reconfigure(prompt.BrokerConfig{}) },
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.person.codes(tt.codes...)
-				if tt.change != nil {
-					tt.change(s)
-				}
-				up := &sending{right: tt.right}
-				resp, v := s.resolver.StepUp(t.Context(), tt.match, "tok", up.send)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || (v.Message != "") != (tt.text != "" || !v.OK()) {
-					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if (resp != nil) != (len(tt.sent) > 0) {
-					t.Errorf("answer %v after %d sendings", resp, len(tt.sent))
-				}
-				if d := cmp.Diff(tt.sent, up.lines); d != "" {
-					t.Errorf("sent: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-				if d := cmp.Diff(tt.events, s.audit.events); tt.events != nil && d != "" {
-					t.Errorf("audit: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.person.codes(tt.codes...)
+		if tt.change != nil {
+			tt.change(s)
+		}
+		up := &sending{right: tt.right}
+		resp, v := s.resolver.StepUp(t.Context(), tt.match, "tok", up.send)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || (v.Message != "") != (tt.text != "" || !v.OK()) {
+			t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if (resp != nil) != (len(tt.sent) > 0) {
+			t.Errorf("answer %v after %d sendings", resp, len(tt.sent))
+		}
+		if d := cmp.Diff(tt.sent, up.lines); d != "" {
+			t.Errorf("sent: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+		if d := cmp.Diff(tt.events, s.audit.events); tt.events != nil && d != "" {
+			t.Errorf("audit: %s", d)
+		}
+	})
 }
 
 func TestProbeAsksForWhatTheAppAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("no")
 		m := prod("totp")
 		m.Request.Namespace, m.Request.Path = "ns1", "sub/kv/data/prod/db"
@@ -142,7 +139,7 @@ func TestProbeAsksForWhatTheAppAsked(t *testing.T) {
 func TestCooldown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		up := &sending{right: "totp:111111"}
 		step := func(m rule.Match, token secret.Secret, codes ...string) mfa.Verdict {
 			s.person.codes(codes...)
@@ -176,7 +173,7 @@ func TestCooldown(t *testing.T) {
 func TestOnePromptAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		open := make(chan struct{})
 		s.person.answer = func(ctx context.Context, _ prompt.Request) (string, error) {
 			select {
@@ -214,7 +211,7 @@ func TestOnePromptAtATime(t *testing.T) {
 func TestNoOutlivesTheCooldownForThoseWhoWaited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, func(c *stepup.Config) { c.Cooldown = time.Nanosecond })
+		s := newFixture(t, func(c *stepup.Config) { c.Cooldown = time.Nanosecond })
 		s.person.codes("no")
 		asked := make(chan struct{})
 		deny := s.person.answer
@@ -245,7 +242,7 @@ func TestNoOutlivesTheCooldownForThoseWhoWaited(t *testing.T) {
 func TestSecondWaiterIsToldToWaitForTheNextCode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111", "222222")
 		for _, right := range []string{"totp:111111", "totp:222222"} {
 			if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", (&sending{right: right}).send); v.Outcome != mfa.Approved {
@@ -263,7 +260,7 @@ func TestSecondWaiterIsToldToWaitForTheNextCode(t *testing.T) {
 func TestWaiterTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.answer = func(ctx context.Context, _ prompt.Request) (string, error) {
 			time.Sleep(50 * time.Second)
 			return "111111", nil
@@ -285,7 +282,7 @@ func TestWaiterTimesOut(t *testing.T) {
 func TestAppLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("never")
 		ctx, leave := context.WithCancel(t.Context())
 		var all sync.WaitGroup

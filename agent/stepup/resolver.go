@@ -225,7 +225,7 @@ func (r *Resolver) Covers(q rule.Request) bool {
 // code may have been wrong.
 func (r *Resolver) LoginWith(ctx context.Context, q rule.Request, noReplay bool, send Send) Decision {
 	s := r.beginLogin(ctx, q)
-	s.Unproven = true
+	s.Unverified = true
 	if v, ok := s.Muted(); ok {
 		return decide(nil, v)
 	}

@@ -59,7 +59,7 @@ func governedRule(methods ...string) rule.Match {
 
 func TestSentinelGrant(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		match   rule.Match
 		denied  []string
 		wants   [][2]string
@@ -68,8 +68,9 @@ func TestSentinelGrant(t *testing.T) {
 		text    string
 		sent    []string
 		asked   []string
-		change  func(*stage)
-	}{
+		change  func(*fixture)
+	}
+	tests := map[string]test{
 		"a policy that the rule names": {
 			match: governedRule("totp"), denied: []string{"root/pay"}, wants: [][2]string{{"root/pay", "second:abc"}},
 			codes: []string{"abc"}, outcome: mfa.Approved, sent: []string{"second:abc"}, asked: []string{"passcode second 1/3 "},
@@ -99,38 +100,34 @@ func TestSentinelGrant(t *testing.T) {
 		"a role's policy denies the probe, too": {
 			match: governedRule(), denied: []string{"root/pay"}, wants: [][2]string{{"root/pay", "second:abc"}},
 			codes: []string{"abc"}, outcome: mfa.Approved, sent: []string{"second:abc"},
-			change: func(s *stage) {
+			change: func(s *fixture) {
 				s.vault.probeErr = &vault.StatusError{Status: 403, Errors: mfa.Errors([]byte(denial("root/pay")))}
 			},
 		},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.person.codes(tt.codes...)
-				if tt.change != nil {
-					tt.change(s)
-				}
-				g := &governed{wants: tt.wants, status: 403}
-				m := tt.match
-				m.DeniedBy = tt.denied
-				resp, v := s.resolver.StepUp(t.Context(), m, "tok", g.send)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || strings.Contains(v.Message, "trace") {
-					t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
-				}
-				if (resp != nil) != (len(tt.sent) > 0) {
-					t.Errorf("answer %v", resp)
-				}
-				if d := cmp.Diff(tt.sent, g.lines); d != "" {
-					t.Errorf("sent: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
-					t.Errorf("asked: %s", d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.person.codes(tt.codes...)
+		if tt.change != nil {
+			tt.change(s)
+		}
+		g := &governed{wants: tt.wants, status: 403}
+		m := tt.match
+		m.DeniedBy = tt.denied
+		resp, v := s.resolver.StepUp(t.Context(), m, "tok", g.send)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || strings.Contains(v.Message, "trace") {
+			t.Errorf("verdict %+v, want %s %q", v, tt.outcome, tt.text)
+		}
+		if (resp != nil) != (len(tt.sent) > 0) {
+			t.Errorf("answer %v", resp)
+		}
+		if d := cmp.Diff(tt.sent, g.lines); d != "" {
+			t.Errorf("sent: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); tt.asked != nil && d != "" {
+			t.Errorf("asked: %s", d)
+		}
+	})
 }
 
 // Vault looks at the ACL first, and then at one policy after the other: each may
@@ -138,7 +135,7 @@ func TestSentinelGrant(t *testing.T) {
 func TestOneMoreFactor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111", "222222", "abc")
 		var lines []string
 		send := func(_ context.Context, credentials []mfa.Credential, _ cache.Token) (*http.Response, error) {
@@ -168,7 +165,7 @@ func TestOneMoreFactor(t *testing.T) {
 func TestSentinelLogin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.vault.capabilities = []string{"deny"}
 		login := func(path string, codes ...string) (mfa.Verdict, []string) {
 			s.person.codes(codes...)
@@ -200,7 +197,7 @@ func TestSentinelOpenPath(t *testing.T) {
 	for name, dead := range map[string]bool{"alive": false, "dead": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.vault.callerDead = dead
 				s.person.codes("abc")
 				m := governedRule()

@@ -56,7 +56,7 @@ type waiter struct {
 	done  chan struct{}
 }
 
-func (s *stage) request(t *testing.T, m rule.Match, token secret.Secret, p *phone) *waiter {
+func (s *fixture) request(t *testing.T, m rule.Match, token secret.Secret, p *phone) *waiter {
 	t.Helper()
 	w := &waiter{done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -88,7 +88,7 @@ func (w *waiter) body(t *testing.T) string {
 func TestSameRequestsPushOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
+		s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
 		want := string(bytes.Repeat([]byte("0123456789abcdef"), 1<<15)) // half a MiB
 		var all []*waiter
 		for range 100 {
@@ -122,30 +122,27 @@ func TestDifferentRequestsPushTwice(t *testing.T) {
 	t.Parallel()
 	other := prod("okta")
 	other.Rule = &rule.Rule{Name: "else", Methods: []string{"okta"}, Grant: other.Rule.Grant}
-	tests := map[string]struct {
+	type test struct {
 		match rule.Match
 		token secret.Secret
-	}{
+	}
+	tests := map[string]test{
 		"another body":   {same(prod("okta"), "y"), "tok"},
 		"another caller": {same(prod("okta"), "x"), "tok2"},
 		"another rule":   {same(other, "x"), "tok"},
 		"not to share":   {prod("okta"), "tok"},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
-				one := s.request(t, same(prod("okta"), "x"), "tok", p)
-				two := s.request(t, tt.match, tt.token, p)
-				synctest.Wait()
-				p.answer <- answer(200, "a")
-				p.answer <- answer(200, "a")
-				if one.body(t) != "a" || two.body(t) != "a" || p.rung != 2 {
-					t.Errorf("rang %d times", p.rung)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
+		one := s.request(t, same(prod("okta"), "x"), "tok", p)
+		two := s.request(t, tt.match, tt.token, p)
+		synctest.Wait()
+		p.answer <- answer(200, "a")
+		p.answer <- answer(200, "a")
+		if one.body(t) != "a" || two.body(t) != "a" || p.rung != 2 {
+			t.Errorf("rang %d times", p.rung)
+		}
+	})
 }
 
 // The one who came first may leave; the try goes on for those who wait, and ends
@@ -153,7 +150,7 @@ func TestDifferentRequestsPushTwice(t *testing.T) {
 func TestSharedTryOutlivesItsFirstCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
+		s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
 		one := s.request(t, same(prod("okta"), "x"), "tok", p)
 		synctest.Wait()
 		two := s.request(t, same(prod("okta"), "x"), "tok", p)
@@ -193,15 +190,15 @@ func TestSharedTryOutlivesItsFirstCaller(t *testing.T) {
 // A no is everybody's no: here, on the phone, and by a lock.
 func TestSharedNo(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(*stage, *phone){
-		"on the phone": func(_ *stage, p *phone) { p.answer <- answer(403, generic) },
-		"here":         func(s *stage, _ *phone) { _ = s.broker.Deny(s.broker.Pending()[0].ID) },
-		"by a lock":    func(s *stage, _ *phone) { s.broker.CancelAll(); s.state.Cancel() },
+	tests := map[string]func(*fixture, *phone){
+		"on the phone": func(_ *fixture, p *phone) { p.answer <- answer(403, generic) },
+		"here":         func(s *fixture, _ *phone) { _ = s.broker.Deny(s.broker.Pending()[0].ID) },
+		"by a lock":    func(s *fixture, _ *phone) { s.broker.CancelAll(); s.state.Cancel() },
 	}
 	for name, no := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
+				s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
 				one := s.request(t, same(prod("okta"), "x"), "tok", p)
 				two := s.request(t, same(prod("okta"), "x"), "tok", p)
 				time.Sleep(5 * time.Second)
@@ -222,7 +219,7 @@ func TestSharedNo(t *testing.T) {
 func TestSharedQuestion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newStage(t, func(c *stepup.Config) { c.ConfirmPush = true }), &phone{answer: make(chan *http.Response)}
+		s, p := newFixture(t, func(c *stepup.Config) { c.ConfirmPush = true }), &phone{answer: make(chan *http.Response)}
 		s.person.codes("yes")
 		s.person.thinks(3 * time.Second)
 		one := s.request(t, same(prod("okta"), "x"), "tok", p)
@@ -240,7 +237,7 @@ func TestSharedQuestion(t *testing.T) {
 func TestSharedAnswerStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
+		s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
 		one := s.request(t, same(prod("okta"), "x"), "tok", p)
 		two := s.request(t, same(prod("okta"), "x"), "tok", p)
 		synctest.Wait()
@@ -294,7 +291,7 @@ func TestSharedAnswerEnds(t *testing.T) {
 	for name, end := range map[string]error{"whole": io.EOF, "broken": broken} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
+				s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
 				one := s.request(t, same(prod("okta"), "x"), "tok", p)
 				two := s.request(t, same(prod("okta"), "x"), "tok", p)
 				synctest.Wait()
@@ -324,7 +321,7 @@ func (e ending) Read([]byte) (int, error) { return 0, e() }
 func TestLedgerClosesSharedTries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, p := newStage(t, nil), &phone{answer: make(chan *http.Response)}
+		s, p := newFixture(t, nil), &phone{answer: make(chan *http.Response)}
 		one := s.request(t, same(prod("okta"), "x"), "tok", p)
 		synctest.Wait()
 		s.state.Close()

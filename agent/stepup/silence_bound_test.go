@@ -35,52 +35,49 @@ func TestQuestionsAreBounded(t *testing.T) {
 		<-ctx.Done()
 		return "", ctx.Err()
 	}
-	tests := map[string]struct {
+	type test struct {
 		request rule.Match
 		answer  func(context.Context, prompt.Request) (string, error)
-		once    func(t *testing.T, s *stage, m rule.Match)
-	}{
-		"the app leaves": {prod("totp"), never, func(t *testing.T, s *stage, m rule.Match) {
+		once    func(t *testing.T, s *fixture, m rule.Match)
+	}
+	tests := map[string]test{
+		"the app leaves": {prod("totp"), never, func(t *testing.T, s *fixture, m rule.Match) {
 			ctx, leave := context.WithTimeout(t.Context(), 2*time.Second)
 			defer leave()
 			s.resolver.StepUp(ctx, m, "a", (&sending{}).send)
 		}},
-		"junk codes": {prod("totp"), junk(), func(t *testing.T, s *stage, m rule.Match) {
+		"junk codes": {prod("totp"), junk(), func(t *testing.T, s *fixture, m rule.Match) {
 			s.resolver.StepUp(t.Context(), m, "a", (&sending{}).send)
 			time.Sleep(31 * time.Second)
 		}},
-		"junk codes for a token": {deploy(), junk(), func(t *testing.T, s *stage, m rule.Match) {
+		"junk codes for a token": {deploy(), junk(), func(t *testing.T, s *fixture, m rule.Match) {
 			s.resolver.StepUp(t.Context(), m, "a", (&sending{}).send)
 			time.Sleep(31 * time.Second)
 		}},
-		"withdrawn": {prod("totp"), never, func(t *testing.T, s *stage, m rule.Match) {
+		"withdrawn": {prod("totp"), never, func(t *testing.T, s *fixture, m rule.Match) {
 			time.AfterFunc(5*time.Second, s.broker.CancelAll)
 			s.resolver.StepUp(t.Context(), m, "a", (&sending{}).send)
 			time.Sleep(26 * time.Second)
 		}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.vault.mint = mintsWith("totp:xxxxxx", "t")
-				s.person.answer = tt.answer
-				for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
-					tt.once(t, s, tt.request)
-				}
-				if n := len(s.person.messages()); n > mostQuestions {
-					t.Errorf("%d questions in ten minutes", n)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.vault.mint = mintsWith("totp:xxxxxx", "t")
+		s.person.answer = tt.answer
+		for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
+			tt.once(t, s, tt.request)
+		}
+		if n := len(s.person.messages()); n > mostQuestions {
+			t.Errorf("%d questions in ten minutes", n)
+		}
+	})
 }
 
 // A name in capitals is the same login: userpass and ldap do not tell them apart.
 func TestSpellingsOfALoginAreOneTopic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		for i, name := range []string{"alice", "Alice", "aLice", "alIce", "aliCe", "ALICE"} {
 			s.person.codes("no")
 			q := rule.Request{Path: "auth/userpass/login/" + name, Operation: rule.Update}
@@ -100,7 +97,7 @@ func TestOtherErrorsEndNoSilence(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusPreconditionFailed, http.StatusBadRequest} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				silenced(t, s)
 				m := prod("totp")
 				m.Rule.Name = "other"
@@ -116,7 +113,7 @@ func TestOtherErrorsEndNoSilence(t *testing.T) {
 	}
 	t.Run("wrong password in one phase", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t, func(c *stepup.Config) { c.SinglePhase = stepup.SinglePhase{Methods: []string{"totp"}} })
+			s := newFixture(t, func(c *stepup.Config) { c.SinglePhase = stepup.SinglePhase{Methods: []string{"totp"}} })
 			silenced(t, s)
 			before := len(s.person.messages())
 			q := rule.Request{Path: "auth/userpass/login/alice", Operation: rule.Update}

@@ -17,7 +17,7 @@ import (
 )
 
 // about asks about a rule of that name for a caller, and is answered so.
-func about(ctx context.Context, s *stage, name string, caller secret.Secret, answers ...string) mfa.Verdict {
+func about(ctx context.Context, s *fixture, name string, caller secret.Secret, answers ...string) mfa.Verdict {
 	m := prod("totp")
 	m.Rule.Name = name
 	s.person.codes(answers...)
@@ -26,7 +26,7 @@ func about(ctx context.Context, s *stage, name string, caller secret.Secret, ans
 }
 
 // silenced denies three times under the rule prod.
-func silenced(t *testing.T, s *stage) {
+func silenced(t *testing.T, s *fixture) {
 	t.Helper()
 	for _, caller := range []secret.Secret{"a", "b", "c"} {
 		about(t.Context(), s, "prod", caller, "no")
@@ -40,7 +40,7 @@ func silenced(t *testing.T, s *stage) {
 func TestUnansweredQuestionsTire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		for caller, want := range map[secret.Secret]mfa.Outcome{"a": mfa.Timeout, "b": mfa.Timeout} {
 			if v := about(t.Context(), s, "prod", caller, "never"); v.Outcome != want {
 				t.Fatalf("%+v", v)
@@ -63,7 +63,7 @@ func TestUnansweredQuestionsTire(t *testing.T) {
 func TestUnseenQuestionsDoNotTire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, func(c *stepup.Config) { c.Timeout = 30 * time.Second })
+		s := newFixture(t, func(c *stepup.Config) { c.Timeout = 30 * time.Second })
 		for _, caller := range []secret.Secret{"a", "b", "c", "d"} {
 			ctx, leave := context.WithTimeout(t.Context(), 10*time.Second)
 			about(ctx, s, "prod", caller, "never")
@@ -98,36 +98,33 @@ func TestUnseenQuestionsDoNotTire(t *testing.T) {
 // program can answer a prompt.
 func TestOnlyAnAcceptedAnswerEndsTheSilence(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
+	type test struct {
 		answers []string
 		printed secret.Secret // by a command of the method
 		ends    bool
-	}{
+	}
+	run(t, map[string]test{
 		"right code":        {answers: []string{"111111"}, ends: true},
 		"junk codes":        {answers: []string{"123456", "234567", "345678"}},
 		"a denial":          {answers: []string{"no"}},
 		"no answer":         {answers: []string{"never"}},
 		"code of a program": {printed: "111111"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) {
-					if tt.printed != "" {
-						c.Commands = map[string][]string{"totp": {"ykman"}}
-					}
-				})
-				s.secrets.err = errors.New("no device")
-				silenced(t, s)
-				s.secrets.printed, s.secrets.err = tt.printed, nil
-				about(t.Context(), s, "other", "x", tt.answers...)
-				s.secrets.err = errors.New("no device")
-				want := map[bool]mfa.Outcome{true: mfa.Denied, false: mfa.Cooldown}[tt.ends]
-				if v := about(t.Context(), s, "prod", "y", "no"); v.Outcome != want {
-					t.Errorf("%+v, want %s", v, want)
-				}
-			})
+	}, func(t *testing.T, tt test) {
+		s := newFixture(t, func(c *stepup.Config) {
+			if tt.printed != "" {
+				c.Commands = map[string][]string{"totp": {"ykman"}}
+			}
 		})
-	}
+		s.secrets.err = errors.New("no device")
+		silenced(t, s)
+		s.secrets.printed, s.secrets.err = tt.printed, nil
+		about(t.Context(), s, "other", "x", tt.answers...)
+		s.secrets.err = errors.New("no device")
+		want := map[bool]mfa.Outcome{true: mfa.Denied, false: mfa.Cooldown}[tt.ends]
+		if v := about(t.Context(), s, "prod", "y", "no"); v.Outcome != want {
+			t.Errorf("%+v, want %s", v, want)
+		}
+	})
 }
 
 // An explicit command ends the silence once in ten minutes, so that a loop of it gets
@@ -135,7 +132,7 @@ func TestOnlyAnAcceptedAnswerEndsTheSilence(t *testing.T) {
 func TestResumeCountsOnceInTenMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		if n, wait := s.state.Denials.Resume(); n != 0 || wait != 0 {
 			t.Errorf("nothing was silent: %d, %s", n, wait)
 		}

@@ -25,13 +25,14 @@ import (
 
 func TestNobodyIsAskedForBatchJobs(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		silence factor.NeverPrompt
 		rule    bool
 		peer    peer.Peer
 		outcome mfa.Outcome
 		text    string
-	}{
+	}
+	tests := map[string]test{
 		"rule never prompts":      {rule: true, outcome: mfa.Unavailable, text: `prompt = "never"`},
 		"detached program":        {silence: factor.NeverPrompt{Detached: true}, peer: peer.Peer{PID: 7, Detached: true}, outcome: mfa.Unavailable, text: "without a terminal"},
 		"program with a terminal": {silence: factor.NeverPrompt{Detached: true}, peer: peer.Peer{PID: 7}, outcome: mfa.Denied},
@@ -46,22 +47,18 @@ func TestNobodyIsAskedForBatchJobs(t *testing.T) {
 		"hidden program that the kernel names":            {silence: factor.NeverPrompt{Detached: true, Match: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7, Hidden: true}, outcome: mfa.Denied},
 		"hidden program, but all are asked for":           {peer: peer.Peer{Hidden: true}, outcome: mfa.Denied},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				for _, m := range []rule.Match{prod("totp"), deploy()} {
-					s := newStage(t, func(c *stepup.Config) { c.NeverPrompt = tt.silence })
-					s.person.codes("no")
-					m.Rule.Silent = tt.rule
-					ctx := peer.NewContext(t.Context(), func() peer.Peer { return tt.peer })
-					_, v := s.resolver.StepUp(ctx, m, "tok", (&sending{}).send)
-					if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
-						t.Errorf("%s: %+v", m.Rule.Name, v)
-					}
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		for _, m := range []rule.Match{prod("totp"), deploy()} {
+			s := newFixture(t, func(c *stepup.Config) { c.NeverPrompt = tt.silence })
+			s.person.codes("no")
+			m.Rule.Silent = tt.rule
+			ctx := peer.NewContext(t.Context(), func() peer.Peer { return tt.peer })
+			_, v := s.resolver.StepUp(ctx, m, "tok", (&sending{}).send)
+			if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) {
+				t.Errorf("%s: %+v", m.Rule.Name, v)
+			}
+		}
+	})
 }
 
 // identified is the context of a request whose process is known.
@@ -73,7 +70,7 @@ func identified(t *testing.T) context.Context {
 func TestSilentRuleUsesTheCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111")
 		s.vault.mint = mintsWith("totp:111111", "new")
 		up := &sending{right: "token new"}
@@ -93,7 +90,7 @@ func TestSilentRuleUsesTheCache(t *testing.T) {
 func TestFatigue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		ask := func(caller secret.Secret, name string) mfa.Outcome {
 			m := prod("totp")
 			m.Rule.Name = name
@@ -129,7 +126,7 @@ func TestFatigue(t *testing.T) {
 func TestSlowDenialsDoNotTire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		for i := range 6 {
 			s.person.codes("no")
 			if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", (&sending{}).send); v.Outcome != mfa.Denied {
@@ -142,41 +139,38 @@ func TestSlowDenialsDoNotTire(t *testing.T) {
 
 func TestPasscodeCommand(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		printed secret.Secret
 		err     error
 		codes   []string
 		right   string
 		asked   []string
 		sent    []string
-	}{
+	}
+	tests := map[string]test{
 		"right":             {printed: "111 111\n", right: "totp:111111", sent: []string{"totp:111111"}},
 		"wrong, then asked": {printed: "111111", right: "totp:222222", codes: []string{"222222"}, sent: []string{"totp:111111", "totp:222222"}, asked: []string{"passcode totp 2/3 wrong code, or one that was used: wait for the next one"}},
 		"fails":             {err: errors.New("no device"), right: "totp:222222", codes: []string{"222222"}, sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 "}},
 		"prints a sentence": {printed: "touch your key", right: "totp:222222", codes: []string{"222222"}, sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 "}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) { c.Commands = map[string][]string{"totp": {"ykman"}} })
-				s.secrets.printed, s.secrets.err = tt.printed, tt.err
-				s.person.codes(tt.codes...)
-				up := &sending{right: tt.right}
-				if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", up.send); v.Outcome != mfa.Approved {
-					t.Errorf("%+v", v)
-				}
-				if d := cmp.Diff(tt.sent, up.lines); d != "" {
-					t.Errorf("sent: %s", d)
-				}
-				if d := cmp.Diff(tt.asked, s.person.messages()); d != "" {
-					t.Errorf("asked: %s", d)
-				}
-				if last := s.audit.last; last.Event != audit.Approved || last.Method != "totp" {
-					t.Errorf("audit log ends with %s by %q", last.Event, last.Method)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, func(c *stepup.Config) { c.Commands = map[string][]string{"totp": {"ykman"}} })
+		s.secrets.printed, s.secrets.err = tt.printed, tt.err
+		s.person.codes(tt.codes...)
+		up := &sending{right: tt.right}
+		if _, v := s.resolver.StepUp(t.Context(), prod("totp"), "tok", up.send); v.Outcome != mfa.Approved {
+			t.Errorf("%+v", v)
+		}
+		if d := cmp.Diff(tt.sent, up.lines); d != "" {
+			t.Errorf("sent: %s", d)
+		}
+		if d := cmp.Diff(tt.asked, s.person.messages()); d != "" {
+			t.Errorf("asked: %s", d)
+		}
+		if last := s.audit.last; last.Event != audit.Approved || last.Method != "totp" {
+			t.Errorf("audit log ends with %s by %q", last.Event, last.Method)
+		}
+	})
 }
 
 // Who asks is looked up for what a person or the audit log reads, and for nothing
@@ -184,7 +178,7 @@ func TestPasscodeCommand(t *testing.T) {
 func TestWaitersAreNotLookedUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
 			time.Sleep(10 * time.Second)
 			return "111111", nil
@@ -220,16 +214,16 @@ func TestFatigueOfUnprovenLogins(t *testing.T) {
 	login := func(i int) rule.Request {
 		return rule.Request{Namespace: fmt.Sprint("ns", i), Path: fmt.Sprintf("auth/m%d/login/u%d", i, i), Operation: rule.Update}
 	}
-	for name, ask := range map[string]func(ctx context.Context, s *stage, i int) mfa.Verdict{
-		"single phase": func(ctx context.Context, s *stage, i int) mfa.Verdict {
+	for name, ask := range map[string]func(ctx context.Context, s *fixture, i int) mfa.Verdict{
+		"single phase": func(ctx context.Context, s *fixture, i int) mfa.Verdict {
 			_, v := s.resolver.LoginWith(ctx, login(i), false, (&loginVault{}).send)
 			return v
 		},
-		"legacy": func(ctx context.Context, s *stage, i int) mfa.Verdict {
+		"legacy": func(ctx context.Context, s *fixture, i int) mfa.Verdict {
 			_, v, _ := s.resolver.BodyLogin(ctx, mfa.MountLogin{Kind: mfa.LegacyMount, Mount: "auth/m"}, login(i), nil)
 			return v
 		},
-		"a rule for logins": func(ctx context.Context, s *stage, i int) mfa.Verdict {
+		"a rule for logins": func(ctx context.Context, s *fixture, i int) mfa.Verdict {
 			m := governedRule()
 			m.Unauthenticated, m.DeniedBy, m.Request = true, []string{"root/pay"}, login(i)
 			_, v := s.resolver.StepUp(ctx, m, "", (&governed{}).send)
@@ -238,7 +232,7 @@ func TestFatigueOfUnprovenLogins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) {
+				s := newFixture(t, func(c *stepup.Config) {
 					c.SinglePhase = stepup.SinglePhase{Methods: []string{"totp"}}
 				})
 				s.person.answer = func(context.Context, prompt.Request) (string, error) {
@@ -277,7 +271,7 @@ func TestFatigueEndsWhatWaits(t *testing.T) {
 	for name, m := range map[string]rule.Match{"header grant": prod("totp"), "token grant": deploy()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.person.answer = func(ctx context.Context, _ prompt.Request) (string, error) {
 					select {
 					case <-time.After(time.Second):

@@ -104,7 +104,7 @@ func TestLoginWith(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, func(c *stepup.Config) {
+				s := newFixture(t, func(c *stepup.Config) {
 					c.SinglePhase = stepup.SinglePhase{Methods: tt.methods}
 					for _, name := range tt.methods {
 						if _, ok := c.Methods[name]; !ok {
@@ -149,7 +149,7 @@ func TestCovers(t *testing.T) {
 func TestLoginWithNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, func(c *stepup.Config) {
+		s := newFixture(t, func(c *stepup.Config) {
 			c.SinglePhase = stepup.SinglePhase{Methods: []string{"totp"}}
 			c.NeverPrompt.Detached = true
 		})

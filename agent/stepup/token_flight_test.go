@@ -22,7 +22,7 @@ import (
 func TestOneFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
 			time.Sleep(10 * time.Second)
 			return "111111", nil
@@ -48,7 +48,7 @@ func TestOneFlight(t *testing.T) {
 func TestDenialAnswersAllWaiters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
 			time.Sleep(10 * time.Second)
 			return "", prompt.ErrDenied
@@ -75,7 +75,7 @@ func TestDenialAnswersAllWaiters(t *testing.T) {
 func TestFlightsAreIndependent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		n := 0
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
 			n++
@@ -111,7 +111,7 @@ func TestFlightsAreIndependent(t *testing.T) {
 func TestFlightSurvivesItsStarter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.answer = func(context.Context, prompt.Request) (string, error) {
 			time.Sleep(30 * time.Second)
 			return "111111", nil
@@ -134,7 +134,7 @@ func TestFlightSurvivesItsStarter(t *testing.T) {
 func TestLockEndsFlights(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111")
 		s.vault.mint = func(ctx context.Context, _ vault.MintRequest) (*http.Response, error) {
 			<-ctx.Done()
@@ -162,7 +162,7 @@ func TestLockEndsFlights(t *testing.T) {
 func TestLockWaitsForEarlierFlightsOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111", "222222")
 		started, answer := make(chan struct{}), make(chan struct{})
 		later := make(chan mfa.Verdict, 1)
@@ -213,7 +213,7 @@ func TestLockWaitsForEarlierFlightsOnly(t *testing.T) {
 func TestLateDenialLeavesTheNewToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
 		old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
 		if err := s.tokens.Put(t.Context(), key, old); err != nil {

@@ -57,7 +57,7 @@ func mintsWith(right string, tokens ...string) func(context.Context, vault.MintR
 }
 
 // first is what the relay does: send, and step up after a 403.
-func first(ctx context.Context, s *stage, m rule.Match, up *sending) (*http.Response, mfa.Verdict, error) {
+func first(ctx context.Context, s *fixture, m rule.Match, up *sending) (*http.Response, mfa.Verdict, error) {
 	resp, v, err := s.resolver.First(ctx, m, "tok", up.send)
 	if err != nil || v.Outcome != "" || resp.StatusCode != http.StatusForbidden {
 		return resp, v, err
@@ -69,7 +69,7 @@ func first(ctx context.Context, s *stage, m rule.Match, up *sending) (*http.Resp
 func TestTokenGrant(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("000000", "111111")
 		s.vault.mint = mintsWith("totp:111111", "new")
 		up := &sending{right: "token new"}
@@ -112,7 +112,7 @@ func TestTokenGrant(t *testing.T) {
 func TestTokenIsBoundToTheCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111")
 		s.vault.mint = mintsWith("totp:111111", "new")
 		up := &sending{right: "token new"}
@@ -135,13 +135,14 @@ func TestTokenIsBoundToTheCaller(t *testing.T) {
 
 func TestCached403(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		lookup  error
 		codes   []string
 		outcome mfa.Outcome
 		status  int
 		sent    []string
-	}{
+	}
+	tests := map[string]test{
 		"token lives: vault's word":    {nil, nil, mfa.Cached, 403, []string{"token old"}},
 		"vault cannot say":             {errors.New("gone"), nil, mfa.Cached, 403, []string{"token old"}},
 		"token lives, may not look":    {&vault.StatusError{Status: 403, Errors: []string{"1 error occurred:\n\t* permission denied\n\n"}}, nil, mfa.Cached, 403, []string{"token old"}},
@@ -149,65 +150,58 @@ func TestCached403(t *testing.T) {
 		"token is dead: once more":     {dead(), []string{"111111"}, mfa.Approved, 200, []string{"token old", "token new"}},
 		"token is dead, person denies": {dead(), []string{"no"}, mfa.Denied, 403, []string{"token old"}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
-				old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
-				if err := s.tokens.Put(t.Context(), key, old); err != nil {
-					t.Fatal(err)
-				}
-				s.person.codes(tt.codes...)
-				s.vault.lookup = tt.lookup
-				s.vault.mint = mintsWith("totp:111111", "new")
-				up := &sending{right: "token new"}
-				resp, v, err := s.resolver.First(t.Context(), deploy(), "tok", up.send)
-				if err != nil || v.Outcome != tt.outcome || resp.StatusCode != tt.status {
-					t.Errorf("%v %+v %v", resp, v, err)
-				}
-				if d := cmp.Diff(tt.sent, up.lines); d != "" || s.vault.lookups != 1 {
-					t.Errorf("%d look-ups, sent %s", s.vault.lookups, d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
+		old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
+		if err := s.tokens.Put(t.Context(), key, old); err != nil {
+			t.Fatal(err)
+		}
+		s.person.codes(tt.codes...)
+		s.vault.lookup = tt.lookup
+		s.vault.mint = mintsWith("totp:111111", "new")
+		up := &sending{right: "token new"}
+		resp, v, err := s.resolver.First(t.Context(), deploy(), "tok", up.send)
+		if err != nil || v.Outcome != tt.outcome || resp.StatusCode != tt.status {
+			t.Errorf("%v %+v %v", resp, v, err)
+		}
+		if d := cmp.Diff(tt.sent, up.lines); d != "" || s.vault.lookups != 1 {
+			t.Errorf("%d look-ups, sent %s", s.vault.lookups, d)
+		}
+	})
 }
 
 func TestMintRefused(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		status  int
 		body    string
-		change  func(*stage)
+		change  func(*fixture)
 		outcome mfa.Outcome
 		text    string
 		mints   int
-	}{
+	}
+	tests := map[string]test{
 		"wrong codes":         {403, generic, nil, mfa.Rejected, "did not accept", 3},
-		"may not mint at all": {403, generic, func(s *stage) { s.vault.capabilities = []string{"deny"} }, mfa.Unavailable, "may not create tokens at auth/token/create/stepup", 1},
+		"may not mint at all": {403, generic, func(s *fixture) { s.vault.capabilities = []string{"deny"} }, mfa.Unavailable, "may not create tokens at auth/token/create/stepup", 1},
 		"dead token":          {403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`, nil, mfa.Unavailable, "invalid token", 1},
 		"bad role":            {400, `{"errors":["unknown role stepup"]}`, nil, mfa.Unavailable, "unknown role stepup", 1},
 		"no token in it":      {200, `{"data":{}}`, nil, mfa.Unavailable, "without a token", 1},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.person.codes("111111", "222222", "333333")
-				if tt.change != nil {
-					tt.change(s)
-				}
-				s.vault.mint = func(context.Context, vault.MintRequest) (*http.Response, error) {
-					return answer(tt.status, tt.body), nil
-				}
-				_, v := s.resolver.StepUp(t.Context(), deploy(), "tok", (&sending{}).send)
-				if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || len(s.vault.mints) != tt.mints {
-					t.Errorf("%+v after %d mints", v, len(s.vault.mints))
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.person.codes("111111", "222222", "333333")
+		if tt.change != nil {
+			tt.change(s)
+		}
+		s.vault.mint = func(context.Context, vault.MintRequest) (*http.Response, error) {
+			return answer(tt.status, tt.body), nil
+		}
+		_, v := s.resolver.StepUp(t.Context(), deploy(), "tok", (&sending{}).send)
+		if v.Outcome != tt.outcome || !strings.Contains(v.Message, tt.text) || len(s.vault.mints) != tt.mints {
+			t.Errorf("%+v after %d mints", v, len(s.vault.mints))
+		}
+	})
 }
 
 func TestEagerAndOnce(t *testing.T) {
@@ -218,7 +212,7 @@ func TestEagerAndOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
+				s := newFixture(t, nil)
 				s.person.codes("111111")
 				s.vault.mint = mintsWith("totp:111111", "new")
 				up := &sending{right: "token new"}
@@ -250,55 +244,52 @@ func TestEagerAndOnce(t *testing.T) {
 // Nobody is asked for an app whose own token is dead, though no 403 has said so.
 func TestDeadCaller(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
+	type test struct {
 		match  func(*rule.Match)
 		cached bool
 		sent   []string
-	}{
+	}
+	tests := map[string]test{
 		"eager":               {match: func(m *rule.Match) { m.Rule.Grant.Eager = true }, sent: []string{""}},
 		"once":                {match: func(m *rule.Match) { m.NoReplay = true }},
 		"cached token is too": {match: func(*rule.Match) {}, cached: true, sent: []string{""}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStage(t, nil)
-				s.vault.callerDead, s.vault.lookup = true, dead()
-				s.person.codes("111111")
-				s.vault.mint = mintsWith("totp:111111", "new")
-				m := deploy()
-				tt.match(&m)
-				if tt.cached {
-					key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
-					old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
-					if err := s.tokens.Put(t.Context(), key, old); err != nil {
-						t.Fatal(err)
-					}
-				}
-				up := &sending{right: "token new"}
-				var v mfa.Verdict
-				var err error
-				if m.NoReplay {
-					_, v = s.resolver.StepUp(t.Context(), m, "tok", up.send)
-				} else {
-					_, v, err = s.resolver.First(t.Context(), m, "tok", up.send)
-				}
-				if v.Outcome != "" || err != nil {
-					t.Errorf("verdict %+v, want none; %v", v, err)
-				}
-				if d := cmp.Diff(tt.sent, up.lines); d != "" || len(s.vault.mints) != 0 {
-					t.Errorf("%d mints, sent %s", len(s.vault.mints), d)
-				}
-			})
-		})
-	}
+	run(t, tests, func(t *testing.T, tt test) {
+		s := newFixture(t, nil)
+		s.vault.callerDead, s.vault.lookup = true, dead()
+		s.person.codes("111111")
+		s.vault.mint = mintsWith("totp:111111", "new")
+		m := deploy()
+		tt.match(&m)
+		if tt.cached {
+			key := cache.Key{Vault: "corp https://vault", Identity: "hmac-tok", Rule: "deploy"}
+			old := cache.Token{Secret: "old", Created: time.Now(), Expires: time.Now().Add(time.Minute)}
+			if err := s.tokens.Put(t.Context(), key, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		up := &sending{right: "token new"}
+		var v mfa.Verdict
+		var err error
+		if m.NoReplay {
+			_, v = s.resolver.StepUp(t.Context(), m, "tok", up.send)
+		} else {
+			_, v, err = s.resolver.First(t.Context(), m, "tok", up.send)
+		}
+		if v.Outcome != "" || err != nil {
+			t.Errorf("verdict %+v, want none; %v", v, err)
+		}
+		if d := cmp.Diff(tt.sent, up.lines); d != "" || len(s.vault.mints) != 0 {
+			t.Errorf("%d mints, sent %s", len(s.vault.mints), d)
+		}
+	})
 }
 
 // With num_uses a token serves only so many requests; the next steps up again.
 func TestUsesAreCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, nil)
+		s := newFixture(t, nil)
 		s.person.codes("111111", "222222")
 		n := 0
 		s.vault.mint = func(context.Context, vault.MintRequest) (*http.Response, error) {

@@ -123,7 +123,7 @@ func BufferBody(resp *http.Response, err error) (*http.Response, error) {
 type Call = func(context.Context) (*http.Response, error)
 
 // Timed runs do where no push is expected, and measures from the moment in which Vault had
-// the whole request: a slow way there is not a phone that nobody answers.
+// the whole request: a slow way there is not a phone that is not answered.
 func Timed(ctx context.Context, do Call) Reply {
 	var written atomic.Pointer[time.Time]
 	restart := func() { now := time.Now(); written.Store(&now) }

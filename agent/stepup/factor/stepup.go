@@ -119,7 +119,7 @@ type StepUp struct {
 
 	NeverPrompt     bool     // the rule says that it never prompts
 	Unauthenticated bool     // the path needs no token, as in rule.Match
-	Unproven        bool     // a login that is asked about before Vault has seen it
+	Unverified      bool     // a login that is asked about before Vault has seen it
 	Prefilled       CodeWith // of a login grant
 	Answered        bool     // a person answered a question, or was told of a push
 	Challenged      bool     // the audit log has the challenge
@@ -259,12 +259,12 @@ func (s *StepUp) MutedDenials() (mfa.Verdict, bool) {
 }
 
 // denialKey is what the denials of a person count for: a rule whatever program asks, or
-// the logins on a path. Unproven logins share one key, whatever their path and namespace:
+// the logins on a path. Unverified logins share one key, whatever their path and namespace:
 // a program that has no login can make up another one each time.
 func (s *StepUp) denialKey() state.Key {
 	k := state.Key{Key: cache.Key{Vault: s.Key.Vault, Rule: s.Rule}}
 	switch {
-	case s.Unproven:
+	case s.Unverified:
 		k.Path = "unproven logins"
 	case s.Rule == "":
 		// Logins by password do not tell capitals in a name (userpass, ldap).
@@ -277,7 +277,7 @@ func (s *StepUp) denialKey() state.Key {
 // The namespace is no part of it: community Vault takes no notice of X-Vault-Namespace, so
 // another one with each request would evade the queue and the cool-down.
 func (s *StepUp) TurnKey() state.Key {
-	if s.Unproven {
+	if s.Unverified {
 		return s.denialKey()
 	}
 	k := state.Key{Key: s.Key}

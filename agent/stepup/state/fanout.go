@@ -43,7 +43,7 @@ func (f *fanout) copy() *http.Response {
 	return &c
 }
 
-// pump reads the body to its end, or until nobody reads it any more.
+// pump reads the body to its end, or until no copy is read any more.
 func (f *fanout) pump() {
 	defer func() { _ = f.resp.Body.Close() }()
 	chunk := make([]byte, 32<<10)

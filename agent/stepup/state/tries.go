@@ -41,7 +41,7 @@ type sharedTry struct {
 	err     error
 
 	waiters []*waiter // guarded by the mutex of Tries
-	decided bool      // likewise: nobody joins or leaves any more
+	decided bool      // likewise: no request joins or leaves any more
 }
 
 // A waiter is one request at a shared try.

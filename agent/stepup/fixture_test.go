@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -36,9 +37,9 @@ const generic = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
 // dead is Vault's answer to a question with a token that it does not know.
 func dead() error { return &vault.StatusError{Status: 403, Errors: []string{deadText}} }
 
-// A stage is a resolver with everything around it played by the test. Time is
+// A fixture is a resolver with everything around it played by the test. Time is
 // that of the synctest bubble.
-type stage struct {
+type fixture struct {
 	config   stepup.Config
 	resolver verdicts
 	broker   *prompt.Broker
@@ -50,9 +51,9 @@ type stage struct {
 	state    *state.State
 }
 
-func newStage(t *testing.T, change func(*stepup.Config)) *stage {
+func newFixture(t *testing.T, change func(*stepup.Config)) *fixture {
 	t.Helper()
-	s := &stage{
+	s := &fixture{
 		person: &person{}, vault: &fakeVault{capabilities: []string{"read", "update"}, enrolling: &enroller{err: vault.ErrEnrolled}, numbering: &numbers{start: time.Now(), from: 1 << 62}}, audit: &auditor{},
 		tokens: &cache.Memory{}, secrets: &secrets{}, state: state.New(),
 	}
@@ -81,7 +82,7 @@ func newStage(t *testing.T, change func(*stepup.Config)) *stage {
 }
 
 // end forgets the tokens of a caller.
-func (s *stage) end(caller stepup.Caller) {
+func (s *fixture) end(caller stepup.Caller) {
 	all, _ := s.tokens.List(context.Background())
 	for _, e := range all {
 		if e.Key.Identity == caller.Identity {
@@ -392,5 +393,16 @@ func prod(methods ...string) rule.Match {
 	return rule.Match{
 		Rule:    &rule.Rule{Name: "prod", Methods: methods, Grant: rule.Grant{Kind: rule.HeaderGrant}},
 		Request: rule.Request{Path: "kv/data/prod/db", Operation: rule.Read},
+	}
+}
+
+// run runs each test in a bubble of its own.
+func run[T any](t *testing.T, tests map[string]T, one func(t *testing.T, tt T)) {
+	t.Helper()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { one(t, tt) })
+		})
 	}
 }
