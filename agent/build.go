@@ -58,7 +58,7 @@ func (b builder) vault(v Vault) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	observed := metrics.Transport{Base: vault.Discreet{Base: transport}}
+	observed := metrics.Transport{Base: vault.RedactingTransport{Base: transport}}
 	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: observed, Timeout: v.Timeout})
 	if err != nil {
 		return nil, err

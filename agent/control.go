@@ -94,7 +94,7 @@ func (g generation) health(ctx context.Context) []control.Vault {
 				all[i].Error = err.Error()
 				return
 			}
-			all[i].Up, all[i].Version, all[i].Sealed = h.Up, h.Version, h.Sealed
+			all[i].Up, all[i].Version, all[i].Sealed = true, h.Version, h.Sealed
 		})
 	}
 	asking.Wait()

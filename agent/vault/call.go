@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/hashicorp/vault/api"
 
@@ -20,11 +22,24 @@ import (
 const (
 	maxBody      = 8 << 20 // no answer to our own calls comes near it
 	maxRedirects = 3
+	maxErrorText = 300
+)
+
+// How long our own calls may take. Vault's limit for one request is 90 s
+// (DefaultMaxRequestDuration); a push may use all of it.
+const (
+	pushTimeout  = 150 * time.Second
+	probeTimeout = 5 * time.Second
+	// Unwrapping uses a single-use token up and revoking is worth waiting for:
+	// giving up early costs more there than a probe that is asked again.
+	onceTimeout = 20 * time.Second
 )
 
 // A call is one request of ours. Nothing but its fields goes into the headers.
 type call struct {
+	limit     time.Duration // of do: until the answer has been read
 	method    string
+	node      string // scheme://host that is to answer, within the trust; "" means the configured address
 	path      string // without /v1/
 	namespace string // "" sends no header
 	wrapTTL   string // "" sends no header
@@ -38,10 +53,68 @@ type call struct {
 // Format implements fmt.Formatter: credentials and body are plain text.
 func (k call) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%s %s", k.method, k.path) }
 
-// send makes the call at base and follows redirects within the trust. The
-// caller closes the body. Errors carry method, path and host, never a query,
-// userinfo or token, and unwrap to the cause (a net.Error says Timeout).
-func (c *Client) send(ctx context.Context, base *url.URL, k call) (*http.Response, error) {
+// do makes the call and returns the body of a 2xx answer, nil when it has none.
+// Any other answer is a *StatusError.
+func (c *Client) do(ctx context.Context, k call) ([]byte, error) {
+	status, body, err := c.exchange(ctx, k)
+	switch {
+	case err != nil:
+		return nil, err
+	case status > 299:
+		return nil, newStatusError(status, body, k.Token)
+	case len(body) == 0:
+		return nil, nil
+	}
+	return body, nil
+}
+
+// exchange makes the call within its limit and returns the whole answer, of any status.
+func (c *Client) exchange(ctx context.Context, k call) (status int, body []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, k.limit)
+	defer cancel()
+	resp, err := c.send(ctx, k)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return 0, nil, fmt.Errorf("vault %q: read the answer: %w", c.name, err)
+	}
+	if len(body) > maxBody {
+		return 0, nil, fmt.Errorf("vault %q: the answer is larger than %d bytes", c.name, maxBody)
+	}
+	return resp.StatusCode, body, nil
+}
+
+// hand makes the call within Config.Timeout and hands Vault's answer on as it is,
+// of any status. The caller closes the body, which ends the limit.
+func (c *Client) hand(ctx context.Context, k call) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	resp, err := c.send(ctx, k)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp.Body = &cancelBody{ReadCloser: resp.Body, cancel: cancel}
+	return resp, nil
+}
+
+// A cancelBody ends the limit of a call together with its body.
+type cancelBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *cancelBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// send makes the call and follows redirects within the trust. The caller closes
+// the body. Errors carry method, path and host, never a query, userinfo or token,
+// and unwrap to the cause (a net.Error says Timeout).
+func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	var body []byte
 	if k.body != nil {
 		var err error
@@ -49,9 +122,13 @@ func (c *Client) send(ctx context.Context, base *url.URL, k call) (*http.Respons
 			return nil, fmt.Errorf("encode the body of %s: %w", k.path, err)
 		}
 	}
-	target := base.JoinPath("v1", k.path)
+	target := c.node(k.node).JoinPath("v1", k.path)
 	for range maxRedirects + 1 {
-		resp, err := c.once(ctx, target, k, body)
+		req, err := k.request(ctx, target, body)
+		if err != nil {
+			return nil, c.unreachable(target, k, err)
+		}
+		resp, err := c.http.Do(req)
 		if err != nil {
 			return nil, c.unreachable(target, k, err)
 		}
@@ -66,15 +143,11 @@ func (c *Client) send(ctx context.Context, base *url.URL, k call) (*http.Respons
 	return nil, c.unreachable(target, k, errTooManyRedirects)
 }
 
-// once sends the call to target. That net/http may send a request again only
+// request is the call as it goes to target. That net/http may send it again only
 // when the server cannot have seen it rests on the method: none of ours with an
 // effect is one that it regards as idempotent.
-func (c *Client) once(ctx context.Context, target *url.URL, k call, body []byte) (*http.Response, error) {
-	var r io.Reader
-	if body != nil {
-		r = bytes.NewReader(body)
-	}
-	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), r)
+func (k call) request(ctx context.Context, target *url.URL, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +168,7 @@ func (c *Client) once(ctx context.Context, target *url.URL, k call, body []byte)
 	for _, credential := range k.credentials {
 		req.Header.Add("X-Vault-MFA", credential.Header())
 	}
-	return c.http.Do(req)
+	return req, nil
 }
 
 var (
@@ -124,10 +197,7 @@ func (c *Client) redirect(from *url.URL, resp *http.Response) (*url.URL, error) 
 // transport checks an https server against the same authorities whatever its
 // name; another scheme, or another host than that of a socket, is a stranger.
 func (c *Client) trusts(u *url.URL) bool {
-	if u.Scheme != c.base.Scheme || u.Host == "" {
-		return false
-	}
-	return !c.local || u.Host == c.base.Host
+	return u.Scheme == c.base.Scheme && u.Host != "" && (!c.local || u.Host == c.base.Host)
 }
 
 // node is the base of the node that answered a login, or the configured one.
@@ -147,59 +217,44 @@ func (c *Client) unreachable(target *url.URL, k call, err error) error {
 	return fmt.Errorf("vault %q: %s %s at %s://%s: %w", c.name, k.method, k.path, target.Scheme, target.Host, err)
 }
 
-// do makes the call and returns the body of a 2xx answer, nil when it has none.
-// Any other answer is a *StatusError.
-func (c *Client) do(ctx context.Context, k call) ([]byte, error) {
-	resp, err := c.send(ctx, c.base, k)
-	if err != nil {
-		return nil, err
-	}
-	body, err := c.read(resp)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode > 299 {
-		return nil, newStatusError(resp.StatusCode, body, k.Token)
-	}
-	if len(body) == 0 {
-		return nil, nil
-	}
-	return body, nil
+// notVaults is the error for a 2xx answer that Vault would not give to path.
+func (c *Client) notVaults(path string) error {
+	return fmt.Errorf("vault %q: the answer of %s is not Vault's", c.name, path)
 }
 
-// secret makes the call and parses Vault's envelope.
-func (c *Client) secret(ctx context.Context, k call) (*api.Secret, error) {
-	body, err := c.do(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := api.ParseSecret(bytes.NewReader(body))
-	if err != nil || secret == nil || secret.Data == nil {
-		return nil, fmt.Errorf("vault %q: the answer of %s is not Vault's", c.name, k.path)
-	}
-	return secret, nil
+// A StatusError is an answer of Vault other than 2xx.
+type StatusError struct {
+	Status int
+	Errors []string // Vault's own, as sent; empty when the body was not Vault's JSON
 }
 
-// read takes the whole body and closes it.
-func (c *Client) read(resp *http.Response) ([]byte, error) {
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("vault %q: read the answer: %w", c.name, err)
+// newStatusError reads the errors of an answer. Something between us and Vault
+// may echo our request in its error page, so the token is cut out of it.
+func newStatusError(status int, body []byte, token secret.Secret) *StatusError {
+	e := &StatusError{Status: status, Errors: mfa.Errors(body)}
+	for i, text := range e.Errors {
+		if token != "" {
+			e.Errors[i] = strings.ReplaceAll(text, token.Reveal(), fmt.Sprint(token))
+		}
 	}
-	if len(body) > maxBody {
-		return nil, fmt.Errorf("vault %q: the answer is larger than %d bytes", c.name, maxBody)
-	}
-	return body, nil
+	return e
 }
 
-// cancelBody ends the limit of a call together with its body.
-type cancelBody struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-func (b *cancelBody) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
+// Error returns one printable line. Vault's texts are several lines with tabs, and
+// the server must not reach a terminal with escape sequences through them.
+func (e *StatusError) Error() string {
+	text := strings.Join(strings.Fields(strings.Join(e.Errors, "; ")), " ")
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
+	if text == "" {
+		return fmt.Sprintf("vault answered %d", e.Status)
+	}
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "") + "…"
+	}
+	return fmt.Sprintf("vault answered %d: %s", e.Status, text)
 }

@@ -1,11 +1,9 @@
-package vault_test
+package vault
 
 import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -15,137 +13,270 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
-// client is not the default one, whose idle connections every server of httptest
-// closes at its end, under the requests of other tests.
-var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+// A devFixture is a client of a development Vault.
+type devFixture struct {
+	*Client
+	*devvault.Server
+	t   *testing.T
+	url string
+}
+
+func newDevFixture(t *testing.T) devFixture {
+	t.Helper()
+	v := devvault.New(devvault.Config{})
+	t.Cleanup(v.Close)
+	address := serve(t, v.ServeHTTP)
+	return devFixture{newClient(t, address, Config{}), v, t, address}
+}
+
+// withLogin adds a login in ns1 that wants a TOTP method.
+func (f devFixture) withLogin() (ns *devvault.Namespace, method string) {
+	f.t.Helper()
+	ns = f.AddNamespace("ns1")
+	ns.AddUser("userpass", "alice", "pw", "default")
+	method = ns.AddTOTPMethod("corp")
+	if _, _, err := ns.EnrolTOTP("corp", "alice"); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := ns.AddLoginEnforcement("all", []string{"corp"}, []string{"userpass"}); err != nil {
+		f.t.Fatal(err)
+	}
+	return ns, method
+}
+
+// app is the request of an app: its body is read as an answer of [Client.Mint] is.
+func (f devFixture) app(method, path, body string, header ...string) []byte {
+	f.t.Helper()
+	req, err := http.NewRequestWithContext(f.t.Context(), method, f.url+"/v1/"+path, strings.NewReader(body))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	_, answer := f.answer(newTransport(f.t, TLS{}).RoundTrip(req))
+	return answer
+}
+
+// answer reads the answer of a call.
+func (f devFixture) answer(resp *http.Response, err error) (int, []byte) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return resp.StatusCode, body
+}
+
+// held logs in at ns1 and reads the challenge.
+func (f devFixture) held(user string) mfa.Challenge {
+	f.t.Helper()
+	resp, err := f.Login(f.t.Context(), LoginRequest{Path: "auth/userpass/login/" + user, Namespace: "ns1", Password: "pw"})
+	status, body := f.answer(resp, err)
+	if status != http.StatusOK {
+		f.t.Fatalf("right password: %d %s", status, body)
+	}
+	if _, err := ParseAuth(body); err == nil {
+		f.t.Error("a held login passes for a token")
+	}
+	challenge := f.challenge(body)
+	challenge.Node = Node(resp)
+	return challenge
+}
+
+func (f devFixture) challenge(body []byte) mfa.Challenge {
+	f.t.Helper()
+	c, ok, err := mfa.Parse(body)
+	if err != nil || !ok {
+		f.t.Fatalf("no challenge (%v) in %s", err, body)
+	}
+	c.Namespace = "ns1"
+	return c
+}
 
 // The calls in their order of life: a login in a namespace, wrapped, is held;
 // its requirement is unwrapped, a wrong and a right code are sent, and the token
 // is asked about and ended.
 func TestLifeOfALogin(t *testing.T) {
 	t.Parallel()
-	address, ns, method := vaultWithLogin(t)
-	c := connect(t, address)
-	ctx := t.Context()
-
-	h, err := c.Health(ctx)
-	if err != nil || !h.Up || h.Sealed || h.Version == "" || h.Skew.Abs() > time.Minute {
+	f, ctx := newDevFixture(t), t.Context()
+	ns, method := f.withLogin()
+	h, err := f.Health(ctx)
+	if err != nil || h.Sealed || h.Version == "" || h.Skew.Abs() > time.Minute {
 		t.Errorf("Health = %+v, %v", h, err)
 	}
-
-	body, err := c.Unwrap(ctx, login(t, address), "ns1")
+	answer := f.app("POST", "auth/userpass/login/alice", `{"password":"pw"}`, "X-Vault-Namespace", "ns1", "X-Vault-Wrap-TTL", "60s")
+	login, err := api.ParseSecret(strings.NewReader(string(answer)))
+	if err != nil || login == nil || login.WrapInfo == nil {
+		t.Fatalf("the login was not wrapped: %s, %v", answer, err)
+	}
+	body, err := f.Unwrap(ctx, secret.Secret(login.WrapInfo.Token), "ns1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	challenge, ok, err := mfa.Parse(body)
-	if err != nil || !ok {
-		t.Fatalf("no challenge (%v) in %s", err, body)
-	}
-	challenge.Namespace = "ns1"
-
-	if status, body := validate(t, c, challenge, method, "000000000"); status != http.StatusForbidden || !strings.Contains(body, "failed to satisfy enforcement") {
+	challenge := f.challenge(body)
+	status, body := f.answer(f.Validate(ctx, challenge, map[string][]string{method: {"000000000"}}))
+	if status != http.StatusForbidden || !strings.Contains(string(body), "failed to satisfy enforcement") {
 		t.Errorf("wrong code: %d %s", status, body)
 	}
-	status, answer := validate(t, c, challenge, method, ns.UnusedCode("corp", "alice"))
-	if status != http.StatusOK {
-		t.Fatalf("right code: %d %s", status, answer)
+	status, body = f.answer(f.Validate(ctx, challenge, map[string][]string{method: {ns.UnusedCode("corp", "alice")}}))
+	auth, err := ParseAuth(body)
+	if status != http.StatusOK || err != nil {
+		t.Fatalf("right code: %d %s, %v", status, body, err)
 	}
-	login, err := api.ParseSecret(strings.NewReader(answer))
-	if err != nil || login.Auth == nil {
-		t.Fatalf("no token (%v) in %s", err, answer)
-	}
-	token := secret.Secret(login.Auth.ClientToken)
-
-	words, err := c.Capabilities(ctx, token, "ns1", "auth/token/lookup-self")
+	words, err := f.Capabilities(ctx, auth.Token, "ns1", "auth/token/lookup-self")
 	if err != nil || !slices.Contains(words, "read") {
 		t.Errorf("Capabilities = %q, %v", words, err)
 	}
-	info, err := c.LookupSelf(ctx, token, "ns1")
-	if err != nil || info.Accessor != login.Auth.Accessor || info.TTL <= 0 || !slices.Contains(info.Policies, "default") {
+	info, err := f.LookupSelf(ctx, auth.Token, "ns1")
+	if err != nil || info.Accessor != auth.Accessor || info.TTL <= 0 || !slices.Contains(info.Policies, "default") {
 		t.Errorf("LookupSelf = %+v, %v", info, err)
 	}
-	if err := c.RevokeSelf(ctx, token, "ns1"); err != nil {
+	if err := f.RevokeSelf(ctx, auth.Token, "ns1"); err != nil {
 		t.Errorf("RevokeSelf: %v", err)
 	}
-	_, err = c.LookupSelf(ctx, token, "ns1")
-	if se, ok := errors.AsType[*vault.StatusError](err); !ok || se.Status != http.StatusForbidden {
+	_, err = f.LookupSelf(ctx, auth.Token, "ns1")
+	if se, ok := errors.AsType[*StatusError](err); !ok || se.Status != http.StatusForbidden {
 		t.Errorf("LookupSelf of a revoked token: %v, want a 403", err)
 	}
 }
 
-// vaultWithLogin has a login in ns1 that wants the TOTP method.
-func vaultWithLogin(t *testing.T) (address string, ns *devvault.Namespace, method string) {
-	t.Helper()
-	dev := devvault.New(devvault.Config{})
-	srv := httptest.NewServer(dev)
-	t.Cleanup(dev.Close)
-	t.Cleanup(srv.Close)
-	ns = dev.AddNamespace("ns1")
-	ns.AddUser("userpass", "alice", "pw", "default")
-	method = ns.AddTOTPMethod("corp")
-	if _, _, err := ns.EnrolTOTP("corp", "alice"); err != nil {
-		t.Fatal(err)
+// A login is held, answered on the node that holds it, and gives a token; a wrong
+// password is another answer than a wrong code.
+func TestLoginThatIsHeld(t *testing.T) {
+	t.Parallel()
+	f := newDevFixture(t)
+	ns, method := f.withLogin()
+	ask := LoginRequest{Path: "auth/userpass/login/alice", Namespace: "ns1", Password: "wrong"}
+	if status, body := f.answer(f.Login(t.Context(), ask)); status != http.StatusBadRequest {
+		t.Errorf("wrong password: %d %s", status, body)
 	}
-	if err := ns.AddLoginEnforcement("all", []string{"corp"}, []string{"userpass"}); err != nil {
-		t.Fatal(err)
+	challenge := f.held("alice")
+	if challenge.Node != f.url {
+		t.Errorf("node is %q, want %q", challenge.Node, f.url)
 	}
-	return srv.URL, ns, method
+	_, body := f.answer(f.Validate(t.Context(), challenge, map[string][]string{method: {ns.UnusedCode("corp", "alice")}}))
+	got, err := ParseAuth(body)
+	if err != nil || got.TTL <= 0 || got.EntityID == "" {
+		t.Errorf("ParseAuth = %+v, %v", got, err)
+	}
 }
 
-func connect(t *testing.T, address string) *vault.Client {
-	t.Helper()
-	u, err := url.Parse(address)
+// A secret is made for a held login in a namespace, a code of it finishes the
+// login, and there is no second one.
+func TestSelfEnrol(t *testing.T) {
+	t.Parallel()
+	f, ctx := newDevFixture(t), t.Context()
+	ns, method := f.withLogin()
+	ns.AddUser("userpass", "bob", "pw")
+	if err := ns.AllowSelfEnrolment("corp"); err != nil {
+		t.Fatal(err)
+	}
+	first := f.held("bob")
+	if m := first.Constraints[0].Any[0]; !m.SelfEnrollment {
+		t.Fatalf("nothing is offered: %+v", m)
+	}
+	e, err := f.SelfEnrol(ctx, first, method)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := vault.NewTransport(vault.TLS{})
-	if err != nil {
-		t.Fatal(err)
+	if len(e.Secret) != 32 || e.Issuer != "Vault" || len(e.Account) != 36 || e.Algorithm != "SHA1" || e.Digits != 6 || e.Period != 30 {
+		t.Errorf("%+v, %d characters", e, len(e.Secret))
 	}
-	t.Cleanup(tr.CloseIdleConnections)
-	c, err := vault.New(vault.Config{Name: "dev", Address: u, Transport: tr})
-	if err != nil {
-		t.Fatal(err)
+	if status, body := f.answer(f.Validate(ctx, first, map[string][]string{method: {ns.UnusedCode("corp", "bob")}})); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
 	}
-	return c
+	if _, err := f.SelfEnrol(ctx, f.held("bob"), method); !errors.Is(err, ErrEnrolled) {
+		t.Errorf("a second secret: %v", err)
+	}
+	_, err = f.SelfEnrol(ctx, first, method)
+	if refusal, ok := errors.AsType[*StatusError](err); !ok || refusal.Status != http.StatusBadRequest {
+		t.Errorf("for a login that is over: %v", err)
+	}
 }
 
-// login is the app's request, wrapped as apps may ask for; it returns the
-// wrapping token.
-func login(t *testing.T, address string) secret.Secret {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodPost, address+"/v1/auth/userpass/login/alice", strings.NewReader(`{"password":"pw"}`))
-	if err != nil {
+// The life of a request that another person must approve.
+func TestLifeOfAControlGroup(t *testing.T) {
+	t.Parallel()
+	f, ctx := newDevFixture(t), t.Context()
+	f.AddEntity("abby")
+	f.AddPolicy("pay", devvault.PathRule{Path: "kv/data/pay", Capabilities: []string{"read"}, ControlGroup: &devvault.ControlGroup{
+		Factors: []devvault.GroupFactor{{Members: []string{"abby"}}},
+	}})
+	if err := f.PutSecret("kv/pay", map[string]any{"salary": "1"}); err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("X-Vault-Namespace", "ns1")
-	req.Header.Set("X-Vault-Wrap-TTL", "60s")
-	resp, err := client.Do(req)
-	if err != nil {
+	own := secret.Secret(f.CreateToken([]string{"default", "pay"}, "alice"))
+	body := f.app("GET", "kv/data/pay", "", "X-Vault-Token", own.Reveal())
+	g, ok := mfa.ParseControlGroup(body)
+	if !ok || !g.Answers("", "kv/data/pay") {
+		t.Fatalf("no control group: %s", body)
+	}
+	for range 3 { // asking uses nothing up
+		if s, err := f.ControlGroup(ctx, own, "", g.Accessor); err != nil || s.Approved || s.Requester != "alice" || len(s.By) > 0 {
+			t.Fatalf("before: %+v %v", s, err)
+		}
+	}
+	held := Held{Caller: own, Wrapping: secret.Secret(g.Token)}
+	if status, body := f.answer(f.Release(ctx, held)); status != 400 || !mfa.FurtherApproval(body) {
+		t.Errorf("too early: %d %s", status, body)
+	}
+	if err := f.Authorize(g.Accessor, "abby"); err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	answer, err := api.ParseSecret(resp.Body)
-	if err != nil || answer == nil || answer.WrapInfo == nil {
-		t.Fatalf("the login was not wrapped: %+v, %v", answer, err)
+	if s, err := f.ControlGroup(ctx, own, "", g.Accessor); err != nil || !s.Approved || !slices.Equal(s.By, []string{"abby"}) {
+		t.Errorf("after: %+v %v", s, err)
 	}
-	return secret.Secret(answer.WrapInfo.Token)
+	if status, body := f.answer(f.Release(ctx, held)); status != 200 || !strings.Contains(string(body), `"salary":"1"`) {
+		t.Errorf("released: %d %s", status, body)
+	}
+	if status, body := f.answer(f.Release(ctx, held)); status != 400 || !mfa.WrappingGone(body) {
+		t.Errorf("again: %d %s", status, body)
+	}
+	_, err := f.ControlGroup(ctx, own, "", g.Accessor)
+	if refusal, ok := errors.AsType[*StatusError](err); !ok || refusal.Status != 400 {
+		t.Errorf("afterwards: %v", err)
+	}
 }
 
-func validate(t *testing.T, c *vault.Client, ch mfa.Challenge, method, code string) (int, string) {
-	t.Helper()
-	resp, err := c.Validate(t.Context(), ch, map[string][]string{method: {code}})
-	if err != nil {
+// A mint behind MFA is refused without a code and gives a token with one; what
+// the token may is what was asked for.
+func TestMintBehindMFA(t *testing.T) {
+	t.Parallel()
+	f := newDevFixture(t)
+	f.AddTOTPMethod("corp")
+	f.AddEntity("alice")
+	if _, _, err := f.EnrolTOTP("corp", "alice"); err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
+	f.AddTokenRole("prod-stepup", devvault.TokenRole{AllowedPolicies: []string{"prod-stepup"}})
+	f.AddPolicy("prod-stepup", devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}})
+	f.AddPolicy("app", devvault.PathRule{
+		Path: "auth/token/create/prod-stepup", Capabilities: []string{"update"}, MFAMethods: []string{"corp"},
+	})
+	ask := MintRequest{
+		Path:     "auth/token/create/prod-stepup",
+		Token:    secret.Secret(f.CreateToken([]string{"default", "app"}, "alice")),
+		Policies: []string{"prod-stepup"}, TTL: 5 * time.Minute, NumUses: 2,
 	}
-	return resp.StatusCode, string(body)
+	if status, body := f.answer(f.Mint(t.Context(), ask)); status != http.StatusForbidden {
+		t.Errorf("without a code: %d %s", status, body)
+	}
+	ask.Credentials = []mfa.Credential{{Method: "corp", Passcode: f.UnusedCode("corp", "alice")}}
+	status, body := f.answer(f.Mint(t.Context(), ask))
+	got, err := ParseAuth(body)
+	if status != http.StatusOK || err != nil || got.TTL != 5*time.Minute || got.Uses != 2 || got.Accessor == "" {
+		t.Fatalf("with a code: %d, ParseAuth = %+v, %v", status, got, err)
+	}
+	words, err := f.Capabilities(t.Context(), got.Token, "", "kv/data/prod/db")
+	if err != nil || !slices.Equal(words, []string{"read"}) {
+		t.Errorf("the token may %q, error %v", words, err)
+	}
 }

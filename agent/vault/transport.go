@@ -12,29 +12,26 @@ import (
 	"time"
 )
 
-const (
-	defaultHeaderTimeout = pushTimeout
-	localAuthority       = "localhost:80" // what net/http dials for the base of a unix address
-)
+const localAuthority = "localhost:80" // what net/http dials for the base of a unix address
 
 var errOtherNode = errors.New("a Vault on a unix socket has no other nodes")
 
-// TLS is whom to trust at the other end, who we are there, and how to get there.
-// The zero value trusts the system's authorities over TCP.
+// TLS says which servers to trust, by what certificate we are known to them, and how
+// to reach them. The zero value trusts the system's authorities over TCP.
 type TLS struct {
 	CACert     string // PEM file of authorities
 	CAPath     string // folder of such files; both may be set, the system's authorities are then left out
 	ClientCert string // PEM file of our certificate; read again when it changes
 	ClientKey  string
 	ServerName string // expected in the server's certificate; "" means the address's host
-	SkipVerify bool   // anybody may be Vault
+	SkipVerify bool   // every server is taken for Vault
 
 	// Socket is the path of a unix socket that every connection goes to; see [Base].
 	Socket string
 	// Dial opens connections; nil means a net.Dialer with 10 s.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// ResponseHeaderTimeout is how long Vault may think about one request; zero
-	// means 150 s, as a push blocks for up to 90 s; negative means no limit.
+	// means 150 s, as a push blocks for up to 90 s.
 	ResponseHeaderTimeout time.Duration
 }
 
@@ -61,7 +58,7 @@ func NewTransport(t TLS) (*http.Transport, error) {
 	}
 	wait := t.ResponseHeaderTimeout
 	if wait == 0 {
-		wait = defaultHeaderTimeout
+		wait = pushTimeout
 	}
 	return &http.Transport{
 		Proxy:                  proxy,
@@ -73,7 +70,7 @@ func NewTransport(t TLS) (*http.Transport, error) {
 		MaxIdleConns:           128,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        90 * time.Second,
-		ResponseHeaderTimeout:  max(wait, 0),
+		ResponseHeaderTimeout:  wait,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 1 << 20,
 		// A laptop that slept or changed its network leaves an HTTP/2 connection
@@ -96,7 +93,7 @@ func socketDial(dial dialFunc, socket string) dialFunc {
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// forwardProxy reads the proxy for the way to Vault. VAULT_PROXY_ADDR wins over
+// forwardProxy reads the proxy between us and Vault. VAULT_PROXY_ADDR wins over
 // VAULT_HTTP_PROXY as in Vault's own clients.
 func forwardProxy() (func(*http.Request) (*url.URL, error), error) {
 	for _, name := range []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY"} {

@@ -6,10 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -34,21 +32,10 @@ func get(tr http.RoundTripper, address string) (proto, body string, err error) {
 	return resp.Proto, string(b), err
 }
 
-func tlsServer(t *testing.T, conf *tls.Config, h http.HandlerFunc) *httptest.Server {
-	t.Helper()
-	srv := httptest.NewUnstartedServer(h)
-	srv.TLS = conf
-	srv.EnableHTTP2 = true
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are the point here
-	srv.StartTLS()
-	t.Cleanup(srv.Close)
-	return srv
-}
-
 func TestNewTransportErrors(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t, "ca")
-	one, two := ca.issue(t, "one", time.Now().Add(time.Hour)), ca.issue(t, "two", time.Now().Add(time.Hour))
+	one, two := ca.issue(t, "one", time.Hour), ca.issue(t, "two", time.Hour)
 	cert, key := write(t, dir, "one.pem", one.cert), write(t, dir, "one.key", one.key)
 	other := write(t, dir, "two.key", two.key)
 	empty := write(t, dir, "empty.pem", nil)
@@ -98,14 +85,11 @@ func TestNewTransportErrors(t *testing.T) {
 func TestTransportTrust(t *testing.T) {
 	t.Parallel()
 	ca, stranger := newAuthority(t, "ca"), newAuthority(t, "stranger")
-	server := ca.issue(t, "vault.test", time.Now().Add(time.Hour))
-	srv := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{server.tls(t)}}, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "vault")
-	})
-	old := tlsServer(t, &tls.Config{
-		Certificates: []tls.Certificate{server.tls(t)},
-		MinVersion:   tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
-	}, func(http.ResponseWriter, *http.Request) {})
+	server := ca.issue(t, "vault.test", time.Hour)
+	srv := tlsServer(t, server.tls(t), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "vault") })
+	conf := server.tls(t)
+	conf.MinVersion, conf.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	old := tlsServer(t, conf, func(http.ResponseWriter, *http.Request) {})
 
 	dir, target := t.TempDir(), t.TempDir()
 	caFile, strangerFile := write(t, dir, "ca.pem", ca.pem), write(t, dir, "stranger.pem", stranger.pem)
@@ -138,95 +122,54 @@ func TestTransportTrust(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tr, err := NewTransport(tt.tls)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(tr.CloseIdleConnections)
-			proto, body, err := get(tr, tt.address)
-			if !tt.ok {
-				if err == nil {
-					t.Fatal("the server was trusted")
-				}
-				return
-			}
-			if err != nil || body != "vault" || proto != "HTTP/2.0" {
-				t.Errorf("got %q over %q, %v, want vault over HTTP/2.0", body, proto, err)
+			proto, body, err := get(newTransport(t, tt.tls), tt.address)
+			if (err == nil) != tt.ok || tt.ok && (body != "vault" || proto != "HTTP/2.0") {
+				t.Errorf("got %q over %q, %v, want vault over HTTP/2.0 or no trust", body, proto, err)
 			}
 		})
 	}
 }
 
-// mutualServer wants a certificate of ca and answers with the name in it.
-func mutualServer(t *testing.T, ca *authority) *httptest.Server {
-	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
-	server := ca.issue(t, "vault.test", time.Now().Add(time.Hour))
-	return tlsServer(t, &tls.Config{
-		Certificates: []tls.Certificate{server.tls(t)},
-		ClientCAs:    pool,
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-	}, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
-	})
-}
-
+// Each step changes the files, and is followed by a new handshake.
 func TestTransportClientCertificate(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
-	srv := mutualServer(t, ca)
-	hour := time.Now().Add(time.Hour)
+	conf := ca.issue(t, "vault.test", time.Hour).tls(t)
+	conf.ClientCAs, conf.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	conf.ClientCAs.AddCert(ca.cert)
+	srv := tlsServer(t, conf, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
+	})
 	dir := t.TempDir()
 	caFile := write(t, dir, "ca.pem", ca.pem)
 	put := func(p pair) (cert, key string) {
 		return write(t, dir, "me.pem", p.cert), write(t, dir, "me.key", p.key)
 	}
-	one, two := ca.issue(t, "one", hour), ca.issue(t, "two", hour)
+	one, two := ca.issue(t, "one", time.Hour), ca.issue(t, "two", time.Hour)
 	certFile, keyFile := put(one)
-	tr, err := NewTransport(TLS{CACert: caFile, ClientCert: certFile, ClientKey: keyFile})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tr.CloseIdleConnections)
-	who := func() string {
-		t.Helper()
-		tr.CloseIdleConnections() // a new handshake
-		_, name, err := get(tr, srv.URL)
-		if err != nil {
-			t.Fatal(err)
+	tr := newTransport(t, TLS{CACert: caFile, ClientCert: certFile, ClientKey: keyFile})
+	for _, step := range []struct {
+		name   string
+		change func()
+		want   string
+	}{
+		{"first", func() {}, "one"},
+		{"the files changed", func() { put(two) }, "two"},
+		{"half of a pair: the key is still the other one's", func() { write(t, dir, "me.pem", one.cert) }, "two"},
+		{"no key file", func() {
+			if err := os.Remove(keyFile); err != nil {
+				t.Fatal(err)
+			}
+		}, "two"},
+		{"the whole pair", func() { put(one) }, "one"},
+	} {
+		step.change()
+		tr.CloseIdleConnections()
+		if _, got, err := get(tr, srv.URL); err != nil || got != step.want {
+			t.Errorf("%s: we are %q (%v), want %q", step.name, got, err, step.want)
 		}
-		return name
 	}
-
-	if got := who(); got != "one" {
-		t.Errorf("we are %q, want one", got)
-	}
-	put(two)
-	if got := who(); got != "two" {
-		t.Errorf("after the files changed we are %q, want two", got)
-	}
-	write(t, dir, "me.pem", one.cert) // its key is still the other one's
-	if got := who(); got != "two" {
-		t.Errorf("with half of a pair we are %q, want two", got)
-	}
-	if err := os.Remove(keyFile); err != nil {
-		t.Fatal(err)
-	}
-	if got := who(); got != "two" {
-		t.Errorf("without a key file we are %q, want two", got)
-	}
-	put(one)
-	if got := who(); got != "one" {
-		t.Errorf("with the whole pair we are %q, want one", got)
-	}
-
-	none, err := NewTransport(TLS{CACert: caFile})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(none.CloseIdleConnections)
-	if _, name, err := get(none, srv.URL); err == nil {
+	if _, name, err := get(newTransport(t, TLS{CACert: caFile}), srv.URL); err == nil {
 		t.Errorf("without a certificate we are %q", name)
 	}
 }
@@ -236,7 +179,7 @@ func TestTransportClientCertificate(t *testing.T) {
 func TestClientPairExpiredAndGone(t *testing.T) {
 	t.Parallel()
 	ca, dir := newAuthority(t, "ca"), t.TempDir()
-	p := ca.issue(t, "me", time.Now().Add(-time.Minute))
+	p := ca.issue(t, "me", -time.Minute)
 	pair := &clientPair{certFile: write(t, dir, "c", p.cert), keyFile: write(t, dir, "k", p.key)}
 	if _, err := pair.certificate(); err != nil {
 		t.Fatalf("readable but expired: %v, want it to be the server's business", err)
@@ -252,16 +195,9 @@ func TestClientPairExpiredAndGone(t *testing.T) {
 func TestTransportAddsNothing(t *testing.T) {
 	t.Parallel()
 	got := make(chan http.Header, 1)
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
-	t.Cleanup(srv.Close)
-	tr, err := NewTransport(TLS{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tr.CloseIdleConnections)
-	req, _ := http.NewRequest(http.MethodGet, srv.URL, nil)
+	req, _ := http.NewRequest(http.MethodGet, serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }), nil)
 	req.Header["User-Agent"] = nil
-	resp, err := tr.RoundTrip(req)
+	resp, err := newTransport(t, TLS{}).RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,11 +211,7 @@ func TestTransportSocket(t *testing.T) {
 	t.Parallel()
 	address := unixServer(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Host) })
 	base, socket := Base(address)
-	tr, err := NewTransport(TLS{Socket: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tr.CloseIdleConnections)
+	tr := newTransport(t, TLS{Socket: socket})
 	if _, host, err := get(tr, base.String()); err != nil || host != "localhost" {
 		t.Errorf("over the socket: host %q, %v, want localhost", host, err)
 	}
@@ -293,23 +225,18 @@ func TestTransportSocket(t *testing.T) {
 func TestTransportDialAndTimeout(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	t.Cleanup(srv.Close)
+	address := serve(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) })
 	var dialed atomic.Value
-	tr, err := NewTransport(TLS{
+	tr := newTransport(t, TLS{
 		ResponseHeaderTimeout: time.Millisecond,
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			dialed.Store(network + " " + addr)
 			var d net.Dialer
-			return d.DialContext(ctx, network, srv.Listener.Addr().String())
+			return d.DialContext(ctx, network, strings.TrimPrefix(address, "http://"))
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tr.CloseIdleConnections)
-	_, _, err = get(tr, "http://vault.test:8200")
+	_, _, err := get(tr, "http://vault.test:8200")
 	if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
 		t.Errorf("error = %v, want a timeout", err)
 	}
@@ -357,25 +284,4 @@ func TestTransportProxy(t *testing.T) {
 			}
 		})
 	}
-}
-
-// unixServer serves h on a unix socket and returns its address.
-func unixServer(t *testing.T, h http.HandlerFunc) *url.URL {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "su") // t.TempDir can be longer than a socket's path may be
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "v.sock")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewUnstartedServer(h)
-	_ = srv.Listener.Close()
-	srv.Listener = l
-	srv.Start()
-	t.Cleanup(srv.Close)
-	return &url.URL{Scheme: "unix", Path: path}
 }

@@ -12,26 +12,35 @@ import (
 	"time"
 )
 
+var errNoCertificate = errors.New("no PEM certificate in it")
+
 // loadAuthorities reads the certificates of a file and of all PEM files right in
-// a folder. Files of the folder without a PEM certificate are passed over (a
-// README, a revocation list); a broken certificate is an error anywhere.
+// a folder; "" is none.
 func loadAuthorities(file, dir string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if file != "" {
 		n, err := addAuthorities(pool, file)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%s: %w", file, errNoCertificate)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("ca_cert: %w", err)
 		}
-		if n == 0 {
-			return nil, fmt.Errorf("ca_cert: %s: no PEM certificate in the file", file)
+	}
+	if dir != "" {
+		if err := addFolder(pool, dir); err != nil {
+			return nil, fmt.Errorf("ca_path: %w", err)
 		}
 	}
-	if dir == "" {
-		return pool, nil
-	}
+	return pool, nil
+}
+
+// addFolder passes over files without a PEM certificate (a README, a revocation
+// list); a broken certificate is an error.
+func addFolder(pool *x509.CertPool, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("ca_path: %w", err)
+		return err
 	}
 	total := 0
 	for _, e := range entries {
@@ -39,21 +48,21 @@ func loadAuthorities(file, dir string) (*x509.CertPool, error) {
 		// Stat, not the entry's type: hash links and mounted secrets are symlinks.
 		info, err := os.Stat(name)
 		if err != nil {
-			return nil, fmt.Errorf("ca_path: %w", err)
+			return err
 		}
 		if !info.Mode().IsRegular() {
 			continue
 		}
 		n, err := addAuthorities(pool, name)
 		if err != nil {
-			return nil, fmt.Errorf("ca_path: %w", err)
+			return err
 		}
 		total += n
 	}
 	if total == 0 {
-		return nil, fmt.Errorf("ca_path: %s: no PEM certificate in the folder", dir)
+		return fmt.Errorf("%s: %w", dir, errNoCertificate)
 	}
-	return pool, nil
+	return nil
 }
 
 // addAuthorities adds the certificates of one file and counts them.
@@ -109,53 +118,52 @@ func (p *clientPair) certificate() (*tls.Certificate, error) {
 }
 
 func (p *clientPair) reloadLocked() error {
-	cert, err := stamp(p.certFile)
+	cert, err := os.Stat(p.certFile)
 	if err != nil {
 		return fmt.Errorf("client_cert: %w", err)
 	}
-	key, err := stamp(p.keyFile)
+	key, err := os.Stat(p.keyFile)
 	if err != nil {
 		return fmt.Errorf("client_key: %w", err)
 	}
-	if now := [2]fileStamp{cert, key}; p.pair == nil || now != p.stamp {
-		pair, err := loadPair(p.certFile, p.keyFile)
-		if err != nil {
-			return err
-		}
+	now := [2]fileStamp{{cert.ModTime(), cert.Size()}, {key.ModTime(), key.Size()}}
+	if p.pair != nil && now == p.stamp {
+		return nil
+	}
+	pair, err := loadPair(p.certFile, p.keyFile)
+	if err == nil {
 		p.pair, p.stamp = pair, now
 	}
-	return nil
+	return err
 }
 
-func stamp(file string) (fileStamp, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return fileStamp{}, err
-	}
-	return fileStamp{mod: info.ModTime(), size: info.Size()}, nil
-}
-
+// loadPair reads both files itself: tls.LoadX509KeyPair does not name the one that is wrong.
 func loadPair(certFile, keyFile string) (*tls.Certificate, error) {
-	cert, err := os.ReadFile(certFile)
+	cert, err := readPEM(certFile)
 	if err != nil {
 		return nil, fmt.Errorf("client_cert: %w", err)
 	}
-	key, err := os.ReadFile(keyFile)
+	key, err := readPEM(keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("client_key: %w", err)
-	}
-	if block, _ := pem.Decode(cert); block == nil {
-		return nil, fmt.Errorf("client_cert: %s: no PEM certificate in the file", certFile)
-	}
-	if block, _ := pem.Decode(key); block == nil {
-		return nil, fmt.Errorf("client_key: %s: no PEM key in the file", keyFile)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("client_cert %s and client_key %s: %w", certFile, keyFile, err)
 	}
-	if pair.Leaf == nil {
+	if pair.Leaf == nil { // GODEBUG=x509keypairleaf=0
 		return nil, errors.New("client_cert " + certFile + ": no leaf certificate")
 	}
 	return &pair, nil
+}
+
+func readPEM(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if block, _ := pem.Decode(text); block == nil {
+		return nil, fmt.Errorf("%s: nothing in PEM in the file", file)
+	}
+	return text, nil
 }

@@ -34,7 +34,7 @@ func speaks(t *testing.T, answer string) string {
 	return "http://" + ln.Addr().String()
 }
 
-func TestDiscreet(t *testing.T) {
+func TestRedactingTransport(t *testing.T) {
 	t.Parallel()
 	const token = "hvs.CAESIJ0123456789"
 	for name, tt := range map[string]struct{ answer, want string }{
@@ -47,13 +47,8 @@ func TestDiscreet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			base, err := NewTransport(TLS{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer base.CloseIdleConnections()
-			_, _, err = get(Discreet{base}, speaks(t, tt.answer))
-			if err == nil || !strings.HasSuffix(err.Error(), tt.want) || len(err.Error()) > maxFault+3 || strings.Contains(err.Error(), token) {
+			_, _, err := get(RedactingTransport{newTransport(t, TLS{})}, speaks(t, tt.answer))
+			if err == nil || !strings.HasSuffix(err.Error(), tt.want) || len(err.Error()) > maxRedactError+3 || strings.Contains(err.Error(), token) {
 				t.Errorf("%.600v, want …%s", err, tt.want)
 			}
 		})
@@ -62,12 +57,12 @@ func TestDiscreet(t *testing.T) {
 
 // What callers look for in an error is still there, and what needs no change has
 // none.
-func TestDiscreetUnwraps(t *testing.T) {
+func TestRedactingTransportUnwraps(t *testing.T) {
 	t.Parallel()
 	long := fmt.Errorf("%w: %q", net.ErrClosed, strings.Repeat("x", 100))
 	certificate := fmt.Errorf("tls: x509: unknown authority (candidate %q)", "The Root of a Company, 2026")
 	for _, fault := range []error{long, net.ErrClosed, certificate} {
-		_, err := Discreet{failing{fault}}.RoundTrip(nil)
+		_, err := RedactingTransport{failing{fault}}.RoundTrip(nil)
 		if !errors.Is(err, fault) || errors.Is(fault, net.ErrClosed) && !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%v has become %v", fault, err)
 		}

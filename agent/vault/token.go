@@ -1,0 +1,248 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/cache/secret"
+)
+
+// Capabilities returns what the token may do at path (without /v1/), in Vault's
+// capability words. It never sees mfa_methods. At most 5 s.
+func (c *Client) Capabilities(ctx context.Context, token secret.Secret, namespace, path string) ([]string, error) {
+	body, err := c.do(ctx, call{
+		limit:     probeTimeout,
+		method:    http.MethodPost,
+		path:      "sys/capabilities-self",
+		namespace: namespace,
+		Token:     token,
+		body:      map[string]any{"paths": []string{path}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Data map[string]json.RawMessage `json:"data"`
+	}
+	_ = json.Unmarshal(body, &answer) // what is no JSON says nothing about the path
+	for _, key := range []string{path, "capabilities"} {
+		var words []string
+		if json.Unmarshal(answer.Data[key], &words) == nil && words != nil {
+			return words, nil
+		}
+	}
+	return nil, fmt.Errorf("sys/capabilities-self of vault %q says nothing about the path", c.name)
+}
+
+// A TokenInfo is what Vault knows of a token.
+type TokenInfo struct {
+	Accessor string
+	EntityID string
+	Path     string // where it was made, such as auth/okta/login/alice
+	Policies []string
+	TTL      time.Duration // zero means that it does not end
+	Uses     int           // left; zero means no limit
+}
+
+// LookupSelf returns what Vault knows of the token. A [StatusError] with status
+// 403 means that the token is dead, or that no policy of it allows the question;
+// its Errors tell. At most 5 s.
+func (c *Client) LookupSelf(ctx context.Context, token secret.Secret, namespace string) (TokenInfo, error) {
+	const path = "auth/token/lookup-self"
+	k := call{limit: probeTimeout, method: http.MethodGet, path: path, namespace: namespace, Token: token}
+	body, err := c.do(ctx, k)
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	answer, err := api.ParseSecret(bytes.NewReader(body))
+	if err != nil || answer == nil || answer.Data == nil {
+		return TokenInfo{}, c.notVaults(path)
+	}
+	var (
+		info TokenInfo
+		errs [4]error
+	)
+	info.Accessor, errs[0] = answer.TokenAccessor()
+	info.Policies, errs[1] = answer.TokenPolicies()
+	info.TTL, errs[2] = answer.TokenTTL()
+	info.Uses, errs[3] = answer.TokenRemainingUses()
+	info.Uses = max(info.Uses, 0) // -1 where Vault does not say
+	info.EntityID, _ = answer.Data["entity_id"].(string)
+	info.Path, _ = answer.Data["path"].(string)
+	if err := errors.Join(errs[:]...); err != nil {
+		return TokenInfo{}, fmt.Errorf("answer of lookup-self: %w", err)
+	}
+	return info, nil
+}
+
+// RevokeSelf ends the token at Vault, with everything that was leased with it.
+// At most 20 s.
+func (c *Client) RevokeSelf(ctx context.Context, token secret.Secret, namespace string) error {
+	const path = "auth/token/revoke-self"
+	k := call{limit: onceTimeout, method: http.MethodPost, path: path, namespace: namespace, Token: token}
+	_, err := c.do(ctx, k)
+	return err
+}
+
+// Unwrap returns the JSON of the response that token wraps, and uses the token
+// up. It is nil when the wrapped response has no body. At most 20 s.
+func (c *Client) Unwrap(ctx context.Context, token secret.Secret, namespace string) ([]byte, error) {
+	const path = "sys/wrapping/unwrap"
+	k := call{limit: onceTimeout, method: http.MethodPost, path: path, namespace: namespace, Token: token}
+	return c.do(ctx, k)
+}
+
+// ControlGroup asks how far the approval has come of the request whose wrapping
+// token has this accessor, with the caller's own token: the policy "default"
+// allows it. Asking uses nothing up. A [StatusError] is Vault's no: the accessor
+// is none of a control group, or the wrapping token is gone. At most 5 s.
+func (c *Client) ControlGroup(ctx context.Context, token secret.Secret, namespace, accessor string) (mfa.GroupState, error) {
+	const path = "sys/control-group/request"
+	body, err := c.do(ctx, call{
+		limit:     probeTimeout,
+		method:    http.MethodPost,
+		path:      path,
+		namespace: namespace,
+		Token:     token,
+		body:      map[string]any{"accessor": accessor},
+	})
+	if err != nil {
+		return mfa.GroupState{}, err
+	}
+	state, ok := mfa.ParseGroupState(body)
+	if !ok {
+		return mfa.GroupState{}, c.notVaults(path)
+	}
+	return state, nil
+}
+
+// A Held is an answer that waits behind a wrapping token.
+type Held struct {
+	Caller    secret.Secret // made the request: Vault gives the answer to no other token
+	Wrapping  secret.Secret // in the body: as the token of the call, too, it would be used up twice
+	Namespace string
+}
+
+// Release gets the answer of a request that has been approved; Vault may carry
+// the request out only now. For blocking, repetition and the answer what
+// [Client.Mint] says holds. A refusal for want of approvals leaves the wrapping
+// token as it is.
+func (c *Client) Release(ctx context.Context, h Held) (*http.Response, error) {
+	return c.hand(ctx, call{
+		method:    http.MethodPost,
+		path:      "sys/wrapping/unwrap",
+		namespace: h.Namespace,
+		Token:     h.Caller,
+		body:      map[string]any{"token": h.Wrapping.Reveal()},
+	})
+}
+
+// A MintRequest asks for a token on a path that a policy guards with MFA. What
+// is zero is not sent: a policy with allowed_parameters refuses a request that
+// carries so much as an empty display_name, which is what api.TokenCreateRequest
+// always does.
+type MintRequest struct {
+	Path        string           // without /v1/, such as auth/token/create/prod-stepup
+	Namespace   string           // "" sends no header
+	Token       secret.Secret    // the caller's own; the new token is its child
+	Credentials []mfa.Credential // one X-Vault-MFA line each; none starts what the policy pushes
+	Policies    []string         // none leaves them to the path
+	TTL         time.Duration    // rounded up to whole seconds; zero leaves it to the path
+	NumUses     int              // zero means no limit
+	NoParent    bool             // an orphan, that outlives the caller's token
+}
+
+// Format implements fmt.Formatter, so that no passcode is printed.
+func (r MintRequest) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "mint at %q", r.Path) }
+
+// Mint asks for a token. It blocks until Vault has decided (a push may use all of
+// Config.Timeout), ctx ends, or Vault cannot be reached, and sends the request
+// once: a second one is a second push, or a second token. The answer is Vault's
+// own, of any status, its body unread; the caller closes it. An error means that
+// there is no answer of Vault.
+func (c *Client) Mint(ctx context.Context, r MintRequest) (*http.Response, error) {
+	var body struct {
+		NoParent bool     `json:"no_parent,omitempty"`
+		NumUses  int      `json:"num_uses,omitempty"`
+		Policies []string `json:"policies,omitempty"`
+		TTL      string   `json:"ttl,omitempty"`
+	}
+	body.NoParent, body.NumUses, body.Policies = r.NoParent, max(r.NumUses, 0), r.Policies
+	if r.TTL > 0 {
+		body.TTL = strconv.FormatInt(int64((r.TTL+time.Second-1)/time.Second), 10) + "s"
+	}
+	return c.hand(ctx, call{
+		method:      http.MethodPost,
+		path:        r.Path,
+		namespace:   r.Namespace,
+		Token:       r.Token,
+		credentials: r.Credentials,
+		body:        body,
+	})
+}
+
+// Index is the state that Vault had reached when it made the answer, "" when it
+// does not tell (community Vault). On a following request, as X-Vault-Index, it
+// keeps a standby from answering before it knows a token that was just made.
+func Index(resp *http.Response) string { return resp.Header.Get(api.HeaderIndex) }
+
+// An Auth is a token that Vault gave out.
+type Auth struct {
+	Token     secret.Secret
+	Accessor  string        // "" for a batch token
+	EntityID  string        // "" where there is none
+	TTL       time.Duration // zero means that it does not end
+	Uses      int           // zero means no limit
+	Renewable bool
+}
+
+// maxLease keeps a lease in seconds within a time.Duration.
+const maxLease = int64(1<<63-1) / int64(time.Second)
+
+// ParseAuth reads the answer of a mint or a login. A body without a token, a
+// held login and a wrapped answer included, is an error, and so is a token that
+// could not be sent in a header. Errors quote nothing of the body.
+func ParseAuth(body []byte) (Auth, error) {
+	answer, err := api.ParseSecret(bytes.NewReader(body))
+	if err != nil {
+		return Auth{}, errors.New("answer is not Vault's JSON") // err may quote it
+	}
+	if answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" {
+		return Auth{}, errors.New("answer of Vault has no token")
+	}
+	// api.SecretAuth leaves out num_uses.
+	var more struct {
+		Auth struct {
+			NumUses int `json:"num_uses"`
+		} `json:"auth"`
+	}
+	if json.Unmarshal(body, &more) != nil {
+		return Auth{}, errors.New("answer of Vault has malformed uses")
+	}
+	lease, uses := int64(answer.Auth.LeaseDuration), more.Auth.NumUses
+	if lease < 0 || lease > maxLease || uses < 0 {
+		return Auth{}, fmt.Errorf("answer of Vault has impossible limits: lease %d, uses %d", lease, uses)
+	}
+	// Printable ASCII only: a line break in it would be a header of its own.
+	if strings.ContainsFunc(answer.Auth.ClientToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return Auth{}, errors.New("token in Vault's answer has characters that no token has")
+	}
+	return Auth{
+		Token:     secret.Secret(answer.Auth.ClientToken),
+		Accessor:  answer.Auth.Accessor,
+		EntityID:  answer.Auth.EntityID,
+		TTL:       time.Duration(lease) * time.Second,
+		Uses:      uses,
+		Renewable: answer.Auth.Renewable,
+	}, nil
+}
