@@ -12,8 +12,8 @@ import (
 // renamesOpenFiles: a file keeps its readers and writers under its new name.
 const renamesOpenFiles = true
 
-// lockPath keeps other processes from rotating the same log. It does not wait:
-// who holds the lock is doing the work, or was stopped in the middle of it. Locks
+// lockPath keeps other processes from rotating the same log. It does not wait: the
+// process that holds the lock is doing the work, or was stopped in the middle of it. Locks
 // of flock(2) end with the process.
 func lockPath(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)

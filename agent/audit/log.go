@@ -38,7 +38,7 @@ type Log struct {
 type Failure struct {
 	Err   error // of the last try
 	Since time.Time
-	Lost  int // records since then, which are nowhere
+	Lost  int // records since then, which are not written
 
 	opening bool // there is no file to write to
 }
@@ -48,7 +48,7 @@ func Open(path string) (*Log, error) { return Options{}.Open(path) }
 
 // Open opens the log at path for appending, creating it with mode 0600 and its
 // folder with mode 0700. An existing file that others can read gets mode 0600;
-// one that belongs to somebody else, that another user could replace, or that is not a
+// one that belongs to another user, that another user could replace, or that is not a
 // regular file is an error.
 func (o Options) Open(path string) (*Log, error) {
 	if o.MaxSize <= 0 {
@@ -61,7 +61,7 @@ func (o Options) Open(path string) (*Log, error) {
 		o.Now = time.Now
 	}
 	l := &Log{path: path, o: o}
-	if err := l.openLocked(); err != nil { // nobody else has l yet
+	if err := l.openLocked(); err != nil { // l is not shared yet
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	return l, nil
@@ -234,7 +234,7 @@ func (l *Log) rotateLocked() error {
 
 // shift makes path.0 path.1, and so on; the oldest is overwritten.
 func (l *Log) shift() {
-	if !exists(rotated(l.path, 0)) {
+	if _, err := os.Lstat(rotated(l.path, 0)); err != nil {
 		return
 	}
 	for i := l.o.Keep; i > 0; i-- {
@@ -246,8 +246,8 @@ func rotated(path string, i int) string { return path + "." + strconv.Itoa(i) }
 
 var errReplaced = errors.New("was replaced while it was opened")
 
-// openPrivate opens path for appending. It must be a regular file of ours that
-// nobody else can read, in a folder where no other user can replace it.
+// openPrivate opens path for appending. It must be a regular file of ours that no
+// other user can read, in a folder where no other user can replace it.
 func openPrivate(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -255,7 +255,7 @@ func openPrivate(path string) (*os.File, error) {
 	if err := ownership.CheckWay(path); err != nil {
 		return nil, err
 	}
-	// Looked at first: to open a pipe would block, and a link that somebody put
+	// Looked at first: to open a pipe would block, and a link that another user put
 	// into a shared folder would have us write into any file of ours.
 	before, err := os.Lstat(path)
 	if err == nil && !before.Mode().IsRegular() {
@@ -281,26 +281,21 @@ func makePrivate(file *os.File, path string) error {
 		return err
 	}
 	there, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && !os.SameFile(open, there):
 		return fmt.Errorf("%s %w", path, errReplaced)
-	}
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	if !os.SameFile(open, there) {
-		return fmt.Errorf("%s %w", path, errReplaced)
-	}
-	if !ownership.Ours(open) {
+	case !ownership.Ours(open):
 		return fmt.Errorf("%s belongs to another user", path)
-	}
-	if open.Mode().Perm()&0o077 != 0 {
+	case open.Mode().Perm()&0o077 != 0:
 		return file.Chmod(0o600)
 	}
 	return nil
 }
 
-// endsTorn reports whether the last line lacks its newline: whoever wrote it was
-// killed, or the disk was full.
+// endsTorn reports whether the last line lacks its newline: its writer was killed, or
+// the disk was full.
 func endsTorn(file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil || info.Size() == 0 {

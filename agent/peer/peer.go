@@ -6,17 +6,17 @@ import "context"
 
 // A Peer is the process at the other end.
 type Peer struct {
-	PID   int      // 0 when unknown
-	UID   int      // -1 when unknown
-	Exe   string   // path of the executable, from the kernel; "" when unknown
-	Chain []string // base names from the requester itself up to the session; Chain[0] is Exe's
+	PID   int      `json:"pid"`   // 0 when unknown
+	UID   int      `json:"uid"`   // -1 when unknown
+	Exe   string   `json:"exe"`   // path of the executable, from the kernel; "" when unknown
+	Chain []string `json:"chain"` // base names from the requester itself up to the session; Chain[0] is Exe's
 
 	// Claim is what the process says of itself: its own name and, if that is a
 	// plain word, its first argument. Any process can say anything here.
-	Claim string
+	Claim string `json:"-"`
 	// Detached reports that the process has neither a terminal nor a graphical
 	// session, and so no person in front of it. False when unknown.
-	Detached bool
+	Detached bool `json:"-"`
 
 	// Hidden reports that the kernel lets other processes of the same user look
 	// neither at the executable nor at the open files: the executable has
@@ -24,11 +24,11 @@ type Peer struct {
 	// kernel has named the process, Exe is "" and Chain[0] is the name that the
 	// process has given itself. With PID 0 it may be any of the user's processes that
 	// hide.
-	Hidden bool
+	Hidden bool `json:"hidden,omitempty"`
 	// MayBe holds processes of the user that hide, the latest first, when Hidden and
 	// PID is 0. It is a guess: the list is cut, and each name is of the process's
 	// own choice.
-	MayBe []Candidate
+	MayBe []Candidate `json:"may_be,omitempty"`
 }
 
 // A Candidate is a process that a connection may belong to.
