@@ -356,11 +356,11 @@ func TestAskIsDecidedElsewhere(t *testing.T) {
 }
 
 // OnEnd is called before the caller of Ask learns how a prompt ended.
-func TestEndIsToldFirst(t *testing.T) {
+func TestOnEndComesFirst(t *testing.T) {
 	t.Parallel()
-	var told []string // written before Ask returns, so it needs no lock
+	var ends []string // written before Ask returns, so it needs no lock
 	f := newFixture(t, prompt.BrokerConfig{Attachable: true, OnEnd: func(kind prompt.Kind, event string, open time.Duration) {
-		told = append(told, string(kind)+" "+event)
+		ends = append(ends, string(kind)+" "+event)
 		if open < 0 {
 			t.Errorf("open for %v", open)
 		}
@@ -377,12 +377,12 @@ func TestEndIsToldFirst(t *testing.T) {
 		if _, err := f.Ask(t.Context(), prompt.Request{Kind: prompt.Passcode}); !errors.Is(err, prompt.ErrDenied) {
 			t.Fatal(err)
 		}
-		if len(told) != i+1 || told[i] != "passcode denied" {
-			t.Fatalf("after %d prompts: %q", i+1, told)
+		if len(ends) != i+1 || ends[i] != "passcode denied" {
+			t.Fatalf("after %d prompts: %q", i+1, ends)
 		}
 	}
 	f.Tell(t.Context(), prompt.Request{Kind: prompt.Push}).Done("approved")
-	if told[len(told)-1] != "push done" {
-		t.Errorf("a push that was decided: %q", told[len(told)-1])
+	if ends[len(ends)-1] != "push done" {
+		t.Errorf("a push that was decided: %q", ends[len(ends)-1])
 	}
 }

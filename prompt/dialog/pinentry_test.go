@@ -21,7 +21,7 @@ func pinentry(last, odd string) string {
 	return `
 echo '# a comment'; echo 'OK Pleased to meet you'
 while IFS= read -r line; do
-  printf '%s\n' "$line" >> $F/told
+  printf '%s\n' "$line" >> $F/commands
   case $line in
   'GETINFO flavor') echo 'D qt'; echo OK ;;
   'OPTION owner'*) echo 'ERR 83886254 Unknown option <Pinentry>' ;;
@@ -106,8 +106,8 @@ CONFIRM
 			if _, err := f.desktop().Prompt(t.Context(), r); !errors.Is(err, prompt.ErrDismissed) {
 				t.Fatalf("Prompt = %v", err)
 			}
-			if diff := cmp.Diff(want, "\n"+f.read(t, "told")); diff != "" {
-				t.Errorf("told (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, "\n"+f.read(t, "commands")); diff != "" {
+				t.Errorf("commands (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -125,8 +125,8 @@ func TestPinentryOfGNOME(t *testing.T) {
 	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrDismissed) {
 		t.Errorf("Prompt = %v, want ErrDismissed", err)
 	}
-	if told := f.read(t, "told"); strings.Contains(told, "SETNOTOK") || !strings.Contains(told, "stepup deny abc234") {
-		t.Errorf("told %s", told)
+	if commands := f.read(t, "commands"); strings.Contains(commands, "SETNOTOK") || !strings.Contains(commands, "stepup deny abc234") {
+		t.Errorf("commands %s", commands)
 	}
 	f.session[0] = "DISPLAY=localhost:10" // its window would be on this machine's screen
 	if _, err := f.desktop().Prompt(t.Context(), prompttest.Request(prompt.Confirm)); !errors.Is(err, prompt.ErrUnavailable) {
@@ -141,17 +141,17 @@ func TestPinentryHostileText(t *testing.T) {
 		if _, err := f.desktop().Prompt(t.Context(), prompttest.HostileRequest(kind)); !errors.Is(err, prompt.ErrDismissed) {
 			t.Fatalf("Prompt = %v", err)
 		}
-		told := f.read(t, "told")
-		for line := range strings.Lines(told) {
+		commands := f.read(t, "commands")
+		for line := range strings.Lines(commands) {
 			if len(line) > 1000 || strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(c rune) bool { return c < ' ' || c > '~' }) {
 				t.Errorf("line %.80q of %d bytes", line, len(line))
 			}
 		}
-		if n := strings.Count(told, "\n"); n > 12 {
-			t.Errorf("%d lines: a stranger can add commands\n%s", n, told)
+		if n := strings.Count(commands, "\n"); n > 12 {
+			t.Errorf("%d lines: a stranger can add commands\n%s", n, commands)
 		}
-		if !strings.Contains(told, "%0AThis window closes after") {
-			t.Errorf("our own words are cut:\n%s", told)
+		if !strings.Contains(commands, "%0AThis window closes after") {
+			t.Errorf("our own words are cut:\n%s", commands)
 		}
 	}
 }

@@ -21,7 +21,7 @@ type postcard struct{ title, body string }
 
 // sendOne shows r until it is on the screen, and returns what was shown and
 // whether the prompter said that it takes no answer.
-func sendOne(t *testing.T, r prompt.Request) (card postcard, told bool) {
+func sendOne(t *testing.T, r prompt.Request) (card postcard, notified bool) {
 	t.Helper()
 	cards := make(chan postcard, 1)
 	n := notification.New(notification.Config{Send: func(title, body string) error {
@@ -31,9 +31,9 @@ func sendOne(t *testing.T, r prompt.Request) (card postcard, told bool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
-	var tellings atomic.Int32
+	var calls atomic.Int32
 	go func() {
-		_, err := n.PromptOrNotify(ctx, r, func() { tellings.Add(1) })
+		_, err := n.PromptOrNotify(ctx, r, func() { calls.Add(1) })
 		done <- err
 	}()
 	card = <-cards
@@ -42,10 +42,10 @@ func sendOne(t *testing.T, r prompt.Request) (card postcard, told bool) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Prompt = %v, want context.Canceled", err)
 	}
-	if n := tellings.Load(); n > 1 {
-		t.Errorf("told %d times", n)
+	if n := calls.Load(); n > 1 {
+		t.Errorf("notified %d times", n)
 	}
-	return card, tellings.Load() == 1
+	return card, calls.Load() == 1
 }
 
 func TestPlainNotification(t *testing.T) {
@@ -90,12 +90,12 @@ func TestPlainNotification(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				got, told := sendOne(t, c.r)
+				got, notified := sendOne(t, c.r)
 				if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(postcard{})); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
-				if told != (c.r.Kind != prompt.Push) {
-					t.Errorf("told = %t", told)
+				if notified != (c.r.Kind != prompt.Push) {
+					t.Errorf("notified = %t", notified)
 				}
 			})
 		})
@@ -155,7 +155,7 @@ func TestPlainNotificationThatFails(t *testing.T) {
 			}
 			return errors.New("no desktop")
 		}})
-		never := func() { t.Error("told of a notification that was not shown") }
+		never := func() { t.Error("notified of a notification that was not shown") }
 		for range 3 { // the first one hangs, and the others behind it
 			if _, err := n.PromptOrNotify(t.Context(), prompttest.Request(prompt.Passcode), never); !errors.Is(err, prompt.ErrUnavailable) {
 				t.Errorf("Prompt = %v, want ErrUnavailable", err)
@@ -183,10 +183,10 @@ func TestPlainNotificationThatFails(t *testing.T) {
 func TestNotificationHasNoSecret(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		card, told := sendOne(t, prompttest.EnrolmentRequest())
+		card, notified := sendOne(t, prompttest.EnrolmentRequest())
 		text := card.title + "\n" + card.body
-		if !told || !strings.Contains(text, "a new secret for corp_totp") || !strings.Contains(text, "stepup attach") || strings.Contains(text, "JBSW") {
-			t.Errorf("a notification, told %v: %s", told, text)
+		if !notified || !strings.Contains(text, "a new secret for corp_totp") || !strings.Contains(text, "stepup attach") || strings.Contains(text, "JBSW") {
+			t.Errorf("a notification, notified %v: %s", notified, text)
 		}
 	})
 }

@@ -41,28 +41,28 @@ func newFixture(t *testing.T, can []string) fixture {
 }
 
 // ask prompts for a question of this kind, in the background.
-func (b *sessionBus) ask(ctx context.Context, kind prompt.Kind) *notified {
+func (b *sessionBus) ask(ctx context.Context, kind prompt.Kind) *question {
 	return askNotifier(ctx, b.notifier(), prompttest.Request(kind))
 }
 
-// A notified is a prompt under way.
-type notified struct {
-	told   chan struct{} // holds one element when the prompter said that it takes no answer
-	done   chan struct{} // closed when it has returned
-	answer string
-	err    error
+// A question is a prompt under way.
+type question struct {
+	notified chan struct{} // holds one element when the prompter said that it takes no answer
+	done     chan struct{} // closed when it has returned
+	answer   string
+	err      error
 }
 
-func askNotifier(ctx context.Context, n *notification.Prompter, r prompt.Request) *notified {
-	a := &notified{told: make(chan struct{}, 9), done: make(chan struct{})}
+func askNotifier(ctx context.Context, n *notification.Prompter, r prompt.Request) *question {
+	a := &question{notified: make(chan struct{}, 9), done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		a.answer, a.err = n.PromptOrNotify(ctx, r, func() { a.told <- struct{}{} })
+		a.answer, a.err = n.PromptOrNotify(ctx, r, func() { a.notified <- struct{}{} })
 	}()
 	return a
 }
 
-func (a *notified) want(t *testing.T, answer string, err error) {
+func (a *question) want(t *testing.T, answer string, err error) {
 	t.Helper()
 	select {
 	case <-a.done:
@@ -95,7 +95,7 @@ func TestNotificationIsAnswered(t *testing.T) {
 		act           func(*testing.T, *desktop, popup)
 		answer        string
 		err           error
-		told          bool
+		notified      bool
 	}{
 		{"approve", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, press("Approve"), "yes", nil, false},
 		{"deny a confirmation", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
@@ -121,8 +121,8 @@ func TestNotificationIsAnswered(t *testing.T) {
 			}
 			c.act(t, f.desktop, p)
 			a.want(t, c.answer, c.err)
-			if told := len(a.told) == 1; told != c.told || len(a.told) > 1 {
-				t.Errorf("told %d times", len(a.told))
+			if notified := len(a.notified) == 1; notified != c.notified || len(a.notified) > 1 {
+				t.Errorf("notified %d times", len(a.notified))
 			}
 			for len(f.closed) > 0 {
 				if id := <-f.closed; id != p.ID {
@@ -175,8 +175,8 @@ func TestPushNoticeThatWasRead(t *testing.T) {
 		if len(f.closed) != 0 {
 			t.Errorf("%s: a notification of another program was closed", name)
 		}
-		if len(a.told) != 0 {
-			t.Errorf("%s: told of a push that nobody answers", name)
+		if len(a.notified) != 0 {
+			t.Errorf("%s: notified of a push, which takes no answer", name)
 		}
 	}
 }
@@ -307,12 +307,12 @@ func TestDesktopThatHangs(t *testing.T) {
 			a := askNotifier(ctx, b.hasty(), prompttest.Request(prompt.Passcode))
 			if c.method == "CloseNotification" {
 				<-d.shown
-				<-a.told
+				<-a.notified
 				cancel()
 			}
 			a.want(t, "", c.err)
-			if len(a.told) != 0 {
-				t.Error("told of a notification that was not shown")
+			if len(a.notified) != 0 {
+				t.Error("notified of a notification that was not shown")
 			}
 		})
 	}
@@ -354,7 +354,7 @@ func TestBusThatFails(t *testing.T) {
 		defer cancel()
 		a := askNotifier(ctx, f.hasty(), prompttest.Request(prompt.Passcode))
 		<-f.shown
-		<-a.told
+		<-a.notified
 		must(t, f.daemon.Signal(syscall.SIGSTOP))
 		askNotifier(t.Context(), f.hasty(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
 		cancel()
