@@ -48,8 +48,7 @@ func (a *attempt) afterApproval(d stepup.Decision) *http.Response {
 	switch d := d.(type) {
 	case stepup.Answered:
 		d.Response.Request = a.request
-		d.Response.Header.Set(Outcome, string(d.Outcome))
-		return d.Response
+		return marked(d)
 	case stepup.Refused:
 		d.Response.Request = a.request
 		body, _ := io.ReadAll(io.LimitReader(d.Response.Body, mfa.MaxHeldAnswer)) // from memory

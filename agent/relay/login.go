@@ -68,8 +68,7 @@ func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	switch d := t.config.Resolver.Login(x.request.Context(), c, login).(type) {
 	case stepup.Answered:
 		d.Response.Request = x.request
-		d.Response.Header.Set(Outcome, string(d.Outcome))
-		return d.Response
+		return marked(d)
 	case stepup.Refused:
 		if d.Response == nil && d.Verdict.NoPrompt {
 			// There is no way to ask: the app may know what to do with the challenge.
@@ -176,13 +175,12 @@ func (t *Transport) single(x *exchange) (*http.Response, error) {
 		}
 		return refusedLogin(x.request, refusal), nil
 	}
-	answer := d.(stepup.Answered)
-	answer.Response.Header.Set(Outcome, string(answer.Outcome))
+	resp := marked(d.(stepup.Answered))
 	if x.request.Header.Get(wrapTTL) != "" {
-		return answer.Response, nil // a wrapped answer is no challenge: it is not to be opened
+		return resp, nil // a wrapped answer is no challenge: it is not to be opened
 	}
-	t.warnFactorUnused(x, answer.Response)
-	return t.login(x, answer.Response), nil
+	t.warnFactorUnused(x, resp)
+	return t.login(x, resp), nil
 }
 
 // warnFactorUnused logs that a person was asked for nothing.
@@ -223,19 +221,11 @@ func (t *Transport) inline(x *exchange) (*http.Response, error) {
 		}}), nil
 	}
 	d := t.config.Resolver.LoginWith(x.request.Context(), login, false, t.sender(x))
-	refusal, ok := d.(stepup.Refused)
-	switch {
-	case ok && refusal.Response == nil:
-		refusal.Response = resp
-		return refusedLogin(x.request, refusal), nil
-	case ok:
-		_ = resp.Body.Close()
-		return refusedLogin(x.request, refusal), nil
+	if refusal, ok := d.(stepup.Refused); ok {
+		return refusedLogin(x.request, lastResponse(refusal, resp)), nil
 	}
 	_ = resp.Body.Close()
-	answer := d.(stepup.Answered)
-	answer.Response.Header.Set(Outcome, string(answer.Outcome))
-	return answer.Response, nil
+	return marked(d.(stepup.Answered)), nil
 }
 
 // inlineLogin is the login inside a request. It is in the namespace of the request's
@@ -395,8 +385,7 @@ func (t *Transport) renew(x *exchange, subject secret.Secret) (*http.Response, e
 	}
 	switch d := d.(type) {
 	case stepup.Answered:
-		d.Response.Header.Set(Outcome, string(d.Outcome))
-		return d.Response, nil
+		return marked(d), nil
 	case stepup.Refused:
 		return refused(x.request, d), nil
 	}

@@ -223,12 +223,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 		_ = first.Body.Close()
 		return t.decided(a.exchange, d), nil
 	case stepup.Refused:
-		if d.Response == nil {
-			d.Response = first
-		} else {
-			_ = first.Body.Close()
-		}
-		return refused(a.request, d), nil
+		return refused(a.request, lastResponse(d, first)), nil
 	}
 	return first, nil
 }

@@ -35,6 +35,23 @@ func (a *attempt) refusal(resp *http.Response) bool {
 	return true
 }
 
+// marked is the answer that an app wanted, with how the step-up ended.
+func marked(d stepup.Answered) *http.Response {
+	d.Response.Header.Set(Outcome, string(d.Outcome))
+	return d.Response
+}
+
+// lastResponse is d with the earlier answer where it has none of its own; otherwise the
+// earlier one is closed.
+func lastResponse(d stepup.Refused, earlier *http.Response) stepup.Refused {
+	if d.Response == nil {
+		d.Response = earlier
+		return d
+	}
+	_ = earlier.Body.Close()
+	return d
+}
+
 // maxRefusal is more than any error of Vault's; a longer 403 comes from something else.
 const maxRefusal = 64 << 10
 
