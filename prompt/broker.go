@@ -88,11 +88,10 @@ func (b *Broker) Close() {
 // answer has passed [Check]; for Choose it is one of r.Choices as given.
 //
 // It fails with ErrDenied, ErrTimeout, ErrUnavailable (no prompter can ask),
-// ErrCanceled (by CancelAll or Close), ErrBusy, or ctx.Err(), in which case the
-// question was withdrawn everywhere: with the line of a [Decided] where that is
-// the cause of ctx; wrapped in ErrUnseen where it waited behind others all the time.
-// ID and Queued of r are ignored. A Push is not a question; use
-// Tell.
+// ErrCanceled (by CancelAll or Close), ErrBusy, or ctx.Err(). In the last case the
+// question was withdrawn everywhere, with the line of a [Decided] where that is the
+// cause of ctx. A question that waited behind others until its time was over wraps
+// ErrUnseen. ID and Queued of r are ignored. A Push is not a question; use Tell.
 func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -137,9 +136,9 @@ func withdrawn(ctx context.Context) ending {
 	return ending{EventCanceled, ctx.Err(), ErrNotNeeded}
 }
 
-// Tell shows at once, beside any open question, that a push waits on the
-// person's phone. It does not block. The notice is withdrawn by Done, by a denial, when ctx
-// ends, or at r.Deadline (zero means the broker's Timeout).
+// Tell shows at once, beside any open question, that a push waits on the person's phone.
+// It does not block. The notice is withdrawn by Done, by a denial, when ctx ends, or at
+// r.Deadline (zero means the broker's Timeout).
 func (b *Broker) Tell(ctx context.Context, r Request) *Notice {
 	r.Kind = Push
 	e, err := b.enqueue(ctx, r)

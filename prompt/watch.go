@@ -93,10 +93,9 @@ func (w *watcher) event(e Event) Event {
 }
 
 // Watch returns the changes of the pending prompts from now on, after one event
-// for each prompt that is open. With attach, the watcher counts as a person that
-// answers: questions that no prompter can show wait for it. The channel is closed when ctx ends,
-// when the broker closes, and when the reader has fallen too far behind; the
-// broker never waits for it.
+// for each prompt that is open. With attach, the watcher can answer: questions that no
+// prompter can show wait for it. The channel is closed when ctx ends, when the broker
+// closes, and when the reader has fallen too far behind; the broker never waits for it.
 func (b *Broker) Watch(ctx context.Context, attach bool) <-chan Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()

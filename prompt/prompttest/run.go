@@ -10,7 +10,7 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// A Subject is a prompter with the person who sits in front of it.
+// A Subject is a prompter with the person in front of it.
 type Subject struct {
 	Prompter prompt.Prompter
 	Shown    func()       // blocks until a question or a push is in front of the person
@@ -55,8 +55,12 @@ func Hostile() string {
 // HostileRequest is a question that consists of hostile strings.
 func HostileRequest(kind prompt.Kind) prompt.Request {
 	r, h := Request(kind), Hostile()
-	r.Rule, r.Vault, r.Namespace, r.Path, r.Operation, r.Method, r.MethodType, r.Message, r.Number = h, h, h, h, h, h, h, h, h
-	r.Requester.Exe, r.Requester.Chain = h, []string{h, h}
+	for _, field := range []*string{
+		&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.MethodType, &r.Message, &r.Number, &r.Requester.Exe,
+	} {
+		*field = h
+	}
+	r.Requester.Chain = []string{h, h}
 	if kind == prompt.Choose {
 		r.Choices = []string{h + "1", h + "2"}
 	}
