@@ -32,7 +32,8 @@ func (a *attempt) fingerprint() string {
 // a key), nor those that trace one request.
 func (a *attempt) shareKey() string {
 	r := a.request
-	if a.match.Rule.Grant.Kind != rule.HeaderGrant || isLogin(a.match.Request) || r.Header["Upgrade"] != nil || len(r.Trailer) > 0 {
+	if a.match.Rule.Grant.Kind != rule.HeaderGrant || isLogin(a.match.Request) ||
+		r.Header["Upgrade"] != nil || len(r.Trailer) > 0 {
 		return ""
 	}
 	h := sha256.New()

@@ -59,5 +59,5 @@ func (p Pattern) mountIs(path string) bool {
 	}
 	n := 1 + max(0, slices.IndexFunc(mount[1:], func(s string) bool { return s == "data" || s == "metadata" }))
 	segments := strings.Split(path, "/")
-	return len(segments) == n && slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
+	return slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
 }
