@@ -116,7 +116,7 @@ func New(c Config) http.Handler {
 	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:      c.rewrite,
-		Transport:    &Transport{config: c},
+		Transport:    &Transport{config: c, rules: rule.NewSet(c.Rules)},
 		ErrorHandler: c.fail,
 		ErrorLog:     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		BufferPool:   &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},

@@ -18,7 +18,10 @@ import (
 // asks for. It bends the word of http.RoundTripper, which says not to handle
 // authentication: that is what it is for. It is used under [New] only, which
 // makes the requests that it expects.
-type Transport struct{ config Config }
+type Transport struct {
+	config Config
+	rules  *rule.Set
+}
 
 var _ http.RoundTripper = (*Transport)(nil)
 
@@ -76,10 +79,10 @@ func (t *Transport) passThrough(x *exchange) (*http.Response, error) {
 
 // match finds the rule of a request, or of the path that a preflight is about.
 func (t *Transport) match(asked rule.Request) (rule.Match, bool) {
-	if m, ok := t.config.Rules.Match(asked); ok {
+	if m, ok := t.rules.Match(asked); ok {
 		return m, true
 	}
-	return t.config.Rules.MatchPreflight(asked)
+	return t.rules.MatchPreflight(asked)
 }
 
 // needsNoToken reports whether a request without a token is stepped up: a login that a

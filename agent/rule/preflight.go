@@ -19,14 +19,16 @@ const mountsPath = "sys/internal/ui/mounts/"
 // paths that it may stand for, it is that rule's. A look at the mount alone, as with
 // -mount=kv, may be for any path there. So it asks for no code; it is served with a
 // token that is there, see [Match].
-func (rs Rules) MatchPreflight(q Request) (Match, bool) {
+func (rs Rules) MatchPreflight(q Request) (Match, bool) { return rs.matchPreflightBy(rs.find, q) }
+
+func (rs Rules) matchPreflightBy(find finder, q Request) (Match, bool) {
 	before, asked, ok := strings.Cut(q.Path, mountsPath)
 	asked = strings.TrimSuffix(asked, "/")
 	if !ok || asked == "" || q.Operation != Read || (before != "" && !strings.HasSuffix(before, "/")) {
 		return Match{}, false
 	}
 	look := preflight{namespace: q.Namespace, before: before, asked: asked, paths: spellings(asked, 1)}
-	if i, in, ok := look.first(rs); ok {
+	if i, in, ok := look.first(rs, find); ok {
 		return Match{Rule: &rs[i], Request: in, Preflight: true}, true
 	}
 	var kept []Match
@@ -73,7 +75,7 @@ func (p preflight) under(r *Rule) (Request, bool) {
 
 // first finds the first rule that takes a request, of any operation, for one of the
 // paths.
-func (p preflight) first(rs Rules) (best int, in Request, ok bool) {
+func (p preflight) first(rs Rules, find finder) (best int, in Request, ok bool) {
 	best = len(rs)
 	for _, s := range p.paths {
 		for _, op := range Operations() {
@@ -84,7 +86,7 @@ func (p preflight) first(rs Rules) (best int, in Request, ok bool) {
 				}
 				q.Path += "/"
 			}
-			i, _ := rs.find(q)
+			i, _ := find(q)
 			if i >= best {
 				continue
 			}

@@ -92,16 +92,21 @@ type Match struct {
 }
 
 // Match finds the rule for q. The rule and its slices are not the caller's to change.
-func (rs Rules) Match(q Request) (Match, bool) {
-	i, in := rs.find(q)
+func (rs Rules) Match(q Request) (Match, bool) { return rs.matchBy(rs.find, q) }
+
+// A finder returns the index of the first rule that takes a request, and the request as
+// that rule sees it; the number of rules where there is none.
+type finder func(Request) (int, Request)
+
+func (rs Rules) matchBy(find finder, q Request) (Match, bool) {
+	i, in := find(q)
 	if i == len(rs) {
 		return Match{}, false
 	}
 	return Match{Rule: &rs[i], Request: in}, true
 }
 
-// find is the index of the first rule that takes q, and q as that sees it; len(rs)
-// where there is none.
+// find is a [finder] that tries one rule after the other.
 func (rs Rules) find(q Request) (i int, in Request) {
 	for i := range rs {
 		if in, ok := rs[i].matches(q); ok {
