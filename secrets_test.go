@@ -15,7 +15,7 @@ import (
 // senders are the packages that a secret goes out of: to Vault, to the keyring,
 // to the agent over its own socket, or to the person who asked for it or is to have it.
 func senders() []string {
-	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/control", "cache", "cache/cachetest", "cmd/stepup/internal/secrets", "prompt"}
+	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/control", "cache", "cache/cachetest", "cache/keyring", "cmd/stepup/internal/secrets", "prompt"}
 }
 
 // checkReveal finds the word that makes a secret readable where nothing is sent,

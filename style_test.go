@@ -164,7 +164,12 @@ func embedded(decl *ast.GenDecl, spec *ast.ValueSpec) bool {
 	return false
 }
 
+// constant reports whether a value cannot be changed: the result of one of [constants], or
+// a sentinel of another package under a name of our own.
 func constant(e ast.Expr) bool {
+	if sel, ok := e.(*ast.SelectorExpr); ok {
+		return strings.HasPrefix(sel.Sel.Name, "Err")
+	}
 	call, ok := e.(*ast.CallExpr)
 	return ok && constants()[callee(call)] != ""
 }
@@ -190,6 +195,8 @@ func TestPackageVariables(t *testing.T) {
 		{"in a group", "cache/x.go", "package cache\nvar (\n e = errors.New(\"e\")\n n = 1\n)", "package variable n"},
 		{"guard", "cache/x.go", "package cache\nvar _ I = (*T)(nil)", ""},
 		{"sentinel", "cache/x.go", "package cache\nvar ErrX = errors.New(\"x\")", ""},
+		{"sentinel of another package", "cache/x.go", "package cache\nvar ErrX = keyring.ErrX", ""},
+		{"state of another package", "cache/x.go", "package cache\nvar x = keyring.X", "package variable x"},
 		{"embedded", "cache/x.go", "package cache\n//go:embed x\nvar x string", ""},
 		{"local", "cache/x.go", "package cache\nfunc f() { var n int; _ = n }", ""},
 	})

@@ -24,7 +24,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/agent/suggest"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -37,9 +37,9 @@ type Options struct {
 	RuntimeDir string // 0700, created when missing; one agent runs in it
 	Version    string // for the status
 	Log        *slog.Logger
-	Ring       cache.Ring // the keyring of the operating system; nil means there is none
-	Ready      func()     // called once when every listener is open; nil is allowed
-	Sockets    []*os.File // that a service manager listens on for us, in place of listeners with their addresses; Run closes them
+	Keyring    keyring.Keyring // the keyring of the operating system; nil means there is none
+	Ready      func()          // called once when every listener is open; nil is allowed
+	Sockets    []*os.File      // that a service manager listens on for us, in place of listeners with their addresses; Run closes them
 }
 
 // errNotRunning: the agent has not begun, or has stopped.
@@ -98,9 +98,9 @@ func New(c Config, o Options) *Agent {
 	}
 	a.revoker = newRevoker(a)
 	a.metrics = metrics.New(&scraped{agent: a, slot: make(chan struct{}, 1)})
-	a.keeper = &keeper{ring: o.Ring, metrics: a.metrics, log: o.Log}
+	a.keeper = &keeper{system: o.Keyring, metrics: a.metrics, log: o.Log}
 	a.current = generation{config: c, tokens: a.keeper.open(c)}
-	a.secrets = newSecrets(a.keeper.keyring())
+	a.secrets = &secrets{a.keeper.keyring()}
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
 	a.suggester = suggest.New(suggest.Config{

@@ -169,7 +169,7 @@ func TestCallerDiesWhileNoAgentRuns(t *testing.T) {
 		for kind, g := range kinds() {
 			t.Run(string(server)+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				r := newRigAt(t, server, &cachetest.Ring{})
+				r := newRigAt(t, server, &cachetest.Keyring{})
 				c := r.config
 				c.Cache.Keyring = true
 				if err := r.agent.Reload(t.Context(), c); err != nil {

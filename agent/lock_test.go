@@ -21,7 +21,7 @@ func TestLockWhileTheKeyringHangs(t *testing.T) {
 	var hangs atomic.Bool
 	hanging, release := make(chan struct{}), make(chan struct{})
 	once := sync.OnceFunc(func() { close(hanging) })
-	r := newRigWith(t, &cachetest.Ring{Before: func(ctx context.Context, _, _ string) error {
+	r := newRigWith(t, &cachetest.Keyring{Before: func(ctx context.Context, _, _ string) error {
 		if !hangs.Load() {
 			return nil
 		}
@@ -70,7 +70,7 @@ func TestLockWhileAStepUpHangs(t *testing.T) {
 	t.Parallel()
 	hanging, release := make(chan struct{}), make(chan struct{})
 	once, free := sync.OnceFunc(func() { close(hanging) }), sync.OnceFunc(func() { close(release) })
-	r := newRigWith(t, &cachetest.Ring{Before: func(_ context.Context, _, item string) error {
+	r := newRigWith(t, &cachetest.Keyring{Before: func(_ context.Context, _, item string) error {
 		if strings.HasPrefix(item, "password-") {
 			once()
 			<-release

@@ -11,6 +11,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -133,38 +134,38 @@ func (a timedAsker) Ask(ctx context.Context, r prompt.Request) (string, error) {
 // A countedKeyring counts the uses of a keyring that failed. Step-up tokens do not
 // go through it: their store knows better what was a failure.
 type countedKeyring struct {
-	cache.Ring
+	keyring.Keyring
 	metrics *metrics.Metrics
 }
 
-var _ cache.Ring = countedKeyring{}
+var _ keyring.Keyring = countedKeyring{}
 
-// Get implements cache.Ring.
-func (r countedKeyring) Get(ctx context.Context, service, user string) (secret.Secret, error) {
-	value, err := r.Ring.Get(ctx, service, user)
-	r.count(ctx, "get", err)
+// Get implements keyring.Keyring.
+func (k countedKeyring) Get(ctx context.Context, name string) (secret.Secret, error) {
+	value, err := k.Keyring.Get(ctx, name)
+	k.count(ctx, "get", err)
 	return value, err
 }
 
-// Set implements cache.Ring.
-func (r countedKeyring) Set(ctx context.Context, service, user string, value secret.Secret) error {
-	err := r.Ring.Set(ctx, service, user, value)
-	r.count(ctx, "put", err)
+// Set implements keyring.Keyring.
+func (k countedKeyring) Set(ctx context.Context, name string, value secret.Secret) error {
+	err := k.Keyring.Set(ctx, name, value)
+	k.count(ctx, "put", err)
 	return err
 }
 
-// Delete implements cache.Ring.
-func (r countedKeyring) Delete(ctx context.Context, service, user string) error {
-	err := r.Ring.Delete(ctx, service, user)
-	r.count(ctx, "delete", err)
+// Delete implements keyring.Keyring.
+func (k countedKeyring) Delete(ctx context.Context, name string) error {
+	err := k.Keyring.Delete(ctx, name)
+	k.count(ctx, "delete", err)
 	return err
 }
 
 // count leaves out errors that say nothing about the keyring: a missing item, an
 // item that is too large, and a canceled request.
-func (r countedKeyring) count(ctx context.Context, operation string, err error) {
-	if err == nil || errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrTooLarge) || errors.Is(ctx.Err(), context.Canceled) {
+func (k countedKeyring) count(ctx context.Context, operation string, err error) {
+	if err == nil || errors.Is(err, keyring.ErrNotFound) || errors.Is(err, keyring.ErrTooLarge) || errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
-	r.metrics.KeyringError(operation)
+	k.metrics.KeyringError(operation)
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -270,8 +270,8 @@ func TestReloadOfAnAddress(t *testing.T) {
 // configuration wants them and nowhere else.
 func TestReloadOfTheStore(t *testing.T) {
 	t.Parallel()
-	ring := &cachetest.Ring{}
-	r := withTokens(t, newRigWith(t, ring))
+	kept := &cachetest.Keyring{}
+	r := withTokens(t, newRigWith(t, kept))
 	read := func(url, want string) {
 		t.Helper()
 		at := *r
@@ -287,22 +287,22 @@ func TestReloadOfTheStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		read(r.url, "cached")
-		eventually(t, fmt.Sprintf("kept in the keyring: %v", keyring), func() bool { return tokensIn(ring) == keyring })
+		eventually(t, fmt.Sprintf("kept in the keyring: %v", keyring), func() bool { return tokensIn(kept) == keyring })
 	}
 	read(r.url, "approved")
-	if tokensIn(ring) {
+	if tokensIn(kept) {
 		t.Error("kept in the keyring although it is to be in memory")
 	}
 	keep(true)
-	eventually(t, "the callers' key is kept", func() bool { return len(ring.Items()) >= 3 })
-	read(secondAgent(t, r, ring), "cached") // as after a restart
+	eventually(t, "the callers' key is kept", func() bool { return len(kept.Items()) >= 3 })
+	read(secondAgent(t, r, kept), "cached") // as after a restart
 	keep(false)
 	keep(true)
 }
 
 // tokensIn reports whether a keyring has a step-up token.
-func tokensIn(ring *cachetest.Ring) bool {
-	for _, value := range ring.Items() {
+func tokensIn(k *cachetest.Keyring) bool {
+	for _, value := range k.Items() {
 		if strings.Contains(value.Reveal(), `"rule":"deploy"`) {
 			return true
 		}
@@ -311,13 +311,13 @@ func tokensIn(ring *cachetest.Ring) bool {
 }
 
 // secondAgent has the same configuration and keyring as r and ends with the test.
-func secondAgent(t *testing.T, r *rig, ring cache.Ring) string {
+func secondAgent(t *testing.T, r *rig, k keyring.Keyring) string {
 	t.Helper()
 	c := r.config
 	c.Listeners = c.Listeners[:1]
 	ready := make(chan struct{})
 	a := agent.New(c, agent.Options{
-		RuntimeDir: filepath.Join(r.dir, "second"), Log: slog.New(slog.DiscardHandler), Ring: ring, Ready: func() { close(ready) },
+		RuntimeDir: filepath.Join(r.dir, "second"), Log: slog.New(slog.DiscardHandler), Keyring: k, Ready: func() { close(ready) },
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -20,7 +20,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
@@ -32,19 +32,19 @@ var client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clo
 // A rig is a running agent in front of a development Vault, with a person who
 // answers by a function.
 type rig struct {
-	vault  *devvault.Server
-	token  string // alice's, whose reads of kv/data/prod/* need the method corp
-	url    string // of the agent's TCP listener
-	socket string
-	dir    string
-	agent  *agent.Agent
-	config agent.Config
-	log    *lockedBuffer
-	person func(context.Context, prompt.Request) (string, error)
-	push   *devvault.Push
-	asked  *prompttest.Script
-	ring   cache.Ring
-	stop   func() // ends the agent; the end of the test does so, too
+	vault   *devvault.Server
+	token   string // alice's, whose reads of kv/data/prod/* need the method corp
+	url     string // of the agent's TCP listener
+	socket  string
+	dir     string
+	agent   *agent.Agent
+	config  agent.Config
+	log     *lockedBuffer
+	person  func(context.Context, prompt.Request) (string, error)
+	push    *devvault.Push
+	asked   *prompttest.Script
+	keyring keyring.Keyring
+	stop    func() // ends the agent; the end of the test does so, too
 }
 
 func newRig(t testing.TB) *rig {
@@ -53,14 +53,14 @@ func newRig(t testing.TB) *rig {
 }
 
 // newRigWith has a keyring, unless it is nil.
-func newRigWith(t testing.TB, ring cache.Ring) *rig {
+func newRigWith(t testing.TB, k keyring.Keyring) *rig {
 	t.Helper()
-	return newRigAt(t, devvault.Enterprise, ring)
+	return newRigAt(t, devvault.Enterprise, k)
 }
 
-func newRigAt(t testing.TB, server devvault.Flavor, ring cache.Ring) *rig {
+func newRigAt(t testing.TB, server devvault.Flavor, k keyring.Keyring) *rig {
 	t.Helper()
-	r := &rig{ring: ring, vault: devvault.New(devvault.Config{Flavor: server, Record: true}), dir: t.TempDir(), log: &lockedBuffer{}}
+	r := &rig{keyring: k, vault: devvault.New(devvault.Config{Flavor: server, Record: true}), dir: t.TempDir(), log: &lockedBuffer{}}
 	address, err := r.vault.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func (r *rig) start(t testing.TB) {
 	t.Helper()
 	ready := make(chan struct{})
 	r.agent = agent.New(r.config, agent.Options{
-		RuntimeDir: filepath.Join(r.dir, "run"), Version: "test", Ring: r.ring, Ready: func() { close(ready) },
+		RuntimeDir: filepath.Join(r.dir, "run"), Version: "test", Keyring: r.keyring, Ready: func() { close(ready) },
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	ctx, stop := context.WithCancel(context.Background())

@@ -11,7 +11,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -29,47 +29,39 @@ var errNoKeyring = errors.New("there is no keyring")
 // secrets fetches what the person has given to stepup to keep, or told it how to
 // get. It implements stepup.Secrets.
 type secrets struct {
-	passwords *cache.Passwords // nil without a keyring
-	seeds     *cache.Seeds
+	keyring keyring.Keyring // nil if there is none
 }
 
 var _ stepup.Secrets = (*secrets)(nil)
-
-func newSecrets(ring cache.Ring) *secrets {
-	if ring == nil {
-		return &secrets{}
-	}
-	return &secrets{passwords: cache.NewPasswords(ring, ""), seeds: cache.NewSeeds(ring, "")}
-}
 
 // Password implements stepup.Secrets.
 func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (secret.Secret, error) {
 	switch {
 	case len(g.PasswordCommand) > 0:
 		return s.Run(ctx, g.PasswordCommand)
-	case s.passwords == nil:
-		return "", cache.ErrNotFound
+	case s.keyring == nil:
+		return "", keyring.ErrNotFound
 	}
-	return s.passwords.Get(ctx, vault, g.Path)
+	return keyring.NewPasswords(s.keyring).Get(ctx, vault, g.Path)
 }
 
 // Keep implements stepup.Secrets.
 func (s *secrets) Keep(ctx context.Context, vault string, g rule.Grant, password secret.Secret) error {
 	switch {
-	case s.passwords == nil:
+	case s.keyring == nil:
 		return errNoKeyring
 	case password == "":
-		return s.passwords.Delete(ctx, vault, g.Path)
+		return keyring.NewPasswords(s.keyring).Delete(ctx, vault, g.Path)
 	}
-	return s.passwords.Put(ctx, vault, g.Path, password)
+	return keyring.NewPasswords(s.keyring).Put(ctx, password, vault, g.Path)
 }
 
 // Code implements stepup.Secrets.
 func (s *secrets) Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error) {
-	if s.seeds == nil {
+	if s.keyring == nil {
 		return "", 0, errNoKeyring
 	}
-	return s.seeds.Code(ctx, method, now)
+	return keyring.NewSeeds(s.keyring).Code(ctx, method, now)
 }
 
 // Run implements stepup.Secrets: a program of the user, without a shell, and the

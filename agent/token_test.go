@@ -12,8 +12,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -229,18 +229,18 @@ func TestStatusOfAKeyringThatIsMissing(t *testing.T) {
 	r := newRig(t)
 	c := r.config
 	c.Listeners, c.Cache.Keyring = c.Listeners[:1], true
-	ring := &cachetest.Ring{Before: func(context.Context, string, string) error {
-		return &cache.RingError{Condition: cache.Missing, Why: "no keyring here"}
+	missing := &cachetest.Keyring{Before: func(context.Context, string, string) error {
+		return &keyring.Error{Condition: keyring.Missing, Why: "no keyring here"}
 	}}
 	ready := make(chan struct{})
 	a := agent.New(c, agent.Options{
-		RuntimeDir: filepath.Join(r.dir, "second"), Log: slog.New(slog.DiscardHandler), Ring: ring, Ready: func() { close(ready) },
+		RuntimeDir: filepath.Join(r.dir, "second"), Log: slog.New(slog.DiscardHandler), Keyring: missing, Ready: func() { close(ready) },
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	wait(t, ready)
-	if s := a.Status(t.Context()).Cache; s.State != string(cache.Missing) || s.Reason != "no keyring here" {
+	if s := a.Status(t.Context()).Cache; s.State != string(keyring.Missing) || s.Reason != "no keyring here" {
 		t.Errorf("%+v", s)
 	}
 	stop()

@@ -18,6 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 )
 
 // identifyLimit bounds what a start waits for the keyring.
@@ -32,7 +33,7 @@ type tokens struct {
 
 // A keeper opens the stores of step-up tokens and moves tokens between them.
 type keeper struct {
-	ring     cache.Ring // nil without a keyring
+	system   keyring.Keyring // nil without a keyring
 	metrics  *metrics.Metrics
 	log      *slog.Logger
 	identity *cache.Identifier // set by identify
@@ -50,9 +51,9 @@ func (s *keeper) identify(ctx context.Context, c Config) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, identifyLimit)
 	defer cancel()
-	identity, state := cache.LoadIdentifier(ctx, s.keyring(), "")
+	identity, state := cache.LoadIdentifier(ctx, s.keyring())
 	s.identity = identity
-	if state.Condition != cache.Available {
+	if state.Condition != keyring.Available {
 		s.warnNoKeyring("state", state.Condition, "why", state.Why)
 	}
 }
@@ -64,7 +65,7 @@ func (s *keeper) warnNoKeyring(why ...any) {
 	})
 }
 
-func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Keyring && s.ring != nil }
+func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Keyring && s.system != nil }
 
 // open returns the store that a configuration wants. It asks no keyring yet.
 func (s *keeper) open(c Config) *tokens {
@@ -96,9 +97,9 @@ func (s *keeper) backFor(c Config) cache.Store {
 	if !s.wantsKeyring(c) {
 		return &cache.Memory{}
 	}
-	return cache.NewKeyring(cache.KeyringConfig{
-		Ring:  s.ring,
-		Scope: c.File, // two agents with two configurations do not share an index
+	return cache.NewPersistent(cache.PersistentConfig{
+		Keyring: s.system,
+		Scope:   c.File, // two agents with two configurations do not share an index
 		OnError: func(operation string, err error) {
 			s.metrics.KeyringError(operation)
 			s.warnNoKeyring("operation", operation, "why", err)
@@ -122,7 +123,7 @@ func (s *keeper) purge(ctx context.Context, old cache.Store) {
 // key under which the next process finds them. Where there is such a key already,
 // they are of no use to it, and end with this process.
 func (s *keeper) persistTokens(ctx context.Context, store *tokens) {
-	err := s.identity.Keep(ctx, s.keyring(), "")
+	err := s.identity.Keep(ctx, s.keyring())
 	if err == nil {
 		_, err = store.List(ctx)
 	}
@@ -132,17 +133,17 @@ func (s *keeper) persistTokens(ctx context.Context, store *tokens) {
 }
 
 // keyring is the keyring for everything but step-up tokens, nil where there is none.
-func (s *keeper) keyring() cache.Ring {
-	if s.ring == nil {
+func (s *keeper) keyring() keyring.Keyring {
+	if s.system == nil {
 		return nil
 	}
-	return countedKeyring{s.ring, s.metrics}
+	return countedKeyring{s.system, s.metrics}
 }
 
 // status says where tokens are kept and why not elsewhere.
 func (t *tokens) status() control.Cache {
 	if !t.keyring {
-		return control.Cache{Store: "memory", State: string(cache.Available)}
+		return control.Cache{Store: "memory", State: string(keyring.Available)}
 	}
 	s := t.State()
 	return control.Cache{Store: "keyring", State: string(s.Condition), Reason: s.Why}

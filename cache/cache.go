@@ -5,39 +5,40 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // A Key says whom a token belongs to. A token is never served under another key.
 type Key struct {
-	Vault     string // name of the vault block
-	Namespace string // Vault namespace without slashes at its ends; "" is root
-	Identity  string // HMAC of the caller's own token, from an [Identifier]
-	Rule      string // name of the step_up block
+	Vault     string `json:"vault"`     // name of the vault block
+	Namespace string `json:"namespace"` // Vault namespace without slashes at its ends; "" is root
+	Identity  string `json:"identity"`  // HMAC of the caller's own token, from an [Identifier]
+	Rule      string `json:"rule"`      // name of the step_up block
 }
 
-// A Token is a step-up token with what is needed to stop using it in time.
+// A Token is a step-up token with what is needed to stop using it in time. The tags are
+// those of its item in the keyring.
 type Token struct {
-	Secret   secret.Secret
-	Accessor string
-	Created  time.Time // wall clock
-	Expires  time.Time // wall clock; the zero time is already over
+	Secret   secret.Secret `json:"-"`
+	Accessor string        `json:"accessor"`
+	Created  time.Time     `json:"created"` // wall clock
+	Expires  time.Time     `json:"expires"` // wall clock; the zero time is already over
 	// Uses is how many requests the token is still good for; zero means no limit.
 	// [Memory.Take] and [Layered.Take] count.
-	Uses int
+	Uses int `json:"uses,omitempty"`
 	// Index is the X-Vault-Index of the answer that made the token, "" when there
 	// was none. Requests with the token carry it, so that a standby does not
 	// refuse a token that it has not heard of.
-	Index string
+	Index string `json:"index,omitempty"`
 	// Owner is the accessor of the caller's own token, "" when it was not known.
-	Owner string
+	Owner string `json:"owner,omitempty"`
 	// Grant stands for what the token was made by and with, as far as a changed
 	// configuration may want something else; see the caller of Put.
-	Grant string
+	Grant string `json:"grant,omitempty"`
 }
 
 // Alive reports whether the token may be used at now. A token that claims to be
@@ -52,14 +53,14 @@ func (t Token) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "token with accessor %q until %s", t.Accessor, t.Expires.Format(time.RFC3339))
 }
 
-// Errors of a Store.
+// Errors of a Store, which are those of the keyring: a store in front of one passes them on.
 var (
 	// ErrNotFound: there is no token under the key.
-	ErrNotFound = errors.New("no token under this key")
+	ErrNotFound = keyring.ErrNotFound
 	// ErrUnavailable: the store cannot be used now (missing, locked or too slow).
-	ErrUnavailable = errors.New("token store is unavailable")
+	ErrUnavailable = keyring.ErrUnavailable
 	// ErrTooLarge: the token does not fit into one item of the store.
-	ErrTooLarge = errors.New("token is too large for the store")
+	ErrTooLarge = keyring.ErrTooLarge
 )
 
 // A Store keeps tokens. Implementations are safe for concurrent use, bounded in

@@ -1,38 +1,94 @@
 package cache_test
 
 import (
-	"encoding/hex"
+	"context"
 	"errors"
-	"strings"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func aKey(rule string) cache.Key {
+	return cache.Key{Vault: "corp", Namespace: "ns", Identity: "00ff", Rule: rule}
+}
+
+func aToken() cache.Token {
+	return cache.Token{Secret: "hvs.SECRET", Created: time.Now(), Expires: time.Now().Add(time.Hour)}
+}
+
+func aTokenFor(uses int) cache.Token {
+	t := aToken()
+	t.Uses = uses
+	return t
+}
+
+// has reports whether a store has a token under the key of a rule.
+func has(t *testing.T, s cache.Store, rule string) bool {
+	t.Helper()
+	_, err := s.Get(t.Context(), aKey(rule))
+	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("get of %s: %v", rule, err)
+	}
+	return err == nil
+}
+
+// listed gives the rules of the tokens in a store.
+func listed(t *testing.T, s cache.Store) []string {
+	t.Helper()
+	entries, err := s.List(t.Context())
+	must(t, err)
+	rules := []string{}
+	for _, e := range entries {
+		rules = append(rules, e.Key.Rule)
+	}
+	slices.Sort(rules)
+	return rules
+}
+
+// failing makes every operation of a keyring fail.
+func failing(c keyring.Condition) func(context.Context, string, string) error {
+	return func(context.Context, string, string) error { return &keyring.Error{Condition: c, Why: "w"} }
+}
+
+func hang(ctx context.Context, _, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func persistent(k keyring.Keyring) *cache.Persistent {
+	return cache.NewPersistent(cache.PersistentConfig{Keyring: k})
+}
+
+func layered(back cache.Store) *cache.Layered { return cache.NewLayered(&cache.Memory{}, back) }
 
 func TestSecretIsNeverPrinted(t *testing.T) {
 	t.Parallel()
 	const text = "hvs.SECRET"
 	s := secret.Secret(text)
-	id, err := cache.NewIdentifier([]byte(strings.Repeat(text, 4)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, v := range map[string]any{
-		"itself":     s,
-		"a pointer":  &s,
-		"a field":    struct{ Password secret.Secret }{s},
-		"a slice":    []secret.Secret{s},
-		"a map":      map[string]secret.Secret{"x": s},
-		"an array":   [1]secret.Secret{s},
-		"an any":     struct{ V any }{s},
-		"nested":     struct{ T struct{ S []secret.Secret } }{struct{ S []secret.Secret }{[]secret.Secret{s}}},
-		"a token":    &cache.Token{Secret: s},
-		"entries":    []*cache.Entry{{Token: cache.Token{Secret: s}}},
-		"identifier": id,
+		"itself":    s,
+		"a pointer": &s,
+		"a field":   struct{ Password secret.Secret }{s},
+		"a slice":   []secret.Secret{s},
+		"a map":     map[string]secret.Secret{"x": s},
+		"an array":  [1]secret.Secret{s},
+		"an any":    struct{ V any }{s},
+		"nested":    struct{ T struct{ S []secret.Secret } }{struct{ S []secret.Secret }{[]secret.Secret{s}}},
+		"a token":   &cache.Token{Secret: s},
+		"entries":   []*cache.Entry{{Token: cache.Token{Secret: s}}},
 	} {
 		cachetest.Unprinted(t, name, v, text)
 	}
@@ -70,66 +126,35 @@ func TestTokenAlive(t *testing.T) {
 	}
 }
 
-func TestIdentifier(t *testing.T) {
+// Every kind of store passes the suite.
+func TestStores(t *testing.T) {
 	t.Parallel()
-	key := []byte("0123456789abcdef0123456789abcdef")
-	one, err := cache.NewIdentifier(key)
-	if err != nil {
-		t.Fatal(err)
+	for name, open := range map[string]func() cache.Store{
+		"memory":                          func() cache.Store { return &cache.Memory{} },
+		"persistent":                      func() cache.Store { return persistent(&cachetest.Keyring{}) },
+		"layered over memory":             func() cache.Store { return layered(&cache.Memory{}) },
+		"layered over a keyring":          func() cache.Store { return layered(persistent(&cachetest.Keyring{})) },
+		"layered over a disabled keyring": func() cache.Store { return layered(persistent(&cachetest.Keyring{Before: failing(keyring.Disabled)})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cachetest.Run(t, func(*testing.T) cache.Store { return open() })
+		})
 	}
-	same, err := cache.NewIdentifier(append([]byte(nil), key...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := one.Identify("hvs.token")
-	if raw, err := hex.DecodeString(name); err != nil || len(raw) != 16 {
-		t.Errorf("name %q is not 32 hexadecimal digits", name)
-	}
-	if name != same.Identify("hvs.token") {
-		t.Error("the same key gives another name")
-	}
-	clear(key)
-	if name != one.Identify("hvs.token") {
-		t.Error("the name changes with the caller's slice")
-	}
-	if name == one.Identify("hvs.token2") || name == cache.RandomIdentifier().Identify("hvs.token") {
-		t.Error("another token or another key gives the same name")
-	}
-	if one.Identify("") != "" {
-		t.Error("no token has a name")
-	}
-	if a, b := cache.RandomIdentifier(), cache.RandomIdentifier(); a.Identify("t") == b.Identify("t") {
-		t.Error("two random keys are the same")
-	}
-	if _, err := cache.NewIdentifier(make([]byte, 31)); err == nil {
-		t.Error("a key of 31 bytes is taken")
-	}
-	if got := cache.Short(name); got != name[:8] {
-		t.Errorf("short name is %q", got)
-	}
-	if got := cache.Short("abc"); got != "abc" {
-		t.Errorf("short name is %q", got)
-	}
-}
-
-func TestMemory(t *testing.T) {
-	t.Parallel()
-	cachetest.Run(t, func(*testing.T) cache.Store { return &cache.Memory{} })
 }
 
 func TestMemoryForgetsInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var m cache.Memory
-		k := cache.Key{Rule: "r"}
-		must(t, m.Put(t.Context(), k, cache.Token{Secret: "s", Created: time.Now(), Expires: time.Now().Add(time.Minute)}))
-		time.Sleep(time.Minute - 1)
-		if _, err := m.Get(t.Context(), k); err != nil {
-			t.Fatalf("a nanosecond before its end: %v", err)
+		must(t, m.Put(t.Context(), aKey("r"), aToken()))
+		time.Sleep(time.Hour - 1)
+		if !has(t, &m, "r") {
+			t.Fatal("gone a nanosecond before its end")
 		}
 		time.Sleep(time.Nanosecond)
-		if _, err := m.Get(t.Context(), k); !errors.Is(err, cache.ErrNotFound) {
-			t.Fatalf("at its end: %v", err)
+		if has(t, &m, "r") {
+			t.Fatal("there at its end")
 		}
 	})
 }
@@ -141,23 +166,18 @@ func TestMemoryFollowsTheWallClock(t *testing.T) {
 	asleep := time.Duration(0)
 	start := time.Now()
 	m := cache.Memory{Now: func() time.Time { return start.Round(0).Add(asleep) }}
-	k := cache.Key{Rule: "r"}
-	must(t, m.Put(t.Context(), k, cache.Token{Secret: "s", Created: start, Expires: start.Add(time.Minute)}))
+	put := func() {
+		must(t, m.Put(t.Context(), aKey("r"), cache.Token{Secret: "s", Created: start, Expires: start.Add(time.Minute)}))
+	}
+	put()
 	asleep = -time.Second
-	if entries, _ := m.List(t.Context()); len(entries) != 0 {
+	if rules := listed(t, &m); len(rules) != 0 {
 		t.Error("clock set back: the token is still listed")
 	}
 	asleep = 0
-	must(t, m.Put(t.Context(), k, cache.Token{Secret: "s", Created: start, Expires: start.Add(time.Minute)}))
+	put()
 	asleep = time.Hour
-	if _, err := m.Get(t.Context(), k); !errors.Is(err, cache.ErrNotFound) {
-		t.Errorf("after an hour of sleep: %v", err)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+	if has(t, &m, "r") {
+		t.Error("still there after an hour of sleep")
 	}
 }

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -11,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
@@ -22,8 +22,8 @@ const minIdentifierKey = 32
 const identityDomain = "stepup caller identity v1"
 
 // An Identifier turns a caller's token into a name that can be stored, compared
-// and shown: the same token gives the same name, and nobody without the key can
-// tell which token a name belongs to. It prints as [redacted].
+// and shown: the same token gives the same name, and only the key tells which
+// token a name belongs to. It prints as [redacted].
 type Identifier struct {
 	raw []byte // what the key is made from
 	key []byte
@@ -33,15 +33,6 @@ func newIdentifier(raw []byte) *Identifier {
 	return &Identifier{raw: raw, key: sum(raw, identityDomain)}
 }
 
-// NewIdentifier returns the Identifier of key, which it copies. Names are stable
-// across restarts as long as the key is. A key under 32 bytes is an error.
-func NewIdentifier(key []byte) (*Identifier, error) {
-	if len(key) < minIdentifierKey {
-		return nil, errors.New("key of the identifier is shorter than 32 bytes")
-	}
-	return newIdentifier(bytes.Clone(key)), nil
-}
-
 // RandomIdentifier returns an Identifier whose names last as long as the process.
 func RandomIdentifier() *Identifier {
 	key := make([]byte, minIdentifierKey)
@@ -49,51 +40,40 @@ func RandomIdentifier() *Identifier {
 	return newIdentifier(key)
 }
 
-// LoadIdentifier returns the Identifier of the key that ring keeps for scope, and
-// makes the key when there is none. When the ring cannot be used, the Identifier
-// is one of [RandomIdentifier] and the State says why: what is stored under its
-// names is not found again by a later process. It blocks as long as two or three
-// calls of ring.
-func LoadIdentifier(ctx context.Context, ring Ring, scope string) (*Identifier, State) {
-	items := identityItem(ring, scope)
-	text, err := items.get(ctx)
+// LoadIdentifier returns the Identifier of the key in the keyring, and makes the key when
+// there is none. When the keyring cannot be used, the Identifier is one of
+// [RandomIdentifier] and the State says why: what is stored under its names is not found
+// again by a later process. It blocks as long as two or three calls of the keyring.
+func LoadIdentifier(ctx context.Context, k keyring.Keyring) (*Identifier, keyring.State) {
+	text, err := keyring.NewIdentity(k).Get(ctx)
 	if errors.Is(err, ErrNotFound) {
-		fresh := make([]byte, minIdentifierKey)
-		_, _ = rand.Read(fresh) // never fails: crypto/rand ends the program instead
-		text = secret.Secret(hex.EncodeToString(fresh))
-		err = items.put(ctx, text)
+		fresh := RandomIdentifier()
+		if err = fresh.store(ctx, k); err == nil {
+			return fresh, keyring.State{Condition: keyring.Available}
+		}
 	}
 	if err != nil {
-		return RandomIdentifier(), stateOf(err)
+		return RandomIdentifier(), keyring.State(*keyring.AsError(err))
 	}
 	key, err := hex.DecodeString(text.Reveal())
 	if err != nil || len(key) < minIdentifierKey {
-		return RandomIdentifier(), State{Condition: Failed, Why: whyKey}
+		const why = "the key that callers are told apart by is damaged in the keyring"
+		return RandomIdentifier(), keyring.State{Condition: keyring.Failed, Why: why}
 	}
-	return newIdentifier(key), State{Condition: Available}
+	return newIdentifier(key), keyring.State{Condition: keyring.Available}
 }
 
-// Keep stores the key in ring for [LoadIdentifier], unless there is one already:
-// others may depend on that. It blocks as long as two calls of ring.
-func (i *Identifier) Keep(ctx context.Context, ring Ring, scope string) error {
-	items := identityItem(ring, scope)
-	if _, err := items.get(ctx); !errors.Is(err, ErrNotFound) {
+// Keep stores the key in the keyring for [LoadIdentifier], unless there is one already:
+// others may depend on that. It blocks as long as two calls of the keyring.
+func (i *Identifier) Keep(ctx context.Context, k keyring.Keyring) error {
+	if _, err := keyring.NewIdentity(k).Get(ctx); !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return items.put(ctx, secret.Secret(hex.EncodeToString(i.raw)))
+	return i.store(ctx, k)
 }
 
-func identityItem(ring Ring, scope string) ringItems {
-	return ringItems{ring: ring, scope: scope, kind: "identity"}
-}
-
-// stateOf is what an error of a [Ring] says about it.
-func stateOf(err error) State {
-	var ring *RingError
-	if errors.As(err, &ring) {
-		return State{Condition: ring.Condition, Why: ring.Why}
-	}
-	return State{Condition: Failed, Why: whyOther(err.Error(), "")}
+func (i *Identifier) store(ctx context.Context, k keyring.Keyring) error {
+	return keyring.NewIdentity(k).Put(ctx, secret.Secret(hex.EncodeToString(i.raw)))
 }
 
 // Identify returns the name of token, 32 hexadecimal digits (HMAC-SHA-256, 128

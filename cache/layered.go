@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/vault-stepup/stepup/cache/keyring"
 )
 
 // A Layered store is memory with a slower store behind it, which may come and
@@ -41,16 +43,16 @@ func NewLayered(front *Memory, back Store) *Layered {
 
 // State tells whether tokens outlive the process: what the back says of itself,
 // if it does, else what its last use showed.
-func (l *Layered) State() State {
-	if s, ok := l.behind().(interface{ State() State }); ok {
+func (l *Layered) State() keyring.State {
+	if s, ok := l.behind().(interface{ State() keyring.State }); ok {
 		return s.State()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
-		return State{Condition: Failed, Why: whyOther(l.err.Error(), "")}
+		return keyring.State(*keyring.AsError(l.err))
 	}
-	return State{Condition: Available}
+	return keyring.State{Condition: keyring.Available}
 }
 
 // Get implements [Store]. That the back cannot be used makes a token that is
@@ -246,10 +248,10 @@ func (l *Layered) flushed(k Key, change uint64, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
-	var ring *RingError
+	var unusable *keyring.Error
 	switch {
 	case err == nil:
-	case errors.As(err, &ring) && ring.Condition == Disabled:
+	case errors.As(err, &unusable) && unusable.Condition == keyring.Disabled:
 		clear(l.dirty) // will never be read either
 		return false
 	default:
@@ -272,8 +274,8 @@ func (l *Layered) markAbsentLocked(k Key) {
 }
 
 func nothingThere(err error) bool {
-	var ring *RingError
-	return errors.As(err, &ring) && (ring.Condition == Disabled || ring.Condition == Missing)
+	var unusable *keyring.Error
+	return errors.As(err, &unusable) && (unusable.Condition == keyring.Disabled || unusable.Condition == keyring.Missing)
 }
 
 func (l *Layered) acquire(ctx context.Context) error {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
@@ -51,7 +51,7 @@ func helpCommand() *cobra.Command {
 func keyringCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: cli.KeyringCommand, Hidden: true, Args: cli.Takes(0),
-		RunE: func(*cobra.Command, []string) error { return cache.ServeRing(c.In, c.Out) },
+		RunE: func(*cobra.Command, []string) error { return keyring.Serve(c.In, c.Out) },
 	}
 }
 

@@ -61,7 +61,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		RuntimeDir: from.RuntimeDir(),
 		Version:    cli.Version(),
 		Log:        log,
-		Ring:       cli.Keyring(),
+		Keyring:    cli.Keyring(),
 		Sockets:    manager.sockets,
 		Ready: func() {
 			log.Info("ready", "config", file)

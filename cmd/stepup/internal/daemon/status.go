@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
@@ -222,8 +222,8 @@ func storeLine(c control.Cache) string {
 	if c.Store == config.StoreMemory {
 		return c.Store
 	}
-	switch state := cache.Condition(c.State); state {
-	case cache.Available, cache.Untested:
+	switch state := keyring.Condition(c.State); state {
+	case keyring.Available, keyring.Untested:
 		return cli.Printable(c.Store + ", " + c.State)
 	}
 	line := "memory only, the keyring is " + cli.Printable(c.State)

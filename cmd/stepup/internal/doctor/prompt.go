@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
@@ -24,29 +24,29 @@ func checkKeyring(ctx context.Context, d *doctor, f findings) {
 	case d.config != nil && d.config.Cache.Store == config.StoreMemory && !needed:
 		f.pass("not used by this configuration")
 		return
-	case d.running() && d.agent.Cache.State == string(cache.Available):
+	case d.running() && d.agent.Cache.State == string(keyring.Available):
 		f.pass("used by the agent")
 		return
 	}
 	// Nothing has this name: not to be there is the good answer.
-	_, err := cli.Keyring().Get(ctx, "stepup", "doctor")
-	var ring *cache.RingError
+	_, err := cli.Keyring().Get(ctx, "doctor")
+	var unusable *keyring.Error
 	switch {
-	case err == nil, errors.Is(err, cache.ErrNotFound):
+	case err == nil, errors.Is(err, keyring.ErrNotFound):
 		f.pass("can be used")
 		return
-	case !errors.As(err, &ring):
-		ring = &cache.RingError{Condition: cache.Failed, Why: err.Error()}
+	case !errors.As(err, &unusable):
+		unusable = &keyring.Error{Condition: keyring.Failed, Why: err.Error()}
 	}
 	find, consequence := f.warn, "step-up tokens are kept in memory and gone when the agent stops"
 	if needed {
 		find, consequence = f.fail, "the configuration wants secrets from it"
 	}
 	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "memory" in the cache block`
-	if ring.Condition == cache.Locked {
+	if unusable.Condition == keyring.Locked {
 		hint = cli.HintUnlock
 	}
-	find("%s: %s; %s", ring.Condition, ring.Why, consequence).with("%s", hint)
+	find("%s: %s; %s", unusable.Condition, unusable.Why, consequence).with("%s", hint)
 }
 
 // secretsInKeyring reports whether a configuration does not work without one.

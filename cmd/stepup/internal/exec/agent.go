@@ -47,7 +47,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
 	log := setup.NewLogOutput(c.Log, x.Err).Logger()
 	running := agent.New(x.privateSettings(c, file, log), agent.Options{
-		RuntimeDir: dir, Version: cli.Version(), Log: log, Ring: cli.Keyring(), Ready: func() { close(ready) },
+		RuntimeDir: dir, Version: cli.Version(), Log: log, Keyring: cli.Keyring(), Ready: func() { close(ready) },
 	})
 	life, stop := context.WithCancel(context.WithoutCancel(x.life))
 	ended := make(chan error, 1)

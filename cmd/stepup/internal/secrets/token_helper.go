@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
@@ -43,7 +43,7 @@ func TokenHelper(c *cli.Console) *cobra.Command {
 	return cmd
 }
 
-func logins() *cache.Logins { return cache.NewLogins(cli.Keyring(), cli.KeyringScope) }
+func logins() keyring.Items { return keyring.NewLogins(cli.Keyring()) }
 
 // get prints the token and nothing else, not even a line break: the CLI
 // takes all of it. That there is none is no error.
@@ -53,7 +53,7 @@ func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
 		return err
 	}
 	token, err := logins().Get(ctx, server)
-	if errors.Is(err, cache.ErrNotFound) {
+	if errors.Is(err, keyring.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -82,8 +82,8 @@ func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
 	if err != nil {
 		return err
 	}
-	err = logins().Put(ctx, server, secret.Secret(token))
-	if errors.Is(err, cache.ErrTooLarge) {
+	err = logins().Put(ctx, secret.Secret(token), server)
+	if errors.Is(err, keyring.ErrTooLarge) {
 		return errors.New("the token on standard input is too long for the keyring")
 	}
 	return cli.KeyringFailure(err, hintHelperOff)

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
@@ -56,8 +56,8 @@ func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
 // reason to refuse: the line may be written in an SSH session for the desktop.
 func (h *tokenHelper) warnKeyring(ctx context.Context) {
 	_, err := logins().Get(ctx, vaultcli.DefaultServer)
-	if ring := (*cache.RingError)(nil); errors.As(err, &ring) {
-		h.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", ring.Why)
+	if unusable := (*keyring.Error)(nil); errors.As(err, &unusable) {
+		h.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", unusable.Why)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -60,7 +60,7 @@ func takesMethod() cobra.PositionalArgs {
 	}
 }
 
-func seeds() *cache.Seeds { return cache.NewSeeds(cli.Keyring(), cli.KeyringScope) }
+func seeds() keyring.Seeds { return keyring.NewSeeds(cli.Keyring()) }
 
 func (t *totp) addSeed(ctx context.Context, method, image string) error {
 	all := seeds()
@@ -69,17 +69,17 @@ func (t *totp) addSeed(ctx context.Context, method, image string) error {
 	switch _, err := all.Get(ctx, method); {
 	case err == nil:
 		return seedThere(method)
-	case !errors.Is(err, cache.ErrNotFound):
+	case !errors.Is(err, keyring.ErrNotFound):
 		return cli.KeyringFailure(err, "")
 	}
 	otpauth, err := t.readSeed(ctx, image)
 	if err != nil {
 		return err
 	}
-	switch err := all.Add(ctx, method, otpauth); {
-	case errors.Is(err, cache.ErrSeed):
+	switch err := all.Put(ctx, method, otpauth); {
+	case errors.Is(err, keyring.ErrSeed):
 		return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe it: `… | stepup totp add %s`, or name an image with --image FILE", cli.ShellQuote(method))}
-	case errors.Is(err, cache.ErrTooLarge):
+	case errors.Is(err, keyring.ErrTooLarge):
 		return errSeedLong
 	case err != nil:
 		return cli.KeyringFailure(err, "")
@@ -147,7 +147,7 @@ func seedInImage(file string) (secret.Secret, error) {
 
 func (t *totp) printCode(ctx context.Context, method string) error {
 	code, left, err := seeds().Code(ctx, method, time.Now())
-	if errors.Is(err, cache.ErrNotFound) {
+	if errors.Is(err, keyring.ErrNotFound) {
 		return seedNone(method)
 	}
 	if err != nil {
@@ -165,11 +165,11 @@ func (t *totp) printCode(ctx context.Context, method string) error {
 func (t *totp) removeSeed(ctx context.Context, method string) error {
 	all := seeds()
 	_, err := all.Get(ctx, method)
-	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+	if err != nil && !errors.Is(err, keyring.ErrNotFound) {
 		return cli.KeyringFailure(err, "")
 	}
 	// Also where none was found: an item that cannot be read goes as well.
-	if gone := all.Remove(ctx, method); gone != nil {
+	if gone := all.Delete(ctx, method); gone != nil {
 		return cli.KeyringFailure(gone, "")
 	}
 	if err != nil {

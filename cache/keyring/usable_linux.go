@@ -1,4 +1,4 @@
-package cache
+package keyring
 
 import (
 	"context"
@@ -18,38 +18,42 @@ const (
 	secretService = "org.freedesktop.Secret.Service"
 )
 
-// usable returns nil when the item can be worked on without a dialog, and a
-// [*RingError] otherwise. It only reads: go-keyring begins each operation with
-// Unlock, which is what makes dialogs appear.
-func usable(ctx context.Context, service, user string) error {
+// usable returns nil when the item of a request can be worked on without a dialog, and an
+// [*Error] otherwise. It only reads: go-keyring begins each operation with Unlock, which
+// is what makes dialogs appear.
+func usable(ctx context.Context, q request) error {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	if why := unsuitable(os.Getenv, string(release)); why != "" {
-		return &RingError{Condition: Disabled, Why: why}
+		return &Error{Disabled, why}
 	}
 	address := messagebus.SessionAddress(os.Getenv, os.Getuid())
 	bus, err := messagebus.Open(ctx, messagebus.Config{Address: address, Trust: messagebus.Own})
 	switch {
 	case errors.Is(err, messagebus.ErrNoBus):
-		return &RingError{Condition: Missing, Why: whyNoBus}
+		return &Error{Missing, "there is no D-Bus session bus"}
 	case err != nil:
-		return &RingError{Condition: Missing, Why: whyBusDead}
+		return &Error{Missing, "the D-Bus session bus does not answer"}
 	}
 	defer bus.Close()
 	// go-keyring looks nowhere else, and would launch a bus of its own.
 	if err := os.Setenv("DBUS_SESSION_BUS_ADDRESS", address); err != nil {
-		return failed(err)
+		return AsError(err)
 	}
 	switch err := bus.Ensure(ctx, secretsName); {
 	case errors.Is(err, messagebus.ErrNoService):
-		return &RingError{Condition: Missing, Why: whyNoService}
+		return &Error{Missing, "no secret service runs on the session bus"}
 	case err != nil:
-		return failed(err)
+		return AsError(err)
 	}
-	return unlocked(ctx, bus, map[string]string{"service": service, "username": user})
+	return unlocked(ctx, bus, map[string]string{"service": q.Service, "username": q.Name})
 }
 
-// unsuitable tells why no keyring is tried in this environment; "" means that
-// one may be.
+const (
+	whyWSL = "WSL has no keyring that can be used"
+	whySSH = "in an SSH session a keyring would ask on a screen that nobody sees"
+)
+
+// unsuitable returns why no keyring is tried in this environment, "" if one may be.
 func unsuitable(getenv func(string) string, kernelRelease string) string {
 	if strings.Contains(strings.ToLower(kernelRelease), "microsoft") || getenv("WSL_DISTRO_NAME") != "" {
 		return whyWSL
@@ -62,40 +66,37 @@ func unsuitable(getenv func(string) string, kernelRelease string) string {
 	return ""
 }
 
-// unlocked looks at the collection that go-keyring will take and at the item
-// itself: some services lock items one by one.
+// unlocked looks at the collection that go-keyring will take and at the item itself: some
+// services lock items one by one.
 func unlocked(ctx context.Context, bus *messagebus.Conn, attributes map[string]string) error {
 	root := messagebus.Object{Of: secretsName, Path: secretsPath}
 	collections, err := bus.Property(ctx, root, secretService+".Collections")
 	if err != nil {
-		return failed(err)
+		return AsError(err)
 	}
 	path := secretsLogin
 	if paths, _ := collections.([]messagebus.Path); !slices.Contains(paths, path) {
 		if err := messagebus.Result(bus.Call(ctx, root, secretService+".ReadAlias", "default"), &path); err != nil {
-			return failed(err)
+			return AsError(err)
 		}
 		if path == "/" {
-			return &RingError{Condition: Missing, Why: whyNoDefault}
+			return &Error{Missing, "the secret service has no default collection"}
 		}
 	}
-	value, err := bus.Property(ctx, messagebus.Object{Of: secretsName, Path: path}, "org.freedesktop.Secret.Collection.Locked")
+	collection := messagebus.Object{Of: secretsName, Path: path}
+	value, err := bus.Property(ctx, collection, "org.freedesktop.Secret.Collection.Locked")
 	if err != nil {
-		return failed(err)
+		return AsError(err)
 	}
 	if locked, ok := value.(bool); !ok || locked {
-		return &RingError{Condition: Locked, Why: whyCollection}
+		return &Error{Locked, "the default collection of the keyring is locked"}
 	}
 	var open, closed []messagebus.Path
 	if err := messagebus.Result(bus.Call(ctx, root, secretService+".SearchItems", attributes), &open, &closed); err != nil {
-		return failed(err)
+		return AsError(err)
 	}
 	if len(open) == 0 && len(closed) > 0 {
-		return &RingError{Condition: Locked, Why: whyItem}
+		return &Error{Locked, "the item in the keyring is locked"}
 	}
 	return nil
-}
-
-func failed(err error) error {
-	return &RingError{Condition: Failed, Why: whyOther(err.Error(), "")}
 }

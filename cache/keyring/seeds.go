@@ -1,4 +1,4 @@
-package cache
+package keyring
 
 import (
 	"context"
@@ -19,40 +19,35 @@ import (
 // could have made.
 var ErrSeed = errors.New("not a usable TOTP seed")
 
-// Seeds keeps TOTP seeds in a keyring, each for an MFA method. Whoever opens the
-// keyring then has the second factor too. Errors wrap ErrNotFound,
-// ErrUnavailable, ErrTooLarge or ErrSeed, and never quote a seed.
-type Seeds struct{ items ringItems }
+// Seeds are TOTP seeds in a keyring, each for an MFA method. With them the keyring holds
+// the second factor, too. Errors are those of [Items] or wrap ErrSeed, and never quote a
+// seed.
+type Seeds struct{ items Items }
 
-// NewSeeds returns the seeds in ring. It does not touch it yet. Scope is that of
-// [KeyringConfig].
-func NewSeeds(ring Ring, scope string) *Seeds {
-	return &Seeds{ringItems{ring: ring, scope: scope, kind: "totp"}}
-}
+// NewSeeds returns the seeds in k.
+func NewSeeds(k Keyring) Seeds { return Seeds{Items{k, "totp"}} }
 
-// Add keeps the seed of a method, replacing what was there. The URL is what
-// Vault gives out (identity/mfa/method/totp/generate) and QR codes hold.
-func (s *Seeds) Add(ctx context.Context, method string, otpauth secret.Secret) error {
+// Put keeps the seed of a method, replacing what was there. The URL is what Vault gives
+// out (identity/mfa/method/totp/generate) and QR codes hold.
+func (s Seeds) Put(ctx context.Context, method string, otpauth secret.Secret) error {
 	if _, err := parseSeed(otpauth); err != nil {
 		return err
 	}
-	return s.items.put(ctx, otpauth, method)
+	return s.items.Put(ctx, otpauth, method)
 }
 
 // Get returns the otpauth:// URL of a method's seed.
-func (s *Seeds) Get(ctx context.Context, method string) (secret.Secret, error) {
-	return s.items.get(ctx, method)
+func (s Seeds) Get(ctx context.Context, method string) (secret.Secret, error) {
+	return s.items.Get(ctx, method)
 }
 
-// Remove forgets the seed of a method; that there is none is no error.
-func (s *Seeds) Remove(ctx context.Context, method string) error {
-	return s.items.delete(ctx, method)
-}
+// Delete forgets the seed of a method; that there is none is no error.
+func (s Seeds) Delete(ctx context.Context, method string) error { return s.items.Delete(ctx, method) }
 
 // Code returns the method's code at now, and for how long from now it is the
 // current one (more than zero).
-func (s *Seeds) Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error) {
-	otpauth, err := s.items.get(ctx, method)
+func (s Seeds) Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error) {
+	otpauth, err := s.items.Get(ctx, method)
 	if err != nil {
 		return "", 0, err
 	}

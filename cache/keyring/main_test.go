@@ -1,4 +1,4 @@
-package cache_test
+package keyring_test
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 )
 
 const noExitSleep = "atexit_sleep_ms=0"
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 
 func child(role string, args []string) int {
 	switch role {
-	case "child-ring":
-		if err := cache.ServeRing(os.Stdin, os.Stdout); err != nil {
+	case "child-serves":
+		if err := keyring.Serve(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package cache
+package keyring
 
 import "os/exec"
 

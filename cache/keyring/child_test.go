@@ -1,4 +1,4 @@
-package cache_test
+package keyring_test
 
 import (
 	"bytes"
@@ -13,49 +13,49 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/keyring"
 )
 
 // patience is a limit that only a hanging test reaches.
 const patience = time.Minute
 
-func TestChildRingAnswers(t *testing.T) {
+func TestChildAnswers(t *testing.T) {
 	t.Parallel()
 	const secret = "hvs.SECRET"
 	for name, test := range map[string]struct {
 		command []string
 		want    error
-		state   cache.Condition
+		state   keyring.Condition
 		why     string
 	}{
 		"ok":           {asChild("child-answers", `{"v":1,"status":"ok"}`), nil, "", ""},
-		"not found":    {asChild("child-answers", `{"v":1,"status":"not_found"}`), cache.ErrNotFound, "", ""},
-		"too large":    {asChild("child-answers", `{"v":1,"status":"too_large"}`), cache.ErrTooLarge, "", ""},
-		"locked":       {asChild("child-answers", `{"v":1,"status":"locked","why":"w"}`), cache.ErrUnavailable, cache.Locked, "w"},
-		"missing":      {asChild("child-answers", `{"v":1,"status":"missing","why":"w"}`), cache.ErrUnavailable, cache.Missing, "w"},
-		"disabled":     {asChild("child-answers", `{"v":1,"status":"disabled","why":"w"}`), cache.ErrUnavailable, cache.Disabled, "w"},
-		"unknown word": {asChild("child-answers", `{"v":1,"status":"available"}`), cache.ErrUnavailable, cache.Failed, ""},
+		"not found":    {asChild("child-answers", `{"v":1,"status":"not_found"}`), keyring.ErrNotFound, "", ""},
+		"too large":    {asChild("child-answers", `{"v":1,"status":"too_large"}`), keyring.ErrTooLarge, "", ""},
+		"locked":       {asChild("child-answers", `{"v":1,"status":"locked","why":"w"}`), keyring.ErrUnavailable, keyring.Locked, "w"},
+		"missing":      {asChild("child-answers", `{"v":1,"status":"missing","why":"w"}`), keyring.ErrUnavailable, keyring.Missing, "w"},
+		"disabled":     {asChild("child-answers", `{"v":1,"status":"disabled","why":"w"}`), keyring.ErrUnavailable, keyring.Disabled, "w"},
+		"unknown word": {asChild("child-answers", `{"v":1,"status":"available"}`), keyring.ErrUnavailable, keyring.Failed, ""},
 		"other version": {
-			asChild("child-answers", `{"v":2,"status":"ok"}`), cache.ErrUnavailable, cache.Failed,
+			asChild("child-answers", `{"v":2,"status":"ok"}`), keyring.ErrUnavailable, keyring.Failed,
 			"the helper process of the keyring failed: the helper process of the keyring is of another version",
 		},
-		"no answer":  {asChild("child-answers", ``), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: no answer"},
-		"a crash":    {asChild("child-crashes"), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: exit status 3 no answer"},
-		"a flood":    {asChild("child-floods"), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: no answer"},
-		"the secret": {asChild("child-mirrors"), cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed"},
-		"no program": {nil, cache.ErrUnavailable, cache.Failed, "the helper process of the keyring failed: no helper program is set"},
+		"no answer":  {asChild("child-answers", ``), keyring.ErrUnavailable, keyring.Failed, "the helper process of the keyring failed: no answer"},
+		"a crash":    {asChild("child-crashes"), keyring.ErrUnavailable, keyring.Failed, "the helper process of the keyring failed: exit status 3 no answer"},
+		"a flood":    {asChild("child-floods"), keyring.ErrUnavailable, keyring.Failed, "the helper process of the keyring failed: no answer"},
+		"the secret": {asChild("child-mirrors"), keyring.ErrUnavailable, keyring.Failed, "the helper process of the keyring failed"},
+		"no program": {nil, keyring.ErrUnavailable, keyring.Failed, "the helper process of the keyring failed: no helper program is set"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ring := &cache.ChildRing{Command: test.command, Limit: patience}
-			err := ring.Set(t.Context(), "stepup", "user", secret)
+			child := &keyring.Child{Command: test.command, Limit: patience}
+			err := child.Set(t.Context(), "user", secret)
 			if !errors.Is(err, test.want) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}
 			if err != nil && strings.Contains(err.Error(), secret) {
 				t.Error("the error repeats the secret")
 			}
-			var state *cache.RingError
+			var state *keyring.Error
 			if errors.As(err, &state) != (test.state != "") {
 				t.Fatalf("error %v", err)
 			}
@@ -66,13 +66,13 @@ func TestChildRingAnswers(t *testing.T) {
 	}
 }
 
-func TestChildRingKeepsSecretsToItsPipes(t *testing.T) {
+func TestChildKeepsSecretsToItsPipes(t *testing.T) {
 	t.Parallel()
-	ring := &cache.ChildRing{
+	child := &keyring.Child{
 		Command: asChild("child-reveals"), Limit: patience,
 		Env: append(os.Environ(), "VAULT_TOKEN=hvs.SECRET", "BAO_TOKEN=hvs.SECRET", "VAULT_ADDR=kept"),
 	}
-	seen, err := ring.Get(t.Context(), "stepup", "user")
+	seen, err := child.Get(t.Context(), "user")
 	must(t, err)
 	if !strings.Contains(seen.Reveal(), "VAULT_ADDR=kept") {
 		t.Fatal("the child does not show its environment")
@@ -80,33 +80,33 @@ func TestChildRingKeepsSecretsToItsPipes(t *testing.T) {
 	if strings.Contains(seen.Reveal(), "SECRET") {
 		t.Error("a token of the environment reaches the child")
 	}
-	if err := ring.Set(t.Context(), "stepup", "user", "hvs.SECRET"); err != nil {
+	if err := child.Set(t.Context(), "user", "hvs.SECRET"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestChildRingLimit(t *testing.T) {
+func TestChildLimit(t *testing.T) {
 	t.Parallel()
-	ring := &cache.ChildRing{Command: asChild("child-hangs", listen(t).Addr().String()), Limit: 50 * time.Millisecond}
-	_, err := ring.Get(t.Context(), "stepup", "user")
-	var state *cache.RingError
-	if !errors.As(err, &state) || state.Condition != cache.Slow || state.Why != "the keyring did not answer within 50ms" {
+	child := &keyring.Child{Command: asChild("child-hangs", listen(t).Addr().String()), Limit: 50 * time.Millisecond}
+	_, err := child.Get(t.Context(), "user")
+	var state *keyring.Error
+	if !errors.As(err, &state) || state.Condition != keyring.Slow || state.Why != "the keyring did not answer within 50ms" {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestChildRingKillsWhatItStarted(t *testing.T) {
+func TestChildKillsWhatItStarted(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("needs process groups")
 	}
 	listener := listen(t)
-	ring := &cache.ChildRing{Command: asChild("child-hangs", listener.Addr().String()), Limit: patience}
+	child := &keyring.Child{Command: asChild("child-hangs", listener.Addr().String()), Limit: patience}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	result := make(chan error, 1)
 	go func() {
-		_, err := ring.Get(ctx, "stepup", "user")
+		_, err := child.Get(ctx, "user")
 		result <- err
 	}()
 	var conns []net.Conn
@@ -119,7 +119,7 @@ func TestChildRingKillsWhatItStarted(t *testing.T) {
 		conns = append(conns, conn)
 	}
 	cancel()
-	if err := <-result; !errors.Is(err, context.Canceled) || !errors.Is(err, cache.ErrUnavailable) {
+	if err := <-result; !errors.Is(err, context.Canceled) || !errors.Is(err, keyring.ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
 	for _, conn := range conns { // ends when its process does
@@ -131,7 +131,7 @@ func TestChildRingKillsWhatItStarted(t *testing.T) {
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ring") // a socket's path has 108 bytes at most
+	dir, err := os.MkdirTemp("", "child") // a socket's path has 108 bytes at most
 	must(t, err)
 	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
 	must(t, err)
@@ -142,7 +142,7 @@ func listen(t *testing.T) net.Listener {
 	return listener
 }
 
-func TestServeRingRequests(t *testing.T) {
+func TestServeRequests(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{
 		"nothing":   "",
@@ -150,7 +150,7 @@ func TestServeRingRequests(t *testing.T) {
 		"too large": `{"value":"` + strings.Repeat("SECRET", 10_000),
 	} {
 		var out bytes.Buffer
-		err := cache.ServeRing(strings.NewReader(request), &out)
+		err := keyring.Serve(strings.NewReader(request), &out)
 		if err == nil || out.Len() > 0 || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: error %v, %d bytes of answer", name, err, out.Len())
 		}
@@ -163,7 +163,7 @@ func TestServeRingRequests(t *testing.T) {
 		in, feed := io.Pipe() // stays open: somebody waits
 		go func() { _, _ = feed.Write([]byte(test.request)) }()
 		var out bytes.Buffer
-		must(t, cache.ServeRing(in, &out))
+		must(t, keyring.Serve(in, &out))
 		must(t, feed.Close())
 		if !strings.Contains(out.String(), `"status":"failed"`) || !strings.Contains(out.String(), test.why) {
 			t.Errorf("%s: %s", name, out.String())

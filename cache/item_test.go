@@ -6,20 +6,21 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 func TestItemNameTellsNothing(t *testing.T) {
 	t.Parallel()
-	k := Key{Vault: "corp", Namespace: "team", Identity: "00ff", Rule: "prod"}
+	k := Key{Vault: "corp", Namespace: "ns", Identity: "00ff", Rule: "r"}
 	name := itemName("", k)
-	if !isItemName(name) {
-		t.Errorf("name %q is not one of ours", name)
+	if !isItemName(name) || name != "e7cf2a551252d2c30ea915749cada66e" || indexName("/a") != "index-v1-6a50dc85" {
+		t.Errorf("name %q is not that of earlier releases", name)
 	}
 	if name == itemName("other", k) || indexName("") == indexName("other") {
 		t.Error("two scopes share an item")
 	}
-	for _, n := range []string{name, indexName(""), indexName("a:b"), service} {
+	for _, n := range []string{name, indexName(""), indexName("a:b")} {
 		if strings.Contains(n, ":") {
 			t.Errorf("%q has a colon, which Windows takes for the end of the service", n)
 		}
@@ -39,10 +40,10 @@ func FuzzItem(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(raw) > maxItem {
+		if len(raw) > keyring.MaxValue {
 			t.Fatalf("%d bytes", len(raw))
 		}
-		gotKey, got, ok := decodeItem(raw)
+		found, ok := decodeItem(raw)
 		if token == "" || uses < 0 {
 			if ok {
 				t.Fatal("an impossible token is taken")
@@ -52,7 +53,7 @@ func FuzzItem(f *testing.F) {
 		if !utf8.ValidString(vault) || !utf8.ValidString(namespace) || !utf8.ValidString(rest) || !utf8.ValidString(token) {
 			return // JSON replaces what is not UTF-8: the key differs, the item is not found
 		}
-		if !ok || gotKey != k || got.Secret != want.Secret || got.Uses != uses || got.Index != rest ||
+		if got := found.Token; !ok || found.Key != k || got.Secret != want.Secret || got.Uses != uses || got.Index != rest ||
 			!got.Created.Equal(want.Created) || !got.Expires.Equal(want.Expires) {
 			t.Fatal("an item does not come back as it was stored")
 		}
@@ -66,7 +67,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add(`{"v":1,"items":[`)
 	f.Fuzz(func(t *testing.T, raw string) {
 		x := decodeIndex(secret.Secret(raw))
-		for _, e := range x.entries {
+		for _, e := range x.Items {
 			if !isItemName(e.Name) {
 				t.Fatalf("foreign name %q", e.Name)
 			}
@@ -75,7 +76,7 @@ func FuzzIndex(f *testing.F) {
 		if err != nil {
 			return
 		}
-		second, err := new(index{entries: decodeIndex(again).entries}).encode()
+		second, err := new(decodeIndex(again)).encode()
 		if err != nil || second != again {
 			t.Fatal("an index does not come back as it was stored")
 		}
@@ -102,15 +103,15 @@ func TestItemsOfEarlierReleases(t *testing.T) {
 	t.Parallel()
 	const old = `{"v":1,"vault":"corp","namespace":"ns","identity":"00ff","rule":"r","token":"hvs.x","accessor":"a",` +
 		`"created":"2026-01-02T03:04:05Z","expires":"2026-01-02T03:09:05Z"}`
-	k, got, ok := decodeItem(old)
+	found, ok := decodeItem(old)
 	want := Token{
 		Secret: "hvs.x", Accessor: "a",
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Expires: time.Date(2026, 1, 2, 3, 9, 5, 0, time.UTC),
 	}
-	if !ok || k != (Key{"corp", "ns", "00ff", "r"}) || got != want {
-		t.Errorf("item is read as %+v, %v", k, ok)
+	if k := (Key{"corp", "ns", "00ff", "r"}); !ok || found != (Entry{k, want}) {
+		t.Errorf("item is read as %v, %v", found, ok)
 	}
-	again, err := encodeItem(k, got)
+	again, err := encodeItem(found.Key, found.Token)
 	if err != nil || again != old {
 		t.Error("a token without uses and index is written in another way than before")
 	}
