@@ -7,8 +7,7 @@ SKIPS    ?=
 
 # The race detector needs cgo and a C compiler.
 race    = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
-forbid  = $(if $(filter forbid,$(SKIPS)),-forbid-skips)
-testrun = $(GO) run -C tools ./testrun
+forbid  = $(if $(filter forbid,$(SKIPS)),--post-run-command 'sh -c "[ $$TESTS_SKIPPED -eq 0 ] || { echo FAIL: no test may be skipped here; exit 1; }"')
 systems = linux darwin windows
 
 .PHONY: help
@@ -26,15 +25,15 @@ demo: build ## the whole story against an embedded development Vault
 	@bin/stepup demo
 
 .PHONY: test
-test: ## run the tests; says at the end what was skipped and why
+test: bin/gotestsum ## run the tests; says at the end what was skipped and why
 	@$(if $(race),,echo "without the race detector: it needs cgo and a C compiler")
-	@$(testrun) -dir .. $(forbid) $(race) ./...
-	@$(testrun) ./...
+	@bin/gotestsum --format-hide-empty-pkg $(forbid) -- $(race) ./...
+	@cd tools && ../bin/gotestsum --format-hide-empty-pkg -- ./...
 
 .PHONY: e2e
-e2e: ## run the suite against a real Vault (first build: 25 minutes, 10 GB)
+e2e: bin/gotestsum ## run the suite against a real Vault (first build: 25 minutes, 10 GB)
 	@vault=$$($(GO) run -C e2e ./getvault) && $(GO) run -C e2e ./getclients && \
-	STEPUP_E2E_VAULT=$$vault $(testrun) -dir ../e2e -each $(forbid) -count=1 -parallel 4 -timeout 20m ./...
+	cd e2e && STEPUP_E2E_VAULT=$$vault ../bin/gotestsum -f testname $(forbid) -- -count=1 -parallel 4 -timeout 20m ./...
 
 .PHONY: bench
 bench: ## run the benchmarks
@@ -55,8 +54,9 @@ lint: bin/staticcheck ## gofmt, go vet and staticcheck for every system, the arc
 	@$(GO) test .
 
 # Built, not run by go tool: that would build it for the system that it is to look at.
-bin/staticcheck bin/govulncheck: tools/go.mod tools/go.sum
+bin/gotestsum bin/staticcheck bin/govulncheck: tools/go.mod tools/go.sum
 	@$(GO) build -C tools -o ../$@ $(import)
+bin/gotestsum:    import = gotest.tools/gotestsum
 bin/staticcheck:  import = honnef.co/go/tools/cmd/staticcheck
 bin/govulncheck:  import = golang.org/x/vuln/cmd/govulncheck
 
