@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -42,6 +45,22 @@ func (c *Console) RuntimeDir() string { return config.RuntimeDir(c.Env) }
 // Client talks to the agent of this runtime folder.
 func (c *Console) Client() *control.Client {
 	return control.NewClient(filepath.Join(c.RuntimeDir(), agent.ControlSocket))
+}
+
+// ReplaceFile writes a file as a whole or not at all, with this mode.
+func ReplaceFile(file, text string, mode fs.FileMode) error {
+	fresh, err := os.CreateTemp(filepath.Dir(file), ".stepup-*")
+	if err != nil {
+		return err
+	}
+	_, err = fresh.WriteString(text)
+	if err = errors.Join(err, fresh.Chmod(mode), fresh.Sync(), fresh.Close()); err == nil {
+		err = os.Rename(fresh.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(fresh.Name()))
+	}
+	return nil
 }
 
 // Load reads the configuration and prints what is wrong with it. Warnings are

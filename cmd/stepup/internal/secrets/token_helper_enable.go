@@ -138,16 +138,5 @@ func writeHelperFile(file, text string) error {
 	if len(bytes.TrimSpace([]byte(text))) == 0 {
 		return os.Remove(file)
 	}
-	fresh, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = fresh.WriteString(text)
-	if err = errors.Join(err, fresh.Sync(), fresh.Close()); err == nil {
-		err = os.Rename(fresh.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(fresh.Name()))
-	}
-	return nil
+	return cli.ReplaceFile(file, text, 0o600)
 }
