@@ -1,7 +1,6 @@
 package messagebus_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -78,33 +76,6 @@ func TestStore(t *testing.T) {
 	}
 }
 
-const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>`
-
-// startBus starts a real bus and returns its address.
-func startBus(t *testing.T) string {
-	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("needs dbus-daemon")
-	}
-	dir, err := os.MkdirTemp("", "bus")
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	config := filepath.Join(dir, "bus.conf")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, busConfig, dir), 0o600))
-	cmd := exec.Command("dbus-daemon", "--nofork", "--print-address=1", "--config-file="+config)
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	_, err = bufio.NewReader(out).ReadString('\n') // printed when it listens
-	must(t, err)
-	return "unix:path=" + dir + "/bus"
-}
-
 func descriptors(t *testing.T) int {
 	t.Helper()
 	all, err := os.ReadDir("/proc/self/fd")
@@ -116,15 +87,13 @@ func descriptors(t *testing.T) int {
 // neither end this process, as they do godbus's own reader, nor stay open. Not
 // parallel: it counts what the process has open.
 func TestFilesFromStrangers(t *testing.T) {
-	address := startBus(t)
-	stranger, err := dbus.Connect(address)
-	must(t, err)
-	defer stranger.Close()
+	bus := messagebustest.NewDaemon(t)
+	stranger := bus.Connect(t)
 	file, err := os.Open("/dev/null")
 	must(t, err)
 	defer file.Close()
 	for _, files := range []bool{false, true} {
-		b, err := messagebus.Open(t.Context(), messagebus.Config{Address: address, Files: files})
+		b, err := messagebus.Open(t.Context(), messagebus.Config{Address: bus.Address, Files: files})
 		must(t, err)
 		before := descriptors(t)
 		for _, body := range [][]any{{dbus.UnixFD(file.Fd())}, {[]dbus.UnixFD{dbus.UnixFD(file.Fd()), dbus.UnixFD(file.Fd())}}} {
@@ -162,15 +131,13 @@ func (g fileGiver) Give() (dbus.UnixFD, *dbus.Error) { return dbus.UnixFD(g.fd),
 
 func TestTakeFile(t *testing.T) {
 	t.Parallel()
-	address := startBus(t)
-	service, err := dbus.Connect(address)
-	must(t, err)
-	defer service.Close()
+	bus := messagebustest.NewDaemon(t)
+	service := bus.Connect(t)
 	read, write, err := os.Pipe()
 	must(t, err)
 	defer read.Close()
 	must(t, service.Export(fileGiver{write.Fd()}, "/", "com.example.Giver"))
-	b, err := messagebus.Open(t.Context(), messagebus.Config{Address: address, Files: true})
+	b, err := messagebus.Open(t.Context(), messagebus.Config{Address: bus.Address, Files: true})
 	must(t, err)
 	giver := messagebus.Object{Of: service.Names()[0], Path: "/"}
 	must(t, b.Call(t.Context(), giver, "com.example.Giver.Give").Err)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
 // listenAt makes a socket that is no bus.
@@ -31,7 +33,7 @@ func TestBusThatSaysNothing(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	r := rigWatcher(&busProcess{address: address}, "sleep")
+	r := rigWatcher(&messagebustest.Daemon{Address: address}, "sleep")
 	r.start(t)
 	first := receive(t, accepted, "a connection")
 	r.line(t, r.withEffect(noSystemBus))

@@ -1,14 +1,10 @@
 package autolock
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vault-stepup/stepup/messagebus"
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
 // receive takes what must come; the limit is for tests that fail.
@@ -33,55 +30,10 @@ func receive[T any](t *testing.T, c <-chan T, what string) T {
 	}
 }
 
-// A busProcess is a dbus-daemon that plays both buses.
-type busProcess struct {
-	dir, address string
-	cmd          *exec.Cmd
-}
-
-const fakeBusConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>`
-
-func startBus(t *testing.T) *busProcess {
+// connect gives a connection that sees signals in their order.
+func connect(t *testing.T, bus *messagebustest.Daemon) *dbus.Conn {
 	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("needs dbus-daemon")
-	}
-	dir, err := os.MkdirTemp("", "bus") // a socket's path has 108 bytes at most
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := &busProcess{dir: dir, address: "unix:path=" + dir + "/bus"}
-	must(t, os.WriteFile(filepath.Join(dir, "bus.conf"), fmt.Appendf(nil, fakeBusConfig, dir), 0o600))
-	p.start(t)
-	t.Cleanup(p.kill)
-	return p
-}
-
-func (p *busProcess) start(t *testing.T) {
-	t.Helper()
-	_ = os.Remove(filepath.Join(p.dir, "bus")) // left by the one that was killed
-	p.cmd = exec.Command("dbus-daemon", "--nofork", "--print-address=1", "--config-file="+filepath.Join(p.dir, "bus.conf"))
-	out, err := p.cmd.StdoutPipe()
-	must(t, err)
-	must(t, p.cmd.Start())
-	_, err = bufio.NewReader(out).ReadString('\n') // printed when it listens
-	must(t, err)
-}
-
-func (p *busProcess) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
-}
-
-func (p *busProcess) connect(t *testing.T) *dbus.Conn {
-	t.Helper()
-	conn, err := dbus.Connect(p.address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
-	must(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
+	return bus.Connect(t, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 }
 
 // own takes a name, which must not have another owner.
@@ -141,10 +93,10 @@ const (
 )
 
 // newLogind prepares one; it serves when it owns its name.
-func newLogind(t *testing.T, p *busProcess) *fakeLogind {
+func newLogind(t *testing.T, p *messagebustest.Daemon) *fakeLogind {
 	t.Helper()
 	f := &fakeLogind{
-		conn: p.connect(t), taken: make(chan *fakeInhibitor, 100), asked: make(chan dbus.Sender, 100),
+		conn: connect(t, p), taken: make(chan *fakeInhibitor, 100), asked: make(chan dbus.Sender, 100),
 		pending: make(map[string]*fakeInhibitor),
 		sessions: map[dbus.ObjectPath]fakeSession{
 			ourSession:   {uid: uint32(os.Getuid())},
@@ -169,7 +121,7 @@ func newLogind(t *testing.T, p *busProcess) *fakeLogind {
 	return f
 }
 
-func startLogind(t *testing.T, p *busProcess) *fakeLogind {
+func startLogind(t *testing.T, p *messagebustest.Daemon) *fakeLogind {
 	t.Helper()
 	f := newLogind(t, p)
 	own(t, f.conn, login1)
@@ -321,10 +273,10 @@ type lineWriter chan string
 func (w lineWriter) Write(p []byte) (int, error) { w <- string(p); return len(p), nil }
 
 // rigWatcher makes a Watcher that [riggedWatcher.start] starts.
-func rigWatcher(p *busProcess, on ...string) *riggedWatcher {
+func rigWatcher(p *messagebustest.Daemon, on ...string) *riggedWatcher {
 	r := &riggedWatcher{reasons: make(chan string, 100), lines: make(lineWriter, 1000)}
 	r.Watcher = New(on, func(reason string) { r.reasons <- reason }, slog.New(slog.NewTextHandler(r.lines, nil)))
-	r.sources = busSources(r.Watcher, p.address, p.address)
+	r.sources = busSources(r.Watcher, p.Address, p.Address)
 	r.retryMin = time.Millisecond
 	return r
 }

@@ -12,11 +12,12 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/vault-stepup/stepup/messagebus"
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
 func TestLockBeforeSleep(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	r := rigWatcher(p, "sleep")
 	r.sleepDelay = time.Hour // sleep waits for the lock, not for this
@@ -57,7 +58,7 @@ func TestLockBeforeSleep(t *testing.T) {
 // token after it would be gone within half a minute.
 func TestClockKnowsAnnouncedSleep(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	r := rigWatcher(p, "sleep")
 	var wall atomic.Int64
@@ -76,7 +77,7 @@ func TestClockKnowsAnnouncedSleep(t *testing.T) {
 
 func TestSleepDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	r := rigWatcher(p, "sleep")
 	r.sleepDelay = time.Millisecond
@@ -92,7 +93,7 @@ func TestSleepDoesNotWaitForEver(t *testing.T) {
 
 func TestFallingAsleepAlready(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := newLogind(t, p)
 	f.falling = true
 	own(t, f.conn, login1)
@@ -106,7 +107,7 @@ func TestFallingAsleepAlready(t *testing.T) {
 
 func TestInhibitorRefused(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := newLogind(t, p)
 	f.refuse = true
 	own(t, f.conn, login1)
@@ -152,7 +153,7 @@ func TestSessions(t *testing.T) {
 		{"sleep at a wrong path", "/org/freedesktop", prepareForSleep, []any{false}, false},
 		{"sleep without a value", login1Path, prepareForSleep, nil, false},
 	}
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	r := rigWatcher(p, "sleep", "screen_lock")
 	r.start(t)
@@ -179,7 +180,7 @@ func TestScreenLockThroughLogind(t *testing.T) {
 	} {
 		t.Run(signal.Name, func(t *testing.T) {
 			t.Parallel()
-			p := startBus(t)
+			p := messagebustest.NewDaemon(t)
 			f := startLogind(t, p)
 			r := rigWatcher(p, "screen_lock")
 			r.start(t)
@@ -194,7 +195,7 @@ func TestScreenLockThroughLogind(t *testing.T) {
 
 func TestScreenIsLockedAlready(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := newLogind(t, p)
 	f.sessions[ourSession] = fakeSession{uid: uint32(os.Getuid()), locked: true}
 	own(t, f.conn, login1)
@@ -207,12 +208,12 @@ func TestScreenIsLockedAlready(t *testing.T) {
 // they say.
 func TestStrangersOnTheBus(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	r := rigWatcher(p, "sleep", "screen_lock")
 	r.start(t)
 	watcher := string(receive(t, f.asked, "the question for sessions"))
-	stranger := p.connect(t)
+	stranger := connect(t, p)
 	own(t, stranger, "org.example.Stranger")
 	for _, s := range []*dbus.Signal{
 		{Path: login1Path, Name: prepareForSleep, Body: []any{true}},
@@ -230,7 +231,7 @@ func TestStrangersOnTheBus(t *testing.T) {
 
 func TestLogindComesAndGoes(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := newLogind(t, p)
 	r := rigWatcher(p, "sleep")
 	r.start(t)
@@ -253,18 +254,18 @@ func TestLogindComesAndGoes(t *testing.T) {
 
 func TestBusDies(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	r := rigWatcher(p, "sleep", "screen_lock")
 	saver := startSaver(t, p, "org.freedesktop.ScreenSaver", "/ScreenSaver")
 	r.start(t)
 	i := receive(t, f.taken, "an inhibitor")
 	receive(t, saver.asked, "the question whether the screen is locked")
-	p.kill()
+	must(t, p.Process.Kill())
 	receive(t, i.released, "sleep, which is no longer announced")
 	lost := r.withEffect(noSystemBus)
 	r.line(t, lost)
-	p.start(t)
+	p.Start(t)
 	f = startLogind(t, p)
 	saver = startSaver(t, p, "org.freedesktop.ScreenSaver", "/ScreenSaver")
 	receive(t, f.taken, "an inhibitor")
@@ -303,7 +304,7 @@ func footprint(t *testing.T) (descriptors, goroutines int) {
 
 // Not parallel: it counts what the process has.
 func TestLockerLeavesNothingBehind(t *testing.T) {
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
 	startSaver(t, p, "org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
 	files, goroutines := footprint(t)

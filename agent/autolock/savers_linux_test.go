@@ -6,6 +6,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/vault-stepup/stepup/messagebus"
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
 // A fakeSaver is a screen saver on the session bus.
@@ -29,14 +30,14 @@ func (f *fakeSaver) GetActive(sender dbus.Sender) (bool, *dbus.Error) {
 func (f *fakeSaver) IsLocked(sender dbus.Sender) (bool, *dbus.Error) { return f.GetActive(sender) }
 
 // newSaver prepares one at a path; it serves when it owns its name.
-func newSaver(t *testing.T, p *busProcess, iface string, path dbus.ObjectPath) *fakeSaver {
+func newSaver(t *testing.T, p *messagebustest.Daemon, iface string, path dbus.ObjectPath) *fakeSaver {
 	t.Helper()
-	f := &fakeSaver{conn: p.connect(t), asked: make(chan dbus.Sender, 100)}
+	f := &fakeSaver{conn: connect(t, p), asked: make(chan dbus.Sender, 100)}
 	must(t, f.conn.Export(f, path, iface))
 	return f
 }
 
-func startSaver(t *testing.T, p *busProcess, iface string, path dbus.ObjectPath) *fakeSaver {
+func startSaver(t *testing.T, p *messagebustest.Daemon, iface string, path dbus.ObjectPath) *fakeSaver {
 	t.Helper()
 	f := newSaver(t, p, iface, path)
 	own(t, f.conn, iface)
@@ -45,7 +46,7 @@ func startSaver(t *testing.T, p *busProcess, iface string, path dbus.ObjectPath)
 
 func TestScreenSavers(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	for _, v := range savers() {
 		for _, path := range v.paths {
 			t.Run(v.name+string(path), func(t *testing.T) {
@@ -69,7 +70,7 @@ func TestScreenSavers(t *testing.T) {
 
 func TestSaverIsActiveAlready(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	r := rigWatcher(p, "screen_lock")
 	r.start(t)
 	r.line(t, noSaver)
@@ -83,7 +84,7 @@ func TestSaverIsActiveAlready(t *testing.T) {
 // A saver that hangs does not keep another one from being heard.
 func TestSaverHangs(t *testing.T) {
 	t.Parallel()
-	p := startBus(t)
+	p := messagebustest.NewDaemon(t)
 	hung := newSaver(t, p, "org.mate.ScreenSaver", "/org/mate/ScreenSaver")
 	hung.silent = make(chan struct{})
 	defer close(hung.silent)

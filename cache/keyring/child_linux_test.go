@@ -1,15 +1,10 @@
 package keyring_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,98 +15,35 @@ import (
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/cachetest"
 	"github.com/vault-stepup/stepup/cache/keyring"
+	"github.com/vault-stepup/stepup/messagebus"
 	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 )
 
 const secretsName = "org.freedesktop.secrets"
 
-// A fixture is a session bus of its own, with its own home folder.
+// A fixture is a desktop of its own: a session bus with its home folder.
 type fixture struct {
-	dir  string
-	env  []string
+	*messagebustest.Daemon
 	conn *dbus.Conn
 }
 
-// busConfig has no service folders: nothing is started that the test did not start.
-const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>`
-
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("needs dbus-daemon")
-	}
-	dir, err := os.MkdirTemp("", "fixture") // a socket's path has 108 bytes at most
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	f := &fixture{dir: dir, env: []string{
-		"GORACE=" + noExitSleep, "PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + dir + "/data", "XDG_RUNTIME_DIR=" + dir,
-		"XDG_CONFIG_HOME=" + dir + "/config", "XDG_CACHE_HOME=" + dir + "/cache",
-		"DBUS_SESSION_BUS_ADDRESS=unix:path=" + dir + "/bus",
-	}}
-	config := filepath.Join(dir, "bus.conf")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, busConfig, dir), 0o600))
-	bus := f.start(t, "", "dbus-daemon", "--nofork", "--print-address=1", "--config-file="+config)
-	_, err = bus.ReadString('\n') // printed when it listens
-	must(t, err)
-	f.conn, err = dbus.Connect("unix:path=" + dir + "/bus")
-	must(t, err)
-	t.Cleanup(func() { _ = f.conn.Close() })
-	return f
+	d := messagebustest.NewDaemon(t, "GORACE="+noExitSleep)
+	return &fixture{d, d.Connect(t)}
 }
 
-// start runs a program until the end of the test and returns its output.
-func (f *fixture) start(t *testing.T, input string, command ...string) *bufio.Reader {
+// listen gives the changes of owners of names.
+func (f *fixture) listen(t *testing.T) <-chan *dbus.Signal {
 	t.Helper()
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = f.env
-	cmd.Stdin = strings.NewReader(input)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s said: %s", command[0], stderr.String())
-		}
-	})
-	return bufio.NewReader(out)
-}
-
-// startKeyring starts gnome-keyring; its login collection is open.
-func (f *fixture) startKeyring(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("gnome-keyring-daemon"); err != nil {
-		t.Skip("needs gnome-keyring-daemon")
-	}
-	signals := f.listen(t, "NameOwnerChanged", dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchArg(0, secretsName))
-	f.start(t, "password", "gnome-keyring-daemon", "--unlock", "--foreground", "--components=secrets", "--control-directory="+f.dir)
-	<-signals
-}
-
-func (f *fixture) listen(t *testing.T, member string, options ...dbus.MatchOption) <-chan *dbus.Signal {
-	t.Helper()
-	must(t, f.conn.AddMatchSignal(append(options, dbus.WithMatchMember(member))...))
-	all, matching := make(chan *dbus.Signal, 100), make(chan *dbus.Signal, 100)
-	f.conn.Signal(all)
-	go func() { // ends when the connection is closed
-		for s := range all {
-			if strings.HasSuffix(s.Name, "."+member) {
-				matching <- s
-			}
-		}
-	}()
-	return matching
+	must(t, f.conn.AddMatchSignal(dbus.WithMatchInterface(messagebus.Daemon), dbus.WithMatchMember("NameOwnerChanged")))
+	signals := make(chan *dbus.Signal, 100)
+	f.conn.Signal(signals)
+	return signals
 }
 
 func (f *fixture) child() *keyring.Child {
-	return &keyring.Child{Command: asChild("child-serves"), Limit: patience, Env: f.env}
+	return &keyring.Child{Command: asChild("child-serves"), Limit: patience, Env: f.Env}
 }
 
 func (f *fixture) store(scope string) *cache.Persistent {
@@ -129,7 +61,7 @@ func aToken() cache.Token {
 func TestRealKeyring(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.startKeyring(t)
+	f.StartKeyring(t)
 	t.Run("suite", func(t *testing.T) {
 		cachetest.Run(t, func(t *testing.T) cache.Store { return f.store(t.Name()) })
 	})
@@ -250,7 +182,7 @@ func TestNoKeyring(t *testing.T) {
 			keyring.Error{Condition: keyring.Disabled, Why: "in an SSH session a keyring would ask on a screen that nobody sees"},
 		},
 		"a bus without secret service": {
-			func(t *testing.T) []string { return newFixture(t).env },
+			func(t *testing.T) []string { return newFixture(t).Env },
 			keyring.Error{Condition: keyring.Missing, Why: "no secret service runs on the session bus"},
 		},
 		// A bus that says what no bus says does not end the child before it has seen that
@@ -312,7 +244,7 @@ func newSilentFixture(t *testing.T) (*fixture, *silent) {
 // is what takes a dialog off the screen.
 func gone(signals <-chan *dbus.Signal, sender dbus.Sender) {
 	for s := range signals {
-		if s.Body[0] == string(sender) && s.Body[2] == "" {
+		if s.Name == messagebus.OwnerChanged && s.Body[0] == string(sender) && s.Body[2] == "" {
 			return
 		}
 	}
@@ -321,7 +253,7 @@ func gone(signals <-chan *dbus.Signal, sender dbus.Sender) {
 func TestKeyringServiceThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	f, service := newSilentFixture(t)
-	signals := f.listen(t, "NameOwnerChanged", dbus.WithMatchInterface("org.freedesktop.DBus"))
+	signals := f.listen(t)
 	s := f.store("")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -356,9 +288,9 @@ func TestKeyringServiceThatNeverAnswers(t *testing.T) {
 func TestServeEndsWithItsParent(t *testing.T) {
 	t.Parallel()
 	f, service := newSilentFixture(t)
-	signals := f.listen(t, "NameOwnerChanged", dbus.WithMatchInterface("org.freedesktop.DBus"))
+	signals := f.listen(t)
 	cmd := exec.Command(asChild("child-serves")[0], "child-serves")
-	cmd.Env = f.env
+	cmd.Env = f.Env
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	must(t, cmd.Start())

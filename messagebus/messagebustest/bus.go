@@ -33,14 +33,10 @@ type Answers map[string]func(args []any) Answer
 func Serve(t *testing.T, answers Answers) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bus") // a socket's path has 108 bytes at most
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	l, err := net.Listen("unix", filepath.Join(dir, "bus"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var serving sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn

@@ -125,7 +125,7 @@ func admit(c net.Conn, in *bufio.Reader, messages ...*dbus.Message) {
 // waits for. Not parallel: both find the bus by the environment of this process.
 func TestConnectionIsOurOwn(t *testing.T) {
 	f := newFixture(t, modern())
-	t.Setenv("DBUS_SESSION_BUS_ADDRESS", f.address)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", f.Address)
 	secrets := startSecrets(t, f.sessionBus)
 
 	open := f.ask(t.Context(), prompt.Confirm)
@@ -172,7 +172,7 @@ const (
 
 func startSecrets(t *testing.T, b *sessionBus) *secretService {
 	t.Helper()
-	s := &secretService{conn: b.connect(t), prompted: make(chan struct{}, 1)}
+	s := &secretService{conn: b.Connect(t), prompted: make(chan struct{}, 1)}
 	for _, o := range []struct {
 		path    dbus.ObjectPath
 		iface   string

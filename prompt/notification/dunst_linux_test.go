@@ -55,14 +55,14 @@ func startDunst(t *testing.T) *dunst {
 	prompttest.Needs(t, "dunst", "import")
 	s := &dunst{display: prompttest.StartX(t, "540x440x24")}
 	s.sessionBus = startBus(t, "DISPLAY="+s.display)
-	config := filepath.Join(s.dir, "dunstrc")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, dunstConfig, s.dir), 0o600))
-	prompttest.WriteProgram(t, filepath.Join(s.dir, "menu"), fmt.Sprintf(menuScript, s.dir))
+	config := filepath.Join(s.Dir, "dunstrc")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, dunstConfig, s.Dir), 0o600))
+	prompttest.WriteProgram(t, filepath.Join(s.Dir, "menu"), fmt.Sprintf(menuScript, s.Dir))
 	program, err := exec.LookPath("dunst")
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(s.dir, "services", notifications+".service"),
+	must(t, os.WriteFile(filepath.Join(s.Dir, "services", notifications+".service"),
 		fmt.Appendf(nil, "[D-BUS Service]\nName=%s\nExec=%s -conf %s\n", notifications, program, config), 0o600))
-	s.conn = s.connect(t)
+	s.conn = s.Connect(t)
 	return s
 }
 
@@ -121,7 +121,7 @@ func keep(t *testing.T, name string, raw []byte) {
 // this label.
 func (s *dunst) press(t *testing.T, label string) {
 	t.Helper()
-	must(t, os.WriteFile(filepath.Join(s.dir, "choice"), []byte(label), 0o600))
+	must(t, os.WriteFile(filepath.Join(s.Dir, "choice"), []byte(label), 0o600))
 	must(t, s.conn.Object(notifications, notificationsPath).Call("org.dunstproject.cmd0.ContextMenuCall", 0).Err)
 }
 
@@ -164,7 +164,7 @@ func TestDunst(t *testing.T) {
 		defer cancel()
 		a := askNotifier(ctx, n, prompttest.Request(prompt.Passcode))
 		s.until(t, false)
-		must(t, os.WriteFile(filepath.Join(s.dir, "choice"), []byte("nothing"), 0o600))
+		must(t, os.WriteFile(filepath.Join(s.Dir, "choice"), []byte("nothing"), 0o600))
 		server := s.conn.Object(notifications, notificationsPath)
 		must(t, server.Call("org.dunstproject.cmd0.NotificationAction", 0, uint32(0)).Err)
 		must(t, server.Call("org.dunstproject.cmd0.NotificationCloseLast", 0).Err)

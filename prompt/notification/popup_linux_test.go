@@ -343,7 +343,7 @@ func TestBusThatFails(t *testing.T) {
 		f := newFixture(t, modern())
 		a := f.ask(t.Context(), prompt.Passcode)
 		<-f.shown
-		must(t, f.daemon.Kill())
+		must(t, f.Process.Kill())
 		a.want(t, "", prompt.ErrUnavailable)
 		f.ask(t.Context(), prompt.Passcode).want(t, "", prompt.ErrUnavailable)
 	})
@@ -355,7 +355,7 @@ func TestBusThatFails(t *testing.T) {
 		a := askNotifier(ctx, f.hasty(), prompttest.Request(prompt.Passcode))
 		<-f.shown
 		<-a.notified
-		must(t, f.daemon.Signal(syscall.SIGSTOP))
+		must(t, f.Process.Signal(syscall.SIGSTOP))
 		askNotifier(t.Context(), f.hasty(), prompttest.Request(prompt.Passcode)).want(t, "", prompt.ErrUnavailable)
 		cancel()
 		a.want(t, "", context.Canceled)
@@ -378,10 +378,10 @@ func TestBusThatFails(t *testing.T) {
 func TestWhoseSessionIsTold(t *testing.T) {
 	t.Parallel()
 	theirs, ours := newFixture(t, modern()), newFixture(t, modern())
-	finder := sessionAt("DBUS_SESSION_BUS_ADDRESS=" + ours.address)
+	finder := sessionAt("DBUS_SESSION_BUS_ADDRESS=" + ours.Address)
 	finder.Proc = t.TempDir()
 	must(t, os.Mkdir(filepath.Join(finder.Proc, "4711"), 0o700))
-	environ := "A=b\x00DBUS_SESSION_BUS_ADDRESS=" + theirs.address + "\x00"
+	environ := "A=b\x00DBUS_SESSION_BUS_ADDRESS=" + theirs.Address + "\x00"
 	must(t, os.WriteFile(filepath.Join(finder.Proc, "4711", "environ"), []byte(environ), 0o600))
 	n := notification.New(notification.Config{Bus: finder.FindBus})
 	for kind, f := range map[prompt.Kind]fixture{prompt.Passcode: theirs, prompt.Push: theirs, prompt.Confirm: ours} {
@@ -397,7 +397,7 @@ func TestWhoseSessionIsTold(t *testing.T) {
 func TestForgedSignals(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, modern())
-	forger := f.connect(t)
+	forger := f.Connect(t)
 	a := f.ask(t.Context(), prompt.Confirm)
 	p := <-f.shown
 	yes := p.key(t, "Approve")

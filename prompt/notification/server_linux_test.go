@@ -1,22 +1,16 @@
 package notification_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/vault-stepup/stepup/messagebus/messagebustest"
 	"github.com/vault-stepup/stepup/prompt/notification"
-	"github.com/vault-stepup/stepup/prompt/prompttest"
 	"github.com/vault-stepup/stepup/prompt/session"
 )
 
@@ -29,37 +23,12 @@ const (
 )
 
 // A sessionBus is a real one of the test's own.
-type sessionBus struct {
-	dir, address string
-	daemon       *os.Process
-}
-
-// busConfig has no service folders but the test's: nothing else is started.
-const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path=%[1]s/bus</listen><auth>EXTERNAL</auth><servicedir>%[1]s/services</servicedir>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>`
+type sessionBus struct{ *messagebustest.Daemon }
 
 // startBus starts a bus that gives env to the services that it starts.
 func startBus(t *testing.T, env ...string) *sessionBus {
 	t.Helper()
-	prompttest.Needs(t, "dbus-daemon")
-	dir, err := os.MkdirTemp("", "bus") // a socket's path has 108 bytes at most
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	must(t, os.Mkdir(filepath.Join(dir, "services"), 0o700))
-	config := filepath.Join(dir, "bus.conf")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, busConfig, dir), 0o600))
-	cmd := exec.Command("dbus-daemon", "--nofork", "--print-address=1", "--config-file="+config)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir}, env...)
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	address, err := bufio.NewReader(out).ReadString('\n') // printed when it listens
-	must(t, err)
-	return &sessionBus{dir: dir, address: strings.TrimSpace(address), daemon: cmd.Process}
+	return &sessionBus{messagebustest.NewDaemon(t, env...)}
 }
 
 func must(t *testing.T, err error) {
@@ -69,22 +38,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func (b *sessionBus) connect(t *testing.T, options ...dbus.ConnOption) *dbus.Conn {
-	t.Helper()
-	conn, err := dbus.Connect(b.address, options...)
-	must(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
 // notifier has more patience than people: a busy machine takes its time.
 func (b *sessionBus) notifier() *notification.Prompter {
-	return notification.New(notification.Config{Limit: patience, Bus: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.address).FindBus})
+	return notification.New(notification.Config{Limit: patience, Bus: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.Address).FindBus})
 }
 
 // hasty has the limit that people get, for a desktop that hangs.
 func (b *sessionBus) hasty() *notification.Prompter {
-	return notification.New(notification.Config{Bus: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.address).FindBus})
+	return notification.New(notification.Config{Bus: sessionAt("DBUS_SESSION_BUS_ADDRESS=" + b.Address).FindBus})
 }
 
 // sessionAt is a session with these variables, not one of this machine.
@@ -195,7 +156,7 @@ func (o *outbox) RetireSerial(serial uint32) {
 func startDesktop(t *testing.T, b *sessionBus, capabilities []string, hang string) *desktop {
 	t.Helper()
 	out := newOutbox()
-	conn := b.connect(t, dbus.WithSerialGenerator(out), dbus.WithOutgoingInterceptor(out.leaves))
+	conn := b.Connect(t, dbus.WithSerialGenerator(out), dbus.WithOutgoingInterceptor(out.leaves))
 	d := &desktop{conn: conn, shown: out.shown, closed: make(chan uint32, 100)}
 	ended := make(chan struct{})
 	t.Cleanup(func() { close(ended) })
