@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -125,17 +124,4 @@ func (x *index) remove(name string) bool {
 	before := len(x.Items)
 	x.Items = slices.DeleteFunc(x.Items, func(e indexEntry) bool { return e.Name == name })
 	return len(x.Items) != before
-}
-
-// over returns the names whose token is of no use at now: its time is past, or
-// it was made in what is now the future because the clock was set back.
-func (x *index) over(now time.Time) []string {
-	var names []string
-	ms := now.UnixMilli()
-	for _, e := range x.Items {
-		if e.Expires <= ms || e.Created > ms {
-			names = append(names, e.Name)
-		}
-	}
-	return names
 }

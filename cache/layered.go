@@ -16,7 +16,7 @@ import (
 // uses a back.
 type Layered struct {
 	front *Memory
-	slot  chan struct{} // one use of the back at a time: a thousand requests for one key ask it once
+	slot  slot // one use of the back at a time: a thousand requests for one key ask it once
 
 	mu     sync.Mutex
 	back   Store
@@ -36,7 +36,7 @@ const maxAbsent = 4096
 // either.
 func NewLayered(front *Memory, back Store) *Layered {
 	return &Layered{
-		front: front, back: back, slot: make(chan struct{}, 1),
+		front: front, back: back, slot: newSlot(),
 		absent: make(map[Key]bool), dirty: make(map[Key]uint64),
 	}
 }
@@ -61,10 +61,10 @@ func (l *Layered) Get(ctx context.Context, k Key) (Token, error) {
 	if t, known, err := l.lookup(ctx, k); known {
 		return t, err
 	}
-	if err := l.acquire(ctx); err != nil {
+	if err := l.slot.acquire(ctx); err != nil {
 		return Token{}, err
 	}
-	defer l.release()
+	defer l.slot.release()
 	if t, known, err := l.lookup(ctx, k); known { // others may have asked meanwhile
 		return t, err
 	}
@@ -158,10 +158,10 @@ func (l *Layered) List(ctx context.Context) ([]Entry, error) {
 
 // load brings what is in the back into the front, once.
 func (l *Layered) load(ctx context.Context) error {
-	if err := l.acquire(ctx); err != nil {
+	if err := l.slot.acquire(ctx); err != nil {
 		return err
 	}
-	defer l.release()
+	defer l.slot.release()
 	l.mu.Lock()
 	back, loaded := l.back, l.loaded
 	l.mu.Unlock()
@@ -205,10 +205,10 @@ func (l *Layered) markLocked(k Key) {
 // cannot overtake each other. It stops at the first key that the back cannot
 // take now. Its error is that of ctx only.
 func (l *Layered) flush(ctx context.Context) error {
-	if err := l.acquire(ctx); err != nil {
+	if err := l.slot.acquire(ctx); err != nil {
 		return err
 	}
-	defer l.release()
+	defer l.slot.release()
 	for {
 		l.mu.Lock()
 		back := l.back
@@ -278,13 +278,63 @@ func nothingThere(err error) bool {
 	return errors.As(err, &unusable) && (unusable.Condition == keyring.Disabled || unusable.Condition == keyring.Missing)
 }
 
-func (l *Layered) acquire(ctx context.Context) error {
-	select {
-	case l.slot <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+// Replace puts another store behind the memory and returns the one that was
+// there, which is not used any more but for an operation that is under way. The
+// tokens in memory stay, and go to the new back with its next use. It does not
+// block.
+func (l *Layered) Replace(back Store) (old Store) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, l.back = l.back, back
+	l.err, l.loaded = nil, false
+	clear(l.absent)
+	clear(l.dirty) // what the old back was still to be told
+	for _, e := range l.front.live() {
+		l.markLocked(e.Key)
 	}
+	return old
 }
 
-func (l *Layered) release() { <-l.slot }
+// Held counts the live tokens in memory by the names of their rules. Other than
+// List it never waits for the back: what is only there is not counted.
+func (l *Layered) Held() map[string]int {
+	held := make(map[string]int)
+	for _, e := range l.front.live() {
+		held[e.Key.Rule]++
+	}
+	return held
+}
+
+// Drop forgets the tokens in memory whose keys are meant and returns them. It does
+// not wait for the back, which is told with its next use, and may have more.
+func (l *Layered) Drop(meant func(Key) bool) []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var dropped []Entry
+	for _, e := range l.front.live() {
+		if meant(e.Key) {
+			l.markLocked(e.Key)
+			_ = l.front.Delete(context.Background(), e.Key) // memory never fails
+			dropped = append(dropped, e)
+		}
+	}
+	return dropped
+}
+
+// Left is why the back may still have what was deleted under k, nil when it has
+// been told.
+func (l *Layered) Left(k Key) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, left := l.dirty[k]; left && !nothingThere(l.err) {
+		return l.err
+	}
+	return nil
+}
+
+// behind is the back of this moment.
+func (l *Layered) behind() Store {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.back
+}

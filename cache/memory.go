@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"time"
 )
@@ -11,9 +12,6 @@ import (
 // Memory is a Store in the memory of this process. Its zero value is ready to
 // use. It never fails and never blocks.
 type Memory struct {
-	// Now tells the wall clock; nil means time.Now.
-	Now func() time.Time
-
 	mu     sync.Mutex
 	tokens map[Key]Token
 }
@@ -22,14 +20,14 @@ var _ Store = (*Memory)(nil)
 
 // Get implements [Store]. A token that is over is removed when it is found.
 func (m *Memory) Get(_ context.Context, k Key) (Token, error) {
-	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t, ok := m.tokens[k]
-	if !ok {
-		return Token{}, ErrNotFound
-	}
-	if !t.Alive(now) {
+	return m.getLocked(k)
+}
+
+func (m *Memory) getLocked(k Key) (Token, error) {
+	t := m.tokens[k]
+	if !t.Alive(time.Now()) {
 		delete(m.tokens, k)
 		return Token{}, ErrNotFound
 	}
@@ -40,14 +38,9 @@ func (m *Memory) Get(_ context.Context, k Key) (Token, error) {
 // has one less afterwards, and is gone with the last. The Uses of what Take
 // returns still count this one.
 func (m *Memory) Take(_ context.Context, k Key) (Token, error) {
-	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t, ok := m.tokens[k]
-	if !ok || !t.Alive(now) {
-		delete(m.tokens, k)
-		return Token{}, ErrNotFound
-	}
+	t, err := m.getLocked(k)
 	switch left := t; t.Uses {
 	case 0:
 	case 1:
@@ -56,16 +49,15 @@ func (m *Memory) Take(_ context.Context, k Key) (Token, error) {
 		left.Uses--
 		m.tokens[k] = left
 	}
-	return t, nil
+	return t, err
 }
 
-// Put implements [Store]. It also removes what is over, so that callers who
+// Put implements [Store]. It also removes what is over, so that callers which
 // never come back cost nothing for long.
 func (m *Memory) Put(_ context.Context, k Key, t Token) error {
-	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sweepLocked(now)
+	m.sweepLocked()
 	if m.tokens == nil {
 		m.tokens = make(map[Key]Token)
 	}
@@ -82,35 +74,26 @@ func (m *Memory) Delete(_ context.Context, k Key) error {
 }
 
 // List implements [Store].
-func (m *Memory) List(context.Context) ([]Entry, error) {
-	now := m.now()
+func (m *Memory) List(context.Context) ([]Entry, error) { return m.live(), nil }
+
+func (m *Memory) live() []Entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sweepLocked(now)
+	m.sweepLocked()
 	entries := make([]Entry, 0, len(m.tokens))
 	for k, t := range m.tokens {
 		entries = append(entries, Entry{Key: k, Token: t})
 	}
-	return entries, nil
+	return entries
 }
 
 // Format implements fmt.Formatter: fmt looks into unexported fields without
 // asking a [secret.Secret] how it wants to be shown.
 func (m *Memory) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "memory store") }
 
-func (m *Memory) sweepLocked(now time.Time) {
-	for k, t := range m.tokens {
-		if !t.Alive(now) {
-			delete(m.tokens, k)
-		}
-	}
-}
-
-func (m *Memory) now() time.Time {
-	if m.Now != nil {
-		return m.Now()
-	}
-	return time.Now()
+func (m *Memory) sweepLocked() {
+	now := time.Now()
+	maps.DeleteFunc(m.tokens, func(_ Key, t Token) bool { return !t.Alive(now) })
 }
 
 // wall drops the monotonic clock from the times of t: it stops while a machine

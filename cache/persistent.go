@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,6 @@ type PersistentConfig struct {
 	// Limit bounds one Get, Put or Delete; five times as much a List. Zero
 	// means 3 seconds.
 	Limit time.Duration
-	// Now tells the wall clock; nil means time.Now.
-	Now func() time.Time
 	// OnError, if set, is told of every operation (get, put, delete, list) that
 	// could not use the keyring, but not of those that were not tried because
 	// it is being left alone. It must not call the store.
@@ -38,7 +37,7 @@ type PersistentConfig struct {
 // found by key, but neither listed nor removed when its time is over.
 type Persistent struct {
 	c    PersistentConfig
-	slot chan struct{} // one operation at a time, its calls included
+	slot slot // one operation at a time, its calls included
 
 	verified bool // guarded by slot: a value was written and read back
 
@@ -54,10 +53,7 @@ func NewPersistent(c PersistentConfig) *Persistent {
 	if c.Limit == 0 {
 		c.Limit = 3 * time.Second
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	return &Persistent{c: c, slot: make(chan struct{}, 1), state: keyring.State{Condition: keyring.Untested}}
+	return &Persistent{c: c, slot: newSlot(), state: keyring.State{Condition: keyring.Untested}}
 }
 
 // State tells what the last use found.
@@ -165,12 +161,10 @@ func (p *Persistent) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "key
 // do runs f as the only operation, unless the keyring is being left alone, and
 // keeps what its error says about the keyring.
 func (p *Persistent) do(ctx context.Context, operation string, f func(context.Context) error) error {
-	select {
-	case p.slot <- struct{}{}:
-		defer func() { <-p.slot }()
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	if err := p.slot.acquire(ctx); err != nil {
+		return err
 	}
+	defer p.slot.release()
 	if err := p.paused(); err != nil {
 		return err
 	}
@@ -208,7 +202,7 @@ func (p *Persistent) do(ctx context.Context, operation string, f func(context.Co
 func (p *Persistent) paused() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pause, passed := p.state.Condition.Pause(), p.c.Now().Sub(p.since)
+	pause, passed := p.state.Condition.Pause(), time.Now().Sub(p.since)
 	// A clock that was set back must not make the pause longer.
 	if pause >= 0 && (passed < 0 || passed >= pause) {
 		return nil
@@ -220,7 +214,7 @@ func (p *Persistent) paused() error {
 func (p *Persistent) found(s keyring.State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.state, p.since = s, p.c.Now()
+	p.state, p.since = s, time.Now()
 }
 
 // read returns the live token in the item called name.
@@ -230,7 +224,7 @@ func (p *Persistent) read(ctx context.Context, name string) (Entry, error) {
 		return Entry{}, err
 	}
 	found, ok := decodeItem(value)
-	if !ok || !found.Token.Alive(p.c.Now()) {
+	if !ok || !found.Token.Alive(time.Now()) {
 		return Entry{}, ErrNotFound
 	}
 	return found, nil
@@ -262,17 +256,21 @@ func (p *Persistent) writeIndex(ctx context.Context, x index) error {
 	return p.c.Keyring.Set(ctx, indexName(p.c.Scope), value)
 }
 
-// purged removes the items that are over and returns an index without them. It reports
+// purged removes the items whose tokens are of no use any more and returns an index without them. It reports
 // whether that has to be written.
 func (p *Persistent) purged(ctx context.Context) (x index, changed bool, err error) {
 	if x, err = p.readIndex(ctx); err != nil {
 		return x, false, err
 	}
-	for _, name := range x.over(p.c.Now()) {
-		if err := p.c.Keyring.Delete(ctx, name); err != nil {
+	now := time.Now().UnixMilli()
+	for _, e := range slices.Clone(x.Items) {
+		if e.Expires > now && e.Created <= now { // made in the future: the clock was set back
+			continue
+		}
+		if err := p.c.Keyring.Delete(ctx, e.Name); err != nil {
 			return x, changed, err
 		}
-		x.remove(name)
+		x.remove(e.Name)
 		changed = true
 	}
 	return x, changed, nil
