@@ -150,9 +150,7 @@ func within(imported, path string) bool {
 }
 
 func TestImports(t *testing.T) {
-	t.Parallel()
-	hold(t, checkImports)
-	prove(t, checkImports, []sample{
+	enforce(t, checkImports, []sample{
 		{"upwards", "cache/x.go", `package cache; import _ "` + module + `/agent"`, "cache may not import agent"},
 		{"sideways", "agent/mfa/x.go", `package mfa; import _ "` + module + `/agent/rule"`, "agent/mfa may not import agent/rule"},
 		{"config outside cmd", "agent/x.go", `package agent; import _ "` + module + `/config"`, "only cmd knows files"},
@@ -187,9 +185,7 @@ func checkName(f *sourceFile) []string {
 }
 
 func TestPackageNames(t *testing.T) {
-	t.Parallel()
-	hold(t, checkName)
-	prove(t, checkName, []sample{
+	enforce(t, checkName, []sample{
 		{"drawer", "agent/util/x.go", "package util", "util is no noun"},
 		{"noun", "agent/mfa/x.go", "package mfa", ""},
 	})
@@ -215,7 +211,11 @@ func checkPackageComment(f *sourceFile) []string {
 
 // Two comments are two truths, and go doc glues them together in file order.
 func TestPackageComments(t *testing.T) {
-	t.Parallel()
+	enforce(t, checkPackageComment, []sample{
+		{"a licence", "cache/x.go", "// All rights reserved.\npackage cache", "begins with"},
+		{"good", "cache/x.go", "// Package cache keeps.\npackage cache", ""},
+		{"good main", "cmd/stepup/x.go", "// Stepup relays.\npackage main", ""},
+	})
 	commented := map[string][]string{}
 	for _, f := range sources(t) {
 		if commented[f.dir] == nil {
@@ -230,10 +230,4 @@ func TestPackageComments(t *testing.T) {
 			t.Errorf("%s: one file must have a package comment, not %d %v", dir, len(files), files)
 		}
 	}
-	hold(t, checkPackageComment)
-	prove(t, checkPackageComment, []sample{
-		{"a licence", "cache/x.go", "// All rights reserved.\npackage cache", "begins with"},
-		{"good", "cache/x.go", "// Package cache keeps.\npackage cache", ""},
-		{"good main", "cmd/stepup/x.go", "// Stepup relays.\npackage main", ""},
-	})
 }

@@ -79,9 +79,7 @@ func undocumented(d *ast.GenDecl) []*ast.Ident {
 }
 
 func TestDocComments(t *testing.T) {
-	t.Parallel()
-	hold(t, checkComments)
-	prove(t, checkComments, []sample{
+	enforce(t, checkComments, []sample{
 		{"function", "cache/x.go", "package cache\nfunc F() {}", "exported F"},
 		{"method", "cache/x.go", "package cache\nfunc (T) F() {}", "exported F"},
 		{"generic method", "cache/x.go", "package cache\nfunc (*T[K, V]) F() {}", "exported F"},

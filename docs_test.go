@@ -69,7 +69,7 @@ func TestDocsCommandsAreRun(t *testing.T) {
 					"<!-- run: NAME -->, <!-- run: NAME, until COMMAND -->, <!-- run: NAME, fails -->, <!-- not run: REASON -->", page, f.line, f.kind, f.above)
 			}
 		}
-		// A mark that stands before no block would be obeyed by nobody.
+		// A mark that stands before no block would have no effect.
 		marks := len(invisible.FindAllString(text, -1))
 		obeyed := 0
 		for _, f := range fences(text) {

@@ -54,7 +54,7 @@ func TestReadmeConfigurations(t *testing.T) {
 	}
 }
 
-// A conversation that nobody finds helps nobody.
+// README.md links every conversation.
 func TestReadmeConversations(t *testing.T) {
 	t.Parallel()
 	linked := groups(`\]\((examples/conversations/[^)]+)\)`, readText(t, "README.md"))
@@ -67,7 +67,7 @@ func TestReadmeConversations(t *testing.T) {
 	}
 }
 
-// A command that nobody can read about is not there.
+// Every command is in the documents.
 func TestCommandsAreDocumented(t *testing.T) {
 	t.Parallel()
 	const page = "docs/users.md"

@@ -16,7 +16,7 @@ import (
 const module = "github.com/vault-stepup/stepup"
 
 // A sourceFile is one Go file of this module. Files of every operating system
-// are read, so that a rule is not broken where nobody compiles.
+// are read, so that a rule is not broken in code that this system does not compile.
 type sourceFile struct {
 	name  string // path with slashes, from the root
 	dir   string // "." for the root
@@ -93,14 +93,16 @@ func notOurs(dir string) bool {
 // A check gives one line for each place where a file breaks a rule.
 type check func(*sourceFile) []string
 
-// hold runs a check over all files.
-func hold(t *testing.T, c check) {
+// enforce holds all files to a check, and shows by samples that it can fail.
+func enforce(t *testing.T, c check, samples []sample) {
 	t.Helper()
+	t.Parallel()
 	for _, f := range sources(t) {
 		for _, offence := range c(f) {
 			t.Error(offence)
 		}
 	}
+	prove(t, c, samples)
 }
 
 // A sample is a piece of source and what a check must say of it; offence "" is nothing.

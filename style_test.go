@@ -24,9 +24,7 @@ func checkFileSize(f *sourceFile) []string {
 }
 
 func TestFileSizes(t *testing.T) {
-	t.Parallel()
-	hold(t, checkFileSize)
-	prove(t, checkFileSize, []sample{
+	enforce(t, checkFileSize, []sample{
 		{"too long", "cache/x.go", "package cache\n" + strings.Repeat("\n", maxFileLines), "601 lines"},
 		{"long", "cache/x.go", "package cache\n" + strings.Repeat("\n", maxFileLines-1), ""},
 	})
@@ -50,7 +48,7 @@ func checkFunctions(f *sourceFile) []string {
 		if lines > maxFunctionLines {
 			bad = append(bad, fmt.Sprintf("%s: %s has %d lines, the limit is %d", f.at(fn.Pos()), fn.Name.Name, lines, maxFunctionLines))
 		}
-		// The order of init functions is nobody's decision, and their errors have nowhere to go.
+		// The order of init functions cannot be chosen, and their errors have nowhere to go.
 		if fn.Name.Name == "init" && fn.Recv == nil {
 			bad = append(bad, fmt.Sprintf("%s: init function", f.at(fn.Pos())))
 		}
@@ -59,12 +57,10 @@ func checkFunctions(f *sourceFile) []string {
 }
 
 func TestFunctions(t *testing.T) {
-	t.Parallel()
-	hold(t, checkFunctions)
 	body := func(lines int) string {
 		return "package cache\nfunc f() {\n" + strings.Repeat("\n", lines-2) + "}\n"
 	}
-	prove(t, checkFunctions, []sample{
+	enforce(t, checkFunctions, []sample{
 		{"too long", "cache/x.go", body(maxFunctionLines + 1), "f has 61 lines"},
 		{"long", "cache/x.go", body(maxFunctionLines), ""},
 		{"init", "cache/x.go", "package cache\nfunc init() {}", "init function"},
@@ -102,9 +98,7 @@ func checkParameters(f *sourceFile) []string {
 }
 
 func TestParameters(t *testing.T) {
-	t.Parallel()
-	hold(t, checkParameters)
-	prove(t, checkParameters, []sample{
+	enforce(t, checkParameters, []sample{
 		{"five", "cache/x.go", "package cache\nfunc f(a, b, c int, d, e string) {}", "5 parameters"},
 		{"five without names", "cache/x.go", "package cache\ntype i interface{ f(int, int, int, int, int) }", "5 parameters"},
 		{"bools", "cache/x.go", "package cache\nfunc f(a int, b, c bool) {}", "two adjacent bools"},
@@ -112,7 +106,7 @@ func TestParameters(t *testing.T) {
 	})
 }
 
-// constants are calls whose results nobody can change, so that a package
+// constants are calls whose results cannot be changed, so that a package
 // variable of one is as good as a constant.
 func constants() map[string]string {
 	return map[string]string{
@@ -187,9 +181,7 @@ func callee(call *ast.CallExpr) string {
 }
 
 func TestPackageVariables(t *testing.T) {
-	t.Parallel()
-	hold(t, checkVariables)
-	prove(t, checkVariables, []sample{
+	enforce(t, checkVariables, []sample{
 		{"state", "cache/x.go", "package cache\nvar n int", "package variable n"},
 		{"a table that anybody may change", "cache/x.go", "package cache\nvar m = map[string]int{}", "package variable m"},
 		{"in a group", "cache/x.go", "package cache\nvar (\n e = errors.New(\"e\")\n n = 1\n)", "package variable n"},
@@ -240,9 +232,7 @@ func global(name string) string {
 }
 
 func TestGlobals(t *testing.T) {
-	t.Parallel()
-	hold(t, checkGlobals)
-	prove(t, checkGlobals, []sample{
+	enforce(t, checkGlobals, []sample{
 		{"print", "cache/x.go", "package cache\nfunc f() { fmt.Println() }", "fmt.Println"},
 		{"builtin print", "cache/x.go", "package cache\nfunc f() { println() }", "println"},
 		{"exit", "cache/x.go", "package cache\nfunc f() { os.Exit(1) }", "only main ends"},

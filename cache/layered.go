@@ -32,7 +32,7 @@ var _ Store = (*Layered)(nil)
 // maxAbsent bounds what is remembered of callers without a token.
 const maxAbsent = 4096
 
-// NewLayered returns a store of front with back behind it. Nobody else may use
+// NewLayered returns a store of front with back behind it. Nothing else may use
 // either.
 func NewLayered(front *Memory, back Store) *Layered {
 	return &Layered{

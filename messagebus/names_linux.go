@@ -35,7 +35,7 @@ func (o Owners) Learn(s *Signal) string {
 	return name
 }
 
-// Follow finds the owner of a name and learns from then on who it is. It subscribes
+// Follow finds the owner of a name and is told of each change from then on. It subscribes
 // to changes first and asks then, so that none is missed.
 func (b *Conn) Follow(ctx context.Context, name string) error {
 	if err := b.Subscribe(ctx, Match{Sender: Daemon, Interface: Daemon, Member: "NameOwnerChanged", Arg0: name}); err != nil {

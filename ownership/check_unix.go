@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Told is true: a file's mode and owner say who may do what with it.
+// Told is true: a file's mode and owner tell which users may do what with it.
 const Told = true
 
 // UID is the user that a file belongs to, -1 if it cannot be told.
@@ -46,7 +46,7 @@ func check(path string, s scope) error {
 	if err == nil {
 		err = w.walk(here)
 	}
-	// What is not there is the problem of those who open it.
+	// What is not there is left to the code that opens it.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
@@ -189,32 +189,32 @@ func writers(info fs.FileInfo, name string) fs.FileMode {
 
 func (w *walker) foreign(part string, info fs.FileInfo) error {
 	uid := UID(info)
-	// What holds the file is for the user to have; what lies above, for nobody else.
+	// What holds the file belongs to the user; what lies above, to root.
 	owner := "root"
 	if part == w.path || part == filepath.Dir(w.path) {
 		owner = userName(os.Geteuid())
 	}
 	return &Unsafe{
 		Part:    part,
-		problem: fmt.Sprintf(wordsForeign, userName(uid), uid),
+		problem: fmt.Sprintf("belongs to another user, %s (uid %d)", userName(uid), uid),
 		fix:     asRoot(0) + "chown " + owner + " " + quote(part),
 	}
 }
 
 func (w *walker) writable(part string, info fs.FileInfo, others fs.FileMode) error {
-	who, mode := wordsEveryUser, "go-w"
+	who, mode := "every user", "go-w"
 	switch {
 	case others == 0o020:
 		mode = "g-w"
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			who = fmt.Sprintf(wordsGroup, groupName(int(st.Gid)), st.Gid)
+			who = fmt.Sprintf("its group, %s (gid %d)", groupName(int(st.Gid)), st.Gid)
 		}
 	case others == 0o002:
 		mode = "o-w"
 	}
 	return &Unsafe{
 		Part:    part,
-		problem: wordsWritable + who,
+		problem: "can be written to by " + who,
 		fix:     asRoot(UID(info)) + "chmod " + mode + " " + quote(part),
 	}
 }
@@ -271,7 +271,7 @@ func ownGroup(gid int) bool {
 }
 
 // accounts are the texts of /etc/group and /etc/passwd. Groups of a directory service
-// are not in them, and nothing tells who all their members are: they are not ours.
+// are not in them, and nothing lists all their members: they are not ours.
 type accounts struct{ groups, users string }
 
 func (a accounts) alone(name string, gid int) bool {

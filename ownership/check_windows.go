@@ -2,7 +2,7 @@ package ownership
 
 import "io/fs"
 
-// Told is false: access lists, which are not looked at, say who may do what. The
+// Told is false: access lists, which are not looked at, say what each user may do. The
 // profile folder is closed to other users.
 const Told = false
 

@@ -18,12 +18,12 @@ func (e *Unsafe) Fix() string { return e.fix }
 // Check returns nil if only root and this user can change the file or folder that path
 // leads to: its owner is one of them, and so is the owner of each folder on the way,
 // none of which others may write to. A folder like /tmp, in which only the owner of an
-// entry may replace it, is all right on the way. Links are followed one by one: who can
-// change the folder of a link can change what it leads to. Parts that do not exist are
-// left to those who open them. Else the error is an [*Unsafe].
+// entry may replace it, is all right on the way. Links are followed one by one: to
+// change the folder of a link is to change what it leads to. Parts that do not exist are
+// left to the code that opens them. Else the error is an [*Unsafe].
 //
 // A group may write that belongs to this user alone, as Debian makes them. On Windows
-// nothing is looked at: access lists say there who may do what.
+// nothing is looked at: access lists say there what each user may do.
 func Check(path string) error { return check(path, whole) }
 
 // CheckWay is [Check] for a file that this process makes private itself: the mode of

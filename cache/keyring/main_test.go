@@ -67,7 +67,7 @@ func hold(socket string) int {
 		return 1
 	}
 	_, _ = conn.Write([]byte("x"))
-	_, _ = conn.Read(make([]byte, 1)) // nobody ever writes
+	_, _ = conn.Read(make([]byte, 1)) // nothing is ever written
 	return 0
 }
 

@@ -1,5 +1,5 @@
-// Package messagebustest is a message bus that says what no bus says, for the tests of
-// those who listen to one.
+// Package messagebustest has buses for tests: a real one, and one that says what no bus
+// says.
 package messagebustest
 
 import (
