@@ -86,9 +86,7 @@ func startAgent(t *testing.T, s setup) *agent {
 	t.Helper()
 	srv := needVault(t)
 	bin, err := world.stepup()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if s.upstream == "" {
 		s.upstream = srv.addr
 	}
@@ -101,9 +99,7 @@ func startAgent(t *testing.T, s setup) *agent {
 	file := filepath.Join(dir, "stepup.hcl")
 	write(t, file, s.config(addr))
 	for _, sub := range []string{"run", "state", "home"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
 	}
 	// With the race detector a program waits for a second before it ends, and a
 	// call to the keyring is a program.
@@ -125,9 +121,7 @@ func (a *agent) run(t *testing.T) {
 		"VAULT_NAMESPACE=nowhere", "VAULT_MAX_RETRIES=9")
 	a.cmd.Stderr, a.cmd.Stdout = a.log, a.log
 	tie(a.cmd)
-	if err := a.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, a.cmd.Start())
 	a.starts++
 	cmd, done := a.cmd, make(chan error, 1)
 	a.done = done
@@ -138,9 +132,7 @@ func (a *agent) run(t *testing.T) {
 // kill ends the agent as a crash or a full machine does, without a word to it.
 func (a *agent) kill(t *testing.T) {
 	t.Helper()
-	if err := a.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, a.cmd.Process.Kill())
 	<-a.done
 	a.cmd = nil
 }

@@ -8,34 +8,34 @@ import (
 
 // tokenKinds are all ways to a step-up token. What Vault itself ends together with the
 // caller's own token differs (TestFactsOfTokenKinds).
-func tokenKinds() map[string]func(*testing.T) (w *elevated, options []string) {
-	byRole := func(settings map[string]any) func(*testing.T) (*elevated, []string) {
-		return func(t *testing.T) (*elevated, []string) {
-			w := newTokenGrant(t)
+func tokenKinds() map[string]func(*testing.T) (w *fixture, options []string) {
+	byRole := func(settings map[string]any) func(*testing.T) (*fixture, []string) {
+		return func(t *testing.T) (*fixture, []string) {
+			w := newFixture(t, "token")
 			settings["allowed_policies"] = w.policy
 			w.server.write(t, strings.Replace(w.source, "/create/", "/roles/", 1), settings)
 			return w, nil
 		}
 	}
-	return map[string]func(*testing.T) (*elevated, []string){
+	return map[string]func(*testing.T) (*fixture, []string){
 		"child":       byRole(map[string]any{}),
 		"orphan role": byRole(map[string]any{"orphan": true}),
 		"batch role":  byRole(map[string]any{"token_type": "batch", "orphan": true, "renewable": false}),
-		"no_parent": func(t *testing.T) (*elevated, []string) {
-			w := newTokenGrant(t)
+		"no_parent": func(t *testing.T) (*fixture, []string) {
+			w := newFixture(t, "token")
 			w.mintFreely(t)
 			return w, []string{"no_parent = true"}
 		},
-		"login": func(t *testing.T) (*elevated, []string) { return newLoginGrant(t), nil },
+		"login": func(t *testing.T) (*fixture, []string) { return newFixture(t, "login"), nil },
 	}
 }
 
 // mintFreely lets the app make tokens without a role, with any policy and no parent,
 // for which Vault wants sudo.
-func (w *elevated) mintFreely(t *testing.T) {
+func (w *fixture) mintFreely(t *testing.T) {
 	t.Helper()
 	w.source = "auth/token/create"
-	policy := w.server.policy(t, fmt.Sprintf("path %q {\n capabilities = [\"update\", \"sudo\"]\n mfa_methods = [%q]\n}\n", w.source, w.method))
+	policy := w.server.policy(t, fmt.Sprintf("path %q {\n capabilities = [\"update\", \"sudo\"]\n mfa_methods = [%q]\n}\n", w.source, w.codes.name))
 	w.server.write(t, "auth/userpass/users/"+w.name, map[string]any{"password": w.password, "token_policies": "default," + policy})
 	w.token = w.user.token(t)
 }
@@ -46,16 +46,15 @@ func (w *elevated) mintFreely(t *testing.T) {
 func TestRevokedCallerIsNotServed(t *testing.T) {
 	t.Parallel()
 	needVault(t)
-	ends := map[string]func(t *testing.T, w *elevated, a *agent){
-		"revoke-self": func(t *testing.T, w *elevated, a *agent) {
+	ends := map[string]func(t *testing.T, w *fixture, a *agent){
+		"revoke-self": func(t *testing.T, w *fixture, a *agent) {
 			w.call("POST", "auth/token/revoke-self").send(t, a.addr).wantPlain(t, 204)
 		},
-		"revoke-accessor": func(t *testing.T, w *elevated, a *agent) {
-			accessor, _ := dig(w.call("GET", "auth/token/lookup-self").send(t, a.addr).json(t), "data", "accessor").(string)
-			root := []string{tokenHeader(w.server.root.Token())}
-			call{"POST", "/v1/auth/token/revoke-accessor", root, fmt.Sprintf(`{"accessor":%q}`, accessor)}.send(t, a.addr).wantPlain(t, 204)
+		"revoke-accessor": func(t *testing.T, w *fixture, a *agent) {
+			accessor := w.call("GET", "auth/token/lookup-self").send(t, a.addr).text(t, "data", "accessor")
+			request("POST", "auth/token/revoke-accessor", "root").with(fmt.Sprintf(`{"accessor":%q}`, accessor)).send(t, a.addr).wantPlain(t, 204)
 		},
-		"elsewhere": func(t *testing.T, w *elevated, a *agent) {
+		"elsewhere": func(t *testing.T, w *fixture, a *agent) {
 			w.server.write(t, "auth/token/revoke", map[string]any{"token": w.token})
 			eventually(t, "the caller is seen to be dead", func() bool { return w.get().send(t, a.addr).status == 403 })
 		},
@@ -86,7 +85,7 @@ func TestRevokedCallerIsNotServed(t *testing.T) {
 // serves one request, as it would directly.
 func TestCallerOfFewUses(t *testing.T) {
 	t.Parallel()
-	w := newLoginGrant(t)
+	w := newFixture(t, "login")
 	p := w.typist(t)
 	a := w.agent(t, p)
 	w.token = w.server.write(t, "auth/token/create", map[string]any{"policies": []string{"default"}, "num_uses": 4}).Auth.ClientToken

@@ -20,9 +20,7 @@ func needClient(t *testing.T, c clientbin.Client) string {
 	if errors.Is(err, clientbin.ErrMissing) {
 		t.Skipf("needs %s: run \"go run ./getclients\" in e2e first (a few minutes, once)", c.Name)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return found
 }
 
@@ -41,14 +39,10 @@ func readByCLI(t *testing.T, v visit) result {
 func readByAPI(t *testing.T, v visit) result {
 	t.Helper()
 	client, err := needVault(t).client(v.addr, v.token)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if v.token == "" {
 		login, err := client.Logical().WriteWithContext(t.Context(), "auth/userpass/login/"+v.user.name, map[string]any{"password": v.user.password})
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		client.SetToken(login.Auth.ClientToken)
 	}
 	secret, err := client.KVv2("secret").Get(t.Context(), v.key())
@@ -80,9 +74,7 @@ func (r result) withFile(t *testing.T, file string) result {
 		return r
 	}
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return result{stdout: string(text)}
 }
 

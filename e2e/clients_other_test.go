@@ -23,9 +23,7 @@ func readByNode(t *testing.T, v visit) result {
 	t.Helper()
 	node, modules := installed(t, "node"), needClient(t, clientbin.NodeVault())
 	script, err := filepath.Abs("clients/node-vault/read.js")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	env := append(v.env(t), "NODE_PATH="+filepath.Join(modules, "node_modules"))
 	return program{path: node, env: env}.run(t, script)
 }

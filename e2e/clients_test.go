@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -84,19 +83,14 @@ func (v visit) env(t *testing.T) []string {
 // types a code.
 func TestClientsRead(t *testing.T) {
 	forClients(t, func(t *testing.T, c client, unix bool) {
-		w := newGuarded(t, []string{"read"}, "corp_totp")
+		w := newFixture(t, "header")
 		p := w.typist(t)
-		a := startAgent(t, setup{upstream: w.addr, person: p, extra: w.rule, hide: []string{w.password, w.token}})
+		a := w.agent(t, p)
 		c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, unix)).wantValue(t)
-		asked := p.prompts(t)
-		if len(asked) != 1 {
-			t.Errorf("%d prompts, want 1", len(asked))
-		}
-		for _, q := range asked {
-			c.wantAsked(t, q)
-			if q.Path != w.path || q.Operation != "read" || q.Rule != "guarded" {
-				t.Errorf("asked %+v", q)
-			}
+		q := p.wantAsked(t, 1)[0]
+		c.wantAsked(t, q)
+		if q.Path != w.path || q.Operation != "read" || q.Rule != "secure" {
+			t.Errorf("asked %+v", q)
 		}
 	})
 }
@@ -109,19 +103,17 @@ func TestClientsLogin(t *testing.T) {
 		}
 		srv := needVault(t)
 		path := fmt.Sprintf("secret/data/client%d/x", users.Add(1))
-		srv.write(t, path, map[string]any{"data": map[string]any{"key": "value"}})
+		srv.secret(t, path)
 		u := srv.newUser(t, srv.policy(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", path)))
 		codes := u.totp(t)
 		u.enforce(t, codes.id)
 		p := typist(t, codes)
 		a := startAgent(t, setup{person: p, hide: []string{u.password, codes.secret}})
 		c.read(t, a.visit(visit{user: u, path: path}, unix)).wantValue(t)
-		asked := p.prompts(t)
-		if len(asked) != 1 || asked[0].Path != "auth/userpass/login/"+u.name {
-			t.Errorf("asked %+v, want once about the login", asked)
-		}
-		for _, q := range asked {
-			c.wantAsked(t, q)
+		q := p.wantAsked(t, 1)[0]
+		c.wantAsked(t, q)
+		if q.Path != "auth/userpass/login/"+u.name {
+			t.Errorf("asked %+v, want the login", q)
 		}
 	})
 }
@@ -132,8 +124,8 @@ func TestClientsDenied(t *testing.T) {
 		if unix {
 			return // as over TCP
 		}
-		w := newGuarded(t, []string{"read"}, "corp_totp")
-		p := newPerson(t, func(context.Context, asked) answer { return deny() })
+		w := newFixture(t, "header")
+		p := denier(t)
 		a := w.agent(t, p)
 		r := c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, false))
 		// Terraform breaks lines where it likes.
@@ -166,14 +158,14 @@ func (c client) wantAsked(t *testing.T, q asked) {
 // Vault Proxy behind stepup is one more Vault to it.
 func TestProxyBehind(t *testing.T) {
 	t.Parallel()
-	w := newGuarded(t, []string{"read"}, "corp_totp")
+	w := newFixture(t, "header")
 	p := w.typist(t)
 	proxy := startProxy(t, w.addr)
-	a := startAgent(t, setup{upstream: proxy, person: p, extra: w.rule})
+	s := w.setup(p)
+	s.upstream = proxy
+	a := w.start(t, s)
 	readByCLI(t, a.visit(visit{token: w.token, path: w.path}, false)).wantValue(t)
-	if n := len(p.prompts(t)); n != 1 {
-		t.Errorf("%d prompts, want 1", n)
-	}
+	p.wantAsked(t, 1)
 	if lines := w.sent(); !slices.ContainsFunc(lines, func(l []string) bool { return len(l) == 1 }) {
 		t.Errorf("X-Vault-MFA did not get through the proxy: %q", lines)
 	}

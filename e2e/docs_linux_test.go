@@ -46,9 +46,7 @@ func TestDocs(t *testing.T) {
 	ran := 0
 	for _, file := range append(files, "../README.md", "../CONTRIBUTING.md") {
 		page, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		names, sessions := readSessions(string(page))
 		for _, name := range names {
 			ran++
@@ -114,23 +112,15 @@ type docSession struct {
 func newDocSession(t *testing.T, steps []docStep) *docSession {
 	t.Helper()
 	stepup, err := world.stepup()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	s := &docSession{steps: steps, dir: tempDir(t)}
 	for _, sub := range []string{"bin", "home", "run", "out"} {
-		if err := os.Mkdir(filepath.Join(s.dir, sub), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Mkdir(filepath.Join(s.dir, sub), 0o700))
 	}
 	examples, err := filepath.Abs("../examples")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	for link, to := range map[string]string{"bin/stepup": stepup, "bin/vault": world.vault, "home/examples": examples} {
-		if err := os.Symlink(to, filepath.Join(s.dir, link)); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Symlink(to, filepath.Join(s.dir, link)))
 	}
 	server := s.server(t)
 	// Longer ones first: the replacer takes the first that fits.
@@ -156,9 +146,7 @@ func (s *docSession) server(t *testing.T) string {
 		return "http://" + mustPort(t)
 	}
 	srv, err := startBare(filepath.Join(s.dir, "vault"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(srv.stop)
 	if !slices.ContainsFunc(s.steps, func(d docStep) bool { return d.gate }) {
 		return srv.addr
@@ -218,9 +206,7 @@ func (s *docSession) run(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	answered := s.person(ctx, t)
 	err := cmd.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	s.process = cmd.Process
 	err = cmd.Wait()
 	s.end(t)

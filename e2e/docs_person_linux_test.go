@@ -14,8 +14,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vault-stepup/stepup/e2e/gate"
 )
 
 // docPassword is everybody's in the documents.
@@ -141,10 +139,7 @@ func (c control) answer(ctx context.Context, id, text string) {
 // the method corp_totp under sys/mfa, in which people are enrolled by an operator.
 func startEnterprise(t *testing.T, srv *server) string {
 	t.Helper()
-	g, err := gate.New(srv.root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := newGate(t, srv)
 	method := g.AddTOTP("corp_totp")
 	mux := http.NewServeMux()
 	mux.Handle("/", g)

@@ -36,7 +36,7 @@ func TestFactsOfSpellings(t *testing.T) {
 		{"../v1%2fnowhere/x", "/v1%252fnowhere/x", ""},
 	}
 	for _, tt := range tests {
-		g := call{method: "GET", target: "/v1/" + tt.sent, header: []string{tokenHeader("root")}}.send(t, srv.addr)
+		g := request("GET", tt.sent, "root").send(t, srv.addr)
 		if tt.location != "" {
 			if g.status != 307 || g.header.Get("Location") != tt.location {
 				t.Errorf("%s: %d to %q, want 307 to %q", tt.sent, g.status, g.header.Get("Location"), tt.location)
@@ -54,12 +54,12 @@ func TestFactsOfPoliciesAndSpellings(t *testing.T) {
 	t.Parallel()
 	srv := needVault(t)
 	base := fmt.Sprintf("spelled%d", users.Add(1))
-	srv.write(t, "secret/data/"+base+"/deploy/web", map[string]any{"data": map[string]any{"k": "v"}})
+	srv.secret(t, "secret/data/"+base+"/deploy/web")
 	u := srv.newUser(t, srv.policy(t, fmt.Sprintf(`
 path "secret/data/%[1]s/deploy/*" { capabilities = ["read"] }
 path "secret/data/%[1]s/+/web" { capabilities = ["read"] }
 path "sys/*" { capabilities = ["read"] }`, base)))
-	header := []string{tokenHeader(u.token(t))}
+	token := u.token(t)
 	for path, status := range map[string]int{
 		"secret/data/" + base + "/deploy/web":                 200,
 		"secret/data%2f" + base + "%2fdeploy%2fweb":           200,
@@ -71,13 +71,12 @@ path "sys/*" { capabilities = ["read"] }`, base)))
 		"sys/..%2f..%2fsecret/data/" + base + "/deploy/web":   404,
 		"%2fsecret/data/" + base + "/deploy/web":              404,
 	} {
-		if g := (call{"GET", "/v1/" + path, header, ""}).send(t, srv.addr); g.status != status {
+		if g := request("GET", path, token).send(t, srv.addr); g.status != status {
 			t.Errorf("%s: got %d %s, want %d", path, g.status, g.body, status)
 		}
 	}
 	for path, text := range map[string]string{"nope": "nope/", "nope%2f%2f": "nope//", "%2fsecret/x": "secret/x/"} {
-		none := []string{tokenHeader(srv.newUser(t).token(t))}
-		g := call{"GET", "/v1/sys/internal/ui/mounts/" + path, none, ""}.send(t, srv.addr)
+		g := request("GET", "sys/internal/ui/mounts/"+path, srv.newUser(t).token(t)).send(t, srv.addr)
 		want := fmt.Sprintf("preflight capability check returned 403, please ensure client's policies grant access to path %q", text)
 		if errs := g.errors(t); g.status != 403 || errs[0] != want {
 			t.Errorf("preflight of %s: %d %q, want %q", path, g.status, errs, want)
@@ -91,7 +90,7 @@ func TestFactsOfCommunityNamespaces(t *testing.T) {
 	srv := needVault(t)
 	token, kv := newReader(t)
 	for _, ns := range []string{"ns1", "root", "/a/b/", "secret"} {
-		g := call{"GET", "/v1/secret/data/" + kv, []string{tokenHeader(token), "X-Vault-Namespace: " + ns}, ""}.send(t, srv.addr)
+		g := request("GET", "secret/data/"+kv, token, "X-Vault-Namespace: "+ns).send(t, srv.addr)
 		if g.status != 200 || g.header.Get("X-Vault-Namespace") != ns {
 			t.Errorf("%q: %d, header %q", ns, g.status, g.header.Get("X-Vault-Namespace"))
 		}
@@ -106,7 +105,7 @@ func TestFactsOfTokenKinds(t *testing.T) {
 	policy := srv.policy(t, fmt.Sprintf(`
 path "auth/token/create*" { capabilities = ["update", "sudo"] }
 path "secret/data/%s" { capabilities = ["read"] }`, base))
-	srv.write(t, "secret/data/"+base, map[string]any{"data": map[string]any{"k": "v"}})
+	srv.secret(t, "secret/data/"+base)
 	for name, more := range map[string]map[string]any{
 		"child": {"orphan": false}, "batch": {"token_type": "batch", "orphan": true, "renewable": false}, "orphan": {"orphan": true},
 	} {
@@ -135,17 +134,14 @@ path "secret/data/%s" { capabilities = ["read"] }`, base))
 				}
 				made := srv.write(t, "auth/token/create", map[string]any{"policies": []string{policy}, "ttl": ttl})
 				own := made.Auth.ClientToken
-				read := func(token string) got {
-					return call{"GET", "/v1/secret/data/" + base, []string{tokenHeader(token)}, ""}.send(t, srv.addr)
-				}
-				g := call{"POST", "/v1/auth/token/" + tt.path, []string{tokenHeader(own)}, tt.body}.send(t, srv.addr)
-				token, _ := dig(g.json(t), "auth", "client_token").(string)
+				read := func(token string) got { return request("GET", "secret/data/"+base, token).send(t, srv.addr) }
+				token := request("POST", "auth/token/"+tt.path, own).with(tt.body).send(t, srv.addr).text(t, "auth", "client_token")
 				if g := read(token); g.status != 200 {
 					t.Fatalf("it does not work: %d %s", g.status, g.body)
 				}
 				switch end {
 				case "revoke-self":
-					call{"POST", "/v1/auth/token/revoke-self", []string{tokenHeader(own)}, ""}.send(t, srv.addr)
+					request("POST", "auth/token/revoke-self", own).send(t, srv.addr)
 				case "revoke":
 					srv.write(t, "auth/token/revoke", map[string]any{"token": own})
 				case "revoke-accessor":

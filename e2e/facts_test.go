@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/vault-stepup/stepup/e2e/pingid"
 )
 
 // These tests do without stepup: they hold the real server, and the stubs beside
@@ -16,17 +13,17 @@ import (
 // requirement is the MFA requirement of a login that was answered with one.
 func requirement(t *testing.T, g got) (id string) {
 	t.Helper()
-	id, _ = dig(g.json(t), "auth", "mfa_requirement", "mfa_request_id").(string)
+	id = g.text(t, "auth", "mfa_requirement", "mfa_request_id")
 	if g.status != 200 || id == "" {
 		t.Fatalf("no requirement: %d %s", g.status, g.body)
 	}
 	return id
 }
 
-func validate(t *testing.T, addr, request, method, passcode string, header ...string) got {
+func validate(t *testing.T, addr, id, method, passcode string, header ...string) got {
 	t.Helper()
-	return call{"POST", "/v1/sys/mfa/validate", header,
-		fmt.Sprintf(`{"mfa_request_id":%q,"mfa_payload":{%q:[%q]}}`, request, method, passcode)}.send(t, addr)
+	body := fmt.Sprintf(`{"mfa_request_id":%q,"mfa_payload":{%q:[%q]}}`, id, method, passcode)
+	return request("POST", "sys/mfa/validate", "", header...).with(body).send(t, addr)
 }
 
 func TestFactsOfLoginMFA(t *testing.T) {
@@ -63,15 +60,13 @@ func TestFactsOfLoginMFA(t *testing.T) {
 func TestFactsOfWrapping(t *testing.T) {
 	t.Parallel()
 	srv := needVault(t)
-	u := srv.newUser(t)
-	c := u.totp(t)
-	u.enforce(t, c.id)
+	u, c := srv.newMFAUser(t)
 	wrapped := u.login(t, srv.addr, "X-Vault-Wrap-TTL: 60s").json(t)
 	token, _ := dig(wrapped, "wrap_info", "token").(string)
 	if token == "" || wrapped["auth"] != nil || wrapped["warnings"] != nil || dig(wrapped, "wrap_info", "wrapped_accessor") != nil {
 		t.Fatalf("the wrapped requirement: %v", wrapped)
 	}
-	opened := call{"POST", "/v1/sys/wrapping/unwrap", []string{tokenHeader(token)}, ""}.send(t, srv.addr)
+	opened := request("POST", "sys/wrapping/unwrap", token).send(t, srv.addr)
 	id := requirement(t, opened)
 	if len(texts(opened.json(t)["warnings"])) != 1 {
 		t.Errorf("the warning is not inside: %s", opened.body)
@@ -86,7 +81,7 @@ func TestFactsOfWrapping(t *testing.T) {
 	if dig(plain, "wrap_info", "wrapped_accessor") == nil {
 		t.Errorf("a wrapped login without MFA: %v", plain)
 	}
-	listed := call{"GET", "/v1/auth/userpass/users/" + u.name, []string{tokenHeader("root"), "X-Vault-Wrap-TTL: 60s"}, ""}.send(t, srv.addr).json(t)
+	listed := request("GET", "auth/userpass/users/"+u.name, "root", "X-Vault-Wrap-TTL: 60s").send(t, srv.addr).json(t)
 	if dig(listed, "wrap_info", "token") == nil || dig(listed, "wrap_info", "wrapped_accessor") != nil {
 		t.Errorf("a wrapped read below auth/: %v", listed)
 	}
@@ -96,7 +91,6 @@ func TestFactsOfRequests(t *testing.T) {
 	t.Parallel()
 	srv := needVault(t)
 	token, kv := newReader(t)
-	h := []string{tokenHeader(token)}
 	tests := []struct {
 		name   string
 		call   call
@@ -104,19 +98,18 @@ func TestFactsOfRequests(t *testing.T) {
 		errors string // the only one; "" when there is none to read
 		header string
 	}{
-		{"HEAD of a secret, root", call{"HEAD", "/v1/secret/data/" + kv, []string{tokenHeader("root")}, ""}, 405, "", ""},
-		{"HEAD of a secret that may be read", call{"HEAD", "/v1/secret/data/" + kv, h, ""}, 403, "", ""},
-		{"HEAD of health", call{"HEAD", "/v1/sys/health", nil, ""}, 200, "", ""},
-		{"//", call{"GET", "/v1/secret//data/" + kv, h, ""}, 307, "", "/v1/secret/data/" + kv},
-		{"..", call{"GET", "/v1/secret/x/../data/" + kv, h, ""}, 307, "", "/v1/secret/data/" + kv},
-		{"%2F is a slash", call{"GET", "/v1/secret/data/" + kv + "%2Fsub", h, ""}, 200, "", ""},
-		{"no token", call{"GET", "/v1/secret/data/" + kv, nil, ""}, 403, "permission denied", ""},
-		{"bad token", call{"GET", "/v1/secret/data/" + kv, []string{tokenHeader("x")}, ""}, 403,
-			"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", ""},
-		{"denied", call{"GET", "/v1/secret/data/other", h, ""}, 403, "1 error occurred:\n\t* permission denied\n\n", ""},
-		{"unknown request id", call{"POST", "/v1/sys/mfa/validate", nil,
-			`{"mfa_request_id":"00000000-0000-0000-0000-000000000000","mfa_payload":{"x":["1"]}}`}, 400, "invalid request ID", ""},
-		{"community has no events", call{"GET", "/v1/sys/events/subscribe/kv", []string{tokenHeader("root")}, ""}, 404,
+		{"HEAD of a secret, root", request("HEAD", "secret/data/"+kv, "root"), 405, "", ""},
+		{"HEAD of a secret that may be read", request("HEAD", "secret/data/"+kv, token), 403, "", ""},
+		{"HEAD of health", request("HEAD", "sys/health", ""), 200, "", ""},
+		{"//", request("GET", "secret//data/"+kv, token), 307, "", "/v1/secret/data/" + kv},
+		{"..", request("GET", "secret/x/../data/"+kv, token), 307, "", "/v1/secret/data/" + kv},
+		{"%2F is a slash", request("GET", "secret/data/"+kv+"%2Fsub", token), 200, "", ""},
+		{"no token", request("GET", "secret/data/"+kv, ""), 403, "permission denied", ""},
+		{"bad token", request("GET", "secret/data/"+kv, "x"), 403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", ""},
+		{"denied", request("GET", "secret/data/other", token), 403, "1 error occurred:\n\t* permission denied\n\n", ""},
+		{"unknown request id", request("POST", "sys/mfa/validate", "").with(
+			`{"mfa_request_id":"00000000-0000-0000-0000-000000000000","mfa_payload":{"x":["1"]}}`), 400, "invalid request ID", ""},
+		{"community has no events", request("GET", "sys/events/subscribe/kv", "root"), 404,
 			"1 error occurred:\n\t* unsupported path\n\n", ""},
 	}
 	for _, test := range tests {
@@ -138,18 +131,19 @@ func TestFactsOfPush(t *testing.T) {
 	t.Parallel()
 	srv := needVault(t)
 	u := srv.newUser(t)
-	method, _ := u.pingid(t)
-	u.enforce(t, method)
-	says := make(chan pingid.Decision, 1)
-	world.ping.Give(u.name, func(context.Context, string) pingid.Decision { return <-says })
+	m := pingPhone(t, u)
+	u.enforce(t, m.id)
 	id := requirement(t, u.login(t, srv.addr))
-	says <- pingid.Decision{Message: "not me"}
-	g := validate(t, srv.addr, id, method, "")
+	try := func(says thumb) got {
+		answered := async(func() got { return validate(t, srv.addr, id, m.id, "") })
+		m.say(t, says)
+		return <-answered
+	}
+	g := try(refuses)
 	if errs := g.errors(t); g.status != http.StatusForbidden || !strings.Contains(errs[0], "\n\t* not me\n\t* login MFA validation failed") {
 		t.Errorf("refused: %d %q", g.status, errs)
 	}
-	says <- pingid.Decision{Approve: true}
-	if g := validate(t, srv.addr, id, method, ""); g.status != http.StatusOK {
+	if g := try(approves); g.status != http.StatusOK {
 		t.Errorf("approved: %d %s", g.status, g.body)
 	}
 }
@@ -159,13 +153,9 @@ func TestFactsOfSealing(t *testing.T) {
 	t.Parallel()
 	srv, key := startRaft(t)
 	srv.write(t, "sys/auth/userpass", map[string]any{"type": "userpass"})
-	u := srv.newUser(t)
-	c := u.totp(t)
-	u.enforce(t, c.id)
+	u, c := srv.newMFAUser(t)
 	id := requirement(t, u.login(t, srv.addr))
-	if err := srv.root.Sys().Seal(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, srv.root.Sys().Seal())
 	srv.unseal(t, key)
 	if g := validate(t, srv.addr, id, c.id, c.next()); g.status != 400 || g.errors(t)[0] != "invalid request ID" {
 		t.Errorf("status %d\n%s", g.status, g.body)

@@ -9,9 +9,9 @@ import (
 // stepup.
 func TestGate(t *testing.T) {
 	t.Parallel()
-	w := newGuarded(t, []string{"read"}, "corp_totp")
+	w := newFixture(t, "header")
 	const want = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}` + "\n"
-	c := w.codes["corp_totp"]
+	c := w.codes
 	fresh := c.next()
 	steps := []struct {
 		name   string
@@ -28,16 +28,14 @@ func TestGate(t *testing.T) {
 		{"not granted, so Vault's own answer", nil, "DELETE", 403, want},
 	}
 	for _, step := range steps {
-		g := call{method: step.method, target: "/v1/" + w.path, header: append(step.header, tokenHeader(w.token))}.send(t, w.addr)
+		g := request(step.method, w.path, w.token, step.header...).send(t, w.addr)
 		if g.status != step.status || (step.body != "" && g.body != step.body) {
 			t.Errorf("%s: status %d\n%s", step.name, g.status, g.body)
 		}
 	}
 	// The real CLI can bring the code itself.
 	vault, _ := cli(t, w.addr, "VAULT_TOKEN="+w.token)
-	if r := vault.run(t, "read", w.path); r.code != 2 {
-		t.Errorf("vault read without a code: exit %d", r.code)
-	}
+	vault.run(t, "read", w.path).wantFailure(t, 2, "permission denied")
 	vault.ok(t, "read", "-mfa=corp_totp:"+c.next(), w.path)
 }
 
@@ -56,12 +54,11 @@ func held(decide <-chan error) func(context.Context, string) error {
 // TestGatePush: a push method blocks without any header, and tells nothing apart.
 func TestGatePush(t *testing.T) {
 	t.Parallel()
-	w := newGuarded(t, []string{"read"}, "phone")
+	w := newFixture(t, "header", "phone")
 	decide := make(chan error)
 	w.gate.AddPush("phone", held(decide))
 	for _, err := range []error{nil, context.Canceled} {
-		answered := make(chan got, 1)
-		go func() { answered <- w.get().send(t, w.addr) }()
+		answered := w.get().async(t, w.addr)
 		decide <- err
 		want := 200
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -34,13 +35,9 @@ func (c call) send(t *testing.T, addr string) got {
 	t.Helper()
 	host := strings.TrimPrefix(addr, "http://")
 	conn, err := net.DialTimeout("tcp", host, 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(4 * patience)); err != nil {
-		t.Fatal(err)
-	}
+	check(t, conn.SetDeadline(time.Now().Add(4*patience)))
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", c.method, c.target, host)
 	for _, h := range c.header {
@@ -63,6 +60,59 @@ func (c call) send(t *testing.T, addr string) got {
 		t.Fatalf("%s %s: body: %v", c.method, c.target, err)
 	}
 	return got{resp.StatusCode, resp.Header, string(text)}
+}
+
+// request is a call with a token; "" is none.
+func request(method, path, token string, header ...string) call {
+	if token != "" {
+		header = append(header, tokenHeader(token))
+	}
+	return call{method: method, target: "/v1/" + path, header: header}
+}
+
+// with is the call with this body.
+func (c call) with(body string) call {
+	c.body = body
+	return c
+}
+
+// async runs something beside the test.
+func async[T any](do func() T) <-chan T {
+	done := make(chan T, 1)
+	go func() { done <- do() }()
+	return done
+}
+
+// async sends the call beside the test.
+func (c call) async(t *testing.T, addr string) <-chan got {
+	return async(func() got { return c.send(t, addr) })
+}
+
+// together sends the call n times at once.
+func (c call) together(t *testing.T, addr string, n int) []got {
+	t.Helper()
+	answers := make([]got, n)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() { answers[i] = c.send(t, addr) })
+	}
+	all.Wait()
+	return answers
+}
+
+// unwrap opens what a wrapped answer holds.
+func (g got) unwrap(t *testing.T, addr string) got {
+	t.Helper()
+	opened := request("POST", "sys/wrapping/unwrap", g.text(t, "wrap_info", "token")).send(t, addr)
+	opened.wantPlain(t, 200)
+	return opened
+}
+
+// text is a string in the body, found by the names of its objects.
+func (g got) text(t *testing.T, names ...string) string {
+	t.Helper()
+	s, _ := dig(g.json(t), names...).(string)
+	return s
 }
 
 // json decodes the body.

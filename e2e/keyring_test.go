@@ -29,9 +29,7 @@ func newDesktop(t *testing.T) *desktop {
 	t.Helper()
 	needVault(t)
 	for _, name := range []string{"dbus-daemon", "dbus-send", "gnome-keyring-daemon"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skip("needs " + name)
-		}
+		installed(t, name)
 	}
 	dir := tempDir(t)
 	d := &desktop{dir: dir, env: []string{
@@ -58,13 +56,9 @@ func (d *desktop) start(t *testing.T, input string, command ...string) string {
 	cmd.Env = cleanEnv(d.dir, d.env...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	tie(cmd)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -73,9 +67,7 @@ func (d *desktop) start(t *testing.T, input string, command ...string) string {
 		return ""
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return line
 }
 
@@ -96,7 +88,7 @@ func (d *desktop) lock(t *testing.T) {
 // A token in the keyring serves without a prompt after the agent was killed or
 // stopped; after a lock it serves nobody, whoever starts again.
 func TestKeyringOutlivesAgent(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		d := newDesktop(t)
 		p := w.patient(t, 1)
 		s := w.setup(p)
@@ -104,8 +96,8 @@ func TestKeyringOutlivesAgent(t *testing.T) {
 		seen := watchProcesses(t)
 		a := w.start(t, s)
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
-		if r, text := a.status(t); r.Cache.Store != "keyring" || r.Cache.State != "available" || len(r.Tokens) != 1 {
-			t.Errorf("status:\n%s", text)
+		if r := a.wantTokens(t, 1); r.Cache.Store != "keyring" || r.Cache.State != "available" {
+			t.Errorf("status: %+v", r)
 		}
 		a.kill(t)
 		a.run(t)
@@ -121,17 +113,10 @@ func TestKeyringOutlivesAgent(t *testing.T) {
 		// The next process knows the token from the keyring alone.
 		a.kill(t)
 		a.run(t)
-		if out := a.stepup("").ok(t, "lock").stdout; !strings.Contains(out, "1 token revoked") || strings.Contains(out, "note: ") {
-			t.Errorf("stepup lock says\n%s", out)
-		}
-		if w.server.alive(t, token) {
-			t.Error("the token lives on at the server")
-		}
+		a.lock(t, "1 token revoked")
 		a.kill(t)
 		a.run(t)
-		if r, text := a.status(t); len(r.Tokens) != 0 {
-			t.Errorf("the token is back:\n%s", text)
-		}
+		w.wantRevoked(t, a, token)
 		uses := w.uses(token)
 		w.get().send(t, a.addr).wantStep(t, 403, "denied")
 		if n := w.uses(token); n != uses {
@@ -142,7 +127,7 @@ func TestKeyringOutlivesAgent(t *testing.T) {
 }
 
 // uses counts the requests with the token.
-func (w *elevated) uses(token string) (n int) {
+func (w *fixture) uses(token string) (n int) {
 	for _, s := range w.gate.Seen("") {
 		if s.Token == token {
 			n++
@@ -208,7 +193,7 @@ func TestKeyringUnusable(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newLoginGrant(t)
+			w := newFixture(t, "login")
 			p := w.patient(t, 1)
 			s := w.setup(p)
 			s.store, s.env = "keyring", test.env(t)
@@ -216,9 +201,9 @@ func TestKeyringUnusable(t *testing.T) {
 			for _, outcome := range []string{"approved", "cached", "cached"} {
 				w.get().send(t, a.addr).wantStep(t, 200, outcome)
 			}
-			r, text := a.status(t)
-			if r.Cache.State != test.state || r.Cache.Reason == "" || len(r.Tokens) != 1 {
-				t.Errorf("status:\n%s", text)
+			r := a.wantTokens(t, 1)
+			if r.Cache.State != test.state || r.Cache.Reason == "" {
+				t.Errorf("status: %+v", r)
 			}
 			human := a.stepup("").ok(t, "status").stdout
 			if !strings.Contains(human, r.Cache.Reason) || !strings.Contains(human, "memory") {
@@ -239,7 +224,7 @@ func TestKeyringUnusable(t *testing.T) {
 func TestKeyringLockedLater(t *testing.T) {
 	t.Parallel()
 	d := newDesktop(t)
-	w := newLoginGrant(t)
+	w := newFixture(t, "login")
 	p := w.typist(t)
 	s := w.setup(p)
 	s.store, s.env = "keyring", d.env
@@ -248,16 +233,8 @@ func TestKeyringLockedLater(t *testing.T) {
 	d.lock(t)
 	w.get().send(t, a.addr).wantStep(t, 200, "cached")
 	token := w.stepUpToken(t)
-	out := a.stepup("").ok(t, "lock").stdout
-	if !strings.Contains(out, "note: ") || !strings.Contains(out, "keyring") {
-		t.Errorf("stepup lock says\n%s", out)
-	}
-	if w.server.alive(t, token) {
-		t.Error("the token lives on at the server")
-	}
-	if r, text := a.status(t); len(r.Tokens) != 0 {
-		t.Errorf("the token is still there:\n%s", text)
-	}
+	a.lock(t, "note: ", "keyring")
+	w.wantRevoked(t, a, token)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	w.wantAsked(t, p, 2)
 }

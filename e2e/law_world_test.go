@@ -92,9 +92,7 @@ func newLawWorld(t *testing.T) *lawWorld {
 	needVault(t)
 	dir := tempDir(t)
 	srv, err := startDev(filepath.Join(dir, "vault"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(srv.stop)
 	w := &lawWorld{server: srv, entries: map[string][]entry{}}
 	srv.write(t, "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
@@ -144,9 +142,7 @@ func (w *lawWorld) fill(t *testing.T) {
 func (w *lawWorld) listen(t *testing.T, socket string) {
 	t.Helper()
 	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -206,7 +202,7 @@ func (w *lawWorld) routed(id string) []entry {
 // settle returns when the audit log is read to here.
 func (w *lawWorld) settle(t *testing.T, id string) {
 	t.Helper()
-	call{"GET", "/v1/sys/policies/acl/default", []string{tokenHeader("root"), probe + ": " + id}, ""}.send(t, w.server.addr)
+	request("GET", "sys/policies/acl/default", "root", probe+": "+id).send(t, w.server.addr)
 	eventually(t, "the audit log is read", func() bool { return len(w.routed(id)) > 0 })
 }
 
@@ -229,8 +225,7 @@ func (w *lawWorld) login(t *testing.T) *lawGrant {
 	t.Helper()
 	g := &lawGrant{kind: "login", front: w.server.addr}
 	robot := w.server.newUser(t, w.server.policy(t, fmt.Sprintf(everything, "")))
-	id, _ := robot.pingid(t)
-	robot.enforce(t, id)
+	robot.enforce(t, pingPhone(t, robot).id)
 	world.ping.Give(robot.name, func(context.Context, string) pingid.Decision { return pingid.Decision{Approve: true} })
 	w.start(t, g, g.config(fmt.Sprintf("grant \"login\" {\n path = \"auth/userpass/login/%s\"\n password = \"prompt\"\n }", robot.name)),
 		func(ctx context.Context, a asked) answer {
@@ -251,9 +246,7 @@ func (w *lawWorld) token(t *testing.T) *lawGrant {
 	role, policy := fmt.Sprintf("law%d", users.Add(1)), w.server.policy(t, fmt.Sprintf(everything, ""))
 	w.server.write(t, "auth/token/roles/"+role, map[string]any{"allowed_policies": policy})
 	upstream, err := url.Parse(w.server.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	guard, straight := w.gate(t), &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(upstream)
 		p.Out.URL.RawQuery = p.In.URL.RawQuery
@@ -285,10 +278,7 @@ func (w *lawWorld) header(t *testing.T) *lawGrant {
 // gate takes each code of six digits once.
 func (w *lawWorld) gate(t *testing.T) *gate.Gate {
 	t.Helper()
-	g, err := gate.New(w.server.root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := newGate(t, w.server)
 	var used sync.Map
 	g.AddPasscodes("law", func(code string) bool {
 		_, again := used.LoadOrStore(code, true)
@@ -336,8 +326,7 @@ func (w *lawWorld) callers(t *testing.T, g *lawGrant, policy string) {
 		}
 	}
 	w.server.write(t, "auth/token/revoke", map[string]any{"token": g.callers["revoked"].token})
-	left := call{"POST", "/v1/auth/token/revoke-self", []string{tokenHeader(g.callers["left"].token)}, ""}
-	left.send(t, g.agent.addr).wantPlain(t, 204)
+	request("POST", "auth/token/revoke-self", g.callers["left"].token).send(t, g.agent.addr).wantPlain(t, 204)
 	for _, name := range []string{"junk", "other"} {
 		g.callers[name].id = w.identify(t, g.callers[name].token)
 	}
@@ -347,7 +336,7 @@ func (w *lawWorld) callers(t *testing.T, g *lawGrant, policy string) {
 func (w *lawWorld) identify(t *testing.T, token string) string {
 	t.Helper()
 	id := fmt.Sprintf("i%d", users.Add(1))
-	call{"GET", "/v1/kv1/own/web", []string{tokenHeader(token), probe + ": " + id}, ""}.send(t, w.server.addr)
+	request("GET", "kv1/own/web", token, probe+": "+id).send(t, w.server.addr)
 	eventually(t, "the audit log is read", func() bool { return len(w.routed(id)) > 0 })
 	return w.routed(id)[0].token
 }
@@ -356,8 +345,7 @@ func (w *lawWorld) identify(t *testing.T, token string) string {
 func (w *lawWorld) stepUp(t *testing.T, g *lawGrant, c *caller, rule, path string) {
 	t.Helper()
 	id := fmt.Sprintf("s%d", users.Add(1))
-	answer := call{"GET", "/v1/" + path, []string{tokenHeader(c.token), probe + ": " + id}, ""}.send(t, g.agent.addr)
-	answer.wantStep(t, 200, "approved")
+	request("GET", path, c.token, probe+": "+id).send(t, g.agent.addr).wantStep(t, 200, "approved")
 	w.settle(t, id+"s")
 	for _, e := range w.routed(id) {
 		if e.token != c.id {

@@ -1,8 +1,8 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,15 +13,12 @@ import (
 // A token that somebody else has ended is noticed at its next use, and stepped
 // up to once more.
 func TestTokenRevokedOutside(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		p := w.typist(t)
 		a := w.agent(t, p)
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
-		info, err := w.server.root.Auth().Token().LookupWithContext(t.Context(), w.stepUpToken(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.server.write(t, "auth/token/revoke-accessor", map[string]any{"accessor": info.Data["accessor"]})
+		info := w.server.lookup(t, w.stepUpToken(t))
+		w.server.write(t, "auth/token/revoke-accessor", map[string]any{"accessor": info["accessor"]})
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
 		w.wantAsked(t, p, 2)
 		if n := len(w.stepUpTokens()); n != 2 {
@@ -40,12 +37,12 @@ func TestTokenIsAliveAndMayNot(t *testing.T) {
 	t.Parallel()
 	for name, settings := range tests {
 		t.Run(name, func(t *testing.T) {
-			forBothGrants(t, func(t *testing.T, w *elevated) {
+			forBothGrants(t, func(t *testing.T, w *fixture) {
 				w.limit(t, settings)
 				p := w.typist(t)
 				a := w.agent(t, p)
 				w.get().send(t, a.addr).wantStep(t, 200, "approved")
-				want := call{"GET", "/v1/" + w.closed, []string{tokenHeader(w.stepUpToken(t))}, ""}.send(t, w.addr)
+				want := request("GET", w.closed, w.stepUpToken(t)).send(t, w.addr)
 				for range 2 {
 					have := w.call("GET", w.closed).send(t, a.addr)
 					if have.header.Get("Stepup-Outcome") != "cached" {
@@ -64,16 +61,14 @@ func TestTokenIsAliveAndMayNot(t *testing.T) {
 }
 
 // limit changes what Vault makes of the next step-up token.
-func (w *elevated) limit(t *testing.T, settings map[string]any) {
+func (w *fixture) limit(t *testing.T, settings map[string]any) {
 	t.Helper()
 	if w.kind == "login" {
 		w.stepUpUser(t, settings)
 		return
 	}
 	data := map[string]any{"allowed_policies": w.policy}
-	for name, value := range settings {
-		data[name] = value
-	}
+	maps.Copy(data, settings)
 	w.server.write(t, strings.Replace(w.source, "/create/", "/roles/", 1), data)
 }
 
@@ -90,7 +85,7 @@ func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			forBothGrants(t, func(t *testing.T, w *elevated) {
+			forBothGrants(t, func(t *testing.T, w *fixture) {
 				w.limit(t, test.settings)
 				p := w.typist(t)
 				a := w.agent(t, p, test.options...)
@@ -113,7 +108,7 @@ func TestTokenExpires(t *testing.T) {
 }
 
 func TestLockRevokes(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		p := w.typist(t)
 		a := w.agent(t, p)
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
@@ -121,51 +116,23 @@ func TestLockRevokes(t *testing.T) {
 		if !w.server.alive(t, token) {
 			t.Fatal("the server does not know the step-up token")
 		}
-		if out := a.stepup("").ok(t, "lock").stdout; !strings.Contains(out, "1 token revoked") || strings.Contains(out, "note: ") {
-			t.Errorf("stepup lock says\n%s", out)
-		}
-		if w.server.alive(t, token) {
-			t.Error("the token lives on at the server")
-		}
-		if r, text := a.status(t); len(r.Tokens) != 0 {
-			t.Errorf("the token is still there:\n%s", text)
-		}
+		a.lock(t, "1 token revoked")
+		w.wantRevoked(t, a, token)
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
 		w.wantAsked(t, p, 2)
 	})
 }
 
 func TestLockWithoutVault(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		a := w.agent(t, w.typist(t))
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
 		token := w.stepUpToken(t)
 		w.front.Close()
-		out := a.stepup("").ok(t, "lock").stdout
-		if !strings.Contains(out, "1 token forgotten") || !strings.Contains(out, "note: ") || !strings.Contains(out, "secure") {
-			t.Errorf("stepup lock does not say what is left:\n%s", out)
-		}
-		if r, text := a.status(t); len(r.Tokens) != 0 {
-			t.Errorf("the token is still there:\n%s", text)
-		}
+		a.lock(t, "1 token forgotten", "note: ", "secure")
+		a.wantTokens(t, 0)
 		if !w.server.alive(t, token) {
 			t.Error("the token is gone, so there was nothing to say")
-		}
-	})
-}
-
-// A lock reaches those who wait, too, and no token comes of it.
-func TestLockEndsStepUp(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
-		p := silent(t)
-		a := w.agent(t, p)
-		answered := make(chan got, 1)
-		go func() { answered <- w.get().send(t, a.addr) }()
-		p.wait(t, 0)
-		a.stepup("").ok(t, "lock")
-		(<-answered).wantStep(t, 403, "denied")
-		if n := len(w.gate.Seen("/v1/" + w.source)); n != 0 {
-			t.Errorf("%d requests at %s", n, w.source)
 		}
 	})
 }
@@ -173,7 +140,7 @@ func TestLockEndsStepUp(t *testing.T) {
 func TestStopRevokes(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		t.Run(fmt.Sprint(wanted), func(t *testing.T) {
-			forBothGrants(t, func(t *testing.T, w *elevated) {
+			forBothGrants(t, func(t *testing.T, w *fixture) {
 				a := w.agent(t, w.typist(t), fmt.Sprintf("revoke_on_stop = %v", wanted))
 				w.get().send(t, a.addr).wantStep(t, 200, "approved")
 				token := w.stepUpToken(t)
@@ -188,17 +155,14 @@ func TestStopRevokes(t *testing.T) {
 
 // The status names the rule and the caller, and what is left; never a secret.
 func TestStatusOfTokens(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		a := w.agent(t, w.typist(t), `max_ttl = "10m"`)
-		if r, text := a.status(t); len(r.Tokens) != 0 || r.Cache.Store != "memory" {
-			t.Errorf("before:\n%s", text)
+		if r := a.wantTokens(t, 0); r.Cache.Store != "memory" {
+			t.Errorf("before: %+v", r)
 		}
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
-		r, text := a.status(t)
-		if len(r.Tokens) != 1 {
-			t.Fatalf("%d tokens:\n%s", len(r.Tokens), text)
-		}
-		token := r.Tokens[0]
+		token := a.wantTokens(t, 1).Tokens[0]
+		_, text := a.status(t)
 		if left := time.Until(token.Expires); left < time.Minute || left > 10*time.Minute {
 			t.Errorf("the token has %v left", left)
 		}
@@ -220,27 +184,15 @@ func TestStatusOfTokens(t *testing.T) {
 // A changed configuration does not cost a prompt.
 func TestReloadKeepsTokens(t *testing.T) {
 	t.Parallel()
-	w := newLoginGrant(t)
+	w := newFixture(t, "login")
 	p := w.typist(t)
 	a := w.agent(t, p)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	file := filepath.Join(a.dir, "stepup.hcl")
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	write(t, file, strings.Replace(string(text), `attempts = 3`, `attempts = 5`, 1))
 	eventually(t, "the configuration is in force", func() bool { return strings.Contains(a.log.String(), "config reloaded") })
 	w.get().send(t, a.addr).wantStep(t, 200, "cached")
 	w.wantAsked(t, p, 1)
-}
-
-// Nobody can be asked: the app gets Vault's own answer and a word about it.
-func TestStepUpNoPrompter(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
-		a := w.agent(t, newPerson(t, func(context.Context, asked) answer { return answer{exit: 2} }))
-		for range 2 { // nobody said no, so nothing cools down
-			w.get().send(t, a.addr).wantStep(t, 403, "unavailable")
-		}
-	})
 }

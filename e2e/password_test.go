@@ -10,16 +10,6 @@ import (
 	"testing"
 )
 
-// kinds are those of the prompts so far, in order.
-func (p *person) kinds(t *testing.T) string {
-	t.Helper()
-	var kinds []string
-	for _, a := range p.prompts(t) {
-		kinds = append(kinds, a.Kind)
-	}
-	return strings.Join(kinds, " ")
-}
-
 // withPassword changes where the password of a login grant comes from.
 func (s setup) withPassword(line string) setup {
 	s.extra = strings.Replace(s.extra, `password = "prompt"`, line, 1)
@@ -31,7 +21,7 @@ func (s setup) withPassword(line string) setup {
 func TestPasswordFromKeyring(t *testing.T) {
 	t.Parallel()
 	d := newDesktop(t)
-	w := newLoginGrant(t)
+	w := newFixture(t, "login")
 	var changed atomic.Bool
 	p := newPerson(t, func(_ context.Context, a asked) answer {
 		if changed.Load() && a.Kind == "passcode" {
@@ -65,7 +55,7 @@ func TestPasswordFromKeyring(t *testing.T) {
 
 func TestPasswordFromCommand(t *testing.T) {
 	t.Parallel()
-	w := newLoginGrant(t)
+	w := newFixture(t, "login")
 	p := w.typist(t)
 	file := filepath.Join(t.TempDir(), "password")
 	write(t, file, w.password+"\nnot this line\n")
@@ -81,7 +71,7 @@ func TestPasswordFromCommand(t *testing.T) {
 // still good.
 func TestPasswordAndCodeTogether(t *testing.T) {
 	t.Parallel()
-	w := newLoginGrant(t)
+	w := newFixture(t, "login")
 	wrong, code := w.password+"-not", sync.OnceValue(w.codes.next)
 	p := newPerson(t, func(_ context.Context, a asked) answer {
 		if a.Kind != "password" {
@@ -95,8 +85,8 @@ func TestPasswordAndCodeTogether(t *testing.T) {
 		return answer{text: password + "\n" + code()}
 	})
 	s := w.setup(p)
-	s.extra = fmt.Sprintf("mfa_method %q { type = \"totp\" }\n", w.method) +
-		strings.Replace(s.extra, "  grant ", fmt.Sprintf("  methods = [%q]\n  grant ", w.method), 1)
+	s.extra = fmt.Sprintf("mfa_method %q { type = \"totp\" }\n", w.codes.name) +
+		strings.Replace(s.extra, "  grant ", fmt.Sprintf("  methods = [%q]\n  grant ", w.codes.name), 1)
 	s.hide = append(s.hide, wrong)
 	a := w.start(t, s)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
@@ -110,7 +100,7 @@ func TestPasswordAndCodeTogether(t *testing.T) {
 func TestPasscodeFromKeyring(t *testing.T) {
 	t.Parallel()
 	d := newDesktop(t)
-	w := newTokenGrant(t)
+	w := newFixture(t, "token")
 	p := newPerson(t, func(_ context.Context, a asked) answer {
 		if a.Kind != "confirm" {
 			t.Errorf("asked %+v", a)
@@ -123,7 +113,7 @@ func TestPasscodeFromKeyring(t *testing.T) {
 	s.extra = strings.Replace(s.extra, `{ type = "totp" }`, "{\n type = \"totp\"\n passcode_source = \"keyring\"\n}", 1)
 	a := w.start(t, s)
 	seed := fmt.Sprintf("otpauth://totp/Vault:%s?secret=%s&issuer=Vault\n", w.name, w.codes.secret)
-	a.stepup(seed).ok(t, "totp", "add", w.method)
+	a.stepup(seed).ok(t, "totp", "add", w.codes.name)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	if have := p.kinds(t); have != "confirm" {
 		t.Errorf("asked %q, want one confirmation", have)

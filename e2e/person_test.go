@@ -123,10 +123,53 @@ func nobody(t *testing.T) *person {
 	})
 }
 
-// typist always types a fresh code of c.
-func typist(t *testing.T, c *codes) *person {
+// silent is a prompt without an answer: it stays open until stepup ends it.
+func silent(t *testing.T) *person {
 	t.Helper()
-	return newPerson(t, func(context.Context, asked) answer { return code(c.next()) })
+	return newPerson(t, func(ctx context.Context, _ asked) answer { <-ctx.Done(); return answer{} })
+}
+
+// denier says no to each prompt.
+func denier(t *testing.T) *person {
+	t.Helper()
+	return newPerson(t, func(context.Context, asked) answer { return deny() })
+}
+
+// absent is a prompt command that cannot ask.
+func absent(t *testing.T) *person {
+	t.Helper()
+	return newPerson(t, func(context.Context, asked) answer { return answer{exit: 2} })
+}
+
+// typist always types a fresh code of the method.
+func typist(t *testing.T, of ...*codes) *person {
+	t.Helper()
+	return newPerson(t, func(_ context.Context, a asked) answer {
+		for _, c := range of {
+			if len(of) == 1 || c.name == a.Method {
+				return code(c.next())
+			}
+		}
+		t.Errorf("a prompt for an unknown method: %+v", a)
+		return deny()
+	})
+}
+
+// corrector types a wrong code first, then a right one.
+func corrector(t *testing.T, c *codes) *person {
+	t.Helper()
+	return newPerson(t, func(_ context.Context, a asked) answer {
+		if a.Attempt == 1 {
+			return code(c.wrong())
+		}
+		return code(c.next())
+	})
+}
+
+// mistaken types nothing but wrong codes.
+func mistaken(t *testing.T, c *codes) *person {
+	t.Helper()
+	return newPerson(t, func(context.Context, asked) answer { return code(c.wrong()) })
 }
 
 func (p *person) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +179,7 @@ func (p *person) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	broken := check(q)
+	broken := breaches(q)
 	if err := json.Unmarshal(q.Asked, &a); err != nil {
 		broken = append(broken, err.Error())
 	}
@@ -155,8 +198,8 @@ func (p *person) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, reply.text+"\n")
 }
 
-// check holds one prompt against the contract.
-func check(q question) (broken []string) {
+// breaches holds one prompt against the contract.
+func breaches(q question) (broken []string) {
 	var fields map[string]any
 	if err := json.Unmarshal(q.Asked, &fields); err != nil {
 		return []string{err.Error()}
@@ -185,6 +228,26 @@ func (p *person) prompts(t *testing.T) []asked {
 		t.Errorf("prompt command: %s", b)
 	}
 	return slices.Clone(p.asked)
+}
+
+// wantAsked returns the prompts so far, which must be n.
+func (p *person) wantAsked(t *testing.T, n int) []asked {
+	t.Helper()
+	all := p.prompts(t)
+	if len(all) != n {
+		t.Fatalf("%d prompts, want %d: %+v", len(all), n, all)
+	}
+	return all
+}
+
+// kinds are those of the prompts so far, in order.
+func (p *person) kinds(t *testing.T) string {
+	t.Helper()
+	var kinds []string
+	for _, a := range p.prompts(t) {
+		kinds = append(kinds, a.Kind)
+	}
+	return strings.Join(kinds, " ")
 }
 
 // ended counts the prompts that stepup closed by itself.

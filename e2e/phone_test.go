@@ -20,80 +20,16 @@ const (
 	ignores  thumb = "ignores it until the provider gives up" // Okta only
 )
 
-// A pushMethod is a method of the real server that pushes to the phone of one
-// user, and the phone.
-type pushMethod struct {
-	id, name string
-	kind     string // Vault's type
-	user     user
-	rings    chan struct{} // gets an element with each push
-	says     chan thumb    // the decision on the push that is open
+// A phone gets pushes, and says what the test tells it to say.
+type phone struct {
+	rings chan struct{} // gets an element with each push
+	says  chan thumb    // the decision on the push that is open
 }
 
-// A newPhone makes a method that pushes, and the phone of the user.
-type newPhone func(*testing.T, user) *pushMethod
-
-// providers are those who push, by Vault's type.
-func providers() map[string]newPhone {
-	return map[string]newPhone{"pingid": pingPhone, "okta": oktaPhone}
-}
-
-func newPushMethod(kind string, u user) *pushMethod {
-	return &pushMethod{
-		kind: kind, user: u, name: fmt.Sprintf("%s%d", kind, users.Add(1)),
-		rings: make(chan struct{}, 16), says: make(chan thumb),
-	}
-}
-
-// pingPhone is reached by one call of Vault's, which is open until the decision.
-func pingPhone(t *testing.T, u user) *pushMethod {
-	t.Helper()
-	p := newPushMethod("pingid", u)
-	p.id = u.server.write(t, "identity/mfa/method/pingid", map[string]any{
-		"method_name": p.name, "settings_file_base64": world.ping.Settings(), "username_format": "{{identity.entity.name}}",
-	}).Data["method_id"].(string)
-	world.ping.Give(u.name, func(ctx context.Context, _ string) pingid.Decision {
-		p.rings <- struct{}{}
-		select {
-		case says := <-p.says:
-			return pingid.Decision{Approve: says == approves, Message: "not me"}
-		case <-ctx.Done():
-			return pingid.Decision{Message: "gave up"}
-		}
-	})
-	return p
-}
-
-// oktaPhone is asked by Vault each second.
-func oktaPhone(t *testing.T, u user) *pushMethod {
-	t.Helper()
-	if world.okta == nil {
-		t.Skip("needs port 443, which root may listen at: " + world.noOkta)
-	}
-	p := newPushMethod("okta", u)
-	mounts, err := u.server.root.Sys().ListAuthWithContext(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := world.okta.Settings()
-	maps.Copy(data, map[string]any{
-		"method_name": p.name, "username_format": "{{identity.entity.name}}", "mount_accessor": mounts["userpass/"].Accessor,
-	})
-	p.id = u.server.write(t, "identity/mfa/method/okta", data).Data["method_id"].(string)
-	world.okta.Give(u.name, func(ctx context.Context) okta.Result {
-		p.rings <- struct{}{}
-		select {
-		case says := <-p.says:
-			return map[thumb]okta.Result{approves: okta.Approved, refuses: okta.Rejected, ignores: okta.TimedOut}[says]
-		case <-ctx.Done():
-			return okta.TimedOut
-		}
-	})
-	return p
-}
+func newPhone() phone { return phone{make(chan struct{}, 16), make(chan thumb)} }
 
 // ring waits until the phone rings.
-func (p *pushMethod) ring(t *testing.T) {
+func (p phone) ring(t *testing.T) {
 	t.Helper()
 	select {
 	case <-p.rings:
@@ -103,12 +39,97 @@ func (p *pushMethod) ring(t *testing.T) {
 }
 
 // say decides on the push that is open.
-func (p *pushMethod) say(t *testing.T, what thumb) {
+func (p phone) say(t *testing.T, what thumb) {
 	t.Helper()
 	select {
 	case p.says <- what:
 	case <-time.After(patience):
-		t.Fatal("nobody waits for the phone")
+		t.Fatal("no push waits for the phone")
+	}
+}
+
+// decide is what the phone says to a push that ends with ctx; "" is nothing.
+func (p phone) decide(ctx context.Context) thumb {
+	p.rings <- struct{}{}
+	select {
+	case says := <-p.says:
+		return says
+	case <-ctx.Done():
+		return ""
+	}
+}
+
+// okta is decide for the stub of Okta.
+func (p phone) okta(ctx context.Context) okta.Result {
+	switch p.decide(ctx) {
+	case approves:
+		return okta.Approved
+	case refuses:
+		return okta.Rejected
+	default:
+		return okta.TimedOut
+	}
+}
+
+// A pushMethod is a method of the real server that pushes to the phone of one
+// user, and the phone.
+type pushMethod struct {
+	phone
+	id, name string
+	kind     string // Vault's type
+	user     user
+}
+
+// A provider makes a method that pushes, and the phone of the user.
+type provider func(*testing.T, user) *pushMethod
+
+// forProviders runs a test with each provider of pushes.
+func forProviders(t *testing.T, test func(*testing.T, provider)) {
+	t.Helper()
+	t.Parallel()
+	needVault(t)
+	for name, push := range map[string]provider{"pingid": pingPhone, "okta": oktaPhone} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, push)
+		})
+	}
+}
+
+func newPushMethod(t *testing.T, kind string, u user, settings map[string]any) *pushMethod {
+	t.Helper()
+	p := &pushMethod{kind: kind, user: u, name: fmt.Sprintf("%s%d", kind, users.Add(1)), phone: newPhone()}
+	maps.Copy(settings, map[string]any{"method_name": p.name, "username_format": "{{identity.entity.name}}"})
+	p.id = u.server.write(t, "identity/mfa/method/"+kind, settings).Data["method_id"].(string)
+	return p
+}
+
+// pingPhone is reached by one call of Vault's, which is open until the decision.
+func pingPhone(t *testing.T, u user) *pushMethod {
+	t.Helper()
+	p := newPushMethod(t, "pingid", u, map[string]any{"settings_file_base64": world.ping.Settings()})
+	world.ping.Give(u.name, func(ctx context.Context, _ string) pingid.Decision {
+		says := p.phone.decide(ctx)
+		return pingid.Decision{Approve: says == approves, Message: map[thumb]string{refuses: "not me", "": "gave up"}[says]}
+	})
+	return p
+}
+
+// oktaPhone is asked by Vault each second.
+func oktaPhone(t *testing.T, u user) *pushMethod {
+	t.Helper()
+	needOkta(t)
+	settings := world.okta.Settings()
+	settings["mount_accessor"] = u.server.accessor(t, "userpass")
+	p := newPushMethod(t, "okta", u, settings)
+	world.okta.Give(u.name, p.phone.okta)
+	return p
+}
+
+func needOkta(t *testing.T) {
+	t.Helper()
+	if world.okta == nil {
+		t.Skip("needs port 443, which root may listen at: " + world.noOkta)
 	}
 }
 
@@ -118,6 +139,13 @@ func (p *pushMethod) pushes() int {
 		return world.okta.Pushes(p.user.name)
 	}
 	return world.ping.Pushes(p.user.name)
+}
+
+func (p *pushMethod) wantPushes(t *testing.T, n int) {
+	t.Helper()
+	if have := p.pushes(); have != n {
+		t.Errorf("%d pushes, want %d", have, n)
+	}
 }
 
 // wantDropped waits until Vault has given up on the push that is open, although

@@ -12,9 +12,7 @@ import (
 func mustPort(t *testing.T) string {
 	t.Helper()
 	addr, release, err := holdPort()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(release)
 	return addr
 }
@@ -23,9 +21,7 @@ func mustPort(t *testing.T) string {
 func serve(t *testing.T, h http.Handler) *httptest.Server {
 	t.Helper()
 	l, err := net.Listen("tcp", mustPort(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	s := httptest.NewUnstartedServer(h)
 	_ = s.Listener.Close()
 	s.Listener = l
@@ -50,9 +46,7 @@ func TestHoldPort(t *testing.T) {
 			return err == nil
 		})
 		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		// Ended by the server, as by a kill: the port remembers the connection.
 		_ = l.Close()
 		_ = conn.Close()
@@ -60,9 +54,7 @@ func TestHoldPort(t *testing.T) {
 	for range 50 {
 		other := mustPort(t)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		defer l.Close()
 		if other == addr || l.Addr().String() == addr {
 			t.Fatalf("%s was given to another", addr)

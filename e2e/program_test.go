@@ -87,9 +87,7 @@ func (r *running) ended() bool {
 // interrupt is ctrl-c of whoever runs the program.
 func (r *running) interrupt(t *testing.T) {
 	t.Helper()
-	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
+	check(t, r.cmd.Process.Signal(os.Interrupt))
 }
 
 // run waits for the program to end.
@@ -130,6 +128,24 @@ func (r result) fields(t *testing.T) map[string]any {
 		t.Fatalf("not JSON: %v\n%s%s", err, r.stdout, r.stderr)
 	}
 	return m
+}
+
+// wantFailure checks the exit code, and that the program says each of these texts.
+func (r result) wantFailure(t *testing.T, code int, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if r.code != code || !strings.Contains(r.stderr, text) {
+			t.Errorf("exit %d, want %d with %q\n%s%s", r.code, code, text, r.stdout, r.stderr)
+		}
+	}
+}
+
+// wantSecret checks the secret in the JSON output of a CLI.
+func (r result) wantSecret(t *testing.T) {
+	t.Helper()
+	if r.code != 0 || dig(r.fields(t), "data", "data", "key") != "value" {
+		t.Errorf("exit %d, want the secret\n%s%s", r.code, r.stdout, r.stderr)
+	}
 }
 
 // dig follows names into nested objects; nil where there is nothing.

@@ -8,7 +8,7 @@ import (
 // One of a code and a push will do: the phone rings while the code can be typed,
 // and whatever comes first decides.
 func TestPushOrCode(t *testing.T) {
-	forProviders(t, func(t *testing.T, phone newPhone) {
+	forProviders(t, func(t *testing.T, push provider) {
 		for name, decide := range map[string]func(*testing.T, *pushOrCode){
 			"code": func(t *testing.T, p *pushOrCode) {
 				p.ring(t)
@@ -27,7 +27,7 @@ func TestPushOrCode(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				p := newPushOrCode(t, phone, "")
+				p := newPushOrCode(t, push, "")
 				p.screen.wait(t, "wants to log in at auth/userpass/login/"+p.user.name, "passcode for "+p.codes.name)
 				decide(t, p)
 				p.wantLogin(t, 1)
@@ -38,10 +38,10 @@ func TestPushOrCode(t *testing.T) {
 
 // With a preference there is only one way.
 func TestPushOrCodePreferred(t *testing.T) {
-	forProviders(t, func(t *testing.T, phone newPhone) {
+	forProviders(t, func(t *testing.T, push provider) {
 		t.Run("push", func(t *testing.T) {
 			t.Parallel()
-			p := newPushOrCode(t, phone, "push")
+			p := newPushOrCode(t, push, "push")
 			p.screen.waitPush(t, "log in at auth/userpass/login/"+p.user.name, p.pushMethod)
 			p.ring(t)
 			p.say(t, approves)
@@ -49,7 +49,7 @@ func TestPushOrCodePreferred(t *testing.T) {
 		})
 		t.Run("code", func(t *testing.T) {
 			t.Parallel()
-			p := newPushOrCode(t, phone, "code")
+			p := newPushOrCode(t, push, "code")
 			p.screen.wait(t, "passcode for "+p.codes.name)
 			p.typeCode(t)
 			p.wantLogin(t, 0)
@@ -66,10 +66,10 @@ type pushOrCode struct {
 }
 
 // newPushOrCode begins the login; prefer is "push", "code" or "".
-func newPushOrCode(t *testing.T, phone newPhone, prefer string) *pushOrCode {
+func newPushOrCode(t *testing.T, push provider, prefer string) *pushOrCode {
 	t.Helper()
 	u := needVault(t).newUser(t)
-	p := &pushOrCode{codes: u.totp(t), pushMethod: phone(t, u)}
+	p := &pushOrCode{codes: u.totp(t), pushMethod: push(t, u)}
 	u.enforce(t, p.codes.id, p.id)
 	extra := ""
 	if name := map[string]string{"push": p.name, "code": p.codes.name}[prefer]; name != "" {
@@ -91,7 +91,5 @@ func (p *pushOrCode) typeCode(t *testing.T) {
 func (p *pushOrCode) wantLogin(t *testing.T, pushes int) {
 	t.Helper()
 	p.user.wantToken(t, dig(p.login.ok(t).fields(t), "auth", "client_token"))
-	if n := p.pushes(); n != pushes {
-		t.Errorf("%d pushes, want %d", n, pushes)
-	}
+	p.wantPushes(t, pushes)
 }

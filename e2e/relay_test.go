@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -141,7 +140,7 @@ func TestRelayManyAtOnce(t *testing.T) {
 	srv := needVault(t)
 	token, kv := newReader(t)
 	a := startAgent(t, setup{person: nobody(t)})
-	read := call{"GET", "/v1/secret/data/" + kv, []string{tokenHeader(token)}, ""}
+	read := request("GET", "secret/data/"+kv, token)
 	want := read.send(t, srv.addr)
 	var all sync.WaitGroup
 	for range 20 {
@@ -210,13 +209,9 @@ func TestRelayKV(t *testing.T) {
 func TestRelayCurl(t *testing.T) {
 	t.Parallel()
 	srv := needVault(t)
-	path, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("needs curl")
-	}
 	token, kv := newReader(t)
 	a := startAgent(t, setup{person: nobody(t)})
-	curl := program{path: path, env: cleanEnv(t.TempDir())}
+	curl := program{path: installed(t, "curl"), env: cleanEnv(t.TempDir())}
 	tests := map[string][]string{
 		"read":          {"-H", tokenHeader(token), "{}/v1/secret/data/" + kv},
 		"head":          {"--head", "{}/v1/sys/health"},

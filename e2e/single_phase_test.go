@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,63 +11,55 @@ import (
 func TestSinglePhase(t *testing.T) {
 	t.Parallel()
 	srv := needVault(t)
-	named := map[string]func(*codes) string{"by name": func(c *codes) string { return c.name }, "by id": func(c *codes) string { return c.id }}
-	for what, name := range named {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			u := srv.newUser(t)
-			c := u.totp(t)
-			u.enforce(t, c.id)
-			p := newPerson(t, func(_ context.Context, a asked) answer {
-				if a.Attempt == 1 {
-					return code(c.wrong())
-				}
-				return code(c.next())
-			})
-			a := startAgent(t, setup{person: p, extra: singlePhase(name(c)), hide: []string{u.password, c.secret}})
+	byName := func(c *codes) string { return c.name }
+	tests := map[string]struct {
+		method func(*codes) string
+		person func(*testing.T, *codes) *person
+		check  func(*testing.T, user, *codes, *agent, *person)
+	}{
+		"by name": {byName, corrector, wantCorrected(byName)},
+		"by id":   {func(c *codes) string { return c.id }, corrector, wantCorrected(func(c *codes) string { return c.id })},
+		"never right": {byName, mistaken, func(t *testing.T, u user, _ *codes, a *agent, _ *person) {
 			g := u.login(t, a.addr)
-			g.wantStep(t, 200, "approved")
-			u.wantToken(t, dig(g.json(t), "auth", "client_token"))
-			prompts := p.prompts(t)
-			if len(prompts) != 2 || prompts[0].Method != name(c) || prompts[1].Message != "wrong code, or one that was used: wait for the next one" {
-				t.Errorf("asked %+v", prompts)
+			g.wantStep(t, 403, "rejected")
+			if errors := g.errors(t); len(errors) != 2 || errors[0] != "permission denied" || !strings.HasPrefix(errors[1], "stepup: ") {
+				t.Errorf("errors %q", errors)
 			}
+		}},
+		"the program has its own": {byName, func(t *testing.T, _ *codes) *person { return nobody(t) }, func(t *testing.T, u user, c *codes, a *agent, _ *person) {
+			u.wantPlainLogin(t, u.login(t, a.addr, "X-Vault-MFA: "+c.name+":"+c.next()))
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, c := srv.newMFAUser(t)
+			p := test.person(t, c)
+			test.check(t, u, c, startAgent(t, setup{person: p, attempts: 2, extra: singlePhase(test.method(c)), hide: []string{u.password, c.secret}}), p)
 		})
 	}
-	t.Run("never right", func(t *testing.T) {
-		t.Parallel()
-		u := srv.newUser(t)
-		c := u.totp(t)
-		u.enforce(t, c.id)
-		a := startAgent(t, setup{person: newPerson(t, func(context.Context, asked) answer { return code(c.wrong()) }), attempts: 1, extra: singlePhase(c.name)})
-		g := u.login(t, a.addr)
-		g.wantStep(t, 403, "rejected")
-		if errors := g.errors(t); len(errors) != 2 || errors[0] != "permission denied" || !strings.HasPrefix(errors[1], "stepup: ") {
-			t.Errorf("errors %q", errors)
-		}
-	})
 	t.Run("nothing wants it", func(t *testing.T) {
 		t.Parallel()
 		u := srv.newUser(t)
 		c := u.totp(t)
 		a := startAgent(t, setup{person: typist(t, c), extra: singlePhase(c.name)})
 		g := u.login(t, a.addr)
-		g.wantStep(t, 200, "approved")
-		u.wantToken(t, dig(g.json(t), "auth", "client_token"))
+		u.wantLogin(t, g)
 		if !strings.Contains(g.body, "Found MFA header but failed to find MFA Enforcement Config") || !strings.Contains(a.log.String(), "asked about for nothing") {
-			t.Errorf("answer %s, log %s", g.body, a.log.String())
+			t.Errorf("answer %s, log %s", g.body, a.log)
 		}
 	})
-	t.Run("the program has its own", func(t *testing.T) {
-		t.Parallel()
-		u := srv.newUser(t)
-		c := u.totp(t)
-		u.enforce(t, c.id)
-		a := startAgent(t, setup{person: nobody(t), extra: singlePhase(c.name)})
-		g := u.login(t, a.addr, "X-Vault-MFA: "+c.name+":"+c.next())
-		g.wantPlain(t, 200)
-		u.wantToken(t, dig(g.json(t), "auth", "client_token"))
-	})
+}
+
+// wantCorrected checks a login whose first code was wrong.
+func wantCorrected(name func(*codes) string) func(*testing.T, user, *codes, *agent, *person) {
+	return func(t *testing.T, u user, c *codes, a *agent, p *person) {
+		u.wantLogin(t, u.login(t, a.addr))
+		all := p.wantAsked(t, 2)
+		if all[0].Method != name(c) || all[1].Message != "wrong code, or one that was used: wait for the next one" {
+			t.Errorf("asked %+v", all)
+		}
+	}
 }
 
 func singlePhase(method string) string {

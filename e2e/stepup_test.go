@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -13,58 +12,44 @@ import (
 // The set-ups are what they claim: without stepup the app's token sees nothing,
 // and a step-up token is not to be had without the second factor.
 func TestFactsOfElevation(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		w.get().send(t, w.addr).wantPlain(t, 403)
-		w.call("GET", "sys/internal/ui/mounts/"+strings.Replace(w.path, "/data/", "/", 1)).send(t, w.addr).wantPlain(t, 403)
+		w.call("GET", "sys/internal/ui/mounts/secret/"+short(w.path)).send(t, w.addr).wantPlain(t, 403)
 		vault, _ := cli(t, w.addr, "VAULT_TOKEN="+w.token)
-		if r := vault.run(t, "kv", "get", strings.Replace(w.path, "/data/", "/", 1)); r.code != 2 || !strings.Contains(r.stderr, "preflight") {
-			t.Errorf("vault kv get: exit %d\n%s", r.code, r.stderr)
-		}
+		vault.run(t, "kv", "get", "secret/"+short(w.path)).wantFailure(t, 2, "preflight")
 		if w.kind == "login" {
-			g := call{"POST", "/v1/" + w.source, nil, fmt.Sprintf(`{"password":%q}`, w.password)}.send(t, w.addr)
-			g = validate(t, w.addr, requirement(t, g), w.codes.id, w.codes.next())
-			if g.status != 200 {
-				t.Errorf("status %d\n%s", g.status, g.body)
-			}
+			g := request("POST", w.source, "").with(fmt.Sprintf(`{"password":%q}`, w.password)).send(t, w.addr)
+			validate(t, w.addr, requirement(t, g), w.codes.id, w.codes.next()).wantPlain(t, 200)
 			return
 		}
-		mint := w.call("POST", w.source)
-		mint.body = "{}"
-		mint.send(t, w.addr).wantPlain(t, 403)
-		mint.header = append(mint.header, "X-Vault-MFA: corp_totp:"+w.codes.next())
-		mint.send(t, w.addr).wantPlain(t, 200)
+		create := w.call("POST", w.source).with("{}")
+		create.send(t, w.addr).wantPlain(t, 403)
+		create.header = append(create.header, "X-Vault-MFA: corp_totp:"+w.codes.next())
+		create.send(t, w.addr).wantPlain(t, 200)
 	})
 }
 
-// One password and one code, or one code, and then silence: the CLI in both its
+// One password and one code, or one code, and then no prompt: the CLI in both its
 // spellings, a program of Go, and curl.
 func TestStepUpOnce(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		p := w.typist(t)
 		a := w.agent(t, p)
 		vault, _ := cli(t, a.addr, "VAULT_TOKEN="+w.token)
-		short := strings.TrimPrefix(w.path, "secret/data/")
-		for _, args := range [][]string{{"secret/" + short}, {"-mount=secret", short}} {
-			out := vault.ok(t, append([]string{"kv", "get", "-format=json"}, args...)...).fields(t)
-			if dig(out, "data", "data", "key") != "value" {
-				t.Errorf("vault kv get %q: %v", args, out)
-			}
-		}
-		vault.ok(t, "kv", "put", "-mount=secret", short+"2", "a=b")
+		vault.ok(t, "kv", "get", "-format=json", "secret/"+short(w.path)).wantSecret(t)
+		vault.ok(t, "kv", "get", "-format=json", "-mount=secret", short(w.path)).wantSecret(t)
+		vault.ok(t, "kv", "put", "-mount=secret", short(w.path)+"2", "a=b")
 		if data := w.server.read(t, w.path+"2").Data["data"]; dig(data, "a") != "b" {
 			t.Errorf("the server holds %v", data)
 		}
 		client, err := w.server.client(a.addr, w.token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		secret, err := client.KVv2("secret").Get(t.Context(), short)
+		check(t, err)
+		secret, err := client.KVv2("secret").Get(t.Context(), short(w.path))
 		if err != nil || secret.Data["key"] != "value" {
 			t.Errorf("vault/api: %v, %v", secret, err)
 		}
 		w.get().send(t, a.addr).wantStep(t, 200, "cached")
-		w.wantAsked(t, p, 1)
-		for i, q := range p.prompts(t) {
+		for i, q := range w.wantAsked(t, p, 1) {
 			wantKind := []string{"password", "passcode"}[i+2-w.asks]
 			if q.Kind != wantKind || q.Rule != "secure" || q.Vault != "corp" || q.Operation != "read" || q.Attempt != 1 ||
 				!strings.HasSuffix(q.Requester.Exe, "vault") || (q.Kind == "password" && q.Method != w.source) {
@@ -74,66 +59,62 @@ func TestStepUpOnce(t *testing.T) {
 	})
 }
 
-// A hundred at once: all of them are refused before the person answers, and all
+// A hundred at once: all of them are refused before the prompt is answered, and all
 // are served with what one step-up gave. It runs alone: a hundred programs take a
 // small machine for themselves, and elsewhere an answer that takes more than three
-// seconds means that somebody was asked on a phone.
+// seconds means that a phone was asked.
 func TestStepUpManyAtOnce(t *testing.T) {
-	forEachGrant(t, func(t *testing.T, newElevated func(*testing.T) *elevated) {
-		w := newElevated(t)
-		path, err := exec.LookPath("curl")
-		if err != nil {
-			t.Skip("needs curl")
-		}
-		const n = 100
-		p := newPerson(t, func(ctx context.Context, a asked) answer {
-			for len(w.gate.Seen("/v1/"+w.path)) < n && ctx.Err() == nil {
-				time.Sleep(10 * time.Millisecond)
-			}
-			return w.answer(t, a)
-		})
-		a := w.agent(t, p)
-		curl := program{path: path, env: cleanEnv(t.TempDir())}
-		said := make([]string, n)
-		var all sync.WaitGroup
-		for i := range said {
-			all.Go(func() {
-				said[i] = curl.run(t, "-sS", "--max-time", "240", "-H", tokenHeader(w.token), "-o", "/dev/null",
-					"-w", "%{http_code} %header{stepup-outcome}", a.addr+"/v1/"+w.path).stdout
+	needVault(t)
+	for _, kind := range []string{"login", "token"} {
+		t.Run(kind, func(t *testing.T) {
+			w := newFixture(t, kind)
+			curl := program{path: installed(t, "curl"), env: cleanEnv(t.TempDir())}
+			const n = 100
+			p := newPerson(t, func(ctx context.Context, a asked) answer {
+				for len(w.gate.Seen("/v1/"+w.path)) < n && ctx.Err() == nil {
+					time.Sleep(10 * time.Millisecond)
+				}
+				return w.answer(t, a)
 			})
-		}
-		all.Wait()
-		for _, s := range said {
-			if s != "200 approved" {
-				t.Errorf("curl says %q", s)
+			a := w.agent(t, p)
+			said := make([]string, n)
+			var all sync.WaitGroup
+			for i := range said {
+				all.Go(func() {
+					said[i] = curl.run(t, "-sS", "--max-time", "240", "-H", tokenHeader(w.token), "-o", "/dev/null",
+						"-w", "%{http_code} %header{stepup-outcome}", a.addr+"/v1/"+w.path).stdout
+				})
 			}
-		}
-		w.wantAsked(t, p, 1)
-		w.stepUpToken(t)
-		if n := len(w.gate.Seen("/v1/" + w.source)); n != 1 {
-			t.Errorf("%d requests at %s, want 1", n, w.source)
-		}
-		for _, g := range w.get().together(t, a.addr, 20) {
-			g.wantStep(t, 200, "cached")
-		}
-		w.wantAsked(t, p, 1)
-	})
+			all.Wait()
+			for _, s := range said {
+				if s != "200 approved" {
+					t.Errorf("curl says %q", s)
+				}
+			}
+			w.wantAsked(t, p, 1)
+			w.stepUpToken(t)
+			w.wantSource(t, 1)
+			for _, g := range w.get().together(t, a.addr, 20) {
+				g.wantStep(t, 200, "cached")
+			}
+			w.wantAsked(t, p, 1)
+		})
+	}
 }
 
 // The step-up token goes to the rule's paths and nowhere else, though Vault
 // would take it.
 func TestStepUpNowhereElse(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		p := w.typist(t)
 		a := w.agent(t, p)
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
-		elevatedToken := w.stepUpToken(t)
-		direct := call{"GET", "/v1/" + w.outside, []string{tokenHeader(elevatedToken)}, ""}
-		direct.send(t, w.addr).wantPlain(t, 200) // so the 403 below is for want of it
+		token := w.stepUpToken(t)
+		request("GET", w.outside, token).send(t, w.addr).wantPlain(t, 200) // so the 403 below is for want of it
 		before := len(w.gate.Seen(""))
 		for _, path := range []string{
-			w.outside, "sys/internal/ui/mounts/" + strings.Replace(w.outside, "/data/", "/", 1),
-			"secret/data/x/../" + strings.TrimPrefix(w.outside, "secret/data/"), strings.TrimSuffix(w.folder, "/"),
+			w.outside, "sys/internal/ui/mounts/secret/" + short(w.outside),
+			"secret/data/x/../" + short(w.outside), strings.TrimSuffix(w.folder, "/"),
 			"sys/policies/acl/" + w.policy,
 		} {
 			w.call("GET", path).send(t, a.addr).wantPlain(t, 403)
@@ -147,11 +128,11 @@ func TestStepUpNowhereElse(t *testing.T) {
 		}
 		self := w.call("GET", "auth/token/lookup-self").send(t, a.addr)
 		self.wantPlain(t, 200)
-		if id := dig(self.json(t), "data", "id"); id != w.token {
+		if self.text(t, "data", "id") != w.token {
 			t.Error("lookup-self is not about the app's own token")
 		}
 		for _, s := range w.gate.Seen("")[before:] {
-			if s.Token == elevatedToken {
+			if s.Token == token {
 				t.Errorf("the step-up token went to %s %s", s.Method, s.Path)
 			}
 		}
@@ -159,60 +140,47 @@ func TestStepUpNowhereElse(t *testing.T) {
 	})
 }
 
-// The CLI looks at a mount before it reads. That look costs no code unless it is about a
-// path of the rule; a token that is there serves it.
+// A preflight request costs no code unless it is about a path of the rule; an existing
+// step-up token serves it.
 func TestLookAtAMountAsksNobody(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		p := w.typist(t)
 		a := w.agent(t, p)
 		vault, _ := cli(t, a.addr, "VAULT_TOKEN="+w.token)
-		short := strings.TrimPrefix(w.path, "secret/data/")
-		for _, path := range []string{strings.TrimPrefix(w.outside, "secret/data/"), short} {
-			if r := vault.run(t, "kv", "get", "-mount=secret", path); r.code != 2 || !strings.Contains(r.stderr, "preflight") {
-				t.Errorf("vault kv get -mount=secret %s: exit %d\n%s", path, r.code, r.stderr)
-			}
+		for _, path := range []string{w.outside, w.path} {
+			vault.run(t, "kv", "get", "-mount=secret", short(path)).wantFailure(t, 2, "preflight")
 		}
-		if n := len(p.prompts(t)); n != 0 {
-			t.Fatalf("%d prompts for a look at the mount", n)
-		}
-		vault.ok(t, "kv", "get", "secret/"+short)
-		vault.ok(t, "kv", "get", "-mount=secret", short)
+		w.wantAsked(t, p, 0)
+		vault.ok(t, "kv", "get", "secret/"+short(w.path))
+		vault.ok(t, "kv", "get", "-mount=secret", short(w.path))
 		w.wantAsked(t, p, 1)
 	})
 }
 
 // A token is its caller's own.
 func TestStepUpOfAnother(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		stranger := w.server.newUser(t).token(t)
 		p := w.patient(t, 1)
 		a := w.agent(t, p)
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
+		request("GET", w.path, "").send(t, a.addr).wantPlain(t, 403)
+		request("GET", w.path, "hvs.nonsense").send(t, a.addr).wantPlain(t, 403)
+		// A request with a factor of its own gets none of ours.
+		request("GET", w.path, w.token, "X-Vault-MFA: x:1").send(t, a.addr).wantPlain(t, 403)
 		w.wantAsked(t, p, 1)
-
-		anonymous := call{method: "GET", target: "/v1/" + w.path}
-		anonymous.send(t, a.addr).wantPlain(t, 403)
-		bad := call{"GET", "/v1/" + w.path, []string{tokenHeader("hvs.nonsense")}, ""}
-		bad.send(t, a.addr).wantPlain(t, 403)
-		own := call{"GET", "/v1/" + w.path, []string{tokenHeader(w.token), "X-Vault-MFA: x:1"}, ""}
-		own.send(t, a.addr).wantPlain(t, 403) // brings a factor of its own: nothing of ours
-		w.wantAsked(t, p, 1)
-
-		other := call{"GET", "/v1/" + w.path, []string{tokenHeader(stranger)}, ""}
-		other.send(t, a.addr).wantStep(t, 403, "denied")
-		if n := len(p.prompts(t)); n != w.asks+1 {
-			t.Errorf("%d prompts, want one more for the stranger", n)
-		}
-		// Neither the stranger's "no" nor their requests cost the first one anything.
+		request("GET", w.path, stranger).send(t, a.addr).wantStep(t, 403, "denied")
+		p.wantAsked(t, w.asks+1)
+		// Neither the denial nor the stranger's requests cost the first caller anything.
 		w.get().send(t, a.addr).wantStep(t, 200, "cached")
-		bearer := call{"GET", "/v1/" + w.path, []string{"Authorization: Bearer " + w.token}, ""}
-		bearer.send(t, a.addr).wantStep(t, 200, "cached")
+		request("GET", w.path, "", "Authorization: Bearer "+w.token).send(t, a.addr).wantStep(t, 200, "cached")
 	})
 }
 
+// A denial holds for a while, without another prompt.
 func TestStepUpDenied(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
-		p := newPerson(t, func(context.Context, asked) answer { return deny() })
+	forEveryGrant(t, func(t *testing.T, w *fixture) {
+		p := denier(t)
 		a := w.agent(t, p)
 		g := w.get().send(t, a.addr)
 		g.wantStep(t, 403, "denied")
@@ -221,18 +189,17 @@ func TestStepUpDenied(t *testing.T) {
 		}
 		w.get().send(t, a.addr).wantStep(t, 403, "cooldown")
 		vault, _ := cli(t, a.addr, "VAULT_TOKEN="+w.token)
-		if r := vault.run(t, "kv", "get", strings.Replace(w.path, "/data/", "/", 1)); r.code != 2 || !strings.Contains(r.stderr, "stepup: ") {
-			t.Errorf("vault kv get: exit %d\n%s", r.code, r.stderr)
-		}
-		if n := len(p.prompts(t)); n != 1 || len(w.gate.Seen("/v1/"+w.source)) != 0 {
-			t.Errorf("%d prompts, want 1 and nothing sent to %s", n, w.source)
+		vault.run(t, "kv", "get", "secret/"+short(w.path)).wantFailure(t, 2, "stepup: ")
+		p.wantAsked(t, 1)
+		if w.kind != "header" {
+			w.wantSource(t, 0)
 		}
 	})
 }
 
 // A wrong password and a wrong code are told apart.
 func TestStepUpWrongThenRight(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forEveryGrant(t, func(t *testing.T, w *fixture) {
 		p := newPerson(t, func(_ context.Context, a asked) answer {
 			switch {
 			case a.Attempt > 1:
@@ -262,7 +229,7 @@ func TestStepUpWrongThenRight(t *testing.T) {
 }
 
 func TestStepUpWrongToTheEnd(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forEveryGrant(t, func(t *testing.T, w *fixture) {
 		p := newPerson(t, func(_ context.Context, a asked) answer {
 			if a.Kind == "password" {
 				return answer{text: w.password}
@@ -273,16 +240,14 @@ func TestStepUpWrongToTheEnd(t *testing.T) {
 		s.attempts = 2
 		a := w.start(t, s)
 		w.get().send(t, a.addr).wantStep(t, 403, "rejected")
-		if n := len(p.prompts(t)); n != w.asks+1 {
-			t.Errorf("%d prompts, want %d", n, w.asks+1)
-		}
+		p.wantAsked(t, w.asks+1)
 		w.get().send(t, a.addr).wantStep(t, 403, "cooldown")
 	})
 }
 
 // An app that leaves does not end a step-up: the next one finds the token.
 func TestStepUpOutlivesItsApp(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		left := make(chan struct{})
 		p := newPerson(t, func(_ context.Context, a asked) answer {
 			<-left
@@ -290,15 +255,12 @@ func TestStepUpOutlivesItsApp(t *testing.T) {
 		})
 		a := w.agent(t, p)
 		client, err := w.server.client(a.addr, w.token)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		ctx, leave := context.WithCancel(t.Context())
-		gone := make(chan error, 1)
-		go func() {
+		gone := async(func() error {
 			_, err := client.Logical().ReadWithContext(ctx, w.path)
-			gone <- err
-		}()
+			return err
+		})
 		p.wait(t, 0)
 		leave()
 		if err := <-gone; err == nil {
@@ -314,18 +276,14 @@ func TestStepUpOutlivesItsApp(t *testing.T) {
 	})
 }
 
-// Nobody is asked for an app whose own token is dead, not even before Vault was
+// A caller whose own token is dead causes no prompt, not even before Vault was
 // asked, and not even where there was a step-up token.
 func TestStepUpForDeadCaller(t *testing.T) {
-	forBothGrants(t, func(t *testing.T, w *elevated) {
+	forBothGrants(t, func(t *testing.T, w *fixture) {
 		p := w.typist(t)
 		a := w.agent(t, p, "eager = true")
-		read, write := w.get(), w.call("POST", w.path)
-		read.header = []string{tokenHeader("hvs.nonsense")}
-		write.header, write.body = read.header, bigBody()
-		for _, c := range []call{read, write} {
-			c.send(t, a.addr).wantPlain(t, 403)
-		}
+		request("GET", w.path, "hvs.nonsense").send(t, a.addr).wantPlain(t, 403)
+		request("POST", w.path, "hvs.nonsense").with(bigBody()).send(t, a.addr).wantPlain(t, 403)
 		w.wantAsked(t, p, 0)
 
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
@@ -335,5 +293,30 @@ func TestStepUpForDeadCaller(t *testing.T) {
 		}
 		w.get().send(t, a.addr).wantPlain(t, 403)
 		w.wantAsked(t, p, 1)
+	})
+}
+
+// An open prompt ends with "stepup lock", and nothing comes of it.
+func TestLockEndsStepUp(t *testing.T) {
+	forEveryGrant(t, func(t *testing.T, w *fixture) {
+		p := silent(t)
+		a := w.agent(t, p)
+		answered := w.get().async(t, a.addr)
+		p.wait(t, 0)
+		a.stepup("").ok(t, "lock")
+		(<-answered).wantStep(t, 403, "denied")
+		if w.kind != "header" {
+			w.wantSource(t, 0)
+		}
+	})
+}
+
+// The program gets Vault's own answer and a reason, and nothing cools down.
+func TestStepUpNoPrompter(t *testing.T) {
+	forEveryGrant(t, func(t *testing.T, w *fixture) {
+		a := w.agent(t, absent(t))
+		for range 2 {
+			w.get().send(t, a.addr).wantStep(t, 403, "unavailable")
+		}
 	})
 }

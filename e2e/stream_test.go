@@ -33,12 +33,8 @@ func TestMonitor(t *testing.T) {
 	cmd.Env = vault.env
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
+	check(t, cmd.Start())
 	lines := make(chan string)
 	go func() {
 		defer close(lines)
@@ -74,23 +70,17 @@ func TestMonitor(t *testing.T) {
 func snapshot(t *testing.T, file string) (names []string) {
 	t.Helper()
 	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer f.Close()
 	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	members := map[string][]byte{}
 	for r := tar.NewReader(z); ; {
 		head, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		if members[head.Name], err = io.ReadAll(r); err != nil {
 			t.Fatal(err)
 		}
@@ -140,22 +130,18 @@ func TestRaft(t *testing.T) {
 
 	t.Run("the server is killed", func(t *testing.T) {
 		srv.stop()
-		g := call{"GET", "/v1/bulk/0", []string{tokenHeader(token)}, ""}.send(t, a.addr)
+		g := request("GET", "bulk/0", token).send(t, a.addr)
 		if errs := g.errors(t); g.status != http.StatusBadGateway || len(errs) != 1 || !strings.HasPrefix(errs[0], "stepup: ") {
 			t.Errorf("status %d, errors %q", g.status, errs)
 		}
 		if !strings.HasPrefix(g.header.Get("Content-Type"), "application/json") {
 			t.Errorf("Content-Type %q", g.header.Get("Content-Type"))
 		}
-		if r := through.run(t, "read", "bulk/0"); r.code != 2 || !strings.Contains(r.stderr, "stepup: ") {
-			t.Errorf("vault read: exit %d\n%s", r.code, r.stderr)
-		}
+		through.run(t, "read", "bulk/0").wantFailure(t, 2, "stepup: ")
 	})
 	t.Run("and started again", func(t *testing.T) {
-		if err := srv.start(); err != nil {
-			t.Fatal(err)
-		}
-		sealed := call{"GET", "/v1/bulk/0", []string{tokenHeader(token)}, ""}
+		check(t, srv.start())
+		sealed := request("GET", "bulk/0", token)
 		if diff := different(sealed.send(t, srv.addr), sealed.send(t, a.addr)); diff != "" {
 			t.Errorf("sealed: %s", diff)
 		}
@@ -174,9 +160,8 @@ func TestRelayLarge(t *testing.T) {
 	srv := needVault(t)
 	token, kv := newReader(t)
 	a := startAgent(t, setup{person: nobody(t)})
-	post := call{"POST", "/v1/secret/data/" + kv + "/big", []string{tokenHeader(token)}, bigBody()}
-	post.send(t, a.addr).wantPlain(t, 200)
-	read := call{"GET", "/v1/secret/data/" + kv + "/big", []string{tokenHeader(token)}, ""}
+	request("POST", "secret/data/"+kv+"/big", token).with(bigBody()).send(t, a.addr).wantPlain(t, 200)
+	read := request("GET", "secret/data/"+kv+"/big", token)
 	if diff := different(read.send(t, srv.addr), read.send(t, a.addr)); diff != "" {
 		t.Error(diff)
 	}

@@ -24,18 +24,22 @@ type tap struct {
 
 func newTap(t *testing.T, srv *server) *tap {
 	t.Helper()
-	upstream, err := url.Parse(srv.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &tap{}
-	p.addr = serve(t, &httputil.ReverseProxy{
+	p.addr = serve(t, watchedProxy(t, srv, p.note)).URL
+	return p
+}
+
+// watchedProxy relays to the server; watch sees each answer.
+func watchedProxy(t *testing.T, srv *server, watch func(*http.Response) error) http.Handler {
+	t.Helper()
+	upstream, err := url.Parse(srv.addr)
+	check(t, err)
+	return &httputil.ReverseProxy{
 		Transport:      http.DefaultTransport.(*http.Transport).Clone(),
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
-		ModifyResponse: p.note,
-		ErrorLog:       log.New(io.Discard, "", 0), // who leaves is no error
-	}).URL
-	return p
+		ModifyResponse: watch,
+		ErrorLog:       log.New(io.Discard, "", 0), // a client that leaves is no error
+	}
 }
 
 func (p *tap) note(r *http.Response) error {

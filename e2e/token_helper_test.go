@@ -14,9 +14,7 @@ import (
 func signedIn(t *testing.T, d *desktop, addr string) (vault, stepup program, home string) {
 	t.Helper()
 	bin, err := world.stepup()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	vault, home = cli(t, addr, d.env...)
 	// The agent's folders are those of the person who runs the CLI.
 	vault.env = append(vault.env, "XDG_CONFIG_HOME="+filepath.Join(home, "config"), "XDG_RUNTIME_DIR="+filepath.Join(home, "run"))
@@ -35,9 +33,7 @@ func accessor(t *testing.T, vault program) string {
 func child(t *testing.T, policies ...string) *api.SecretAuth {
 	t.Helper()
 	made, err := needVault(t).root.Auth().Token().Create(&api.TokenCreateRequest{Policies: policies, TTL: "10m"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return made.Auth
 }
 

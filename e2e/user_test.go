@@ -30,23 +30,40 @@ func (s *server) newUser(t *testing.T, policies ...string) user {
 		"password": u.password, "token_policies": strings.Join(append(policies, "default"), ","),
 	})
 	u.entity = s.write(t, "identity/entity", map[string]any{"name": u.name}).Data["id"].(string)
-	mounts, err := s.root.Sys().ListAuthWithContext(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.write(t, "identity/entity-alias", map[string]any{
-		"name": u.name, "canonical_id": u.entity, "mount_accessor": mounts["userpass/"].Accessor,
+		"name": u.name, "canonical_id": u.entity, "mount_accessor": s.accessor(t, "userpass"),
 	})
 	return u
+}
+
+// accessor is that of an auth mount.
+func (s *server) accessor(t *testing.T, mount string) string {
+	t.Helper()
+	mounts, err := s.root.Sys().ListAuthWithContext(t.Context())
+	check(t, err)
+	return mounts[mount+"/"].Accessor
+}
+
+// newMFAUser makes a user whose login needs a code.
+func (s *server) newMFAUser(t *testing.T) (user, *codes) {
+	t.Helper()
+	u := s.newUser(t)
+	c := u.totp(t)
+	u.enforce(t, c.id)
+	return u, c
+}
+
+// secret writes a secret of its own at this path of KV version 2.
+func (s *server) secret(t *testing.T, path string) {
+	t.Helper()
+	s.write(t, path, map[string]any{"data": map[string]any{"key": "value"}})
 }
 
 // policy writes an ACL policy under a name of its own.
 func (s *server) policy(t *testing.T, rules string) string {
 	t.Helper()
 	name := fmt.Sprintf("policy%d", users.Add(1))
-	if err := s.root.Sys().PutPolicyWithContext(t.Context(), name, rules); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.root.Sys().PutPolicyWithContext(t.Context(), name, rules))
 	return name
 }
 
@@ -54,9 +71,7 @@ func (s *server) policy(t *testing.T, rules string) string {
 func (u user) token(t *testing.T) string {
 	t.Helper()
 	client, err := u.server.client(u.server.addr, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	secret, err := client.Logical().WriteWithContext(t.Context(), "auth/userpass/login/"+u.name, map[string]any{"password": u.password})
 	if err != nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
 		t.Fatalf("direct login of %s: %v, %v", u.name, secret, err)
@@ -82,21 +97,9 @@ func (u user) totp(t *testing.T) *codes {
 	}).Data["method_id"].(string)
 	made := u.server.write(t, "identity/mfa/method/totp/admin-generate", map[string]any{"method_id": c.id, "entity_id": u.entity})
 	link, err := url.Parse(made.Data["url"].(string))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	c.secret = link.Query().Get("secret")
 	return c
-}
-
-// pingid makes a PingID method that pushes to u's phone.
-func (u user) pingid(t *testing.T) (id, name string) {
-	t.Helper()
-	name = fmt.Sprintf("ping%d", users.Add(1))
-	id = u.server.write(t, "identity/mfa/method/pingid", map[string]any{
-		"method_name": name, "settings_file_base64": world.ping.Settings(), "username_format": "{{identity.entity.name}}",
-	}).Data["method_id"].(string)
-	return id, name
 }
 
 // enforce demands one of these methods at u's login; several calls add up.

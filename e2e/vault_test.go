@@ -112,14 +112,10 @@ disable_mlock = true
 	file := filepath.Join(home, "vault.hcl")
 	write(t, file, config)
 	s.args = []string{"server", "-config=" + file}
-	if err := s.start(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.start())
 	t.Cleanup(s.stop)
 	client, err := s.client(s.addr, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	made, err := client.Sys().Init(&api.InitRequest{SecretShares: 1, SecretThreshold: 1})
 	if err != nil {
 		t.Fatalf("initialising raft: %v\n%s", err, s.log)
@@ -199,6 +195,14 @@ func (s *server) read(t *testing.T, path string) *api.Secret {
 	return secret
 }
 
+// lookup is what the server says of a token.
+func (s *server) lookup(t *testing.T, token string) map[string]any {
+	t.Helper()
+	info, err := s.root.Auth().Token().LookupWithContext(t.Context(), token)
+	check(t, err)
+	return info.Data
+}
+
 // output collects what a program prints; it is safe for concurrent use.
 type output struct {
 	mu  sync.Mutex
@@ -221,16 +225,20 @@ func (o *output) String() string {
 func tempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(world.dir, "t")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
 func write(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	check(t, os.WriteFile(file, []byte(text), 0o600))
+}
+
+// check ends the test when a step of its setup fails.
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,10 +8,7 @@ import (
 
 func TestLoginWrapped(t *testing.T) {
 	t.Parallel()
-	srv := needVault(t)
-	u := srv.newUser(t)
-	c := u.totp(t)
-	u.enforce(t, c.id)
+	u, c := needVault(t).newMFAUser(t)
 	a := startAgent(t, setup{person: typist(t, c)})
 	vault, _ := cli(t, a.addr)
 	out := vault.ok(t, u.loginArgs("-wrap-ttl=60s", "-no-store", "-format=json")...).fields(t)
@@ -39,15 +36,14 @@ func TestWrappingIsNotSpent(t *testing.T) {
 	srv.write(t, "sys/auth/"+role, map[string]any{"type": "approle"})
 	srv.write(t, "auth/"+role+"/role/login", map[string]any{"token_policies": "default"})
 	a := startAgent(t, setup{person: nobody(t)})
-	root := tokenHeader("root")
 	tests := map[string]call{
-		"a secret":                           {"GET", "/v1/secret/data/" + kv, []string{root}, ""},
-		"an auth configuration":              {"GET", "/v1/auth/userpass/users/" + u.name, []string{root}, ""},
-		"a new token":                        {"POST", "/v1/auth/token/create", []string{root}, "{}"},
-		"a login without MFA":                {"POST", "/v1/auth/userpass/login/" + u.name, nil, fmt.Sprintf(`{"password":%q}`, u.password)},
-		"a secret ID of a role called login": {"POST", "/v1/auth/" + role + "/role/login/secret-id", []string{root}, "{}"},
-		"a role called login":                {"GET", "/v1/auth/" + role + "/role/login", []string{root}, ""},
-		"data wrapped by hand":               {"POST", "/v1/sys/wrapping/wrap", []string{root}, `{"a":"b"}`},
+		"a secret":                           request("GET", "secret/data/"+kv, "root"),
+		"an auth configuration":              request("GET", "auth/userpass/users/"+u.name, "root"),
+		"a new token":                        request("POST", "auth/token/create", "root").with("{}"),
+		"a login without MFA":                request("POST", "auth/userpass/login/"+u.name, "").with(fmt.Sprintf(`{"password":%q}`, u.password)),
+		"a secret ID of a role called login": request("POST", "auth/"+role+"/role/login/secret-id", "root").with("{}"),
+		"a role called login":                request("GET", "auth/"+role+"/role/login", "root"),
+		"data wrapped by hand":               request("POST", "sys/wrapping/wrap", "root").with(`{"a":"b"}`),
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -55,9 +51,7 @@ func TestWrappingIsNotSpent(t *testing.T) {
 			c.header = append([]string{"X-Vault-Wrap-TTL: 60s"}, c.header...)
 			g := c.send(t, a.addr)
 			g.wantPlain(t, 200)
-			token, _ := dig(g.json(t), "wrap_info", "token").(string)
-			opened := call{"POST", "/v1/sys/wrapping/unwrap", []string{tokenHeader(token)}, ""}.send(t, a.addr)
-			opened.wantPlain(t, 200)
+			opened := g.unwrap(t, a.addr)
 			if strings.Contains(opened.body, `"data":null`) && strings.Contains(opened.body, `"auth":null`) {
 				t.Errorf("nothing inside: %s", opened.body)
 			}
