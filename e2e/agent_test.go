@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -46,18 +47,6 @@ type setup struct {
 }
 
 func (s setup) config(addr string) string {
-	if s.attempts == 0 {
-		s.attempts = 3
-	}
-	if s.timeout == "" {
-		s.timeout = "4m"
-	}
-	if s.cooldown == "" {
-		s.cooldown = "5m"
-	}
-	if s.store == "" {
-		s.store = "memory"
-	}
 	drivers := `use = ["attached"]`
 	if s.person != nil {
 		drivers = fmt.Sprintf("use = [\"command\"]\n  command = [%q, %q, %q]", os.Args[0], personArg, s.person.url)
@@ -77,7 +66,7 @@ cache { store = %q }
 audit { file = "${state_dir}/audit.jsonl" }
 log { level = "debug" }
 %s
-`, s.upstream, addr, drivers, s.attempts, s.timeout, s.cooldown, s.prompt, s.store, s.extra)
+`, s.upstream, addr, drivers, cmp.Or(s.attempts, 3), cmp.Or(s.timeout, "4m"), cmp.Or(s.cooldown, "5m"), s.prompt, cmp.Or(s.store, "memory"), s.extra)
 }
 
 // startAgent returns when the agent's listener answers; at the end of the test
@@ -87,9 +76,7 @@ func startAgent(t *testing.T, s setup) *agent {
 	srv := needVault(t)
 	bin, err := world.stepup()
 	check(t, err)
-	if s.upstream == "" {
-		s.upstream = srv.addr
-	}
+	s.upstream = cmp.Or(s.upstream, srv.addr)
 	addr := mustPort(t)
 	dir := tempDir(t)
 	a := &agent{
@@ -135,6 +122,13 @@ func (a *agent) kill(t *testing.T) {
 	check(t, a.cmd.Process.Kill())
 	<-a.done
 	a.cmd = nil
+}
+
+// restart is a crash, and the next start.
+func (a *agent) restart(t *testing.T) {
+	t.Helper()
+	a.kill(t)
+	a.run(t)
 }
 
 func (a *agent) waitReady(t *testing.T) {

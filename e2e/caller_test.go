@@ -64,9 +64,7 @@ func TestRevokedCallerIsNotServed(t *testing.T) {
 			t.Run(kind+"/"+end, func(t *testing.T) {
 				t.Parallel()
 				w, options := kindOf(t)
-				p := w.typist(t)
-				a := w.agent(t, p, options...)
-				w.get().send(t, a.addr).wantStep(t, 200, "approved")
+				a, p := w.steppedUp(t, options...)
 				w.get().send(t, a.addr).wantStep(t, 200, "cached")
 				token := w.stepUpToken(t)
 				revoke(t, w, a)

@@ -186,6 +186,15 @@ func (w *fixture) agent(t *testing.T, p *person, options ...string) *agent {
 	return w.start(t, w.setup(p, options...))
 }
 
+// steppedUp has an agent that was asked once, and the user who answered.
+func (w *fixture) steppedUp(t *testing.T, options ...string) (*agent, *person) {
+	t.Helper()
+	p := w.typist(t)
+	a := w.agent(t, p, options...)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	return a, p
+}
+
 // start starts an agent that must not let out the step-up tokens either.
 func (w *fixture) start(t *testing.T, s setup) *agent {
 	t.Helper()

@@ -99,8 +99,7 @@ func TestKeyringOutlivesAgent(t *testing.T) {
 		if r := a.wantTokens(t, 1); r.Cache.Store != "keyring" || r.Cache.State != "available" {
 			t.Errorf("status: %+v", r)
 		}
-		a.kill(t)
-		a.run(t)
+		a.restart(t)
 		for _, g := range w.get().together(t, a.addr, 10) {
 			g.wantStep(t, 200, "cached")
 		}
@@ -111,11 +110,9 @@ func TestKeyringOutlivesAgent(t *testing.T) {
 		token := w.stepUpToken(t)
 
 		// The next process knows the token from the keyring alone.
-		a.kill(t)
-		a.run(t)
+		a.restart(t)
 		a.lock(t, "1 token revoked")
-		a.kill(t)
-		a.run(t)
+		a.restart(t)
 		w.wantRevoked(t, a, token)
 		uses := w.uses(token)
 		w.get().send(t, a.addr).wantStep(t, 403, "denied")
@@ -212,8 +209,7 @@ func TestKeyringUnusable(t *testing.T) {
 			if n := strings.Count(a.log.String(), "memory only"); n != 1 {
 				t.Errorf("the log says it %d times, want once", n)
 			}
-			a.kill(t)
-			a.run(t)
+			a.restart(t)
 			w.get().send(t, a.addr).wantStep(t, 403, "denied")
 		})
 	}

@@ -14,9 +14,7 @@ import (
 // up to once more.
 func TestTokenRevokedOutside(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
-		p := w.typist(t)
-		a := w.agent(t, p)
-		w.get().send(t, a.addr).wantStep(t, 200, "approved")
+		a, p := w.steppedUp(t)
 		info := w.server.lookup(t, w.stepUpToken(t))
 		w.server.write(t, "auth/token/revoke-accessor", map[string]any{"accessor": info["accessor"]})
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
@@ -39,9 +37,7 @@ func TestTokenIsAliveAndMayNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			forBothGrants(t, func(t *testing.T, w *fixture) {
 				w.limit(t, settings)
-				p := w.typist(t)
-				a := w.agent(t, p)
-				w.get().send(t, a.addr).wantStep(t, 200, "approved")
+				a, p := w.steppedUp(t)
 				want := request("GET", w.closed, w.stepUpToken(t)).send(t, w.addr)
 				for range 2 {
 					have := w.call("GET", w.closed).send(t, a.addr)
@@ -87,9 +83,7 @@ func TestTokenExpires(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			forBothGrants(t, func(t *testing.T, w *fixture) {
 				w.limit(t, test.settings)
-				p := w.typist(t)
-				a := w.agent(t, p, test.options...)
-				w.get().send(t, a.addr).wantStep(t, 200, "approved")
+				a, p := w.steppedUp(t, test.options...)
 				r, text := a.status(t)
 				for _, token := range r.Tokens {
 					if left := time.Until(token.Expires); left > 6*time.Second {
@@ -109,9 +103,7 @@ func TestTokenExpires(t *testing.T) {
 
 func TestLockRevokes(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
-		p := w.typist(t)
-		a := w.agent(t, p)
-		w.get().send(t, a.addr).wantStep(t, 200, "approved")
+		a, p := w.steppedUp(t)
 		token := w.stepUpToken(t)
 		if !w.server.alive(t, token) {
 			t.Fatal("the server does not know the step-up token")
@@ -125,8 +117,7 @@ func TestLockRevokes(t *testing.T) {
 
 func TestLockWithoutVault(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
-		a := w.agent(t, w.typist(t))
-		w.get().send(t, a.addr).wantStep(t, 200, "approved")
+		a, _ := w.steppedUp(t)
 		token := w.stepUpToken(t)
 		w.front.Close()
 		a.lock(t, "1 token forgotten", "note: ", "secure")
@@ -141,8 +132,7 @@ func TestStopRevokes(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		t.Run(fmt.Sprint(wanted), func(t *testing.T) {
 			forBothGrants(t, func(t *testing.T, w *fixture) {
-				a := w.agent(t, w.typist(t), fmt.Sprintf("revoke_on_stop = %v", wanted))
-				w.get().send(t, a.addr).wantStep(t, 200, "approved")
+				a, _ := w.steppedUp(t, fmt.Sprintf("revoke_on_stop = %v", wanted))
 				token := w.stepUpToken(t)
 				a.stop(t)
 				if alive := w.server.alive(t, token); alive == wanted {
@@ -185,9 +175,7 @@ func TestStatusOfTokens(t *testing.T) {
 func TestReloadKeepsTokens(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "login")
-	p := w.typist(t)
-	a := w.agent(t, p)
-	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	a, p := w.steppedUp(t)
 	file := filepath.Join(a.dir, "stepup.hcl")
 	text, err := os.ReadFile(file)
 	check(t, err)

@@ -34,8 +34,7 @@ func TestPasswordFromKeyring(t *testing.T) {
 	a := w.start(t, s)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	a.stepup("").ok(t, "lock")
-	a.kill(t)
-	a.run(t)
+	a.restart(t)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	if have, want := p.kinds(t), "password passcode passcode"; have != want {
 		t.Fatalf("asked %q, want %q", have, want)

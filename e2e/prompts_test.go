@@ -82,8 +82,7 @@ func TestNoAgent(t *testing.T) {
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "header")
-	a := w.agent(t, w.typist(t))
-	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	a, _ := w.steppedUp(t)
 	events := map[any]map[string]any{}
 	eventually(t, "the approval is in the audit log", func() bool {
 		for _, e := range a.audit() {

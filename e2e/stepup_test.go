@@ -106,9 +106,7 @@ func TestStepUpManyAtOnce(t *testing.T) {
 // would take it.
 func TestStepUpNowhereElse(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
-		p := w.typist(t)
-		a := w.agent(t, p)
-		w.get().send(t, a.addr).wantStep(t, 200, "approved")
+		a, p := w.steppedUp(t)
 		token := w.stepUpToken(t)
 		request("GET", w.outside, token).send(t, w.addr).wantPlain(t, 200) // so the 403 below is for want of it
 		before := len(w.gate.Seen(""))

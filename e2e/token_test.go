@@ -11,8 +11,7 @@ import (
 func TestTokenGrantOnTheWire(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "token")
-	a := w.agent(t, w.typist(t), `ttl = "5m"`)
-	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	w.steppedUp(t, `ttl = "5m"`)
 	var wire []string
 	for _, s := range w.gate.Seen("") {
 		who := map[bool]string{true: "app", false: "step-up"}[s.Token == w.token]
@@ -39,9 +38,7 @@ func TestTokenGrantOnTheWire(t *testing.T) {
 func TestTokenGrantUses(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "token")
-	p := w.typist(t)
-	a := w.agent(t, p, "num_uses = 2", "no_parent = true")
-	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	a, p := w.steppedUp(t, "num_uses = 2", "no_parent = true")
 	if r := a.wantTokens(t, 1); r.Tokens[0].Uses != 1 {
 		t.Errorf("want a token with one use left: %+v", r)
 	}
@@ -86,9 +83,7 @@ func TestTokenGrantMayNotMint(t *testing.T) {
 // that it allows.
 func TestGrantEager(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
-		p := w.typist(t)
-		a := w.agent(t, p, "eager = true")
-		w.get().send(t, a.addr).wantStep(t, 200, "approved")
+		a, p := w.steppedUp(t, "eager = true")
 		w.get().send(t, a.addr).wantStep(t, 200, "cached")
 		w.wantAsked(t, p, 1)
 		for _, s := range w.gate.Seen("/v1/" + w.path) {
