@@ -45,6 +45,29 @@ type client struct {
 
 func (c client) as(token string) client { c.token = token; return c }
 
+func (c client) in(t *testing.T) client { c.t = t; return c }
+
+// login logs in at userpass.
+func (c client) login(user string, headers ...string) answer {
+	c.t.Helper()
+	return c.do("POST", "/v1/auth/userpass/login/"+user, `{"password":"pw"}`, headers...)
+}
+
+// start sends a request beside the test.
+func (c client) start(method, target string, body any, headers ...string) <-chan answer {
+	done := make(chan answer, 1)
+	go func() { done <- c.do(method, target, body, headers...) }()
+	return done
+}
+
+// check ends the test when a step of its setup fails.
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // An answer is what came back.
 type answer struct {
 	status int
@@ -96,11 +119,34 @@ func (a answer) want(t *testing.T, status int, body string) {
 func (a answer) refused(t *testing.T, status int, text string) {
 	t.Helper()
 	raw, err := json.Marshal(map[string][]string{"errors": {text}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if want := string(raw) + "\n"; a.status != status || a.body != want {
 		t.Errorf("got  %d %s\nwant %d %s", a.status, a.body, status, want)
+	}
+}
+
+func (a answer) wantStatus(t *testing.T, status int) {
+	t.Helper()
+	if a.status != status {
+		t.Fatalf("got %d %s, want %d", a.status, a.body, status)
+	}
+}
+
+// wantAt checks a field, found by the keys of its objects.
+func (a answer) wantAt(t *testing.T, want any, keys ...string) {
+	t.Helper()
+	if got := a.at(t, keys...); got != want {
+		t.Errorf("%q is %v in %d %s, want %v", keys, got, a.status, a.body, want)
+	}
+}
+
+// wantLogin checks a login: its token, or the text of its refusal.
+func (a answer) wantLogin(t *testing.T, status int, text string) {
+	t.Helper()
+	if status != http.StatusOK {
+		a.refused(t, status, text)
+	} else if a.status != status || a.text(t, "auth", "client_token") == "" {
+		t.Errorf("got %d %s, want a token", a.status, a.body)
 	}
 }
 
@@ -118,10 +164,7 @@ func (a answer) at(t *testing.T, keys ...string) any {
 	t.Helper()
 	var v any = a.json(t)
 	for _, k := range keys {
-		object, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
+		object, _ := v.(map[string]any)
 		v = object[k]
 	}
 	return v
@@ -166,9 +209,7 @@ func newFixture(t *testing.T, cfg Config) (*Server, client) {
 	)
 	s.AddUser("userpass", "alice", "pw", "dev")
 	s.AddUser("userpass", "bob", "pw", "dev")
-	if err := s.PutSecret("secret/x", map[string]any{"a": "b"}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.PutSecret("secret/x", map[string]any{"a": "b"}))
 	return s, client{t: t, h: s, token: "root"}
 }
 

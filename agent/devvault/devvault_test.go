@@ -19,8 +19,7 @@ type refusal struct {
 func checkRefusals(t *testing.T, c client, tests []refusal) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := c.as(tt.token)
-			c.t = t
+			c := c.as(tt.token).in(t)
 			got := c.do(tt.method, tt.path, tt.body, tt.headers...)
 			if tt.want == "" {
 				got.want(t, tt.status, "{\"errors\":[]}\n")
@@ -139,12 +138,8 @@ func TestRedirects(t *testing.T) {
 func TestEscapedSlashIsPartOfThePath(t *testing.T) {
 	t.Parallel()
 	s, c := newFixture(t, Config{})
-	if err := s.PutSecret("secret/data/a/b", map[string]any{"k": "v"}); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.do("GET", "/v1/secret/data/a%2Fb", nil); got.status != 200 {
-		t.Errorf("got %d %s", got.status, got.body)
-	}
+	check(t, s.PutSecret("secret/data/a/b", map[string]any{"k": "v"}))
+	c.do("GET", "/v1/secret/data/a%2Fb", nil).wantStatus(t, 200)
 }
 
 // The same table is asked of a real Vault in e2e (TestFactsOfSpellings): what Vault cleans is the
@@ -196,9 +191,7 @@ func TestPoliciesMatchThePathAsItArrives(t *testing.T) {
 	s.AddPolicy("narrow", PathRule{Path: "kv/data/deploy/*", Capabilities: []string{"read"}},
 		PathRule{Path: "kv/data/+/web", Capabilities: []string{"read"}}, PathRule{Path: "sys/*", Capabilities: []string{"read"}})
 	c := root.as(s.CreateToken([]string{"narrow"}, ""))
-	if err := s.PutSecret("kv/deploy/web", map[string]any{"k": "v"}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.PutSecret("kv/deploy/web", map[string]any{"k": "v"}))
 	for path, status := range map[string]int{
 		"kv/data/deploy/web":                 200,
 		"kv/data%2fdeploy%2fweb":             200,
@@ -210,38 +203,38 @@ func TestPoliciesMatchThePathAsItArrives(t *testing.T) {
 		"sys/..%2f..%2fkv/data/deploy/web":   404, // a path of sys/, which has none such
 		"%2fkv/data/deploy/web":              404, // policies lose the slash, the router does not
 	} {
-		if got := c.do("GET", "/v1/"+path, nil); got.status != status {
-			t.Errorf("%s: got %d %s, want %d", path, got.status, got.body, status)
-		}
+		t.Log(path)
+		c.do("GET", "/v1/"+path, nil).wantStatus(t, status)
 	}
 }
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	_, c := newFixture(t, Config{})
-	got := c.as("").do("GET", "/v1/sys/health", nil)
-	if got.status != 200 || got.at(t, "enterprise") != true || got.at(t, "sealed") != false {
-		t.Errorf("health: %d %s", got.status, got.body)
-	}
-	if got := c.as("").do("HEAD", "/v1/sys/health", nil); got.status != 200 {
-		t.Errorf("HEAD of health: %d", got.status)
-	}
+	anyone := c.as("")
+	anyone.do("GET", "/v1/sys/health", nil).wantAt(t, true, "enterprise")
+	anyone.do("GET", "/v1/sys/health", nil).wantAt(t, false, "sealed")
+	anyone.do("HEAD", "/v1/sys/health", nil).wantStatus(t, 200)
 	c.do("DELETE", "/v1/sys/health", nil).want(t, 405, "{\"errors\":[]}\n")
-	if got := c.as("").do("GET", "/v1/sys/leader", nil); got.status != 200 || got.at(t, "ha_enabled") != false {
-		t.Errorf("leader: %d %s", got.status, got.body)
+	anyone.do("GET", "/v1/sys/leader", nil).wantAt(t, false, "ha_enabled")
+	anyone.do("GET", "/v1/sys/seal-status", nil).wantAt(t, "inmem", "storage_type")
+}
+
+// get is a request over the network.
+func get(t *testing.T, url, token string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		return nil, err
 	}
-	if got := c.as("").do("GET", "/v1/sys/seal-status", nil); got.status != 200 || got.at(t, "storage_type") != "inmem" {
-		t.Errorf("seal-status: %d %s", got.status, got.body)
-	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	return http.DefaultClient.Do(r)
 }
 
 func TestStartAndClose(t *testing.T) {
 	t.Parallel()
 	s, _ := newFixture(t, Config{})
 	url, err := s.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if _, err := s.Start(); err == nil {
 		t.Error("a second Start succeeded")
 	}
@@ -250,21 +243,13 @@ func TestStartAndClose(t *testing.T) {
 	token := s.CreateToken([]string{"guarded"}, "alice")
 	ended := make(chan error, 1)
 	go func() {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", url+"/v1/secret/data/x", nil)
-		if err != nil {
-			ended <- err
-			return
-		}
-		r.Header.Set("X-Vault-Token", token)
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := get(t, url+"/v1/secret/data/x", token)
 		if err == nil {
 			err = resp.Body.Close()
 		}
 		ended <- err
 	}()
-	if err := push.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	check(t, push.Wait(t.Context()))
 	s.Close()
 	s.Close()
 	<-ended // the request did not outlive its server
@@ -283,30 +268,22 @@ func TestRecord(t *testing.T) {
 	c.do("PUT", "/v1/secret/data/r?b=2&a=1", `{"data":{}}`, "X-Vault-Mfa", "a:1", "X-Vault-Mfa", "b")
 	c.do("GET", "/v1/nomount", nil)
 	got := s.Requests()
-	if len(got) != 2 {
-		t.Fatalf("%d requests", len(got))
+	if len(got) != 2 || got[1].Status != 404 {
+		t.Fatalf("recorded %+v", got)
 	}
 	if r := got[0]; r.Method != "PUT" || r.RawPath != "/v1/secret/data/r?b=2&a=1" || r.Status != 200 ||
 		string(r.Body) != `{"data":{}}` || len(r.Header["X-Vault-Mfa"]) != 2 {
 		t.Errorf("recorded %+v", r)
 	}
-	if got[1].Status != 404 {
-		t.Errorf("recorded status %d", got[1].Status)
-	}
 	for range maxRecords + 5 {
 		c.do("GET", "/v1/sys/health", nil)
 	}
-	if n := len(s.Requests()); n != maxRecords {
-		t.Errorf("%d requests are kept, want %d", n, maxRecords)
-	}
+	kept := len(s.Requests())
 	s.ForgetRequests()
-	if n := len(s.Requests()); n != 0 {
-		t.Errorf("%d requests after forgetting", n)
-	}
 	quiet, c := newFixture(t, Config{})
 	c.do("GET", "/v1/sys/health", nil)
-	if n := len(quiet.Requests()); n != 0 {
-		t.Errorf("%d requests recorded without being asked to", n)
+	if forgotten, unasked := len(s.Requests()), len(quiet.Requests()); kept != maxRecords || forgotten != 0 || unasked != 0 {
+		t.Errorf("%d requests are kept, want %d; %d after forgetting, %d without being asked to", kept, maxRecords, forgotten, unasked)
 	}
 }
 
@@ -314,18 +291,9 @@ func TestMonitorStreams(t *testing.T) {
 	t.Parallel()
 	s, _ := newFixture(t, Config{Record: true}) // through the recorder too
 	url, err := s.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(t.Context(), "GET", url+"/v1/sys/monitor?log_level=debug", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer root")
-	resp, err := http.DefaultClient.Do(r) // returns with the headers, before any line
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
+	resp, err := get(t, url+"/v1/sys/monitor?log_level=debug", "root") // returns with the headers, before any line
+	check(t, err)
 	defer resp.Body.Close()
 	if resp.StatusCode != 200 || s.Monitors() != 1 {
 		t.Fatalf("status %d, %d monitors", resp.StatusCode, s.Monitors())

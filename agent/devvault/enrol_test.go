@@ -26,9 +26,7 @@ func (c client) offersSecret(user string) bool {
 func newSelfEnrolment(t *testing.T, cfg Config) (s *Server, c client, method string) {
 	t.Helper()
 	s, c, method = newLogin(t, cfg)
-	if err := s.AllowSelfEnrolment("corp"); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.AllowSelfEnrolment("corp"))
 	return s, c, method
 }
 
@@ -42,9 +40,7 @@ func TestSelfEnrolmentIsOffered(t *testing.T) {
 	if s.AllowSelfEnrolment("phone") == nil || s.AllowSelfEnrolment("nope") == nil {
 		t.Error("allowed for a push method, and for none")
 	}
-	if err := s.AllowSelfEnrolment("corp"); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.AllowSelfEnrolment("corp"))
 	if !c.offersSecret("bob") || c.offersSecret("alice") {
 		t.Error("not offered to bob, or to alice, who has a secret")
 	}
@@ -68,20 +64,18 @@ func TestSelfEnrolment(t *testing.T) {
 		t.Errorf("url %v, %v", u, err)
 	}
 	raw, err := base64.StdEncoding.DecodeString(got.text(t, "data", "barcode"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if size, err := png.DecodeConfig(bytes.NewReader(raw)); err != nil || size.Width != qrSide {
 		t.Errorf("barcode %+v, %v", size, err)
 	}
 
 	// A wrong code keeps neither login nor secret, and loses neither.
-	c.validate(id, map[string]any{method: []string{"000000"}}).refused(t, 403, "failed to satisfy enforcement ups. error: "+multiError(textWrongCode, "login MFA validation failed for methodID: ["+method+"]"))
-	if other := c.hold("bob"); !strings.Contains(c.validate(other, map[string]any{method: []string{s.Code("corp", "bob")}}).body, "not present in entity") {
+	c.validate(id, given(method, "000000")).refused(t, 403, "failed to satisfy enforcement ups. error: "+multiError(textWrongCode, "login MFA validation failed for methodID: ["+method+"]"))
+	if other := c.hold("bob"); !strings.Contains(c.validate(other, given(method, s.Code("corp", "bob"))).body, "not present in entity") {
 		t.Error("the secret counts for another login")
 	}
 	clock.Add(time.Minute)
-	c.validate(id, map[string]any{method: []string{s.Code("corp", "bob")}}).want(t, 200, strings.Replace(grantedAuth, `"alice"`, `"bob"`, 1))
+	c.validate(id, given(method, s.Code("corp", "bob"))).want(t, 200, strings.Replace(grantedAuth, `"alice"`, `"bob"`, 1))
 
 	// Now bob has it for good.
 	if c.offersSecret("bob") {
@@ -90,9 +84,7 @@ func TestSelfEnrolment(t *testing.T) {
 	clock.Add(2 * time.Minute)
 	next := c.hold("bob")
 	c.selfEnrol(next, method).want(t, 200, envelopeHead+`"data":null,"wrap_info":null,"warnings":["Entity already has a secret for MFA method \"corp\""],"auth":null,"mount_type":"identity"}`+"\n")
-	if got := c.validate(next, map[string]any{method: []string{s.Code("corp", "bob")}}); got.status != 200 {
-		t.Errorf("%d %s", got.status, got.body)
-	}
+	c.validate(next, given(method, s.Code("corp", "bob"))).wantStatus(t, 200)
 }
 
 func TestSelfEnrolmentIsRefused(t *testing.T) {

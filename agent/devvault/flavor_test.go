@@ -11,9 +11,7 @@ func newSpaces(t *testing.T, flavor Flavor) (*Server, client) {
 	s, root := newFixture(t, Config{Flavor: flavor})
 	for _, n := range []*Namespace{s.Namespace, s.AddNamespace("ns1"), s.AddNamespace("ns1/ns2")} {
 		n.AddPolicy("reader", PathRule{Path: "secret/data/n", Capabilities: []string{"read"}}, PathRule{Path: "secret/metadata/n", Capabilities: []string{"list"}})
-		if err := n.PutSecret("secret/n", map[string]any{"v": "/" + n.path}); err != nil {
-			t.Fatal(err)
-		}
+		check(t, n.PutSecret("secret/n", map[string]any{"v": "/" + n.path}))
 	}
 	return s, root
 }
@@ -70,9 +68,7 @@ func TestFlavorsOfDeadTokens(t *testing.T) {
 		used := s.NewToken(TokenSpec{Policies: []string{"dev"}, NumUses: 1})
 		root.do("POST", "/v1/auth/token/revoke", map[string]any{"token": revoked}).want(t, 204, "")
 		now.Add(time.Hour)
-		if got := root.as(used).do("GET", "/v1/secret/data/x", nil); got.status != 200 {
-			t.Errorf("the one use: %d %s", got.status, got.body)
-		}
+		root.as(used).do("GET", "/v1/secret/data/x", nil).wantStatus(t, 200)
 		for _, token := range []string{"s.junk", revoked, expired, used} {
 			for _, path := range []string{"secret/data/x", "secret/data/deny", "nowhere", "sys/internal/ui/mounts/secret", "auth/token/lookup-self"} {
 				root.as(token).do("GET", "/v1/"+path, nil).refused(t, 403, dead)
@@ -110,9 +106,7 @@ func TestScanIsOpenBaos(t *testing.T) {
 	t.Parallel()
 	s, root := newFixture(t, Config{Flavor: OpenBao})
 	for _, path := range []string{"secret/a/b", "secret/a/c/d"} {
-		if err := s.PutSecret(path, nil); err != nil {
-			t.Fatal(err)
-		}
+		check(t, s.PutSecret(path, nil))
 	}
 	s.AddPolicy("lister", PathRule{Path: "secret/metadata/*", Capabilities: []string{"read", "list"}})
 	s.AddPolicy("scanner", PathRule{Path: "secret/metadata/*", Capabilities: []string{"scan"}})
@@ -133,16 +127,11 @@ func TestFlavorsOfATokenOfAnotherNamespace(t *testing.T) {
 	for flavor, status := range map[Flavor]int{Enterprise: 403, OpenBao: 200} {
 		s, root := newSpaces(t, flavor)
 		c := root.as(s.AddNamespace("ns1").CreateToken([]string{"default", "reader"}, ""))
-		if got := c.do("GET", "/v1/auth/token/lookup-self", nil); got.status != status {
-			t.Errorf("%q: lookup-self: %d %s", flavor, got.status, got.body)
-		}
+		t.Logf("%q", flavor)
+		c.do("GET", "/v1/auth/token/lookup-self", nil).wantStatus(t, status)
 		c.do("POST", "/v1/sys/capabilities-self", `{"paths":["secret/data/n"]}`).refused(t, 403, textDenied)
-		if got := c.do("POST", "/v1/ns1/sys/capabilities-self", `{"paths":["secret/data/n"]}`); got.status != 200 {
-			t.Errorf("%q: capabilities-self: %d %s", flavor, got.status, got.body)
-		}
-		if got := c.do("GET", "/v1/ns1/sys/internal/ui/mounts/secret/n", nil); got.status != 200 {
-			t.Errorf("%q: mounts: %d %s", flavor, got.status, got.body)
-		}
+		c.do("POST", "/v1/ns1/sys/capabilities-self", `{"paths":["secret/data/n"]}`).wantStatus(t, 200)
+		c.do("GET", "/v1/ns1/sys/internal/ui/mounts/secret/n", nil).wantStatus(t, 200)
 		if got := c.do("GET", "/v1/sys/internal/ui/mounts/ns1/secret/n", nil); got.status != 200 || got.text(t, "data", "path") != "ns1/secret/" {
 			t.Errorf("%q: mounts of a child: %d %s", flavor, got.status, got.body)
 		}

@@ -24,9 +24,7 @@ func payrollServer(t *testing.T) (s *Server, carol client, clock *clock) {
 			},
 		}})
 	s.AddPolicy("approve", PathRule{Path: "sys/control-group/authorize", Capabilities: []string{"update"}})
-	if err := s.PutSecret("secret/pay", map[string]any{"salary": "1"}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.PutSecret("secret/pay", map[string]any{"salary": "1"}))
 	return s, root.as(s.CreateToken([]string{"default", "pay", "approve"}, "carol")), clock
 }
 
@@ -75,9 +73,7 @@ func TestControlGroupWrite(t *testing.T) {
 	accessor := held.text(t, "wrap_info", "accessor")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := s.WaitHeld(ctx, 1); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.WaitHeld(ctx, 1))
 	if err := s.Authorize(accessor, "mallory"); err == nil {
 		t.Error("a stranger approved")
 	}
@@ -88,9 +84,7 @@ func TestControlGroupWrite(t *testing.T) {
 		if h := s.HeldRequests()[0]; h.Approved {
 			t.Errorf("approved after %d of two", i)
 		}
-		if err := s.Authorize(accessor, name); err != nil {
-			t.Fatal(err)
-		}
+		check(t, s.Authorize(accessor, name))
 	}
 	version := func() string {
 		return carol.as(s.RootToken()).do("GET", "/v1/secret/metadata/pay", nil).body

@@ -58,8 +58,7 @@ func TestKV(t *testing.T) {
 	}
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
-			c := c
-			c.t = t
+			c := c.in(t)
 			c.do(s.method, s.path, s.body, s.headers...).want(t, s.status, s.want)
 		})
 	}
@@ -70,9 +69,7 @@ func TestKVMetadata(t *testing.T) {
 	clock := newClock()
 	s, c := newFixture(t, Config{Now: clock.Now})
 	clock.Add(time.Minute)
-	if err := s.PutSecret("secret/x", map[string]any{"a": "c"}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, s.PutSecret("secret/x", map[string]any{"a": "c"}))
 	got := c.do("GET", "/v1/secret/metadata/x", nil)
 	if got.at(t, "data", "current_version") != 2.0 || got.text(t, "data", "updated_time") != "2026-03-01T12:01:00Z" ||
 		got.text(t, "data", "versions", "1", "created_time") != "2026-03-01T12:00:00Z" {
@@ -90,9 +87,7 @@ func TestPutSecretNeedsAStore(t *testing.T) {
 	if err := s.PutSecret("other/x", map[string]any{"k": "v"}); err != nil {
 		t.Error(err)
 	}
-	if got := c.do("GET", "/v1/other/data/x", nil); got.text(t, "data", "data", "k") != "v" {
-		t.Errorf("got %d %s", got.status, got.body)
-	}
+	c.do("GET", "/v1/other/data/x", nil).wantAt(t, "v", "data", "data", "k")
 }
 
 func TestTransitIsAPlainPost(t *testing.T) {
@@ -114,9 +109,7 @@ func TestCubbyholeBelongsToItsToken(t *testing.T) {
 	s, c := newFixture(t, Config{})
 	alice, bob := s.CreateToken([]string{"default"}, "alice"), s.CreateToken([]string{"default"}, "bob")
 	c.as(alice).do("POST", "/v1/cubbyhole/a/b", `{"k":"v"}`).want(t, 204, "")
-	if got := c.as(alice).do("GET", "/v1/cubbyhole/a/b", nil); got.text(t, "data", "k") != "v" {
-		t.Errorf("got %d %s", got.status, got.body)
-	}
+	c.as(alice).do("GET", "/v1/cubbyhole/a/b", nil).wantAt(t, "v", "data", "k")
 	c.as(alice).do("LIST", "/v1/cubbyhole/a", nil).want(t, 200, envelopeHead+`"data":{"keys":["b"]},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"cubbyhole"}`+"\n")
 	c.as(bob).do("GET", "/v1/cubbyhole/a/b", nil).want(t, 404, "{\"errors\":[]}\n")
 	c.as(alice).do("DELETE", "/v1/cubbyhole/a/b", nil).want(t, 204, "")

@@ -17,12 +17,12 @@ func TestDuoAtLogin(t *testing.T) {
 		return c.validate(c.hold("alice"), map[string]any{"corp_duo": payload})
 	}
 
-	held := c.do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`)
+	held := c.login("alice")
 	if strings.Contains(held.body, "uses_passcode") {
 		t.Errorf("a push uses a passcode: %s", held.body)
 	}
 	duo.UsePasscode()
-	held = c.do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`)
+	held = c.login("alice")
 	if !strings.Contains(held.body, `{"type":"duo","id":"`) || !strings.Contains(held.body, `"uses_passcode":true,"name":"corp_duo"}`) {
 		t.Errorf("use_passcode is not told: %s", held.body)
 	}

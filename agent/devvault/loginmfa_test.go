@@ -18,18 +18,26 @@ func newLogin(t *testing.T, cfg Config) (s *Server, c client, method string) {
 	t.Helper()
 	s, c = newFixture(t, cfg)
 	method = s.AddTOTPMethod("corp")
-	if _, _, err := s.EnrolTOTP("corp", "alice"); err != nil {
-		t.Fatal(err)
-	}
+	enrol(t, s.Namespace, "corp", "alice")
 	enforce(t, s.Namespace, "ups", "corp")
 	return s, c.as(""), method
 }
 
+// enrol gives a user a secret of a TOTP method.
+func enrol(t *testing.T, n *Namespace, method, entity string) {
+	t.Helper()
+	_, _, err := n.EnrolTOTP(method, entity)
+	check(t, err)
+}
+
+// given is the payload of one method.
+func given(method string, credentials ...string) map[string]any {
+	return map[string]any{method: credentials}
+}
+
 func enforce(t *testing.T, n *Namespace, name string, methods ...string) {
 	t.Helper()
-	if err := n.AddLoginEnforcement(name, methods, []string{"userpass"}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, n.AddLoginEnforcement(name, methods, []string{"userpass"}))
 }
 
 // hold logs in, and returns the ID of the held login.
@@ -57,7 +65,7 @@ func TestLoginIsHeld(t *testing.T) {
 		tail = `}},"num_uses":0},"mount_type":""}`
 	)
 	login := func(headers ...string) answer {
-		return c.do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`, headers...)
+		return c.login("alice", headers...)
 	}
 	login().want(t, 200, head+ups+tail+"\n")
 	s.AddPushMethod("phone", "okta")
@@ -138,16 +146,14 @@ func TestValidateTexts(t *testing.T) {
 			id := c.hold(tt.user)
 			got := c.do("PUT", "/v1/sys/mfa/validate", strings.NewReplacer("METHOD", method, `"ID"`, `"`+id+`"`).Replace(tt.body))
 			var errors struct{ Errors []string }
-			if err := json.Unmarshal([]byte(got.body), &errors); err != nil {
-				t.Fatal(err)
-			}
+			check(t, json.Unmarshal([]byte(got.body), &errors))
 			want := strings.NewReplacer("METHOD", method, "ENTITY", s.AddEntity(tt.user)).Replace(tt.text)
 			if got.status != tt.status || len(errors.Errors) != 1 || errors.Errors[0] != want {
 				t.Errorf("got %d %q\nwant %d %q", got.status, errors.Errors, tt.status, want)
 			}
 			// A failure leaves the request ID usable.
 			if tt.user == "alice" {
-				c.validate(id, map[string]any{method: []string{s.Code("corp", "alice")}}).want(t, 200, grantedAuth)
+				c.validate(id, given(method, s.Code("corp", "alice"))).want(t, 200, grantedAuth)
 			}
 		})
 	}
@@ -160,26 +166,22 @@ func TestValidate(t *testing.T) {
 	c.do("GET", "/v1/sys/mfa/validate", nil).refused(t, 405, "unsupported operation")
 
 	id := c.hold("alice")
-	got := c.validate(id, map[string]any{"corp": []string{"passcode=" + s.Code("corp", "alice")}}) // by name, as a pair
+	got := c.validate(id, given("corp", "passcode="+s.Code("corp", "alice"))) // by name, as a pair
 	got.want(t, 200, grantedAuth)
-	if got := c.as(got.text(t, "auth", "client_token")).do("GET", "/v1/secret/data/x", nil); got.status != 200 {
-		t.Errorf("the token of a validated login: %d %s", got.status, got.body)
-	}
-	c.validate(id, map[string]any{method: []string{"1"}}).refused(t, 400, "invalid request ID")
+	c.as(got.text(t, "auth", "client_token")).do("GET", "/v1/secret/data/x", nil).wantStatus(t, 200)
+	c.validate(id, given(method, "1")).refused(t, 400, "invalid request ID")
 
 	id = c.hold("alice")
-	c.validate(id, map[string]any{method: []string{s.Code("corp", "alice")}}).refused(t, 403,
+	c.validate(id, given(method, s.Code("corp", "alice"))).refused(t, 403,
 		"failed to satisfy enforcement ups. error: 2 errors occurred:\n\t* failed to validate TOTP passcode\n\t* login MFA validation failed for methodID: ["+method+"]\n\n")
-	wrapped := c.validate(id, map[string]any{method: []string{s.UnusedCode("corp", "alice")}}, "X-Vault-Wrap-TTL", "60")
+	wrapped := c.validate(id, given(method, s.UnusedCode("corp", "alice")), "X-Vault-Wrap-TTL", "60")
 	wrapped.want(t, 200, wrapInfo+`sys/mfa/validate","wrapped_accessor":"ACCESSOR"},"warnings":null,"auth":null,"mount_type":""}`+"\n")
 
 	id = c.hold("alice")
 	clock.Add(299 * time.Second)
-	if got := c.validate(id, map[string]any{method: []string{"000000"}}); got.status != 403 {
-		t.Errorf("after 299 s: %d %s", got.status, got.body)
-	}
+	c.validate(id, given(method, "000000")).wantStatus(t, 403)
 	clock.Add(time.Second)
-	c.validate(id, map[string]any{method: []string{s.Code("corp", "alice")}}).refused(t, 400, "invalid request ID")
+	c.validate(id, given(method, s.Code("corp", "alice"))).refused(t, 400, "invalid request ID")
 	if n := s.HeldLogins(); n != 0 {
 		t.Errorf("%d logins are held", n)
 	}
@@ -190,7 +192,7 @@ func TestCodesAreRememberedForNinetySeconds(t *testing.T) {
 	clock := newClock()
 	s, c, method := newLogin(t, Config{Now: clock.Now})
 	code := s.codes("corp", "alice").at(1) // the next one: right now and for two periods more
-	c.validate(c.hold("alice"), map[string]any{method: []string{code}}).want(t, 200, grantedAuth)
+	c.validate(c.hold("alice"), given(method, code)).want(t, 200, grantedAuth)
 	m := s.methodLocked("corp")
 	for _, tt := range []struct {
 		after time.Duration
@@ -214,7 +216,7 @@ func TestAttemptsAreLimited(t *testing.T) {
 		limit = "maximum TOTP validation attempts 6 exceeded the allowed attempts 5. Please try again in 30s seconds"
 	)
 	used := s.Code("corp", "alice")
-	c.validate(c.hold("alice"), map[string]any{method: []string{used}}).want(t, 200, grantedAuth)
+	c.validate(c.hold("alice"), given(method, used)).want(t, 200, grantedAuth)
 	right := s.UnusedCode("corp", "alice")
 	id := c.hold("alice")
 	guesses, tried := s.codes("corp", "alice"), 0
@@ -224,17 +226,17 @@ func TestAttemptsAreLimited(t *testing.T) {
 			continue
 		}
 		tried++
-		c.validate(id, map[string]any{method: []string{guess}}).refused(t, 403, failed(wrong))
+		c.validate(id, given(method, guess)).refused(t, 403, failed(wrong))
 		// Neither used codes nor wrong lengths count.
-		c.validate(id, map[string]any{method: []string{used}}).refused(t, 403, failed(wrong))
-		c.validate(id, map[string]any{method: []string{"1234567"}}).refused(t, 403, failed(wrong))
+		c.validate(id, given(method, used)).refused(t, 403, failed(wrong))
+		c.validate(id, given(method, "1234567")).refused(t, 403, failed(wrong))
 	}
-	c.validate(id, map[string]any{method: []string{right}}).refused(t, 403, failed(limit))
-	c.validate(id, map[string]any{method: []string{used}}).refused(t, 403, failed(wrong))
+	c.validate(id, given(method, right)).refused(t, 403, failed(limit))
+	c.validate(id, given(method, used)).refused(t, 403, failed(wrong))
 	clock.Add(29 * time.Second)
-	c.validate(id, map[string]any{method: []string{right}}).refused(t, 403, failed(limit))
+	c.validate(id, given(method, right)).refused(t, 403, failed(limit))
 	clock.Add(time.Second)
-	c.validate(id, map[string]any{method: []string{s.UnusedCode("corp", "alice")}}).want(t, 200, grantedAuth)
+	c.validate(id, given(method, s.UnusedCode("corp", "alice"))).want(t, 200, grantedAuth)
 }
 
 func TestSinglePhase(t *testing.T) {
@@ -245,7 +247,7 @@ func TestSinglePhase(t *testing.T) {
 		for _, l := range lines {
 			headers = append(headers, "X-Vault-MFA", l)
 		}
-		return c.do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`, headers...)
+		return c.login("alice", headers...)
 	}
 	for _, line := range []string{"corp:00", "other:1", "corp"} {
 		login(line).refused(t, 403, "permission denied")
@@ -267,9 +269,7 @@ func TestEveryEnforcementAnyMethod(t *testing.T) {
 	s, c, corp := newLogin(t, Config{})
 	second := s.AddTOTPMethod("second")
 	third := s.AddTOTPMethod("third") // nobody is enrolled
-	if _, _, err := s.EnrolTOTP("second", "alice"); err != nil {
-		t.Fatal(err)
-	}
+	enrol(t, s.Namespace, "second", "alice")
 	enforce(t, s.Namespace, "zwei", "third", "second")
 	code := func(m string) []string { return []string{s.UnusedCode(m, "alice")} }
 	unenrolled := fmt.Sprintf(textNotEnrolled, third, s.AddEntity("alice"))
@@ -296,8 +296,8 @@ func TestValidateOneAtATime(t *testing.T) {
 		push := s.AddPushMethod("phone", "pingid")
 		enforce(t, s.Namespace, "pe", "phone")
 		id := c.hold("alice")
-		payload := map[string]any{"phone": []string{""}} // as the API client sends it
-		start := func(ctx context.Context) chan answer {
+		payload := given("phone", "") // as the API client sends it
+		start := func(ctx context.Context) <-chan answer {
 			done := make(chan answer, 1)
 			c := c
 			c.ctx = ctx
@@ -338,7 +338,7 @@ func TestValidateRace(t *testing.T) {
 	answers := make([]answer, 16)
 	var all sync.WaitGroup
 	for i := range answers {
-		all.Go(func() { answers[i] = c.validate(id, map[string]any{method: []string{code}}) })
+		all.Go(func() { answers[i] = c.validate(id, given(method, code)) })
 	}
 	all.Wait()
 	tokens := 0

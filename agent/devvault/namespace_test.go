@@ -13,9 +13,7 @@ func TestNamespaces(t *testing.T) {
 		t.Error("a declared namespace was made again")
 	}
 	for n, value := range map[*Namespace]string{s.Namespace: "root", ns: "one", deep: "deep"} {
-		if err := n.PutSecret("secret/n", map[string]any{"v": value}); err != nil {
-			t.Fatal(err)
-		}
+		check(t, n.PutSecret("secret/n", map[string]any{"v": value}))
 		n.AddPolicy("reader", PathRule{Path: "secret/data/n", Capabilities: []string{"read"}})
 	}
 	s.AddPolicy("into", PathRule{Path: "ns1/secret/data/n", Capabilities: []string{"read"}})
@@ -40,8 +38,7 @@ func TestNamespaces(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := root.as(tt.token)
-			c.t = t
+			c := root.as(tt.token).in(t)
 			var headers []string
 			if tt.header != "" {
 				headers = []string{"X-Vault-Namespace", tt.header}
@@ -58,9 +55,7 @@ func TestNamespaces(t *testing.T) {
 		})
 	}
 	root.do("GET", "/v1/secret/data/n", nil, "X-Vault-Namespace", "ns9").refused(t, 404, `no handler for route "ns9/secret/data/n". route entry not found.`)
-	if got := root.as(inOne).do("GET", "/v1/auth/token/lookup-self", nil, "X-Vault-Namespace", "ns1"); got.text(t, "data", "namespace_path") != "ns1/" {
-		t.Errorf("lookup-self: %s", got.body)
-	}
+	root.as(inOne).do("GET", "/v1/auth/token/lookup-self", nil, "X-Vault-Namespace", "ns1").wantAt(t, "ns1/", "data", "namespace_path")
 }
 
 func TestMFAInNamespaces(t *testing.T) {
@@ -72,32 +67,24 @@ func TestMFAInNamespaces(t *testing.T) {
 	ns.AddTOTPMethod("corp")
 	s.AddTOTPMethod("root_corp")
 	for _, name := range []string{"corp", "root_corp"} {
-		if _, _, err := ns.EnrolTOTP(name, entity); err != nil {
-			t.Fatal(err)
-		}
+		enrol(t, ns, name, entity)
 	}
 	enforce(t, ns, "ups", "corp")
 	// Step-up knows methods of the root namespace only, from everywhere.
 	ns.AddPolicy("guarded", PathRule{Path: "secret/data/n", Capabilities: []string{"read"}, MFAMethods: []string{"root_corp"}},
 		PathRule{Path: "secret/data/own", Capabilities: []string{"read"}, MFAMethods: []string{"corp"}})
-	if err := ns.PutSecret("secret/n", nil); err != nil {
-		t.Fatal(err)
-	}
+	check(t, ns.PutSecret("secret/n", nil))
 	in := []string{"X-Vault-Namespace", "ns1"}
 
 	id := c.hold("nina", in...)
 	payload := map[string]any{"ns1/corp": []string{ns.Code("corp", "nina")}}
 	c.validate(id, payload).refused(t, 500, "1 error occurred:\n\t* original request was issued in a different namesapce ns1/, current namespace is \n\n")
-	if got := c.validate(id, map[string]any{"corp": []string{"1"}}, in...); got.status != 403 {
-		t.Errorf("the bare name of a method in a namespace: %d %s", got.status, got.body)
-	}
+	c.validate(id, given("corp", "1"), in...).wantStatus(t, 403)
 	got := c.validate(id, payload, in...)
 	if got.status != 200 {
 		t.Fatalf("got %d %s", got.status, got.body)
 	}
 	c = c.as(got.text(t, "auth", "client_token"))
-	if got := c.do("GET", "/v1/ns1/secret/data/n", nil, "X-Vault-MFA", "root_corp:"+ns.Code("root_corp", entity)); got.status != 200 {
-		t.Errorf("step-up: %d %s", got.status, got.body)
-	}
+	c.do("GET", "/v1/ns1/secret/data/n", nil, "X-Vault-MFA", "root_corp:"+ns.Code("root_corp", entity)).wantStatus(t, 200)
 	c.do("GET", "/v1/ns1/secret/data/own", nil, "X-Vault-MFA", "corp:"+ns.UnusedCode("corp", entity)).refused(t, 403, textDenied)
 }

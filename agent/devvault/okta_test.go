@@ -57,14 +57,7 @@ func TestOktaLogin(t *testing.T) {
 			t.Parallel()
 			o, c := newOkta(t)
 			tt.set(o)
-			got := c.do("POST", oktaLogin, tt.body)
-			if tt.status == 200 {
-				if got.status != 200 || got.text(t, "auth", "client_token") == "" {
-					t.Errorf("%d %s", got.status, got.body)
-				}
-				return
-			}
-			got.refused(t, tt.status, tt.text)
+			c.do("POST", oktaLogin, tt.body).wantLogin(t, tt.status, tt.text)
 		})
 	}
 }
@@ -85,9 +78,7 @@ func TestOktaVerify(t *testing.T) {
 	}
 	c.do("GET", "/v1/auth/team/okta/verify/n2", nil).want(t, 404, `{"errors":[]}`+"\n")
 	o.Approve()
-	if got := <-done; got.status != 200 {
-		t.Errorf("%d %s", got.status, got.body)
-	}
+	(<-done).wantStatus(t, 200)
 	verify().want(t, 404, `{"errors":[]}`+"\n")
 }
 
@@ -118,9 +109,7 @@ func TestOktaRenewal(t *testing.T) {
 	}
 	o.Challenge(42)
 	renewals["self"]().refused(t, 400, textOktaNonce)
-	if got := c.as("root").do("PUT", "/v1/auth/token/renew-accessor", map[string]string{"accessor": "x"}); got.status != http.StatusForbidden {
-		t.Errorf("an unknown accessor: %d %s", got.status, got.body)
-	}
+	c.as("root").do("PUT", "/v1/auth/token/renew-accessor", map[string]string{"accessor": "x"}).wantStatus(t, http.StatusForbidden)
 }
 
 func TestLegacyDuo(t *testing.T) {
@@ -152,14 +141,7 @@ func TestLegacyDuo(t *testing.T) {
 			d := s.AddLegacyDuo("ldap")
 			s.AddUser("ldap", "alice", "pw", "dev")
 			tt.set(d)
-			got := c.as("").do("POST", "/v1/auth/ldap/login/alice", tt.body)
-			if tt.status == 200 {
-				if got.status != 200 || got.text(t, "auth", "client_token") == "" {
-					t.Errorf("%d %s", got.status, got.body)
-				}
-				return
-			}
-			got.refused(t, tt.status, tt.text)
+			c.as("").do("POST", "/v1/auth/ldap/login/alice", tt.body).wantLogin(t, tt.status, tt.text)
 		})
 	}
 }
@@ -172,9 +154,7 @@ func TestLegacyDuoOnce(t *testing.T) {
 	s.AddUser("ldap", "alice", "pw", "dev")
 	d.Codes("123456")
 	code := map[string]string{"password": "pw", "passcode": "123456"}
-	if got := c.do("PUT", "/v1/auth/ldap/login/alice", code); got.status != 200 {
-		t.Errorf("%d %s", got.status, got.body)
-	}
+	c.do("PUT", "/v1/auth/ldap/login/alice", code).wantStatus(t, 200)
 	c.do("PUT", "/v1/auth/ldap/login/alice", code).refused(t, 400, textDuoWrongCode)
 	ctx, leave := context.WithCancel(t.Context())
 	c.ctx = ctx

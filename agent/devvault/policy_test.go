@@ -80,8 +80,7 @@ func TestCapabilitiesSelf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := c.as(tt.token)
-			c.t = t
+			c := c.as(tt.token).in(t)
 			got := c.do("POST", "/v1/sys/capabilities-self", tt.body)
 			if got.status != 200 || !strings.HasPrefix(got.body, tt.want+`"request_id":"`) {
 				t.Errorf("got %d %s", got.status, got.body)
@@ -126,11 +125,8 @@ func TestUIMounts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := c.as(s.CreateToken([]string{tt.policy}, ""))
-			c.t = t
-			if got := c.do("GET", "/v1/sys/internal/ui/mounts/"+tt.path, nil); got.status != tt.status {
-				t.Errorf("got %d %s", got.status, got.body)
-			}
+			c := c.as(s.CreateToken([]string{tt.policy}, "")).in(t)
+			c.do("GET", "/v1/sys/internal/ui/mounts/"+tt.path, nil).wantStatus(t, tt.status)
 		})
 	}
 	got := c.as(s.CreateToken([]string{"dev"}, "")).do("GET", "/v1/sys/internal/ui/mounts/secret/data/x", nil)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestParseMFA(t *testing.T) {
@@ -37,14 +39,8 @@ func TestParseMFA(t *testing.T) {
 			if err != nil {
 				return
 			}
-			by := byMethod(got)
-			if len(by) != len(tt.want) {
-				t.Errorf("got %v", by)
-			}
-			for name, values := range tt.want {
-				if by[name] == nil || !slices.Equal(by[name], values) {
-					t.Errorf("%s: %q, want %q", name, by[name], values)
-				}
+			if diff := cmp.Diff(tt.want, byMethod(got)); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

@@ -43,9 +43,7 @@ func TestSentinel(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s, c := newStepUp(t, Config{})
-			if err := s.PutSecret("secret/x", map[string]any{"k": "v"}); err != nil {
-				t.Fatal(err)
-			}
+			check(t, s.PutSecret("secret/x", map[string]any{"k": "v"}))
 			s.AddPolicy("guarded", PathRule{Path: "secret/data/+", Capabilities: []string{"read"}})
 			s.AddUser("userpass", "alice", "pw")
 			tt.policy.Name = "pay"

@@ -108,18 +108,14 @@ func newStepUp(t *testing.T, cfg Config) (*Server, client) {
 		PathRule{Path: "auth/token/create/r", Capabilities: []string{"update"}, MFAMethods: []string{"corp"}},
 	)
 	for _, name := range []string{"guarded", "both", "third", "gone", "phone", "code-and-phone"} {
-		if err := s.PutSecret("secret/"+name, map[string]any{"k": name}); err != nil {
-			t.Fatal(err)
-		}
+		check(t, s.PutSecret("secret/"+name, map[string]any{"k": name}))
 	}
 	for _, name := range []string{"corp", "other", "third"} {
 		s.AddTOTPMethod(name)
 		if name == "third" {
 			continue
 		}
-		if _, _, err := s.EnrolTOTP(name, "alice"); err != nil {
-			t.Fatal(err)
-		}
+		enrol(t, s.Namespace, name, "alice")
 	}
 	return s, c.as(s.CreateToken([]string{"default", "guarded"}, "alice"))
 }
@@ -130,9 +126,7 @@ func TestStepUpRemembersCodes(t *testing.T) {
 	s, c := newStepUp(t, Config{Now: clock.Now})
 	code := s.Code("corp", "alice")
 	header := []string{"X-Vault-MFA", "corp:" + code}
-	if got := c.do("GET", "/v1/secret/data/guarded", nil, header...); got.status != 200 {
-		t.Fatalf("first use: %d", got.status)
-	}
+	c.do("GET", "/v1/secret/data/guarded", nil, header...).wantStatus(t, 200)
 	c.do("GET", "/v1/secret/data/guarded", nil, header...).refused(t, 403, textDenied)
 	clock.Add(30 * time.Second)
 	c.do("GET", "/v1/secret/data/guarded", nil, header...).refused(t, 403, textDenied)
@@ -143,9 +137,7 @@ func TestStepUpRemembersCodes(t *testing.T) {
 			t.Fatalf("unused code %q after %v", next, seen)
 		}
 		seen[next] = true
-		if got := c.do("GET", "/v1/secret/data/guarded", nil, "X-Vault-MFA", "corp:"+next); got.status != 200 {
-			t.Errorf("fresh code: %d", got.status)
-		}
+		c.do("GET", "/v1/secret/data/guarded", nil, "X-Vault-MFA", "corp:"+next).wantStatus(t, 200)
 	}
 	if next := s.UnusedCode("corp", "alice"); next != "" {
 		t.Errorf("a fourth code %q", next)
@@ -158,18 +150,14 @@ func TestStepUpGuardsWritesAndTokens(t *testing.T) {
 	s, c := newStepUp(t, Config{Now: clock.Now})
 	s.AddTokenRole("r", TokenRole{AllowedPolicies: []string{"dev"}, MaxTTL: time.Minute})
 	c.do("POST", "/v1/secret/data/guarded", `{"data":{"k":"new"}}`).refused(t, 403, textDenied)
-	if got := c.as("root").do("GET", "/v1/secret/data/guarded", nil); got.text(t, "data", "data", "k") != "guarded" {
-		t.Errorf("a refused write had an effect, or root was asked: %s", got.body)
-	}
+	c.as("root").do("GET", "/v1/secret/data/guarded", nil).wantAt(t, "guarded", "data", "data", "k")
 	got := c.do("POST", "/v1/secret/data/guarded", `{"data":{"k":"new"}}`, "X-Vault-MFA", "corp:"+s.UnusedCode("corp", "alice"))
 	if got.status != 200 || got.at(t, "data", "version") != 2.0 {
 		t.Errorf("write: %d %s", got.status, got.body)
 	}
 	c.do("POST", "/v1/auth/token/create/r", `{}`).refused(t, 403, textDenied)
 	minted := c.do("POST", "/v1/auth/token/create/r", `{}`, "X-Vault-MFA", "corp:"+s.UnusedCode("corp", "alice"))
-	if got := c.as(minted.text(t, "auth", "client_token")).do("GET", "/v1/secret/data/guarded", nil); got.status != 200 {
-		t.Errorf("minted token: %d %s", got.status, got.body)
-	}
+	c.as(minted.text(t, "auth", "client_token")).do("GET", "/v1/secret/data/guarded", nil).wantStatus(t, 200)
 	limited := s.NewToken(TokenSpec{Policies: []string{"guarded"}, Entity: "alice", NumUses: 1})
 	c.as(limited).do("GET", "/v1/secret/data/guarded", nil).refused(t, 403, textDenied)
 	c.as(limited).do("GET", "/v1/secret/data/guarded", nil).refused(t, 403, textInvalidToken)
@@ -180,14 +168,10 @@ func TestCodeIsThatOfTheApp(t *testing.T) {
 	clock := newClock()
 	s, _ := newStepUp(t, Config{Now: clock.Now})
 	url, secret, err := s.EnrolTOTP("corp", "alice")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	for range 3 {
 		want, err := totp.GenerateCode(secret, clock.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		if got := s.Code("corp", "alice"); got != want {
 			t.Errorf("code %s, want %s", got, want)
 		}
@@ -224,8 +208,7 @@ func TestStepUpPush(t *testing.T) {
 				log := &syncBuffer{}
 				s, c := newStepUp(t, Config{Log: slog.New(slog.NewTextHandler(log, nil)), PushTimeout: 20 * time.Second})
 				push := s.AddPushMethod("phone", tt.kind)
-				done := make(chan answer, 1)
-				go func() { done <- c.do("GET", "/v1/secret/data/"+tt.path, nil, tt.header...) }()
+				done := c.start("GET", "/v1/secret/data/"+tt.path, nil, tt.header...)
 				synctest.Wait()
 				if tt.decide == nil {
 					if push.Sent() != 0 {
@@ -257,8 +240,7 @@ func TestPushEndsWithItsRequest(t *testing.T) {
 		push := s.AddPushMethod("phone", "duo")
 		ctx, cancel := context.WithCancel(t.Context())
 		c.ctx = ctx
-		done := make(chan answer, 1)
-		go func() { done <- c.do("GET", "/v1/secret/data/phone", nil) }()
+		done := c.start("GET", "/v1/secret/data/phone", nil)
 		synctest.Wait()
 		cancel()
 		(<-done).refused(t, 403, textDenied)
@@ -302,18 +284,15 @@ func TestTokenEndsWhileItsPushWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := newStepUp(t, Config{})
 		push := s.AddPushMethod("phone", "okta")
-		start := func(token string) chan answer {
-			done := make(chan answer, 1)
-			go func() { done <- c.as(token).do("GET", "/v1/secret/data/phone", nil) }()
+		start := func(token string) <-chan answer {
+			done := c.as(token).start("GET", "/v1/secret/data/phone", nil)
 			synctest.Wait()
 			return done
 		}
 		limited := s.NewToken(TokenSpec{Policies: []string{"guarded"}, Entity: "alice", NumUses: 1})
 		first, second := start(limited), start(limited)
 		push.Approve()
-		if got := <-first; got.status != 200 {
-			t.Errorf("first: %d %s", got.status, got.body)
-		}
+		(<-first).wantStatus(t, 200)
 		push.Approve()
 		(<-second).refused(t, 403, textInvalidToken)
 

@@ -49,12 +49,8 @@ func TestTokenKinds(t *testing.T) {
 					t.Fatalf("%d %s", made.status, made.body)
 				}
 				c := own.as(made.text(t, "auth", "client_token"))
-				if got := c.do("GET", "/v1/secret/data/x", nil); got.status != 200 {
-					t.Fatalf("it does not work: %d %s", got.status, got.body)
-				}
-				if got := stop(root, own, now); got.status != 204 {
-					t.Fatalf("%d %s", got.status, got.body)
-				}
+				c.do("GET", "/v1/secret/data/x", nil).wantStatus(t, 200)
+				stop(root, own, now).wantStatus(t, 204)
 				own.do("GET", "/v1/secret/data/x", nil).refused(t, 403, textInvalidToken)
 				if got := c.do("GET", "/v1/secret/data/x", nil); (got.status == 200) != tt.outlives {
 					t.Errorf("it answers %d after the end of its caller's token", got.status)
@@ -90,9 +86,7 @@ func TestTokenCalls(t *testing.T) {
 		{"revoking without the right", own, "POST", "/v1/auth/token/revoke", `{"token":"x"}`, nil, 403, textDenied},
 	})
 	root.do("POST", "/v1/auth/token/revoke", `{"token":"x"}`).want(t, 204, "")
-	if got := root.do("POST", "/v1/auth/token/revoke-accessor", `{"accessor":"x"}`); got.status != 200 {
-		t.Errorf("%d %s", got.status, got.body)
-	}
+	root.do("POST", "/v1/auth/token/revoke-accessor", `{"accessor":"x"}`).wantStatus(t, 200)
 	parent := root.as(own)
 	child := parent.do("POST", "/v1/auth/token/create", `{}`).text(t, "auth", "client_token")
 	root.do("POST", "/v1/auth/token/revoke-orphan", map[string]any{"token": own}).want(t, 204, "")

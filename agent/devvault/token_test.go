@@ -14,7 +14,7 @@ func TestLookupSelf(t *testing.T) {
 	s, c := newFixture(t, Config{Now: clock.Now})
 	c.do("GET", "/v1/auth/token/lookup-self", nil).want(t, 200, envelopeHead+`"data":{"accessor":"ACCESSOR","creation_time":1772366400,"creation_ttl":0,"display_name":"token","entity_id":"","expire_time":null,"explicit_max_ttl":0,"id":"root","issue_time":"TIME","meta":null,"num_uses":0,"orphan":true,"path":"auth/token/create","policies":["root"],"renewable":false,"ttl":0,"type":"service"},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"token"}`+"\n")
 
-	login := c.as("").do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`)
+	login := c.as("").login("alice")
 	login.want(t, 200, envelopeHead+`"data":null,"wrap_info":null,"warnings":null,"auth":{"client_token":"TOKEN","accessor":"ACCESSOR","policies":["default","dev"],"token_policies":["default","dev"],"metadata":{"username":"alice"},"lease_duration":2764800,"renewable":true,"entity_id":"UUID","token_type":"service","orphan":true,"mfa_requirement":null,"num_uses":0},"mount_type":""}`+"\n")
 	if got, want := login.text(t, "auth", "entity_id"), s.AddEntity("alice"); got != want {
 		t.Errorf("entity %s, want %s", got, want)
@@ -30,24 +30,21 @@ func TestTokensExpire(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	s, c := newFixture(t, Config{Now: clock.Now, TokenTTL: time.Hour})
-	login := c.as("").do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`)
+	login := c.as("").login("alice")
 	tokens := map[string]string{
 		"of a login": login.text(t, "auth", "client_token"),
 		"made in Go": s.NewToken(TokenSpec{Policies: []string{"default"}, TTL: time.Hour}),
 		"of a child": c.do("POST", "/v1/auth/token/create", `{"policies":["dev"],"ttl":"1h"}`).text(t, "auth", "client_token"),
 	}
 	for name, token := range tokens {
-		if got := c.as(token).do("GET", "/v1/auth/token/lookup-self", nil); got.at(t, "data", "ttl") != 3600.0 {
-			t.Errorf("%s, fresh: %d %s", name, got.status, got.body)
-		}
+		t.Log(name)
+		c.as(token).do("GET", "/v1/auth/token/lookup-self", nil).wantAt(t, 3600.0, "data", "ttl")
 	}
 	clock.Add(time.Hour)
 	for _, token := range tokens {
 		c.as(token).do("GET", "/v1/auth/token/lookup-self", nil).refused(t, 403, textInvalidToken)
 	}
-	if got := c.do("GET", "/v1/auth/token/lookup-self", nil); got.status != 200 {
-		t.Errorf("root expired: %d", got.status)
-	}
+	c.do("GET", "/v1/auth/token/lookup-self", nil).wantStatus(t, 200)
 }
 
 func TestRenewSelf(t *testing.T) {
@@ -56,9 +53,7 @@ func TestRenewSelf(t *testing.T) {
 	s, c := newFixture(t, Config{Now: clock.Now})
 	c = c.as(s.NewToken(TokenSpec{Policies: []string{"default"}, TTL: time.Hour}))
 	clock.Add(59 * time.Minute)
-	if got := c.do("POST", "/v1/auth/token/renew-self", `{"increment":"2h"}`); got.at(t, "auth", "lease_duration") != 7200.0 {
-		t.Errorf("renewed: %d %s", got.status, got.body)
-	}
+	c.do("POST", "/v1/auth/token/renew-self", `{"increment":"2h"}`).wantAt(t, 7200.0, "auth", "lease_duration")
 	clock.Add(time.Hour)
 	got := c.do("GET", "/v1/auth/token/lookup-self", nil)
 	if got.at(t, "data", "ttl") != 3600.0 || got.text(t, "data", "last_renewal") != "2026-03-01T12:59:00Z" {
@@ -77,18 +72,10 @@ func TestUseLimit(t *testing.T) {
 	s, c := newFixture(t, Config{})
 	c = c.as(s.NewToken(TokenSpec{Policies: []string{"default", "dev"}, NumUses: 4}))
 	c.do("GET", "/v1/secret/data/deny", nil).refused(t, 403, textDenied) // costs a use too
-	if got := c.do("GET", "/v1/sys/internal/ui/mounts/secret/x", nil); got.status != 200 {
-		t.Errorf("preflight: %d", got.status) // costs none
-	}
-	if got := c.do("GET", "/v1/auth/token/lookup-self", nil); got.at(t, "data", "num_uses") != 2.0 {
-		t.Errorf("second use: %d %s", got.status, got.body)
-	}
-	if got := c.do("GET", "/v1/secret/data/x", nil); got.status != 200 {
-		t.Errorf("third use: %d %s", got.status, got.body)
-	}
-	if got := c.do("GET", "/v1/auth/token/lookup-self", nil); got.at(t, "data", "num_uses") != -1.0 {
-		t.Errorf("last use: %d %s", got.status, got.body)
-	}
+	c.do("GET", "/v1/sys/internal/ui/mounts/secret/x", nil).wantStatus(t, 200)
+	c.do("GET", "/v1/auth/token/lookup-self", nil).wantAt(t, 2.0, "data", "num_uses")
+	c.do("GET", "/v1/secret/data/x", nil).wantStatus(t, 200)
+	c.do("GET", "/v1/auth/token/lookup-self", nil).wantAt(t, -1.0, "data", "num_uses")
 	c.do("GET", "/v1/auth/token/lookup-self", nil).refused(t, 403, textInvalidToken)
 }
 
@@ -125,8 +112,7 @@ func TestCreateToken(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := root.as(tt.token)
-			c.t = t
+			c := root.as(tt.token).in(t)
 			got := c.do("POST", "/v1/auth/token/"+tt.path, tt.body)
 			if tt.refused != "" {
 				got.refused(t, 400, tt.refused)
@@ -162,9 +148,8 @@ func TestChildrenGoWithTheirParent(t *testing.T) {
 		token  string
 		status int
 	}{"child": {child, 403}, "grandchild": {grandchild, 403}, "orphan": {orphan, 200}} {
-		if got := c.as(tt.token).do("GET", "/v1/auth/token/lookup-self", nil); got.status != tt.status {
-			t.Errorf("%s: %d, want %d", name, got.status, tt.status)
-		}
+		t.Log(name)
+		c.as(tt.token).do("GET", "/v1/auth/token/lookup-self", nil).wantStatus(t, tt.status)
 	}
 }
 

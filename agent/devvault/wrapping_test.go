@@ -55,7 +55,7 @@ func TestWrapping(t *testing.T) {
 func TestWrappedLogin(t *testing.T) {
 	t.Parallel()
 	_, c := newFixture(t, Config{})
-	got := c.as("").do("POST", "/v1/auth/userpass/login/alice", `{"password":"pw"}`, "X-Vault-Wrap-TTL", "60s")
+	got := c.as("").login("alice", "X-Vault-Wrap-TTL", "60s")
 	got.want(t, 200, wrapInfo+`auth/userpass/login/alice","wrapped_accessor":"ACCESSOR"},"warnings":null,"auth":null,"mount_type":""}`+"\n")
 	inside := c.as(got.text(t, "wrap_info", "token")).do("POST", "/v1/sys/wrapping/unwrap", nil)
 	if inside.text(t, "auth", "accessor") != got.text(t, "wrap_info", "wrapped_accessor") {
