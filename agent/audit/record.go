@@ -111,11 +111,11 @@ func bound(s string) string {
 		return s
 	}
 	const mark = "…"
-	cut := maxField - len(mark)
-	for !utf8.RuneStart(s[cut]) {
-		cut--
+	end := maxField - len(mark)
+	for !utf8.RuneStart(s[end]) {
+		end--
 	}
-	return s[:cut] + mark
+	return s[:end] + mark
 }
 
 // onlyHMAC keeps a token that was passed by mistake from being written to

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -32,7 +33,7 @@ func ReadLoginBody(contentType string, raw []byte) (LoginBody, error) {
 		}
 		return b, nil
 	}
-	if b.empty() {
+	if b.blank() {
 		return b, nil
 	}
 	var fields map[string]json.RawMessage
@@ -42,8 +43,8 @@ func ReadLoginBody(contentType string, raw []byte) (LoginBody, error) {
 	return b, nil
 }
 
-// empty: a body of blanks is no JSON, and for Vault one without fields.
-func (b LoginBody) empty() bool { return len(bytes.TrimSpace(b.raw)) == 0 }
+// blank: a body of blanks is no JSON, and for Vault one without fields.
+func (b LoginBody) blank() bool { return len(bytes.TrimSpace(b.raw)) == 0 }
 
 func isForm(contentType string, raw []byte) bool {
 	media, _, err := mime.ParseMediaType(contentType)
@@ -77,33 +78,13 @@ func (b LoginBody) Text(name string) string {
 // With returns the body with the field name set to value. Every other byte stays:
 // numbers, spelling, order, and fields that come twice.
 func (b LoginBody) With(name, value string) LoginBody {
-	if b.form {
-		return LoginBody{raw: withFormField(b.raw, name, value), form: true}
-	}
-	quoted := quote(value)
 	switch {
-	case b.empty():
-		return LoginBody{raw: []byte("{" + string(quote(name)) + ":" + string(quoted) + "}")}
-	case !b.declares(name):
-		open := bytes.IndexByte(b.raw, '{') + 1
-		insert := string(quote(name)) + ":" + string(quoted)
-		if rest := bytes.TrimSpace(b.raw[open:]); rest[0] != '}' {
-			insert += ","
-		}
-		return LoginBody{raw: splice(b.raw, open, open, insert)}
+	case b.form:
+		return LoginBody{raw: withFormField(b.raw, name, value), form: true}
+	case b.blank():
+		return LoginBody{raw: setField([]byte("{}"), name, quote(value))}
 	}
-	from := valueOffset(b.raw, name)
-	d := json.NewDecoder(bytes.NewReader(b.raw[from:]))
-	var old json.RawMessage
-	_ = d.Decode(&old) // likewise
-	return LoginBody{raw: splice(b.raw, from, from+len(old), string(quoted))}
-}
-
-func (b LoginBody) declares(name string) bool {
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(b.raw, &fields)
-	_, ok := fields[name]
-	return ok
+	return LoginBody{raw: setField(b.raw, name, quote(value))}
 }
 
 // Bytes is the body as it is sent. The caller must not change it.
@@ -123,6 +104,43 @@ func withFormField(raw []byte, name, value string) []byte {
 		}
 	}
 	return []byte(strings.Join(append(kept, pair), "&"))
+}
+
+// setField returns an object of JSON with another value for a field. A field that is
+// missing comes first.
+func setField(object []byte, name string, value []byte) []byte {
+	if from, to := findField(object, name); to > 0 {
+		return splice(object, from, to, value)
+	}
+	open := bytes.IndexByte(object, '{') + 1
+	insert := append(append(quote(name), ':'), value...)
+	if rest := bytes.TrimSpace(object[open:]); rest[0] != '}' {
+		insert = append(insert, ',')
+	}
+	return splice(object, open, open, insert)
+}
+
+// findField is where the last value of a field of a valid object stands, 0 and 0 where
+// there is none: the last one counts for encoding/json, too.
+func findField(object []byte, name string) (from, to int) {
+	d := json.NewDecoder(bytes.NewReader(object))
+	_, _ = d.Token() // {
+	for d.More() {
+		key, _ := d.Token()
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			break
+		}
+		if key == name {
+			to = int(d.InputOffset())
+			from = to - len(value)
+		}
+	}
+	return from, to
+}
+
+func splice(body []byte, from, to int, insert []byte) []byte {
+	return slices.Concat(body[:from], insert, body[to:])
 }
 
 // quote is a JSON string.

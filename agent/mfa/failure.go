@@ -1,11 +1,9 @@
 package mfa
 
 import (
-	"bytes"
 	"encoding/json"
-	"math"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,9 +19,9 @@ const (
 	Expired      FailureKind = 3 // the held login is gone: log in again
 	NotEnrolled  FailureKind = 4 // the person has no secret or phone for this method
 	PushDenied   FailureKind = 5 // refused on the phone
-	PushTimeout  FailureKind = 6 // nobody touched the phone
+	PushTimeout  FailureKind = 6 // no answer on the phone
 	InvalidToken FailureKind = 7 // the caller's own token is dead; no factor helps
-	Unreachable  FailureKind = 8 // Vault could not use the service behind the factor: an outage, nobody's no
+	Unreachable  FailureKind = 8 // Vault could not use the service behind the factor: an outage, not a refusal
 	PolicyDenied FailureKind = 9 // a Sentinel policy said no, for want of a factor or for anything else
 
 	// Of logins that have the factor in their own body; see [MountLogin].
@@ -53,7 +51,7 @@ var duoEnrolment = regexp.MustCompile(`" - "https?://`)
 
 // ReadFailure reads the body of an answer that refused a factor.
 func ReadFailure(body []byte) Failure {
-	f := Failure{Reason: strings.Join(Errors(body), "; ")}
+	f := Failure{Reason: reason(body)}
 	if brief, policies, ok := sentinel(f.Reason); ok {
 		return Failure{Kind: PolicyDenied, Reason: brief, Policies: policies}
 	}
@@ -95,13 +93,32 @@ func failureKind(reason string) FailureKind {
 	return Unknown
 }
 
+// Brief is Vault's reason without what a person can do nothing with: the name of
+// the enforcement, the count of errors and the IDs of methods, which stand around
+// it in the answer of sys/mfa/validate (vault/login_mfa.go). Reasons are joined by
+// "; ". A text of another shape comes back on one line.
+func (f Failure) Brief() string {
+	if only, ok := strings.CutPrefix(f.Reason, "1 error occurred:\n\t* "); ok {
+		return strings.Join(strings.Fields(only), " ")
+	}
+	head, rest, ok := strings.Cut(f.Reason, " errors occurred:\n")
+	if !ok || !strings.HasPrefix(head, "failed to satisfy enforcement ") {
+		return strings.Join(strings.Fields(f.Reason), " ")
+	}
+	var reasons []string
+	for item := range strings.SplitSeq(rest, "\n\t* ") {
+		item = strings.Join(strings.Fields(strings.TrimPrefix(item, "\t* ")), " ")
+		if item != "" && !strings.HasPrefix(item, "login MFA validation failed for methodID:") {
+			reasons = append(reasons, item)
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
 // FromProvider reports whether the text itself shows that it is about the service
 // behind a factor, and not, say, about the database behind a secrets engine.
 func (f Failure) FromProvider() bool {
-	if f.Kind != Unreachable {
-		return false
-	}
-	return providers.MatchString(f.Reason)
+	return f.Kind == Unreachable && providers.MatchString(f.Reason)
 }
 
 var providers = regexp.MustCompile(`(?i)duosecurity\.com|\bduo (?:auth|user|failed|preauth|api)|with duo\b|from duo\b|\.okta(?:preview|-emea)?\.com|ping(?:identity|one)\.|from pingid`)
@@ -132,11 +149,7 @@ const maxWait = time.Hour
 func wait(s string) time.Duration {
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		seconds, err := strconv.ParseFloat(s, 64)
-		if err != nil || math.IsNaN(seconds) || seconds > maxWait.Seconds() {
-			return 0
-		}
-		d = time.Duration(seconds * float64(time.Second))
+		d, _ = time.ParseDuration(s + "s") // 0 with an error
 	}
 	if d <= 0 || d > maxWait {
 		return 0
@@ -155,15 +168,14 @@ func Errors(body []byte) []string {
 	return answer.Errors
 }
 
+// reason is the errors of a body in one text.
+func reason(body []byte) string { return strings.Join(Errors(body), "; ") }
+
 // MayNeedFactor reports whether the body of a 403 is one behind which a second
 // factor may stand. Vault Enterprise gives no reason, so everything that is
 // Vault's and does not blame the token qualifies (vault/request_handling.go).
 func MayNeedFactor(body []byte) bool {
-	errors := Errors(body)
-	if len(errors) == 0 {
-		return false
-	}
-	return ReadFailure(body).Kind != InvalidToken
+	return len(Errors(body)) > 0 && ReadFailure(body).Kind != InvalidToken
 }
 
 // BareDenial reports whether the body of a 403 is the one, to the letter, by which
@@ -188,53 +200,91 @@ func AppendWarning(body []byte, text string) []byte {
 }
 
 func appendTo(body []byte, field, text string) []byte {
-	quoted, _ := json.Marshal(text) // a string always marshals
+	list := slices.Concat([]byte("["), quote(text), []byte("]"))
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil || fields == nil {
-		return append(append([]byte(`{"`+field+`":[`), quoted...), "]}\n"...)
+		return append(setField([]byte("{}"), field, list), '\n')
 	}
-	list, ok := fields[field]
-	if !ok {
-		open := bytes.IndexByte(body, '{') + 1
-		insert := `"` + field + `":[` + string(quoted) + `]`
-		if len(fields) > 0 {
-			insert += ","
-		}
-		return splice(body, open, open, insert)
-	}
-	from := valueOffset(body, field)
-	to := from + len(list)
 	var have []json.RawMessage
-	if json.Unmarshal(list, &have) != nil {
-		have = nil
+	if json.Unmarshal(fields[field], &have) != nil || len(have) == 0 {
+		return setField(body, field, list)
 	}
-	if len(have) == 0 {
-		return splice(body, from, to, "["+string(quoted)+"]")
-	}
-	return splice(body, to-1, to-1, ","+string(quoted))
+	_, end := findField(body, field)
+	return splice(body, end-1, end-1, append([]byte(","), quote(text)...))
 }
 
-func splice(body []byte, from, to int, insert string) []byte {
-	out := make([]byte, 0, len(body)+len(insert))
-	out = append(out, body[:from]...)
-	out = append(out, insert...)
-	return append(out, body[to:]...)
+// denial is how Vault says that a Sentinel policy said no: an endpoint (egp) or a
+// role (rgp) governing policy, its enforcement level where Vault says it, and its
+// name, which since namespaces came begins with theirs ("root/NAME").
+var denial = regexp.MustCompile(`\b[er]gp (?:[a-z-]{1,32} ){0,2}policy "([^"\x00-\x1f]{1,256})" evaluation resulted in denial`)
+
+// sentinelText is what every such answer has.
+const sentinelText = "evaluation resulted in denial"
+
+// DeniedByPolicy reports whether any of Vault's errors is a Sentinel denial. Vault
+// looks at those policies last, so the token behind it is alive.
+func DeniedByPolicy(errors []string) bool {
+	return slices.ContainsFunc(errors, func(text string) bool { return strings.Contains(text, sentinelText) })
 }
 
-// valueOffset is where the last value of a field of the top object starts: the
-// last one counts for encoding/json, too. body is a valid object that has it.
-func valueOffset(body []byte, field string) (offset int) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	_, _ = d.Token() // {
-	for d.More() {
-		key, _ := d.Token()
-		var value json.RawMessage
-		if d.Decode(&value) != nil {
-			return offset
+// maxPolicies bounds what a text may make us look up.
+const maxPolicies = 16
+
+// sentinel reads the text of a Sentinel denial. brief is that text without the
+// trace, which repeats the policy's source and is nothing for a person's prompt.
+func sentinel(reason string) (brief string, policies []string, ok bool) {
+	if !strings.Contains(reason, sentinelText) {
+		return "", nil, false
+	}
+	var lines []string
+	for _, m := range denial.FindAllStringSubmatch(reason, -1) {
+		if len(policies) == maxPolicies {
+			break
 		}
-		if key == field {
-			offset = int(d.InputOffset()) - len(value)
+		if !slices.Contains(policies, m[1]) {
+			policies, lines = append(policies, m[1]), append(lines, m[0])
 		}
 	}
-	return offset
+	if len(lines) == 0 {
+		return "policy " + sentinelText, nil, true
+	}
+	return strings.Join(lines, "; "), policies, true
+}
+
+// inlineFailed is what OpenBao puts before the reason for which the login inside a
+// request failed (internal/vault/request_handling.go, HandleRequest).
+const inlineFailed = "failed to perform inline authentication: "
+
+// RefusedInLogin reports whether the body of a 403 is the answer to factors that
+// came with the login itself. Vault gives no reason then (request_handling.go,
+// handleLoginRequest), and not the list of one with which it refuses a request.
+func RefusedInLogin(body []byte) bool {
+	errors := Errors(body)
+	if len(errors) != 1 {
+		return false
+	}
+	if reason, inline := strings.CutPrefix(errors[0], inlineFailed); inline {
+		return strings.HasSuffix(strings.TrimSpace(reason), "permission denied")
+	}
+	return errors[0] == "permission denied"
+}
+
+// WantsInlineFactor reports whether OpenBao refused a request because the login
+// inside it needs a second factor: such a login cannot be held.
+func WantsInlineFactor(body []byte) bool {
+	return slices.ContainsFunc(Errors(body), func(text string) bool {
+		return strings.Contains(text, inlineFailed+"unable to perform inline authentication with login MFA")
+	})
+}
+
+// FactorUnused reports whether the answer to a login says that nothing asked for
+// the factors that came with it.
+func FactorUnused(body []byte) bool {
+	var answer struct {
+		Warnings []string `json:"warnings"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return false
+	}
+	return slices.Contains(answer.Warnings, "Found MFA header but failed to find MFA Enforcement Config")
 }

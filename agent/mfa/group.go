@@ -14,10 +14,10 @@ const MaxHeldAnswer = 16 << 10
 // A ControlGroup is an answer that Vault gives out only when other people have
 // approved the request: a wrapping token in the place of the data (Vault
 // Enterprise; OpenBao). It looks like an answer that the caller wanted wrapped,
-// so whoever asked for wrapping must not take it for this.
+// so an answer to a request for wrapping must not be taken for this.
 type ControlGroup struct {
 	Token    string        // gives out the answer, once
-	Accessor string        // names the token to those who approve; letters, digits and ._- only
+	Accessor string        // names the token to approvers; letters, digits and ._- only
 	TTL      time.Duration // of the token
 	Path     string        // the request's, as Vault has it
 }
@@ -136,11 +136,11 @@ func named(name, id string) string {
 // says that approvals are missing; the wrapping token is then as good as before
 // (sdk/logical/error.go, ErrMultiAuthzPending).
 func FurtherApproval(body []byte) bool {
-	return strings.Contains(strings.ToLower(strings.Join(Errors(body), "; ")), "needs further approval")
+	return strings.Contains(strings.ToLower(reason(body)), "needs further approval")
 }
 
 // WrappingGone reports whether such a body says that the wrapping token is no
 // more: used, expired or revoked (sdk/helper/consts/error.go, ErrInvalidWrappingToken).
 func WrappingGone(body []byte) bool {
-	return strings.Contains(strings.Join(Errors(body), "; "), "wrapping token is not valid or does not exist")
+	return strings.Contains(reason(body), "wrapping token is not valid or does not exist")
 }

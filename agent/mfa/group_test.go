@@ -118,23 +118,6 @@ func TestParseGroupState(t *testing.T) {
 	}
 }
 
-func TestUnwrapRefusals(t *testing.T) {
-	t.Parallel()
-	const gone = `{"errors":["wrapping token is not valid or does not exist"]}`
-	for body, want := range map[string][2]bool{
-		`{"errors":["Request needs further approval"]}`: {true, false},
-		`{"errors":["request needs further approval"]}`: {true, false},
-		gone:                               {false, true},
-		`{"errors":["permission denied"]}`: {},
-		`{"data":"Request needs further approval"}`:     {},
-		`wrapping token is not valid or does not exist`: {},
-	} {
-		if got := [2]bool{mfa.FurtherApproval([]byte(body)), mfa.WrappingGone([]byte(body))}; got != want {
-			t.Errorf("%s: %v", body, got)
-		}
-	}
-}
-
 // The law: what is taken for a control group can be waited for safely: a token
 // that fits into a header, an accessor that is one harmless word of a shell, a life
 // that is a life. It holds for every prefix, too.

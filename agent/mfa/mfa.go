@@ -24,13 +24,13 @@ type Constraint struct {
 
 // A Method is one configured MFA method of Vault.
 type Method struct {
-	ID             string // UUID, "" where only a name is known (Enterprise step-up)
-	Type           string // totp, duo, okta, pingid, or a word we do not know yet
-	Name           string // the method's name, "" where Vault did not send one
-	UsesPasscode   bool   // false: Vault pushes, and blocks until the person decided
-	SelfEnrollment bool   // Vault offers to enrol the person now (Enterprise 1.21)
-	Digits         int    // length of a passcode; 0 means unknown
-	OrPush         bool   // with UsesPasscode: where no passcode comes, Vault pushes
+	ID             string `json:"id"`                      // UUID, "" where only a name is known (Enterprise step-up)
+	Type           string `json:"type"`                    // totp, duo, okta, pingid, or a word we do not know yet
+	Name           string `json:"name"`                    // "" where Vault did not send one
+	UsesPasscode   bool   `json:"uses_passcode"`           // false: Vault pushes, and blocks until the person decided
+	SelfEnrollment bool   `json:"self_enrollment_enabled"` // Vault offers to enrol the person now (Enterprise 1.21)
+	Digits         int    `json:"-"`                       // length of a passcode; 0 means unknown
+	OrPush         bool   `json:"-"`                       // with UsesPasscode: where no passcode comes, Vault pushes
 }
 
 // Label is the name a person knows the method by.
@@ -71,7 +71,7 @@ type Verdict struct {
 	Outcome Outcome // "" means that no step-up took place
 	Message string  // starts with "stepup: "; "" when Approved
 
-	// NoPrompt: nobody was asked, because there is no way to. Only with Unavailable.
+	// NoPrompt: there is no way to ask a person. Only with Unavailable.
 	NoPrompt bool
 }
 

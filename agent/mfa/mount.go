@@ -26,7 +26,7 @@ type MountLogin struct {
 }
 
 // Own reports whether the app has put its factor, or a nonce of its own, into the
-// body: it knows what it does.
+// body: nothing is to be added.
 func (l MountLogin) Own() bool {
 	if l.Kind == OktaMount {
 		return l.Body.Has("nonce")
@@ -37,7 +37,7 @@ func (l MountLogin) Own() bool {
 // OktaFailure reads the body of an answer that refused a login at an Okta mount, or
 // the renewal of its token (builtin/credential/okta).
 func OktaFailure(body []byte) Failure {
-	f := Failure{Reason: strings.Join(Errors(body), "; ")}
+	f := Failure{Reason: reason(body)}
 	says := func(text string) bool { return strings.Contains(f.Reason, text) }
 	switch {
 	case says("'totp' passcode parameter is required"):
@@ -53,7 +53,7 @@ func OktaFailure(body []byte) Failure {
 	case outage(f.Reason):
 		f.Kind = Unreachable
 	case says("okta authentication failed"), says("Okta auth failed"):
-		f.Kind = WrongCode // or a wrong password: only who knows what was sent can tell
+		f.Kind = WrongCode // or a wrong password: what was sent tells which
 	}
 	return f
 }
@@ -63,7 +63,7 @@ func OktaFailure(body []byte) Failure {
 // capital up to 1.9 (helper/mfa/duo/duo.go). What is not known here may as well be
 // about the password.
 func LegacyFailure(body []byte) Failure {
-	f := Failure{Reason: strings.Join(Errors(body), "; ")}
+	f := Failure{Reason: reason(body)}
 	lower := strings.ToLower(f.Reason)
 	says := func(text string) bool { return strings.Contains(lower, text) }
 	switch {

@@ -20,18 +20,10 @@ const (
 // requirement is auth.mfa_requirement as it stands in the JSON of an answer.
 // Every field is omitted when empty (sdk/logical/identity.pb.go).
 type requirement struct {
-	RequestID   string                    `json:"mfa_request_id"`
-	Constraints map[string]*constraintAny `json:"mfa_constraints"`
-}
-
-type constraintAny struct {
-	Any []*struct {
-		Type           string `json:"type"`
-		ID             string `json:"id"`
-		UsesPasscode   bool   `json:"uses_passcode"`
-		Name           string `json:"name"`
-		SelfEnrollment bool   `json:"self_enrollment_enabled"`
-	} `json:"any"`
+	RequestID   string `json:"mfa_request_id"`
+	Constraints map[string]struct {
+		Any []Method `json:"any"`
+	} `json:"mfa_constraints"`
 }
 
 // Parse reads the challenge out of the body of a 2xx answer. ok is false when
@@ -67,11 +59,10 @@ func (r *requirement) challenge() (Challenge, error) {
 	}
 	c := Challenge{RequestID: r.RequestID}
 	for name, any := range r.Constraints {
-		constraint, err := any.constraint(name)
-		if err != nil {
+		if err := checkConstraint(name, any.Any); err != nil {
 			return Challenge{}, err
 		}
-		c.Constraints = append(c.Constraints, constraint)
+		c.Constraints = append(c.Constraints, Constraint{Name: name, Any: any.Any})
 	}
 	// A JSON object has no order: sorted, so that the person is always asked in
 	// the same one.
@@ -79,27 +70,21 @@ func (r *requirement) challenge() (Challenge, error) {
 	return c, nil
 }
 
-func (a *constraintAny) constraint(name string) (Constraint, error) {
-	if len(name) > maxName {
-		return Constraint{}, errors.New("name of a constraint is too long")
+func checkConstraint(name string, methods []Method) error {
+	switch n := len(methods); {
+	case len(name) > maxName:
+		return errors.New("name of a constraint is too long")
+	case n == 0:
+		return fmt.Errorf("constraint %q has no method", name)
+	case n > maxMethods:
+		return fmt.Errorf("constraint %q has %d methods, more than %d", name, n, maxMethods)
 	}
-	if a == nil || len(a.Any) == 0 {
-		return Constraint{}, fmt.Errorf("constraint %q has no method", name)
-	}
-	if len(a.Any) > maxMethods {
-		return Constraint{}, fmt.Errorf("constraint %q has %d methods, more than %d", name, len(a.Any), maxMethods)
-	}
-	c := Constraint{Name: name}
-	for _, m := range a.Any {
-		if m == nil || m.ID == "" || len(m.ID) > maxName || len(m.Name) > maxName || len(m.Type) > maxName {
-			return Constraint{}, fmt.Errorf("constraint %q has a method without a usable id", name)
+	for _, m := range methods {
+		if m.ID == "" || len(m.ID) > maxName || len(m.Name) > maxName || len(m.Type) > maxName {
+			return fmt.Errorf("constraint %q has a method without a usable id", name)
 		}
-		c.Any = append(c.Any, Method{
-			ID: m.ID, Type: m.Type, Name: m.Name,
-			UsesPasscode: m.UsesPasscode, SelfEnrollment: m.SelfEnrollment,
-		})
 	}
-	return c, nil
+	return nil
 }
 
 // ParseWrapped reads the body of a login that asked for a wrapped answer. Vault
@@ -119,6 +104,5 @@ func ParseWrapped(body []byte) (token string, maybe bool) {
 		return "", false
 	}
 	token = answer.WrapInfo.Token
-	clear := len(answer.Auth) > 0 && string(answer.Auth) != "null"
-	return token, token != "" && answer.WrapInfo.WrappedAccessor == "" && !clear
+	return token, token != "" && answer.WrapInfo.WrappedAccessor == "" && !filled(answer.Auth)
 }

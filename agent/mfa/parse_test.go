@@ -119,8 +119,8 @@ func TestScanner(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var whole, single mfa.Scanner
-			if got := whole.Scan([]byte(tt.body)); got != tt.want {
+			var atOnce, single mfa.Scanner
+			if got := atOnce.Scan([]byte(tt.body)); got != tt.want {
 				t.Errorf("Scan = %v, want %v", got, tt.want)
 			}
 			used := 0

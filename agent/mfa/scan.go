@@ -39,7 +39,7 @@ func (s *Scanner) Scan(p []byte) Finding {
 			continue
 		}
 		if !s.escaped && !s.keeping() {
-			i += plain(p[i:])
+			i += passOver(p[i:])
 			if i == len(p) {
 				break
 			}
@@ -49,9 +49,9 @@ func (s *Scanner) Scan(p []byte) Finding {
 	return s.finding
 }
 
-// plain is the number of bytes before the next one that matters in a string:
+// passOver is the number of bytes before the next one that matters in a string:
 // most of a large answer is passed over by it.
-func plain(p []byte) int {
+func passOver(p []byte) int {
 	if end := bytes.IndexByte(p, '"'); end >= 0 {
 		p = p[:end]
 	}

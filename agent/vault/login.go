@@ -189,7 +189,7 @@ type Health struct {
 // "sealed" and "standby" by status; an error means that there was no answer, or one
 // that is not Vault's. At most 5 s.
 func (c *Client) Health(ctx context.Context) (Health, error) {
-	sent := time.Now()
+	started := time.Now()
 	status, body, err := c.exchange(ctx, call{limit: probeTimeout, method: http.MethodGet, path: "sys/health"})
 	if err != nil {
 		return Health{}, err
@@ -204,14 +204,14 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 		Initialized: h.Initialized,
 		Sealed:      h.Sealed,
 		Standby:     h.Standby || h.PerformanceStandby,
-		Skew:        skew(h.ServerTimeUTC, sent, received),
+		Skew:        skew(h.ServerTimeUTC, started, received),
 	}, nil
 }
 
 // skew compares Vault's clock, which it tells in whole seconds cut off, with the
 // middle of the exchange on ours.
-func skew(server int64, sent, received time.Time) time.Duration {
-	ours := sent.Add(received.Sub(sent) / 2).Round(0)
+func skew(server int64, started, received time.Time) time.Duration {
+	ours := started.Add(received.Sub(started) / 2).Round(0)
 	theirs := time.Unix(server, 0).Add(500 * time.Millisecond)
 	return theirs.Sub(ours).Round(time.Second)
 }
