@@ -70,9 +70,9 @@ func round(b *testing.B, client *http.Client, url string) time.Duration {
 func BenchmarkMeasureAlone(b *testing.B) {
 	m := New(fixed{})
 	answer := &http.Response{StatusCode: 200, Body: http.NoBody}
-	way := Transport{roundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })}
+	transport := Transport{roundTrip(func(*http.Request) (*http.Response, error) { return answer, nil })}
 	h := m.Measure(func() string { return "corp" }, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = way.RoundTrip(r)
+		_, _ = transport.RoundTrip(r)
 		w.WriteHeader(http.StatusOK)
 	}))
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)

@@ -11,7 +11,7 @@ import (
 )
 
 // statusLeft stands for an app that left before its answer, as in the logs of
-// other proxies: nobody was sent it.
+// other proxies. It is never sent.
 const statusLeft = 499
 
 // Measure counts the requests that next answers, and the time that they spend in
@@ -31,14 +31,14 @@ func (m *Metrics) Measure(vault func() string, next http.Handler) http.Handler {
 			// An app that sends slowly keeps itself waiting.
 			r.Body = &waitingBody{r.Body, watch}
 		}
-		a := &answer{ResponseWriter: w, metrics: m, vault: name, watch: watch, ctx: r.Context()}
-		defer a.begun(http.StatusOK) // what net/http sends for a handler that wrote nothing
-		next.ServeHTTP(a, r)
+		counted := &countedWriter{ResponseWriter: w, metrics: m, vault: name, watch: watch, ctx: r.Context()}
+		defer counted.begun(http.StatusOK) // what net/http sends for a handler that wrote nothing
+		next.ServeHTTP(counted, r)
 	})
 }
 
-// An answer notices when the header of an answer is written.
-type answer struct {
+// A countedWriter notices when the header of an answer is written.
+type countedWriter struct {
 	http.ResponseWriter
 	metrics *Metrics
 	vault   string
@@ -48,44 +48,44 @@ type answer struct {
 }
 
 // begun counts the answer, once. It comes before the app can see a byte of it,
-// so whoever has read an answer finds it counted.
-func (a *answer) begun(code int) {
-	if a.counted {
+// so an answer that has been read is counted.
+func (w *countedWriter) begun(code int) {
+	if w.counted {
 		return
 	}
-	a.counted = true
-	if a.ctx.Err() != nil {
+	w.counted = true
+	if w.ctx.Err() != nil {
 		code = statusLeft
 	}
-	a.metrics.overhead.Observe(a.watch.stop().Seconds())
-	a.metrics.requests.WithLabelValues(a.vault, strconv.Itoa(code)).Inc()
+	w.metrics.overhead.Observe(w.watch.stop().Seconds())
+	w.metrics.requests.WithLabelValues(w.vault, strconv.Itoa(code)).Inc()
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (a *answer) WriteHeader(code int) {
+func (w *countedWriter) WriteHeader(code int) {
 	if code >= 200 || code == http.StatusSwitchingProtocols {
-		a.begun(code)
+		w.begun(code)
 	}
-	a.ResponseWriter.WriteHeader(code)
+	w.ResponseWriter.WriteHeader(code)
 }
 
 // Write implements io.Writer.
-func (a *answer) Write(p []byte) (int, error) {
-	a.begun(http.StatusOK)
-	return a.ResponseWriter.Write(p)
+func (w *countedWriter) Write(p []byte) (int, error) {
+	w.begun(http.StatusOK)
+	return w.ResponseWriter.Write(p)
 }
 
 // Hijack implements http.Hijacker: ReverseProxy takes the connection for an
 // upgrade without writing a header to us.
-func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	a.begun(http.StatusSwitchingProtocols)
-	return http.NewResponseController(a.ResponseWriter).Hijack()
+func (w *countedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.begun(http.StatusSwitchingProtocols)
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController flush.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (w *countedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// A Transport is a way to Vault: what takes place in it is no time of ours.
+// A Transport leads to Vault: what takes place in it is no time of ours.
 type Transport struct{ Base http.RoundTripper }
 
 var _ http.RoundTripper = Transport{}

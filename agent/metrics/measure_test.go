@@ -11,17 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
 )
-
-// measure serves one request by h and returns the histogram of the overhead.
-func measure(t *testing.T, r *http.Request, h http.HandlerFunc) *dto.Histogram {
-	t.Helper()
-	m := New(fixed{})
-	m.Measure(func() string { return "corp" }, h).ServeHTTP(httptest.NewRecorder(), r)
-	return gather(t, m)["stepup_request_overhead_seconds"].GetMetric()[0].GetHistogram()
-}
 
 type roundTrip func(*http.Request) (*http.Response, error)
 
@@ -40,7 +30,7 @@ func slowVault(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Body: io.NopCloser(slow{strings.NewReader("{}")})}, nil
 }
 
-// Only what the agent itself takes counts, whoever else the request waits for.
+// Only the time of the agent itself counts, whatever else the request waits for.
 func TestOverhead(t *testing.T) {
 	t.Parallel()
 	work := func() { time.Sleep(7 * time.Millisecond) }
@@ -59,7 +49,7 @@ func TestOverhead(t *testing.T) {
 			_, _ = io.ReadAll(resp.Body)
 			work()
 			w.WriteHeader(200)
-			time.Sleep(time.Minute) // after the header nobody measures
+			time.Sleep(time.Minute) // after the header it is not measured
 		}, 14 * time.Millisecond},
 		{"vault that fails", func(w http.ResponseWriter, r *http.Request) {
 			_, err := Transport{roundTrip(func(*http.Request) (*http.Response, error) {
@@ -93,7 +83,7 @@ func TestOverhead(t *testing.T) {
 			_, _ = io.ReadAll(r.Body)
 			work()
 		}, 7 * time.Millisecond},
-		{"somebody who is still waited for", func(w http.ResponseWriter, r *http.Request) {
+		{"a wait that goes on", func(w http.ResponseWriter, r *http.Request) {
 			work()
 			defer Pause(r.Context())()
 			time.Sleep(time.Minute)
@@ -105,7 +95,9 @@ func TestOverhead(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := httptest.NewRequest(http.MethodPost, "/v1/secret", slow{strings.NewReader("body")})
-				h := measure(t, r, tt.h)
+				f := newFixture(t)
+				f.measure(r, tt.h)
+				h := f.gather("stepup_request_overhead_seconds")[0].GetHistogram()
 				if got := time.Duration(h.GetSampleSum()*1e9 + .5); h.GetSampleCount() != 1 || got != tt.want {
 					t.Errorf("%d requests took %v, want %v", h.GetSampleCount(), got, tt.want)
 				}
@@ -137,13 +129,9 @@ func TestCode(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := New(fixed{})
-			func() {
-				defer func() { _ = recover() }()
-				m.Measure(func() string { return "corp" }, tt.h).
-					ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil).WithContext(tt.ctx))
-			}()
-			all := gather(t, m)["stepup_requests_total"].GetMetric()
+			f := newFixture(t)
+			f.measure(httptest.NewRequest(http.MethodGet, "/", nil).WithContext(tt.ctx), tt.h)
+			all := f.gather("stepup_requests_total")
 			if len(all) != 1 || all[0].GetLabel()[0].GetValue() != tt.want || all[0].GetCounter().GetValue() != 1 {
 				t.Errorf("counted %v, want code %s", all, tt.want)
 			}
@@ -151,19 +139,19 @@ func TestCode(t *testing.T) {
 	}
 }
 
-// Who is not measured is left as they are, down to the types that net/http looks for.
+// What is not measured is left as it is, down to the types that net/http looks for.
 func TestNotMeasured(t *testing.T) {
 	t.Parallel()
-	m := New(fixed{})
+	f := newFixture(t)
 	var w http.ResponseWriter = httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	m.Measure(func() string { return "" }, http.HandlerFunc(func(w2 http.ResponseWriter, r2 *http.Request) {
+	f.Measure(func() string { return "" }, http.HandlerFunc(func(w2 http.ResponseWriter, r2 *http.Request) {
 		if w2 != w || r2 != r {
 			t.Error("something was put around the request")
 		}
 		Pause(r2.Context())()
 	})).ServeHTTP(w, r)
-	if all := gather(t, m)["stepup_requests_total"]; all != nil {
+	if all := f.gather("stepup_requests_total"); all != nil {
 		t.Errorf("counted %v", all)
 	}
 	resp, err := Transport{roundTrip(func(*http.Request) (*http.Response, error) {
@@ -178,8 +166,7 @@ func TestNotMeasured(t *testing.T) {
 func TestUpgradedBodyStays(t *testing.T) {
 	t.Parallel()
 	body := struct{ io.ReadWriteCloser }{}
-	m := New(fixed{})
-	m.Measure(func() string { return "corp" }, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	newFixture(t).measure(httptest.NewRequest(http.MethodGet, "/", nil), func(_ http.ResponseWriter, r *http.Request) {
 		resp, err := Transport{roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: body}, nil
 		})}.RoundTrip(r)
@@ -189,5 +176,5 @@ func TestUpgradedBodyStays(t *testing.T) {
 		if _, ok := resp.Body.(io.ReadWriteCloser); !ok {
 			t.Errorf("body is a %T", resp.Body)
 		}
-	})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	})
 }

@@ -1,7 +1,7 @@
 // Package metrics counts what the agent does and answers to Prometheus. The
-// names and labels are a promise to the dashboards and alerts of others; the
+// names and labels are a promise to the dashboards and alerts of operators; the
 // values of a label come from the configuration or from a list in the program,
-// never from a request, so that nobody can make the number of series grow.
+// never from a request, so that no app can make the number of series grow.
 package metrics
 
 import (
@@ -12,12 +12,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// A State is what is read when somebody asks, not counted before. Its methods
-// are called by several scrapes at once and must not wait for a keyring or a
-// person.
+// A State is read by each scrape, not counted before. Its methods are called by
+// several scrapes at once and must not wait for a keyring or a person.
 type State interface {
 	// Pending is the number of prompts that are open.
 	Pending() int
@@ -29,7 +29,7 @@ type State interface {
 }
 
 // Metrics is one set of metrics, in a registry of its own. Its methods may be
-// called at any time, whether somebody scrapes or not.
+// called at any time, during scrapes too.
 type Metrics struct {
 	registry   *prometheus.Registry
 	requests   *prometheus.CounterVec
@@ -54,37 +54,49 @@ const (
 	Error = "error"
 )
 
+// The results of a reload.
+const (
+	reloadDone   = "success"
+	reloadFailed = "failure"
+)
+
 // New returns metrics that read s. Everything whose labels are known starts at
 // zero: a rate needs a value from before the first event.
+//
+// The help of a metric is one sentence, with what a label means where its name does
+// not say it.
 func New(s State) *Metrics {
+	registry := prometheus.NewRegistry()
+	auto := promauto.With(registry)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stepup_requests_total", Help: helpRequests,
-		}, []string{"vault", "code"}),
-		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "stepup_request_overhead_seconds", Help: helpOverhead,
+		registry: registry,
+		requests: counter("stepup_requests_total", "Requests of apps by vault and status code of the answer, those that the agent refused "+
+			"included; code 499 is an app that left before its answer.", "vault", "code"),
+		overhead: auto.NewHistogram(prometheus.HistogramOpts{
+			Name: "stepup_request_overhead_seconds",
+			Help: "Time that a request of an app spent in the agent until the header of its answer, without the time in which " +
+				"it waited for Vault, for the app's own body or for a person.",
 			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5},
 		}),
-		challenges: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stepup_challenges_total", Help: helpChallenges,
-		}, []string{"rule", "grant", "outcome"}),
-		prompts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "stepup_prompt_seconds", Help: helpPrompts,
+		challenges: counter("stepup_challenges_total", "Answers that took part in a step-up, by rule, grant and the word of their "+
+			"Stepup-Outcome header; logins that Vault held for a second factor have no rule and the grant login_mfa, waits for the "+
+			"approval of others the grant control_group.", "rule", "grant", "outcome"),
+		prompts: auto.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "stepup_prompt_seconds",
+			Help:    "How long prompts were open, by kind and by how they ended; a push ends as done when Vault has decided it.",
 			Buckets: []float64{1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 150},
 		}, []string{"kind", "outcome"}),
-		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stepup_cache_lookups_total", Help: helpLookups,
-		}, []string{"result"}),
-		keyring: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stepup_keyring_errors_total", Help: helpKeyring,
-		}, []string{"operation"}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stepup_config_reloads_total", Help: helpReloads,
-		}, []string{"result"}),
+		lookups: counter("stepup_cache_lookups_total", "Searches for a cached step-up token under a rule with a token or login grant, "+
+			"by result: hit, miss, or error where the store could not be asked.", "result"),
+		keyring: counter("stepup_keyring_errors_total", "Uses of the keyring that failed, by operation: get, put, delete, list.", "operation"),
+		reloads: counter("stepup_config_reloads_total", "Reloads of the configuration by result: success, or failure where the one "+
+			"from before stayed in force.", "result"),
 	}
-	m.registry.MustRegister(m.requests, m.overhead, m.challenges, m.prompts, m.lookups, m.keyring, m.reloads,
-		&gauges{state: s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerState(registry, s)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{Hit, Miss, Error} {
 		m.lookups.WithLabelValues(result)
 	}
@@ -95,6 +107,50 @@ func New(s State) *Metrics {
 		m.reloads.WithLabelValues(result)
 	}
 	return m
+}
+
+// registerState adds what is read of s by each scrape.
+func registerState(registry *prometheus.Registry, s State) {
+	promauto.With(registry).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "stepup_prompts_pending", Help: "Prompts that are open now, push notices included.",
+	}, func() float64 { return float64(s.Pending()) })
+	registry.MustRegister(
+		gauges[int]{
+			prometheus.NewDesc("stepup_cached_tokens", "Step-up tokens that are kept in memory now, by rule; those that an earlier agent "+
+				"left in the keyring count once they were looked up.", []string{"rule"}, nil),
+			s.Cached,
+			func(n int) float64 { return float64(n) },
+		},
+		gauges[bool]{
+			prometheus.NewDesc("stepup_upstream_up", "Whether the Vault could be reached lately, sealed or not: 1 or 0; it is asked by "+
+				"scrapes, at most once in ten seconds.", []string{"vault"}, nil),
+			s.Upstreams,
+			func(up bool) float64 {
+				if up {
+					return 1
+				}
+				return 0
+			},
+		})
+}
+
+// gauges are read by each scrape: one for each value of a label.
+type gauges[V any] struct {
+	desc  *prometheus.Desc
+	read  func() map[string]V
+	value func(V) float64
+}
+
+var _ prometheus.Collector = gauges[int]{}
+
+// Describe implements prometheus.Collector.
+func (g gauges[V]) Describe(out chan<- *prometheus.Desc) { out <- g.desc }
+
+// Collect implements prometheus.Collector.
+func (g gauges[V]) Collect(out chan<- prometheus.Metric) {
+	for label, v := range g.read() {
+		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(v), label)
+	}
 }
 
 // Handler answers a scrape, whatever path and method it has. More than a few at
@@ -138,11 +194,6 @@ func (m *Metrics) Lookup(result string) { m.lookups.WithLabelValues(result).Inc(
 // KeyringError counts an operation (get, put, delete, list) that could not use
 // the keyring.
 func (m *Metrics) KeyringError(operation string) { m.keyring.WithLabelValues(operation).Inc() }
-
-const (
-	reloadDone   = "success"
-	reloadFailed = "failure"
-)
 
 // Reload counts a reload; err is why the configuration from before stays.
 func (m *Metrics) Reload(err error) {

@@ -18,20 +18,26 @@ const (
 	dashboardFile = "../../packaging/grafana/stepup.json"
 )
 
-// expressions are those of a text: the values of expr, however it is written.
-func expressions(t *testing.T, file string) []string {
+func readFile(t *testing.T, file string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return raw
+}
+
+// expressions are those of a text: the values of expr, however it is written.
+func expressions(t *testing.T, file string) []string {
+	t.Helper()
+	raw := readFile(t, file)
 	var found []string
 	if strings.HasSuffix(file, ".json") {
-		var whole any
-		if err := json.Unmarshal(raw, &whole); err != nil {
+		var dashboard any
+		if err := json.Unmarshal(raw, &dashboard); err != nil {
 			t.Fatal(err)
 		}
-		found = exprs(whole)
+		found = exprs(dashboard)
 	} else {
 		for _, m := range regexp.MustCompile(`(?m)^ +expr: (.+)$`).FindAllStringSubmatch(string(raw), -1) {
 			found = append(found, m[1])
@@ -150,22 +156,17 @@ func TestUnknownIsFound(t *testing.T) {
 // lie on each other.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(dashboardFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	type pos struct{ X, Y, W, H int }
 	var d struct {
 		Title, UID string
 		Panels     []struct {
 			ID         int
 			Title      string
 			Datasource struct{ UID string }
-			GridPos    pos
+			GridPos    struct{ X, Y, W, H int }
 			Targets    []struct{ Datasource struct{ UID string } }
 		}
 	}
-	if err := json.Unmarshal(raw, &d); err != nil || d.UID != "stepup" {
+	if err := json.Unmarshal(readFile(t, dashboardFile), &d); err != nil || d.UID != "stepup" {
 		t.Fatalf("uid %q, %v", d.UID, err)
 	}
 	taken := make(map[[2]int]string)
@@ -202,15 +203,8 @@ func TestAlerts(t *testing.T) {
 	t.Parallel()
 	promtool(t, "check", "rules", rulesFile)
 	promtool(t, "test", "rules", ruleTests)
-	raw, err := os.ReadFile(rulesFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests, err := os.ReadFile(ruleTests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(string(raw), -1) {
+	tests := readFile(t, ruleTests)
+	for _, m := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(string(readFile(t, rulesFile)), -1) {
 		// The first lines of its cases say that there are no alerts; one must say that there is.
 		if !regexp.MustCompile(`alertname: ` + m[1] + `\n +exp_alerts:\n`).Match(tests) {
 			t.Errorf("no test in which %s fires", m[1])

@@ -21,14 +21,14 @@ type stopwatch struct {
 
 type stopwatchKey struct{}
 
-// watchOf is the stopwatch of a request, nil where nobody measures.
+// watchOf is the stopwatch of a request, nil where it is not measured.
 func watchOf(ctx context.Context) *stopwatch {
 	w, _ := ctx.Value(stopwatchKey{}).(*stopwatch)
 	return w
 }
 
-// Pause says that the request of ctx waits for somebody else, until the returned
-// function is called. Both do nothing for a request that is not measured.
+// Pause says that the request of ctx waits for something else than the agent, until
+// the returned function is called. Both do nothing for a request that is not measured.
 func Pause(ctx context.Context) (resume func()) {
 	w := watchOf(ctx)
 	if w == nil {
