@@ -30,10 +30,8 @@ type LoginRequest struct {
 // of the answer is where it is held.
 func (c *Client) Login(ctx context.Context, r LoginRequest) (*http.Response, error) {
 	return c.hand(ctx, call{
-		method:    http.MethodPost,
-		path:      r.Path,
-		namespace: r.Namespace,
-		body:      map[string]any{"password": r.Password.Reveal()},
+		method: http.MethodPost, path: r.Path, namespace: r.Namespace,
+		body: map[string]any{"password": r.Password.Reveal()},
 	})
 }
 
@@ -60,12 +58,8 @@ func (c *Client) Validate(ctx context.Context, ch mfa.Challenge, payload map[str
 		factors[method] = codes
 	}
 	return c.hand(ctx, call{
-		method:    http.MethodPost,
-		node:      ch.Node,
-		path:      "sys/mfa/validate",
-		namespace: ch.Namespace,
-		wrapTTL:   ch.WrapTTL,
-		body:      map[string]any{"mfa_request_id": ch.RequestID, "mfa_payload": factors},
+		method: http.MethodPost, node: ch.Node, path: "sys/mfa/validate", namespace: ch.Namespace, wrapTTL: ch.WrapTTL,
+		body: map[string]any{"mfa_request_id": ch.RequestID, "mfa_payload": factors},
 	})
 }
 
@@ -87,12 +81,8 @@ const maxEnrolment = 1 << 20
 func (c *Client) SelfEnrol(ctx context.Context, ch mfa.Challenge, method string) (Enrolment, error) {
 	const path = "identity/mfa/method/totp/self-enroll"
 	body, err := c.do(ctx, call{
-		limit:     onceTimeout,
-		method:    http.MethodPost,
-		node:      ch.Node,
-		path:      path,
-		namespace: ch.Namespace,
-		body:      map[string]any{"mfa_method_id": method, "mfa_request_id": ch.RequestID},
+		limit: onceTimeout, method: http.MethodPost, node: ch.Node, path: path, namespace: ch.Namespace,
+		body: map[string]any{"mfa_method_id": method, "mfa_request_id": ch.RequestID},
 	})
 	if err != nil {
 		return Enrolment{}, err
@@ -143,11 +133,7 @@ type NumberRequest struct {
 // (builtin/credential/okta, pathVerify). At most 5 s.
 func (c *Client) OktaNumber(ctx context.Context, r NumberRequest) (number string, known bool, err error) {
 	body, err := c.do(ctx, call{
-		limit:     probeTimeout,
-		method:    http.MethodGet,
-		node:      r.Node,
-		path:      r.Mount + "/verify/" + r.Nonce,
-		namespace: r.Namespace,
+		limit: probeTimeout, method: http.MethodGet, node: r.Node, path: r.Mount + "/verify/" + r.Nonce, namespace: r.Namespace,
 	})
 	if refusal, ok := errors.AsType[*StatusError](err); ok && refusal.Status == http.StatusNotFound {
 		return "", false, nil

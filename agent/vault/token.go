@@ -21,12 +21,8 @@ import (
 // capability words. It never sees mfa_methods. At most 5 s.
 func (c *Client) Capabilities(ctx context.Context, token secret.Secret, namespace, path string) ([]string, error) {
 	body, err := c.do(ctx, call{
-		limit:     probeTimeout,
-		method:    http.MethodPost,
-		path:      "sys/capabilities-self",
-		namespace: namespace,
-		Token:     token,
-		body:      map[string]any{"paths": []string{path}},
+		limit: probeTimeout, method: http.MethodPost, path: "sys/capabilities-self", namespace: namespace, Token: token,
+		body: map[string]any{"paths": []string{path}},
 	})
 	if err != nil {
 		return nil, err
@@ -59,8 +55,7 @@ type TokenInfo struct {
 // its Errors tell. At most 5 s.
 func (c *Client) LookupSelf(ctx context.Context, token secret.Secret, namespace string) (TokenInfo, error) {
 	const path = "auth/token/lookup-self"
-	k := call{limit: probeTimeout, method: http.MethodGet, path: path, namespace: namespace, Token: token}
-	body, err := c.do(ctx, k)
+	body, err := c.do(ctx, call{limit: probeTimeout, method: http.MethodGet, path: path, namespace: namespace, Token: token})
 	if err != nil {
 		return TokenInfo{}, err
 	}
@@ -88,18 +83,18 @@ func (c *Client) LookupSelf(ctx context.Context, token secret.Secret, namespace 
 // RevokeSelf ends the token at Vault, with everything that was leased with it.
 // At most 20 s.
 func (c *Client) RevokeSelf(ctx context.Context, token secret.Secret, namespace string) error {
-	const path = "auth/token/revoke-self"
-	k := call{limit: onceTimeout, method: http.MethodPost, path: path, namespace: namespace, Token: token}
-	_, err := c.do(ctx, k)
+	_, err := c.do(ctx, call{
+		limit: onceTimeout, method: http.MethodPost, path: "auth/token/revoke-self", namespace: namespace, Token: token,
+	})
 	return err
 }
 
 // Unwrap returns the JSON of the response that token wraps, and uses the token
 // up. It is nil when the wrapped response has no body. At most 20 s.
 func (c *Client) Unwrap(ctx context.Context, token secret.Secret, namespace string) ([]byte, error) {
-	const path = "sys/wrapping/unwrap"
-	k := call{limit: onceTimeout, method: http.MethodPost, path: path, namespace: namespace, Token: token}
-	return c.do(ctx, k)
+	return c.do(ctx, call{
+		limit: onceTimeout, method: http.MethodPost, path: "sys/wrapping/unwrap", namespace: namespace, Token: token,
+	})
 }
 
 // ControlGroup asks how far the approval has come of the request whose wrapping
@@ -109,12 +104,8 @@ func (c *Client) Unwrap(ctx context.Context, token secret.Secret, namespace stri
 func (c *Client) ControlGroup(ctx context.Context, token secret.Secret, namespace, accessor string) (mfa.GroupState, error) {
 	const path = "sys/control-group/request"
 	body, err := c.do(ctx, call{
-		limit:     probeTimeout,
-		method:    http.MethodPost,
-		path:      path,
-		namespace: namespace,
-		Token:     token,
-		body:      map[string]any{"accessor": accessor},
+		limit: probeTimeout, method: http.MethodPost, path: path, namespace: namespace, Token: token,
+		body: map[string]any{"accessor": accessor},
 	})
 	if err != nil {
 		return mfa.GroupState{}, err
@@ -139,11 +130,8 @@ type Held struct {
 // token as it is.
 func (c *Client) Release(ctx context.Context, h Held) (*http.Response, error) {
 	return c.hand(ctx, call{
-		method:    http.MethodPost,
-		path:      "sys/wrapping/unwrap",
-		namespace: h.Namespace,
-		Token:     h.Caller,
-		body:      map[string]any{"token": h.Wrapping.Reveal()},
+		method: http.MethodPost, path: "sys/wrapping/unwrap", namespace: h.Namespace, Token: h.Caller,
+		body: map[string]any{"token": h.Wrapping.Reveal()},
 	})
 }
 
@@ -182,12 +170,8 @@ func (c *Client) Mint(ctx context.Context, r MintRequest) (*http.Response, error
 		body.TTL = strconv.FormatInt(int64((r.TTL+time.Second-1)/time.Second), 10) + "s"
 	}
 	return c.hand(ctx, call{
-		method:      http.MethodPost,
-		path:        r.Path,
-		namespace:   r.Namespace,
-		Token:       r.Token,
-		credentials: r.Credentials,
-		body:        body,
+		method: http.MethodPost, path: r.Path, namespace: r.Namespace, Token: r.Token,
+		credentials: r.Credentials, body: body,
 	})
 }
 
