@@ -23,12 +23,12 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/daemon":     {"agent", "agent/control", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config"},
 		"cmd/stepup/internal/demo":       {"agent", "agent/devvault", "agent/mfa", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/listener", "agent/peer", "agent/rule", "agent/vault", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
-		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/listener", "agent/peer", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt", "prompt/terminal"},
+		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/listener", "agent/peer", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/secrets":    {"cache/keyring", "cache/secret", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
-		"cmd/stepup/internal/service":    {"agent/control", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "config", "packaging"},
-		"cmd/stepup/internal/setup":      {"agent", "agent/mfa", "agent/peer", "agent/relay", "agent/stepup", "agent/stepup/factor", "agent/vault", "config", "prompt", "prompt/command", "prompt/dialog", "prompt/notification", "prompt/session", "prompt/terminal"},
-		"cmd/stepup/internal/supervisor": {"cmd/stepup/internal/cli", "config", "packaging"},
-		"cmd/stepup/internal/vaultcli":   {"agent/control", "cache/secret", "cmd/stepup/internal/cli", "config"},
+		"cmd/stepup/internal/service":    {"agent", "agent/control", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "config", "packaging"},
+		"cmd/stepup/internal/setup":      {"agent", "agent/peer", "prompt", "prompt/command", "prompt/dialog", "prompt/notification", "prompt/session", "prompt/terminal"},
+		"cmd/stepup/internal/supervisor": {"agent", "cmd/stepup/internal/cli", "config", "packaging"},
+		"cmd/stepup/internal/vaultcli":   {"agent", "agent/control", "cache/secret", "cmd/stepup/internal/cli"},
 
 		"agent":                 {"agent/*", "cache", "cache/keyring", "cache/secret", "prompt"},
 		"agent/autolock":        {"messagebus"},
@@ -53,7 +53,7 @@ func layers() map[string][]string {
 		"cache/cachetest":       {"cache", "cache/keyring", "cache/secret"},
 		"prompt":                {},
 		"prompt/prompttest":     {"prompt"},
-		"config":                {"agent/rule", "ownership"},
+		"config":                {"agent", "agent/rule", "ownership"},
 		"messagebus":            {},
 		"ownership":             {},
 		"packaging":             {},
@@ -80,7 +80,7 @@ type confinement struct {
 
 func confinements() []confinement {
 	return []confinement{
-		{module + "/config", []string{"cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/setup", "cmd/stepup/internal/doctor", "cmd/stepup/internal/exec", "cmd/stepup/internal/demo", "cmd/stepup/internal/daemon", "cmd/stepup/internal/vaultcli"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/config", []string{"cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/doctor", "cmd/stepup/internal/demo", "cmd/stepup/internal/daemon"}, "only cmd knows files; everything else gets plain values"},
 		{module + "/agent/devvault", []string{"cmd/stepup/internal/demo"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/vault"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache/keyring"}, "its calls may hang for ever; cache/keyring makes them bounded and killable"},

@@ -91,7 +91,7 @@ func New(c Config, o Options) *Agent {
 		state:      state.New(),
 		loop:       &listener.Loop{},
 		others:     listener.NewOtherUsers(),
-		bodies:     relay.NewBudget(c.maxBodies()),
+		bodies:     relay.NewBudget(c.Relay.MaxKeptBodies),
 		open:       make(map[listenerKey]*openListener),
 		retired:    make(map[*openListener]bool),
 		activation: &listener.Activation{},
@@ -216,7 +216,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	}
 	moved()
 	a.current = next
-	a.bodies.SetLimit(c.maxBodies())
+	a.bodies.SetLimit(c.Relay.MaxKeptBodies)
 	expect(a.metrics, c)
 	a.broker.Reconfigure(a.brokerConfig(c))
 	for _, address := range a.activation.Unclaimed(c.endpoints()) {
@@ -286,12 +286,12 @@ func (b *background) stop() {
 // openAuditLocked opens the audit log of c, or keeps the one that is open.
 func (a *Agent) openAuditLocked(c Config) (*audit.Log, error) {
 	switch {
-	case c.AuditFile == "":
+	case c.Audit.File == "":
 		return nil, nil
-	case a.current.audit != nil && a.current.config.AuditFile == c.AuditFile:
+	case a.current.audit != nil && a.current.config.Audit.File == c.Audit.File:
 		return a.current.audit, nil
 	}
-	log, err := audit.Open(c.AuditFile)
+	log, err := audit.Open(c.Audit.File)
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
@@ -301,7 +301,7 @@ func (a *Agent) openAuditLocked(c Config) (*audit.Log, error) {
 func (a *Agent) brokerConfig(c Config) prompt.BrokerConfig {
 	return prompt.BrokerConfig{
 		Prompters:  c.Prompt.Prompters,
-		Attachable: c.Prompt.Attachable,
+		Attachable: slices.Contains(c.Prompt.Use, UseAttached),
 		Timeout:    c.Prompt.Timeout,
 		MaxPending: c.Prompt.MaxPending,
 		Log:        a.options.Log,

@@ -325,7 +325,7 @@ func TestNoSecretsInLogs(t *testing.T) {
 	r.do(t, "GET", "/v1/kv/data/prod/db", "", "X-Vault-Token", r.token)
 	r.do(t, "POST", "/v1/auth/stepup/login/alice", `{"password":"the-password"}`)
 	r.do(t, "GET", "/v1/kv/data/prod/db", "", "Origin", "https://evil.example", "X-Vault-Token", r.token)
-	log, err := os.ReadFile(r.config.AuditFile)
+	log, err := os.ReadFile(r.config.Audit.File)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,9 +71,9 @@ func (b builder) vault(v Vault) (*upstream, error) {
 		Namespace:      v.Namespace,
 		Base:           observed,
 		Rules:          rules,
-		LoginMFA:       c.LoginMFA,
-		Mounts:         c.Mounts,
-		MaxKept:        v.MaxKept,
+		LoginMFA:       c.LoginMFA.Enabled,
+		Mounts:         c.LoginMFA.mounts(),
+		MaxKept:        maxKept(v.MaxBody),
 		Budget:         a.bodies,
 		Resolver:       metricsResolver{resolver, a.metrics},
 		Unwrapper:      client,
@@ -85,19 +85,23 @@ func (b builder) vault(v Vault) (*upstream, error) {
 
 func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
 	a, c := b.agent, b.next.config
+	commands, fromSeed := make(map[string][]string), make(map[string]bool)
+	for _, m := range c.Methods {
+		commands[m.Name], fromSeed[m.Name] = m.PasscodeCommand, m.PasscodeSource == "keyring"
+	}
 	return stepup.New(stepup.Config{
 		Config: factor.Config{
 			VaultName:   v.Name,
 			Address:     v.Address.String(),
 			Namespace:   v.Namespace,
 			Asker:       timedAsker{a.broker},
-			Methods:     c.Methods,
-			FromSeed:    c.FromSeed,
-			Commands:    c.Commands,
+			Methods:     c.methods(),
+			FromSeed:    fromSeed,
+			Commands:    commands,
 			Attempts:    c.Prompt.Attempts,
 			Timeout:     c.Prompt.Timeout,
 			Cooldown:    c.Prompt.Cooldown,
-			NeverPrompt: c.Prompt.NeverPrompt,
+			NeverPrompt: c.Prompt.never(),
 			ConfirmPush: c.Prompt.ConfirmPush,
 			State:       a.state,
 			Identify:    a.keeper.identity.Identify,
@@ -108,12 +112,20 @@ func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
 		Tokens:      policyCheckedStore{b.next.tokens.Layered, tokenPolicies(c)},
 		MaxTTL:      c.Cache.MaxTTL,
 		Secrets:     a.secrets,
-		Okta:        c.Mounts.Okta,
-		Prefer:      c.Prefer,
-		SinglePhase: c.SinglePhase,
+		Okta:        c.LoginMFA.mounts().Okta,
+		Prefer:      c.LoginMFA.Prefer,
+		SinglePhase: stepup.SinglePhase{Methods: c.LoginMFA.SinglePhaseMethods, Mounts: c.LoginMFA.SinglePhaseMounts},
 		End:         func(caller stepup.Caller) { a.revoker.end(b.next.tokens, caller) },
 		Meter:       resolveMeter{a.metrics},
 	})
+}
+
+// maxKept carries over that 0 keeps nothing; the relay takes 0 for its default.
+func maxKept(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // rulesOf are the rules that hold for a vault.

@@ -171,7 +171,7 @@ func TestCallerDiesWhileNoAgentRuns(t *testing.T) {
 				t.Parallel()
 				r := newRigAt(t, server, &cachetest.Keyring{})
 				c := r.config
-				c.Cache.Keyring = true
+				c.Cache.Store = agent.StoreKeyring
 				if err := r.agent.Reload(t.Context(), c); err != nil {
 					t.Fatal(err)
 				}

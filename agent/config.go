@@ -1,89 +1,190 @@
 package agent
 
 import (
+	"log/slog"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// A Config is what a running agent does; package config reads it from a file and
-// cmd carries it over. It has been checked: every name that it refers to is
-// there. It is not changed after [New] or [Agent.Reload] got it.
+// A Config is what a running agent does: a whole file as package config reads it, with
+// every default filled in and every name that it refers to there. It is not changed after
+// [New] or [Agent.Reload] got it. The tags are the grammar, which package config explains.
 type Config struct {
-	File        string // where it came from, for the status
-	Changes     string // what is new in it since the one before, in one line; for the status after a reload
-	Vaults      []Vault
-	Listeners   []Listener
-	Methods     map[string]mfa.Method // by the name of the mfa_method block
-	Rules       rule.Rules
-	LoginMFA    bool         // complete logins that Vault holds
-	Mounts      relay.Mounts // whose logins carry their factor themselves
-	Prefer      []string     // methods taken from an any list without asking
-	SinglePhase stepup.SinglePhase
-	Prompt      Prompt
-	AuditFile   string // "" means none
-	Cache       Cache
-	Telemetry   Telemetry
-	MaxBodies   int64               // bytes of all bodies kept for repetition; 0 means 64 MiB, less means none
-	FromSeed    map[string]bool     // methods whose code is made from a kept seed
-	Commands    map[string][]string // programs that print the code of a method
+	Vaults    []Vault    `hcl:"vault,block"`    // at least one, in file order
+	Listeners []Listener `hcl:"listener,block"` // at least one, in file order
+	Methods   []Method   `hcl:"mfa_method,block"`
+	Rules     rule.Rules `hcl:"step_up,block"` // in file order: the first that matches wins
+	LoginMFA  LoginMFA   `hcl:"login_mfa,block"`
+	Prompt    Prompt     `hcl:"prompt,block"`
+	Cache     Cache      `hcl:"cache,block"`
+	Relay     Relay      `hcl:"relay,block"`
+	Audit     Audit      `hcl:"audit,block"`
+	Telemetry Telemetry  `hcl:"telemetry,block"`
+	Log       Log        `hcl:"log,block"`
+
+	File    string // where it came from
+	Changes string // what is new in it since the one before, in one line; for the status after a reload
 }
 
-// A Vault is one upstream.
+// Vault returns the vault of that name; "" is the only one.
+func (c Config) Vault(name string) (Vault, bool) {
+	if name == "" && len(c.Vaults) == 1 {
+		return c.Vaults[0], true
+	}
+	i := slices.IndexFunc(c.Vaults, func(v Vault) bool { return v.Name == name })
+	if i < 0 {
+		return Vault{}, false
+	}
+	return c.Vaults[i], true
+}
+
+// A Vault is an upstream server.
 type Vault struct {
-	Name      string
-	Address   *url.URL
-	Namespace string // for requests without a namespace of their own
-	TLS       vault.TLS
-	MaxKept   int64         // bytes of a body kept for repetition; 0 means 1 MiB, less means none
-	Timeout   time.Duration // until Vault's response header; 0 means 150 s
+	Name string `hcl:"name,label" label:"a name"`
+	// Address is http or https with a host and neither path nor user, or
+	// unix with nothing but an absolute path.
+	Address   *url.URL `hcl:"address"`
+	Namespace string   `hcl:"namespace,optional" form:"namespace"` // for requests without X-Vault-Namespace; "" is root
+	vault.TLS
+	MaxBody int64         `hcl:"max_kept_body,optional" max:"64MiB"` // bytes of a body that are kept to send it again; 0 keeps none
+	Timeout time.Duration `hcl:"timeout,optional" max:"15m"`         // until the response header; 0 means 150 s
 }
 
-// A Listener is one address for apps.
+// A Listener is an address that apps connect to.
 type Listener struct {
-	Network       string // tcp or unix
-	Address       string // loopback host:port, or an absolute path
-	Vault         string // name of a Vault
-	RequireHeader bool   // refuse requests without X-Vault-Request: true
+	Network       string `hcl:"network,label" label:"\"tcp\" or \"unix\""`
+	Address       string `hcl:"address"`                         // loopback IP:port (port 0: any free one), or a clean absolute path of at most 104 bytes
+	Vault         string `hcl:"vault,optional" names:"vault"`    // name of a Vault; never ""
+	RequireHeader bool   `hcl:"require_request_header,optional"` // refuse requests without X-Vault-Request: true
+}
+
+// A Method is an mfa_method block: what we know about a second factor of Vault.
+type Method struct {
+	Name            string   `hcl:"name,label" label:"the name or ID of the method in Vault"` // goes into X-Vault-MFA, so it has no colon or blank
+	Type            string   `hcl:"type" words:"totp duo okta pingid"`
+	Digits          int      `hcl:"digits,optional" min:"4" max:"10"`         // length of a passcode; 0 means any
+	Passcode        bool     `hcl:"passcode,optional"`                        // of duo: a passcode may be typed instead of the push
+	PasscodeCommand []string `hcl:"passcode_command,optional" form:"program"` // nil asks the person
+	PasscodeSource  string   `hcl:"passcode_source,optional" words:"keyring"` // "" asks the person
+}
+
+// Pushes reports whether Vault may push. Of the types that it knows, only totp always
+// takes a code (vault/login_mfa.go); Duo pushes where it gets no passcode.
+func (m Method) Pushes() bool { return m.Type != "totp" }
+
+// methods are the declared methods by their names.
+func (c Config) methods() map[string]mfa.Method {
+	all := make(map[string]mfa.Method)
+	for _, m := range c.Methods {
+		all[m.Name] = mfa.Method{
+			Type: m.Type, Name: m.Name, Digits: m.Digits, UsesPasscode: !m.Pushes() || m.Passcode, OrPush: m.Passcode,
+		}
+	}
+	return all
+}
+
+// LoginMFA is about logins that pass through the agent. Its mounts are like
+// "auth/ldap", without a slash at the ends.
+type LoginMFA struct {
+	Enabled            bool     `hcl:"enabled,optional"`
+	Prefer             []string `hcl:"prefer,optional"` // names or IDs of methods, declared or not, first choice first; nil asks the person
+	LegacyMounts       []string `hcl:"legacy_mounts,optional" form:"mount"`
+	OktaMounts         []string `hcl:"okta_mounts,optional" form:"mount"`
+	SinglePhase        bool     `hcl:"single_phase,optional"`                            // the factors go with the login itself
+	SinglePhaseMethods []string `hcl:"single_phase_methods,optional" names:"mfa_method"` // set exactly when SinglePhase is
+	SinglePhaseMounts  []string `hcl:"single_phase_mounts,optional" form:"mount"`        // nil means every auth method
+}
+
+// mounts are those whose logins carry their factor themselves.
+func (l LoginMFA) mounts() relay.Mounts {
+	if !l.Enabled {
+		return relay.Mounts{}
+	}
+	return relay.Mounts{Okta: l.OktaMounts, Legacy: l.LegacyMounts}
+}
+
+// The prompters of Prompt.Use.
+const (
+	UseAttached = "attached"
+	UseDesktop  = "desktop"
+	UseTerminal = "terminal"
+	UseCommand  = "command"
+)
+
+// Prompt says how a person is asked.
+type Prompt struct {
+	Use         []string      `hcl:"use,optional" words:"attached desktop terminal command" min:"1"` // each once
+	Command     []string      `hcl:"command,optional" form:"program"`                                // set when Use has UseCommand
+	Timeout     time.Duration `hcl:"timeout,optional" max:"5m"`                                      // 0 means 55 s
+	Attempts    int           `hcl:"attempts,optional" min:"1" max:"20"`                             // 0 means 3
+	Cooldown    time.Duration `hcl:"cooldown,optional" max:"1h"`                                     // after a denial, timeout or rejection; 0 means 30 s
+	ConfirmPush bool          `hcl:"confirm_push,optional"`                                          // ask before Vault is made to push
+	MaxPending  int           `hcl:"max_pending,optional" min:"1" max:"1000"`                        // prompts that may wait at once; 0 means 64
+	Never       []string      `hcl:"never,optional" min:"1"`                                         // programs that get no prompts; "*" at the end of a name stands for any rest
+	Detached    string        `hcl:"detached,optional" words:"ask never"`                            // for programs without a terminal or graphical session
+
+	// Prompters all show each prompt at once. They are made of Use by the caller.
+	Prompters []prompt.Named
+}
+
+// never is for the requesters that must cause no prompt: any program in their chain may
+// be one that Never names.
+func (p Prompt) never() factor.NeverPrompt {
+	n := factor.NeverPrompt{Detached: p.Detached == "never"}
+	if len(p.Never) > 0 {
+		n.Match = func(requester peer.Peer) bool {
+			return slices.ContainsFunc(requester.Chain, func(program string) bool {
+				return slices.ContainsFunc(p.Never, func(name string) bool {
+					start, any := strings.CutSuffix(name, "*")
+					return program == name || any && strings.HasPrefix(program, start)
+				})
+			})
+		}
+	}
+	return n
+}
+
+// The stores of Cache.
+const (
+	StoreKeyring = "keyring" // in memory and in the keyring, so that tokens survive a restart
+	StoreMemory  = "memory"
+)
+
+// Cache says how long step-up tokens live and where.
+type Cache struct {
+	Store  string        `hcl:"store,optional" words:"keyring memory"`
+	MaxTTL time.Duration `hcl:"max_ttl,optional" max:"24h"`                 // a token is never used longer; 0 means 15 m
+	LockOn []string      `hcl:"lock_on,optional" words:"sleep screen_lock"` // empty never locks by itself
+}
+
+// Relay is about the requests of all vaults.
+type Relay struct {
+	MaxKeptBodies int64 `hcl:"max_kept_bodies,optional" max:"1GiB"` // bytes of all request bodies that are kept at once; 0 keeps none
+}
+
+// Audit is the audit log.
+type Audit struct {
+	File string `hcl:"file" form:"path"` // "" means off
 }
 
 // Telemetry is where Prometheus reads the metrics.
 type Telemetry struct {
-	Address    string // loopback host:port; "" means none
-	OtherUsers bool   // collectors of other users may read them, too
+	Address    string `hcl:"address"`              // loopback IP:port; "" means off
+	OtherUsers bool   `hcl:"other_users,optional"` // collectors of other users may read them, too
 }
 
-// Prompt is how a person is asked.
-type Prompt struct {
-	Prompters   []prompt.Named // all that can show a prompt do, at once
-	Attachable  bool           // attached terminals and `stepup answer` count as prompters
-	Timeout     time.Duration  // 0 means 55 s
-	Attempts    int            // 0 means 3
-	Cooldown    time.Duration  // 0 means 30 s
-	MaxPending  int            // 0 means 64
-	NeverPrompt factor.NeverPrompt
-	// ConfirmPush asks before Vault is made to push.
-	ConfirmPush bool
-}
-
-// Cache is where step-up tokens are kept and when they are forgotten.
-type Cache struct {
-	Keyring bool          // keep them in the keyring, too, so that they survive a restart
-	MaxTTL  time.Duration // a token is never used longer; 0 means 15 m
-	LockOn  []string      // sleep, screen_lock
-}
-
-// maxBodies is the limit of all kept bodies.
-func (c Config) maxBodies() int64 {
-	if c.MaxBodies == 0 {
-		return 64 << 20
-	}
-	return max(c.MaxBodies, 0)
+// Log is about the agent's own log.
+type Log struct {
+	Level  slog.Level `hcl:"level,optional" words:"debug info warn error"`
+	Format string     `hcl:"format,optional" words:"text json"`
 }

@@ -57,7 +57,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	for _, r := range g.config.Rules {
 		s.Rules = append(s.Rules, statusRule(r))
 	}
-	known := suggest.Known{Vaults: make(map[string]rule.Rules), Methods: g.config.Methods}
+	known := suggest.Known{Vaults: make(map[string]rule.Rules), Methods: g.config.methods()}
 	for name, v := range g.vaults {
 		known.Vaults[name] = v.rules
 	}
@@ -65,7 +65,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	s.Tokens = g.tokens.list(ctx, a.options.Log)
 	s.Cache = g.tokens.status() // after the first use of a keyring, which tells
 	if g.audit != nil {
-		s.Audit = &control.Audit{File: g.config.AuditFile}
+		s.Audit = &control.Audit{File: g.config.Audit.File}
 		if f := g.audit.Failure(); f.Err != nil {
 			s.Audit.Error, s.Audit.Since, s.Audit.Lost = f.Err.Error(), f.Since, f.Lost
 		}

@@ -66,7 +66,7 @@ func TestSelfEnrolment(t *testing.T) {
 	if n := r.sent("/totp/self-enroll"); n != 1 {
 		t.Errorf("%d secrets were made", n)
 	}
-	log, err := os.ReadFile(r.config.AuditFile)
+	log, err := os.ReadFile(r.config.Audit.File)
 	if err != nil || !strings.Contains(string(log), `"event":"enrolled"`) || strings.Contains(string(log), shown[0]) {
 		t.Errorf("audit log: %s, %v", log, err)
 	}

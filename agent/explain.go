@@ -14,7 +14,7 @@ import (
 // with a request. "" is the only vault. The error is control.ErrNoVault or
 // control.ErrNoPath.
 func Explain(c Config, x control.Explain) (control.Explanation, error) {
-	v, ok := vaultIn(c, x.Vault)
+	v, ok := c.Vault(x.Vault)
 	if !ok {
 		return control.Explanation{}, control.ErrNoVault
 	}
@@ -31,7 +31,7 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 	if !ok {
 		e.Nearby = rules.Nearby(q)
 		q.Operation = rule.Update
-		if e.Login = c.LoginMFA && rule.IsLogin(q, nil); e.Login {
+		if e.Login = c.LoginMFA.Enabled && rule.IsLogin(q, nil); e.Login {
 			in, _ := q.Login()
 			e.Namespace, e.Path = in.Namespace, in.Path
 		}
@@ -42,13 +42,14 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 	if !m.Preflight {
 		e.Namespace, e.Path = m.Request.Namespace, m.Request.Path
 	}
+	methods := c.methods()
 	for _, name := range rule.Join(m.Rule.Groups()...) {
-		e.Methods = append(e.Methods, method(c.Methods[name]))
+		e.Methods = append(e.Methods, method(methods[name]))
 	}
 	if m.Rule.Silent {
 		e.Paused = factor.NeverPromptedRule
 	}
-	asks := stepup.New(stepup.Config{Config: factor.Config{Methods: c.Methods, ConfirmPush: c.Prompt.ConfirmPush}})
+	asks := stepup.New(stepup.Config{Config: factor.Config{Methods: methods, ConfirmPush: c.Prompt.ConfirmPush}})
 	e.Grant = control.Grant{
 		AsksFirst: m.Rule.Grant.Kind == rule.HeaderGrant && asks.AsksFirst(m.Rule),
 		Kind:      string(m.Rule.Grant.Kind), Path: m.Rule.Grant.Path, Eager: m.Rule.Grant.Eager,

@@ -20,7 +20,7 @@ func TestExplainNamespacesAndMounts(t *testing.T) {
 	}
 	grant := rule.Grant{Kind: rule.LoginGrant, Path: "auth/x/login/alice"}
 	c := agent.Config{
-		Vaults: []agent.Vault{{Name: "corp", Namespace: "team"}}, LoginMFA: true,
+		Vaults: []agent.Vault{{Name: "corp", Namespace: "team"}}, LoginMFA: agent.LoginMFA{Enabled: true},
 		Rules: rule.Rules{
 			{Name: "ns1", Namespace: "ns1", Paths: pattern("kv/data/*"), Grant: grant},
 			{Name: "any", Paths: pattern("secret/data/*"), Grant: grant},

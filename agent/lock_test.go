@@ -33,7 +33,7 @@ func TestLockWhileTheKeyringHangs(t *testing.T) {
 			return ctx.Err()
 		}
 	}})
-	r.config.Cache.Keyring = true
+	r.config.Cache.Store = agent.StoreKeyring
 	withTokens(t, r)
 	read := func(want string) {
 		t.Helper()

@@ -9,8 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -186,9 +185,8 @@ func TestSinglePhaseLogin(t *testing.T) {
 	}
 	use := func(method string) {
 		c := r.config
-		c.Methods = map[string]mfa.Method{"corp": c.Methods["corp"], "phone": c.Methods["phone"]}
-		c.Methods[method] = mfa.Method{Name: method, Type: "totp", UsesPasscode: true}
-		c.SinglePhase = stepup.SinglePhase{Methods: []string{method}, Mounts: []string{"auth/people"}}
+		c.Methods = append(slices.Clip(c.Methods), agent.Method{Name: method, Type: "totp"})
+		c.LoginMFA.SinglePhaseMethods, c.LoginMFA.SinglePhaseMounts = []string{method}, []string{"auth/people"}
 		if err := r.agent.Reload(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -45,7 +44,7 @@ func newMountRig(t *testing.T, answers ...string) *mountRig {
 		}
 		return next, nil
 	}
-	r.config.Mounts = relay.Mounts{Okta: []string{"auth/team/okta"}, Legacy: []string{"auth/ldap"}}
+	r.config.LoginMFA.OktaMounts, r.config.LoginMFA.LegacyMounts = []string{"auth/team/okta"}, []string{"auth/ldap"}
 	if err := r.agent.Reload(t.Context(), r.config); err != nil {
 		t.Fatal(err)
 	}

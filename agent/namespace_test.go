@@ -9,7 +9,6 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -37,7 +36,6 @@ func newNamespaceRig(t *testing.T) (*rig, *devvault.Namespace) {
 	people(t, r, "corp")
 	r.token = ns.CreateToken([]string{"default"}, alice)
 	c := r.config
-	c.Methods = map[string]mfa.Method{"corp": c.Methods["corp"], "phone": c.Methods["phone"]}
 	c.Rules = rule.Rules{{Name: "deep", Namespace: "ns1/ns2", Paths: patterns(t, "kv/data/deep/*"), Grant: rule.Grant{
 		Kind: rule.LoginGrant, Path: "auth/people/login/alice", Password: "prompt",
 	}}}

@@ -13,7 +13,6 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -168,7 +167,7 @@ func newDuoRig(t *testing.T) (r *rig, duo *devvault.Push, token string) {
 		t.Fatal(err)
 	}
 	c := r.config
-	c.Methods = map[string]mfa.Method{"duo": {Name: "duo", Type: "duo", UsesPasscode: true, OrPush: true}}
+	c.Methods = []agent.Method{{Name: "duo", Type: "duo", Passcode: true}}
 	c.Rules = rule.Rules{{Name: "duo", Paths: []rule.Pattern{p}, Methods: []string{"duo"}, Grant: rule.Grant{Kind: rule.HeaderGrant}}}
 	if err := r.agent.Reload(t.Context(), c); err != nil {
 		t.Fatal(err)

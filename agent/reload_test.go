@@ -19,7 +19,6 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/cachetest"
 	"github.com/vault-stepup/stepup/cache/keyring"
@@ -122,7 +121,7 @@ func TestReloadDropsNothing(t *testing.T) {
 	for name, change := range map[string]func(c *agent.Config, dir string){
 		"nothing": func(*agent.Config, string) {},
 		"vault": func(c *agent.Config, _ string) {
-			c.Vaults[0].Timeout, c.Vaults[0].MaxKept = 100*time.Second, 10
+			c.Vaults[0].Timeout, c.Vaults[0].MaxBody = 100*time.Second, 10
 			c.Vaults[1].Address = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 			c.Vaults = append(c.Vaults, agent.Vault{Name: "third", Address: c.Vaults[1].Address})
 		},
@@ -131,23 +130,23 @@ func TestReloadDropsNothing(t *testing.T) {
 			c.Listeners = append(c.Listeners, agent.Listener{Network: "unix", Address: filepath.Join(dir, "new.sock"), Vault: "corp", RequireHeader: true})
 		},
 		"mfa_method": func(c *agent.Config, _ string) {
-			c.Methods = map[string]mfa.Method{"corp": c.Methods["corp"], "new": {Name: "new", Type: "totp", UsesPasscode: true}}
+			c.Methods = []agent.Method{c.Methods[0], {Name: "new", Type: "totp"}}
 		},
 		"step_up": func(c *agent.Config, _ string) {
 			c.Rules = rule.Rules{c.Rules[0]} // the rule of the prompt is gone
 			c.Rules[0].Silent = true
 		},
-		"login_mfa": func(c *agent.Config, _ string) { c.LoginMFA, c.Prefer = false, []string{"corp"} },
+		"login_mfa": func(c *agent.Config, _ string) { c.LoginMFA = agent.LoginMFA{Prefer: []string{"corp"}} },
 		"prompt": func(c *agent.Config, _ string) {
 			// The next question, for the code, goes to the new prompter.
 			other := prompt.Named{Name: "other", Prompter: c.Prompt.Prompters[0].Prompter}
 			c.Prompt = agent.Prompt{Prompters: []prompt.Named{other}, Timeout: 40 * time.Second, Attempts: 1, MaxPending: 1}
 		},
 		"cache":     func(c *agent.Config, _ string) { c.Cache.MaxTTL, c.Cache.LockOn = time.Hour, []string{"screen_lock"} },
-		"audit":     func(c *agent.Config, dir string) { c.AuditFile = filepath.Join(dir, "other.jsonl") },
-		"audit off": func(c *agent.Config, _ string) { c.AuditFile = "" },
+		"audit":     func(c *agent.Config, dir string) { c.Audit.File = filepath.Join(dir, "other.jsonl") },
+		"audit off": func(c *agent.Config, _ string) { c.Audit.File = "" },
 		"telemetry": func(c *agent.Config, _ string) { c.Telemetry.Address = "127.0.0.1:0" },
-		"relay":     func(c *agent.Config, _ string) { c.MaxBodies = -1 },
+		"relay":     func(c *agent.Config, _ string) { c.Relay.MaxKeptBodies = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -183,8 +182,8 @@ func TestReloadDropsNothing(t *testing.T) {
 func TestReloadOfTheAuditLog(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	first, second := s.config.AuditFile, filepath.Join(s.dir, "other.jsonl")
-	s.config.AuditFile = second
+	first, second := s.config.Audit.File, filepath.Join(s.dir, "other.jsonl")
+	s.config.Audit.File = second
 	if err := s.agent.Reload(t.Context(), s.config); err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +281,9 @@ func TestReloadOfTheStore(t *testing.T) {
 	}
 	keep := func(keyring bool) {
 		t.Helper()
-		r.config.Cache.Keyring = keyring
+		if r.config.Cache.Store = agent.StoreMemory; keyring {
+			r.config.Cache.Store = agent.StoreKeyring
+		}
 		if err := r.agent.Reload(t.Context(), r.config); err != nil {
 			t.Fatal(err)
 		}
@@ -359,9 +360,9 @@ func TestReloadChangesTheBudget(t *testing.T) {
 	for _, tt := range []struct {
 		memory int64
 		sent   int
-	}{{-1, 1}, {0, 2}} {
+	}{{0, 1}, {1 << 20, 2}} {
 		c := r.config
-		c.MaxBodies = tt.memory
+		c.Relay.MaxKeptBodies = tt.memory
 		if err := r.agent.Reload(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}

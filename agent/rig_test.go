@@ -18,7 +18,6 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/prompt"
@@ -116,19 +115,17 @@ func (r *rig) configFor(t testing.TB, address string) agent.Config {
 	r.socket = filepath.Join(r.dir, "vault.sock")
 	return agent.Config{
 		File:   "test.hcl",
-		Vaults: []agent.Vault{{Name: "corp", Address: u}},
+		Vaults: []agent.Vault{{Name: "corp", Address: u, MaxBody: 1 << 20}},
 		Listeners: []agent.Listener{
 			{Network: "tcp", Address: "127.0.0.1:0", Vault: "corp"},
 			{Network: "unix", Address: r.socket, Vault: "corp"},
 		},
-		Methods: map[string]mfa.Method{
-			"corp":  {Name: "corp", Type: "totp", UsesPasscode: true, Digits: 6},
-			"phone": {Name: "phone", Type: "okta"},
-		},
-		Rules:     rule.Rules{guards("prod", "kv/data/prod/*", "corp"), guards("call", "kv/data/call/*", "phone")},
-		LoginMFA:  true,
-		AuditFile: filepath.Join(r.dir, "audit.jsonl"),
-		Prompt:    agent.Prompt{Prompters: []prompt.Named{{Name: "script", Prompter: r.asked}}},
+		Methods:  []agent.Method{{Name: "corp", Type: "totp", Digits: 6}, {Name: "phone", Type: "okta"}},
+		Rules:    rule.Rules{guards("prod", "kv/data/prod/*", "corp"), guards("call", "kv/data/call/*", "phone")},
+		LoginMFA: agent.LoginMFA{Enabled: true},
+		Relay:    agent.Relay{MaxKeptBodies: 64 << 20},
+		Audit:    agent.Audit{File: filepath.Join(r.dir, "audit.jsonl")},
+		Prompt:   agent.Prompt{Prompters: []prompt.Named{{Name: "script", Prompter: r.asked}}},
 	}
 }
 

@@ -78,7 +78,7 @@ func expect(m *metrics.Metrics, c Config) {
 			m.Expect(r.Name, metrics.ControlGroup, outcomes)
 		}
 	}
-	if c.LoginMFA {
+	if c.LoginMFA.Enabled {
 		m.Expect("", metrics.LoginMFA, outcomes)
 	}
 }

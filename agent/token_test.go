@@ -228,7 +228,7 @@ func TestStatusOfAKeyringThatIsMissing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	c := r.config
-	c.Listeners, c.Cache.Keyring = c.Listeners[:1], true
+	c.Listeners, c.Cache.Store = c.Listeners[:1], agent.StoreKeyring
 	missing := &cachetest.Keyring{Before: func(context.Context, string, string) error {
 		return &keyring.Error{Condition: keyring.Missing, Why: "no keyring here"}
 	}}

@@ -65,7 +65,7 @@ func (s *keeper) warnNoKeyring(why ...any) {
 	})
 }
 
-func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Keyring && s.system != nil }
+func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Store == StoreKeyring && s.system != nil }
 
 // open returns the store that a configuration wants. It asks no keyring yet.
 func (s *keeper) open(c Config) *tokens {
@@ -143,10 +143,10 @@ func (s *keeper) keyring() keyring.Keyring {
 // status says where tokens are kept and why not elsewhere.
 func (t *tokens) status() control.Cache {
 	if !t.keyring {
-		return control.Cache{Store: "memory", State: string(keyring.Available)}
+		return control.Cache{Store: StoreMemory, State: string(keyring.Available)}
 	}
 	s := t.State()
-	return control.Cache{Store: "keyring", State: string(s.Condition), Reason: s.Why}
+	return control.Cache{Store: StoreKeyring, State: string(s.Condition), Reason: s.Why}
 }
 
 // list describes what is cached, without the secrets.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
@@ -19,13 +20,13 @@ const maxChanges = 30
 // vaults, methods, rules, listeners, and then the settings of the other blocks
 // with their values. Arguments of programs are not repeated, because people put
 // passwords there.
-func Changes(old, next *Config) string {
+func Changes(old, next *agent.Config) string {
 	all := slices.Concat(
-		blocks(old.Vaults, next.Vaults, func(v Vault) string { return fmt.Sprintf("vault %q", v.Name) }),
-		blocks(old.Methods, next.Methods, func(m Method) string { return fmt.Sprintf("mfa_method %q", m.Name) }),
+		blocks(old.Vaults, next.Vaults, func(v agent.Vault) string { return fmt.Sprintf("vault %q", v.Name) }),
+		blocks(old.Methods, next.Methods, func(m agent.Method) string { return fmt.Sprintf("mfa_method %q", m.Name) }),
 		blocks(old.Rules, next.Rules, func(r rule.Rule) string { return fmt.Sprintf("rule %q", r.Name) }),
 		order(old.Rules, next.Rules),
-		blocks(old.Listeners, next.Listeners, func(l Listener) string {
+		blocks(old.Listeners, next.Listeners, func(l agent.Listener) string {
 			return fmt.Sprintf("listener %s %s", l.Network, shown(l.Address))
 		}),
 		settings("login_mfa", old.LoginMFA, next.LoginMFA),
@@ -49,7 +50,7 @@ func Changes(old, next *Config) string {
 // is gone.
 func blocks[T any](old, next []T, title func(T) string) (all []string) {
 	added, removed := "added", "removed"
-	if _, ok := any(old).([]Listener); ok {
+	if _, ok := any(old).([]agent.Listener); ok {
 		added, removed = "opened", "closed"
 	}
 	same := func(b T) func(T) bool { return func(other T) bool { return title(other) == title(b) } }
@@ -89,12 +90,12 @@ func order(old, next rule.Rules) []string {
 func settings[T any](block string, old, next T) []string {
 	var all []string
 	was, is := reflect.ValueOf(old), reflect.ValueOf(next)
-	for i := range was.NumField() {
-		before, now := was.Field(i).Interface(), is.Field(i).Interface()
+	for _, f := range shapeOf(was.Type(), "").args {
+		before, now := was.FieldByIndex(f.Index).Interface(), is.FieldByIndex(f.Index).Interface()
 		if reflect.DeepEqual(before, now) {
 			continue
 		}
-		argument := wordOf(was.Type().Field(i))
+		argument := wordOf(f)
 		if argument == "command" {
 			all = append(all, fmt.Sprintf("%s %s changed", block, argument))
 			continue

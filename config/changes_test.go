@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vault-stepup/stepup/agent"
 )
 
 // parsed reads a configuration that must be good.
-func parsed(t testing.TB, src string) *Config {
+func parsed(t testing.TB, src string) *agent.Config {
 	t.Helper()
 	c, diags := Parse("stepup.hcl", []byte(src), fixed())
 	if c == nil {

@@ -22,6 +22,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/vault-stepup/stepup/agent/rule"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/vault"
 )
 
 // fixed is what diagnostics depend on, without anything of this machine.
@@ -109,16 +112,17 @@ func TestContractExample(t *testing.T) {
 	if diags.HasErrors() {
 		t.Fatal(report(t, diags))
 	}
-	want := &Config{
-		Vaults: []Vault{{
+	want := &agent.Config{
+		File: "testdata/contract.hcl",
+		Vaults: []agent.Vault{{
 			Name: "corp", Address: &url.URL{Scheme: "https", Host: "vault.corp.example:8200"},
-			CACert: cert, MaxBody: 1 << 20, Timeout: 150 * time.Second,
+			TLS: vault.TLS{CACert: cert}, MaxBody: 1 << 20, Timeout: 150 * time.Second,
 		}},
-		Listeners: []Listener{
-			{Network: TCP, Address: "127.0.0.1:8100", Vault: "corp"},
-			{Network: Unix, Address: "/run/user/1000/stepup/vault.sock", Vault: "corp"},
+		Listeners: []agent.Listener{
+			{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp"},
+			{Network: "unix", Address: "/run/user/1000/stepup/vault.sock", Vault: "corp"},
 		},
-		Methods: []Method{{
+		Methods: []agent.Method{{
 			Name: "corp_totp", Type: "totp", Digits: 6,
 			PasscodeCommand: []string{"ykman", "oath", "accounts", "code", "-s", "Vault"},
 		}},
@@ -140,19 +144,19 @@ func TestContractExample(t *testing.T) {
 				Grant: rule.Grant{Kind: rule.LoginGrant, Path: "auth/stepup/login/alice", Password: "prompt", MaxTTL: 10 * time.Minute},
 			},
 		},
-		LoginMFA: LoginMFA{
+		LoginMFA: agent.LoginMFA{
 			Enabled: true, Prefer: []string{"corp_totp"},
 			LegacyMounts: []string{"auth/ldap"}, OktaMounts: []string{"auth/okta"},
 		},
-		Prompt: Prompt{
+		Prompt: agent.Prompt{
 			Use: []string{"attached", "desktop", "terminal"}, Command: []string{"/usr/local/bin/my-askpass"},
-			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: Ask,
+			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask",
 		},
-		Cache:     Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
-		Relay:     Relay{MaxKeptBodies: 64 << 20},
-		Audit:     Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
-		Telemetry: Telemetry{Address: "127.0.0.1:9108"},
-		Log:       Log{Level: slog.LevelInfo, Format: "text"},
+		Cache:     agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
+		Relay:     agent.Relay{MaxKeptBodies: 64 << 20},
+		Audit:     agent.Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
+		Telemetry: agent.Telemetry{Address: "127.0.0.1:9108"},
+		Log:       agent.Log{Level: slog.LevelInfo, Format: "text"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {
 		t.Errorf("decoded differently (-want +got):\n%s", diff)
@@ -176,20 +180,21 @@ func TestDefaults(t *testing.T) {
 	if len(diags.All()) > 0 {
 		t.Fatal(report(t, diags))
 	}
-	want := &Config{
-		Vaults: []Vault{{
+	want := &agent.Config{
+		File: "stepup.hcl",
+		Vaults: []agent.Vault{{
 			Name: "main", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"},
 			MaxBody: 1 << 20, Timeout: 150 * time.Second,
 		}},
-		Listeners: []Listener{{Network: TCP, Address: "127.0.0.1:8100", Vault: "main"}},
-		LoginMFA:  LoginMFA{Enabled: true},
-		Prompt: Prompt{
+		Listeners: []agent.Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "main"}},
+		LoginMFA:  agent.LoginMFA{Enabled: true},
+		Prompt: agent.Prompt{
 			Use: []string{"attached", "desktop", "terminal"}, Timeout: 55 * time.Second,
-			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: Ask,
+			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask",
 		},
-		Cache: Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
-		Relay: Relay{MaxKeptBodies: 64 << 20},
-		Log:   Log{Level: slog.LevelInfo, Format: "text"},
+		Cache: agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
+		Relay: agent.Relay{MaxKeptBodies: 64 << 20},
+		Log:   agent.Log{Level: slog.LevelInfo, Format: "text"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -290,20 +295,21 @@ log {
 	if diags.HasErrors() {
 		t.Fatal(report(t, diags))
 	}
-	want := &Config{
-		Vaults: []Vault{
+	want := &agent.Config{
+		File: "stepup.hcl",
+		Vaults: []agent.Vault{
 			{
 				Name: "a", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"}, Namespace: "team-a",
-				CAPath: opt.Home, ClientCert: cert, ClientKey: key, TLSServerName: "vault", TLSSkipVerify: true,
+				TLS:     vault.TLS{CAPath: opt.Home, ClientCert: cert, ClientKey: key, ServerName: "vault", SkipVerify: true},
 				MaxBody: 512 << 10, Timeout: 200 * time.Second,
 			},
 			{Name: "b", Address: &url.URL{Scheme: "unix", Path: "/run/vault.sock"}, Timeout: 150 * time.Second},
 		},
-		Listeners: []Listener{
-			{Network: TCP, Address: "127.0.0.1:8100", Vault: "a", RequireHeader: true},
-			{Network: TCP, Address: "[::1]:8100", Vault: "b"},
+		Listeners: []agent.Listener{
+			{Network: "tcp", Address: "127.0.0.1:8100", Vault: "a", RequireHeader: true},
+			{Network: "tcp", Address: "[::1]:8100", Vault: "b"},
 		},
-		Methods: []Method{{Name: "x", Type: "duo", Digits: 8, PasscodeSource: "keyring"}, {Name: "y", Type: "duo", Passcode: true}},
+		Methods: []agent.Method{{Name: "x", Type: "duo", Digits: 8, PasscodeSource: "keyring"}, {Name: "y", Type: "duo", Passcode: true}},
 		Rules: rule.Rules{
 			{
 				Name: "s", Paths: []rule.Pattern{pattern(t, "a")}, Grant: rule.Grant{Kind: rule.HeaderGrant},
@@ -324,22 +330,16 @@ log {
 				},
 			},
 		},
-		Prompt: Prompt{
+		Prompt: agent.Prompt{
 			Use: []string{"command"}, Command: []string{"ask"}, Timeout: 55 * time.Second, Attempts: 1,
-			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2, Never: []string{"cron", "jenkins*"}, Detached: Never,
+			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2, Never: []string{"cron", "jenkins*"}, Detached: "never",
 		},
-		Cache: Cache{Store: "memory", MaxTTL: 15 * time.Minute},
-		Relay: Relay{MaxKeptBodies: 256 << 20},
-		Log:   Log{Level: slog.LevelError, Format: "json"},
+		Cache: agent.Cache{Store: "memory", MaxTTL: 15 * time.Minute},
+		Relay: agent.Relay{MaxKeptBodies: 256 << 20},
+		Log:   agent.Log{Level: slog.LevelError, Format: "json"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {
 		t.Errorf("decoded differently (-want +got):\n%s", diff)
-	}
-	if v, ok := got.Vault("b"); !ok || v.Name != "b" {
-		t.Errorf("Vault(b) = %v, %v", v, ok)
-	}
-	if _, ok := got.Vault("c"); ok {
-		t.Error("Vault(c) was found")
 	}
 }
 

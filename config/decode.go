@@ -2,14 +2,17 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -17,7 +20,7 @@ import (
 // and checked at the end.
 type decoder struct {
 	*file
-	cfg Config
+	cfg agent.Config
 
 	declared    map[string][]text // labels by block type
 	refs        []reference
@@ -63,7 +66,7 @@ func (d *decoder) refer(kind, from string, name text) {
 // decode reads the whole file and checks it as a whole.
 func (d *decoder) decode(body *hclsyntax.Body) {
 	root := block{
-		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[Config](), ""), single: make(map[string]hcl.Range),
+		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[agent.Config](), ""), single: make(map[string]hcl.Range),
 	}
 	root.checkWords()
 	root.each("vault", readVault)
@@ -119,7 +122,7 @@ func (d *decoder) checkReferences() {
 }
 
 func readMethod(b *block) {
-	m := Method{Digits: 6}
+	m := agent.Method{Digits: 6}
 	b.read(&m)
 	b.d.declare("mfa_method", b.label)
 	// Vault cuts an X-Vault-MFA line at its first colon, and trims no blanks.
@@ -182,7 +185,7 @@ func (d *decoder) checkSinglePhase() {
 func readPrompt(b *block) {
 	c := &b.d.cfg.Prompt
 	b.read(c)
-	switch uses := slices.Contains(c.Use, UseCommand); {
+	switch uses := slices.Contains(c.Use, agent.UseCommand); {
 	case uses && !b.has("command"):
 		b.d.fail(b.whole("use"), say(`use has "command", but there is no command`).hint(`add command = ["/path/of/program"]`))
 	case !uses && b.has("command"):
@@ -195,5 +198,26 @@ func readAudit(b *block) {
 	if t, ok := b.text("file"); ok {
 		b.d.notFolder("file", t)
 		b.d.safe("file", t, ownership.CheckWay)
+	}
+}
+
+// defaults is what a file without the block in question means. Lists of blocks
+// have none.
+func defaults() agent.Config {
+	return agent.Config{
+		LoginMFA: agent.LoginMFA{Enabled: true},
+		Prompt: agent.Prompt{
+			Use: []string{agent.UseAttached, agent.UseDesktop, agent.UseTerminal},
+			// Vault's API client gives up after 60 s and asks again: an answer
+			// after that would come too late.
+			Timeout:    55 * time.Second,
+			Attempts:   3,
+			Cooldown:   30 * time.Second,
+			MaxPending: 64,
+			Detached:   "ask",
+		},
+		Relay: agent.Relay{MaxKeptBodies: 64 << 20},
+		Cache: agent.Cache{Store: agent.StoreKeyring, MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
+		Log:   agent.Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }

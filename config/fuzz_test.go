@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/vault-stepup/stepup/agent"
 )
 
 // A file never panics; every diagnostic lies inside it; and what loads keeps
@@ -48,19 +50,19 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func checkPromises(t *testing.T, cfg *Config) {
+func checkPromises(t *testing.T, cfg *agent.Config) {
 	t.Helper()
 	if len(cfg.Vaults) == 0 || len(cfg.Listeners) == 0 {
 		t.Fatal("nothing to relay")
 	}
 	seen := map[string]bool{}
 	for _, l := range cfg.Listeners {
-		if _, ok := cfg.Vault(l.Vault); !ok {
+		if !slices.ContainsFunc(cfg.Vaults, func(v agent.Vault) bool { return v.Name == l.Vault }) {
 			t.Errorf("listener without vault: %+v", l)
 		}
 		addr, err := netip.ParseAddrPort(l.Address)
-		loopback := l.Network == TCP && err == nil && addr.Addr().IsLoopback()
-		socket := l.Network == Unix && filepath.IsAbs(l.Address) && len(l.Address) <= 104
+		loopback := l.Network == "tcp" && err == nil && addr.Addr().IsLoopback()
+		socket := l.Network == "unix" && filepath.IsAbs(l.Address) && len(l.Address) <= 104
 		if !loopback && !socket {
 			t.Errorf("listener is open to others: %+v", l)
 		}
@@ -79,7 +81,7 @@ func checkPromises(t *testing.T, cfg *Config) {
 			t.Errorf("rule %+v", r)
 		}
 		for _, m := range r.Methods {
-			if !slices.ContainsFunc(cfg.Methods, func(declared Method) bool { return declared.Name == m }) {
+			if !slices.ContainsFunc(cfg.Methods, func(declared agent.Method) bool { return declared.Name == m }) {
 				t.Errorf("rule %q names %q, which is not declared", r.Name, m)
 			}
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// The grammar is the structs below [Config]: their tags are those of HCL's package gohcl,
+// The grammar is the structs below [agent.Config]: their tags are those of HCL's package gohcl,
 //
 //	hcl:"x"           a required argument; its kind is the type of the field
 //	hcl:"x,optional"  an argument; without it the field keeps its default
@@ -37,11 +37,13 @@ type shape struct {
 	blocks []reflect.StructField
 }
 
-// shapeOf is the shape that the tags of t give to a block with that label.
+// shapeOf is the shape that the tags of t give to a block with that label. The fields of
+// an embedded struct are t's own.
 func shapeOf(t reflect.Type, label string) (s shape) {
-	for f := range t.Fields() {
+	for _, f := range reflect.VisibleFields(t) {
 		only, limited := f.Tag.Lookup("only")
 		switch _, kind, _ := strings.Cut(f.Tag.Get("hcl"), ","); {
+		case wordOf(f) == "": // not of the file
 		case limited && !slices.Contains(strings.Fields(only), label):
 		case kind == "label":
 			s.label = f

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -20,14 +21,14 @@ type listening struct {
 func readListener(b *block) {
 	d := b.d
 	d.declared["listener"] = append(d.declared["listener"], b.label)
-	known := d.oneOf("listener", b.label, []string{TCP, Unix})
-	var l Listener
+	known := d.oneOf("listener", b.label, []string{"tcp", "unix"})
+	var l agent.Listener
 	b.read(&l)
 	node := listening{b: b}
 	t, ok := b.text("address")
 	switch {
 	case !ok || !known:
-	case l.Network == TCP:
+	case l.Network == "tcp":
 		node = loopback(b, t)
 		l.Address = node.key
 	default:

@@ -1,3 +1,10 @@
+// Package config reads stepup's configuration: HCL 2, decoded into what the agent
+// takes, checked as a whole, and answered with diagnostics that show the line.
+//
+// The grammar is a small part of HCL on purpose: text, numbers, true and false,
+// lists, and ${env.NAME}, ${home}, ${runtime_dir} and ${state_dir} inside text.
+// There are no functions, conditions or loops, so that what a file means can be
+// read off it. Nothing here prints or exits.
 package config
 
 import (
@@ -8,11 +15,24 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/ownership"
+)
+
+// Limits of what is read; those of arguments are in their tags: beyond them a value is a
+// slip of the pen, and a late surprise.
+const (
+	maxFile     = 256 << 10
+	maxPemFile  = 4 << 20
+	maxUnixPath = 104 // sun_path of macOS; Linux has 108
+	maxNesting  = 32
+	maxOddities = 1000
+	maxResolve  = 2 * time.Second
 )
 
 // Options is what a file's meaning depends on besides its text. The zero value
@@ -46,7 +66,7 @@ func (o Options) filled() Options {
 // Load reads and checks the file at path, and refuses it if another user could change
 // it. With errors among the diagnostics the Config is nil. It reads the certificate files that the configuration names,
 // and may block for 2 s per vault on name resolution, but changes nothing.
-func Load(path string, opt Options) (*Config, Diagnostics) {
+func Load(path string, opt Options) (*agent.Config, Diagnostics) {
 	if found, bad := errors.AsType[*ownership.Unsafe](ownership.Check(path)); bad {
 		return nil, withoutPlace(say("another user could change the configuration: %v", found).
 			because("the configuration decides which server gets your tokens, and which programs run as you").hint("%s", found.Fix()))
@@ -62,7 +82,7 @@ func Load(path string, opt Options) (*Config, Diagnostics) {
 }
 
 // Parse is [Load] for text that is already here; name is what diagnostics call it.
-func Parse(name string, src []byte, opt Options) (*Config, Diagnostics) {
+func Parse(name string, src []byte, opt Options) (*agent.Config, Diagnostics) {
 	d := &decoder{
 		file: &file{opt: opt.filled(), name: name, src: src}, cfg: defaults(),
 		declared: map[string][]text{}, resolved: map[string][]netip.Addr{},
@@ -86,6 +106,7 @@ func Parse(name string, src []byte, opt Options) (*Config, Diagnostics) {
 	if out.HasErrors() {
 		return nil, out
 	}
+	d.cfg.File = name
 	return &d.cfg, out
 }
 

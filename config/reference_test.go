@@ -9,9 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/hcl/v2/gohcl"
 
 	"github.com/vault-stepup/stepup/agent/rule"
+
+	"github.com/vault-stepup/stepup/agent"
 )
 
 // grammar is the shape of each block by its dotted path; "" is the file's own. A grant has
@@ -35,27 +39,47 @@ func grammar() map[string]shape {
 			add(strings.TrimPrefix(path+"."+wordOf(f), "."), of)
 		}
 	}
-	add("", reflect.TypeFor[Config]())
+	add("", reflect.TypeFor[agent.Config]())
 	return all
 }
 
-// The tags are gohcl's: what it reads from them is what we read.
+// The tags are gohcl's: what it reads from them is what we read. Only embedded structs are
+// our own addition.
 func TestTagsAreThoseOfHCL(t *testing.T) {
 	t.Parallel()
-	for _, of := range []any{Config{}, Vault{}, Listener{}, Method{}, LoginMFA{}, Prompt{}, rule.Rule{}, rule.Policy{}, rule.ControlGroup{}} {
-		schema, _ := gohcl.ImpliedBodySchema(of)
+	type schema struct{ Args, Blocks []string }
+	for _, of := range []any{
+		agent.Config{}, agent.Vault{}, agent.Listener{}, agent.Method{}, agent.LoginMFA{}, agent.Prompt{},
+		rule.Rule{}, rule.Policy{}, rule.ControlGroup{},
+	} {
 		ours := shapeOf(reflect.TypeOf(of), "")
-		var args, blocks []string
-		for _, a := range schema.Attributes {
-			args = append(args, a.Name)
+		got := schema{Args: wordsOf(ours.args), Blocks: wordsOf(ours.blocks)}
+		var want schema
+		for _, part := range append([]any{of}, embedded(of)...) {
+			theirs, _ := gohcl.ImpliedBodySchema(part)
+			for _, a := range theirs.Attributes {
+				want.Args = append(want.Args, a.Name)
+			}
+			for _, b := range theirs.Blocks {
+				want.Blocks = append(want.Blocks, b.Type)
+			}
 		}
-		for _, b := range schema.Blocks {
-			blocks = append(blocks, b.Type)
-		}
-		if !slices.Equal(slices.Sorted(slices.Values(wordsOf(ours.args))), args) || !slices.Equal(slices.Sorted(slices.Values(wordsOf(ours.blocks))), blocks) {
-			t.Errorf("%T: arguments %q and blocks %q, for gohcl %q and %q", of, wordsOf(ours.args), wordsOf(ours.blocks), args, blocks)
+		sorted := cmpopts.SortSlices(func(a, b string) bool { return a < b })
+		if diff := cmp.Diff(want, got, sorted); diff != "" {
+			t.Errorf("%T (-gohcl +ours):\n%s", of, diff)
 		}
 	}
+}
+
+// embedded are the structs that a struct embeds.
+func embedded(of any) (all []any) {
+	v := reflect.ValueOf(of)
+	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			all = append(all, v.Field(i).Interface())
+		}
+	}
+	return all
 }
 
 // TestReferenceIsWhole holds docs/configuration.md against the grammar: every

@@ -3,9 +3,14 @@ package config
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vault-stepup/stepup/agent/rule"
 )
+
+// defaultApproval ends before Vault's API client gives up: the program then gets
+// Vault's own answer, and the next one like it goes on waiting.
+const defaultApproval = 55 * time.Second
 
 func readStepUp(b *block) {
 	var r rule.Rule

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -21,7 +22,7 @@ import (
 const PushTimeout = 150 * time.Second
 
 func readVault(b *block) {
-	v := Vault{MaxBody: 1 << 20, Timeout: PushTimeout}
+	v := agent.Vault{MaxBody: 1 << 20, Timeout: PushTimeout}
 	b.read(&v)
 	b.d.declare("vault", b.label)
 	checkTLS(b, &v)
@@ -31,7 +32,7 @@ func readVault(b *block) {
 
 // checkTimeouts lets no timeout end a push.
 func (d *decoder) checkTimeouts() {
-	if !slices.ContainsFunc(d.cfg.Methods, func(m Method) bool { return m.Type != "totp" && m.Type != "" }) {
+	if !slices.ContainsFunc(d.cfg.Methods, func(m agent.Method) bool { return m.Type != "" && m.Pushes() }) {
 		return
 	}
 	for i, b := range d.vaults {
@@ -146,7 +147,7 @@ func usualLoopback(ip netip.Addr) bool {
 
 // checkTLS checks how the connection to Vault is secured. The files are read now, so
 // that a wrong path is an error at its line and not of the first request.
-func checkTLS(b *block, v *Vault) {
+func checkTLS(b *block, v *agent.Vault) {
 	if t, content, ok := readPEM(b, "ca_cert"); ok && !x509.NewCertPool().AppendCertsFromPEM(content) {
 		b.d.fail(t.at, say("there is no PEM certificate in %s", t.shown))
 	}

@@ -17,14 +17,15 @@ const localAuthority = "localhost:80" // what net/http dials for the base of a u
 var errOtherNode = errors.New("a Vault on a unix socket has no other nodes")
 
 // TLS says which servers to trust, by what certificate we are known to them, and how
-// to reach them. The zero value trusts the system's authorities over TCP.
+// to reach them. The zero value trusts the system's authorities over TCP. The tags are the
+// grammar of package config.
 type TLS struct {
-	CACert     string // PEM file of authorities
-	CAPath     string // folder of such files; both may be set, the system's authorities are then left out
-	ClientCert string // PEM file of our certificate; read again when it changes
-	ClientKey  string
-	ServerName string // expected in the server's certificate; "" means the address's host
-	SkipVerify bool   // every server is taken for Vault
+	CACert     string `hcl:"ca_cert,optional" form:"path"`     // PEM file of authorities
+	CAPath     string `hcl:"ca_path,optional" form:"path"`     // folder of such files; both may be set, the system's authorities are then left out
+	ClientCert string `hcl:"client_cert,optional" form:"path"` // PEM file of our certificate; read again when it changes
+	ClientKey  string `hcl:"client_key,optional" form:"path"`
+	ServerName string `hcl:"tls_server_name,optional"` // expected in the server's certificate; "" means the address's host
+	SkipVerify bool   `hcl:"tls_skip_verify,optional"` // every server is taken for Vault
 
 	// Socket is the path of a unix socket that every connection goes to; see [Base].
 	Socket string

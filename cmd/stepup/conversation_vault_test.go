@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/config"
@@ -143,7 +144,7 @@ func setUpConversation(env *testscript.Env) error {
 
 // stageRules makes the methods of a configuration, has policies want them on the
 // paths of its rules, and puts a secret there: kv/X/db for kv/data/X/*.
-func (w *world) stageRules(c *config.Config) error {
+func (w *world) stageRules(c *agent.Config) error {
 	v := w.vault
 	v.AddUser("userpass", "alice", "alice's password", "app")
 	for _, m := range c.Methods {

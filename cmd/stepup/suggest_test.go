@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/config"
 )
@@ -17,7 +18,7 @@ listener "tcp" {
 `
 
 // suggested loads what is suggested for a request.
-func suggested(t *testing.T, s rule.Suggestion) (*config.Config, string) {
+func suggested(t *testing.T, s rule.Suggestion) (*agent.Config, string) {
 	t.Helper()
 	hcl := s.HCL()
 	file := suggestAround

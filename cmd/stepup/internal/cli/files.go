@@ -65,10 +65,10 @@ func ReplaceFile(file, text string, mode fs.FileMode) error {
 
 // Load reads the configuration and prints what is wrong with it. Warnings are
 // printed and do not stop anything.
-func (c *Console) Load() (*config.Config, error) { return c.LoadWith(func(*config.Options) {}) }
+func (c *Console) Load() (*agent.Config, error) { return c.LoadWith(func(*config.Options) {}) }
 
 // LoadWith is [Console.Load] with other options than those of the process.
-func (c *Console) LoadWith(change func(*config.Options)) (*config.Config, error) {
+func (c *Console) LoadWith(change func(*config.Options)) (*agent.Config, error) {
 	file, err := c.ConfigPath()
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (c *Console) running(ctx context.Context) (control.Status, bool) {
 }
 
 // quietConfig is the configuration without a word about what is wrong with it.
-func (c *Console) quietConfig() (*config.Config, bool) {
+func (c *Console) quietConfig() (*agent.Config, bool) {
 	read, _ := config.Load(c.ConfigFile(), c.ConfigOptions())
 	return read, read != nil
 }

@@ -54,10 +54,11 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	}
 	output := setup.NewLogOutput(c.Log, from.Err)
 	log := output.Logger()
+	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	var running *agent.Agent
-	running = agent.New(setup.Agent(c, file, log), agent.Options{
+	running = agent.New(*c, agent.Options{
 		RuntimeDir: from.RuntimeDir(),
 		Version:    cli.Version(),
 		Log:        log,
@@ -90,7 +91,7 @@ type reloader struct {
 	file    string
 	read    []byte          // what was in it when it was last read
 	ready   <-chan struct{} // closed when the agent takes another one
-	config  *config.Config  // in force
+	config  *agent.Config   // in force
 	log     *slog.Logger
 	output  *setup.LogOutput
 	// manager is told what has become of a reload.
@@ -182,20 +183,20 @@ func (r *reloader) replace(ctx context.Context) error {
 		r.agent.ReloadFailed(err)
 		return err
 	}
-	next := setup.Agent(c, r.file, r.log)
-	next.Changes = config.Changes(r.config, c)
-	if err := r.agent.Reload(ctx, next); err != nil {
+	c.Prompt.Prompters = setup.Prompters(c.Prompt, r.log)
+	c.Changes = config.Changes(r.config, c)
+	if err := r.agent.Reload(ctx, *c); err != nil {
 		return err
 	}
 	r.config = c
 	// The line is written with the old level, or else with the new one.
 	before := r.log.Enabled(ctx, slog.LevelInfo)
 	if before {
-		r.log.Info(textReloaded+next.Changes, "config", r.file)
+		r.log.Info(textReloaded+c.Changes, "config", r.file)
 	}
 	r.output.Set(c.Log)
 	if !before {
-		r.log.Info(textReloaded+next.Changes, "config", r.file)
+		r.log.Info(textReloaded+c.Changes, "config", r.file)
 	}
 	return nil
 }

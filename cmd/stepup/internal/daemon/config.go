@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 	"github.com/vault-stepup/stepup/config"
@@ -60,7 +61,7 @@ func (a *configuration) checkConfig(args []string) error {
 }
 
 // parse reads the file that the arguments or the environment name.
-func (a *configuration) parse(args []string) (name string, c *config.Config, d config.Diagnostics, err error) {
+func (a *configuration) parse(args []string) (name string, c *agent.Config, d config.Diagnostics, err error) {
 	if len(args) > 0 && args[0] == "-" {
 		text, err := io.ReadAll(io.LimitReader(a.In, maxConfig))
 		if err != nil {
@@ -168,7 +169,7 @@ that has to be edited.`
 	exampleAddress = "https://vault.example.com:8200"
 )
 
-func checkedText(name string, c *config.Config) string {
+func checkedText(name string, c *agent.Config) string {
 	return fmt.Sprintf("%s: %s, %s, %s: ok", cli.Printable(name),
 		cli.Counted(len(c.Vaults), "vault"), cli.Counted(len(c.Listeners), "listener"), cli.Counted(len(c.Rules), "rule"))
 }

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/config"
 )
 
 // Status is stepup status.
@@ -102,7 +102,7 @@ func listenerLines(all []control.Listener) []string {
 			about = append(about, "only with X-Vault-Request")
 		}
 		scheme := "http://"
-		if l.Network == config.Unix {
+		if l.Network == "unix" {
 			scheme = "unix://"
 		}
 		lines = append(lines, "export VAULT_ADDR="+cli.ShellQuote(scheme+cli.Printable(l.Address))+"\t# "+strings.Join(about, ", "))
@@ -219,7 +219,7 @@ func cacheLines(st control.Status, now time.Time) []string {
 
 // storeLine says where tokens are kept, and why not where they should be.
 func storeLine(c control.Cache) string {
-	if c.Store == config.StoreMemory {
+	if c.Store == agent.StoreMemory {
 		return c.Store
 	}
 	switch state := keyring.Condition(c.State); state {

@@ -85,15 +85,14 @@ func (s *sandbox) startAgent(ctx context.Context, p prompt.Prompter) (ready <-ch
 		return nil, err
 	}
 	log := setup.NewLogOutput(c.Log, s.log).Logger()
-	with := setup.Agent(c, file, log)
-	with.Prompt.Prompters = []prompt.Named{{Name: config.UseTerminal, Prompter: p}}
+	c.Prompt.Prompters = []prompt.Named{{Name: agent.UseTerminal, Prompter: p}}
 
 	// The agent stops when the demo closes it, not before: a signal must not take
 	// it from under a request whose answer is still to be shown.
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	up := make(chan *agent.Agent, 1)
 	var a *agent.Agent
-	a = agent.New(with, agent.Options{RuntimeDir: s.dir, Version: cli.Version(), Log: log, Ready: func() { up <- a }})
+	a = agent.New(*c, agent.Options{RuntimeDir: s.dir, Version: cli.Version(), Log: log, Ready: func() { up <- a }})
 	s.running.Go(func() {
 		defer close(s.ended)
 		s.err = a.Run(ctx)
@@ -105,7 +104,7 @@ func (s *sandbox) startAgent(ctx context.Context, p prompt.Prompter) (ready <-ch
 func (s *sandbox) connect(ctx context.Context, a *agent.Agent) error {
 	for _, l := range a.Status(ctx).Listeners {
 		client := newAppClient(l.Network, l.Address)
-		if l.Network == config.TCP {
+		if l.Network == "tcp" {
 			s.tcp = demoApp{client: client, url: "http://" + l.Address}
 		} else {
 			s.unix = demoApp{client: client, url: "http://localhost", note: "on the unix socket"}

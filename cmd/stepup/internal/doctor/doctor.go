@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
@@ -93,7 +94,7 @@ type doctor struct {
 	*cli.Console
 
 	file        string
-	config      *config.Config // nil when it cannot be used
+	config      *agent.Config // nil when it cannot be used
 	diagnostics config.Diagnostics
 	noConfig    error // why there is not even a file
 	agent       control.Status

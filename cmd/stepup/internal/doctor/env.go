@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"cmp"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,10 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
-	"github.com/vault-stepup/stepup/config"
 )
 
 func checkEnvironment(d *doctor, f findings) {
@@ -29,7 +27,7 @@ type environment struct {
 	*cli.Console
 	found     findings
 	lookup    func(string) (string, bool) // tells a variable that is empty from one that is not set
-	config    *config.Config              // nil where it cannot be used
+	config    *agent.Config               // nil where it cannot be used
 	listeners []vaultcli.Listener         // of the agent that runs, else of the configuration
 }
 
@@ -90,7 +88,7 @@ func (e *environment) checkAddress(name, value string) {
 
 // isVault reports whether s is a Vault of the configuration itself.
 func (e *environment) isVault(s vaultcli.Server) bool {
-	return e.config != nil && slices.ContainsFunc(e.config.Vaults, func(v config.Vault) bool {
+	return e.config != nil && slices.ContainsFunc(e.config.Vaults, func(v agent.Vault) bool {
 		address, err := vaultcli.ParseServer(v.Address.String())
 		return err == nil && address == s
 	})
@@ -101,7 +99,7 @@ func (e *environment) export(name string) string {
 	switch {
 	case len(e.listeners) == 0:
 		return ""
-	case e.listeners[0].Network == config.Unix:
+	case e.listeners[0].Network == "unix":
 		return "export " + name + "=" + cli.ShellQuote("unix://"+e.listeners[0].Address)
 	}
 	return "export " + name + "=http://" + e.listeners[0].Address
@@ -200,12 +198,7 @@ func (e *environment) pushes() bool {
 	if len(e.config.LoginMFA.OktaMounts) > 0 || len(e.config.LoginMFA.LegacyMounts) > 0 {
 		return true
 	}
-	for _, m := range setup.Agent(e.config, "", slog.New(slog.DiscardHandler)).Methods {
-		if !m.UsesPasscode || m.OrPush {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.config.Methods, agent.Method.Pushes)
 }
 
 // checkEmptyBao: OpenBao's CLI takes BAO_X where it is set, even to nothing, and

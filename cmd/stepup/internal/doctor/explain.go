@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
@@ -98,5 +96,5 @@ func explanation(ctx context.Context, c *cli.Console, x control.Explain) (e cont
 		return e, err
 	}
 	x.Token = ""
-	return agent.Explain(setup.Agent(settings, c.ConfigFile(), slog.New(slog.DiscardHandler)), x)
+	return agent.Explain(*settings, x)
 }

@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -30,7 +30,7 @@ const (
 )
 
 // checkListener finds out whether the agent has, or could have, an address.
-func checkListener(d *doctor, f findings, l config.Listener) {
+func checkListener(d *doctor, f findings, l agent.Listener) {
 	for _, served := range d.agent.Listeners {
 		if served.Network == l.Network && served.Address == l.Address {
 			f.pass(textServed)
@@ -40,7 +40,7 @@ func checkListener(d *doctor, f findings, l config.Listener) {
 	switch {
 	case slices.Contains(d.service.Listening, l.Address):
 		f.pass("held open by %s; the next connection starts the agent", d.service.Manager)
-	case l.Network == config.Unix:
+	case l.Network == "unix":
 		checkSocketFile(f, l.Address)
 	default:
 		checkPort(f, l.Address, "listener", textTaken)

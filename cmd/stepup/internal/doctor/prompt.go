@@ -11,17 +11,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
-	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 func checkKeyring(ctx context.Context, d *doctor, f findings) {
 	needed := d.config != nil && secretsInKeyring(d.config)
 	switch {
-	case d.config != nil && d.config.Cache.Store == config.StoreMemory && !needed:
+	case d.config != nil && d.config.Cache.Store == agent.StoreMemory && !needed:
 		f.pass("not used by this configuration")
 		return
 	case d.running() && d.agent.Cache.State == string(keyring.Available):
@@ -50,7 +50,7 @@ func checkKeyring(ctx context.Context, d *doctor, f findings) {
 }
 
 // secretsInKeyring reports whether a configuration does not work without one.
-func secretsInKeyring(c *config.Config) bool {
+func secretsInKeyring(c *agent.Config) bool {
 	for _, m := range c.Methods {
 		if m.PasscodeSource == "keyring" {
 			return true
@@ -66,17 +66,17 @@ func secretsInKeyring(c *config.Config) bool {
 
 // checkDesktop looks at each way to ask of the configuration, else at the default one.
 func checkDesktop(ctx context.Context, d *doctor, f findings) {
-	p := config.Prompt{Use: []string{config.UseDesktop}}
+	p := agent.Prompt{Use: []string{agent.UseDesktop}}
 	if d.config != nil {
 		p = d.config.Prompt
 	}
-	if slices.Contains(p.Use, config.UseDesktop) {
+	if slices.Contains(p.Use, agent.UseDesktop) {
 		checkDialogs(ctx, f)
 		checkNotification(ctx, f.about("notification"))
 	} else {
 		f.pass("not used by this configuration, which asks by %s", strings.Join(p.Use, ", "))
 	}
-	if slices.Contains(p.Use, config.UseCommand) {
+	if slices.Contains(p.Use, agent.UseCommand) {
 		checkCommand(f.about("prompt command"), p.Command[0])
 	}
 	if d.testPrompt {
@@ -119,8 +119,8 @@ func checkCommand(f findings, program string) {
 
 // testPrompts puts a question up everywhere at once, as the agent does, and waits
 // for one answer in each place.
-func testPrompts(ctx context.Context, f findings, p config.Prompt) {
-	p.Use = slices.DeleteFunc(slices.Clone(p.Use), func(use string) bool { return use == config.UseTerminal })
+func testPrompts(ctx context.Context, f findings, p agent.Prompt) {
+	p.Use = slices.DeleteFunc(slices.Clone(p.Use), func(use string) bool { return use == agent.UseTerminal })
 	named := setup.Prompters(p, slog.New(slog.DiscardHandler))
 	errs := make([]error, len(named))
 	deadline := time.Now().Add(personLimit - 5*time.Second)

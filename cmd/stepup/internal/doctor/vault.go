@@ -15,17 +15,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
-	"github.com/vault-stepup/stepup/config"
 )
 
 // checkVault goes the way of a request, by the transport that requests use.
-func checkVault(ctx context.Context, f findings, v config.Vault) {
+func checkVault(ctx context.Context, f findings, v agent.Vault) {
 	base, socket := vault.Base(v.Address)
-	settings := setup.TLS(v)
+	settings := v.TLS
 	settings.Socket, settings.ResponseHeaderTimeout = socket, networkLimit
 	transport, err := vault.NewTransport(settings)
 	if err != nil {
@@ -54,7 +53,7 @@ func checkVault(ctx context.Context, f findings, v config.Vault) {
 		f.expiry(first, doubted, "its certificate", "tell the operator of Vault")
 	}
 	clientCertificate(f, transport)
-	if v.TLSSkipVerify {
+	if v.SkipVerify {
 		f.warn("tls_skip_verify: anybody on the way may be Vault and read your tokens").with("name the authority by ca_cert in the vault block instead")
 	}
 	if v.Address.Scheme == "http" && vaultcli.Remote(v.Address.String()) {

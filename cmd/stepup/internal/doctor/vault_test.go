@@ -25,7 +25,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/vault"
 )
 
 // A server is a Vault with a certificate, and the file of its authority.
@@ -72,7 +73,7 @@ func health(more string, skew time.Duration) string {
 }
 
 // foundAt is what is found at a Vault.
-func foundAt(t *testing.T, v config.Vault) string {
+func foundAt(t *testing.T, v agent.Vault) string {
 	t.Helper()
 	v.Name = "v"
 	return found("vault v", func(f findings) { checkVault(t.Context(), f, v) })
@@ -100,21 +101,21 @@ func TestCheckVaultTLS(t *testing.T) {
 	brief := newTLSVault(t, now.Add(-time.Hour), now.Add(time.Hour))
 	for name, tt := range map[string]struct {
 		vault tlsVault
-		edit  func(*config.Vault)
+		edit  func(*agent.Vault)
 		says  []string
 	}{
 		"sound":         {sound, nil, []string{"ok    vault v: https://127.0.0.1:", ": up, version 1.21.0\n"}},
 		"for hours":     {brief, nil, []string{"ok    vault v: "}},
-		"no authority":  {sound, func(v *config.Vault) { v.CACert = "" }, []string{"fail  vault v: its certificate is signed by an authority that is not known here: CN=a test authority", "ca_cert"}},
-		"another name":  {sound, func(v *config.Vault) { v.TLSServerName = "" }, []string{"fail  vault v: its certificate is for other names: vault.example", "tls_server_name"}},
+		"no authority":  {sound, func(v *agent.Vault) { v.CACert = "" }, []string{"fail  vault v: its certificate is signed by an authority that is not known here: CN=a test authority", "ca_cert"}},
+		"another name":  {sound, func(v *agent.Vault) { v.ServerName = "" }, []string{"fail  vault v: its certificate is for other names: vault.example", "tls_server_name"}},
 		"ends soon":     {ending, nil, []string{"ok    vault v: ", "warn  vault v: its certificate ends on " + day(now.Add(5*24*time.Hour))}},
 		"has ended":     {ended, nil, []string{"fail  vault v: its certificate is good from ", "clock of this machine"}},
-		"not looked at": {ended, func(v *config.Vault) { v.TLSSkipVerify = true }, []string{"ok    vault v: ", "warn  vault v: its certificate has ended", "warn  vault v: tls_skip_verify"}},
-		"no such file":  {sound, func(v *config.Vault) { v.CACert = "/nowhere/ca.pem" }, []string{"fail  vault v: ca_cert: ", "/nowhere/ca.pem"}},
+		"not looked at": {ended, func(v *agent.Vault) { v.SkipVerify = true }, []string{"ok    vault v: ", "warn  vault v: its certificate has ended", "warn  vault v: tls_skip_verify"}},
+		"no such file":  {sound, func(v *agent.Vault) { v.CACert = "/nowhere/ca.pem" }, []string{"fail  vault v: ca_cert: ", "/nowhere/ca.pem"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := config.Vault{Address: tt.vault.url, CACert: tt.vault.ca, TLSServerName: "vault.example"}
+			v := agent.Vault{Address: tt.vault.url, TLS: vault.TLS{CACert: tt.vault.ca, ServerName: "vault.example"}}
 			if tt.edit != nil {
 				tt.edit(&v)
 			}
@@ -149,11 +150,11 @@ func TestCheckVaultState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := answering(t, func() string { return health(tt.more, tt.skew) })
-			if got := foundAt(t, config.Vault{Address: u}); !strings.Contains(got, tt.says) {
+			if got := foundAt(t, agent.Vault{Address: u}); !strings.Contains(got, tt.says) {
 				t.Errorf("%q does not say %q", got, tt.says)
 			}
 			u.Scheme = "https"
-			if got := foundAt(t, config.Vault{Address: u}); !strings.Contains(got, "it speaks http, not https") {
+			if got := foundAt(t, agent.Vault{Address: u}); !strings.Contains(got, "it speaks http, not https") {
 				t.Errorf("by https: %q", got)
 			}
 		})
@@ -163,7 +164,7 @@ func TestCheckVaultState(t *testing.T) {
 func TestCheckVaultNone(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{"<html>please log in</html>", ""} {
-		got := foundAt(t, config.Vault{Address: answering(t, func() string { return answer })})
+		got := foundAt(t, agent.Vault{Address: answering(t, func() string { return answer })})
 		if !strings.Contains(got, "but not as Vault does\n      hint: check the address in the vault block") {
 			t.Errorf("%q: %q", answer, got)
 		}
@@ -203,11 +204,11 @@ func TestUnreachableVault(t *testing.T) {
 			}
 		})
 	}
-	refused := foundAt(t, config.Vault{Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}})
+	refused := foundAt(t, agent.Vault{Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}})
 	if !strings.Contains(refused, "fail  vault v: nobody listens at 127.0.0.1:1\n") {
 		t.Errorf("%q", refused)
 	}
-	socket := foundAt(t, config.Vault{Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}})
+	socket := foundAt(t, agent.Vault{Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}})
 	if !strings.HasPrefix(socket, "fail  vault v: ") {
 		t.Errorf("%q", socket)
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/answering"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
-	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
@@ -25,10 +24,6 @@ import (
 // the configuration of the one that is not running, but for the listeners: those
 // addresses are left for it.
 func (x *execution) startAgent(ctx context.Context) error {
-	file, err := filepath.Abs(x.ConfigFile())
-	if err != nil {
-		return err
-	}
 	c, err := x.Load()
 	if err != nil {
 		return err
@@ -46,7 +41,7 @@ func (x *execution) startAgent(ctx context.Context) error {
 	// On the terminal of a command only what needs the person.
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
 	log := setup.NewLogOutput(c.Log, x.Err).Logger()
-	running := agent.New(x.privateSettings(c, file, log), agent.Options{
+	running := agent.New(x.privateSettings(*c, log), agent.Options{
 		RuntimeDir: dir, Version: cli.Version(), Log: log, Keyring: cli.Keyring(), Ready: func() { close(ready) },
 	})
 	life, stop := context.WithCancel(context.WithoutCancel(x.life))
@@ -73,18 +68,20 @@ func (x *execution) startAgent(ctx context.Context) error {
 }
 
 // privateSettings are those of an agent for one command.
-func (x *execution) privateSettings(c *config.Config, file string, log *slog.Logger) agent.Config {
-	s := setup.Agent(c, file, log)
-	s.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
-	s.Telemetry = agent.Telemetry{} // that address is for the one that is not running, too
+func (x *execution) privateSettings(c agent.Config, log *slog.Logger) agent.Config {
+	c.Listeners = []agent.Listener{{Network: "tcp", Address: "127.0.0.1:0", Vault: x.vaultName}}
+	c.Telemetry = agent.Telemetry{} // that address is for the one that is not running, too
 	// The session that attaches asks on the terminal, as with any agent: two
 	// readers of one terminal would take each other's lines.
-	s.Prompt.Prompters = slices.DeleteFunc(s.Prompt.Prompters, func(n prompt.Named) bool { return n.Name == config.UseTerminal })
-	s.Prompt.Attachable = s.Prompt.Attachable || terminal.Announce("") == nil
-	return s
+	c.Prompt.Use = slices.DeleteFunc(slices.Clone(c.Prompt.Use), func(use string) bool { return use == agent.UseTerminal })
+	if !slices.Contains(c.Prompt.Use, agent.UseAttached) && terminal.Announce("") == nil {
+		c.Prompt.Use = append(c.Prompt.Use, agent.UseAttached)
+	}
+	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)
+	return c
 }
 
-func vaultNames(c *config.Config) []string {
+func vaultNames(c *agent.Config) []string {
 	var names []string
 	for _, v := range c.Vaults {
 		names = append(names, v.Name)

@@ -19,7 +19,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
-	"github.com/vault-stepup/stepup/config"
 )
 
 // Exit codes of a shell for a command that could not be run.
@@ -215,7 +214,7 @@ func (x *execution) choose(all []control.Listener) error {
 
 // clientAddress is a listener as VAULT_ADDR has it.
 func clientAddress(network, address string) string {
-	if network == config.Unix {
+	if network == "unix" {
 		return "unix://" + address
 	}
 	return "http://" + address
@@ -223,7 +222,7 @@ func clientAddress(network, address string) string {
 
 func listenerRank(l control.Listener) int {
 	switch {
-	case l.Network == config.Unix:
+	case l.Network == "unix":
 		return 0
 	case l.RequireHeader:
 		return 1
@@ -260,9 +259,9 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 		return err
 	}
 	held, release := context.WithCancel(x.life)
-	wanted := control.Wanted{Vault: x.vaultName, Network: config.TCP}
+	wanted := control.Wanted{Vault: x.vaultName, Network: "tcp"}
 	if x.listen == listenPrivateUnix {
-		wanted.Network = config.Unix
+		wanted.Network = "unix"
 	}
 	lease, err := x.client.Lease(held, wanted)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
 	"github.com/vault-stepup/stepup/config"
@@ -72,7 +73,7 @@ func proxyVariables() []string {
 
 // missingThere says what is set in this shell, matters to the agent, and is not
 // known to the service manager. Only names are told: a proxy may have a password.
-func (a *actions) missingThere(used map[string]bool, c *config.Config, env func(string) string) []string {
+func (a *actions) missingThere(used map[string]bool, c *agent.Config, env func(string) string) []string {
 	var notes []string
 	names := proxyVariables()
 	for name := range used {
@@ -95,7 +96,7 @@ func (a *actions) missingThere(used map[string]bool, c *config.Config, env func(
 }
 
 // programsOf are the programs that a configuration starts by their names.
-func programsOf(c *config.Config) []string {
+func programsOf(c *agent.Config) []string {
 	var all []string
 	add := func(command []string) {
 		if len(command) > 0 && !strings.ContainsRune(command[0], filepath.Separator) {

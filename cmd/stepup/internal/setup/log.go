@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/agent"
 )
 
 // A LogOutput is where the agent's log goes and in what form. A reload may change
@@ -20,7 +20,7 @@ type LogOutput struct {
 }
 
 // NewLogOutput returns an output to w, which is written to by one logger at a time.
-func NewLogOutput(c config.Log, w io.Writer) *LogOutput {
+func NewLogOutput(c agent.Log, w io.Writer) *LogOutput {
 	b := &LogOutput{}
 	w = &oneLine{w: w}
 	options := &slog.HandlerOptions{Level: &b.level}
@@ -30,9 +30,9 @@ func NewLogOutput(c config.Log, w io.Writer) *LogOutput {
 }
 
 // Set puts c in force for every logger of the output.
-func (o *LogOutput) Set(c config.Log) {
+func (o *LogOutput) Set(c agent.Log) {
 	o.level.Set(c.Level)
-	if c.Format == config.FormatJSON {
+	if c.Format == "json" {
 		o.asked.Store(&o.json)
 		return
 	}

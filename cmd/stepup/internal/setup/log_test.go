@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/agent"
 )
 
 // Loggers that were made before a change follow it, with all that was added to
@@ -15,7 +15,7 @@ import (
 func TestLogBookChanges(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	book := NewLogOutput(config.Log{Level: slog.LevelInfo, Format: config.FormatText}, &out)
+	book := NewLogOutput(agent.Log{Level: slog.LevelInfo, Format: "text"}, &out)
 	log := book.Logger().With("a", 1).WithGroup("g").With("b", 2)
 	check := func(want string) {
 		t.Helper()
@@ -28,10 +28,10 @@ func TestLogBookChanges(t *testing.T) {
 	check(`^$`)
 	log.Info("shown", "c", 3)
 	check(`^time=\S+ level=INFO msg=shown a=1 g\.b=2 g\.c=3\n$`)
-	book.Set(config.Log{Level: slog.LevelDebug, Format: config.FormatJSON})
+	book.Set(agent.Log{Level: slog.LevelDebug, Format: "json"})
 	log.Debug("shown")
 	check(`^\{"time":"[^"]+","level":"DEBUG","msg":"shown","a":1,"g":\{"b":2\}\}\n$`)
-	book.Set(config.Log{Level: slog.LevelWarn, Format: config.FormatText})
+	book.Set(agent.Log{Level: slog.LevelWarn, Format: "text"})
 	log.Info("hidden")
 	check(`^$`)
 	slog.NewLogLogger(log.Handler(), slog.LevelError).Print("of a server")
@@ -42,7 +42,7 @@ func TestLogBookChanges(t *testing.T) {
 func TestLogBookLinesAreWhole(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	book := NewLogOutput(config.Log{Format: config.FormatText}, &out)
+	book := NewLogOutput(agent.Log{Format: "text"}, &out)
 	var all sync.WaitGroup
 	for range 4 {
 		log := book.Logger()
@@ -53,7 +53,7 @@ func TestLogBookLinesAreWhole(t *testing.T) {
 		})
 	}
 	for i := range 200 {
-		book.Set(config.Log{Format: []string{config.FormatText, config.FormatJSON}[i%2]})
+		book.Set(agent.Log{Format: []string{"text", "json"}[i%2]})
 	}
 	all.Wait()
 	whole := regexp.MustCompile(`^(time=\S+ level=INFO msg=line key=value|\{"time":"[^"]+","level":"INFO","msg":"line","key":"value"\})\n$`)

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -69,10 +69,10 @@ type commander func(ctx context.Context, name string, args ...string) (string, e
 const callLimit = 2 * time.Minute
 
 // FixedAddresses are the listeners on which a service manager can listen beforehand.
-func FixedAddresses(c *config.Config) []packaging.Address {
+func FixedAddresses(c *agent.Config) []packaging.Address {
 	var all []packaging.Address
 	for _, l := range c.Listeners {
-		if _, free := strings.CutSuffix(l.Address, ":0"); l.Network == config.TCP && free {
+		if _, free := strings.CutSuffix(l.Address, ":0"); l.Network == "tcp" && free {
 			continue
 		}
 		all = append(all, packaging.Address{Network: l.Network, Name: l.Address})

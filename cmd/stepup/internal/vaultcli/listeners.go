@@ -1,8 +1,8 @@
 package vaultcli
 
 import (
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
-	"github.com/vault-stepup/stepup/config"
 )
 
 // A Listener is one of the agent's, and the address of the Vault behind it.
@@ -21,7 +21,7 @@ func RunningListeners(s control.Status) (all []Listener) {
 }
 
 // ConfiguredListeners are those that an agent with this configuration has.
-func ConfiguredListeners(c *config.Config) (all []Listener) {
+func ConfiguredListeners(c *agent.Config) (all []Listener) {
 	for _, l := range c.Listeners {
 		if v, ok := c.Vault(l.Vault); ok {
 			all = append(all, Listener{l.Network, l.Address, v.Address.String()})
