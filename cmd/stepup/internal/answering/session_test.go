@@ -17,19 +17,24 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// A desk is a session with a person who answers when the test says so.
-type desk struct {
+// A fixture is a session with a person who answers when the test says so.
+type fixture struct {
 	Session
 	ctx    context.Context
 	events chan prompt.Event
 	ended  chan error
 
 	mu      sync.Mutex
-	waiting []chan said       // answers of the prompts on the terminal, oldest first
-	shown   []string          // IDs that were put on the terminal, and why they went away
-	lines   []string          // what was said beside them
-	decided map[string]string // by ID
-	refuse  error             // what the agent says to the next answer
+	waiting []chan said // answers of the prompts on the terminal, oldest first
+	seen    record
+	refuse  error // what the agent says to the next answer
+}
+
+// A record is what a session did with prompts.
+type record struct {
+	Shown   []string          // IDs that were put on the terminal, and why they went away
+	Lines   []string          // beside them
+	Decided map[string]string // by ID
 }
 
 type said struct {
@@ -37,223 +42,215 @@ type said struct {
 	err    error
 }
 
-func newDesk(t *testing.T) *desk {
-	d := &desk{events: make(chan prompt.Event), ended: make(chan error, 1), decided: make(map[string]string)}
-	d.ctx, d.Leave = context.WithCancel(t.Context())
-	d.Terminal, d.Agent, d.Now = d, d, time.Now
-	d.Watching = func() { d.Notify("watching") }
-	d.Notify = func(format string, args ...any) { d.note(&d.lines, fmt.Sprintf(format, args...)) }
-	go func() { d.ended <- d.Run(d.ctx, d.stream) }()
-	return d
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{events: make(chan prompt.Event), ended: make(chan error, 1), seen: record{Decided: make(map[string]string)}}
+	f.ctx, f.Leave = context.WithCancel(t.Context())
+	f.Terminal, f.Agent, f.Now = f, f, time.Now
+	f.Watching = func() { f.Notify("watching") }
+	f.Notify = func(text string, args ...any) { f.note(&f.seen.Lines, fmt.Sprintf(text, args...)) }
+	go func() { f.ended <- f.Run(f.ctx, f.stream) }()
+	return f
 }
 
-func (d *desk) note(list *[]string, text string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (f *fixture) note(list *[]string, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	*list = append(*list, text)
 }
 
 // stream is the agent's events until the session leaves.
-func (d *desk) stream(yield func(prompt.Event, error) bool) {
+func (f *fixture) stream(yield func(prompt.Event, error) bool) {
 	for {
 		select {
-		case e, open := <-d.events:
+		case e, open := <-f.events:
 			if !open || !yield(e, nil) {
 				return
 			}
-		case <-d.ctx.Done():
+		case <-f.ctx.Done():
 			return
 		}
 	}
 }
 
 // Prompt implements prompt.Prompter.
-func (d *desk) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+func (f *fixture) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
 	answer := make(chan said, 1)
-	d.mu.Lock()
-	d.shown = append(d.shown, strings.TrimSpace(r.ID+" "+r.Message))
+	f.mu.Lock()
+	f.seen.Shown = append(f.seen.Shown, strings.TrimSpace(r.ID+" "+r.Message))
 	if r.Kind != prompt.Push {
-		d.waiting = append(d.waiting, answer)
+		f.waiting = append(f.waiting, answer)
 	}
-	d.mu.Unlock()
+	f.mu.Unlock()
 	select {
 	case s := <-answer:
 		return s.answer, s.err
 	case <-ctx.Done():
-		d.note(&d.shown, r.ID+" "+prompt.Withdrawn(context.Cause(ctx)))
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.waiting = slices.DeleteFunc(d.waiting, func(c chan said) bool { return c == answer })
+		f.note(&f.seen.Shown, r.ID+" "+prompt.Withdrawn(context.Cause(ctx)))
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.waiting = slices.DeleteFunc(f.waiting, func(c chan said) bool { return c == answer })
 		return "", ctx.Err()
 	}
 }
 
-// Answer implements decider.
-func (d *desk) Answer(_ context.Context, id, answer string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	err := d.refuse
-	d.refuse = nil
+// Answer implements Decider.
+func (f *fixture) Answer(_ context.Context, id, answer string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.refuse
+	f.refuse = nil
 	if err == nil {
-		d.decided[id] = answer
+		f.seen.Decided[id] = answer
 	}
 	return err
 }
 
-// Deny implements decider.
-func (d *desk) Deny(_ context.Context, id string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.decided[id] = "denied"
+// Deny implements Decider.
+func (f *fixture) Deny(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen.Decided[id] = "denied"
 	return nil
 }
 
-func (d *desk) happens(kind, id string) {
+func (f *fixture) happens(kind, id string) {
 	p := prompt.Request{ID: id, Kind: prompt.Passcode}
 	if kind == prompt.EventTold || kind == prompt.EventDone {
 		p.Kind, p.Message = prompt.Push, "approved"
 	}
-	d.events <- prompt.Event{Time: time.Now(), Type: kind, Request: p}
+	f.events <- prompt.Event{Time: time.Now(), Type: kind, Request: p}
 	synctest.Wait()
 }
 
-func (d *desk) enter(answer string, err error) {
-	d.mu.Lock()
-	next := d.waiting[0]
-	d.waiting = d.waiting[1:]
-	d.mu.Unlock()
+func (f *fixture) enter(answer string, err error) {
+	f.mu.Lock()
+	next := f.waiting[0]
+	f.waiting = f.waiting[1:]
+	f.mu.Unlock()
 	next <- said{answer, err}
 	synctest.Wait()
 }
 
-func (d *desk) end(t *testing.T, shown, lines []string, decided map[string]string) {
+func (f *fixture) end(t *testing.T, want record) {
 	t.Helper()
-	d.Leave()
-	if err := <-d.ended; err != nil {
+	f.Leave()
+	if err := <-f.ended; err != nil {
 		t.Errorf("run: %v", err)
 	}
-	if diff := cmp.Diff(shown, d.shown); diff != "" {
-		t.Errorf("on the terminal (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(lines, d.lines); diff != "" {
-		t.Errorf("beside it (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(decided, d.decided); diff != "" {
-		t.Errorf("decided (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, f.seen); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestSession(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name    string
-		do      func(*desk)
-		shown   []string
-		lines   []string
-		decided map[string]string
+		name string
+		do   func(*fixture)
+		want record
 	}{
 		{
 			"one after the other, in order",
-			func(d *desk) {
-				d.events <- prompt.Event{Type: control.Watching}
+			func(f *fixture) {
+				f.events <- prompt.Event{Type: control.Watching}
 				for _, id := range []string{"a", "b", "c"} {
-					d.happens(prompt.EventPrompt, id)
+					f.happens(prompt.EventPrompt, id)
 				}
-				d.happens(prompt.EventPrompt, "b") // again, as after a hiccup
-				d.enter("1", nil)
-				d.enter("2", nil)
-				d.enter("", prompt.ErrDenied)
+				f.happens(prompt.EventPrompt, "b") // again, as after a hiccup
+				f.enter("1", nil)
+				f.enter("2", nil)
+				f.enter("", prompt.ErrDenied)
 			},
-			[]string{"a", "b", "c"}, []string{"watching", textSent, textSent}, map[string]string{"a": "1", "b": "2", "c": "denied"},
+			record{[]string{"a", "b", "c"}, []string{"watching", textSent, textSent}, map[string]string{"a": "1", "b": "2", "c": "denied"}},
 		},
 		{
 			"decided elsewhere, on the screen and behind it",
-			func(d *desk) {
+			func(f *fixture) {
 				for _, id := range []string{"a", "b", "c"} {
-					d.happens(prompt.EventPrompt, id)
+					f.happens(prompt.EventPrompt, id)
 				}
-				d.happens(prompt.EventAnswered, "b")
-				d.happens(prompt.EventTimeout, "a")
-				d.happens(prompt.EventTimeout, "never heard of")
-				d.enter("3", nil)
+				f.happens(prompt.EventAnswered, "b")
+				f.happens(prompt.EventTimeout, "a")
+				f.happens(prompt.EventTimeout, "never heard of")
+				f.enter("3", nil)
 			},
-			[]string{"a", "a timed out", "c"}, []string{textSent}, map[string]string{"c": "3"},
+			record{[]string{"a", "a timed out", "c"}, []string{textSent}, map[string]string{"c": "3"}},
 		},
 		{
 			"a push comes beside a question",
-			func(d *desk) {
-				d.happens(prompt.EventPrompt, "a")
-				d.happens(prompt.EventTold, "p")
-				d.happens(prompt.EventDone, "p")
-				d.enter("1", nil)
+			func(f *fixture) {
+				f.happens(prompt.EventPrompt, "a")
+				f.happens(prompt.EventTold, "p")
+				f.happens(prompt.EventDone, "p")
+				f.enter("1", nil)
 			},
-			[]string{"a", "p approved", "p approved"}, []string{textSent}, map[string]string{"a": "1"},
+			record{[]string{"a", "p approved", "p approved"}, []string{textSent}, map[string]string{"a": "1"}},
 		},
 		{
 			"an answer that the agent does not take is asked for again",
-			func(d *desk) {
-				d.refuse = &control.Error{Status: 400}
-				d.happens(prompt.EventPrompt, "a")
-				d.refuse = prompt.ErrAnswer
-				d.enter("x", nil)
-				d.enter("1", nil)
+			func(f *fixture) {
+				f.refuse = &control.Error{Status: 400}
+				f.happens(prompt.EventPrompt, "a")
+				f.refuse = prompt.ErrAnswer
+				f.enter("x", nil)
+				f.enter("1", nil)
 			},
-			[]string{"a", "a " + textAskAgain}, []string{textSent}, map[string]string{"a": "1"},
+			record{[]string{"a", "a " + textAskAgain}, []string{textSent}, map[string]string{"a": "1"}},
 		},
 		{
 			"too late, and not sent",
-			func(d *desk) {
-				d.happens(prompt.EventPrompt, "a")
-				d.refuse = prompt.ErrUnknown
-				d.enter("1", nil)
-				d.happens(prompt.EventPrompt, "b")
-				d.refuse = errors.New("broken pipe")
-				d.enter("2", nil)
+			func(f *fixture) {
+				f.happens(prompt.EventPrompt, "a")
+				f.refuse = prompt.ErrUnknown
+				f.enter("1", nil)
+				f.happens(prompt.EventPrompt, "b")
+				f.refuse = errors.New("broken pipe")
+				f.enter("2", nil)
 			},
-			[]string{"a", "b"}, []string{textTooLate, "  the agent did not get it: broken pipe"}, map[string]string{},
+			record{[]string{"a", "b"}, []string{textTooLate, "  the agent did not get it: broken pipe"}, map[string]string{}},
 		},
 		{
 			"not here",
-			func(d *desk) {
-				d.happens(prompt.EventPrompt, "a")
-				d.enter("", prompt.ErrUnavailable)
+			func(f *fixture) {
+				f.happens(prompt.EventPrompt, "a")
+				f.enter("", prompt.ErrUnavailable)
 			},
-			[]string{"a"}, []string{"  still open: stepup answer a"}, map[string]string{},
+			record{[]string{"a"}, []string{"  still open: stepup answer a"}, map[string]string{}},
 		},
 		{
 			"two denials with time to think between them",
-			func(d *desk) {
-				d.happens(prompt.EventPrompt, "a")
-				d.happens(prompt.EventPrompt, "b")
-				d.happens(prompt.EventPrompt, "c")
-				d.enter("", prompt.ErrDenied)
+			func(f *fixture) {
+				f.happens(prompt.EventPrompt, "a")
+				f.happens(prompt.EventPrompt, "b")
+				f.happens(prompt.EventPrompt, "c")
+				f.enter("", prompt.ErrDenied)
 				time.Sleep(twice)
-				d.enter("", prompt.ErrDenied)
+				f.enter("", prompt.ErrDenied)
 			},
-			[]string{"a", "b", "c", "c given up"}, nil, map[string]string{"a": "denied", "b": "denied"},
+			record{[]string{"a", "b", "c", "c given up"}, nil, map[string]string{"a": "denied", "b": "denied"}},
 		},
 		{
 			"two denials at once leave",
-			func(d *desk) {
-				d.happens(prompt.EventPrompt, "a")
-				d.happens(prompt.EventPrompt, "b")
-				d.happens(prompt.EventPrompt, "c")
-				d.enter("", prompt.ErrDenied)
-				d.enter("", prompt.ErrDenied)
-				<-d.ctx.Done()
+			func(f *fixture) {
+				f.happens(prompt.EventPrompt, "a")
+				f.happens(prompt.EventPrompt, "b")
+				f.happens(prompt.EventPrompt, "c")
+				f.enter("", prompt.ErrDenied)
+				f.enter("", prompt.ErrDenied)
+				<-f.ctx.Done()
 			},
-			[]string{"a", "b"}, nil, map[string]string{"a": "denied", "b": "denied"},
+			record{[]string{"a", "b"}, nil, map[string]string{"a": "denied", "b": "denied"}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := newDesk(t)
-				c.do(d)
-				d.end(t, c.shown, c.lines, c.decided)
+				f := newFixture(t)
+				c.do(f)
+				f.end(t, c.want)
 			})
 		})
 	}
@@ -264,8 +261,8 @@ func TestSession(t *testing.T) {
 func TestSessionStreamBreaks(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	d := &desk{decided: make(map[string]string)}
-	s := &Session{Terminal: d, Agent: d, Now: time.Now, Leave: func() {}, Notify: func(string, ...any) {}}
+	f := &fixture{seen: record{Decided: make(map[string]string)}}
+	s := &Session{Terminal: f, Agent: f, Now: time.Now, Leave: func() {}, Notify: func(string, ...any) {}}
 	p := prompt.Request{ID: "a", Kind: prompt.Passcode}
 	err := s.Run(t.Context(), func(yield func(prompt.Event, error) bool) {
 		_ = yield(prompt.Event{Type: prompt.EventPrompt, Request: p}, nil) &&
@@ -275,7 +272,7 @@ func TestSessionStreamBreaks(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Errorf("run = %v, want %v", err, broken)
 	}
-	if got := strings.Join(d.shown, ", "); got != "" && got != "a, a given up" {
+	if got := strings.Join(f.seen.Shown, ", "); got != "" && got != "a, a given up" {
 		t.Errorf("on the terminal: %s", got)
 	}
 }

@@ -24,37 +24,37 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// An office is a control socket without an agent behind it, for prompts of any
+// A fixture is a control socket without an agent behind it, for prompts of any
 // kind.
-type office struct {
+type fixture struct {
 	*prompt.Broker
 	dir string
 }
 
-func newOffice(t *testing.T) *office {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "su") // short: it is the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	o := &office{Broker: prompt.NewBroker(prompt.BrokerConfig{Attachable: true}), dir: dir}
+	f := &fixture{Broker: prompt.NewBroker(prompt.BrokerConfig{Attachable: true}), dir: dir}
 	l, err := net.Listen("unix", filepath.Join(dir, agent.ControlSocket))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: control.NewHandler(control.HandlerConfig{Prompts: o.Broker})}
+	server := &http.Server{Handler: control.NewHandler(control.HandlerConfig{Prompts: f.Broker})}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
 		_ = server.Serve(l)
 	}()
 	t.Cleanup(func() {
-		o.Close()
+		f.Close()
 		_ = server.Close()
 		<-served
 	})
-	return o
+	return f
 }
 
 type outcome struct {
@@ -63,28 +63,28 @@ type outcome struct {
 }
 
 // asks makes a prompt and returns its ID, and what becomes of it.
-func (o *office) asks(t *testing.T, r prompt.Request) (id string, decided <-chan outcome) {
+func (f *fixture) asks(t *testing.T, r prompt.Request) (id string, decided <-chan outcome) {
 	t.Helper()
-	events := o.Watch(t.Context(), true)
+	events := f.Watch(t.Context(), true)
 	out := make(chan outcome, 1)
 	if r.Kind == prompt.Push {
-		notice := o.Tell(t.Context(), r)
+		notice := f.Tell(t.Context(), r)
 		t.Cleanup(func() { notice.Done("") })
 	} else {
 		go func() {
-			answer, err := o.Ask(t.Context(), r)
+			answer, err := f.Ask(t.Context(), r)
 			out <- outcome{answer, err}
 		}()
 	}
 	return (<-events).Request.ID, out
 }
 
-func (o *office) run(t *testing.T, in io.Reader, args ...string) (code int, stdout, stderr string) {
+func (f *fixture) run(t *testing.T, in io.Reader, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
 	env := func(name string) string {
 		if name == "STEPUP_RUNTIME_DIR" {
-			return o.dir
+			return f.dir
 		}
 		return ""
 	}
@@ -123,9 +123,9 @@ func TestAnswer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			o := newOffice(t)
-			id, decided := o.asks(t, c.request)
-			code, stdout, stderr := o.run(t, strings.NewReader(c.in), append([]string{"answer", strings.ToUpper(id)}, c.args...)...)
+			f := newFixture(t)
+			id, decided := f.asks(t, c.request)
+			code, stdout, stderr := f.run(t, strings.NewReader(c.in), append([]string{"answer", strings.ToUpper(id)}, c.args...)...)
 			if code != c.code || !strings.Contains(stderr, c.stderr) || (stdout == "answered "+id+"\n") != (c.code == cli.ExitDone) {
 				t.Errorf("exit code %d, want %d\n%s%s", code, c.code, stdout, stderr)
 			}
@@ -136,7 +136,7 @@ func TestAnswer(t *testing.T) {
 				t.Errorf("the answer comes back:\n%s%s", stdout, stderr)
 			}
 			if c.answer == "" && c.err == nil {
-				if o.Len() != 1 {
+				if f.Len() != 1 {
 					t.Error("the prompt is gone")
 				}
 				return
@@ -150,11 +150,11 @@ func TestAnswer(t *testing.T) {
 
 func TestAnswerUnreadable(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	id, _ := o.asks(t, prompt.Request{Kind: prompt.Passcode})
-	code, _, stderr := o.run(t, iotest.ErrReader(errors.New("broken")), "answer", id)
-	if code != cli.ExitFailed || stderr != "error: reading standard input: broken\n" || o.Len() != 1 {
-		t.Errorf("exit code %d, %d prompts open\n%s", code, o.Len(), stderr)
+	f := newFixture(t)
+	id, _ := f.asks(t, prompt.Request{Kind: prompt.Passcode})
+	code, _, stderr := f.run(t, iotest.ErrReader(errors.New("broken")), "answer", id)
+	if code != cli.ExitFailed || stderr != "error: reading standard input: broken\n" || f.Len() != 1 {
+		t.Errorf("exit code %d, %d prompts open\n%s", code, f.Len(), stderr)
 	}
 }
 
@@ -215,10 +215,10 @@ func TestAsk(t *testing.T) {
 // it is.
 func TestPromptsHostile(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	f := newFixture(t)
 	hostile := "\x1b]0;title\x07\x1b[2J\n\u202eevil"
-	o.asks(t, prompt.Request{Kind: prompt.Choose, Rule: hostile, Path: hostile, Operation: hostile, Choices: []string{hostile}})
-	code, stdout, _ := o.run(t, nil, "prompts")
+	f.asks(t, prompt.Request{Kind: prompt.Choose, Rule: hostile, Path: hostile, Operation: hostile, Choices: []string{hostile}})
+	code, stdout, _ := f.run(t, nil, "prompts")
 	if code != cli.ExitDone || strings.ContainsAny(stdout, "\x1b\x07\u202e") || strings.Count(stdout, "\n") != 2 {
 		t.Errorf("exit code %d\n%q", code, stdout)
 	}
@@ -228,8 +228,8 @@ func TestPromptsHostile(t *testing.T) {
 // attach_push.txtar for one that stops.
 func TestDisconnected(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	client := control.NewClient(filepath.Join(o.dir, agent.ControlSocket))
+	f := newFixture(t)
+	client := control.NewClient(filepath.Join(f.dir, agent.ControlSocket))
 	var h *cli.Error
 	if err := disconnected(client, nil); !errors.Is(err, errDropped) || !errors.As(err, &h) || h.Hint != hintAttachAgain || h.Code != 0 {
 		t.Errorf("dropped: %v", err)

@@ -9,13 +9,19 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"time"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/listener"
+	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -63,7 +69,7 @@ func (c *Console) Report(err error) int {
 	case errors.Is(err, listener.ErrRunning):
 		c.fail(err, "`stepup status` shows it; set STEPUP_RUNTIME_DIR to run a second one")
 	case AddressTaken(err):
-		c.fail(err, "`stepup doctor` says who has the address")
+		c.fail(err, "`stepup doctor` says which program has the address")
 	case errors.Is(err, prompt.ErrUnknown):
 		c.fail(err, "`stepup prompts` lists what can be answered")
 	case errors.Is(err, ErrReported):
@@ -114,4 +120,64 @@ func (c *Console) FirstEnv(names []string) (name, value string) {
 		}
 	}
 	return "", ""
+}
+
+// CallTimeout bounds a call to the agent that a person waits for.
+const CallTimeout = 10 * time.Second
+
+// HintConfigFlag is the way out where no configuration file is known.
+const HintConfigFlag = "name it with --config FILE or STEPUP_CONFIG"
+
+// ConfigFile is --config, else STEPUP_CONFIG, else the default.
+func (c *Console) ConfigFile() string {
+	return cmp.Or(c.ConfigFlag, config.DefaultPath(c.Env))
+}
+
+// ConfigPath is the absolute path of the configuration file.
+func (c *Console) ConfigPath() (string, error) {
+	file := c.ConfigFile()
+	if file == "" {
+		return "", Usage(ErrNoConfigFolder, HintConfigFlag)
+	}
+	return filepath.Abs(file)
+}
+
+// RuntimeDir is the folder with the sockets of the agent.
+func (c *Console) RuntimeDir() string { return config.RuntimeDir(c.Env) }
+
+// Client talks to the agent of this runtime folder.
+func (c *Console) Client() *control.Client {
+	return control.NewClient(filepath.Join(c.RuntimeDir(), agent.ControlSocket))
+}
+
+// Load reads the configuration and prints what is wrong with it. Warnings are
+// printed and do not stop anything.
+func (c *Console) Load() (*agent.Config, error) { return c.LoadWith(c.Env) }
+
+// LoadWith is [Console.Load] with another environment than that of the process.
+func (c *Console) LoadWith(env func(string) string) (*agent.Config, error) {
+	file, err := c.ConfigPath()
+	if err != nil {
+		return nil, err
+	}
+	read, diagnostics := config.Load(file, config.Options{Env: env})
+	if err := diagnostics.Write(c.Err, c.Width(), c.Color()); err != nil {
+		return nil, err
+	}
+	if diagnostics.HasErrors() {
+		return nil, &Error{Err: ErrReported, Code: ExitUsage}
+	}
+	return read, nil
+}
+
+// running returns the status of the agent, if one answers.
+func (c *Console) running(ctx context.Context) (control.Status, bool) {
+	status, err := c.Client().Status(ctx)
+	return status, err == nil
+}
+
+// quietConfig is the configuration without a word about what is wrong with it.
+func (c *Console) quietConfig() (*agent.Config, bool) {
+	read, _ := config.Load(c.ConfigFile(), config.Options{Env: c.Env})
+	return read, read != nil
 }

@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/vault-stepup/stepup/cache/keyring"
 )
 
 // The names under which stepup is a token helper. Vault and OpenBao run what
@@ -59,4 +64,60 @@ func ProgramPath() (string, error) {
 		return self, nil
 	}
 	return called, nil
+}
+
+// KeyringCommand is what our own program is called with to be the helper process of
+// the keyring.
+const KeyringCommand = "__keyring"
+
+// HintUnlock is the way out of a keyring that is locked.
+const HintUnlock = "unlock it and try again"
+
+// Keyring is the keyring of the operating system, each call in a process that can
+// be killed. It prompts for nothing and touches nothing until it is used.
+func Keyring() *keyring.Child {
+	self, err := os.Executable()
+	if err != nil {
+		return &keyring.Child{} // says at its first use that it has no program
+	}
+	return &keyring.Child{Command: []string{self, KeyringCommand}}
+}
+
+// KeyringFailure says what an error of the keyring means to a person. The hint is
+// for a keyring that cannot be used at all.
+func KeyringFailure(err error, hint string) error {
+	var unusable *keyring.Error
+	if !errors.As(err, &unusable) {
+		return err
+	}
+	if unusable.Condition == keyring.Locked {
+		hint = HintUnlock
+	}
+	return &Error{Err: fmt.Errorf("the keyring cannot be used: %s", unusable.Why), Hint: hint}
+}
+
+// Version is the module's version from the build, or the commit, or
+// "development".
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return versionOf(info)
+}
+
+func versionOf(info *debug.BuildInfo) string {
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	v := "development"
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			v += "-" + s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			v += "-modified"
+		}
+	}
+	return v
 }

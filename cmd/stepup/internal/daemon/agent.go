@@ -175,7 +175,7 @@ func (r *reloader) reload(ctx context.Context) {
 
 // replace gives the agent what is in the file now.
 func (r *reloader) replace(ctx context.Context) error {
-	c, diagnostics := config.Load(r.file, r.console.ConfigOptions())
+	c, diagnostics := config.Load(r.file, config.Options{Env: r.console.Env})
 	for _, warning := range diagnostics.Warnings() {
 		r.log.Warn("configuration", "warning", warning)
 	}

@@ -67,7 +67,7 @@ func (a *configuration) parse(args []string) (name string, c *agent.Config, d co
 		if err != nil {
 			return "", nil, d, fmt.Errorf("reading standard input: %w", err)
 		}
-		c, d = config.Parse(textStdinName, text, a.ConfigOptions())
+		c, d = config.Parse(textStdinName, text, config.Options{Env: a.Env})
 		return textStdinName, c, d, nil
 	}
 	file := ""
@@ -76,7 +76,7 @@ func (a *configuration) parse(args []string) (name string, c *agent.Config, d co
 	} else if file, err = a.ConfigPath(); err != nil {
 		return "", nil, d, err
 	}
-	c, d = config.Load(file, a.ConfigOptions())
+	c, d = config.Load(file, config.Options{Env: a.Env})
 	return filepath.Base(file), c, d, nil
 }
 
@@ -111,7 +111,7 @@ func (a *configuration) addressProblem(address string) string {
 		return "it is empty" // what Starter takes for Vault's default
 	}
 	problems := func(address string) []string {
-		_, d := config.Parse("", config.Starter(address), a.ConfigOptions())
+		_, d := config.Parse("", config.Starter(address), config.Options{Env: a.Env})
 		var all []string
 		for _, diagnostic := range d.All() {
 			all = append(all, diagnostic.Summary)

@@ -203,7 +203,7 @@ func askedLine(st control.Status) string {
 		ways = append(ways, cli.Counted(st.Attached, "attached terminal"))
 	}
 	if len(ways) == 0 {
-		return "nobody is asked now: run `stepup attach`"
+		return "no prompt can be shown now: run `stepup attach`"
 	}
 	return "asked by " + strings.Join(ways, ", ")
 }

@@ -62,7 +62,7 @@ config
 vaults     v    down
 rules      none: only logins are completed
 prompts    none is open
-           nobody is asked now: run ` + "`stepup attach`" + `
+           no prompt can be shown now: run ` + "`stepup attach`" + `
 cache      memory
 `},
 	} {

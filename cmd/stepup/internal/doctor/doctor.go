@@ -150,7 +150,7 @@ func (d *doctor) collect(ctx context.Context) {
 	collecting.Go(func() { d.service, d.serviceErr = supervisor.New(d.Console).State(ctx) })
 	collecting.Go(func() {
 		if d.file, d.noConfig = d.ConfigPath(); d.noConfig == nil {
-			d.config, d.diagnostics = config.Load(d.file, d.ConfigOptions())
+			d.config, d.diagnostics = config.Load(d.file, config.Options{Env: d.Env})
 		}
 	})
 	collecting.Wait()

@@ -23,10 +23,7 @@ func (a *actions) servicePlan(ctx context.Context, s supervisor.Supervisor) (pla
 		return plan{}, err
 	}
 	used := make(map[string]bool)
-	c, err := a.LoadWith(func(o *config.Options) {
-		env := o.Env
-		o.Env = func(name string) string { used[name] = true; return env(name) }
-	})
+	c, err := a.LoadWith(func(name string) string { used[name] = true; return a.Env(name) })
 	if err != nil {
 		return plan{}, err
 	}

@@ -13,30 +13,30 @@ import (
 // A LogOutput is where the agent's log goes and in what form. A reload may change
 // its level and its format for all loggers.
 type LogOutput struct {
-	level slog.LevelVar
-	text  slog.Handler
-	json  slog.Handler
-	asked atomic.Pointer[slog.Handler] // one of the two
+	level  slog.LevelVar
+	text   slog.Handler
+	json   slog.Handler
+	format atomic.Pointer[slog.Handler] // one of the two
 }
 
 // NewLogOutput returns an output to w, which is written to by one logger at a time.
 func NewLogOutput(c agent.Log, w io.Writer) *LogOutput {
-	b := &LogOutput{}
+	o := &LogOutput{}
 	w = &oneLine{w: w}
-	options := &slog.HandlerOptions{Level: &b.level}
-	b.text, b.json = slog.NewTextHandler(w, options), slog.NewJSONHandler(w, options)
-	b.Set(c)
-	return b
+	options := &slog.HandlerOptions{Level: &o.level}
+	o.text, o.json = slog.NewTextHandler(w, options), slog.NewJSONHandler(w, options)
+	o.Set(c)
+	return o
 }
 
 // Set puts c in force for every logger of the output.
 func (o *LogOutput) Set(c agent.Log) {
 	o.level.Set(c.Level)
 	if c.Format == "json" {
-		o.asked.Store(&o.json)
+		o.format.Store(&o.json)
 		return
 	}
-	o.asked.Store(&o.text)
+	o.format.Store(&o.text)
 }
 
 // Logger returns a logger that follows the output.
@@ -58,7 +58,7 @@ func (h *entryHandler) Enabled(_ context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h *entryHandler) Handle(ctx context.Context, r slog.Record) error {
-	to := *h.output.asked.Load()
+	to := *h.output.format.Load()
 	for _, add := range h.added {
 		to = add(to)
 	}

@@ -12,11 +12,11 @@ import (
 
 // Loggers that were made before a change follow it, with all that was added to
 // them.
-func TestLogBookChanges(t *testing.T) {
+func TestLogOutputChanges(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	book := NewLogOutput(agent.Log{Level: slog.LevelInfo, Format: "text"}, &out)
-	log := book.Logger().With("a", 1).WithGroup("g").With("b", 2)
+	output := NewLogOutput(agent.Log{Level: slog.LevelInfo, Format: "text"}, &out)
+	log := output.Logger().With("a", 1).WithGroup("g").With("b", 2)
 	check := func(want string) {
 		t.Helper()
 		if got := out.String(); !regexp.MustCompile(want).MatchString(got) {
@@ -28,10 +28,10 @@ func TestLogBookChanges(t *testing.T) {
 	check(`^$`)
 	log.Info("shown", "c", 3)
 	check(`^time=\S+ level=INFO msg=shown a=1 g\.b=2 g\.c=3\n$`)
-	book.Set(agent.Log{Level: slog.LevelDebug, Format: "json"})
+	output.Set(agent.Log{Level: slog.LevelDebug, Format: "json"})
 	log.Debug("shown")
 	check(`^\{"time":"[^"]+","level":"DEBUG","msg":"shown","a":1,"g":\{"b":2\}\}\n$`)
-	book.Set(agent.Log{Level: slog.LevelWarn, Format: "text"})
+	output.Set(agent.Log{Level: slog.LevelWarn, Format: "text"})
 	log.Info("hidden")
 	check(`^$`)
 	slog.NewLogLogger(log.Handler(), slog.LevelError).Print("of a server")
@@ -39,13 +39,13 @@ func TestLogBookChanges(t *testing.T) {
 }
 
 // Lines stay whole while the form changes.
-func TestLogBookLinesAreWhole(t *testing.T) {
+func TestLogOutputLinesAreWhole(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	book := NewLogOutput(agent.Log{Format: "text"}, &out)
+	output := NewLogOutput(agent.Log{Format: "text"}, &out)
 	var all sync.WaitGroup
 	for range 4 {
-		log := book.Logger()
+		log := output.Logger()
 		all.Go(func() {
 			for range 200 {
 				log.Info("line", "key", "value")
@@ -53,7 +53,7 @@ func TestLogBookLinesAreWhole(t *testing.T) {
 		})
 	}
 	for i := range 200 {
-		book.Set(agent.Log{Format: []string{"text", "json"}[i%2]})
+		output.Set(agent.Log{Format: []string{"text", "json"}[i%2]})
 	}
 	all.Wait()
 	whole := regexp.MustCompile(`^(time=\S+ level=INFO msg=line key=value|\{"time":"[^"]+","level":"INFO","msg":"line","key":"value"\})\n$`)

@@ -72,12 +72,9 @@ func askHelper(ctx context.Context, helper string, environ []string, stderr io.W
 }
 
 func readTokenFile(env func(string) string) ([]byte, error) {
-	home := env("HOME")
-	if home == "" {
-		var err error
-		if home, err = os.UserHomeDir(); err != nil {
-			return nil, errNoHome
-		}
+	home, err := homeDir(env)
+	if err != nil {
+		return nil, err
 	}
 	text, err := os.ReadFile(filepath.Join(home, ".vault-token"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -49,12 +49,9 @@ func (f CLI) ConfigFile(c *cli.Console) (string, error) {
 		file = "~/" + f.file
 	}
 	if file == "~" || strings.HasPrefix(file, "~/") {
-		home := c.Env("HOME")
-		if home == "" {
-			var err error
-			if home, err = os.UserHomeDir(); err != nil {
-				return "", errNoHome
-			}
+		home, err := homeDir(c.Env)
+		if err != nil {
+			return "", err
 		}
 		file = filepath.Join(home, file[1:])
 	}
@@ -68,7 +65,17 @@ func (f CLI) ConfigFile(c *cli.Console) (string, error) {
 	return file, nil
 }
 
-var errNoHome = errors.New("cannot tell where the home folder is")
+// homeDir is HOME, or the system's home folder, on every system: as both programs have it.
+func homeDir(env func(string) string) (string, error) {
+	if home := env("HOME"); home != "" {
+		return home, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("cannot tell where the home folder is")
+	}
+	return home, nil
+}
 
 // DefaultServer is the server of both programs when no variable says otherwise.
 const DefaultServer = "https://127.0.0.1:8200"

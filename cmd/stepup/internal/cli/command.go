@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// Run executes one command line below root and returns its exit code.
+func Run(ctx context.Context, root *cobra.Command, args []string, c *Console) int {
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(c.In)
+	root.SetOut(c.Out)
+	root.SetErr(c.Err)
+	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return Usage(err, SeeHelp(cmd.CommandPath()))
+	})
+	for _, cmd := range root.Commands() {
+		wrapArgs(cmd)
+	}
+	if err := root.ExecuteContext(ctx); err != nil {
+		return c.Report(err)
+	}
+	return ExitDone
+}
+
+// wrapArgs makes wrong arguments a usage error in every command below cmd.
+func wrapArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			if h := (*Error)(nil); err != nil && !errors.As(err, &h) {
+				return Usage(err, SeeHelp(cmd.CommandPath()))
+			}
+			return err
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// Takes wants an argument for each name; optional more may follow. Arguments are
+// counted, never quoted: one of them may be a password that was put there.
+func Takes(optional int, names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("missing argument %s", names[len(args)])
+		case len(args) > len(names)+optional:
+			return errors.New("too many arguments")
+		}
+		return nil
+	}
+}
+
+// Group makes a command that only holds others.
+func Group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return UnknownCommand(cmd, args[0])
+		}
+		return errors.New("missing subcommand")
+	}
+	cmd.RunE = func(*cobra.Command, []string) error { return nil } // Args never lets it come to this
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// A Format is how a result is written to standard output.
+type Format string
+
+// The formats of a result.
+const (
+	formatText Format = "text"
+	FormatJSON Format = "json"
+)
+
+// Set implements pflag.Value.
+func (f *Format) Set(s string) error {
+	switch Format(s) {
+	case formatText, FormatJSON:
+		*f = Format(s)
+		return nil
+	}
+	return errors.New("must be text or json")
+}
+
+// String implements pflag.Value.
+func (f *Format) String() string { return string(*f) }
+
+// Type implements pflag.Value: what stands behind the flag in the help.
+func (f *Format) Type() string { return "text|json" }
+
+// FormatFlag gives cmd the flag --format.
+func FormatFlag(cmd *cobra.Command) *Format {
+	f := formatText
+	cmd.Flags().Var(&f, "format", "how the result is written")
+	CompleteFlag(cmd, "format", CompleteWords(string(formatText), string(FormatJSON)))
+	return &f
+}
+
+// Exit codes of every command.
+const (
+	ExitDone    = 0
+	ExitFailed  = 1
+	ExitUsage   = 2 // wrong usage or configuration
+	ExitRefused = 3 // a person was asked by this command and denied or did not answer
+	ExitNoAgent = 4
+)
+
+// An Error carries a way out, and the exit code of the command.
+type Error struct {
+	Err  error
+	Hint string // "" where there is none
+	Code int    // 0 means ExitFailed
+}
+
+// Error implements error.
+func (h *Error) Error() string { return h.Err.Error() }
+
+// Unwrap gives errors.Is and errors.As what is inside.
+func (h *Error) Unwrap() error { return h.Err }
+
+// Usage marks an error as the caller's.
+func Usage(err error, hint string) error { return &Error{Err: err, Hint: hint, Code: ExitUsage} }
+
+// Errors of several commands.
+var (
+	ErrReported       = errors.New("already reported") // on the console: nothing more is printed
+	ErrNotAnswered    = errors.New("not answered")
+	ErrNoConfigFolder = errors.New("cannot tell where the configuration is: neither HOME nor XDG_CONFIG_HOME is set")
+)
+
+// SeeHelp is the hint that leads to the help of a command.
+func SeeHelp(command string) string { return fmt.Sprintf("see `%s --help`", command) }
+
+// UnknownCommand is the error for a name that parent does not have. Its hint has a
+// similar name, where there is one.
+func UnknownCommand(parent *cobra.Command, name string) error {
+	hint := SeeHelp(parent.CommandPath())
+	parent.SuggestionsMinimumDistance = 2
+	if near := parent.SuggestionsFor(name); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean `%s %s`?", parent.CommandPath(), near[0])
+	}
+	return Usage(fmt.Errorf("unknown command %q", name), hint)
+}
