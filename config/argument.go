@@ -219,24 +219,15 @@ func (a argument) flag(target *bool) {
 		}
 		return
 	}
-	v, ok := a.b.d.evaluate(a.expr, wantFlag)
-	switch {
-	case !ok:
-	case !isA(v, cty.Bool):
-		a.fail(wordsType(wantFlag, kindOfValue(v)))
-	default:
+	if v, ok := a.b.d.typed(a.expr, cty.Bool, wantFlag); ok {
 		*target = v.True()
 	}
 }
 
 // count reads a whole number in min..max.
 func (a argument) count(target *int) {
-	v, ok := a.b.d.evaluate(a.expr, wantNumber)
+	v, ok := a.b.d.typed(a.expr, cty.Number, wantNumber)
 	if !ok {
-		return
-	}
-	if !isA(v, cty.Number) {
-		a.fail(wordsType(wantNumber, kindOfValue(v)))
 		return
 	}
 	lo, _ := strconv.ParseInt(a.tag.Get("min"), 10, 64) // 0 without one
@@ -300,10 +291,7 @@ func sizeOf(v cty.Value) (int64, bool) {
 // parseSize reads "1MiB", "512 KiB", "100B" or "4096".
 func parseSize(s string) (int64, bool) {
 	unit := int64(1)
-	for _, u := range []struct {
-		suffix string
-		bytes  int64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}} {
+	for _, u := range sizeUnits() {
 		if rest, ok := strings.CutSuffix(s, u.suffix); ok {
 			s, unit = strings.TrimRight(rest, " "), u.bytes
 			break
@@ -314,4 +302,15 @@ func parseSize(s string) (int64, bool) {
 		return 0, false
 	}
 	return n * unit, true
+}
+
+// A sizeUnit is what stands behind a number of bytes.
+type sizeUnit struct {
+	suffix string
+	bytes  int64
+}
+
+// sizeUnits are all of them, the largest first.
+func sizeUnits() []sizeUnit {
+	return []sizeUnit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 }

@@ -29,14 +29,13 @@ func Changes(old, next *agent.Config) string {
 		blocks(old.Listeners, next.Listeners, func(l agent.Listener) string {
 			return fmt.Sprintf("listener %s %s", l.Network, shown(l.Address))
 		}),
-		settings("login_mfa", old.LoginMFA, next.LoginMFA),
-		settings("prompt", old.Prompt, next.Prompt),
-		settings("cache", old.Cache, next.Cache),
-		settings("relay", old.Relay, next.Relay),
-		settings("audit", old.Audit, next.Audit),
-		settings("telemetry", old.Telemetry, next.Telemetry),
-		settings("log", old.Log, next.Log),
 	)
+	was, is := reflect.ValueOf(*old), reflect.ValueOf(*next)
+	for _, f := range shapeOf(was.Type(), "").blocks {
+		if f.Type.Kind() == reflect.Struct {
+			all = append(all, settings(wordOf(f), was.FieldByIndex(f.Index), is.FieldByIndex(f.Index))...)
+		}
+	}
 	if len(all) == 0 {
 		return "nothing changed"
 	}
@@ -87,20 +86,17 @@ func order(old, next rule.Rules) []string {
 }
 
 // settings compares a block that is there once, argument by argument.
-func settings[T any](block string, old, next T) []string {
-	var all []string
-	was, is := reflect.ValueOf(old), reflect.ValueOf(next)
+func settings(block string, was, is reflect.Value) (all []string) {
 	for _, f := range shapeOf(was.Type(), "").args {
 		before, now := was.FieldByIndex(f.Index).Interface(), is.FieldByIndex(f.Index).Interface()
 		if reflect.DeepEqual(before, now) {
 			continue
 		}
-		argument := wordOf(f)
-		if argument == "command" {
-			all = append(all, fmt.Sprintf("%s %s changed", block, argument))
-			continue
+		change := shown(before) + " -> " + shown(now)
+		if wordOf(f) == "command" {
+			change = "changed"
 		}
-		all = append(all, fmt.Sprintf("%s %s %s -> %s", block, argument, shown(before), shown(now)))
+		all = append(all, block+" "+wordOf(f)+" "+change)
 	}
 	return all
 }
@@ -131,20 +127,11 @@ func shown(v any) string {
 	case time.Duration:
 		return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(v.String()) // 15m0s as 15m
 	case int64: // a number of bytes
-		return shownSize(v)
-	}
-	return strings.ToLower(fmt.Sprint(v)) // a number, true, false, or a level
-}
-
-// shownSize is 67108864 as 64MiB.
-func shownSize(n int64) string {
-	for _, u := range []struct {
-		suffix string
-		bytes  int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n >= u.bytes && n%u.bytes == 0 {
-			return strconv.FormatInt(n/u.bytes, 10) + u.suffix
+		for _, u := range sizeUnits() {
+			if u.bytes > 1 && v >= u.bytes && v%u.bytes == 0 {
+				return strconv.FormatInt(v/u.bytes, 10) + u.suffix
+			}
 		}
 	}
-	return strconv.FormatInt(n, 10)
+	return strings.ToLower(fmt.Sprint(v)) // a number, true, false, or a level
 }

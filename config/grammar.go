@@ -182,34 +182,33 @@ func (b *block) checkWords() {
 		in = " in " + b.title
 	}
 	for name, a := range b.body.Attributes {
-		var hint string
-		switch {
-		case slices.Contains(args, name):
+		if slices.Contains(args, name) {
 			continue
+		}
+		hint := meant(name, args, "it has: ")
+		switch {
 		case slices.Contains(blocks, name):
 			hint = name + " is a block: write it without the equals sign"
 		case len(args)+len(blocks) == 0:
 			hint = "leave the block empty: it takes no arguments"
 		case len(args) == 0:
 			hint = meant(name, blocks, "there are only blocks here: ")
-		default:
-			hint = meant(name, args, "it has: ")
 		}
 		b.d.fail(a.NameRange, say("unknown argument %q%s", name, in).hint("%s", hint))
 	}
 	for _, other := range b.body.Blocks {
-		var hint string
-		switch name := other.Type; {
-		case slices.Contains(blocks, name):
+		name := other.Type
+		if slices.Contains(blocks, name) {
 			continue
+		}
+		hint := meant(name, blocks, "it has: ")
+		switch {
 		case slices.Contains(args, name):
 			hint = fmt.Sprintf("%s is an argument: write %s = …", name, name)
 		case len(blocks) == 0:
 			hint = meant(name, args, "it has only arguments: ")
-		default:
-			hint = meant(name, blocks, "it has: ")
 		}
-		b.d.fail(other.TypeRange, say("unknown block %q%s", other.Type, in).hint("%s", hint))
+		b.d.fail(other.TypeRange, say("unknown block %q%s", name, in).hint("%s", hint))
 	}
 }
 

@@ -31,6 +31,16 @@ const (
 	wantSize     = `a number of bytes or a size in quotes, such as "1MiB"`
 )
 
+// typed gives the value of an expression, which must be of one type; want says which.
+func (f *file) typed(e hclsyntax.Expression, of cty.Type, want string) (cty.Value, bool) {
+	v, ok := f.evaluate(e, want)
+	if ok && !isA(v, of) {
+		f.fail(e.Range(), wordsType(want, kindOfValue(v)))
+		ok = false
+	}
+	return v, ok
+}
+
 // evaluate gives the value of an expression that is no list. It is done here
 // and not by the expression itself because only these few kinds are allowed.
 func (f *file) evaluate(e hclsyntax.Expression, want string) (cty.Value, bool) {
@@ -133,12 +143,8 @@ func isA(v cty.Value, t cty.Type) bool {
 
 // textOf gives the string of an expression, without control characters.
 func (f *file) textOf(e hclsyntax.Expression, want string) (text, bool) {
-	v, ok := f.evaluate(e, want)
+	v, ok := f.typed(e, cty.String, want)
 	if !ok {
-		return text{}, false
-	}
-	if !isA(v, cty.String) {
-		f.fail(e.Range(), wordsType(want, kindOfValue(v)))
 		return text{}, false
 	}
 	t := text{value: v.AsString(), shown: f.textAt(e.Range()), at: e.Range()}
