@@ -16,17 +16,17 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-// A decoder reads one file. What needs the whole file is collected on the way
-// and checked at the end.
+// A decoder reads one file. It collects what can be checked only with the whole file, and
+// checks that at the end.
 type decoder struct {
 	*file
 	cfg agent.Config
 
 	declared    map[string][]text // labels by block type
 	refs        []reference
-	vaults      []*block    // of cfg.Vaults
-	listeners   []listening // of cfg.Listeners, then that of the metrics if there is one
-	singlePhase *hcl.Range  // where it is wanted without saying by which methods
+	vaults      []*block   // of cfg.Vaults
+	listeners   []endpoint // of cfg.Listeners, then that of the metrics if there is one
+	singlePhase *hcl.Range // where it is wanted without saying by which methods
 	resolved    map[string][]netip.Addr
 }
 

@@ -82,11 +82,9 @@ type file struct {
 	diags hcl.Diagnostics
 }
 
-// A way out of a problem travels in Diagnostic.Extra.
-type wayOut string
-
+// diagnostic is the message at a place, with itself as Extra.
 func (m message) diagnostic(severity hcl.DiagnosticSeverity, at *hcl.Range) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: severity, Summary: m.summary, Detail: m.detail, Extra: wayOut(m.way), Subject: at}
+	return &hcl.Diagnostic{Severity: severity, Summary: m.summary, Detail: m.detail, Subject: at, Extra: m}
 }
 
 // withoutPlace is about a file that is not read.

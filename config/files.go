@@ -11,9 +11,9 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-// safe refuses a path that another user could change: what stands there decides which
-// Vault gets the tokens, or in whose name the agent speaks. A path that cannot be looked at
-// passes: opening it will tell.
+// safe refuses a path that another user could change: the file decides which Vault gets the
+// tokens, or which client the agent is. A path that cannot be looked at passes: opening it
+// fails later.
 func (f *file) safe(name string, t text, check func(string) error) bool {
 	found, bad := errors.AsType[*ownership.Unsafe](check(t.value))
 	if bad {

@@ -11,8 +11,8 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-// A listening is an address that the agent will listen on.
-type listening struct {
+// An endpoint is an address that the agent will listen on.
+type endpoint struct {
 	b    *block
 	key  string         // equal for equal addresses; "" for one that is wrong
 	addr netip.AddrPort // of tcp
@@ -24,19 +24,19 @@ func readListener(b *block) {
 	known := d.oneOf("listener", b.label, []string{"tcp", "unix"})
 	var l agent.Listener
 	b.read(&l)
-	node := listening{b: b}
+	at := endpoint{b: b}
 	t, ok := b.text("address")
 	switch {
 	case !ok || !known:
 	case l.Network == "tcp":
-		node = loopback(b, t)
-		l.Address = node.key
+		at = loopback(b, t)
+		l.Address = at.key
 	default:
 		if l.Address, ok = socket(b, t); ok {
-			node.key = socketKey(l.Address)
+			at.key = socketKey(l.Address)
 		}
 	}
-	d.listeners = append(d.listeners, node)
+	d.listeners = append(d.listeners, at)
 	d.cfg.Listeners = append(d.cfg.Listeners, l)
 }
 
@@ -44,16 +44,16 @@ func readTelemetry(b *block) {
 	c := &b.d.cfg.Telemetry
 	b.read(c)
 	if t, ok := b.text("address"); ok {
-		node := loopback(b, t)
-		c.Address = node.key
-		b.d.listeners = append(b.d.listeners, node)
+		at := loopback(b, t)
+		c.Address = at.key
+		b.d.listeners = append(b.d.listeners, at)
 	}
 }
 
 // loopback reads IP:port. The result has no name in it: a name that is looked
 // up again when the socket is made could by then mean another address.
-func loopback(b *block, t text) listening {
-	none := listening{b: b}
+func loopback(b *block, t text) endpoint {
+	none := endpoint{b: b}
 	host, port, err := net.SplitHostPort(t.value)
 	if err != nil {
 		b.d.fail(t.at, say("%s is not an address with a port", t.shown).hint(`write "127.0.0.1:8100" or "[::1]:8100"`))
@@ -70,7 +70,7 @@ func loopback(b *block, t text) listening {
 	ip, err := netip.ParseAddr(host)
 	if err == nil && ip.Zone() == "" && ip.Unmap().IsLoopback() {
 		addr := netip.AddrPortFrom(ip.Unmap(), uint16(n))
-		return listening{b: b, key: addr.String(), addr: addr}
+		return endpoint{b: b, key: addr.String(), addr: addr}
 	}
 	problem := say("%s is not on a loopback address: %s", b.title, t.shown)
 	if b.title == "telemetry" {

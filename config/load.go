@@ -64,8 +64,9 @@ func (o Options) filled() Options {
 }
 
 // Load reads and checks the file at path, and refuses it if another user could change
-// it. With errors among the diagnostics the Config is nil. It reads the certificate files that the configuration names,
-// and may block for 2 s per vault on name resolution, but changes nothing.
+// it. With errors among the diagnostics the Config is nil. It reads the certificate files
+// that the configuration names, and may block for 2 s per vault on name resolution, but
+// changes nothing.
 func Load(path string, opt Options) (*agent.Config, Diagnostics) {
 	if found, bad := errors.AsType[*ownership.Unsafe](ownership.Check(path)); bad {
 		return nil, withoutPlace(say("another user could change the configuration: %v", found).

@@ -66,7 +66,7 @@ func TestWriteColor(t *testing.T) {
 	}
 }
 
-// A file that somebody sent must not move the cursor of who checks it.
+// Control characters of a file do not reach the terminal.
 func TestWriteIsPrintable(t *testing.T) {
 	t.Parallel()
 	_, diags := Parse("a\x1b[2J.hcl", []byte(head+"cache { \x1b]0;title\x07 \u202e st\u2028ore = \"\x9b31m\" }\r\x1b[A"), fixed())

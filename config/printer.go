@@ -46,8 +46,8 @@ func (p *printer) diagnostic(diag *hcl.Diagnostic) {
 	if diag.Detail != "" {
 		p.prose("  ", 2, diag.Detail)
 	}
-	if h, ok := diag.Extra.(wayOut); ok && h != "" {
-		p.prose(p.paint(bold, "hint:")+" ", 6, string(h))
+	if m, ok := diag.Extra.(message); ok && m.fix != "" {
+		p.prose(p.paint(bold, "hint:")+" ", 6, m.fix)
 	}
 }
 

@@ -107,7 +107,7 @@ func (d *decoder) checkUpstreams() {
 }
 
 // sameSocket reports whether dialling u reaches the listener l.
-func (d *decoder) sameSocket(u *url.URL, l listening) bool {
+func (d *decoder) sameSocket(u *url.URL, l endpoint) bool {
 	if u.Scheme == "unix" || !l.addr.IsValid() {
 		return u.Scheme == "unix" && socketKey(u.Path) == l.key
 	}

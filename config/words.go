@@ -10,10 +10,10 @@ import (
 )
 
 // A message is what a diagnostic says: lower case, no full stop. The summary says what is
-// wrong, the detail why it matters, the way out what to do; the last two may be "". A value
-// is repeated only as it stands in the file, never what a variable made of it, and never a
+// wrong, the detail why it matters, the fix what to do; the last two may be "". A value is
+// repeated only as it stands in the file, never what a variable made of it, and never a
 // password.
-type message struct{ summary, detail, way string }
+type message struct{ summary, detail, fix string }
 
 func say(format string, args ...any) message { return message{summary: fmt.Sprintf(format, args...)} }
 
@@ -23,7 +23,7 @@ func (m message) because(format string, args ...any) message {
 }
 
 func (m message) hint(format string, args ...any) message {
-	m.way = fmt.Sprintf(format, args...)
+	m.fix = fmt.Sprintf(format, args...)
 	return m
 }
 

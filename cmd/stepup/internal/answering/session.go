@@ -14,10 +14,8 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-const (
-	// Two denials within this time end the session.
-	twice = time.Second
-)
+// leaveInterval: two denials within this time end the session.
+const leaveInterval = time.Second
 
 // A Decider takes what a person said to a prompt. [control.Client] is one.
 type Decider interface {
@@ -175,7 +173,7 @@ func (s *Session) sent(ctx context.Context, r prompt.Request, answer string) boo
 }
 
 func (s *Session) deny(ctx context.Context, r prompt.Request) {
-	if again := s.Now(); again.Sub(s.denied) < twice {
+	if again := s.Now(); again.Sub(s.denied) < leaveInterval {
 		s.withdraw(prompt.ErrUnavailable) // before the next question is up
 		s.Leave()
 	} else {

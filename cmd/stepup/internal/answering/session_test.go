@@ -116,7 +116,7 @@ func (f *fixture) Deny(_ context.Context, id string) error {
 	return nil
 }
 
-func (f *fixture) happens(kind, id string) {
+func (f *fixture) send(kind, id string) {
 	p := prompt.Request{ID: id, Kind: prompt.Passcode}
 	if kind == prompt.EventTold || kind == prompt.EventDone {
 		p.Kind, p.Message = prompt.Push, "approved"
@@ -125,7 +125,7 @@ func (f *fixture) happens(kind, id string) {
 	synctest.Wait()
 }
 
-func (f *fixture) enter(answer string, err error) {
+func (f *fixture) reply(answer string, err error) {
 	f.mu.Lock()
 	next := f.waiting[0]
 	f.waiting = f.waiting[1:]
@@ -157,12 +157,12 @@ func TestSession(t *testing.T) {
 			func(f *fixture) {
 				f.events <- prompt.Event{Type: control.Watching}
 				for _, id := range []string{"a", "b", "c"} {
-					f.happens(prompt.EventPrompt, id)
+					f.send(prompt.EventPrompt, id)
 				}
-				f.happens(prompt.EventPrompt, "b") // again, as after a hiccup
-				f.enter("1", nil)
-				f.enter("2", nil)
-				f.enter("", prompt.ErrDenied)
+				f.send(prompt.EventPrompt, "b") // again, as after a hiccup
+				f.reply("1", nil)
+				f.reply("2", nil)
+				f.reply("", prompt.ErrDenied)
 			},
 			record{[]string{"a", "b", "c"}, []string{"watching", textSent, textSent}, map[string]string{"a": "1", "b": "2", "c": "denied"}},
 		},
@@ -170,22 +170,22 @@ func TestSession(t *testing.T) {
 			"decided elsewhere, on the screen and behind it",
 			func(f *fixture) {
 				for _, id := range []string{"a", "b", "c"} {
-					f.happens(prompt.EventPrompt, id)
+					f.send(prompt.EventPrompt, id)
 				}
-				f.happens(prompt.EventAnswered, "b")
-				f.happens(prompt.EventTimeout, "a")
-				f.happens(prompt.EventTimeout, "never heard of")
-				f.enter("3", nil)
+				f.send(prompt.EventAnswered, "b")
+				f.send(prompt.EventTimeout, "a")
+				f.send(prompt.EventTimeout, "never heard of")
+				f.reply("3", nil)
 			},
 			record{[]string{"a", "a timed out", "c"}, []string{textSent}, map[string]string{"c": "3"}},
 		},
 		{
 			"a push comes beside a question",
 			func(f *fixture) {
-				f.happens(prompt.EventPrompt, "a")
-				f.happens(prompt.EventTold, "p")
-				f.happens(prompt.EventDone, "p")
-				f.enter("1", nil)
+				f.send(prompt.EventPrompt, "a")
+				f.send(prompt.EventTold, "p")
+				f.send(prompt.EventDone, "p")
+				f.reply("1", nil)
 			},
 			record{[]string{"a", "p approved", "p approved"}, []string{textSent}, map[string]string{"a": "1"}},
 		},
@@ -193,53 +193,53 @@ func TestSession(t *testing.T) {
 			"an answer that the agent does not take is asked for again",
 			func(f *fixture) {
 				f.refuse = &control.Error{Status: 400}
-				f.happens(prompt.EventPrompt, "a")
+				f.send(prompt.EventPrompt, "a")
 				f.refuse = prompt.ErrAnswer
-				f.enter("x", nil)
-				f.enter("1", nil)
+				f.reply("x", nil)
+				f.reply("1", nil)
 			},
 			record{[]string{"a", "a " + textAskAgain}, []string{textSent}, map[string]string{"a": "1"}},
 		},
 		{
 			"too late, and not sent",
 			func(f *fixture) {
-				f.happens(prompt.EventPrompt, "a")
+				f.send(prompt.EventPrompt, "a")
 				f.refuse = prompt.ErrUnknown
-				f.enter("1", nil)
-				f.happens(prompt.EventPrompt, "b")
+				f.reply("1", nil)
+				f.send(prompt.EventPrompt, "b")
 				f.refuse = errors.New("broken pipe")
-				f.enter("2", nil)
+				f.reply("2", nil)
 			},
 			record{[]string{"a", "b"}, []string{textTooLate, "  the agent did not get it: broken pipe"}, map[string]string{}},
 		},
 		{
 			"not here",
 			func(f *fixture) {
-				f.happens(prompt.EventPrompt, "a")
-				f.enter("", prompt.ErrUnavailable)
+				f.send(prompt.EventPrompt, "a")
+				f.reply("", prompt.ErrUnavailable)
 			},
 			record{[]string{"a"}, []string{"  still open: stepup answer a"}, map[string]string{}},
 		},
 		{
 			"two denials with time to think between them",
 			func(f *fixture) {
-				f.happens(prompt.EventPrompt, "a")
-				f.happens(prompt.EventPrompt, "b")
-				f.happens(prompt.EventPrompt, "c")
-				f.enter("", prompt.ErrDenied)
-				time.Sleep(twice)
-				f.enter("", prompt.ErrDenied)
+				f.send(prompt.EventPrompt, "a")
+				f.send(prompt.EventPrompt, "b")
+				f.send(prompt.EventPrompt, "c")
+				f.reply("", prompt.ErrDenied)
+				time.Sleep(leaveInterval)
+				f.reply("", prompt.ErrDenied)
 			},
 			record{[]string{"a", "b", "c", "c given up"}, nil, map[string]string{"a": "denied", "b": "denied"}},
 		},
 		{
 			"two denials at once leave",
 			func(f *fixture) {
-				f.happens(prompt.EventPrompt, "a")
-				f.happens(prompt.EventPrompt, "b")
-				f.happens(prompt.EventPrompt, "c")
-				f.enter("", prompt.ErrDenied)
-				f.enter("", prompt.ErrDenied)
+				f.send(prompt.EventPrompt, "a")
+				f.send(prompt.EventPrompt, "b")
+				f.send(prompt.EventPrompt, "c")
+				f.reply("", prompt.ErrDenied)
+				f.reply("", prompt.ErrDenied)
 				<-f.ctx.Done()
 			},
 			record{[]string{"a", "b"}, nil, map[string]string{"a": "denied", "b": "denied"}},

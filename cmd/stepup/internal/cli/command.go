@@ -43,8 +43,8 @@ func wrapArgs(cmd *cobra.Command) {
 	}
 }
 
-// Takes wants an argument for each name; optional more may follow. Arguments are
-// counted, never quoted: one of them may be a password that was put there.
+// Takes requires an argument for each name; optional more may follow. Errors count the
+// arguments and never quote one, which may be a password.
 func Takes(optional int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
@@ -57,7 +57,7 @@ func Takes(optional int, names ...string) cobra.PositionalArgs {
 	}
 }
 
-// Group makes a command that only holds others.
+// Group returns cmd with the subcommands subs, and nothing that it does by itself.
 func Group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -112,7 +112,7 @@ const (
 	ExitNoAgent = 4
 )
 
-// An Error carries a way out, and the exit code of the command.
+// An Error carries a hint, and the exit code of the command.
 type Error struct {
 	Err  error
 	Hint string // "" where there is none

@@ -25,14 +25,14 @@ func (c *Console) CompleteID(cmd *cobra.Command, args []string, _ string) ([]str
 // runs.
 func (c *Console) CompleteRule(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	if status, ok := c.running(cmd.Context()); ok {
+	if status, err := c.Client().Status(cmd.Context()); err == nil {
 		for _, r := range status.Rules {
 			names = append(names, Printable(r.Name))
 		}
-	} else if read, ok := c.quietConfig(); ok {
-		for _, r := range read.Rules {
-			names = append(names, Printable(r.Name))
-		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, r := range c.quietConfig().Rules {
+		names = append(names, Printable(r.Name))
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
@@ -40,14 +40,14 @@ func (c *Console) CompleteRule(cmd *cobra.Command, _ []string, _ string) ([]stri
 // CompleteVault gives the vaults, like CompleteRule.
 func (c *Console) CompleteVault(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	if status, ok := c.running(cmd.Context()); ok {
+	if status, err := c.Client().Status(cmd.Context()); err == nil {
 		for _, v := range status.Vaults {
 			names = append(names, Printable(v.Name)+"\t"+Printable(v.Address))
 		}
-	} else if read, ok := c.quietConfig(); ok {
-		for _, v := range read.Vaults {
-			names = append(names, Printable(v.Name)+"\t"+Printable(v.Address.String()))
-		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, v := range c.quietConfig().Vaults {
+		names = append(names, Printable(v.Name)+"\t"+Printable(v.Address.String()))
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
@@ -56,10 +56,11 @@ func (c *Console) CompleteVault(cmd *cobra.Command, _ []string, _ string) ([]str
 // them.
 func (c *Console) CompleteMethod(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	if read, ok := c.quietConfig(); ok && len(args) == 0 {
-		for _, m := range read.Methods {
-			names = append(names, Printable(m.Name)+"\t"+Printable(m.Type))
-		}
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, m := range c.quietConfig().Methods {
+		names = append(names, Printable(m.Name)+"\t"+Printable(m.Type))
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,16 +1,15 @@
-// Package cli is what the commands of stepup share: the console, errors with a way
-// out, exit codes, tables, the printing of text from elsewhere, completion, and the
-// way to the agent and the configuration.
+// Package cli is what the commands of stepup share: the console, errors with hints, exit
+// codes, tables, the printing of text from elsewhere, completion, the client of the agent
+// and the configuration.
 //
 // The rules for words: lower case, no full stop. Results go to standard output,
-// everything else to standard error. What is wrong starts with "error: ", the way out
-// is a line that starts with "hint: " and names the command to run. Text that the
-// agent, a file or a server supplies goes through [Printable].
+// everything else to standard error. What is wrong starts with "error: ", the fix is a
+// line that starts with "hint: " and names the command to run. Text that the agent, a
+// file or a server supplies goes through [Printable].
 package cli
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,14 +26,14 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
-// A Console is what a command gets from and gives to the outside.
+// A Console is the surroundings of a command: its flag, streams and environment.
 type Console struct {
 	ConfigFlag string // --config
 	In         io.Reader
 	Out, Err   io.Writer
 	Env        func(string) string
-	// Unprotected runs start, which starts a program of the person's, without what a
-	// child would inherit of the protection of our memory; nil runs it as it is.
+	// Unprotected runs start, which starts a program of the person's, so that the program
+	// does not inherit the protection of our memory; nil runs start as it is.
 	Unprotected func(start func() error) error
 }
 
@@ -44,10 +43,10 @@ func (c *Console) Say(format string, args ...any) { fmt.Fprintf(c.Out, format+"\
 // Notify prints a line that is no result.
 func (c *Console) Notify(format string, args ...any) { fmt.Fprintf(c.Err, format+"\n", args...) }
 
-// Hint prints a way out.
+// Hint prints what to do.
 func (c *Console) Hint(text string) { fmt.Fprintf(c.Err, "hint: %s\n", text) }
 
-// fail prints what went wrong and the way out, if there is one.
+// fail prints what went wrong, and the hint if there is one.
 func (c *Console) fail(err error, hint string) {
 	fmt.Fprintf(c.Err, "error: %v\n", err)
 	if hint != "" {
@@ -106,7 +105,7 @@ func (c *Console) Color() bool {
 	return ok && c.Env("NO_COLOR") == "" && c.Env("TERM") != "dumb"
 }
 
-// Typed reports whether standard input is a keyboard.
+// Typed reports whether standard input is a terminal.
 func (c *Console) Typed() bool {
 	f, ok := c.In.(*os.File)
 	return ok && terminal.IsTerminal(f)
@@ -125,7 +124,7 @@ func (c *Console) FirstEnv(names []string) (name, value string) {
 // CallTimeout bounds a call to the agent that a person waits for.
 const CallTimeout = 10 * time.Second
 
-// HintConfigFlag is the way out where no configuration file is known.
+// HintConfigFlag is the hint where no configuration file is known.
 const HintConfigFlag = "name it with --config FILE or STEPUP_CONFIG"
 
 // ConfigFile is --config, else STEPUP_CONFIG, else the default.
@@ -170,14 +169,12 @@ func (c *Console) LoadWith(env func(string) string) (*agent.Config, error) {
 	return read, nil
 }
 
-// running returns the status of the agent, if one answers.
-func (c *Console) running(ctx context.Context) (control.Status, bool) {
-	status, err := c.Client().Status(ctx)
-	return status, err == nil
-}
-
-// quietConfig is the configuration without a word about what is wrong with it.
-func (c *Console) quietConfig() (*agent.Config, bool) {
+// quietConfig is the configuration without a word about what is wrong with it; empty if
+// it cannot be used.
+func (c *Console) quietConfig() agent.Config {
 	read, _ := config.Load(c.ConfigFile(), config.Options{Env: c.Env})
-	return read, read != nil
+	if read == nil {
+		return agent.Config{}
+	}
+	return *read
 }

@@ -15,23 +15,29 @@ import (
 )
 
 // Printable keeps what could move the cursor, reorder a line or break it out of
-// text for people. It is less strict than prompt.Sanitize, which would spoil the
-// addresses and file names that a status is read for.
+// text for people, and cuts it after 400 bytes. It is less strict than prompt.Sanitize,
+// which would spoil the addresses and file names that a status is read for.
 func Printable(s string) string {
-	const limit = 400
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == utf8.RuneError, unicode.Is(unicode.Bidi_Control, r), !unicode.IsPrint(r) && !unicode.IsSpace(r):
-			r = '?'
-		case unicode.IsSpace(r):
-			r = ' '
-		}
-		if b.WriteRune(r); b.Len() > limit {
-			return b.String() + "…"
+	s = PrintableLine(s)
+	for i := range s {
+		if i > 400 {
+			return s[:i] + "…"
 		}
 	}
-	return b.String()
+	return s
+}
+
+// PrintableLine is [Printable] for what is pasted, and therefore not cut.
+func PrintableLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == utf8.RuneError, unicode.Is(unicode.Bidi_Control, r), !unicode.IsPrint(r) && !unicode.IsSpace(r):
+			return '?'
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // ShellQuote makes s one word of a POSIX shell.

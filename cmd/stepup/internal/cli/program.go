@@ -70,7 +70,7 @@ func ProgramPath() (string, error) {
 // the keyring.
 const KeyringCommand = "__keyring"
 
-// HintUnlock is the way out of a keyring that is locked.
+// HintUnlock is the hint for a keyring that is locked.
 const HintUnlock = "unlock it and try again"
 
 // Keyring is the keyring of the operating system, each call in a process that can

@@ -110,12 +110,12 @@ func (r *reloader) run(ctx context.Context) error {
 	watched := err == nil
 	if !watched {
 		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
-		watcher = &fsnotify.Watcher{} // says nothing, and can do nothing
+		watcher = &fsnotify.Watcher{} // its channels are nil and never ready
 	}
 	delay := time.NewTimer(time.Hour)
 	delay.Stop()
 	ready := r.ready
-	var since time.Time // of the first event that is not settled; zero when all are
+	var since time.Time // of the first event since the file was last read; zero without one
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +139,7 @@ func (r *reloader) run(ctx context.Context) error {
 		case <-delay.C:
 			since = time.Time{}
 			if ready != nil {
-				continue // ready comes, and looks again
+				continue // the file is read again when the agent is ready
 			}
 			if watched {
 				_ = r.watch(watcher) // a link may lead elsewhere now

@@ -17,7 +17,7 @@ import (
 // Without NOTIFY_SOCKET there is none, and its methods do nothing.
 type serviceManager struct {
 	socket   string        // where it listens; "" where there is none
-	watchdog time.Duration // without a sign of life for so long, it ends us; 0 is never
+	watchdog time.Duration // without a message for so long, it ends this process; 0 means never
 	sockets  []*os.File    // that it has opened for us
 }
 
@@ -30,8 +30,8 @@ func newServiceManager() serviceManager {
 	return m
 }
 
-// tell sends lines of NAME=value. That it cannot be told is nothing that we could
-// do anything about.
+// tell sends lines of NAME=value. It ignores errors: without a manager that listens, the
+// agent serves all the same.
 func (m serviceManager) tell(lines string) {
 	if m.socket == "" {
 		return
@@ -54,8 +54,8 @@ func (m serviceManager) reloading() {
 
 func (m serviceManager) stopping() { m.tell(daemon.SdNotifyStopping) }
 
-// guard gives signs of life until ctx ends, as long as alive has no error. It
-// asks three times within the limit, so that one slow answer is no death.
+// guard sends watchdog messages until ctx ends, as long as alive has no error. It calls
+// alive three times within the limit, so that one slow answer does not end the process.
 func (m serviceManager) guard(ctx context.Context, alive func(context.Context) error, log *slog.Logger) {
 	if m.socket == "" || m.watchdog == 0 {
 		return

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What systemd left for us is for nobody else.
+// What systemd left in the environment is not inherited by child processes.
 func TestServiceManagerEnvironment(t *testing.T) {
 	names := []string{"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID"}
 	for _, name := range names {
@@ -25,7 +25,7 @@ func TestServiceManagerEnvironment(t *testing.T) {
 	}
 }
 
-// Without a manager nothing is told, and nobody watches.
+// Without a manager nothing is sent, and alive is not called.
 func TestNoServiceManager(t *testing.T) {
 	t.Parallel()
 	var m serviceManager

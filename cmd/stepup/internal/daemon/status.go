@@ -5,8 +5,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -163,7 +161,7 @@ func suggestionLines(one control.Suggestion) []string {
 	}
 	lines = append(lines, "probably it wants a second factor. A rule for it, to put into the configuration:")
 	for line := range strings.Lines(one.Rule) {
-		lines = append(lines, "  "+printableLine(line))
+		lines = append(lines, "  "+cli.PrintableLine(strings.TrimRight(line, "\n")))
 	}
 	return lines
 }
@@ -173,17 +171,6 @@ func timesText(n int) string {
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
-}
-
-// printableLine is printable without its end, and however long: what is cut
-// could not be pasted.
-func printableLine(line string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.TrimRight(line, "\n"))
 }
 
 func promptsLine(n int) string {

@@ -13,18 +13,14 @@ import (
 // A LogOutput is where the agent's log goes and in what form. A reload may change
 // its level and its format for all loggers.
 type LogOutput struct {
-	level  slog.LevelVar
-	text   slog.Handler
-	json   slog.Handler
-	format atomic.Pointer[slog.Handler] // one of the two
+	level slog.LevelVar
+	json  atomic.Bool
+	w     io.Writer
 }
 
 // NewLogOutput returns an output to w, which is written to by one logger at a time.
 func NewLogOutput(c agent.Log, w io.Writer) *LogOutput {
-	o := &LogOutput{}
-	w = &oneLine{w: w}
-	options := &slog.HandlerOptions{Level: &o.level}
-	o.text, o.json = slog.NewTextHandler(w, options), slog.NewJSONHandler(w, options)
+	o := &LogOutput{w: &oneLine{w: w}}
 	o.Set(c)
 	return o
 }
@@ -32,21 +28,19 @@ func NewLogOutput(c agent.Log, w io.Writer) *LogOutput {
 // Set puts c in force for every logger of the output.
 func (o *LogOutput) Set(c agent.Log) {
 	o.level.Set(c.Level)
-	if c.Format == "json" {
-		o.format.Store(&o.json)
-		return
-	}
-	o.format.Store(&o.text)
+	o.json.Store(c.Format == "json")
 }
 
 // Logger returns a logger that follows the output.
-func (o *LogOutput) Logger() *slog.Logger { return slog.New(&entryHandler{output: o}) }
+func (o *LogOutput) Logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: &o.level}
+	return slog.New(&entryHandler{output: o, text: slog.NewTextHandler(o.w, options), json: slog.NewJSONHandler(o.w, options)})
+}
 
-// An entryHandler writes to its output in the form of the moment, with what was
-// added to its logger.
+// An entryHandler writes to its output in the format that is in force.
 type entryHandler struct {
-	output *LogOutput
-	added  []func(slog.Handler) slog.Handler
+	output     *LogOutput
+	text, json slog.Handler
 }
 
 var _ slog.Handler = (*entryHandler)(nil)
@@ -58,26 +52,20 @@ func (h *entryHandler) Enabled(_ context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h *entryHandler) Handle(ctx context.Context, r slog.Record) error {
-	to := *h.output.format.Load()
-	for _, add := range h.added {
-		to = add(to)
+	if h.output.json.Load() {
+		return h.json.Handle(ctx, r)
 	}
-	return to.Handle(ctx, r)
+	return h.text.Handle(ctx, r)
 }
 
 // WithAttrs implements slog.Handler.
 func (h *entryHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return h.with(func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
+	return &entryHandler{output: h.output, text: h.text.WithAttrs(attrs), json: h.json.WithAttrs(attrs)}
 }
 
 // WithGroup implements slog.Handler.
 func (h *entryHandler) WithGroup(name string) slog.Handler {
-	return h.with(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
-}
-
-func (h *entryHandler) with(add func(slog.Handler) slog.Handler) slog.Handler {
-	n := len(h.added)
-	return &entryHandler{output: h.output, added: append(h.added[:n:n], add)}
+	return &entryHandler{output: h.output, text: h.text.WithGroup(name), json: h.json.WithGroup(name)}
 }
 
 // oneLine keeps lines whole: each of the two handlers locks only for itself.
