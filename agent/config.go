@@ -62,15 +62,18 @@ type Vault struct {
 
 // A Listener is an address that apps connect to.
 type Listener struct {
-	Network       string `hcl:"network,label" label:"\"tcp\" or \"unix\""`
-	Address       string `hcl:"address"`                         // loopback IP:port (port 0: any free one), or a clean absolute path of at most 104 bytes
+	Network string `hcl:"network,label" label:"\"tcp\" or \"unix\""`
+	// Address is a loopback IP:port (port 0: any free one), or a clean absolute path of at
+	// most 104 bytes.
+	Address       string `hcl:"address"`
 	Vault         string `hcl:"vault,optional" names:"vault"`    // name of a Vault; never ""
 	RequireHeader bool   `hcl:"require_request_header,optional"` // refuse requests without X-Vault-Request: true
 }
 
 // A Method is an mfa_method block: what we know about a second factor of Vault.
 type Method struct {
-	Name            string   `hcl:"name,label" label:"the name or ID of the method in Vault"` // goes into X-Vault-MFA, so it has no colon or blank
+	// Name goes into X-Vault-MFA, so it has no colon or blank.
+	Name            string   `hcl:"name,label" label:"the name or ID of the method in Vault"`
 	Type            string   `hcl:"type" words:"totp duo okta pingid"`
 	Digits          int      `hcl:"digits,optional" min:"4" max:"10"`         // length of a passcode; 0 means any
 	Passcode        bool     `hcl:"passcode,optional"`                        // of duo: a passcode may be typed instead of the push
@@ -96,8 +99,10 @@ func (c Config) methods() map[string]mfa.Method {
 // LoginMFA is about logins that pass through the agent. Its mounts are like
 // "auth/ldap", without a slash at the ends.
 type LoginMFA struct {
-	Enabled            bool     `hcl:"enabled,optional"`
-	Prefer             []string `hcl:"prefer,optional"` // names or IDs of methods, declared or not, first choice first; nil asks the person
+	Enabled bool `hcl:"enabled,optional"`
+	// Prefer are names or IDs of methods, declared or not, first choice first; nil asks the
+	// person.
+	Prefer             []string `hcl:"prefer,optional"`
 	LegacyMounts       []string `hcl:"legacy_mounts,optional" form:"mount"`
 	OktaMounts         []string `hcl:"okta_mounts,optional" form:"mount"`
 	SinglePhase        bool     `hcl:"single_phase,optional"`                            // the factors go with the login itself
@@ -130,10 +135,11 @@ type Prompt struct {
 	Cooldown    time.Duration `hcl:"cooldown,optional" max:"1h"`                                     // after a denial, timeout or rejection; 0 means 30 s
 	ConfirmPush bool          `hcl:"confirm_push,optional"`                                          // ask before Vault is made to push
 	MaxPending  int           `hcl:"max_pending,optional" min:"1" max:"1000"`                        // prompts that may wait at once; 0 means 64
-	Never       []string      `hcl:"never,optional" min:"1"`                                         // programs that get no prompts; "*" at the end of a name stands for any rest
-	Detached    string        `hcl:"detached,optional" words:"ask never"`                            // for programs without a terminal or graphical session
+	// Never are programs that get no prompts; "*" at the end of a name stands for any rest.
+	Never    []string `hcl:"never,optional" min:"1"`
+	Detached string   `hcl:"detached,optional" words:"ask never"` // for programs without a terminal or graphical session
 
-	// Prompters all show each prompt at once. They are made of Use by the caller.
+	// Prompters all show each prompt at once. The caller makes them of Use.
 	Prompters []prompt.Named
 }
 
@@ -169,7 +175,8 @@ type Cache struct {
 
 // Relay is about the requests of all vaults.
 type Relay struct {
-	MaxKeptBodies int64 `hcl:"max_kept_bodies,optional" max:"1GiB"` // bytes of all request bodies that are kept at once; 0 keeps none
+	// MaxKeptBodies are bytes of all request bodies that are kept at once; 0 keeps none.
+	MaxKeptBodies int64 `hcl:"max_kept_bodies,optional" max:"1GiB"`
 }
 
 // Audit is the audit log.

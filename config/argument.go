@@ -27,8 +27,7 @@ type argument struct {
 	tag  reflect.StructTag
 }
 
-// read reads what the type of the field asks for. If the value is wrong, the field keeps
-// its own.
+// read sets the field, by its type. A value that is wrong is reported and not set.
 func (a argument) read(field reflect.Value) {
 	switch target := field.Addr().Interface().(type) {
 	case *bool:
@@ -58,7 +57,7 @@ func (a argument) read(field reflect.Value) {
 	}
 }
 
-// fail reports what is wrong with the value.
+// fail reports a problem of the value.
 func (a argument) fail(problem message) { a.b.d.fail(a.expr.Range(), problem) }
 
 // text reads a text as the tag wants it.
@@ -147,8 +146,8 @@ func (a argument) list(field reflect.Value) {
 	}
 }
 
-// distinct leaves out what is none of words, if there are any, or said before. kind are
-// the blocks that the texts name, if it is not "".
+// distinct reports and leaves out texts that are none of words, if there are any, and
+// repetitions. kind are the blocks that the texts name; "" for none.
 func (a argument) distinct(all []text, words []string, kind string) (out []text) {
 	for _, t := range all {
 		switch {
@@ -304,13 +303,13 @@ func parseSize(s string) (int64, bool) {
 	return n * unit, true
 }
 
-// A sizeUnit is what stands behind a number of bytes.
+// A sizeUnit may follow a number of bytes.
 type sizeUnit struct {
 	suffix string
 	bytes  int64
 }
 
-// sizeUnits are all of them, the largest first.
+// sizeUnits returns all units, the largest first.
 func sizeUnits() []sizeUnit {
 	return []sizeUnit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 }

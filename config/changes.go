@@ -16,10 +16,9 @@ import (
 // another one would fill a page.
 const maxChanges = 30
 
-// Changes says in one line, without a full stop, what is new in next since old:
-// vaults, methods, rules, listeners, and then the settings of the other blocks
-// with their values. Arguments of programs are not repeated, because people put
-// passwords there.
+// Changes returns one line, without a full stop, on how next differs from old: vaults,
+// methods, rules, listeners, and then the settings of the other blocks with their values.
+// It does not repeat arguments of programs, because people put passwords there.
 func Changes(old, next *agent.Config) string {
 	all := slices.Concat(
 		blocks(old.Vaults, next.Vaults, func(v agent.Vault) string { return fmt.Sprintf("vault %q", v.Name) }),
@@ -45,8 +44,8 @@ func Changes(old, next *agent.Config) string {
 	return strings.Join(all, ", ")
 }
 
-// blocks compares blocks by their titles: what is in next in its order, then what
-// is gone.
+// blocks compares blocks by their titles: those of next in their order, then those that
+// only old has.
 func blocks[T any](old, next []T, title func(T) string) (all []string) {
 	added, removed := "added", "removed"
 	if _, ok := any(old).([]agent.Listener); ok {
@@ -69,7 +68,7 @@ func blocks[T any](old, next []T, title func(T) string) (all []string) {
 	return all
 }
 
-// order says that rules changed places: the first that matches wins.
+// order reports rules that changed places, because the first that matches wins.
 func order(old, next rule.Rules) []string {
 	kept := func(rules, others rule.Rules) (names []string) {
 		for _, r := range rules {

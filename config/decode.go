@@ -201,8 +201,7 @@ func readAudit(b *block) {
 	}
 }
 
-// defaults is what a file without the block in question means. Lists of blocks
-// have none.
+// defaults returns the configuration of a file without blocks.
 func defaults() agent.Config {
 	return agent.Config{
 		LoginMFA: agent.LoginMFA{Enabled: true},

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// Diagnostics is everything that is to be said about one file, in the order of
-// the file. The zero value says nothing.
+// Diagnostics are the errors and warnings of one file, in the order of the file. The zero
+// value has none.
 type Diagnostics struct {
 	list hcl.Diagnostics
 	src  []byte
@@ -73,8 +73,7 @@ func (d Diagnostics) Write(w io.Writer, width int, color bool) error {
 	return err
 }
 
-// A file is the text that is being read, with what its variables mean and what is wrong
-// with it.
+// A file is the text that is being read, with the meaning of its variables and its errors.
 type file struct {
 	opt   Options
 	name  string
@@ -100,13 +99,13 @@ func (f *file) warn(at hcl.Range, m message) {
 	f.diags = append(f.diags, m.diagnostic(hcl.DiagWarning, &at))
 }
 
-// start is the place of what concerns the file as a whole.
+// start is the place of diagnostics that concern the whole file.
 func (f *file) start() hcl.Range {
 	return hcl.Range{Filename: f.name, Start: hcl.InitialPos, End: hcl.InitialPos}
 }
 
-// finish sorts by place. Every subject ends up inside the file, whatever the
-// parser said, so that printing cannot go wrong.
+// finish sorts by place. It moves subjects that the parser has put outside of the file into
+// it, so that they can be printed.
 func (f *file) finish() Diagnostics {
 	for _, diag := range f.diags {
 		if diag.Subject == nil || diag.Subject.Start.Line < 1 {
@@ -124,8 +123,8 @@ func (f *file) finish() Diagnostics {
 	return Diagnostics{list: f.diags, src: f.src}
 }
 
-// syntaxErrors takes over what the HCL parser says, in our style. A quote that is not
-// closed is an error of each line that follows: only the first of such a run is told.
+// syntaxErrors brings the errors of the HCL parser into our style. A quote that is not closed
+// is an error of each line that follows: only the first of such a run is kept.
 func syntaxErrors(diags hcl.Diagnostics) hcl.Diagnostics {
 	var out hcl.Diagnostics
 	last := map[string]int{} // line by summary

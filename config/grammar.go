@@ -16,7 +16,7 @@ import (
 //
 //	hcl:"x"           a required argument; its kind is the type of the field
 //	hcl:"x,optional"  an argument; without it the field keeps its default
-//	hcl:"x,label"     the label of the block; label:"…" says what it is
+//	hcl:"x,label"     the label of the block; label:"…" describes it
 //	hcl:"x,block"     a block: any number for a slice, else at most one
 //
 // with more about an argument:
@@ -27,10 +27,10 @@ import (
 //	min, max      of a number, duration or size; elements of a list, bytes of a text
 //	only:"a b"    an argument of the blocks with these labels
 //
-// gohcl itself reads none of it: it takes "6" for 6 and 5 for "5", computes what operators
-// and conditions say, and does not tell where an element of a list stands.
+// gohcl itself does not read the file: it takes "6" for 6 and 5 for "5", computes operators
+// and conditions, and has no place of an element of a list.
 
-// A shape is what one block may hold.
+// A shape lists the label, arguments and blocks that a block may have.
 type shape struct {
 	label  reflect.StructField
 	args   []reflect.StructField
@@ -156,7 +156,7 @@ func (b *block) readLabel(in *hclsyntax.Block, stands string) (problem message, 
 }
 
 // read puts the label and the arguments of a block into target, a pointer to its struct.
-// What is absent keeps its value there, and so does what is wrong, which is reported.
+// Fields of arguments that are absent or wrong keep their values; wrong ones are reported.
 func (b *block) read(target any) {
 	v := reflect.ValueOf(target).Elem()
 	b.shape = shapeOf(v.Type(), b.label.value)
@@ -223,8 +223,8 @@ func (b *block) at(name string) hcl.Range { return b.body.Attributes[name].NameR
 // whole is the place of an argument with its value. The argument must be there.
 func (b *block) whole(name string) hcl.Range { return b.body.Attributes[name].SrcRange }
 
-// text is what a good argument says.
-func (b *block) text(name string) (text, bool) {
+// text is the text of an argument; ok is false if it is absent or wrong.
+func (b *block) text(name string) (t text, ok bool) {
 	if all := b.found[name]; len(all) > 0 {
 		return all[0], true
 	}

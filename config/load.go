@@ -35,7 +35,7 @@ const (
 	maxResolve  = 2 * time.Second
 )
 
-// Options is what a file's meaning depends on besides its text. The zero value
+// Options are what the meaning of a file depends on besides its text. The zero value
 // takes everything from the process.
 type Options struct {
 	Env        func(string) string // nil: os.Getenv; an empty answer means unset
@@ -82,7 +82,7 @@ func Load(path string, opt Options) (*agent.Config, Diagnostics) {
 	return Parse(path, src, opt)
 }
 
-// Parse is [Load] for text that is already here; name is what diagnostics call it.
+// Parse is [Load] for a text instead of a path; name stands for the path in diagnostics.
 func Parse(name string, src []byte, opt Options) (*agent.Config, Diagnostics) {
 	d := &decoder{
 		file: &file{opt: opt.filled(), name: name, src: src}, cfg: defaults(),
@@ -102,7 +102,7 @@ func Parse(name string, src []byte, opt Options) (*agent.Config, Diagnostics) {
 		d.diags = syntaxErrors(diags)
 		return nil, d.finish()
 	}
-	d.decode(parsed.Body.(*hclsyntax.Body)) // what ParseConfig documents
+	d.decode(parsed.Body.(*hclsyntax.Body)) // documented by ParseConfig
 	out := d.finish()
 	if out.HasErrors() {
 		return nil, out

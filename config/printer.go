@@ -113,7 +113,7 @@ func crop(line []rune, start, end, room int) (cut []rune, from, to int) {
 	return cut, from, max(from+1, min(end-first, room))
 }
 
-// printable replaces what could move the cursor or reorder a line: names and
+// printable replaces characters that could move the cursor or reorder a line: names and
 // lines of a file are shown on terminals.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -140,9 +140,8 @@ var (
 	userInfo       = regexp.MustCompile(`(://)([^\s"]*)(@)`) // greedy: a password may have "/" and "@" in it
 )
 
-// mask covers what may be a secret in a line of the file: there is no place for
-// one in it, so one that is there has been put there by mistake, and the
-// diagnostic that says so must not carry it on into a log.
+// mask covers text that may be a secret in a line of the file. Secrets have no place in the
+// file; one that was put there by mistake must not reach a log with the diagnostic.
 func mask(line string) string {
 	cover := func(s string) string { return strings.Repeat("*", utf8.RuneCountInString(s)) }
 	line = secretArgument.ReplaceAllStringFunc(line, func(s string) string {

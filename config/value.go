@@ -15,8 +15,8 @@ import (
 // A text is a string of the file with its place.
 type text struct {
 	value string
-	// shown is how messages repeat it: as it stands in the file, so that what an
-	// environment variable holds never gets into a message.
+	// shown is how messages repeat it: as it stands in the file, so that the value of an
+	// environment variable never gets into a message.
 	shown string
 	at    hcl.Range
 }
@@ -31,7 +31,7 @@ const (
 	wantSize     = `a number of bytes or a size in quotes, such as "1MiB"`
 )
 
-// typed gives the value of an expression, which must be of one type; want says which.
+// typed returns the value of an expression, which must be of one type; want describes it.
 func (f *file) typed(e hclsyntax.Expression, of cty.Type, want string) (cty.Value, bool) {
 	v, ok := f.evaluate(e, want)
 	if ok && !isA(v, of) {
@@ -41,7 +41,7 @@ func (f *file) typed(e hclsyntax.Expression, of cty.Type, want string) (cty.Valu
 	return v, ok
 }
 
-// evaluate gives the value of an expression that is no list. It is done here
+// evaluate returns the value of an expression that is no list. It is done here
 // and not by the expression itself because only these few kinds are allowed.
 func (f *file) evaluate(e hclsyntax.Expression, want string) (cty.Value, bool) {
 	switch e := e.(type) {
@@ -92,7 +92,7 @@ func (f *file) template(e *hclsyntax.TemplateExpr) (cty.Value, bool) {
 	return cty.StringVal(all.String()), true
 }
 
-// variable gives env.NAME, home, runtime_dir or state_dir.
+// variable returns env.NAME, home, runtime_dir or state_dir.
 func (f *file) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 	at, root := e.Range(), e.Traversal.RootName()
 	value, known := map[string]string{"home": f.opt.Home, "runtime_dir": f.opt.RuntimeDir, "state_dir": f.opt.StateDir}[root]
@@ -141,7 +141,7 @@ func isA(v cty.Value, t cty.Type) bool {
 	return v != cty.NilVal && v.Type() == t && v.IsKnown() && !v.IsNull()
 }
 
-// textOf gives the string of an expression, without control characters.
+// textOf returns the string of an expression, without control characters.
 func (f *file) textOf(e hclsyntax.Expression, want string) (text, bool) {
 	v, ok := f.typed(e, cty.String, want)
 	if !ok {

@@ -208,7 +208,7 @@ func readPEM(b *block, name string) (t text, content []byte, ok bool) {
 	return t, content, err == nil
 }
 
-// resolve asks for the addresses of host, once and with a limit of its own.
+// resolve looks up the addresses of host, once and within maxResolve.
 func (d *decoder) resolve(host string) []netip.Addr {
 	if addrs, done := d.resolved[host]; done {
 		return addrs

@@ -9,10 +9,10 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// A message is what a diagnostic says: lower case, no full stop. The summary says what is
-// wrong, the detail why it matters, the fix what to do; the last two may be "". A value is
-// repeated only as it stands in the file, never what a variable made of it, and never a
-// password.
+// A message is the text of a diagnostic: lower case, no full stop. The summary names the
+// problem, the detail the reason why it matters, the fix what to do; the last two may be "".
+// A value is repeated only as it stands in the file, never with the value of a variable, and
+// never a password.
 type message struct{ summary, detail, fix string }
 
 func say(format string, args ...any) message { return message{summary: fmt.Sprintf(format, args...)} }

@@ -17,7 +17,7 @@ import (
 // leaveInterval: two denials within this time end the session.
 const leaveInterval = time.Second
 
-// A Decider takes what a person said to a prompt. [control.Client] is one.
+// A Decider takes answers and denials of prompts. [control.Client] is one.
 type Decider interface {
 	Answer(ctx context.Context, id, answer string) error
 	Deny(ctx context.Context, id string) error
@@ -31,15 +31,15 @@ type Session struct {
 	Leave    context.CancelFunc               // ends the stream of events
 	Now      func() time.Time
 
-	Quiet    bool                 // says nothing of an answer that was taken: a command's output may be there already
+	Quiet    bool                 // prints nothing for an answer that was taken: a command's output may be there already
 	Watching func()               // called when nothing is missed any more
-	Unseen   func(prompt.Request) // tells of a question that could not be put; nil says that it is open
+	Unseen   func(prompt.Request) // called for a question that could not be shown; nil prints that it is open
 
 	withdraw context.CancelCauseFunc // takes everything off the screen; set by Run
 
 	open    map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
-	notices map[string]chan struct{}           // by ID: closed when what the person was told is off the screen; likewise
-	saying  chan struct{}                      // holds one element while an answer is on its way and "sent" not said
+	notices map[string]chan struct{}           // by ID: closed when a notice is off the screen; likewise
+	saying  chan struct{}                      // holds one element while an answer is on its way and "sent" is not printed
 	last    chan struct{}                      // closed when the newest question is over; only Run touches it
 	shown   sync.WaitGroup                     // one for each prompt
 	denied  time.Time                          // handed on from question to question, one after the other
@@ -51,7 +51,7 @@ func (s *Session) Run(ctx context.Context, events iter.Seq2[prompt.Event, error]
 	s.open, s.notices = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
 	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
 	close(s.last)
-	// Not the stream's own context: the terminal says why a question goes away.
+	// Not the stream's own context: the terminal shows why a question goes away.
 	shown, withdraw := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.withdraw = withdraw
 	defer s.shown.Wait()
@@ -93,7 +93,7 @@ func (s *Session) event(ctx context.Context, change prompt.Event) {
 }
 
 // show starts the goroutine of a prompt. Questions come one after the other, in
-// their order; what a person is only told comes at once.
+// their order; a notice comes at once.
 func (s *Session) show(ctx context.Context, e prompt.Event) {
 	if e.Type == prompt.EventTold {
 		off := make(chan struct{})
@@ -114,7 +114,7 @@ func (s *Session) show(ctx context.Context, e prompt.Event) {
 }
 
 func (s *Session) tell(ctx context.Context, r prompt.Request) {
-	// What an answer brings about is not told before that it was sent.
+	// A notice that an answer causes comes after the line that the answer was sent.
 	select {
 	case s.saying <- struct{}{}:
 		<-s.saying
@@ -139,7 +139,7 @@ func (s *Session) ask(ctx context.Context, r prompt.Request) {
 			s.deny(ctx, r)
 			return
 		case ctx.Err() != nil:
-			return // the terminal has said why
+			return // the terminal has shown why
 		case s.Unseen != nil && errors.Is(err, ErrNotShown):
 			s.Unseen(r)
 			return
@@ -194,5 +194,5 @@ const (
 	textAskAgain = "that answer does not fit, please try again"
 )
 
-// ErrNotShown says that the terminal has not shown the question at all.
+// ErrNotShown: the terminal has not shown the question at all.
 var ErrNotShown = errors.New("the terminal is in use")

@@ -39,13 +39,20 @@ func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) er
 	var answer string
 	switch {
 	case p.Kind == prompt.Push && p.MethodType == prompt.ControlGroup:
-		return &cli.Error{Err: errors.New("this prompt is decided by other people"), Hint: fmt.Sprintf("wait for them, or give up with `stepup deny %s`", p.ID)}
+		return &cli.Error{
+			Err:  errors.New("this prompt is decided by other people"),
+			Hint: fmt.Sprintf("wait for them, or give up with `stepup deny %s`", p.ID),
+		}
 	case p.Kind == prompt.Push:
-		return &cli.Error{Err: errors.New("this prompt is decided on the phone"), Hint: fmt.Sprintf("approve it on your phone, or say no with `stepup deny %s`", p.ID)}
+		return &cli.Error{
+			Err:  errors.New("this prompt is decided on the phone"),
+			Hint: fmt.Sprintf("approve it on your phone, or say no with `stepup deny %s`", p.ID),
+		}
 	case len(code) > 0 && p.Kind == prompt.Password:
 		// Every user of the machine can read the arguments of a process, and the
 		// shell's history keeps them: a code is worthless soon, a password is not.
-		return cli.Usage(errors.New("a password is never an argument: other users of this machine could read it"), fmt.Sprintf("run `stepup answer %s` and type it, or pipe it to that", p.ID))
+		return cli.Usage(errors.New("a password is never an argument: other users of this machine could read it"),
+			fmt.Sprintf("run `stepup answer %s` and type it, or pipe it to that", p.ID))
 	case len(code) > 0:
 		answer = code[0]
 	case c.Typed():
@@ -84,7 +91,7 @@ func findPrompt(ctx context.Context, client *control.Client, id string) (prompt.
 }
 
 // readAnswer takes the first line of standard input. It does not wait for the
-// end: a program may keep its end open until it has seen what comes of it.
+// end: a program may keep its end open until it has seen the result.
 func readAnswer(in io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(in, maxTyped)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -96,7 +103,7 @@ func readAnswer(in io.Reader) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// ask shows the prompt on a terminal and returns what was typed. A no of the
+// ask shows the prompt on a terminal and returns the answer. A no of the
 // person is passed on to the agent.
 func ask(ctx context.Context, terminal prompt.Prompter, client answering.Decider, r prompt.Request) (string, error) {
 	// A signal must not end us while the terminal shows nothing that is typed.
@@ -148,7 +155,7 @@ The answer to a choice is its name or its number. Exits with 1 when there is no
 such prompt or the answer does not fit, and with 3 when it asked you and you
 said no or did not answer.`
 
-// answerHint says what would have been an answer to p.
+// answerHint describes the answers that p takes.
 func answerHint(p prompt.Request) string {
 	switch p.Kind {
 	case prompt.Choose:

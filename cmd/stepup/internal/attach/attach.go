@@ -1,4 +1,4 @@
-// Package attach is stepup attach, prompts, answer and deny: what people do with the
+// Package attach is stepup attach, prompts, answer and deny: the commands about the
 // prompts of the agent.
 package attach
 
@@ -63,7 +63,7 @@ func findAgent(ctx context.Context, client *control.Client) error {
 	return err
 }
 
-// disconnected tells an agent that has ended from one that has let us go,
+// disconnected distinguishes an agent that has ended from one that has closed the stream,
 // because we did not read (stopped by ctrl-z).
 func disconnected(client *control.Client, err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), cli.CallTimeout)

@@ -54,7 +54,7 @@ func denyCommand(c *cli.Console) *cobra.Command {
 	}
 }
 
-// promptsText lists what can be answered.
+// promptsText lists the prompts that can be answered.
 func promptsText(open []prompt.Request, now time.Time) string {
 	if len(open) == 0 {
 		return "no prompts are open\n"

@@ -92,7 +92,7 @@ func (f *Format) Set(s string) error {
 // String implements pflag.Value.
 func (f *Format) String() string { return string(*f) }
 
-// Type implements pflag.Value: what stands behind the flag in the help.
+// Type implements pflag.Value: the help shows it behind the flag.
 func (f *Format) Type() string { return "text|json" }
 
 // FormatFlag gives cmd the flag --format.
@@ -122,7 +122,7 @@ type Error struct {
 // Error implements error.
 func (h *Error) Error() string { return h.Err.Error() }
 
-// Unwrap gives errors.Is and errors.As what is inside.
+// Unwrap returns Err, for errors.Is and errors.As.
 func (h *Error) Unwrap() error { return h.Err }
 
 // Usage marks an error as the caller's.

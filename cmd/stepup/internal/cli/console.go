@@ -46,7 +46,7 @@ func (c *Console) Notify(format string, args ...any) { fmt.Fprintf(c.Err, format
 // Hint prints what to do.
 func (c *Console) Hint(text string) { fmt.Fprintf(c.Err, "hint: %s\n", text) }
 
-// fail prints what went wrong, and the hint if there is one.
+// fail prints an error, and the hint if there is one.
 func (c *Console) fail(err error, hint string) {
 	fmt.Fprintf(c.Err, "error: %v\n", err)
 	if hint != "" {
@@ -149,8 +149,8 @@ func (c *Console) Client() *control.Client {
 	return control.NewClient(filepath.Join(c.RuntimeDir(), agent.ControlSocket))
 }
 
-// Load reads the configuration and prints what is wrong with it. Warnings are
-// printed and do not stop anything.
+// Load reads the configuration and prints its errors and warnings. Only errors make it
+// fail.
 func (c *Console) Load() (*agent.Config, error) { return c.LoadWith(c.Env) }
 
 // LoadWith is [Console.Load] with another environment than that of the process.
@@ -169,8 +169,7 @@ func (c *Console) LoadWith(env func(string) string) (*agent.Config, error) {
 	return read, nil
 }
 
-// quietConfig is the configuration without a word about what is wrong with it; empty if
-// it cannot be used.
+// quietConfig reads the configuration and prints nothing; it is empty if it has errors.
 func (c *Console) quietConfig() agent.Config {
 	read, _ := config.Load(c.ConfigFile(), config.Options{Env: c.Env})
 	if read == nil {

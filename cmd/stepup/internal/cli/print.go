@@ -14,9 +14,9 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// Printable keeps what could move the cursor, reorder a line or break it out of
-// text for people, and cuts it after 400 bytes. It is less strict than prompt.Sanitize,
-// which would spoil the addresses and file names that a status is read for.
+// Printable replaces characters that could move the cursor, reorder a line or break it, and
+// cuts the text after 400 bytes. It is less strict than prompt.Sanitize, which would spoil
+// the addresses and file names that a status is read for.
 func Printable(s string) string {
 	s = PrintableLine(s)
 	for i := range s {
@@ -27,7 +27,7 @@ func Printable(s string) string {
 	return s
 }
 
-// PrintableLine is [Printable] for what is pasted, and therefore not cut.
+// PrintableLine is [Printable] for text to be pasted, which is not cut.
 func PrintableLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -99,7 +99,7 @@ func WriteJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// UsesLeft says how often a token can still be used; 0 is without a limit.
+// UsesLeft is how often a token can still be used, for people; 0 is without a limit.
 func UsesLeft(n int) string {
 	switch n {
 	case 0:
@@ -110,7 +110,7 @@ func UsesLeft(n int) string {
 	return fmt.Sprintf("%d uses left", n)
 }
 
-// HowText is what a rule does for a request.
+// HowText is how a rule answers a request, for people.
 func HowText(r control.Rule) string {
 	how := Printable(r.Grant)
 	if len(r.Methods) > 0 {
@@ -126,10 +126,10 @@ func HowText(r control.Rule) string {
 	return how + ", " + waits
 }
 
-// Question says which program wants what, in the words of the prompt itself.
+// Question is a prompt in one line, in its own words: the program and its request.
 func Question(r prompt.Request) string {
 	return strings.TrimPrefix(prompt.Brief(r), "stepup: ")
 }
 
-// A LimitedText keeps the beginning of what a program prints.
+// A LimitedText keeps the beginning of a program's output.
 type LimitedText = prompt.LimitedText

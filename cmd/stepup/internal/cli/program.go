@@ -13,7 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/cache/keyring"
 )
 
-// The names under which stepup is a token helper. Vault and OpenBao run what
+// The names under which stepup is a token helper. Vault and OpenBao run the program that
 // token_helper names with one argument, get, store or erase (api/tokenhelper,
 // ExternalTokenHelper), so a subcommand cannot be named there. Which CLI asks is
 // in the name because each has its own idea of which variable comes first.
@@ -66,8 +66,8 @@ func ProgramPath() (string, error) {
 	return called, nil
 }
 
-// KeyringCommand is what our own program is called with to be the helper process of
-// the keyring.
+// KeyringCommand is the argument that makes our own program the helper process of the
+// keyring.
 const KeyringCommand = "__keyring"
 
 // HintUnlock is the hint for a keyring that is locked.
@@ -78,12 +78,12 @@ const HintUnlock = "unlock it and try again"
 func Keyring() *keyring.Child {
 	self, err := os.Executable()
 	if err != nil {
-		return &keyring.Child{} // says at its first use that it has no program
+		return &keyring.Child{} // its first use fails: it has no program
 	}
 	return &keyring.Child{Command: []string{self, KeyringCommand}}
 }
 
-// KeyringFailure says what an error of the keyring means to a person. The hint is
+// KeyringFailure returns an error of the keyring in words for people. The hint is
 // for a keyring that cannot be used at all.
 func KeyringFailure(err error, hint string) error {
 	var unusable *keyring.Error

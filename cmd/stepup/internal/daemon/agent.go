@@ -47,7 +47,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	if err != nil {
 		return err
 	}
-	read, _ := os.ReadFile(file) // load says what is wrong with it
+	read, _ := os.ReadFile(file) // Load reports errors
 	c, err := from.Load()
 	if err != nil {
 		return err
@@ -89,13 +89,12 @@ type reloader struct {
 	console *cli.Console
 	agent   *agent.Agent
 	file    string
-	read    []byte          // what was in it when it was last read
+	read    []byte          // its content when it was last read
 	ready   <-chan struct{} // closed when the agent takes another one
 	config  *agent.Config   // in force
 	log     *slog.Logger
 	output  *setup.LogOutput
-	// manager is told what has become of a reload.
-	manager serviceManager
+	manager serviceManager // gets the result of each reload
 }
 
 func (r *reloader) run(ctx context.Context) error {
@@ -158,7 +157,7 @@ func (r *reloader) run(ctx context.Context) error {
 // link (a folder of dotfiles), the folder that it leads to is watched as well.
 func (r *reloader) watch(w *fsnotify.Watcher) error {
 	if target, err := filepath.EvalSymlinks(r.file); err == nil && target != r.file {
-		_ = w.Add(filepath.Dir(target)) // the link's own folder is what must not fail
+		_ = w.Add(filepath.Dir(target)) // only the link's own folder must not fail
 	}
 	return w.Add(filepath.Dir(r.file))
 }
@@ -173,7 +172,7 @@ func (r *reloader) reload(ctx context.Context) {
 	r.manager.ready(textServing)
 }
 
-// replace gives the agent what is in the file now.
+// replace gives the agent the present content of the file.
 func (r *reloader) replace(ctx context.Context) error {
 	c, diagnostics := config.Load(r.file, config.Options{Env: r.console.Env})
 	for _, warning := range diagnostics.Warnings() {

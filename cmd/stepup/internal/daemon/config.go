@@ -38,7 +38,8 @@ func Config(c *cli.Console) *cobra.Command {
 	}
 	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, or write a first one"},
 		&cobra.Command{
-			Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong, Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
+			Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong,
+			Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
 			RunE: func(_ *cobra.Command, args []string) error { return a.checkConfig(args) },
 		},
 		initialise,
@@ -83,7 +84,7 @@ func (a *configuration) parse(args []string) (name string, c *agent.Config, d co
 // A starter is a first configuration.
 type starter struct {
 	address string
-	origin  string // how the address was found, for people; "" when they said it
+	origin  string // where the address comes from, for people; "" for a flag
 	invent  bool   // the address is only an example
 }
 
@@ -108,7 +109,7 @@ func (a *configuration) starter(address string, given bool) (starter, error) {
 // path) is not the address's fault.
 func (a *configuration) addressProblem(address string) string {
 	if address == "" {
-		return "it is empty" // what Starter takes for Vault's default
+		return "it is empty" // Starter would take Vault's default
 	}
 	problems := func(address string) []string {
 		_, d := config.Parse("", config.Starter(address), config.Options{Env: a.Env})
@@ -138,7 +139,10 @@ func (a *configuration) writeStarter(s starter) error {
 	// O_EXCL: a file that is there is never lost, nor what a link points to.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return &cli.Error{Err: fmt.Errorf("%s exists already", cli.Printable(path)), Hint: "edit it, or write another with --config FILE; `stepup config check` says whether it is good"}
+		return &cli.Error{
+			Err:  fmt.Errorf("%s exists already", cli.Printable(path)),
+			Hint: "edit it, or write another with --config FILE; `stepup config check` says whether it is good",
+		}
 	}
 	if err != nil {
 		return err
@@ -174,7 +178,7 @@ func checkedText(name string, c *agent.Config) string {
 		cli.Counted(len(c.Vaults), "vault"), cli.Counted(len(c.Listeners), "listener"), cli.Counted(len(c.Rules), "rule"))
 }
 
-// wroteText says what was written where, and what to do next. flag is what the
+// wroteText lists the file that was written, and the commands to run next. flag is what the
 // next commands need to find the file, with a blank before it, or "".
 func wroteText(path string, s starter, flag string) string {
 	var b strings.Builder

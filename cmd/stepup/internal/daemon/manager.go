@@ -21,11 +21,11 @@ type serviceManager struct {
 	sockets  []*os.File    // that it has opened for us
 }
 
-// newServiceManager takes what systemd left in the environment out of it: the
+// newServiceManager removes the variables of systemd from the environment: the
 // programs that we start shall neither speak for us nor take our sockets.
 func newServiceManager() serviceManager {
 	m := serviceManager{socket: os.Getenv("NOTIFY_SOCKET"), sockets: activation.Files(true)}
-	m.watchdog, _ = daemon.SdWatchdogEnabled(true) // what cannot be read is no watchdog of ours
+	m.watchdog, _ = daemon.SdWatchdogEnabled(true) // on an error there is no watchdog
 	_ = os.Unsetenv("NOTIFY_SOCKET")
 	return m
 }

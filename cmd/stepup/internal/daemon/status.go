@@ -61,7 +61,7 @@ func statusText(st control.Status, now time.Time) string {
 	return s.String()
 }
 
-// reloadLines say what became of the last change of the configuration.
+// reloadLines describe the last change of the configuration.
 func reloadLines(st control.Status, now time.Time) []string {
 	switch r := st.Reload; {
 	case st.ConfigError != "":
@@ -73,7 +73,7 @@ func reloadLines(st control.Status, now time.Time) []string {
 	}
 }
 
-// auditLines say that decisions are not kept; nothing when they are.
+// auditLines report that decisions are not kept; they are empty otherwise.
 func auditLines(a *control.Audit, now time.Time) []string {
 	if a == nil || a.Error == "" {
 		return nil
@@ -148,7 +148,7 @@ func ruleLines(all []control.Rule) []string {
 	return lines
 }
 
-// suggestionLines say what was refused, and the rule to paste.
+// suggestionLines describe a refusal, with the rule to paste.
 func suggestionLines(one control.Suggestion) []string {
 	where := cli.Printable(one.Path)
 	if one.Namespace != "" {
@@ -180,7 +180,7 @@ func promptsLine(n int) string {
 	return cli.Counted(n, "prompt") + " open: `stepup prompts`"
 }
 
-// askedLine lists the prompters, and says how to be asked where there is none.
+// askedLine lists the prompters, or the command to run where there is none.
 func askedLine(st control.Status) string {
 	var ways []string
 	for _, name := range st.Prompters {
@@ -204,7 +204,7 @@ func cacheLines(st control.Status, now time.Time) []string {
 	return lines
 }
 
-// storeLine says where tokens are kept, and why not where they should be.
+// storeLine is where tokens are kept, and why they are not in the keyring.
 func storeLine(c control.Cache) string {
 	if c.Store == agent.StoreMemory {
 		return c.Store

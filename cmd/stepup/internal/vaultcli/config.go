@@ -21,8 +21,8 @@ var helperLine = regexp.MustCompile(`^\s*"?token_helper"?\s*=\s*("(?:[^"\\]|\\.)
 type Config struct {
 	lines  []string
 	At     int    // which of them is the token_helper line; -1 when there is none
-	Helper string // what it names
-	other  bool   // there is something that we do not understand
+	Helper string // the program that the line names
+	other  bool   // there is a line that stepup does not understand
 }
 
 // ReadConfig reads the file at a path; one that is not there is empty.

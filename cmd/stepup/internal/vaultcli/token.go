@@ -22,7 +22,7 @@ const (
 	maxToken    = 64 << 10
 )
 
-// ErrNoToken says that none of the places has a token.
+// ErrNoToken: none of the places has a token.
 var ErrNoToken = errors.New("there is no token to step up with")
 
 // Token finds the token that a command will use, as the Vault CLI does: VAULT_TOKEN,

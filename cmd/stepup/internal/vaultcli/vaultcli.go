@@ -129,7 +129,7 @@ func (s Server) String() string {
 	return s.Scheme + "://" + net.JoinHostPort(s.host, s.port) + s.path
 }
 
-// Serves reports whether a client that is told s arrives at the listener.
+// Serves reports whether a client with the address s reaches the listener.
 func (l Listener) Serves(s Server) bool {
 	if l.Network == "unix" || s.socket != "" {
 		return l.Network == "unix" && s.socket != "" && resolvePath(l.Address) == resolvePath(s.socket)
@@ -154,12 +154,12 @@ func resolvePath(path string) string {
 // Remote reports whether an address is that of another machine, and so not of
 // an agent of ours.
 func Remote(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.EqualFold(u.Hostname(), "localhost") {
+	s, err := ParseServer(address)
+	if err != nil || s.Local() {
 		return false
 	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() != "" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified())
+	ip, err := netip.ParseAddr(s.host)
+	return err != nil || !ip.IsUnspecified()
 }
 
 // ParseTimeout reads a VAULT_CLIENT_TIMEOUT as Vault's clients do: a duration, or seconds.
