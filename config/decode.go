@@ -22,45 +22,50 @@ type decoder struct {
 	*file
 	cfg agent.Config
 
-	declared    map[string][]text // labels by block type
-	refs        []reference
-	vaults      []*block   // of cfg.Vaults
-	listeners   []endpoint // of cfg.Listeners, then that of the metrics if there is one
-	singlePhase *hcl.Range // where it is wanted without saying by which methods
-	resolved    map[string][]netip.Addr
+	names     map[string][]string  // good labels by block type, in file order
+	first     map[titled]hcl.Range // of each of them: the first block that has it
+	vaults    []*block             // of cfg.Vaults
+	listeners []endpoint           // of cfg.Listeners, then that of the metrics if there is one
+	resolved  map[string][]netip.Addr
 }
 
-// A reference is a place that names a block.
-type reference struct {
-	kind string // block type
-	from string // title of the block that names it
-	name text
-}
+// A titled names blocks by their type and label.
+type titled struct{ kind, label string }
 
-// declare notes a name, which must be the only one of its kind.
-func (d *decoder) declare(kind string, label text) {
-	for _, other := range d.declared[kind] {
-		if other.value == label.value {
-			d.fail(label.at, say("there are two %s blocks %s", kind, label.shown).
-				hint("the first is on line %d: give one of them another name", other.at.Start.Line))
-			return
+// collectLabels fills names and first.
+func (d *decoder) collectLabels(all hclsyntax.Blocks) {
+	for _, in := range all {
+		if len(in.Labels) != 1 || labelProblem(in.Labels[0]).summary != "" {
+			continue
+		}
+		key := titled{in.Type, in.Labels[0]}
+		if _, again := d.first[key]; !again {
+			d.first[key] = in.LabelRanges[0]
+			d.names[key.kind] = append(d.names[key.kind], key.label)
 		}
 	}
-	d.declared[kind] = append(d.declared[kind], label)
 }
 
-// names are the declared names of a kind, without those that were wrong.
-func (d *decoder) names(kind string) (all []string) {
-	for _, label := range d.declared[kind] {
-		if label.value != "" {
-			all = append(all, label.value)
-		}
+// unique reports a block that has the label of an earlier one of its kind.
+func (d *decoder) unique(kind string, label text) {
+	if at := d.first[titled{kind, label.value}]; at != label.at {
+		d.fail(label.at, say("there are two %s blocks %s", kind, label.shown).
+			hint("the first is on line %d: give one of them another name", at.Start.Line))
 	}
-	return all
 }
 
+// refer reports a name that no block of its kind has. from is the title of the block that
+// refers to it.
 func (d *decoder) refer(kind, from string, name text) {
-	d.refs = append(d.refs, reference{kind: kind, from: from, name: name})
+	if _, known := d.first[titled{kind, name.value}]; known {
+		return
+	}
+	known := d.names[kind]
+	hint := meant(name.value, known, "declared are: ")
+	if len(known) == 0 {
+		hint = fmt.Sprintf("add %s %s { … }", kind, name.shown)
+	}
+	d.fail(name.at, say("%s names %s %s, which is not declared", from, kind, name.shown).hint("%s", hint))
 }
 
 // decode reads the whole file and checks it as a whole.
@@ -69,6 +74,15 @@ func (d *decoder) decode(body *hclsyntax.Body) {
 		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[agent.Config](), ""), single: make(map[string]hcl.Range),
 	}
 	root.checkWords()
+	d.collectLabels(body.Blocks)
+	if len(root.inner("vault")) == 0 {
+		d.fail(d.start(), say("there is no vault block").because("stepup has to know the Vault server that it stands in front of").
+			hint(`add vault "NAME" { address = "https://…" }`))
+	}
+	if len(root.inner("listener")) == 0 {
+		d.fail(d.start(), say("there is no listener block").because("without a listener no app can reach the agent").
+			hint(`add listener "tcp" { address = "127.0.0.1:8100" }`))
+	}
 	root.each("vault", readVault)
 	root.each("listener", readListener)
 	root.each("mfa_method", readMethod)
@@ -80,51 +94,15 @@ func (d *decoder) decode(body *hclsyntax.Body) {
 	root.each("audit", readAudit)
 	root.each("telemetry", readTelemetry)
 	root.each("log", func(b *block) { b.read(&d.cfg.Log) })
-	d.checkReferences()
-	d.checkSinglePhase()
 	d.checkListeners()
 	d.checkUpstreams()
 	d.checkTimeouts()
 }
 
-// checkReferences resolves names, after every block has been read.
-func (d *decoder) checkReferences() {
-	if len(d.declared["vault"]) == 0 {
-		d.fail(d.start(), say("there is no vault block").because("stepup has to know the Vault server that it stands in front of").
-			hint(`add vault "NAME" { address = "https://…" }`))
-	}
-	if len(d.declared["listener"]) == 0 {
-		d.fail(d.start(), say("there is no listener block").because("without a listener no app can reach the agent").
-			hint(`add listener "tcp" { address = "127.0.0.1:8100" }`))
-	}
-	for _, r := range d.refs {
-		known := d.names(r.kind)
-		if slices.Contains(known, r.name.value) {
-			continue
-		}
-		hint := meant(r.name.value, known, "declared are: ")
-		if len(known) == 0 {
-			hint = fmt.Sprintf("add %s %s { … }", r.kind, r.name.shown)
-		}
-		d.fail(r.name.at, say("%s names %s %s, which is not declared", r.from, r.kind, r.name.shown).hint("%s", hint))
-	}
-	vaults := d.declared["vault"]
-	for i := range d.cfg.Listeners {
-		switch b := d.listeners[i].b; {
-		case b.has("vault"):
-		case len(vaults) > 1:
-			d.fail(b.header, say("the listener does not say which vault it stands for").because("there are several vault blocks").
-				hint(`add vault = "NAME"; declared are: %s`, strings.Join(d.names("vault"), ", ")))
-		case len(vaults) == 1:
-			d.cfg.Listeners[i].Vault = vaults[0].value
-		}
-	}
-}
-
 func readMethod(b *block) {
 	m := agent.Method{Digits: 6}
 	b.read(&m)
-	b.d.declare("mfa_method", b.label)
+	b.d.unique("mfa_method", b.label)
 	// Vault cuts an X-Vault-MFA line at its first colon, and trims no blanks.
 	if strings.ContainsAny(m.Name, ": ") {
 		b.d.fail(b.label.at, say("the name of a method has no colon or blank").
@@ -159,27 +137,19 @@ func readLoginMFA(b *block) {
 	if !c.Enabled {
 		b.d.fail(at, wordsBoth("enabled = false", "single_phase = true"))
 	}
-	if !b.has("single_phase_methods") {
-		b.d.singlePhase = &at
-	}
-}
-
-// checkSinglePhase finds the method of a file that has only one; every login would
-// have to name it.
-func (d *decoder) checkSinglePhase() {
-	if d.singlePhase == nil {
+	if b.has("single_phase_methods") {
 		return
 	}
-	names := d.names("mfa_method")
-	if len(names) == 1 {
-		d.cfg.LoginMFA.SinglePhaseMethods = names
+	names := b.d.names["mfa_method"]
+	if len(names) == 1 { // every login would have to name it
+		c.SinglePhaseMethods = names
 		return
 	}
 	hint := `declare the method in an mfa_method block and add single_phase_methods = ["its name"]`
 	if len(names) > 0 {
 		hint = "add single_phase_methods = […] with some of: " + strings.Join(names, ", ")
 	}
-	d.fail(*d.singlePhase, say("single_phase does not say which methods go with a login").hint("%s", hint))
+	b.d.fail(at, say("single_phase does not say which methods go with a login").hint("%s", hint))
 }
 
 func readPrompt(b *block) {

@@ -102,7 +102,7 @@ func (b *block) each(kind string, read func(*block)) {
 }
 
 // open checks the label of a block in b, and that it may be there. If not, ok is false and
-// nothing in the block is read, but it counts as declared.
+// nothing in the block is read.
 func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
 	out = &block{
 		d: b.d, title: in.Type, header: in.DefRange(), body: in.Body,
@@ -115,7 +115,6 @@ func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
 	}
 	if problem, at := out.readLabel(in, shapeOf(of, "").label.Tag.Get("label")); problem.summary != "" {
 		b.d.fail(at, problem)
-		b.d.declared[in.Type] = append(b.d.declared[in.Type], text{at: out.header})
 		return nil, false
 	}
 	if first, again := b.single[in.Type]; again {
@@ -128,8 +127,7 @@ func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
 	return out, true
 }
 
-// readLabel takes over the label of a block. A label is shown on terminals, and is a part
-// of metrics and of keys in the keyring.
+// readLabel takes over the label of a block; stands describes it.
 func (b *block) readLabel(in *hclsyntax.Block, stands string) (problem message, at hcl.Range) {
 	switch {
 	case stands == "" && len(in.Labels) > 0:
@@ -144,15 +142,21 @@ func (b *block) readLabel(in *hclsyntax.Block, stands string) (problem message, 
 	name := in.Labels[0]
 	b.label = text{value: name, shown: strconv.Quote(name), at: in.LabelRanges[0]}
 	b.title += " " + b.label.shown
+	return labelProblem(name), b.label.at
+}
+
+// labelProblem returns what is wrong with a label, or the zero message. A label is shown on
+// terminals, and is a part of metrics and of keys in the keyring.
+func labelProblem(label string) (problem message) {
 	switch {
-	case strings.TrimSpace(name) == "":
+	case strings.TrimSpace(label) == "":
 		problem = say("the name is empty").hint("give it a name")
-	case len(name) > 128:
+	case len(label) > 128:
 		problem = say("the name is too long").hint("use at most 128 bytes")
-	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+	case strings.ContainsFunc(label, func(r rune) bool { return !unicode.IsPrint(r) }):
 		problem = say("the name has a character that cannot be printed")
 	}
-	return problem, b.label.at
+	return problem
 }
 
 // read puts the label and the arguments of a block into target, a pointer to its struct.

@@ -20,7 +20,6 @@ type endpoint struct {
 
 func readListener(b *block) {
 	d := b.d
-	d.declared["listener"] = append(d.declared["listener"], b.label)
 	known := d.oneOf("listener", b.label, []string{"tcp", "unix"})
 	var l agent.Listener
 	b.read(&l)
@@ -35,6 +34,14 @@ func readListener(b *block) {
 		if l.Address, ok = socket(b, t); ok {
 			at.key = socketKey(l.Address)
 		}
+	}
+	switch vaults := d.names["vault"]; {
+	case b.has("vault"):
+	case len(d.vaults) > 1:
+		d.fail(b.header, say("the listener does not say which vault it stands for").because("there are several vault blocks").
+			hint(`add vault = "NAME"; declared are: %s`, strings.Join(vaults, ", ")))
+	case len(vaults) == 1:
+		l.Vault = vaults[0]
 	}
 	d.listeners = append(d.listeners, at)
 	d.cfg.Listeners = append(d.cfg.Listeners, l)

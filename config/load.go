@@ -86,7 +86,7 @@ func Load(path string, opt Options) (*agent.Config, Diagnostics) {
 func Parse(name string, src []byte, opt Options) (*agent.Config, Diagnostics) {
 	d := &decoder{
 		file: &file{opt: opt.filled(), name: name, src: src}, cfg: defaults(),
-		declared: map[string][]text{}, resolved: map[string][]netip.Addr{},
+		names: map[string][]string{}, first: map[titled]hcl.Range{}, resolved: map[string][]netip.Addr{},
 	}
 	if len(src) > maxFile {
 		d.fail(d.start(), say("the configuration is larger than %d KiB", maxFile>>10).hint("is this the right file?"))

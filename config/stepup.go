@@ -15,7 +15,7 @@ const defaultApproval = 55 * time.Second
 func readStepUp(b *block) {
 	var r rule.Rule
 	b.read(&r)
-	b.d.declare("step_up", b.label)
+	b.d.unique("step_up", b.label)
 	if t, ok := b.text("namespace"); ok && t.value != "" && !rule.CanBeNamespace(t.value) {
 		b.d.fail(t.at, say("%s cannot be a namespace", t.shown).
 			hint(`write it as in X-Vault-Namespace: "team" or "team/sub", or "root" for the one without a name`))

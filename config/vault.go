@@ -24,7 +24,7 @@ const PushTimeout = 150 * time.Second
 func readVault(b *block) {
 	v := agent.Vault{MaxBody: 1 << 20, Timeout: PushTimeout}
 	b.read(&v)
-	b.d.declare("vault", b.label)
+	b.d.unique("vault", b.label)
 	checkTLS(b, &v)
 	b.d.vaults = append(b.d.vaults, b)
 	b.d.cfg.Vaults = append(b.d.cfg.Vaults, v)
