@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -35,10 +34,9 @@ const (
 	maxResolve  = 2 * time.Second
 )
 
-// Options are what the meaning of a file depends on besides its text. The zero value
-// takes everything from the process.
+// Options are what the meaning of a file depends on besides its text.
 type Options struct {
-	Env        func(string) string // nil: os.Getenv; an empty answer means unset
+	Env        func(string) string // an empty answer means unset
 	Home       string              // ${home}; "": from Env
 	RuntimeDir string              // ${runtime_dir}; "": [RuntimeDir]
 	StateDir   string              // ${state_dir}; "": [StateDir]
@@ -49,9 +47,6 @@ type Options struct {
 }
 
 func (o Options) filled() Options {
-	if o.Env == nil {
-		o.Env = os.Getenv
-	}
 	o.Home = cmp.Or(o.Home, homeDir(o.Env))
 	o.RuntimeDir = cmp.Or(o.RuntimeDir, RuntimeDir(o.Env))
 	o.StateDir = cmp.Or(o.StateDir, StateDir(o.Env))

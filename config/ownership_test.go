@@ -60,7 +60,7 @@ func TestFilesOfOthers(t *testing.T) {
 			if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, d := config.Load(path, config.Options{})
+			_, d := config.Load(path, config.Options{Env: os.Getenv})
 			says := func(line, want string) bool {
 				return want == "" && line == "" || want != "" && strings.Contains(line, strings.ReplaceAll(want, "DIR", dir))
 			}
@@ -101,7 +101,7 @@ func TestConfigurationOfOthers(t *testing.T) {
 		if err := os.Chmod(tt.change, tt.mode); err != nil {
 			t.Fatal(err)
 		}
-		c, d := config.Load(path, config.Options{})
+		c, d := config.Load(path, config.Options{Env: os.Getenv})
 		if tt.part == "" {
 			if d.HasErrors() {
 				t.Errorf("%s with %v: %v", tt.change, tt.mode, d.Err())

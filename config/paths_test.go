@@ -69,7 +69,7 @@ func TestRelativeRuntimeDirBecomesAbsolute(t *testing.T) {
 	}
 }
 
-// The zero Options take the folders from the environment that Env gives.
+// Without folders, Options take them from the environment that Env gives.
 func TestOptionsFromEnv(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -12,12 +12,8 @@ import (
 var starter []byte
 
 // Starter returns a commented configuration to begin with, for a Vault at
-// address; "" is Vault's own default. It loads without a diagnostic when the
-// address does.
+// address. It loads without a diagnostic when the address does.
 func Starter(address string) []byte {
-	if address == "" {
-		address = "https://127.0.0.1:8200"
-	}
 	// Quoted as HCL: an address is text from a command line and must not become grammar.
 	quoted := hclwrite.TokensForValue(cty.StringVal(address)).Bytes()
 	return bytes.Replace(starter, []byte(`"ADDRESS"`), quoted, 1)

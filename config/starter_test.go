@@ -1,24 +1,23 @@
 package config
 
 import (
-	stdcmp "cmp"
 	"strings"
 	"testing"
 )
 
 func TestStarter(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"", "https://vault.example:8200", "http://127.0.0.1:8200", "unix:///run/vault.sock"} {
+	for _, address := range []string{"https://vault.example:8200", "http://127.0.0.1:8200", "unix:///run/vault.sock"} {
 		cfg, diags := Parse("stepup.hcl", Starter(address), fixed())
 		if len(diags.All()) > 0 {
 			t.Fatal(report(t, diags))
 		}
-		if want := stdcmp.Or(address, "https://127.0.0.1:8200"); cfg.Vaults[0].Address.String() != want {
+		if cfg.Vaults[0].Address.String() != address {
 			t.Errorf("Starter(%q) has the address %v", address, cfg.Vaults[0].Address)
 		}
 	}
 	// The part that is commented out is meant to be used.
-	_, example, found := strings.Cut(string(Starter("")), "# mfa_method")
+	_, example, found := strings.Cut(string(Starter("https://127.0.0.1:8200")), "# mfa_method")
 	if !found {
 		t.Fatal("the starter file has no example of a method")
 	}

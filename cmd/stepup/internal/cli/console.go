@@ -160,13 +160,19 @@ func (c *Console) LoadWith(env func(string) string) (*agent.Config, error) {
 		return nil, err
 	}
 	read, diagnostics := config.Load(file, config.Options{Env: env})
-	if err := diagnostics.Write(c.Err, c.Width(), c.Color()); err != nil {
-		return nil, err
+	return read, c.PrintDiagnostics(diagnostics)
+}
+
+// PrintDiagnostics prints errors and warnings of a configuration. It returns an error if
+// there are errors, which it has reported.
+func (c *Console) PrintDiagnostics(d config.Diagnostics) error {
+	if err := d.Write(c.Err, c.Width(), c.Color()); err != nil {
+		return err
 	}
-	if diagnostics.HasErrors() {
-		return nil, &Error{Err: ErrReported, Code: ExitUsage}
+	if d.HasErrors() {
+		return &Error{Err: ErrReported, Code: ExitUsage}
 	}
-	return read, nil
+	return nil
 }
 
 // quietConfig reads the configuration and prints nothing; it is empty if it has errors.

@@ -51,13 +51,11 @@ func (a *configuration) checkConfig(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := diagnostics.Write(a.Err, a.Width(), a.Color()); err != nil {
+	if err := a.PrintDiagnostics(diagnostics); err != nil {
 		return err
 	}
-	if diagnostics.HasErrors() {
-		return &cli.Error{Err: cli.ErrReported, Code: cli.ExitUsage}
-	}
-	a.Say("%s", checkedText(name, parsed))
+	a.Say("%s: %s, %s, %s: ok", cli.Printable(name), cli.Counted(len(parsed.Vaults), "vault"),
+		cli.Counted(len(parsed.Listeners), "listener"), cli.Counted(len(parsed.Rules), "rule"))
 	return nil
 }
 
@@ -104,12 +102,11 @@ func (a *configuration) starter(address string, given bool) (starter, error) {
 	return starter{address: exampleAddress, origin: "an example: put your own in", invent: true}, nil
 }
 
-// addressProblem says what is wrong with the address of a Vault server. What the
-// starter has to be blamed for with any address (a runtime folder with a long
-// path) is not the address's fault.
+// addressProblem returns what is wrong with the address of a Vault server, or "". Problems
+// that the starter has with any address (a runtime folder with a long path) do not count.
 func (a *configuration) addressProblem(address string) string {
 	if address == "" {
-		return "it is empty" // Starter would take Vault's default
+		return "it is empty"
 	}
 	problems := func(address string) []string {
 		_, d := config.Parse("", config.Starter(address), config.Options{Env: a.Env})
@@ -172,11 +169,6 @@ that has to be edited.`
 	textStdinName  = "standard input"
 	exampleAddress = "https://vault.example.com:8200"
 )
-
-func checkedText(name string, c *agent.Config) string {
-	return fmt.Sprintf("%s: %s, %s, %s: ok", cli.Printable(name),
-		cli.Counted(len(c.Vaults), "vault"), cli.Counted(len(c.Listeners), "listener"), cli.Counted(len(c.Rules), "rule"))
-}
 
 // wroteText lists the file that was written, and the commands to run next. flag is what the
 // next commands need to find the file, with a blank before it, or "".
