@@ -30,7 +30,7 @@ const (
 	Revoked   Event = "revoked"   // a token was revoked at Vault
 	Locked    Event = "locked"    // every token was forgotten
 	Resumed   Event = "resumed"   // muted rules may prompt again
-	Refused   Event = "refused"   // the guard let a request not in
+	Refused   Event = "refused"   // the guard refused a request
 	Enrolled  Event = "enrolled"  // the person set up an authenticator, and Vault took its first code
 )
 
@@ -59,7 +59,7 @@ type Record struct {
 	Token      string    `json:"token"`       // HMAC of the token, in hexadecimal; anything else is not written
 }
 
-// Limits of a line, so that a stranger's path or process name cannot fill the
+// Limits of a line, so that a hostile path or process name cannot fill the
 // disk; one record is at most about 100 KiB.
 const (
 	maxField = 1024 // bytes of a string

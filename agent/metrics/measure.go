@@ -16,8 +16,8 @@ const statusLeft = 499
 
 // Measure counts the requests that next answers, and the time that they spend in
 // the agent: until the header of the answer, without what a [Transport] or
-// [Pause] saw of waiting. vault is asked at each request for the name of its
-// vault; "" leaves the request alone.
+// [Pause] saw of waiting. vault returns the name of the vault of each request; a
+// request with "" is not measured.
 func (m *Metrics) Measure(vault func() string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := vault()
@@ -85,7 +85,7 @@ func (w *countedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Unwrap lets http.ResponseController flush.
 func (w *countedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// A Transport leads to Vault: what takes place in it is no time of ours.
+// A Transport leads to Vault: the time spent in it is not the agent's.
 type Transport struct{ Base http.RoundTripper }
 
 var _ http.RoundTripper = Transport{}

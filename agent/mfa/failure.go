@@ -123,7 +123,7 @@ func (f Failure) FromProvider() bool {
 
 var providers = regexp.MustCompile(`(?i)duosecurity\.com|\bduo (?:auth|user|failed|preauth|api)|with duo\b|from duo\b|\.okta(?:preview|-emea)?\.com|ping(?:identity|one)\.|from pingid`)
 
-// outage reports whether a text is about the way from Vault to the service
+// outage reports whether a text is about the connection from Vault to the service
 // behind a factor. Vault hands on what Go's network says, and has words of its own
 // for Duo (vault/login_mfa.go; helper/mfa/duo up to 1.10, later in lower case).
 func outage(reason string) bool {
@@ -142,8 +142,8 @@ func outage(reason string) bool {
 	return false
 }
 
-// maxWait bounds what a text may make us tell a person; Vault's periods are
-// seconds to minutes.
+// maxWait bounds the wait that a person is told; Vault's periods are seconds to
+// minutes.
 const maxWait = time.Hour
 
 func wait(s string) time.Duration {
@@ -178,10 +178,10 @@ func MayNeedFactor(body []byte) bool {
 	return len(Errors(body)) > 0 && ReadFailure(body).Kind != InvalidToken
 }
 
-// BareDenial reports whether the body of a 403 is the one, to the letter, by which
-// Vault refuses for want of a factor, and for what a policy does not grant: it
-// gives no reason (vault/request_handling.go, checkToken). Refusals of Sentinel and
-// of tokens have more in them.
+// BareDenial reports whether the body of a 403 is exactly the one by which Vault
+// refuses for want of a factor or of a capability: it gives no reason
+// (vault/request_handling.go, checkToken). Denials of Sentinel policies and of dead
+// tokens have more in them.
 func BareDenial(body []byte) bool {
 	errors := Errors(body)
 	return len(errors) == 1 && errors[0] == "1 error occurred:\n\t* permission denied\n\n"
@@ -213,9 +213,9 @@ func appendTo(body []byte, field, text string) []byte {
 	return splice(body, end-1, end-1, append([]byte(","), quote(text)...))
 }
 
-// denial is how Vault says that a Sentinel policy said no: an endpoint (egp) or a
-// role (rgp) governing policy, its enforcement level where Vault says it, and its
-// name, which since namespaces came begins with theirs ("root/NAME").
+// denial matches the text of a Sentinel denial: an endpoint (egp) or role (rgp)
+// governing policy, its enforcement level where Vault gives it, and its name, which
+// begins with its namespace in newer versions ("root/NAME").
 var denial = regexp.MustCompile(`\b[er]gp (?:[a-z-]{1,32} ){0,2}policy "([^"\x00-\x1f]{1,256})" evaluation resulted in denial`)
 
 // sentinelText is what every such answer has.
@@ -231,7 +231,7 @@ func DeniedByPolicy(errors []string) bool {
 const maxPolicies = 16
 
 // sentinel reads the text of a Sentinel denial. brief is that text without the
-// trace, which repeats the policy's source and is nothing for a person's prompt.
+// trace, which repeats the policy's source and is too long for a prompt.
 func sentinel(reason string) (brief string, policies []string, ok bool) {
 	if !strings.Contains(reason, sentinelText) {
 		return "", nil, false
@@ -277,8 +277,8 @@ func WantsInlineFactor(body []byte) bool {
 	})
 }
 
-// FactorUnused reports whether the answer to a login says that nothing asked for
-// the factors that came with it.
+// FactorUnused reports whether the answer to a login says that no enforcement asked
+// for the factors that came with it.
 func FactorUnused(body []byte) bool {
 	var answer struct {
 		Warnings []string `json:"warnings"`

@@ -31,8 +31,8 @@ func (g ControlGroup) Format(f fmt.State, _ rune) {
 const maxGroupTTL = int64(366 * 24 * 60 * 60)
 
 // ParseControlGroup reads the body of a 200. ok is false for every other answer:
-// with data or a token in the clear, around a token that exists already
-// (wrapped_accessor), or without what is needed to wait for it.
+// with data or a token in the clear, with a wrapped token (wrapped_accessor), or
+// without a field that is needed to wait for it.
 func ParseControlGroup(body []byte) (g ControlGroup, ok bool) {
 	var answer struct {
 		Data     json.RawMessage `json:"data"`
@@ -63,8 +63,8 @@ func ParseControlGroup(body []byte) (g ControlGroup, ok bool) {
 // filled reports whether a member of an answer is there and not null.
 func filled(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 
-// plainAccessor lets through what accessors are made of. One is shown in a
-// command to paste into a shell, where anything else could be another command.
+// plainAccessor takes only characters that accessors have. An accessor is shown in a
+// command to paste into a shell, where other characters could be another command.
 func plainAccessor(s string) bool {
 	return s != "" && len(s) <= maxName && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
@@ -93,7 +93,7 @@ const maxApprovals = 32
 
 // ParseGroupState reads the answer of sys/control-group/request. ok is false for
 // one that does not say whether the request is approved. The names in it are
-// other people's choice.
+// hostile until sanitised.
 func ParseGroupState(body []byte) (s GroupState, ok bool) {
 	type entity struct {
 		ID   string `json:"id"`
@@ -133,14 +133,14 @@ func named(name, id string) string {
 }
 
 // FurtherApproval reports whether the body of an error of sys/wrapping/unwrap
-// says that approvals are missing; the wrapping token is then as good as before
+// says that approvals are missing; the wrapping token then stays valid
 // (sdk/logical/error.go, ErrMultiAuthzPending).
 func FurtherApproval(body []byte) bool {
 	return strings.Contains(strings.ToLower(reason(body)), "needs further approval")
 }
 
-// WrappingGone reports whether such a body says that the wrapping token is no
-// more: used, expired or revoked (sdk/helper/consts/error.go, ErrInvalidWrappingToken).
+// WrappingGone reports whether such a body says that the wrapping token is used,
+// expired or revoked (sdk/helper/consts/error.go, ErrInvalidWrappingToken).
 func WrappingGone(body []byte) bool {
 	return strings.Contains(reason(body), "wrapping token is not valid or does not exist")
 }

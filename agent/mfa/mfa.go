@@ -1,6 +1,6 @@
 // Package mfa holds Vault's words for a second factor: the challenge that a
 // login answers with, the credentials that satisfy it, and the texts by which
-// Vault says that they did not. It does no I/O.
+// Vault refuses them. It does no I/O.
 //
 // The shapes are those of Vault 1.21 (sdk/logical/identity.proto,
 // vault/request_handling.go, vault/login_mfa.go) and of OpenBao 2.x.
@@ -88,8 +88,8 @@ type Credential struct {
 }
 
 // Credential is the line for m with a passcode, or with "" for a push. Enterprise
-// step-up takes a Duo passcode only as NAME:passcode=CODE and everything else for
-// a wish to push; a TOTP code it takes only bare.
+// step-up takes a Duo passcode only as NAME:passcode=CODE and everything else as
+// a request to push; a TOTP code it takes only bare.
 func (m Method) Credential(passcode string) Credential {
 	c := Credential{Method: m.Name, Passcode: passcode}
 	if m.Type == "duo" {

@@ -59,9 +59,9 @@ func OktaFailure(body []byte) Failure {
 }
 
 // LegacyFailure reads the body of an answer that refused a login with Duo in its
-// body. Vault hands on Duo's own words for a no; its words around them began with a
-// capital up to 1.9 (helper/mfa/duo/duo.go). What is not known here may as well be
-// about the password.
+// body. Vault hands on Duo's own words; those that it puts around them began with a
+// capital up to 1.9 (helper/mfa/duo/duo.go). An unknown text may as well be about
+// the password.
 func LegacyFailure(body []byte) Failure {
 	f := Failure{Reason: reason(body)}
 	lower := strings.ToLower(f.Reason)

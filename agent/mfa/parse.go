@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Limits of a challenge. Vault's own are far below; what is larger was not made
-// by Vault, or was made to exhaust us.
+// Limits of a challenge. Vault's own are far below: a larger one is hostile or not
+// Vault's.
 const (
 	MaxBody        = 1 << 20 // bytes of an answer that is read to find a challenge
 	maxConstraints = 64
@@ -89,9 +89,9 @@ func checkConstraint(name string, methods []Method) error {
 
 // ParseWrapped reads the body of a login that asked for a wrapped answer. Vault
 // then wraps the challenge itself and shows nothing of it (http/logical.go,
-// respondLogical). What gives it away is that wrapped_accessor is missing: every
-// finished login has one, but for batch tokens. maybe is set when the token must
-// be opened to know; opening uses it up.
+// respondLogical). Only wrapped_accessor tells them apart: every finished
+// login has one, except for batch tokens. maybe is set when the token must be
+// unwrapped to know, which uses it up.
 func ParseWrapped(body []byte) (token string, maybe bool) {
 	var answer struct {
 		Auth     json.RawMessage `json:"auth"`

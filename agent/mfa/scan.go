@@ -134,8 +134,8 @@ func (s *Scanner) value(b byte) {
 	}
 }
 
-// closed sees the end of an object or array: the end of auth or of the whole
-// answer without a requirement is the end of the question.
+// closed sees the end of an object or array: an answer or an auth that ends without a
+// requirement is ordinary.
 func (s *Scanner) closed() {
 	s.depth--
 	if s.depth <= 0 || (s.depth == 1 && s.inAuth) {

@@ -30,8 +30,8 @@ const (
 const (
 	pushTimeout  = 150 * time.Second
 	probeTimeout = 5 * time.Second
-	// Unwrapping uses a single-use token up and revoking is worth waiting for:
-	// giving up early costs more there than a probe that is asked again.
+	// Unwrapping uses up a single-use token, and a token that is not revoked stays
+	// valid: giving up early costs more there than with a probe.
 	onceTimeout = 20 * time.Second
 )
 
@@ -43,8 +43,8 @@ type call struct {
 	path      string // without /v1/
 	namespace string // "" sends no header
 	wrapTTL   string // "" sends no header
-	// Token is exported because fmt prints a field that is not without asking its
-	// Format method, and so in clear.
+	// Token is exported because fmt ignores the Format method of an unexported field
+	// and would print it in clear.
 	Token       secret.Secret
 	credentials []mfa.Credential // one X-Vault-MFA line each
 	body        any              // encoded as JSON; nil sends no body
@@ -143,9 +143,8 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	return nil, c.unreachable(target, k, errTooManyRedirects)
 }
 
-// request is the call as it goes to target. That net/http may send it again only
-// when the server cannot have seen it rests on the method: none of ours with an
-// effect is one that it regards as idempotent.
+// request is the call as it goes to target. net/http repeats a request that the server
+// may have seen only where its method is idempotent: none of ours with an effect is.
 func (k call) request(ctx context.Context, target *url.URL, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), bytes.NewReader(body))
 	if err != nil {
@@ -187,7 +186,7 @@ func (c *Client) redirect(from *url.URL, resp *http.Response) (*url.URL, error) 
 		return from, fmt.Errorf("%w: status %d", errRedirect, resp.StatusCode)
 	}
 	if !c.trusts(to) {
-		return from, fmt.Errorf("%w: %q is outside the trust of the address", errRedirect, to.Scheme+"://"+to.Host)
+		return from, fmt.Errorf("%w: %q is not trusted as the configured address is", errRedirect, to.Scheme+"://"+to.Host)
 	}
 	to.User = nil
 	return to, nil

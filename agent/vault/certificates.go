@@ -163,7 +163,7 @@ func readPEM(file string) ([]byte, error) {
 		return nil, err
 	}
 	if block, _ := pem.Decode(text); block == nil {
-		return nil, fmt.Errorf("%s: nothing in PEM in the file", file)
+		return nil, fmt.Errorf("%s: no PEM block in the file", file)
 	}
 	return text, nil
 }

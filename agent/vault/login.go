@@ -25,9 +25,9 @@ type LoginRequest struct {
 	Password  secret.Secret // in the body only
 }
 
-// Login logs in. For blocking, repetition and the answer what [Client.Mint] says
-// holds. A held login answers 200 with an MFA requirement (see mfa.Parse); [Node]
-// of the answer is where it is held.
+// Login logs in. It blocks, sends once and answers as [Client.Mint] does. Vault
+// answers a held login by 200 with an MFA requirement (see mfa.Parse); [Node] of
+// that answer is where it is held.
 func (c *Client) Login(ctx context.Context, r LoginRequest) (*http.Response, error) {
 	return c.hand(ctx, call{
 		method: http.MethodPost, path: r.Path, namespace: r.Namespace,
@@ -44,8 +44,8 @@ func Node(resp *http.Response) string {
 }
 
 // Validate answers the held login of ch: payload maps a method's ID to its
-// passcodes; an empty list starts a push. For blocking, repetition and the answer
-// what [Client.Mint] says holds.
+// passcodes; an empty list starts a push. It blocks, sends once and answers as
+// [Client.Mint] does.
 //
 // The call goes to ch.Node when that is within the trust of the configured
 // address, because a held login lives in the memory of the node that made it.
@@ -63,8 +63,8 @@ func (c *Client) Validate(ctx context.Context, ch mfa.Challenge, payload map[str
 	})
 }
 
-// ErrEnrolled: the person has a secret for the method already, so that Vault makes
-// no other.
+// ErrEnrolled means that the person has a secret for the method already. Vault makes
+// no second one.
 var ErrEnrolled = errors.New("there is a secret for this method already")
 
 // maxEnrolment bounds an answer that may hold a picture of any size that an
@@ -72,12 +72,12 @@ var ErrEnrolled = errors.New("there is a secret for this method already")
 const maxEnrolment = 1 << 20
 
 // SelfEnrol asks Vault Enterprise (1.21 or later) for a new TOTP secret for the
-// person of a held login, which has offered it. Like a validate it goes to where
-// the login is held. ErrEnrolled means that there is one already, a [StatusError]
+// person of a held login, which has offered it. Like a validate it goes to the node
+// that holds the login. ErrEnrolled means that there is one already, a [StatusError]
 // that Vault refused. At most 20 s.
 //
-// The picture in the answer is not looked at: a decoder of pictures is more than
-// a liar should get to, and ours is drawn from the URL.
+// The picture in the answer is ignored: a hostile server must not reach a decoder of
+// pictures, and ours is drawn from the URL.
 func (c *Client) SelfEnrol(ctx context.Context, ch mfa.Challenge, method string) (Enrolment, error) {
 	const path = "identity/mfa/method/totp/self-enroll"
 	body, err := c.do(ctx, call{
@@ -94,8 +94,8 @@ func (c *Client) SelfEnrol(ctx context.Context, ch mfa.Challenge, method string)
 	return e, nil
 }
 
-// parseEnrolment reads data.url. That there is a secret already is a warning to a
-// 200 without data (vault/login_mfa.go, handleMFAGenerateTOTP).
+// parseEnrolment reads data.url. Where there is a secret already, Vault answers 200
+// without data and with a warning (vault/login_mfa.go, handleMFAGenerateTOTP).
 func parseEnrolment(body []byte) (Enrolment, error) {
 	if len(body) > maxEnrolment {
 		return Enrolment{}, fmt.Errorf("larger than %d bytes", maxEnrolment)
@@ -110,7 +110,7 @@ func parseEnrolment(body []byte) (Enrolment, error) {
 		return Enrolment{}, errors.New("not Vault's JSON")
 	}
 	if answer.Data.URL != "" {
-		return ParseOTPAuth(answer.Data.URL)
+		return parseOTPAuth(answer.Data.URL)
 	}
 	for _, warning := range answer.Warnings {
 		if strings.Contains(warning, "already has a secret") {
@@ -120,7 +120,7 @@ func parseEnrolment(body []byte) (Enrolment, error) {
 	return Enrolment{}, errors.New("without a secret")
 }
 
-// A NumberRequest asks for the number of a login at an Okta mount that is going on.
+// A NumberRequest names a login at an Okta mount that waits for its number challenge.
 type NumberRequest struct {
 	Mount     string // without /v1/, such as auth/okta
 	Nonce     string // the login's own
@@ -151,7 +151,7 @@ func (c *Client) OktaNumber(ctx context.Context, r NumberRequest) (number string
 // maxNumber is more digits than any challenge has; Okta's have two.
 const maxNumber = 6
 
-// parseNumber takes nothing but a few digits: it is shown as large as anything.
+// parseNumber takes nothing but a few digits, because they are shown to the person.
 func parseNumber(body []byte) (string, bool) {
 	answer, err := api.ParseSecret(bytes.NewReader(body))
 	if err != nil || answer == nil {
@@ -162,7 +162,7 @@ func parseNumber(body []byte) (string, bool) {
 	return text, ok && text != "" && len(text) <= maxNumber && digitsOnly(text)
 }
 
-// Health is what a Vault says of itself.
+// Health is the state that Vault reports.
 type Health struct {
 	Version     string
 	Initialized bool
@@ -171,9 +171,9 @@ type Health struct {
 	Skew        time.Duration // Vault's clock less ours, good to a second; codes fail from about 30 s on
 }
 
-// Health asks how Vault is. Every status is an answer, because sys/health says
-// "sealed" and "standby" by status; an error means that there was no answer, or one
-// that is not Vault's. At most 5 s.
+// Health asks for the state of Vault. Every status is an answer, because sys/health
+// says "sealed" and "standby" by status. An error means that there was no answer, or
+// one that is not Vault's. At most 5 s.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	started := time.Now()
 	status, body, err := c.exchange(ctx, call{limit: probeTimeout, method: http.MethodGet, path: "sys/health"})
@@ -194,8 +194,8 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	}, nil
 }
 
-// skew compares Vault's clock, which it tells in whole seconds cut off, with the
-// middle of the exchange on ours.
+// skew compares Vault's clock with the middle of the exchange on ours. Vault rounds
+// its time down to whole seconds.
 func skew(server int64, started, received time.Time) time.Duration {
 	ours := started.Add(received.Sub(started) / 2).Round(0)
 	theirs := time.Unix(server, 0).Add(500 * time.Millisecond)

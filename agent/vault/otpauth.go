@@ -31,11 +31,11 @@ const (
 	maxPeriod  = 3600
 )
 
-// ParseOTPAuth reads an otpauth://totp/ URL as Vault writes it
+// parseOTPAuth reads an otpauth://totp/ URL as Vault writes it
 // (https://github.com/google/google-authenticator/wiki/Key-Uri-Format). It takes
 // nothing that is unclear, because the person's app may read it differently, and
 // drops parameters that it does not know. Errors quote nothing of it.
-func ParseOTPAuth(otpauth secret.Secret) (Enrolment, error) {
+func parseOTPAuth(otpauth secret.Secret) (Enrolment, error) {
 	text := otpauth.Reveal()
 	if len(text) > maxOTPAuth {
 		return Enrolment{}, errors.New("otpauth URL is too long")

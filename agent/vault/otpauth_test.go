@@ -63,7 +63,7 @@ func TestParseOTPAuth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := ParseOTPAuth(secret.Secret(tt.url))
+			got, err := parseOTPAuth(secret.Secret(tt.url))
 			if d := cmp.Diff(tt.want, got); d != "" || (err == nil) != (tt.want.Secret != "") {
 				t.Errorf("%v: %s", err, d)
 			}
@@ -81,7 +81,7 @@ func FuzzParseOTPAuth(f *testing.F) {
 	f.Add("otpauth://totp/A%20B:c?secret=me&digits=8&period=1&algorithm=SHA256")
 	f.Add("otpauth://totp/?secret=JBSWY3DP&secret=JBSWY3DP")
 	f.Fuzz(func(t *testing.T, url string) {
-		e, err := ParseOTPAuth(secret.Secret(url))
+		e, err := parseOTPAuth(secret.Secret(url))
 		if err != nil {
 			if e != (Enrolment{}) {
 				t.Error("something comes with the error")
@@ -98,7 +98,7 @@ func FuzzParseOTPAuth(f *testing.F) {
 		if e.Digits != 6 && e.Digits != 8 || e.Period < 1 || e.Period > 3600 || len(e.Issuer) > 256 || len(e.Account) > 256 {
 			t.Errorf("%+v", e)
 		}
-		again, err := ParseOTPAuth(secret.Secret("otpauth://totp/?secret=" + text))
+		again, err := parseOTPAuth(secret.Secret("otpauth://totp/?secret=" + text))
 		if err != nil || again.Secret != e.Secret {
 			t.Errorf("the secret is not in its own form: %v", err)
 		}

@@ -51,8 +51,8 @@ type TokenInfo struct {
 }
 
 // LookupSelf returns what Vault knows of the token. A [StatusError] with status
-// 403 means that the token is dead, or that no policy of it allows the question;
-// its Errors tell. At most 5 s.
+// 403 means that the token is dead, or that no policy of it allows the question:
+// its Errors tell which. At most 5 s.
 func (c *Client) LookupSelf(ctx context.Context, token secret.Secret, namespace string) (TokenInfo, error) {
 	const path = "auth/token/lookup-self"
 	body, err := c.do(ctx, call{limit: probeTimeout, method: http.MethodGet, path: path, namespace: namespace, Token: token})
@@ -97,10 +97,10 @@ func (c *Client) Unwrap(ctx context.Context, token secret.Secret, namespace stri
 	})
 }
 
-// ControlGroup asks how far the approval has come of the request whose wrapping
-// token has this accessor, with the caller's own token: the policy "default"
-// allows it. Asking uses nothing up. A [StatusError] is Vault's no: the accessor
-// is none of a control group, or the wrapping token is gone. At most 5 s.
+// ControlGroup asks how far the approval of a request has come. The accessor is that
+// of its wrapping token, the token the caller's own: the policy "default" allows the
+// question. Asking uses nothing up. A [StatusError] means that the accessor belongs
+// to no control group, or that the wrapping token is gone. At most 5 s.
 func (c *Client) ControlGroup(ctx context.Context, token secret.Secret, namespace, accessor string) (mfa.GroupState, error) {
 	const path = "sys/control-group/request"
 	body, err := c.do(ctx, call{
@@ -125,9 +125,8 @@ type Held struct {
 }
 
 // Release gets the answer of a request that has been approved; Vault may carry
-// the request out only now. For blocking, repetition and the answer what
-// [Client.Mint] says holds. A refusal for want of approvals leaves the wrapping
-// token as it is.
+// the request out only now. It blocks, sends once and answers as [Client.Mint] does.
+// Where approvals are missing, Vault refuses and keeps the wrapping token.
 func (c *Client) Release(ctx context.Context, h Held) (*http.Response, error) {
 	return c.hand(ctx, call{
 		method: http.MethodPost, path: "sys/wrapping/unwrap", namespace: h.Namespace, Token: h.Caller,
@@ -135,15 +134,14 @@ func (c *Client) Release(ctx context.Context, h Held) (*http.Response, error) {
 	})
 }
 
-// A MintRequest asks for a token on a path that a policy guards with MFA. What
-// is zero is not sent: a policy with allowed_parameters refuses a request that
-// carries so much as an empty display_name, which is what api.TokenCreateRequest
-// always does.
+// A MintRequest asks for a token on a path that a policy guards with MFA. Zero
+// fields are not sent: a policy with allowed_parameters refuses even an empty
+// display_name, which api.TokenCreateRequest always sends.
 type MintRequest struct {
 	Path        string           // without /v1/, such as auth/token/create/prod-stepup
 	Namespace   string           // "" sends no header
 	Token       secret.Secret    // the caller's own; the new token is its child
-	Credentials []mfa.Credential // one X-Vault-MFA line each; none starts what the policy pushes
+	Credentials []mfa.Credential // one X-Vault-MFA line each; without any the policy pushes
 	Policies    []string         // none leaves them to the path
 	TTL         time.Duration    // rounded up to whole seconds; zero leaves it to the path
 	NumUses     int              // zero means no limit
