@@ -170,9 +170,7 @@ func TestUpgradedBodyStays(t *testing.T) {
 		resp, err := Transport{roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: body}, nil
 		})}.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if _, ok := resp.Body.(io.ReadWriteCloser); !ok {
 			t.Errorf("body is a %T", resp.Body)
 		}

@@ -53,6 +53,13 @@ func (f fixture) measure(r *http.Request, h http.HandlerFunc) {
 	f.Measure(func() string { return "corp" }, h).ServeHTTP(httptest.NewRecorder(), r)
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // gather returns what is counted of one metric.
 func (f fixture) gather(name string) []*dto.Metric {
 	f.t.Helper()
@@ -62,9 +69,7 @@ func (f fixture) gather(name string) []*dto.Metric {
 func (f fixture) families() map[string]*dto.MetricFamily {
 	f.t.Helper()
 	families, err := f.registry.Gather()
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	must(f.t, err)
 	byName := make(map[string]*dto.MetricFamily)
 	for _, family := range families {
 		byName[family.GetName()] = family
@@ -120,9 +125,7 @@ func TestNamesTypesAndLabels(t *testing.T) {
 func TestLint(t *testing.T) {
 	t.Parallel()
 	problems, err := testutil.GatherAndLint(newUsedFixture(t).registry, slices.Collect(maps.Keys(contract()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}

@@ -21,9 +21,7 @@ const (
 func readFile(t *testing.T, file string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return raw
 }
 
@@ -34,9 +32,7 @@ func expressions(t *testing.T, file string) []string {
 	var found []string
 	if strings.HasSuffix(file, ".json") {
 		var dashboard any
-		if err := json.Unmarshal(raw, &dashboard); err != nil {
-			t.Fatal(err)
-		}
+		must(t, json.Unmarshal(raw, &dashboard))
 		found = exprs(dashboard)
 	} else {
 		for _, m := range regexp.MustCompile(`(?m)^ +expr: (.+)$`).FindAllStringSubmatch(string(raw), -1) {
@@ -227,14 +223,10 @@ func TestDashboardIsPromQL(t *testing.T) {
 	file.WriteString("groups:\n  - name: dashboard\n    rules:\n")
 	for i, expr := range slices.Sorted(maps.Keys(all)) {
 		quoted, err := json.Marshal(expr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		file.WriteString("      - record: panel:" + strings.Repeat("x", i+1) + "\n        expr: " + string(quoted) + "\n")
 	}
 	path := filepath.Join(t.TempDir(), "dashboard.yml")
-	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path, []byte(file.String()), 0o600))
 	promtool(t, "check", "rules", path)
 }

@@ -38,9 +38,7 @@ func TestValidateNode(t *testing.T) {
 			t.Parallel()
 			configured, other := newFixture(t, "/base", 200, "{}"), newFixture(t, "", 200, "{}")
 			resp, err := configured.Validate(t.Context(), mfa.Challenge{RequestID: "r", Node: tt.node(configured.url, other.url)}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			_ = resp.Body.Close()
 			asked, spared := configured, other
 			if strings.HasPrefix(tt.path, "/v1") {

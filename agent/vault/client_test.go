@@ -18,9 +18,7 @@ func TestNewErrors(t *testing.T) {
 	t.Parallel()
 	parse := func(address string) *url.URL {
 		u, err := url.Parse(address)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return u
 	}
 	tests := []struct {

@@ -38,12 +38,9 @@ func (f devFixture) withLogin() (ns *devvault.Namespace, method string) {
 	ns = f.AddNamespace("ns1")
 	ns.AddUser("userpass", "alice", "pw", "default")
 	method = ns.AddTOTPMethod("corp")
-	if _, _, err := ns.EnrolTOTP("corp", "alice"); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := ns.AddLoginEnforcement("all", []string{"corp"}, []string{"userpass"}); err != nil {
-		f.t.Fatal(err)
-	}
+	_, _, err := ns.EnrolTOTP("corp", "alice")
+	must(f.t, err)
+	must(f.t, ns.AddLoginEnforcement("all", []string{"corp"}, []string{"userpass"}))
 	return ns, method
 }
 
@@ -51,9 +48,7 @@ func (f devFixture) withLogin() (ns *devvault.Namespace, method string) {
 func (f devFixture) app(method, path, body string, header ...string) []byte {
 	f.t.Helper()
 	req, err := http.NewRequestWithContext(f.t.Context(), method, f.url+"/v1/"+path, strings.NewReader(body))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	must(f.t, err)
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
@@ -64,14 +59,10 @@ func (f devFixture) app(method, path, body string, header ...string) []byte {
 // answer reads the answer of a call.
 func (f devFixture) answer(resp *http.Response, err error) (int, []byte) {
 	f.t.Helper()
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	must(f.t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	must(f.t, err)
 	return resp.StatusCode, body
 }
 
@@ -118,9 +109,7 @@ func TestLifeOfALogin(t *testing.T) {
 		t.Fatalf("the login was not wrapped: %s, %v", answer, err)
 	}
 	body, err := f.Unwrap(ctx, secret.Secret(login.WrapInfo.Token), "ns1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	challenge := f.challenge(body)
 	status, body := f.answer(f.Validate(ctx, challenge, map[string][]string{method: {"000000000"}}))
 	if status != http.StatusForbidden || !strings.Contains(string(body), "failed to satisfy enforcement") {
@@ -176,17 +165,13 @@ func TestSelfEnrol(t *testing.T) {
 	f, ctx := newDevFixture(t), t.Context()
 	ns, method := f.withLogin()
 	ns.AddUser("userpass", "bob", "pw")
-	if err := ns.AllowSelfEnrolment("corp"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, ns.AllowSelfEnrolment("corp"))
 	first := f.held("bob")
 	if m := first.Constraints[0].Any[0]; !m.SelfEnrollment {
 		t.Fatalf("nothing is offered: %+v", m)
 	}
 	e, err := f.SelfEnrol(ctx, first, method)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if len(e.Secret) != 32 || e.Issuer != "Vault" || len(e.Account) != 36 || e.Algorithm != "SHA1" || e.Digits != 6 || e.Period != 30 {
 		t.Errorf("%+v, %d characters", e, len(e.Secret))
 	}
@@ -210,9 +195,7 @@ func TestLifeOfAControlGroup(t *testing.T) {
 	f.AddPolicy("pay", devvault.PathRule{Path: "kv/data/pay", Capabilities: []string{"read"}, ControlGroup: &devvault.ControlGroup{
 		Factors: []devvault.GroupFactor{{Members: []string{"abby"}}},
 	}})
-	if err := f.PutSecret("kv/pay", map[string]any{"salary": "1"}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, f.PutSecret("kv/pay", map[string]any{"salary": "1"}))
 	own := secret.Secret(f.CreateToken([]string{"default", "pay"}, "alice"))
 	body := f.app("GET", "kv/data/pay", "", "X-Vault-Token", own.Reveal())
 	g, ok := mfa.ParseControlGroup(body)
@@ -228,9 +211,7 @@ func TestLifeOfAControlGroup(t *testing.T) {
 	if status, body := f.answer(f.Release(ctx, held)); status != 400 || !mfa.FurtherApproval(body) {
 		t.Errorf("too early: %d %s", status, body)
 	}
-	if err := f.Authorize(g.Accessor, "abby"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, f.Authorize(g.Accessor, "abby"))
 	if s, err := f.ControlGroup(ctx, own, "", g.Accessor); err != nil || !s.Approved || !slices.Equal(s.By, []string{"abby"}) {
 		t.Errorf("after: %+v %v", s, err)
 	}
@@ -253,9 +234,8 @@ func TestMintBehindMFA(t *testing.T) {
 	f := newDevFixture(t)
 	f.AddTOTPMethod("corp")
 	f.AddEntity("alice")
-	if _, _, err := f.EnrolTOTP("corp", "alice"); err != nil {
-		t.Fatal(err)
-	}
+	_, _, err := f.EnrolTOTP("corp", "alice")
+	must(t, err)
 	f.AddTokenRole("prod-stepup", devvault.TokenRole{AllowedPolicies: []string{"prod-stepup"}})
 	f.AddPolicy("prod-stepup", devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}})
 	f.AddPolicy("app", devvault.PathRule{

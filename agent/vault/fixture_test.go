@@ -83,6 +83,13 @@ func (f *fixture) only() request {
 	return <-f.seen
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func serve(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	srv := httptest.NewServer(h)
@@ -104,15 +111,11 @@ func tlsServer(t *testing.T, conf *tls.Config, h http.HandlerFunc) *httptest.Ser
 func unixServer(t *testing.T, h http.HandlerFunc) *url.URL {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "su") // t.TempDir can be longer than a socket's path may be
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "v.sock")
 	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	srv := httptest.NewUnstartedServer(h)
 	_ = srv.Listener.Close()
 	srv.Listener = l
@@ -124,9 +127,7 @@ func unixServer(t *testing.T, h http.HandlerFunc) *url.URL {
 func newTransport(t *testing.T, conf TLS) *http.Transport {
 	t.Helper()
 	tr, err := NewTransport(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }
@@ -135,18 +136,14 @@ func newTransport(t *testing.T, conf TLS) *http.Transport {
 func newClient(t *testing.T, address string, cfg Config) *Client {
 	t.Helper()
 	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if cfg.Transport == nil {
 		_, socket := Base(u)
 		cfg.Transport = newTransport(t, TLS{Socket: socket})
 	}
 	cfg.Name, cfg.Address = "corp", u
 	c, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return c
 }
 
@@ -180,9 +177,7 @@ func (a *authority) issue(t *testing.T, name string, lasts time.Duration) pair {
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return pair{
 		cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
 		key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
@@ -193,9 +188,7 @@ func (a *authority) issue(t *testing.T, name string, lasts time.Duration) pair {
 func (a *authority) sign(t *testing.T, tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	tmpl.SerialNumber, _ = rand.Int(rand.Reader, big.NewInt(1<<62))
 	tmpl.NotBefore = time.Now().Add(-time.Hour)
 	parent, signer := tmpl, key
@@ -203,22 +196,16 @@ func (a *authority) sign(t *testing.T, tmpl *x509.Certificate) (*x509.Certificat
 		parent, signer = a.cert, a.key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return cert, key
 }
 
 func (p pair) tls(t *testing.T) *tls.Config {
 	t.Helper()
 	c, err := tls.X509KeyPair(p.cert, p.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return &tls.Config{Certificates: []tls.Certificate{c}}
 }
 
@@ -228,14 +215,10 @@ func write(t *testing.T, dir, name string, data []byte) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
 	before, err := os.Stat(file)
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, data, 0o600))
 	if err == nil {
 		mod := before.ModTime().Add(time.Minute)
-		if err := os.Chtimes(file, mod, mod); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chtimes(file, mod, mod))
 	}
 	return file
 }

@@ -300,9 +300,7 @@ func TestAnswersAreHandedOn(t *testing.T) {
 				f := newFixture(t, "", status, body)
 				f.header.Set("X-Vault-Index", "abc")
 				resp, err := call(t.Context(), f.Client)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				defer func() { _ = resp.Body.Close() }()
 				got, err := io.ReadAll(resp.Body)
 				if err != nil || resp.StatusCode != status || string(got) != body || Index(resp) != "abc" {
@@ -410,9 +408,7 @@ func TestBodyIsReadLater(t *testing.T) {
 			}), Config{})
 			resp, err := call(t.Context(), c)
 			close(more)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer resp.Body.Close()
 			if body, err := io.ReadAll(resp.Body); err != nil || !json.Valid(body) {
 				t.Errorf("body = %q, %v", body, err)

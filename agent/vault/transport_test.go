@@ -96,9 +96,7 @@ func TestTransportTrust(t *testing.T) {
 	caDir := t.TempDir()
 	write(t, caDir, "README", []byte("authorities"))
 	write(t, caDir, "first.crt", stranger.pem)
-	if err := os.Mkdir(filepath.Join(caDir, "sub"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(filepath.Join(caDir, "sub"), 0o700))
 	if err := os.Symlink(write(t, target, "ca", ca.pem), filepath.Join(caDir, "1a2b3c4d.0")); err != nil {
 		t.Skipf("needs symbolic links: %v", err)
 	}
@@ -157,9 +155,7 @@ func TestTransportClientCertificate(t *testing.T) {
 		{"the files changed", func() { put(two) }, "two"},
 		{"half of a pair: the key is still the other one's", func() { write(t, dir, "me.pem", one.cert) }, "two"},
 		{"no key file", func() {
-			if err := os.Remove(keyFile); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.Remove(keyFile))
 		}, "two"},
 		{"the whole pair", func() { put(one) }, "one"},
 	} {
@@ -184,9 +180,7 @@ func TestClientPairExpiredAndGone(t *testing.T) {
 	if _, err := pair.certificate(); err != nil {
 		t.Fatalf("readable but expired: %v, want it to be the server's business", err)
 	}
-	if err := os.Remove(pair.keyFile); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Remove(pair.keyFile))
 	if _, err := pair.certificate(); err == nil || !strings.Contains(err.Error(), pair.keyFile) {
 		t.Errorf("error = %v, want one that names %s", err, pair.keyFile)
 	}
@@ -198,9 +192,7 @@ func TestTransportAddsNothing(t *testing.T) {
 	req, _ := http.NewRequest(http.MethodGet, serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }), nil)
 	req.Header["User-Agent"] = nil
 	resp, err := newTransport(t, TLS{}).RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_ = resp.Body.Close()
 	if h := <-got; len(h) != 0 {
 		t.Errorf("headers on the wire = %v, want none", h)
@@ -271,9 +263,7 @@ func TestTransportProxy(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			u, err := tr.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: "vault.test"}})
 			if err != nil || u.String() != tt.want {
 				t.Errorf("proxy = %v, %v, want %s", u, err, tt.want)
