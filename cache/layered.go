@@ -132,7 +132,7 @@ func (l *Layered) Put(ctx context.Context, k Key, t Token) error {
 
 // Delete implements [Store]. The token is never served again by this process,
 // whatever is returned. An error means that it may still be in the back, where
-// a later process could find it; the back will be told when it can be used.
+// a later process could find it; the back forgets it when it can be used.
 func (l *Layered) Delete(ctx context.Context, k Key) error {
 	l.mu.Lock()
 	l.markLocked(k)
@@ -288,7 +288,7 @@ func (l *Layered) Replace(back Store) (old Store) {
 	old, l.back = l.back, back
 	l.err, l.loaded = nil, false
 	clear(l.absent)
-	clear(l.dirty) // what the old back was still to be told
+	clear(l.dirty) // what the old back did not hear yet
 	for _, e := range l.front.live() {
 		l.markLocked(e.Key)
 	}
@@ -306,7 +306,7 @@ func (l *Layered) Held() map[string]int {
 }
 
 // Drop forgets the tokens in memory whose keys are meant and returns them. It does
-// not wait for the back, which is told with its next use, and may have more.
+// not wait for the back, which hears of it with its next use, and may have more.
 func (l *Layered) Drop(meant func(Key) bool) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -322,7 +322,7 @@ func (l *Layered) Drop(meant func(Key) bool) []Entry {
 }
 
 // Left is why the back may still have what was deleted under k, nil when it has
-// been told.
+// heard of it.
 func (l *Layered) Left(k Key) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

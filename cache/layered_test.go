@@ -299,7 +299,7 @@ func TestReplaceUnderUse(t *testing.T) {
 				}
 				listed(t, l)
 				if has(t, next, "new") != (name == "put") {
-					t.Error("the new back was not told, or of something that nobody put")
+					t.Error("the new back was not told, or of something that was not put")
 				}
 			})
 		})

@@ -22,15 +22,15 @@ type PersistentConfig struct {
 	// Limit bounds one Get, Put or Delete; five times as much a List. Zero
 	// means 3 seconds.
 	Limit time.Duration
-	// OnError, if set, is told of every operation (get, put, delete, list) that
-	// could not use the keyring, but not of those that were not tried because
-	// it is being left alone. It must not call the store.
+	// OnError, if set, is called for every operation (get, put, delete, list) that
+	// could not use the keyring, but not for those that were not tried because
+	// the keyring is paused. It must not call the store.
 	OnError func(operation string, err error)
 }
 
 // Persistent is a Store in the keyring of the operating system. It uses it by one
-// call at a time, leaves it alone for five minutes when it did not answer in
-// time, and for 15 seconds after any other trouble.
+// call at a time, pauses for five minutes when it did not answer in
+// time, and for 15 seconds after any other failure.
 //
 // An item is found by a hash of its key; an index item lists them. Two processes
 // that use the same scope may lose an entry of the index: its token is still
@@ -158,7 +158,7 @@ func (p *Persistent) List(ctx context.Context) ([]Entry, error) {
 // Format implements fmt.Formatter: what the keyring holds stays inside.
 func (p *Persistent) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keyring store") }
 
-// do runs f as the only operation, unless the keyring is being left alone, and
+// do runs f as the only operation, unless the keyring is paused, and
 // keeps what its error says about the keyring.
 func (p *Persistent) do(ctx context.Context, operation string, f func(context.Context) error) error {
 	if err := p.slot.acquire(ctx); err != nil {
@@ -198,7 +198,7 @@ func (p *Persistent) do(ctx context.Context, operation string, f func(context.Co
 	return unusable
 }
 
-// paused returns the error of the last use while the keyring is being left alone.
+// paused returns the error of the last use while the keyring is paused.
 func (p *Persistent) paused() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -161,10 +161,10 @@ func TestPersistentStates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var told []string
+				var reported []string
 				k := &cachetest.Keyring{Before: func(context.Context, string, string) error { return test.err }}
 				s := cache.NewPersistent(cache.PersistentConfig{Keyring: k, OnError: func(operation string, _ error) {
-					told = append(told, operation)
+					reported = append(reported, operation)
 				}})
 				state := func(when string, want keyring.State) {
 					t.Helper()
@@ -179,8 +179,8 @@ func TestPersistentStates(t *testing.T) {
 					}
 				}
 				state("afterwards", test.want)
-				if k.Calls() != 1 || !slices.Equal(told, []string{"get"}) {
-					t.Errorf("%d calls, told %v", k.Calls(), told)
+				if k.Calls() != 1 || !slices.Equal(reported, []string{"get"}) {
+					t.Errorf("%d calls, reported %v", k.Calls(), reported)
 				}
 				k.Before = nil
 				early := test.pause - 1
@@ -196,7 +196,7 @@ func TestPersistentStates(t *testing.T) {
 				}
 				time.Sleep(time.Nanosecond)
 				must(t, s.Put(t.Context(), aKey("r"), aToken()))
-				state("after the trouble", keyring.State{Condition: keyring.Available})
+				state("after the failure", keyring.State{Condition: keyring.Available})
 			})
 		})
 	}

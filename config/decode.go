@@ -167,7 +167,7 @@ func readAudit(b *block) {
 	b.read(&b.d.cfg.Audit)
 	if t, ok := b.text("file"); ok {
 		b.d.notFolder("file", t)
-		b.d.safe("file", t, ownership.CheckWay)
+		b.d.safe("file", t, ownership.CheckPlace)
 	}
 }
 

@@ -101,7 +101,7 @@ func socket(b *block, t text) (string, bool) {
 		return "", false
 	}
 	b.d.notFolder("address", t)
-	b.d.safe("address", t, ownership.CheckWay)
+	b.d.safe("address", t, ownership.CheckPlace)
 	path := filepath.Clean(t.value)
 	if len(path) > maxUnixPath {
 		b.d.fail(t.at, say("the path of the unix socket has %d bytes; systems allow at most %d", len(path), maxUnixPath).

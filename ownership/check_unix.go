@@ -98,7 +98,7 @@ func (w *walker) walk(here fs.FileInfo) error {
 		}
 		switch {
 		case info.Mode()&fs.ModeSymlink != 0:
-			if here, err = w.follow(entry, here); err != nil {
+			if here, err = w.followLink(entry, here); err != nil {
 				return err
 			}
 		case info.IsDir():
@@ -123,8 +123,8 @@ func (w *walker) next() (name string, more bool) {
 	return "", false
 }
 
-// follow goes to where a link leads, and returns the folder to go on from.
-func (w *walker) follow(link string, here fs.FileInfo) (fs.FileInfo, error) {
+// followLink goes to where a link leads, and returns the folder to go on from.
+func (w *walker) followLink(link string, here fs.FileInfo) (fs.FileInfo, error) {
 	if w.links++; w.links > maxLinks {
 		return nil, errLinks
 	}
@@ -171,7 +171,7 @@ func (w *walker) end(name string, info fs.FileInfo) error {
 	if !trusted(info) {
 		return w.foreign(name, info)
 	}
-	if others := writers(info, name); others != 0 && w.scope == whole {
+	if others := writers(info, name); others != 0 && w.scope == wholeFile {
 		return w.writable(name, info, others)
 	}
 	return nil
@@ -243,10 +243,10 @@ func groupName(gid int) string {
 
 // quote makes a path one word of a shell.
 func quote(path string) string {
-	plain := func(r rune) bool {
+	bare := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_./:@%+=,-", r)
 	}
-	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+	if strings.IndexFunc(path, func(r rune) bool { return !bare(r) }) < 0 {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
@@ -267,14 +267,14 @@ func ownGroup(gid int) bool {
 	if err != nil {
 		return false
 	}
-	return accounts{string(groups), string(users)}.alone(userName(os.Geteuid()), gid)
+	return accounts{string(groups), string(users)}.private(userName(os.Geteuid()), gid)
 }
 
 // accounts are the texts of /etc/group and /etc/passwd. Groups of a directory service
 // are not in them, and nothing lists all their members: they are not ours.
 type accounts struct{ groups, users string }
 
-func (a accounts) alone(name string, gid int) bool {
+func (a accounts) private(name string, gid int) bool {
 	id := fmt.Sprint(gid)
 	ours := false
 	for line := range strings.Lines(a.groups) {

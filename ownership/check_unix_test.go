@@ -125,15 +125,15 @@ func TestCheck(t *testing.T) {
 }
 
 // The mode of a file that is made private anyway does not matter, its place does.
-func TestCheckWay(t *testing.T) {
+func TestCheckPlace(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, "a/", "a/file")
 	must(t, os.Chmod(filepath.Join(dir, "a/file"), 0o666))
-	if err := CheckWay(filepath.Join(dir, "a/file")); err != nil {
+	if err := CheckPlace(filepath.Join(dir, "a/file")); err != nil {
 		t.Error(err)
 	}
 	must(t, os.Chmod(filepath.Join(dir, "a"), 0o777))
-	if err := CheckWay(filepath.Join(dir, "a/file")); err == nil {
+	if err := CheckPlace(filepath.Join(dir, "a/file")); err == nil {
 		t.Error("other users may write to its folder")
 	}
 }
@@ -168,7 +168,7 @@ func TestOwnGroup(t *testing.T) {
 		"no line break at the end":  {"alice:x:1000:bob", users, false},
 		"a number that begins like": {"alice:x:10001:\n", users, false},
 	} {
-		if got := (accounts{tt.groups, tt.users}).alone("alice", 1000); got != tt.want {
+		if got := (accounts{tt.groups, tt.users}).private("alice", 1000); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -24,16 +24,16 @@ func (e *Unsafe) Fix() string { return e.fix }
 //
 // A group may write that belongs to this user alone, as Debian makes them. On Windows
 // nothing is looked at: access lists say there what each user may do.
-func Check(path string) error { return check(path, whole) }
+func Check(path string) error { return check(path, wholeFile) }
 
-// CheckWay is [Check] for a file that this process makes private itself: the mode of
+// CheckPlace is [Check] for a file that this process makes private itself: the mode of
 // the file does not matter, only that no other user can put another in its place.
-func CheckWay(path string) error { return check(path, way) }
+func CheckPlace(path string) error { return check(path, placeOnly) }
 
 // A scope is how much of a path is looked at.
 type scope int
 
 const (
-	whole scope = iota
-	way
+	wholeFile scope = iota
+	placeOnly
 )

@@ -252,7 +252,7 @@ func openPrivate(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	if err := ownership.CheckWay(path); err != nil {
+	if err := ownership.CheckPlace(path); err != nil {
 		return nil, err
 	}
 	// Looked at first: to open a pipe would block, and a link that another user put

@@ -114,9 +114,9 @@ func unknown(t *testing.T, s cache.Store) {
 
 func replace(t *testing.T, s cache.Store) {
 	put(t, s, key(), token("old"))
-	newest := token("new")
-	put(t, s, key(), newest)
-	expect(t, s, key(), newest)
+	second := token("new")
+	put(t, s, key(), second)
+	expect(t, s, key(), second)
 	entries, err := s.List(t.Context())
 	if err != nil || len(entries) != 1 {
 		t.Fatalf("list: %d entries, error %v, want one", len(entries), err)

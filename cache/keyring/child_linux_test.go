@@ -216,24 +216,24 @@ func malformedBus(t *testing.T) string {
 	})
 }
 
-// A silent secret service takes every question and answers none.
-type silent struct {
+// A hanging secret service takes every question and answers none.
+type hanging struct {
 	asked chan dbus.Sender
 	end   context.Context
 }
 
-func (s *silent) Get(sender dbus.Sender, _, _ string) (dbus.Variant, *dbus.Error) {
+func (s *hanging) Get(sender dbus.Sender, _, _ string) (dbus.Variant, *dbus.Error) {
 	s.asked <- sender
 	<-s.end.Done()
 	return dbus.Variant{}, dbus.MakeFailedError(s.end.Err())
 }
 
-func newSilentFixture(t *testing.T) (*fixture, *silent) {
+func newHangingFixture(t *testing.T) (*fixture, *hanging) {
 	t.Helper()
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	s := &silent{asked: make(chan dbus.Sender, 10), end: ctx}
+	s := &hanging{asked: make(chan dbus.Sender, 10), end: ctx}
 	must(t, f.conn.Export(s, "/org/freedesktop/secrets", "org.freedesktop.DBus.Properties"))
 	_, err := f.conn.RequestName(secretsName, dbus.NameFlagDoNotQueue)
 	must(t, err)
@@ -252,7 +252,7 @@ func gone(signals <-chan *dbus.Signal, sender dbus.Sender) {
 
 func TestKeyringServiceThatNeverAnswers(t *testing.T) {
 	t.Parallel()
-	f, service := newSilentFixture(t)
+	f, service := newHangingFixture(t)
 	signals := f.listen(t)
 	s := f.store("")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -287,7 +287,7 @@ func TestKeyringServiceThatNeverAnswers(t *testing.T) {
 // The helper must not outlive an agent that was killed, or its dialog would stay.
 func TestServeEndsWithItsParent(t *testing.T) {
 	t.Parallel()
-	f, service := newSilentFixture(t)
+	f, service := newHangingFixture(t)
 	signals := f.listen(t)
 	cmd := exec.Command(asChild("child-serves")[0], "child-serves")
 	cmd.Env = f.Env

@@ -48,7 +48,7 @@ const (
 	Locked    Condition = "locked"    // the person must unlock it; stepup does not ask
 	Missing   Condition = "missing"   // there is none
 	Disabled  Condition = "disabled"  // not used for the life of the process
-	Slow      Condition = "slow"      // did not answer in time; left alone for a while
+	Slow      Condition = "slow"      // did not answer in time; paused for a while
 	Failed    Condition = "failed"    // answered with an error
 )
 
@@ -89,7 +89,7 @@ func TooSlow(limit time.Duration) *Error {
 	return &Error{Slow, "the keyring did not answer within " + limit.String()}
 }
 
-// Pause returns how long a keyring in this condition is left alone. A negative duration
+// Pause returns how long a keyring in this condition is not used. A negative duration
 // never ends.
 func (c Condition) Pause() time.Duration {
 	switch c {

@@ -46,8 +46,8 @@ type answer struct {
 	Value   string `json:"value"`
 }
 
-// result gives the answer as a Keyring does. sent is the secret of the request.
-func (a answer) result(sent secret.Secret) (secret.Secret, error) {
+// result gives the answer as a Keyring does. value is the secret of the request.
+func (a answer) result(value secret.Secret) (secret.Secret, error) {
 	condition := Condition(a.Status)
 	switch a.Status {
 	case statusOK:
@@ -60,7 +60,7 @@ func (a answer) result(sent secret.Secret) (secret.Secret, error) {
 	default:
 		condition = Failed
 	}
-	return "", &Error{condition, whyOther(a.Why, sent)}
+	return "", &Error{condition, whyOther(a.Why, value)}
 }
 
 // Serve answers one request of a [Child] from the keyring of the operating system. It

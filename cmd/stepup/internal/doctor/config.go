@@ -105,6 +105,6 @@ func (f findings) runtimeFolder(path string) {
 	case !ownership.Ours(info):
 		f.fail(textOwner, path, ownership.UID(info)).with(hint)
 	default:
-		f.changeable(ownership.CheckWay(path)) // the agent sets its mode
+		f.changeable(ownership.CheckPlace(path)) // the agent sets its mode
 	}
 }
