@@ -34,7 +34,7 @@ func TestLegacyLogins(t *testing.T) {
 		"nobody, and refused":  {set: func(d *devvault.LegacyDuo) { d.Always(false) }, want: reply{400, `Login request denied.","stepup: there was no way to ask`, "unavailable"}, asked: 1},
 		"not enrolled":         {answers: []string{"push"}, set: func(d *devvault.LegacyDuo) { d.Unenrolled(enrol) }, want: reply{403, "enrol at " + strings.ReplaceAll(enrol, "&", `\u0026`), "unavailable"}, asked: 1},
 		"duo is down":          {answers: []string{"push"}, set: func(d *devvault.LegacyDuo) { d.Fail(devvault.DuoUnreachable) }, want: reply{403, "break-glass", "unavailable"}, asked: 1},
-		"duo is down, 1.10":    {answers: []string{"push"}, set: func(d *devvault.LegacyDuo) { d.Fail(devvault.DuoUnreachable); d.Small() }, want: reply{403, "break-glass", "unavailable"}, asked: 1},
+		"duo is down, 1.10":    {answers: []string{"push"}, set: func(d *devvault.LegacyDuo) { d.Fail(devvault.DuoUnreachable); d.LowerCase() }, want: reply{403, "break-glass", "unavailable"}, asked: 1},
 		"wrong key":            {answers: []string{"push"}, set: func(d *devvault.LegacyDuo) { d.Fail(devvault.DuoWrongKey) }, want: reply{403, "do not work together", "unavailable"}, asked: 1},
 		"locked":               {answers: []string{"135790"}, set: func(d *devvault.LegacyDuo) { d.Fail(devvault.DuoLocked) }, want: reply{403, "duo does not let you in", "unavailable"}, asked: 1},
 		"no JSON":              {body: `[]`, want: reply{400, "error parsing JSON", ""}},

@@ -41,6 +41,7 @@ type client struct {
 	h     http.Handler
 	token string
 	ctx   context.Context
+	clock *clock // of the server, unless the test brought another
 }
 
 func (c client) as(token string) client { c.token = token; return c }
@@ -132,6 +133,16 @@ func (a answer) wantStatus(t *testing.T, status int) {
 	}
 }
 
+// wantAnswer checks a success by its status, a refusal by its text as well; 404 has none.
+func (a answer) wantAnswer(t *testing.T, status int, text string) {
+	t.Helper()
+	if status < 400 || status == http.StatusNotFound {
+		a.wantStatus(t, status)
+		return
+	}
+	a.refused(t, status, text)
+}
+
 // wantAt checks a field, found by the keys of its objects.
 func (a answer) wantAt(t *testing.T, want any, keys ...string) {
 	t.Helper()
@@ -197,8 +208,9 @@ func normal(body string) string {
 func newFixture(t *testing.T, cfg Config) (*Server, client) {
 	t.Helper()
 	cfg.RootToken = "root"
+	clock := newClock()
 	if cfg.Now == nil {
-		cfg.Now = newClock().Now
+		cfg.Now = clock.Now
 	}
 	s := New(cfg)
 	t.Cleanup(s.Close)
@@ -210,7 +222,7 @@ func newFixture(t *testing.T, cfg Config) (*Server, client) {
 	s.AddUser("userpass", "alice", "pw", "dev")
 	s.AddUser("userpass", "bob", "pw", "dev")
 	check(t, s.PutSecret("secret/x", map[string]any{"a": "b"}))
-	return s, client{t: t, h: s, token: "root"}
+	return s, client{t: t, h: s, token: "root", clock: clock}
 }
 
 const envelopeHead = `{"request_id":"UUID","lease_id":"","renewable":false,"lease_duration":0,`

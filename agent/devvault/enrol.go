@@ -14,7 +14,7 @@ import (
 // qrSide is the width of the QR code that Vault draws, in pixels.
 const qrSide = 200
 
-// A pendingSeed is one that was made for a held login. It becomes the person's when
+// A pendingSeed is one that was made for a held login. It becomes the entity's when
 // the login validates (vault/login_mfa.go, handleMFALoginValidate).
 type pendingSeed struct {
 	method *method // nil for none
@@ -22,7 +22,7 @@ type pendingSeed struct {
 }
 
 // AllowSelfEnrolment sets enable_self_enrollment of a TOTP method (name or ID), which
-// Vault Enterprise has since 1.21: a login offers to people who have no secret for it
+// Vault Enterprise has since 1.21: a login offers to an entity without a secret for it
 // to make one.
 func (n *Namespace) AllowSelfEnrolment(method string) error {
 	n.s.mu.Lock()

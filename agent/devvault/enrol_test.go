@@ -52,8 +52,7 @@ func TestSelfEnrolmentIsOffered(t *testing.T) {
 
 func TestSelfEnrolment(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c, method := newSelfEnrolment(t, Config{Now: clock.Now})
+	s, c, method := newSelfEnrolment(t, Config{})
 	id := c.hold("bob")
 	got := c.selfEnrol(id, method)
 	if got.status != 200 || got.text(t, "mount_type") != "identity" {
@@ -74,14 +73,14 @@ func TestSelfEnrolment(t *testing.T) {
 	if other := c.hold("bob"); !strings.Contains(c.validate(other, given(method, s.Code("corp", "bob"))).body, "not present in entity") {
 		t.Error("the secret counts for another login")
 	}
-	clock.Add(time.Minute)
+	c.clock.Add(time.Minute)
 	c.validate(id, given(method, s.Code("corp", "bob"))).want(t, 200, strings.Replace(grantedAuth, `"alice"`, `"bob"`, 1))
 
 	// Now bob has it for good.
 	if c.offersSecret("bob") {
 		t.Error("offered again")
 	}
-	clock.Add(2 * time.Minute)
+	c.clock.Add(2 * time.Minute)
 	next := c.hold("bob")
 	c.selfEnrol(next, method).want(t, 200, envelopeHead+`"data":null,"wrap_info":null,"warnings":["Entity already has a secret for MFA method \"corp\""],"auth":null,"mount_type":"identity"}`+"\n")
 	c.validate(next, given(method, s.Code("corp", "bob"))).wantStatus(t, 200)
@@ -89,8 +88,7 @@ func TestSelfEnrolment(t *testing.T) {
 
 func TestSelfEnrolmentIsRefused(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c, method := newSelfEnrolment(t, Config{Now: clock.Now})
+	s, c, method := newSelfEnrolment(t, Config{})
 	ns1 := s.AddNamespace("ns1")
 	ns1.AddUser("userpass", "carl", "pw")
 	id := c.hold("bob")
@@ -112,7 +110,7 @@ func TestSelfEnrolmentIsRefused(t *testing.T) {
 		}
 		tt.got.refused(t, tt.status, tt.text)
 	}
-	clock.Add(heldFor)
+	c.clock.Add(heldFor)
 	c.selfEnrol(id, method).refused(t, 400, textBadRequestID)
 	if s.Code("corp", "bob") != "" {
 		t.Error("bob has a secret")

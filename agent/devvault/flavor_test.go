@@ -62,12 +62,11 @@ func TestFlavorsOfNamespaces(t *testing.T) {
 func TestFlavorsOfDeadTokens(t *testing.T) {
 	t.Parallel()
 	for flavor, dead := range map[Flavor]string{Enterprise: textInvalidToken, Community: textInvalidToken, OpenBao: textBareDenied} {
-		now := newClock()
-		s, root := newFixture(t, Config{Flavor: flavor, Now: now.Now})
+		s, root := newFixture(t, Config{Flavor: flavor})
 		revoked, expired := s.CreateToken([]string{"dev"}, ""), s.NewToken(TokenSpec{Policies: []string{"dev"}, TTL: time.Minute})
 		used := s.NewToken(TokenSpec{Policies: []string{"dev"}, NumUses: 1})
 		root.do("POST", "/v1/auth/token/revoke", map[string]any{"token": revoked}).want(t, 204, "")
-		now.Add(time.Hour)
+		root.clock.Add(time.Hour)
 		root.as(used).do("GET", "/v1/secret/data/x", nil).wantStatus(t, 200)
 		for _, token := range []string{"s.junk", revoked, expired, used} {
 			for _, path := range []string{"secret/data/x", "secret/data/deny", "nowhere", "sys/internal/ui/mounts/secret", "auth/token/lookup-self"} {

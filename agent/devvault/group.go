@@ -60,7 +60,7 @@ func (h *heldRequest) approved() bool {
 }
 
 // approve counts an approval of e, who must be a member of a factor. A second one of
-// the same person does not count; Vault lets people approve what they asked for.
+// the same entity does not count; Vault lets a member approve its own request.
 func (h *heldRequest) approve(e *entity) bool {
 	if e == nil || !slices.ContainsFunc(h.group.Factors, func(f GroupFactor) bool { return slices.Contains(f.Members, e.name) }) {
 		return false
@@ -162,7 +162,7 @@ type HeldRequest struct {
 	Accessor string
 	Path     string
 	Approved bool
-	By       []string // names of those who approved
+	By       []string // names of the approvers
 }
 
 // HeldRequests lists the requests that control groups hold, oldest first.

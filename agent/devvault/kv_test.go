@@ -66,9 +66,8 @@ func TestKV(t *testing.T) {
 
 func TestKVMetadata(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c := newFixture(t, Config{Now: clock.Now})
-	clock.Add(time.Minute)
+	s, c := newFixture(t, Config{})
+	c.clock.Add(time.Minute)
 	check(t, s.PutSecret("secret/x", map[string]any{"a": "c"}))
 	got := c.do("GET", "/v1/secret/metadata/x", nil)
 	if got.at(t, "data", "current_version") != 2.0 || got.text(t, "data", "updated_time") != "2026-03-01T12:01:00Z" ||

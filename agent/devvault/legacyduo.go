@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// A LegacyDuo is Duo as the MFA of one auth mount of Vault up to 1.10: nothing says
-// that it is wanted, a login without a word about it pushes. The Push is the phone of
-// every user. Methods may be called by any goroutine.
+// A LegacyDuo is Duo as the MFA of one auth mount of Vault up to 1.10. Nothing announces
+// it: a login that does not mention it sends a push. The Push is the phone of every user.
+// Methods may be called by any goroutine.
 type LegacyDuo struct {
 	*Push
 	done <-chan struct{}
@@ -17,7 +17,7 @@ type LegacyDuo struct {
 	mu    sync.Mutex
 	codes []string // right once each
 	fails string   // the refusal of every login, "" for none
-	small bool     // the wording of 1.10
+	lower bool     // the texts of 1.10 begin with a small letter
 }
 
 // AddLegacyDuo puts Duo before the logins at auth/MOUNT, an LDAP mount that is made when
@@ -43,20 +43,20 @@ func (d *LegacyDuo) Codes(codes ...string) {
 	d.codes = codes
 }
 
-// A DuoTrouble is why Duo does not even ask.
-type DuoTrouble string
+// A DuoProblem is why Duo refuses a login without a push.
+type DuoProblem string
 
-// The troubles of a LegacyDuo.
+// The problems of a LegacyDuo.
 const (
-	DuoWell         DuoTrouble = ""
-	DuoUnconfigured DuoTrouble = textDuoNoConfig
-	DuoUnreachable  DuoTrouble = textDuoNoPreauth
-	DuoWrongKey     DuoTrouble = textDuoLookup
-	DuoLocked       DuoTrouble = textDuoLocked
+	DuoWorks        DuoProblem = ""
+	DuoUnconfigured DuoProblem = textDuoNoConfig
+	DuoUnreachable  DuoProblem = textDuoNoPreauth
+	DuoWrongKey     DuoProblem = textDuoLookup
+	DuoLocked       DuoProblem = textDuoLocked
 )
 
-// Fail refuses every login from now on; DuoWell ends that.
-func (d *LegacyDuo) Fail(why DuoTrouble) {
+// Fail refuses every login from now on; DuoWorks ends that.
+func (d *LegacyDuo) Fail(why DuoProblem) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fails = string(why)
@@ -69,14 +69,14 @@ func (d *LegacyDuo) Unenrolled(address string) {
 	d.fails = strings.Replace(textDuoUnenrolled, "%s", address, 1)
 }
 
-// Small words its own texts as 1.10 does, which begin with a small letter; Duo's stay.
-func (d *LegacyDuo) Small() {
+// LowerCase makes Vault's own texts begin with a small letter, as in 1.10; those of Duo stay.
+func (d *LegacyDuo) LowerCase() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.small = true
+	d.lower = true
 }
 
-// factor looks at the passcode, else it pushes, whatever method says.
+// factor checks the passcode, or sends a push if there is none, whatever "method" is.
 func (d *LegacyDuo) factor(r *request) error {
 	code := r.text("passcode")
 	d.mu.Lock()
@@ -94,7 +94,7 @@ func (d *LegacyDuo) factor(r *request) error {
 	case code != "":
 		return d.refuse(textDuoWrongCode)
 	}
-	if err := d.ask(r.ctx, d.done); err != nil {
+	if err := d.send(r.ctx, d.done); err != nil {
 		return d.refuse(err.Error())
 	}
 	return nil
@@ -103,7 +103,7 @@ func (d *LegacyDuo) factor(r *request) error {
 func (d *LegacyDuo) refuse(text string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if rest, ours := strings.CutPrefix(text, "C"); ours && d.small {
+	if rest, ours := strings.CutPrefix(text, "C"); ours && d.lower {
 		text = "c" + rest
 	}
 	return refuse(http.StatusBadRequest, "%s", text)

@@ -178,14 +178,14 @@ func (s *Server) satisfy(r *request, e *enforcement, entityID string, credential
 		if err == nil {
 			return nil
 		}
-		failed = append(failed, s.inOwnWords(err.Error()))
+		failed = append(failed, s.flavorText(err.Error()))
 	}
 	failed = append(failed, fmt.Sprintf(textMethodFailed, ids))
 	return errors.New(multiError(failed...))
 }
 
-// inOwnWords is why a factor failed, as the flavor says it.
-func (s *Server) inOwnWords(text string) string {
+// flavorText is why a factor failed, as the flavor says it.
+func (s *Server) flavorText(text string) string {
 	if s.cfg.Flavor == OpenBao && (text == textWrongCode || text == textNoCredentials) {
 		return textBaoWrongCode
 	}
@@ -282,7 +282,7 @@ func payload(v any) (map[string][]string, error) {
 	return out, nil
 }
 
-// kindOf is the Go kind of a JSON value, by which Vault tells what it did not expect.
+// kindOf is the Go kind of a JSON value, which Vault names in its error.
 func kindOf(v any) string {
 	switch v.(type) {
 	case bool:

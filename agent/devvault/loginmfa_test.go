@@ -161,8 +161,7 @@ func TestValidateTexts(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c, method := newLogin(t, Config{Now: clock.Now})
+	s, c, method := newLogin(t, Config{})
 	c.do("GET", "/v1/sys/mfa/validate", nil).refused(t, 405, "unsupported operation")
 
 	id := c.hold("alice")
@@ -178,9 +177,9 @@ func TestValidate(t *testing.T) {
 	wrapped.want(t, 200, wrapInfo+`sys/mfa/validate","wrapped_accessor":"ACCESSOR"},"warnings":null,"auth":null,"mount_type":""}`+"\n")
 
 	id = c.hold("alice")
-	clock.Add(299 * time.Second)
+	c.clock.Add(299 * time.Second)
 	c.validate(id, given(method, "000000")).wantStatus(t, 403)
-	clock.Add(time.Second)
+	c.clock.Add(time.Second)
 	c.validate(id, given(method, s.Code("corp", "alice"))).refused(t, 400, "invalid request ID")
 	if n := s.HeldLogins(); n != 0 {
 		t.Errorf("%d logins are held", n)
@@ -189,8 +188,7 @@ func TestValidate(t *testing.T) {
 
 func TestCodesAreRememberedForNinetySeconds(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c, method := newLogin(t, Config{Now: clock.Now})
+	s, c, method := newLogin(t, Config{})
 	code := s.codes("corp", "alice").at(1) // the next one: right now and for two periods more
 	c.validate(c.hold("alice"), given(method, code)).want(t, 200, grantedAuth)
 	m := s.methodLocked("corp")
@@ -198,7 +196,7 @@ func TestCodesAreRememberedForNinetySeconds(t *testing.T) {
 		after time.Duration
 		fresh bool
 	}{{0, false}, {89 * time.Second, false}, {90 * time.Second, true}} {
-		if err := m.fresh(code, clock.Now().Add(tt.after)); (err == nil) != tt.fresh {
+		if err := m.fresh(code, c.clock.Now().Add(tt.after)); (err == nil) != tt.fresh {
 			t.Errorf("after %v: %v", tt.after, err)
 		}
 	}
@@ -206,8 +204,7 @@ func TestCodesAreRememberedForNinetySeconds(t *testing.T) {
 
 func TestAttemptsAreLimited(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c, method := newLogin(t, Config{Now: clock.Now})
+	s, c, method := newLogin(t, Config{})
 	failed := func(reason string) string {
 		return "failed to satisfy enforcement ups. error: 2 errors occurred:\n\t* " + reason + "\n\t* login MFA validation failed for methodID: [" + method + "]\n\n"
 	}
@@ -233,9 +230,9 @@ func TestAttemptsAreLimited(t *testing.T) {
 	}
 	c.validate(id, given(method, right)).refused(t, 403, failed(limit))
 	c.validate(id, given(method, used)).refused(t, 403, failed(wrong))
-	clock.Add(29 * time.Second)
+	c.clock.Add(29 * time.Second)
 	c.validate(id, given(method, right)).refused(t, 403, failed(limit))
-	clock.Add(time.Second)
+	c.clock.Add(time.Second)
 	c.validate(id, given(method, s.UnusedCode("corp", "alice"))).want(t, 200, grantedAuth)
 }
 

@@ -50,7 +50,7 @@ func builtinMounts() []*mount {
 	}
 }
 
-// mountLocked finds who answers to a path, and the path inside. A mount also answers to
+// mountLocked finds the mount of a path, and the path inside. A mount also answers to
 // its own name without the slash.
 func (n *Namespace) mountLocked(path string) (m *mount, rest string) {
 	for at := 0; at <= len(path); at++ {

@@ -39,11 +39,7 @@ func TestNamespaces(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := root.as(tt.token).in(t)
-			var headers []string
-			if tt.header != "" {
-				headers = []string{"X-Vault-Namespace", tt.header}
-			}
-			got := c.do("GET", "/v1/"+tt.path, nil, headers...)
+			got := c.do("GET", "/v1/"+tt.path, nil, "X-Vault-Namespace", tt.header)
 			if tt.want == "" {
 				got.refused(t, 403, textDenied)
 			} else if got.text(t, "data", "data", "v") != tt.want {

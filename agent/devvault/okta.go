@@ -21,7 +21,7 @@ type Okta struct {
 	pushes  bool
 	codes   []string       // right once each
 	number  *int           // challenge of every push, nil for none
-	hold    bool           // nobody may see it yet
+	hold    bool           // the number is not available yet
 	numbers map[string]int // by nonce of a login that waits
 }
 
@@ -47,8 +47,8 @@ func (o *Okta) Challenge(number int) {
 	o.number = &number
 }
 
-// Hold keeps the numbers from those who ask for them, as long as Okta has not shown
-// one on the phone; with false it ends.
+// Hold makes auth/okta/verify answer without a number, as before Okta has shown one on the
+// phone; with false it ends.
 func (o *Okta) Hold(hold bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -64,7 +64,7 @@ func (o *Okta) Enrol(phone bool, codes ...string) {
 }
 
 // factor is the second factor of one login, in the order of the plugin: a code where
-// one was given and can be used, else a push, else the wish for a code.
+// one was given and can be used, else a push, else an error that asks for a code.
 func (o *Okta) factor(r *request) error {
 	code, nonce, provider := r.text("totp"), r.text("nonce"), strings.ToUpper(r.text("provider"))
 	if provider != "" && provider != "OKTA" && provider != "GOOGLE" {
@@ -92,7 +92,7 @@ func (o *Okta) factor(r *request) error {
 		o.show(nonce, *number)
 		defer o.hide(nonce)
 	}
-	if err := o.ask(r.ctx, o.ns.s.done); err != nil {
+	if err := o.send(r.ctx, o.ns.s.done); err != nil {
 		return refuse(http.StatusBadRequest, "%v", err)
 	}
 	return nil

@@ -130,9 +130,9 @@ func TestLegacyDuo(t *testing.T) {
 		"push refused":         {func(d *LegacyDuo) { d.Always(false) }, `{"password":"pw"}`, 400, "Login request denied."},
 		"not enrolled":         {func(d *LegacyDuo) { d.Unenrolled(address) }, `{"password":"pw"}`, 400, "Enroll an authentication device to proceed (" + address + ")"},
 		"no configuration":     {func(d *LegacyDuo) { d.Fail(DuoUnconfigured) }, `{"password":"pw"}`, 400, "Could not load Duo configuration"},
-		"in small letters":     {func(d *LegacyDuo) { d.Fail(DuoUnreachable); d.Small() }, `{"password":"pw"}`, 400, "could not call Duo preauth"},
-		"duo's own stay":       {func(d *LegacyDuo) { d.Fail(DuoLocked); d.Small() }, `{"password":"pw"}`, 400, textDuoLocked},
-		"well again":           {func(d *LegacyDuo) { d.Fail(DuoWrongKey); d.Fail(DuoWell); d.Always(true) }, `{"password":"pw"}`, 200, ""},
+		"in small letters":     {func(d *LegacyDuo) { d.Fail(DuoUnreachable); d.LowerCase() }, `{"password":"pw"}`, 400, "could not call Duo preauth"},
+		"duo's own stay":       {func(d *LegacyDuo) { d.Fail(DuoLocked); d.LowerCase() }, `{"password":"pw"}`, 400, textDuoLocked},
+		"well again":           {func(d *LegacyDuo) { d.Fail(DuoWrongKey); d.Fail(DuoWorks); d.Always(true) }, `{"password":"pw"}`, 200, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Push is the phone of a push method: what waits for the person, and the person's
-// thumb. Its methods may be called by any goroutine.
+// A Push is the phone of a push method. It holds the open pushes and decides them. Its
+// methods may be called by any goroutine.
 type Push struct {
 	kind    string
 	timeout time.Duration
@@ -23,10 +23,10 @@ type Push struct {
 	changed chan struct{} // closed and replaced when waiting grows
 	codes   []string      // of Duo: passcodes that will be accepted, each once
 	asks    bool          // of Duo: use_passcode
-	outage  error         // what every validation ends with; nil while the provider is up
+	outage  error         // the result of every validation; nil while the provider is up
 }
 
-// A pending is a push that nobody has decided yet.
+// A pending is a push without a decision.
 type pending struct{ decided chan bool } // holds one
 
 // AddPushMethod adds a method of type okta, duo or pingid, for Login MFA and, in the
@@ -63,15 +63,15 @@ func (p *Push) AcceptPasscodes(codes ...string) {
 	p.codes = append(p.codes, codes...)
 }
 
-// UsePasscode is use_passcode in the configuration of a Duo method: Login MFA says so
-// of it. Vault pushes all the same when no code comes.
+// UsePasscode sets use_passcode in the configuration of a Duo method. Login MFA reports
+// it; without a code, Vault still sends a push.
 func (p *Push) UsePasscode() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asks = true
 }
 
-// usesPasscode reports what Login MFA says of the method.
+// usesPasscode reports uses_passcode, as Login MFA shows it.
 func (p *Push) usesPasscode() bool {
 	if p == nil {
 		return true // TOTP
@@ -110,28 +110,28 @@ func (p *Push) validate(ctx context.Context, done <-chan struct{}, code string) 
 	case outage != nil:
 		return outage
 	case code == "" || p.kind != "duo":
-		return p.ask(ctx, done)
+		return p.send(ctx, done)
 	case i < 0:
 		return fmt.Errorf("duo authentication failed: %q", "Incorrect passcode. Please try again.")
 	}
 	return nil
 }
 
-// Pending is how many pushes wait for the person.
+// Pending counts the open pushes.
 func (p *Push) Pending() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.waiting)
 }
 
-// Sent is how many pushes were ever sent.
+// Sent counts all pushes.
 func (p *Push) Sent() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sent
 }
 
-// Wait blocks until a push waits for the person, or ctx ends, whose error it returns.
+// Wait blocks until a push is open, or returns the error of ctx.
 func (p *Push) Wait(ctx context.Context) error {
 	for {
 		p.mu.Lock()
@@ -159,9 +159,9 @@ func (p *Push) decide(approve bool) bool {
 	return true
 }
 
-// ask sends a push and blocks until it is decided. The error says why it was not approved,
+// send sends a push and blocks until it is decided. The error says why it was not approved,
 // in the words of the provider's client in Vault.
-func (p *Push) ask(ctx context.Context, done <-chan struct{}) error {
+func (p *Push) send(ctx context.Context, done <-chan struct{}) error {
 	mine := &pending{decided: make(chan bool, 1)}
 	p.mu.Lock()
 	p.sent++
@@ -198,8 +198,8 @@ const (
 	kindLegacyDuo = "legacy duo"
 )
 
-// reason is the provider's no in the words of its client in Vault; duo is what Duo says
-// itself, "" when it was given up.
+// reason is the provider's refusal as its client in Vault words it; duo is the text of Duo
+// itself, "" when the push was given up.
 func (p *Push) reason(word, duo string) error {
 	switch {
 	case p.kind == kindOktaLogin:

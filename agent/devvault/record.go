@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// Bounds of what is recorded: the newest requests, and the start of their bodies.
+// Bounds of the record: the newest requests, and the start of their bodies.
 const (
 	maxRecords    = 4096
 	maxRecordBody = 1 << 20
 )
 
-// Recorded is a request as it arrived, for tests of who sends what. It holds whatever
-// secrets the request held.
+// Recorded is a request as it arrived, for tests of the requests that a client sends. It
+// holds all secrets of the request.
 type Recorded struct {
 	Method  string
 	RawPath string // the request target as sent, query included
@@ -24,8 +24,8 @@ type Recorded struct {
 	Status  int
 }
 
-// Requests is what was answered so far, in the order of the answers, at most the newest
-// 4096. It needs [Config.Record].
+// Requests returns the requests that were answered so far, in the order of the answers, at
+// most the newest 4096. It needs [Config.Record].
 func (s *Server) Requests() []Recorded {
 	s.records.Lock()
 	defer s.records.Unlock()
@@ -45,7 +45,7 @@ type recorder struct {
 	all []Recorded
 }
 
-// begin returns what the request is to be served with, and what to call after.
+// begin returns the writer and request to serve with, and a function to call after.
 func (c *recorder) begin(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
 	if !c.on {
 		return w, r, func() {}

@@ -49,7 +49,7 @@ type request struct {
 	remote  string
 
 	token     *token           // set once the request is authorised
-	group     *ControlGroup    // likewise; nil when nobody has to approve it
+	group     *ControlGroup    // likewise; nil when no approval is needed
 	checked   operation        // what was looked up for group
 	validated map[string]error // what became of a factor of this request, by method
 	validates *heldLogin       // set by sys/mfa/validate

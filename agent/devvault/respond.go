@@ -149,7 +149,7 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client has left; there is nobody to tell
+	_, _ = w.Write(body) // an error means that the client has left
 }
 
 // encode is one line of JSON, as json.Encoder writes it.

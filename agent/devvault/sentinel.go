@@ -27,9 +27,9 @@ func (n *Namespace) AddSentinel(p Sentinel) {
 	n.sentinels[p.Name] = p
 }
 
-// govern asks the Sentinel policies about a request that the ACL lets through. Who
-// asks is the person whose factors count; a login is refused with 400, as are the
-// other paths that need no token (vault/request_handling.go, handleLoginRequest).
+// govern asks the Sentinel policies about a request that the ACL lets through. The factors
+// are those of entity. A login is refused with 400, as are the other paths that need no
+// token (vault/request_handling.go, handleLoginRequest).
 func (s *Server) govern(r *request, entity string, status int) error {
 	s.mu.Lock()
 	var policies []Sentinel

@@ -48,25 +48,16 @@ func TestSentinel(t *testing.T) {
 			s.AddUser("userpass", "alice", "pw")
 			tt.policy.Name = "pay"
 			s.AddSentinel(tt.policy)
-			if tt.method == "GET" {
-				c = c.as(s.CreateToken([]string{"default", "guarded"}, "alice"))
-			} else {
-				c = c.as("")
+			c, body := c.as(s.CreateToken([]string{"default", "guarded"}, "alice")), any(nil)
+			if tt.method == "PUT" {
+				c, body = c.as(""), map[string]string{"password": "pw"}
 			}
 			var header []string
 			if tt.code {
 				header = []string{"X-Vault-MFA", "corp:" + s.UnusedCode("corp", "alice")}
 			}
-			var body any
-			if tt.method == "PUT" {
-				body = map[string]string{"password": "pw"}
-			}
 			got := c.do(tt.method, "/v1/"+tt.path, body, header...)
-			if tt.text != "" {
-				got.refused(t, tt.status, tt.text)
-			} else if got.status != tt.status {
-				t.Errorf("got %d %s, want %d", got.status, got.body, tt.status)
-			}
+			got.wantAnswer(t, tt.status, tt.text)
 		})
 	}
 }

@@ -77,7 +77,7 @@ func cleanPath(p string) string {
 	return clean
 }
 
-// handle finds who answers. It must not hold s.mu where a person is waited for.
+// handle finds the handler and calls it. It must not hold s.mu while a push is open.
 func (s *Server) handle(r *request) (*response, error) {
 	if (r.op == opUpdate || r.op == opPatch) && strings.HasSuffix(r.path, "/") {
 		return nil, refuse(http.StatusBadRequest, textTrailingSlash)
@@ -161,7 +161,7 @@ func (s *Server) authorized(r *request) (*response, error) {
 		return nil, s.deadToken()
 	}
 	// A use is spent even when the request is denied (vault/request_handling.go).
-	defer s.spendLocked(t)()
+	defer s.useLocked(t)()
 	if err != nil {
 		return nil, err
 	}

@@ -24,14 +24,14 @@ type Namespace struct {
 	sentinels    map[string]Sentinel
 }
 
-// An entity is a person, whatever they log in with.
+// An entity is a user, at whatever mounts they log in.
 type entity struct {
 	id, name string
 	ns       *Namespace
 	seeds    map[string]seed // by ID of the TOTP method
 }
 
-// A TokenRole is what auth/token/create/NAME gives out.
+// A TokenRole says which tokens auth/token/create/NAME creates.
 type TokenRole struct {
 	AllowedPolicies []string      // nil: whatever the parent may give
 	MaxTTL          time.Duration // 0 means no limit of its own

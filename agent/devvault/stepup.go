@@ -26,7 +26,7 @@ func (s *Server) stepUp(r *request, methods []string) error {
 
 // stepUpFactor knows a method by its bare name only, in the root namespace, and a code by
 // its bare digits: "passcode=123456" is wrong here although Login MFA takes it. Duo is the
-// other way round: only "passcode=123456" is a code, everything else a wish to push.
+// other way round: only "passcode=123456" is a code, every other value requests a push.
 func (s *Server) stepUpFactor(r *request, entity, name string) error {
 	s.mu.Lock()
 	m := s.stepUpMethodLocked(name)

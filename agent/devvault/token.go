@@ -67,8 +67,8 @@ func (s *Server) overLocked(t *token) bool {
 	return over
 }
 
-// spendLocked takes one use, and returns what to do when the request has been answered.
-func (s *Server) spendLocked(t *token) (after func()) {
+// useLocked takes one use, and returns what to do when the request has been answered.
+func (s *Server) useLocked(t *token) (after func()) {
 	switch {
 	case t.uses > 1:
 		t.uses--

@@ -20,23 +20,22 @@ func TestTokenKinds(t *testing.T) {
 		"no_parent":        {"create", `{"policies":["dev"],"no_parent":true}`, true},
 		"create-orphan":    {"create-orphan", `{"policies":["dev"]}`, true},
 	}
-	ends := map[string]func(root, own client, now *clock) answer{
-		"revoke-self": func(_, own client, _ *clock) answer { return own.do("POST", "/v1/auth/token/revoke-self", nil) },
-		"revoke": func(root, own client, _ *clock) answer {
+	ends := map[string]func(root, own client) answer{
+		"revoke-self": func(_, own client) answer { return own.do("POST", "/v1/auth/token/revoke-self", nil) },
+		"revoke": func(root, own client) answer {
 			return root.do("POST", "/v1/auth/token/revoke", map[string]any{"token": own.token})
 		},
-		"revoke-accessor": func(root, own client, _ *clock) answer {
+		"revoke-accessor": func(root, own client) answer {
 			accessor := own.do("GET", "/v1/auth/token/lookup-self", nil).text(own.t, "data", "accessor")
 			return root.do("POST", "/v1/auth/token/revoke-accessor", map[string]any{"accessor": accessor})
 		},
-		"expiry": func(_, _ client, now *clock) answer { now.Add(31 * time.Minute); return answer{status: 204} },
+		"expiry": func(root, _ client) answer { root.clock.Add(31 * time.Minute); return answer{status: 204} },
 	}
 	for end, stop := range ends {
 		for kind, tt := range kinds {
 			t.Run(end+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				now := newClock()
-				s, root := newFixture(t, Config{Now: now.Now})
+				s, root := newFixture(t, Config{})
 				root.t = t
 				s.AddPolicy("minter", PathRule{Path: "auth/token/create*", Capabilities: []string{"update", "sudo"}})
 				for name, role := range map[string]TokenRole{"child": {}, "batch": {Batch: true}, "orphan": {Orphan: true}} {
@@ -50,7 +49,7 @@ func TestTokenKinds(t *testing.T) {
 				}
 				c := own.as(made.text(t, "auth", "client_token"))
 				c.do("GET", "/v1/secret/data/x", nil).wantStatus(t, 200)
-				stop(root, own, now).wantStatus(t, 204)
+				stop(root, own).wantStatus(t, 204)
 				own.do("GET", "/v1/secret/data/x", nil).refused(t, 403, textInvalidToken)
 				if got := c.do("GET", "/v1/secret/data/x", nil); (got.status == 200) != tt.outlives {
 					t.Errorf("it answers %d after the end of its caller's token", got.status)

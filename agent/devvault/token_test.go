@@ -10,8 +10,7 @@ import (
 
 func TestLookupSelf(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c := newFixture(t, Config{Now: clock.Now})
+	s, c := newFixture(t, Config{})
 	c.do("GET", "/v1/auth/token/lookup-self", nil).want(t, 200, envelopeHead+`"data":{"accessor":"ACCESSOR","creation_time":1772366400,"creation_ttl":0,"display_name":"token","entity_id":"","expire_time":null,"explicit_max_ttl":0,"id":"root","issue_time":"TIME","meta":null,"num_uses":0,"orphan":true,"path":"auth/token/create","policies":["root"],"renewable":false,"ttl":0,"type":"service"},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"token"}`+"\n")
 
 	login := c.as("").login("alice")
@@ -20,7 +19,7 @@ func TestLookupSelf(t *testing.T) {
 		t.Errorf("entity %s, want %s", got, want)
 	}
 	alice := c.as(login.text(t, "auth", "client_token"))
-	clock.Add(time.Minute)
+	c.clock.Add(time.Minute)
 	alice.do("GET", "/v1/auth/token/lookup-self", nil).want(t, 200, envelopeHead+`"data":{"accessor":"ACCESSOR","creation_time":1772366400,"creation_ttl":2764800,"display_name":"userpass-alice","entity_id":"UUID","expire_time":"TIME","explicit_max_ttl":0,"id":"TOKEN","issue_time":"TIME","meta":{"username":"alice"},"num_uses":0,"orphan":true,"path":"auth/userpass/login/alice","policies":["default","dev"],"renewable":true,"ttl":2764740,"type":"service"},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"token"}`+"\n")
 	alice.do("POST", "/v1/auth/token/revoke-self", nil).want(t, 204, "")
 	alice.do("GET", "/v1/auth/token/lookup-self", nil).refused(t, 403, textInvalidToken)
@@ -28,8 +27,7 @@ func TestLookupSelf(t *testing.T) {
 
 func TestTokensExpire(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c := newFixture(t, Config{Now: clock.Now, TokenTTL: time.Hour})
+	s, c := newFixture(t, Config{TokenTTL: time.Hour})
 	login := c.as("").login("alice")
 	tokens := map[string]string{
 		"of a login": login.text(t, "auth", "client_token"),
@@ -40,7 +38,7 @@ func TestTokensExpire(t *testing.T) {
 		t.Log(name)
 		c.as(token).do("GET", "/v1/auth/token/lookup-self", nil).wantAt(t, 3600.0, "data", "ttl")
 	}
-	clock.Add(time.Hour)
+	c.clock.Add(time.Hour)
 	for _, token := range tokens {
 		c.as(token).do("GET", "/v1/auth/token/lookup-self", nil).refused(t, 403, textInvalidToken)
 	}
@@ -49,12 +47,11 @@ func TestTokensExpire(t *testing.T) {
 
 func TestRenewSelf(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, c := newFixture(t, Config{Now: clock.Now})
+	s, c := newFixture(t, Config{})
 	c = c.as(s.NewToken(TokenSpec{Policies: []string{"default"}, TTL: time.Hour}))
-	clock.Add(59 * time.Minute)
+	c.clock.Add(59 * time.Minute)
 	c.do("POST", "/v1/auth/token/renew-self", `{"increment":"2h"}`).wantAt(t, 7200.0, "auth", "lease_duration")
-	clock.Add(time.Hour)
+	c.clock.Add(time.Hour)
 	got := c.do("GET", "/v1/auth/token/lookup-self", nil)
 	if got.at(t, "data", "ttl") != 3600.0 || got.text(t, "data", "last_renewal") != "2026-03-01T12:59:00Z" {
 		t.Errorf("after an hour: %s", got.body)

@@ -73,7 +73,7 @@ func (n *Namespace) EnrolTOTP(method, entity string) (url, secret string, err er
 	return key.URL(), key.Secret(), nil
 }
 
-// Code is what the person's app shows now, "" when they are not enrolled and not about
+// Code is the code that the user's app shows now, "" when they are not enrolled and not about
 // to be. Both are a name or an ID.
 func (n *Namespace) Code(method, entity string) string {
 	return n.codes(method, entity).at(0)

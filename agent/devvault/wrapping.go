@@ -85,7 +85,7 @@ func (s *Server) unwrapLocked(r *request) (*response, error) {
 		if caller, err = s.tokenLocked(r.tokenID); err != nil {
 			return nil, err
 		}
-		defer s.spendLocked(caller)()
+		defer s.useLocked(caller)()
 	}
 	if t.wrapping.held != nil {
 		return s.carryOutLocked(r, t, caller)

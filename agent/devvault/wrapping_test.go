@@ -9,8 +9,7 @@ const wrapInfo = `{"request_id":"","lease_id":"","renewable":false,"lease_durati
 
 func TestWrapping(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	s, root := newFixture(t, Config{Now: clock.Now})
+	s, root := newFixture(t, Config{})
 	c := root.as(s.CreateToken([]string{"default", "dev"}, "alice"))
 	wrap := []string{"X-Vault-Wrap-TTL", "60"}
 	wrapped := func() string {
@@ -44,7 +43,7 @@ func TestWrapping(t *testing.T) {
 	c.as(wrapped()).do("GET", "/v1/auth/token/lookup-self", nil).refused(t, 403, textDenied)
 
 	late := wrapped()
-	clock.Add(time.Minute)
+	root.clock.Add(time.Minute)
 	c.do("POST", "/v1/sys/wrapping/unwrap", map[string]string{"token": late}).refused(t, 400, textWrapToken)
 
 	c.do("POST", "/v1/sys/wrapping/wrap", `{"k":"v"}`).refused(t, 400, "endpoint requires response wrapping to be used")
