@@ -44,8 +44,7 @@ func (w *fixture) mintFreely(t *testing.T) {
 // once when it was revoked through the agent, after some seconds when it was not. The
 // step-up token is revoked, and nobody is asked.
 func TestRevokedCallerIsNotServed(t *testing.T) {
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	ends := map[string]func(t *testing.T, w *fixture, a *agent){
 		"revoke-self": func(t *testing.T, w *fixture, a *agent) {
 			w.call("POST", "auth/token/revoke-self").send(t, a.addr).wantPlain(t, 204)

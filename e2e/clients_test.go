@@ -46,8 +46,7 @@ func clients() []client {
 // forClients runs a test with each client, over TCP and over the unix socket.
 func forClients(t *testing.T, test func(t *testing.T, c client, unix bool)) {
 	t.Helper()
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	for _, c := range clients() {
 		for name, unix := range map[string]bool{"tcp": false, "unix": true} {
 			if unix && !c.unix {
@@ -112,9 +111,7 @@ func TestClientsLogin(t *testing.T) {
 		c.read(t, a.visit(visit{user: u, path: path}, unix)).wantValue(t)
 		q := p.wantAsked(t, 1)[0]
 		c.wantAsked(t, q)
-		if q.Path != "auth/userpass/login/"+u.name {
-			t.Errorf("asked %+v, want the login", q)
-		}
+		equal(t, "path", q.Path, "auth/userpass/login/"+u.name)
 	})
 }
 

@@ -34,8 +34,7 @@ import (
 // development server of its own, and a person who answers every question. That
 // the marks are there and whole is a test of the root (docs_test.go).
 func TestDocs(t *testing.T) {
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("needs bash")
 	}

@@ -8,8 +8,7 @@ import (
 // The same table is asked of the development Vault (TestSpellings of agent/devvault): what Vault cleans
 // is the path as it was sent. What is encoded in it arrives decoded, unclean, and as a path of its own.
 func TestFactsOfSpellings(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	tests := []struct {
 		sent     string
 		location string // of the redirect; "" when it is routed
@@ -43,16 +42,13 @@ func TestFactsOfSpellings(t *testing.T) {
 			}
 			continue
 		}
-		if errs := g.errors(t); g.status != 404 || errs[0] != fmt.Sprintf("no handler for route %q. route entry not found.", tt.routed) {
-			t.Errorf("%s: %d %q, want the route %q", tt.sent, g.status, errs, tt.routed)
-		}
+		g.wantErrors(t, 404, fmt.Sprintf("no handler for route %q. route entry not found.", tt.routed))
 	}
 }
 
 // The same table as TestPoliciesMatchThePathAsItArrives of agent/devvault.
 func TestFactsOfPoliciesAndSpellings(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	base := fmt.Sprintf("spelled%d", users.Add(1))
 	srv.secret(t, "secret/data/"+base+"/deploy/web")
 	u := srv.newUser(t, srv.policy(t, fmt.Sprintf(`
@@ -71,23 +67,18 @@ path "sys/*" { capabilities = ["read"] }`, base)))
 		"sys/..%2f..%2fsecret/data/" + base + "/deploy/web":   404,
 		"%2fsecret/data/" + base + "/deploy/web":              404,
 	} {
-		if g := request("GET", path, token).send(t, srv.addr); g.status != status {
-			t.Errorf("%s: got %d %s, want %d", path, g.status, g.body, status)
-		}
+		equal(t, path, request("GET", path, token).send(t, srv.addr).status, status)
 	}
 	for path, text := range map[string]string{"nope": "nope/", "nope%2f%2f": "nope//", "%2fsecret/x": "secret/x/"} {
 		g := request("GET", "sys/internal/ui/mounts/"+path, srv.newUser(t).token(t)).send(t, srv.addr)
 		want := fmt.Sprintf("preflight capability check returned 403, please ensure client's policies grant access to path %q", text)
-		if errs := g.errors(t); g.status != 403 || errs[0] != want {
-			t.Errorf("preflight of %s: %d %q, want %q", path, g.status, errs, want)
-		}
+		g.wantErrors(t, 403, want)
 	}
 }
 
 // Community Vault gives X-Vault-Namespace back and takes it for nothing, whatever it names.
 func TestFactsOfCommunityNamespaces(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	token, kv := newReader(t)
 	for _, ns := range []string{"ns1", "root", "/a/b/", "secret"} {
 		g := request("GET", "secret/data/"+kv, token, "X-Vault-Namespace: "+ns).send(t, srv.addr)
@@ -99,8 +90,7 @@ func TestFactsOfCommunityNamespaces(t *testing.T) {
 
 // The same table as TestTokenKinds of agent/devvault: which tokens outlive the caller's own.
 func TestFactsOfTokenKinds(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	base := fmt.Sprintf("kinds%d", users.Add(1))
 	policy := srv.policy(t, fmt.Sprintf(`
 path "auth/token/create*" { capabilities = ["update", "sudo"] }
@@ -136,9 +126,7 @@ path "secret/data/%s" { capabilities = ["read"] }`, base))
 				own := made.Auth.ClientToken
 				read := func(token string) got { return request("GET", "secret/data/"+base, token).send(t, srv.addr) }
 				token := request("POST", "auth/token/"+tt.path, own).with(tt.body).send(t, srv.addr).text(t, "auth", "client_token")
-				if g := read(token); g.status != 200 {
-					t.Fatalf("it does not work: %d %s", g.status, g.body)
-				}
+				read(token).wantStatus(t, 200)
 				switch end {
 				case "revoke-self":
 					request("POST", "auth/token/revoke-self", own).send(t, srv.addr)
@@ -149,9 +137,7 @@ path "secret/data/%s" { capabilities = ["read"] }`, base))
 				}
 				eventually(t, "the caller's token is dead", func() bool { return read(own).status == 403 })
 				if tt.outlives {
-					if g := read(token); g.status != 200 {
-						t.Errorf("it is dead, too: %d %s", g.status, g.body)
-					}
+					read(token).wantStatus(t, 200)
 					return
 				}
 				eventually(t, "it dies with the caller's token", func() bool { return read(token).status == 403 })

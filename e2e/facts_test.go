@@ -27,39 +27,27 @@ func validate(t *testing.T, addr, id, method, passcode string, header ...string)
 }
 
 func TestFactsOfLoginMFA(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	u := srv.newUser(t)
 	c := u.totp(t)
 	name := u.enforce(t, c.id)
 	failed := fmt.Sprintf("failed to satisfy enforcement %s. error: 2 errors occurred:\n\t* failed to validate TOTP passcode\n\t"+
 		"* login MFA validation failed for methodID: [%s]\n\n", name, c.id)
-	refused := func(what string, g got, status int, text string) {
-		t.Helper()
-		if errs := g.errors(t); g.status != status || len(errs) != 1 || errs[0] != text {
-			t.Errorf("%s: status %d, errors %q; want %d, %q", what, g.status, errs, status, text)
-		}
-	}
 	id := requirement(t, u.login(t, srv.addr))
-	refused("wrong code", validate(t, srv.addr, id, c.id, c.wrong()), 403, failed)
+	validate(t, srv.addr, id, c.id, c.wrong()).wantErrors(t, 403, failed) // wrong code
 	fresh := c.next()
-	if g := validate(t, srv.addr, id, c.id, fresh); g.status != 200 {
-		t.Fatalf("the request id is not usable after a wrong code: %d %s", g.status, g.body)
-	}
-	refused("used request id", validate(t, srv.addr, id, c.id, c.wrong()), 400, "invalid request ID")
+	validate(t, srv.addr, id, c.id, fresh).wantStatus(t, 200) // usable after a wrong code
+	validate(t, srv.addr, id, c.id, c.wrong()).wantErrors(t, 400, "invalid request ID") // used request id
 	id = requirement(t, u.login(t, srv.addr))
-	refused("used code", validate(t, srv.addr, id, c.id, fresh), 403, failed)
-	if g := validate(t, srv.addr, id, c.id, c.next()); g.status != 200 {
-		t.Errorf("the next code, before its time: %d %s", g.status, g.body)
-	}
-	refused("single phase, wrong code", u.login(t, srv.addr, "X-Vault-MFA: "+c.name+":"+c.wrong()), 403, "permission denied")
+	validate(t, srv.addr, id, c.id, fresh).wantErrors(t, 403, failed) // used code
+	validate(t, srv.addr, id, c.id, c.next()).wantStatus(t, 200) // the next code, before its time
+	u.login(t, srv.addr, "X-Vault-MFA: "+c.name+":"+c.wrong()).wantErrors(t, 403, "permission denied") // single phase, wrong code
 }
 
 // X-Vault-Wrap-TTL on a login wraps the requirement itself, and the warning with
 // it; on the validate call it wraps the token.
 func TestFactsOfWrapping(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	u, c := srv.newMFAUser(t)
 	wrapped := u.login(t, srv.addr, "X-Vault-Wrap-TTL: 60s").json(t)
 	token, _ := dig(wrapped, "wrap_info", "token").(string)
@@ -68,9 +56,7 @@ func TestFactsOfWrapping(t *testing.T) {
 	}
 	opened := request("POST", "sys/wrapping/unwrap", token).send(t, srv.addr)
 	id := requirement(t, opened)
-	if len(texts(opened.json(t)["warnings"])) != 1 {
-		t.Errorf("the warning is not inside: %s", opened.body)
-	}
+	equal(t, "warnings inside", len(texts(opened.json(t)["warnings"])), 1)
 	final := validate(t, srv.addr, id, c.id, c.next(), "X-Vault-Wrap-TTL: 60s").json(t)
 	if dig(final, "wrap_info", "wrapped_accessor") == nil || final["auth"] != nil {
 		t.Errorf("the wrapped token: %v", final)
@@ -88,8 +74,7 @@ func TestFactsOfWrapping(t *testing.T) {
 }
 
 func TestFactsOfRequests(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	token, kv := newReader(t)
 	tests := []struct {
 		name   string
@@ -118,18 +103,15 @@ func TestFactsOfRequests(t *testing.T) {
 			t.Errorf("%s: status %d, Location %q; want %d, %q", test.name, g.status, g.header.Get("Location"), test.status, test.header)
 			continue
 		}
-		if test.errors == "" {
-			continue
-		}
-		if errs := g.errors(t); len(errs) != 1 || errs[0] != test.errors {
-			t.Errorf("%s: errors %q, want %q", test.name, errs, test.errors)
+		if test.errors != "" {
+			t.Log(test.name)
+			g.wantErrors(t, test.status, test.errors)
 		}
 	}
 }
 
 func TestFactsOfPush(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	u := srv.newUser(t)
 	m := pingPhone(t, u)
 	u.enforce(t, m.id)
@@ -143,9 +125,7 @@ func TestFactsOfPush(t *testing.T) {
 	if errs := g.errors(t); g.status != http.StatusForbidden || !strings.Contains(errs[0], "\n\t* not me\n\t* login MFA validation failed") {
 		t.Errorf("refused: %d %q", g.status, errs)
 	}
-	if g := try(approves); g.status != http.StatusOK {
-		t.Errorf("approved: %d %s", g.status, g.body)
-	}
+	try(approves).wantStatus(t, http.StatusOK)
 }
 
 // A Vault that was sealed has forgotten its open logins.
@@ -157,7 +137,5 @@ func TestFactsOfSealing(t *testing.T) {
 	id := requirement(t, u.login(t, srv.addr))
 	check(t, srv.root.Sys().Seal())
 	srv.unseal(t, key)
-	if g := validate(t, srv.addr, id, c.id, c.next()); g.status != 400 || g.errors(t)[0] != "invalid request ID" {
-		t.Errorf("status %d\n%s", g.status, g.body)
-	}
+	validate(t, srv.addr, id, c.id, c.next()).wantErrors(t, 400, "invalid request ID")
 }

@@ -126,8 +126,7 @@ func forEveryGrant(t *testing.T, test func(t *testing.T, w *fixture)) {
 
 func forGrants(t *testing.T, test func(t *testing.T, w *fixture), kinds ...string) {
 	t.Helper()
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -262,9 +261,7 @@ func (w *fixture) sent() (lines [][]string) {
 // wantSource checks that n requests came to where step-up tokens come from.
 func (w *fixture) wantSource(t *testing.T, n int) {
 	t.Helper()
-	if have := len(w.gate.Seen("/v1/" + w.source)); have != n {
-		t.Errorf("%d requests at %s, want %d", have, w.source, n)
-	}
+	equal(t, "requests at "+w.source, len(w.gate.Seen("/v1/"+w.source)), n)
 }
 
 // stepUpTokens are the tokens other than the app's own that were used in the
@@ -342,9 +339,7 @@ func (a *agent) lock(t *testing.T, texts ...string) {
 	t.Helper()
 	out := a.stepup("").ok(t, "lock").stdout
 	for _, text := range texts {
-		if !strings.Contains(out, text) {
-			t.Errorf("stepup lock does not say %q:\n%s", text, out)
-		}
+		contains(t, "stepup lock", out, text)
 	}
 	if len(texts) == 1 && strings.Contains(out, "note: ") {
 		t.Errorf("stepup lock has a note:\n%s", out)

@@ -64,8 +64,6 @@ func TestGatePush(t *testing.T) {
 		if err != nil {
 			want = 403
 		}
-		if g := <-answered; g.status != want {
-			t.Errorf("phone says %v: status %d\n%s", err, g.status, g.body)
-		}
+		(<-answered).wantStatus(t, want)
 	}
 }

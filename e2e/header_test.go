@@ -52,9 +52,7 @@ func TestHeaderGrantTwoMethods(t *testing.T) {
 	p := w.typist(t)
 	a := w.agent(t, p)
 	w.call("POST", w.path).with(`{"data":{"new":"1"}}`).send(t, a.addr).wantStep(t, 200, "approved")
-	if data := w.server.read(t, w.path).Data["data"]; dig(data, "new") != "1" {
-		t.Errorf("the server holds %v", data)
-	}
+	equal(t, "the secret", w.server.read(t, w.path).Data["data"], any(map[string]any{"new": "1"}))
 	p.wantAsked(t, 2)
 	if lines := w.sent(); len(lines) != 2 || len(lines[1]) != 2 {
 		t.Errorf("lines %q; want one for each method", lines)
@@ -72,9 +70,7 @@ func TestDeniedToLibrary(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "stepup: ") {
 		t.Errorf("vault/api got %v", err)
 	}
-	if n := len(w.sent()); n != 1 {
-		t.Errorf("vault/api sent %d requests, want 1", n)
-	}
+	equal(t, "requests", len(w.sent()), 1)
 }
 
 // bigBody is a KV write over the 1 MiB that is kept for repetition, and under
@@ -128,9 +124,7 @@ func TestHeaderGrantNoPrompt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			direct, through := c.send(t, w.addr), c.send(t, a.addr)
 			through.wantPlain(t, 403)
-			if diff := different(direct, through); diff != "" {
-				t.Error(diff)
-			}
+			wantSame(t, direct, through)
 		})
 	}
 	request("GET", w.path, w.token, "X-Vault-MFA: corp_totp:"+w.codes.next()).send(t, a.addr).wantPlain(t, 200)
@@ -166,9 +160,7 @@ func TestGrantPush(t *testing.T) {
 				if w.kind == "header" {
 					pushed = w.path
 				}
-				if n := len(w.gate.Seen("/v1/" + pushed)); n != 1 {
-					t.Errorf("%d requests at %s, want 1: another is another push", n, pushed)
-				}
+				equal(t, "requests, each of them a push", len(w.gate.Seen("/v1/"+pushed)), 1)
 				if approve && w.kind == "token" {
 					w.get().send(t, a.addr).wantStep(t, 200, "cached")
 				}
@@ -192,9 +184,7 @@ func TestHeaderGrantTwoAtOnce(t *testing.T) {
 	for _, g := range w.get().together(t, a.addr, 2) {
 		g.wantStep(t, 200, "approved")
 	}
-	if n := most.Load(); n != 1 {
-		t.Errorf("%d prompts were open at once", n)
-	}
+	equal(t, "prompts open at once", most.Load(), 1)
 	sent := slices.Concat(w.sent()...)
 	if slices.Sort(sent); len(sent) != 2 || len(slices.Compact(sent)) != 2 {
 		t.Errorf("codes sent: %q, want one for each reader, and each once", sent)

@@ -158,11 +158,26 @@ func (g got) wantStep(t *testing.T, status int, outcome string) {
 	}
 }
 
+// wantErrors checks a refusal with exactly these errors.
+func (g got) wantErrors(t *testing.T, status int, errors ...string) {
+	t.Helper()
+	if have := g.errors(t); g.status != status || !slices.Equal(have, errors) {
+		t.Errorf("status %d, errors %q; want %d, %q", g.status, have, status, errors)
+	}
+}
+
 // wantPlain checks an answer that no step-up touched.
 func (g got) wantPlain(t *testing.T, status int) {
 	t.Helper()
 	if g.status != status || g.header.Get("Stepup-Outcome") != "" || strings.Contains(g.body, "stepup: ") {
 		t.Fatalf("status %d, outcome %q, want Vault's own %d\n%s", g.status, g.header.Get("Stepup-Outcome"), status, g.body)
+	}
+}
+
+func (g got) wantStatus(t *testing.T, status int) {
+	t.Helper()
+	if g.status != status {
+		t.Fatalf("status %d, outcome %q, want %d\n%s", g.status, g.header.Get("Stepup-Outcome"), status, g.body)
 	}
 }
 

@@ -116,9 +116,7 @@ func TestKeyringOutlivesAgent(t *testing.T) {
 		w.wantRevoked(t, a, token)
 		uses := w.uses(token)
 		w.get().send(t, a.addr).wantStep(t, 403, "denied")
-		if n := w.uses(token); n != uses {
-			t.Errorf("the locked token was sent %d more times", n-uses)
-		}
+		equal(t, "requests with the locked token", w.uses(token), uses)
 		seen(token, w.password, w.codes.secret)
 	})
 }
@@ -203,12 +201,8 @@ func TestKeyringUnusable(t *testing.T) {
 				t.Errorf("status: %+v", r)
 			}
 			human := a.stepup("").ok(t, "status").stdout
-			if !strings.Contains(human, r.Cache.Reason) || !strings.Contains(human, "memory") {
-				t.Errorf("stepup status does not say why tokens are in memory only:\n%s", human)
-			}
-			if n := strings.Count(a.log.String(), "memory only"); n != 1 {
-				t.Errorf("the log says it %d times, want once", n)
-			}
+			contains(t, "stepup status", human, r.Cache.Reason, "memory")
+			equal(t, "\"memory only\" in the log", strings.Count(a.log.String(), "memory only"), 1)
 			a.restart(t)
 			w.get().send(t, a.addr).wantStep(t, 403, "denied")
 		})

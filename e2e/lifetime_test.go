@@ -19,9 +19,7 @@ func TestTokenRevokedOutside(t *testing.T) {
 		w.server.write(t, "auth/token/revoke-accessor", map[string]any{"accessor": info["accessor"]})
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
 		w.wantAsked(t, p, 2)
-		if n := len(w.stepUpTokens()); n != 2 {
-			t.Errorf("%d step-up tokens, want 2", n)
-		}
+		equal(t, "step-up tokens", len(w.stepUpTokens()), 2)
 		w.get().send(t, a.addr).wantStep(t, 200, "cached")
 	})
 }
@@ -41,13 +39,9 @@ func TestTokenIsAliveAndMayNot(t *testing.T) {
 				want := request("GET", w.closed, w.stepUpToken(t)).send(t, w.addr)
 				for range 2 {
 					have := w.call("GET", w.closed).send(t, a.addr)
-					if have.header.Get("Stepup-Outcome") != "cached" {
-						t.Errorf("outcome %q", have.header.Get("Stepup-Outcome"))
-					}
+					equal(t, "outcome", have.header.Get("Stepup-Outcome"), "cached")
 					have.header.Del("Stepup-Outcome")
-					if diff := different(want, have); diff != "" {
-						t.Error(diff)
-					}
+					wantSame(t, want, have)
 				}
 				w.wantAsked(t, p, 1)
 				w.get().send(t, a.addr).wantStep(t, 200, "cached")
@@ -147,9 +141,7 @@ func TestStopRevokes(t *testing.T) {
 func TestStatusOfTokens(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
 		a := w.agent(t, w.typist(t), `max_ttl = "10m"`)
-		if r := a.wantTokens(t, 0); r.Cache.Store != "memory" {
-			t.Errorf("before: %+v", r)
-		}
+		equal(t, "store", a.wantTokens(t, 0).Cache.Store, "memory")
 		w.get().send(t, a.addr).wantStep(t, 200, "approved")
 		token := a.wantTokens(t, 1).Tokens[0]
 		_, text := a.status(t)
@@ -160,9 +152,7 @@ func TestStatusOfTokens(t *testing.T) {
 			t.Errorf("status: %+v", token)
 		}
 		human := a.stepup("").ok(t, "status").stdout
-		if !strings.Contains(human, token.Caller) || !strings.Contains(human, "s left") {
-			t.Errorf("stepup status does not show the caller and the time left:\n%s", human)
-		}
+		contains(t, "stepup status", human, token.Caller, "s left")
 		for _, secret := range []string{w.token, w.stepUpToken(t), w.password, w.codes.secret} {
 			if strings.Contains(human+text, secret) {
 				t.Error("a secret is in the status")

@@ -50,8 +50,7 @@ func (u user) wantPlainLogin(t *testing.T, g got) {
 }
 
 func TestLoginCLI(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	t.Run("one enforcement, the token is stored and works", func(t *testing.T) {
 		t.Parallel()
 		u, c := srv.newMFAUser(t)
@@ -63,9 +62,7 @@ func TestLoginCLI(t *testing.T) {
 		check(t, err)
 		u.wantToken(t, string(token))
 		found := vault.ok(t, "token", "lookup", "-format=json").fields(t)
-		if dig(found, "data", "entity_id") != u.entity {
-			t.Errorf("vault token lookup: %v", found)
-		}
+		equal(t, "vault token lookup", dig(found, "data", "entity_id"), any(u.entity))
 		q := p.wantAsked(t, 1)[0]
 		if q.Kind != "passcode" || q.Method != c.name || q.MethodType != "totp" || q.Vault != "corp" ||
 			q.Path != "auth/userpass/login/"+u.name || q.Operation != "update" || q.Attempt != 1 || q.Attempts != 3 {
@@ -75,23 +72,20 @@ func TestLoginCLI(t *testing.T) {
 			t.Errorf("requester %+v, want the vault CLI of uid %d", q.Requester, os.Getuid())
 		}
 	})
-	for name, flags := range map[string][]string{"one enforcement, JSON": {"-non-interactive"}, "two enforcements": nil} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			u, c := srv.newMFAUser(t)
-			methods := []*codes{c}
-			if flags == nil {
-				methods = append(methods, u.totp(t))
-				u.enforce(t, methods[1].id)
-			}
-			p := typist(t, methods...)
-			a := startAgent(t, setup{person: p})
-			vault, _ := cli(t, a.addr)
-			out := vault.ok(t, u.loginArgs(append(flags, "-format=json")...)...).fields(t)
-			u.wantToken(t, dig(out, "auth", "client_token"))
-			p.wantAsked(t, len(methods))
-		})
-	}
+	each(t, map[string][]string{"one enforcement, JSON": {"-non-interactive"}, "two enforcements": nil}, func(t *testing.T, flags []string) {
+		u, c := srv.newMFAUser(t)
+		methods := []*codes{c}
+		if flags == nil {
+			methods = append(methods, u.totp(t))
+			u.enforce(t, methods[1].id)
+		}
+		p := typist(t, methods...)
+		a := startAgent(t, setup{person: p})
+		vault, _ := cli(t, a.addr)
+		out := vault.ok(t, u.loginArgs(append(flags, "-format=json")...)...).fields(t)
+		u.wantToken(t, dig(out, "auth", "client_token"))
+		p.wantAsked(t, len(methods))
+	})
 	t.Run("denied", func(t *testing.T) {
 		t.Parallel()
 		u, _ := srv.newMFAUser(t)
@@ -105,8 +99,7 @@ func TestLoginCLI(t *testing.T) {
 }
 
 func TestLoginWrongThenRight(t *testing.T) {
-	t.Parallel()
-	u, c := needVault(t).newMFAUser(t)
+	u, c := parallel(t).newMFAUser(t)
 	p := corrector(t, c)
 	u.wantLogin(t, u.login(t, startAgent(t, setup{person: p}).addr))
 	if q := p.wantAsked(t, 2)[1]; q.Attempt != 2 || q.Message == "" {
@@ -115,22 +108,18 @@ func TestLoginWrongThenRight(t *testing.T) {
 }
 
 func TestLoginWrongToTheEnd(t *testing.T) {
-	t.Parallel()
-	u, c := needVault(t).newMFAUser(t)
+	u, c := parallel(t).newMFAUser(t)
 	p := mistaken(t, c)
 	g := u.login(t, startAgent(t, setup{person: p, attempts: 2}).addr)
 	g.wantStep(t, 403, "rejected")
-	if errs := g.errors(t); !strings.Contains(errs[0], "failed to satisfy enforcement") {
-		t.Errorf("Vault's own text is not there: %q", errs)
-	}
+	contains(t, "Vault's own error", g.errors(t)[0], "failed to satisfy enforcement")
 	p.wantAsked(t, 2)
 }
 
 // A code is good for one login. The second login within its period is not let
 // down: the user is told and types the next one.
 func TestLoginReusedCode(t *testing.T) {
-	t.Parallel()
-	u, c := needVault(t).newMFAUser(t)
+	u, c := parallel(t).newMFAUser(t)
 	first := c.next()
 	var second atomic.Bool
 	p := newPerson(t, func(_ context.Context, a asked) answer {
@@ -151,8 +140,7 @@ func TestLoginReusedCode(t *testing.T) {
 
 // Vault refuses everything after five wrong codes and says for how long.
 func TestLoginRateLimit(t *testing.T) {
-	t.Parallel()
-	u, c := needVault(t).newMFAUser(t)
+	u, c := parallel(t).newMFAUser(t)
 	p := newPerson(t, func(_ context.Context, a asked) answer {
 		if a.Attempt > 6 {
 			return deny()
@@ -160,9 +148,7 @@ func TestLoginRateLimit(t *testing.T) {
 		return code(c.wrong())
 	})
 	g := u.login(t, startAgent(t, setup{person: p, attempts: 9}).addr)
-	if g.status != 403 {
-		t.Fatalf("status %d\n%s", g.status, g.body)
-	}
+	g.wantStatus(t, 403)
 	told := g.body
 	for _, a := range p.prompts(t) {
 		told += a.Message
@@ -173,8 +159,7 @@ func TestLoginRateLimit(t *testing.T) {
 }
 
 func TestLoginNoPrompter(t *testing.T) {
-	t.Parallel()
-	u, c := needVault(t).newMFAUser(t)
+	u, c := parallel(t).newMFAUser(t)
 	a := startAgent(t, setup{person: absent(t)})
 	g := u.login(t, a.addr)
 	g.wantStep(t, 200, "unavailable")
@@ -187,8 +172,7 @@ func TestLoginNoPrompter(t *testing.T) {
 }
 
 func TestLoginTimeout(t *testing.T) {
-	t.Parallel()
-	u, _ := needVault(t).newMFAUser(t)
+	u, _ := parallel(t).newMFAUser(t)
 	p := silent(t)
 	a := startAgent(t, setup{person: p, timeout: "6s"})
 	u.login(t, a.addr).wantStep(t, 403, "timeout")
@@ -198,36 +182,32 @@ func TestLoginTimeout(t *testing.T) {
 // Either of two methods of one enforcement will do: the user chooses, or the
 // configuration does.
 func TestLoginAnyOfTwo(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
-	for name, prefers := range map[string]bool{"the user chooses": false, "the configuration prefers": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			u := srv.newUser(t)
-			one, two := u.totp(t), u.totp(t)
-			u.enforce(t, one.id, two.id)
-			p := newPerson(t, func(_ context.Context, a asked) answer {
-				if a.Kind != "choose" {
-					return code(two.next())
-				}
-				i := slices.IndexFunc(a.Choices, func(s string) bool { return strings.Contains(s, two.name) })
-				if i < 0 || len(a.Choices) != 2 {
-					t.Errorf("choices %q, want both methods", a.Choices)
-					return deny()
-				}
-				return answer{text: a.Choices[i]}
-			})
-			s, kinds := setup{person: p}, "choose passcode"
-			if prefers {
-				s.extra, kinds = fmt.Sprintf("login_mfa { prefer = [%q] }", two.name), "passcode"
+	srv := parallel(t)
+	each(t, map[string]bool{"the user chooses": false, "the configuration prefers": true}, func(t *testing.T, prefers bool) {
+		u := srv.newUser(t)
+		one, two := u.totp(t), u.totp(t)
+		u.enforce(t, one.id, two.id)
+		p := newPerson(t, func(_ context.Context, a asked) answer {
+			if a.Kind != "choose" {
+				return code(two.next())
 			}
-			u.login(t, startAgent(t, s).addr).wantStep(t, 200, "approved")
-			all := p.prompts(t)
-			if p.kinds(t) != kinds || all[len(all)-1].Method != two.name {
-				t.Errorf("asked %+v", all)
+			i := slices.IndexFunc(a.Choices, func(s string) bool { return strings.Contains(s, two.name) })
+			if i < 0 || len(a.Choices) != 2 {
+				t.Errorf("choices %q, want both methods", a.Choices)
+				return deny()
 			}
+			return answer{text: a.Choices[i]}
 		})
-	}
+		s, kinds := setup{person: p}, "choose passcode"
+		if prefers {
+			s.extra, kinds = fmt.Sprintf("login_mfa { prefer = [%q] }", two.name), "passcode"
+		}
+		u.login(t, startAgent(t, s).addr).wantStep(t, 200, "approved")
+		all := p.prompts(t)
+		if p.kinds(t) != kinds || all[len(all)-1].Method != two.name {
+			t.Errorf("asked %+v", all)
+		}
+	})
 }
 
 // A sealed and unsealed Vault has forgotten the login that the user is being
@@ -264,8 +244,7 @@ func TestLoginRequestGone(t *testing.T) {
 // A login without any enforcement, a wrong password and a login with a factor of
 // its own are relayed as they are.
 func TestLoginOrdinary(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	a := startAgent(t, setup{person: nobody(t)})
 	plain := srv.newUser(t)
 	plain.wantPlainLogin(t, plain.login(t, a.addr))

@@ -141,6 +141,24 @@ func needVault(t *testing.T) *server {
 	return world.server
 }
 
+// parallel is needVault for a test that runs beside others.
+func parallel(t *testing.T) *server {
+	t.Helper()
+	t.Parallel()
+	return needVault(t)
+}
+
+// each runs the tests of a table beside each other.
+func each[T any](t *testing.T, tests map[string]T, run func(*testing.T, T)) {
+	t.Helper()
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, test)
+		})
+	}
+}
+
 // cleanEnv is the environment of every program that the tests start. Without a
 // word about the session bus Vault starts one, and leaves it behind.
 func cleanEnv(home string, more ...string) []string {

@@ -51,9 +51,7 @@ func (m *oktaMount) login(t *testing.T, a *agent) <-chan got {
 
 func (m *oktaMount) wantPushes(t *testing.T, n int) {
 	t.Helper()
-	if have := world.okta.Pushes(m.user); have != n {
-		t.Errorf("%d pushes, want %d", have, n)
-	}
+	equal(t, "pushes", world.okta.Pushes(m.user), n)
 }
 
 // told holds a person who is told of pushes until they are decided.
@@ -148,9 +146,7 @@ func TestOktaCode(t *testing.T) {
 			codes++
 		}
 	}
-	if codes != 2 {
-		t.Errorf("asked %d times", codes)
-	}
+	equal(t, "prompts for a code", codes, 2)
 }
 
 // Vault's own client brings a nonce and shows the number itself: it is left alone.
@@ -178,9 +174,7 @@ func TestOktaLoginCLI(t *testing.T) {
 	polls := world.okta.Polls(m.user)
 	eventually(t, "vault asks on", func() bool { return world.okta.Polls(m.user) > polls+1 })
 	m.say(t, approves)
-	if r := run.wait(t); r.code != 0 || !strings.Contains(r.stderr, `tap the number "7"`) {
-		t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
-	}
+	contains(t, "vault login", run.ok(t).stderr, `tap the number "7"`)
 }
 
 // A renewal logs in with Okta once more; with a number it cannot.
@@ -211,8 +205,6 @@ func TestOktaRenewal(t *testing.T) {
 	m.ring(t)
 	g := <-renewed
 	g.wantStep(t, 400, "unavailable")
-	if errs := g.errors(t); !strings.Contains(errs[len(errs)-1], "log in again instead") {
-		t.Errorf("errors %q", errs)
-	}
+	contains(t, "the answer", g.body, "log in again instead")
 	m.say(t, ignores)
 }

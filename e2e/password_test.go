@@ -36,20 +36,14 @@ func TestPasswordFromKeyring(t *testing.T) {
 	a.stepup("").ok(t, "lock")
 	a.restart(t)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
-	if have, want := p.kinds(t), "password passcode passcode"; have != want {
-		t.Fatalf("asked %q, want %q", have, want)
-	}
+	equal(t, "prompts", p.kinds(t), "password passcode passcode")
 	a.stepup("").ok(t, "lock")
 	w.password += "-changed"
 	w.stepUpUser(t, nil)
 	changed.Store(true)
 	w.get().send(t, a.addr).wantStep(t, 403, "denied")
-	if have, want := p.kinds(t), "password passcode passcode password passcode"; have != want {
-		t.Errorf("asked %q, want %q", have, want)
-	}
-	if q := p.prompts(t)[3]; !strings.Contains(q.Message, "wrong password") {
-		t.Errorf("asked for the new password without a reason: %+v", q)
-	}
+	equal(t, "prompts", p.kinds(t), "password passcode passcode password passcode")
+	contains(t, "the reason to ask again", p.prompts(t)[3].Message, "wrong password")
 }
 
 func TestPasswordFromCommand(t *testing.T) {
@@ -60,9 +54,7 @@ func TestPasswordFromCommand(t *testing.T) {
 	write(t, file, w.password+"\nnot this line\n")
 	a := w.start(t, w.setup(p).withPassword(fmt.Sprintf("command = [\"cat\", %q]", file)))
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
-	if have := p.kinds(t); have != "passcode" {
-		t.Errorf("asked %q, want only the code", have)
-	}
+	equal(t, "prompts", p.kinds(t), "passcode")
 }
 
 // A rule that names the method takes its code along with the password, in one question,
@@ -90,9 +82,7 @@ func TestPasswordAndCodeTogether(t *testing.T) {
 	a := w.start(t, s)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
 	w.get().send(t, a.addr).wantStep(t, 200, "cached")
-	if have, want := p.kinds(t), "password password"; have != want {
-		t.Errorf("asked %q, want %q", have, want)
-	}
+	equal(t, "prompts", p.kinds(t), "password password")
 }
 
 // A seed that stepup keeps makes the codes, but never without a yes.
@@ -114,7 +104,5 @@ func TestPasscodeFromKeyring(t *testing.T) {
 	seed := fmt.Sprintf("otpauth://totp/Vault:%s?secret=%s&issuer=Vault\n", w.name, w.codes.secret)
 	a.stepup(seed).ok(t, "totp", "add", w.codes.name)
 	w.get().send(t, a.addr).wantStep(t, 200, "approved")
-	if have := p.kinds(t); have != "confirm" {
-		t.Errorf("asked %q, want one confirmation", have)
-	}
+	equal(t, "prompts", p.kinds(t), "confirm")
 }

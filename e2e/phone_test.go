@@ -86,14 +86,8 @@ type provider func(*testing.T, user) *pushMethod
 // forProviders runs a test with each provider of pushes.
 func forProviders(t *testing.T, test func(*testing.T, provider)) {
 	t.Helper()
-	t.Parallel()
-	needVault(t)
-	for name, push := range map[string]provider{"pingid": pingPhone, "okta": oktaPhone} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, push)
-		})
-	}
+	parallel(t)
+	each(t, map[string]provider{"pingid": pingPhone, "okta": oktaPhone}, test)
 }
 
 func newPushMethod(t *testing.T, kind string, u user, settings map[string]any) *pushMethod {
@@ -143,9 +137,7 @@ func (p *pushMethod) pushes() int {
 
 func (p *pushMethod) wantPushes(t *testing.T, n int) {
 	t.Helper()
-	if have := p.pushes(); have != n {
-		t.Errorf("%d pushes, want %d", have, n)
-	}
+	equal(t, "pushes", p.pushes(), n)
 }
 
 // wantDropped waits until Vault has given up on the push that is open, although

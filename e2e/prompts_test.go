@@ -11,8 +11,7 @@ import (
 // A prompt that is open in one place is answered in another: the first answer
 // wins and the others are closed.
 func TestAnswerFromAnotherTerminal(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	tests := []struct {
 		name    string
 		with    func(id, code string) (stdin string, args []string)
@@ -31,9 +30,7 @@ func TestAnswerFromAnotherTerminal(t *testing.T) {
 			a := startAgent(t, setup{person: p, hide: []string{u.password}})
 			answered := async(func() got { return u.login(t, a.addr) })
 			id := p.wait(t, 0).ID
-			if list := a.stepup("").ok(t, "prompts").stdout; !strings.Contains(list, id) {
-				t.Errorf("stepup prompts does not show %s:\n%s", id, list)
-			}
+			contains(t, "stepup prompts", a.stepup("").ok(t, "prompts").stdout, id)
 			a.stepup("").run(t, "answer", "no-such-id", "123456").wantFailure(t, 1, "error: ")
 			stdin, args := test.with(id, c.next())
 			a.stepup(stdin).ok(t, args...)
@@ -67,8 +64,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestNoAgent(t *testing.T) {
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	bin, err := world.stepup()
 	check(t, err)
 	dir := tempDir(t)
@@ -120,7 +116,5 @@ func (a *agent) wantMode(t *testing.T, name string, want os.FileMode) {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(a.dir, filepath.FromSlash(name)))
 	check(t, err)
-	if info.Mode().Perm() != want {
-		t.Errorf("%s has mode %v, want %v", name, info.Mode(), want)
-	}
+	equal(t, name, info.Mode().Perm(), want)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,9 +97,7 @@ func (p *pushFixture) wantRefused(t *testing.T, command *running, words string) 
 	texts := []string{"Code: 403", "* stepup: " + words}
 	if p.w != nil {
 		texts = append(texts, "* permission denied")
-		if n := len(p.w.sent()); n != 1 {
-			t.Errorf("%d requests, want 1: another is another push", n)
-		}
+		equal(t, "requests, each of them a push", len(p.w.sent()), 1)
 	}
 	command.wait(t).wantFailure(t, 2, texts...)
 	p.wantPushes(t, 1)
@@ -164,9 +161,7 @@ func (a *agent) wantAudit(t *testing.T, events ...string) {
 		}
 		return len(got) >= len(events)
 	})
-	if !slices.Equal(got, events) {
-		t.Errorf("audit log: %q, want %q", got, events)
-	}
+	equal(t, "audit log", got, events)
 }
 
 // forPushes runs a test with each kind of phone, at a login and at a rule's path.
@@ -199,9 +194,7 @@ func TestPushApproved(t *testing.T) {
 				p.screen.wait(t, "done")
 				p.agent.wantAudit(t, "prompt", "approved")
 				p.wantPushes(t, 1)
-				if n := p.screen.count("wants to"); n != 1 {
-					t.Errorf("told %d times, want 1", n)
-				}
+				equal(t, "notices", p.screen.count("wants to"), 1)
 			})
 		}
 	})
@@ -221,8 +214,7 @@ func TestPushRefused(t *testing.T) {
 
 // The phone is not touched: Okta gives up by itself, PingID is given up by Vault.
 func TestPushTimeout(t *testing.T) {
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	wantTimeout := func(t *testing.T, p *pushFixture, command *running) {
 		t.Helper()
 		p.wantRefused(t, command, "the push was refused on the phone, or nobody answered it")
@@ -354,8 +346,8 @@ func TestPushRuleShared(t *testing.T) {
 			case g := <-answers:
 				if late == 0 {
 					g.wantStep(t, 200, "approved")
-				} else if g.status != 200 {
-					t.Errorf("status %d\n%s", g.status, g.body)
+				} else {
+					g.wantStatus(t, 200)
 				}
 				n++
 			case <-p.rings:
@@ -368,24 +360,19 @@ func TestPushRuleShared(t *testing.T) {
 
 // With confirm_push the prompt comes before the phone rings at all.
 func TestPushRuleConfirm(t *testing.T) {
-	t.Parallel()
-	needVault(t)
+	parallel(t)
 	for _, yes := range []bool{true, false} {
 		t.Run(fmt.Sprintf("yes %v", yes), func(t *testing.T) {
 			t.Parallel()
 			p := newPushFixture(t, "rule", pingPhone, "confirm_push = true")
 			command := p.vault.start(t, p.args...)
 			p.screen.wait(t, "wants to "+p.wants, "go on? y/N")
-			if n := len(p.w.sent()); n != 0 {
-				t.Errorf("%d requests before the user has said yes", n)
-			}
+			equal(t, "requests without a yes", len(p.w.sent()), 0)
 			if !yes {
 				p.screen.press(t, "n\r")
 				command.wait(t).wantFailure(t, 2, "* stepup: the second factor was denied")
 				p.wantPushes(t, 0)
-				if n := len(p.w.sent()); n != 0 {
-					t.Errorf("%d requests after a no", n)
-				}
+				equal(t, "requests without a yes", len(p.w.sent()), 0)
 				return
 			}
 			p.screen.press(t, "y\r")
@@ -400,8 +387,7 @@ func TestPushRuleConfirm(t *testing.T) {
 // A login over HTTP, with a prompt command that is told of the push until it is
 // decided.
 func TestPushLogin(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	for says, outcome := range map[thumb]string{approves: "approved", refuses: "denied"} {
 		t.Run(outcome, func(t *testing.T) {
 			t.Parallel()
@@ -433,8 +419,7 @@ func TestPushLogin(t *testing.T) {
 
 // The push does not wait for a prompt command that is slow to read the notice.
 func TestPushLoginCLI(t *testing.T) {
-	t.Parallel()
-	u := needVault(t).newUser(t)
+	u := parallel(t).newUser(t)
 	m := pingPhone(t, u)
 	u.enforce(t, m.id)
 	a := startAgent(t, setup{person: silent(t)})
@@ -447,8 +432,7 @@ func TestPushLoginCLI(t *testing.T) {
 
 // An app that leaves takes its push with it; nothing is sent again.
 func TestPushLoginLeaves(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	u := srv.newUser(t)
 	m := pingPhone(t, u)
 	u.enforce(t, m.id)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
+	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -20,6 +22,31 @@ var volatile = []string{
 func different(direct, through got) string {
 	sameLength := len(direct.body) == len(through.body)
 	return cmp.Diff(direct.steady(sameLength), through.steady(sameLength))
+}
+
+func wantSame(t *testing.T, direct, through got) {
+	t.Helper()
+	if diff := different(direct, through); diff != "" {
+		t.Errorf("directly (-), through stepup (+):\n%s", diff)
+	}
+}
+
+// equal compares a value with what it must be.
+func equal[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s, want (-), got (+):\n%s", what, diff)
+	}
+}
+
+// contains checks that a text has these parts.
+func contains(t *testing.T, what, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%s lacks %q:\n%.2000s", what, part, text)
+		}
+	}
 }
 
 // A steadyAnswer is an answer without what differs from time to time.

@@ -9,8 +9,7 @@ import (
 // With single_phase the factor goes with the login, whatever its method is called;
 // Vault says nothing but "permission denied" of a wrong one.
 func TestSinglePhase(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	byName := func(c *codes) string { return c.name }
 	tests := map[string]struct {
 		method func(*codes) string
@@ -45,9 +44,8 @@ func TestSinglePhase(t *testing.T) {
 		a := startAgent(t, setup{person: typist(t, c), extra: singlePhase(c.name)})
 		g := u.login(t, a.addr)
 		u.wantLogin(t, g)
-		if !strings.Contains(g.body, "Found MFA header but failed to find MFA Enforcement Config") || !strings.Contains(a.log.String(), "asked about for nothing") {
-			t.Errorf("answer %s, log %s", g.body, a.log)
-		}
+		contains(t, "the answer", g.body, "Found MFA header but failed to find MFA Enforcement Config")
+		contains(t, "the log", a.log.String(), "asked about for nothing")
 	})
 }
 

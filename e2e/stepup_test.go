@@ -39,9 +39,7 @@ func TestStepUpOnce(t *testing.T) {
 		vault.ok(t, "kv", "get", "-format=json", "secret/"+short(w.path)).wantSecret(t)
 		vault.ok(t, "kv", "get", "-format=json", "-mount=secret", short(w.path)).wantSecret(t)
 		vault.ok(t, "kv", "put", "-mount=secret", short(w.path)+"2", "a=b")
-		if data := w.server.read(t, w.path+"2").Data["data"]; dig(data, "a") != "b" {
-			t.Errorf("the server holds %v", data)
-		}
+		equal(t, "the secret", w.server.read(t, w.path+"2").Data["data"], any(map[string]any{"a": "b"}))
 		client, err := w.server.client(a.addr, w.token)
 		check(t, err)
 		secret, err := client.KVv2("secret").Get(t.Context(), short(w.path))
@@ -87,9 +85,7 @@ func TestStepUpManyAtOnce(t *testing.T) {
 			}
 			all.Wait()
 			for _, s := range said {
-				if s != "200 approved" {
-					t.Errorf("curl says %q", s)
-				}
+				equal(t, "curl says", s, "200 approved")
 			}
 			w.wantAsked(t, p, 1)
 			w.stepUpToken(t)
@@ -126,9 +122,7 @@ func TestStepUpNowhereElse(t *testing.T) {
 		}
 		self := w.call("GET", "auth/token/lookup-self").send(t, a.addr)
 		self.wantPlain(t, 200)
-		if self.text(t, "data", "id") != w.token {
-			t.Error("lookup-self is not about the app's own token")
-		}
+		equal(t, "the token of lookup-self", self.text(t, "data", "id"), w.token)
 		for _, s := range w.gate.Seen("")[before:] {
 			if s.Token == token {
 				t.Errorf("the step-up token went to %s %s", s.Method, s.Path)
@@ -220,9 +214,7 @@ func TestStepUpWrongThenRight(t *testing.T) {
 			story = append(story, fmt.Sprintf("%s %d %s", q.Kind, q.Attempt, why))
 		}
 		want := []string{"password 1 ", "password 2 password", "passcode 1 ", "passcode 2 code"}
-		if have, want := strings.Join(story, ", "), strings.Join(want[4-2*w.asks:], ", "); have != want {
-			t.Errorf("asked %q, want %q", have, want)
-		}
+		equal(t, "prompts", story, want[4-2*w.asks:])
 	})
 }
 

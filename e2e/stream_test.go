@@ -3,7 +3,6 @@ package e2e
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -15,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +21,7 @@ import (
 
 // The log of the server arrives line by line while the request stays open.
 func TestMonitor(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	a := startAgent(t, setup{person: nobody(t)})
 	vault, _ := cli(t, a.addr, "VAULT_TOKEN=root")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
@@ -92,9 +89,7 @@ func snapshot(t *testing.T, file string) (names []string) {
 	for line := range strings.Lines(string(members["SHA256SUMS"])) {
 		want, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		sum := sha256.Sum256(members[name])
-		if hex.EncodeToString(sum[:]) != want {
-			t.Errorf("%s does not have its sum", name)
-		}
+		equal(t, "the sum of "+name, hex.EncodeToString(sum[:]), want)
 	}
 	if len(members["SHA256SUMS"]) == 0 || len(members["state.bin"]) == 0 {
 		t.Errorf("members %q", names)
@@ -118,9 +113,7 @@ func TestRaft(t *testing.T) {
 	one, two := filepath.Join(dir, "direct"), filepath.Join(dir, "through")
 	direct.ok(t, "operator", "raft", "snapshot", "save", one)
 	through.ok(t, "operator", "raft", "snapshot", "save", two)
-	if want, have := snapshot(t, one), snapshot(t, two); !slices.Equal(want, have) {
-		t.Errorf("members %q, directly %q", have, want)
-	}
+	equal(t, "members", snapshot(t, two), snapshot(t, one))
 	// Back in, through stepup: a body far over what is kept for repetition.
 	through.ok(t, "operator", "raft", "snapshot", "restore", "-force", two)
 	eventually(t, "the server is back", func() bool {
@@ -142,27 +135,18 @@ func TestRaft(t *testing.T) {
 	t.Run("and started again", func(t *testing.T) {
 		check(t, srv.start())
 		sealed := request("GET", "bulk/0", token)
-		if diff := different(sealed.send(t, srv.addr), sealed.send(t, a.addr)); diff != "" {
-			t.Errorf("sealed: %s", diff)
-		}
+		wantSame(t, sealed.send(t, srv.addr), sealed.send(t, a.addr))
 		srv.unseal(t, key)
 		g := sealed.send(t, a.addr)
 		g.wantPlain(t, 200)
-		if !bytes.Contains([]byte(g.body), []byte(noise)) {
-			t.Error("the value did not come back")
-		}
+		contains(t, "the value", g.body, noise)
 	})
 }
 
 // A large answer and a large body, of which nothing is on a rule's path.
 func TestRelayLarge(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
-	token, kv := newReader(t)
-	a := startAgent(t, setup{person: nobody(t)})
+	srv, a, token, kv := newRelay(t)
 	request("POST", "secret/data/"+kv+"/big", token).with(bigBody()).send(t, a.addr).wantPlain(t, 200)
 	read := request("GET", "secret/data/"+kv+"/big", token)
-	if diff := different(read.send(t, srv.addr), read.send(t, a.addr)); diff != "" {
-		t.Error(diff)
-	}
+	wantSame(t, read.send(t, srv.addr), read.send(t, a.addr))
 }

@@ -44,40 +44,28 @@ func TestTokenHelperOfRealCLI(t *testing.T) {
 	d := newDesktop(t)
 	srv := needVault(t)
 	vault, stepup, home := signedIn(t, d, srv.addr)
-	if r := vault.run(t, "token", "lookup"); r.code == 0 {
-		t.Errorf("before the login there is a token:\n%s", r.stdout)
-	}
+	vault.run(t, "token", "lookup").wantFailure(t, 2, "Code: 403")
 
 	first, second := child(t, "default"), child(t, "default")
 	vault.stdin = first.ClientToken
 	vault.ok(t, "login", "-")
-	if got := accessor(t, vault); got != first.Accessor {
-		t.Errorf("the CLI finds the token %q, want %q", got, first.Accessor)
-	}
+	equal(t, "the token of the CLI", accessor(t, vault), first.Accessor)
 	vault.stdin = second.ClientToken
 	vault.ok(t, "login", "-")
-	if got := accessor(t, vault); got != second.Accessor {
-		t.Errorf("after another login the CLI finds the token %q, want %q", got, second.Accessor)
-	}
+	equal(t, "the token after another login", accessor(t, vault), second.Accessor)
 
 	// The same token behind the agent, because it belongs to the server.
 	a := startAgent(t, setup{hide: []string{second.ClientToken}})
 	through := vault
 	through.env = append(append([]string{}, vault.env...), "VAULT_ADDR="+a.addr, "STEPUP_RUNTIME_DIR="+filepath.Join(a.dir, "run"))
-	if got := accessor(t, through); got != second.Accessor {
-		t.Errorf("through the agent the CLI finds the token %q, want %q", got, second.Accessor)
-	}
+	equal(t, "the token through the agent", accessor(t, through), second.Accessor)
 	// Past a server that it does not belong to, it is not there.
 	elsewhere := stepup
 	elsewhere.env = append(append([]string{}, stepup.env...), "VAULT_ADDR=http://127.0.0.1:1")
-	if got := elsewhere.ok(t, "token-helper", "get").stdout; got != "" {
-		t.Error("the token is given out for another server")
-	}
+	equal(t, "the token for another server", elsewhere.ok(t, "token-helper", "get").stdout, "")
 
 	stepup.ok(t, "token-helper", "erase")
-	if r := vault.run(t, "token", "lookup"); r.code == 0 {
-		t.Errorf("after erase there is a token:\n%s", r.stdout)
-	}
+	vault.run(t, "token", "lookup").wantFailure(t, 2, "Code: 403")
 	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
 		t.Error("there is a token in a file")
 	}

@@ -24,9 +24,7 @@ func TestTokenGrantOnTheWire(t *testing.T) {
 		"POST " + w.source + " as app, 1 factors: 200",
 		"GET " + w.path + " as step-up, 0 factors: 200",
 	}
-	if have, want := strings.Join(wire, "\n"), strings.Join(want, "\n"); have != want {
-		t.Errorf("sent\n%s\nwant\n%s", have, want)
-	}
+	equal(t, "requests", wire, want)
 	info := w.server.lookup(t, w.stepUpToken(t))
 	if ttl := fmt.Sprint(info["creation_ttl"]); ttl != "300" || info["orphan"] != false {
 		t.Errorf("the token has a TTL of %s s: %v", ttl, info)
@@ -39,9 +37,7 @@ func TestTokenGrantUses(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "token")
 	a, p := w.steppedUp(t, "num_uses = 2", "no_parent = true")
-	if r := a.wantTokens(t, 1); r.Tokens[0].Uses != 1 {
-		t.Errorf("want a token with one use left: %+v", r)
-	}
+	equal(t, "uses left", a.wantTokens(t, 1).Tokens[0].Uses, 1)
 	w.get().send(t, a.addr).wantStep(t, 200, "cached")
 	if w.server.alive(t, w.stepUpToken(t)) {
 		t.Error("the token has more uses than it should")
@@ -58,9 +54,7 @@ func TestTokenGrantUsesRunOut(t *testing.T) {
 	p := w.typist(t)
 	a := w.agent(t, p, "num_uses = 3")
 	for _, g := range w.get().together(t, a.addr, 5) {
-		if g.status != 200 {
-			t.Errorf("status %d, outcome %q\n%s", g.status, g.header.Get("Stepup-Outcome"), g.body)
-		}
+		g.wantStatus(t, 200)
 	}
 	w.wantAsked(t, p, 2)
 }
@@ -100,9 +94,7 @@ func TestGrantWrapped(t *testing.T) {
 		for _, outcome := range []string{"approved", "cached"} {
 			g := request("GET", w.path, w.token, "X-Vault-Wrap-TTL: 60s").send(t, a.addr)
 			g.wantStep(t, 200, outcome)
-			if opened := g.unwrap(t, a.addr); opened.text(t, "data", "data", "key") != "value" {
-				t.Errorf("inside is %s", opened.body)
-			}
+			equal(t, "inside", g.unwrap(t, a.addr).text(t, "data", "data", "key"), "value")
 		}
 	})
 }

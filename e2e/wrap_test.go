@@ -7,8 +7,7 @@ import (
 )
 
 func TestLoginWrapped(t *testing.T) {
-	t.Parallel()
-	u, c := needVault(t).newMFAUser(t)
+	u, c := parallel(t).newMFAUser(t)
 	a := startAgent(t, setup{person: typist(t, c)})
 	vault, _ := cli(t, a.addr)
 	out := vault.ok(t, u.loginArgs("-wrap-ttl=60s", "-no-store", "-format=json")...).fields(t)
@@ -28,8 +27,7 @@ func TestLoginWrapped(t *testing.T) {
 // looks inside to find a challenge has used it up. From outside, most of these
 // look as a wrapped challenge does.
 func TestWrappingIsNotSpent(t *testing.T) {
-	t.Parallel()
-	srv := needVault(t)
+	srv := parallel(t)
 	_, kv := newReader(t)
 	u := srv.newUser(t)
 	role := fmt.Sprintf("approle%d", users.Add(1))
@@ -45,16 +43,13 @@ func TestWrappingIsNotSpent(t *testing.T) {
 		"a role called login":                request("GET", "auth/"+role+"/role/login", "root"),
 		"data wrapped by hand":               request("POST", "sys/wrapping/wrap", "root").with(`{"a":"b"}`),
 	}
-	for name, c := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c.header = append([]string{"X-Vault-Wrap-TTL: 60s"}, c.header...)
-			g := c.send(t, a.addr)
-			g.wantPlain(t, 200)
-			opened := g.unwrap(t, a.addr)
-			if strings.Contains(opened.body, `"data":null`) && strings.Contains(opened.body, `"auth":null`) {
-				t.Errorf("nothing inside: %s", opened.body)
-			}
-		})
-	}
+	each(t, tests, func(t *testing.T, c call) {
+		c.header = append([]string{"X-Vault-Wrap-TTL: 60s"}, c.header...)
+		g := c.send(t, a.addr)
+		g.wantPlain(t, 200)
+		opened := g.unwrap(t, a.addr)
+		if strings.Contains(opened.body, `"data":null`) && strings.Contains(opened.body, `"auth":null`) {
+			t.Errorf("nothing inside: %s", opened.body)
+		}
+	})
 }
