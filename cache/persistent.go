@@ -202,7 +202,7 @@ func (p *Persistent) do(ctx context.Context, operation string, f func(context.Co
 func (p *Persistent) paused() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pause, passed := p.state.Condition.Pause(), time.Now().Sub(p.since)
+	pause, passed := p.state.Condition.Pause(), time.Since(p.since)
 	// A clock that was set back must not make the pause longer.
 	if pause >= 0 && (passed < 0 || passed >= pause) {
 		return nil
