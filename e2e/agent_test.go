@@ -34,22 +34,22 @@ type agent struct {
 
 // setup is what a test chooses of an agent; zero values are good.
 type setup struct {
-	upstream string  // default: the shared server
-	person   *person // default: no way to prompt but "attached"
-	attempts int     // default 3
-	timeout  string  // default 4m: no test waits for its end
-	cooldown string  // default 5m: it is over in no test
-	store    string  // of the cache; default memory
-	prompt   string  // more lines for the prompt block
-	extra    string  // more blocks: rules, login_mfa
-	env      []string
-	hide     []string
+	upstream  string     // default: the shared server
+	responder *responder // default: no way to prompt but "attached"
+	attempts  int        // default 3
+	timeout   string     // default 4m: no test waits for its end
+	cooldown  string     // default 5m: it is over in no test
+	store     string     // of the cache; default memory
+	prompt    string     // more lines for the prompt block
+	extra     string     // more blocks: rules, login_mfa
+	env       []string
+	hide      []string
 }
 
 func (s setup) config(addr string) string {
 	drivers := `use = ["attached"]`
-	if s.person != nil {
-		drivers = fmt.Sprintf("use = [\"command\"]\n  command = [%q, %q, %q]", os.Args[0], personArg, s.person.url)
+	if s.responder != nil {
+		drivers = fmt.Sprintf("use = [\"command\"]\n  command = [%q, %q, %q]", os.Args[0], responderArg, s.responder.url)
 	}
 	return fmt.Sprintf(`
 vault "corp" { address = %q }
@@ -70,7 +70,7 @@ log { level = "debug" }
 }
 
 // startAgent returns when the agent's listener answers; at the end of the test
-// it is stopped and looked over.
+// it is stopped and its logs are checked.
 func startAgent(t *testing.T, s setup) *agent {
 	t.Helper()
 	srv := needVault(t)
@@ -166,7 +166,7 @@ func (a *agent) stop(t *testing.T) {
 	a.cmd = nil
 }
 
-// inspect looks over what the agent wrote: no crash, no race, no secret.
+// inspect checks the logs of the agent: no crash, no race, no secret.
 func (a *agent) inspect(t *testing.T) {
 	t.Helper()
 	log := a.log.String()

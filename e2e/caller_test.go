@@ -23,16 +23,16 @@ func tokenKinds() map[string]func(*testing.T) (w *fixture, options []string) {
 		"batch role":  byRole(map[string]any{"token_type": "batch", "orphan": true, "renewable": false}),
 		"no_parent": func(t *testing.T) (*fixture, []string) {
 			w := newFixture(t, "token")
-			w.mintFreely(t)
+			w.createFreely(t)
 			return w, []string{"no_parent = true"}
 		},
 		"login": func(t *testing.T) (*fixture, []string) { return newFixture(t, "login"), nil },
 	}
 }
 
-// mintFreely lets the app make tokens without a role, with any policy and no parent,
+// createFreely lets the app create tokens without a role, with any policy and no parent,
 // for which Vault wants sudo.
-func (w *fixture) mintFreely(t *testing.T) {
+func (w *fixture) createFreely(t *testing.T) {
 	t.Helper()
 	w.source = "auth/token/create"
 	policy := w.server.policy(t, fmt.Sprintf("path %q {\n capabilities = [\"update\", \"sudo\"]\n mfa_methods = [%q]\n}\n", w.source, w.codes.name))
@@ -42,7 +42,7 @@ func (w *fixture) mintFreely(t *testing.T) {
 
 // After the caller's own token is dead no kind of step-up token serves any more: at
 // once when it was revoked through the agent, after some seconds when it was not. The
-// step-up token is revoked, and nobody is asked.
+// step-up token is revoked, without a prompt.
 func TestRevokedCallerIsNotServed(t *testing.T) {
 	parallel(t)
 	ends := map[string]func(t *testing.T, w *fixture, a *agent){

@@ -78,7 +78,7 @@ func (r result) withFile(t *testing.T, file string) result {
 	return result{stdout: string(text)}
 }
 
-// readByTerraform runs the provider as everybody does; the program that speaks to
+// readByTerraform runs the provider as usual; the program that speaks to
 // Vault is the provider's own.
 func readByTerraform(t *testing.T, v visit) result {
 	t.Helper()

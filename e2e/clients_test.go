@@ -78,7 +78,7 @@ func (v visit) env(t *testing.T) []string {
 	return cleanEnv(tempDir(t), append(more, "STEPUP_USER="+v.user.name, "STEPUP_PASSWORD="+v.user.password)...)
 }
 
-// A path behind mfa_methods: the client sends what it always sends, the person
+// A path behind mfa_methods: the client sends its usual request, the user
 // types a code.
 func TestClientsRead(t *testing.T) {
 	forClients(t, func(t *testing.T, c client, unix bool) {
@@ -107,7 +107,7 @@ func TestClientsLogin(t *testing.T) {
 		codes := u.totp(t)
 		u.enforce(t, codes.id)
 		p := typist(t, codes)
-		a := startAgent(t, setup{person: p, hide: []string{u.password, codes.secret}})
+		a := startAgent(t, setup{responder: p, hide: []string{u.password, codes.secret}})
 		c.read(t, a.visit(visit{user: u, path: path}, unix)).wantValue(t)
 		q := p.wantAsked(t, 1)[0]
 		c.wantAsked(t, q)
@@ -115,7 +115,7 @@ func TestClientsLogin(t *testing.T) {
 	})
 }
 
-// A person's no ends the client at once: it does not try again, and it shows why.
+// A denial ends the client at once: it does not try again, and it shows why.
 func TestClientsDenied(t *testing.T) {
 	forClients(t, func(t *testing.T, c client, unix bool) {
 		if unix {
@@ -143,7 +143,7 @@ func (r result) wantValue(t *testing.T) {
 	}
 }
 
-// wantAsked checks that the person was asked for the client by its name.
+// wantAsked checks that the prompt names the client.
 func (c client) wantAsked(t *testing.T, q asked) {
 	t.Helper()
 	got := filepath.Base(q.Requester.Exe)

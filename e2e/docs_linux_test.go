@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestDocs runs the commands of the documents, as somebody does who copies one
+// TestDocs runs the commands of the documents, as a reader does who copies one
 // block after the other. In the source of a page, which browsers do not show:
 //
 //	<!-- run: NAME -->                 the block below is run; all of a NAME in one session
@@ -31,7 +31,7 @@ import (
 //	<!-- setup: NAME, newline, commands, newline, -->  what readers have already
 //
 // Each session has a home, a runtime folder and, unless it starts one, a Vault
-// development server of its own, and a person who answers every question. That
+// development server of its own, and a user who answers every prompt. That
 // the marks are there and whole is a test of the root (docs_test.go).
 func TestDocs(t *testing.T) {
 	parallel(t)
@@ -203,7 +203,7 @@ func (s *docSession) run(t *testing.T) {
 	// A session has no terminal of the tests', and what it leaves running can be
 	// ended as one.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	answered := s.person(ctx, t)
+	answered := s.responder(ctx, t)
 	err := cmd.Start()
 	check(t, err)
 	s.process = cmd.Process
@@ -274,7 +274,7 @@ func (s *docSession) read(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// everything is what the session printed, for whoever looks for a mistake.
+// everything is all blocks with their output, for a failed test.
 func (s *docSession) everything() string {
 	var b strings.Builder
 	for i, step := range s.steps {

@@ -36,11 +36,11 @@ func TestFactsOfLoginMFA(t *testing.T) {
 	id := requirement(t, u.login(t, srv.addr))
 	validate(t, srv.addr, id, c.id, c.wrong()).wantErrors(t, 403, failed) // wrong code
 	fresh := c.next()
-	validate(t, srv.addr, id, c.id, fresh).wantStatus(t, 200) // usable after a wrong code
+	validate(t, srv.addr, id, c.id, fresh).wantStatus(t, 200)                           // usable after a wrong code
 	validate(t, srv.addr, id, c.id, c.wrong()).wantErrors(t, 400, "invalid request ID") // used request id
 	id = requirement(t, u.login(t, srv.addr))
-	validate(t, srv.addr, id, c.id, fresh).wantErrors(t, 403, failed) // used code
-	validate(t, srv.addr, id, c.id, c.next()).wantStatus(t, 200) // the next code, before its time
+	validate(t, srv.addr, id, c.id, fresh).wantErrors(t, 403, failed)                                  // used code
+	validate(t, srv.addr, id, c.id, c.next()).wantStatus(t, 200)                                       // the next code, before its time
 	u.login(t, srv.addr, "X-Vault-MFA: "+c.name+":"+c.wrong()).wantErrors(t, 403, "permission denied") // single phase, wrong code
 }
 
@@ -116,7 +116,7 @@ func TestFactsOfPush(t *testing.T) {
 	m := pingPhone(t, u)
 	u.enforce(t, m.id)
 	id := requirement(t, u.login(t, srv.addr))
-	try := func(says thumb) got {
+	try := func(says phoneAnswer) got {
 		answered := async(func() got { return validate(t, srv.addr, id, m.id, "") })
 		m.say(t, says)
 		return <-answered

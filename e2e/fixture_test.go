@@ -172,21 +172,21 @@ step_up "secure" {
 }
 
 // setup is that of an agent for w. Its caller may change it.
-func (w *fixture) setup(p *person, options ...string) setup {
+func (w *fixture) setup(p *responder, options ...string) setup {
 	hide := []string{w.password, w.token}
 	for _, c := range w.methods {
 		hide = append(hide, c.secret)
 	}
-	return setup{upstream: w.addr, person: p, extra: w.rule(options...), hide: hide}
+	return setup{upstream: w.addr, responder: p, extra: w.rule(options...), hide: hide}
 }
 
-func (w *fixture) agent(t *testing.T, p *person, options ...string) *agent {
+func (w *fixture) agent(t *testing.T, p *responder, options ...string) *agent {
 	t.Helper()
 	return w.start(t, w.setup(p, options...))
 }
 
-// steppedUp has an agent that was asked once, and the user who answered.
-func (w *fixture) steppedUp(t *testing.T, options ...string) (*agent, *person) {
+// steppedUp makes an agent with one step-up, and the responder that answered.
+func (w *fixture) steppedUp(t *testing.T, options ...string) (*agent, *responder) {
 	t.Helper()
 	p := w.typist(t)
 	a := w.agent(t, p, options...)
@@ -219,16 +219,16 @@ func (w *fixture) answer(t *testing.T, a asked) answer {
 }
 
 // typist answers every prompt as it should be.
-func (w *fixture) typist(t *testing.T) *person {
+func (w *fixture) typist(t *testing.T) *responder {
 	t.Helper()
-	return newPerson(t, func(_ context.Context, a asked) answer { return w.answer(t, a) })
+	return newResponder(t, func(_ context.Context, a asked) answer { return w.answer(t, a) })
 }
 
 // patient answers the prompts of n step-ups, and denies what comes then.
-func (w *fixture) patient(t *testing.T, n int) *person {
+func (w *fixture) patient(t *testing.T, n int) *responder {
 	t.Helper()
 	var asks atomic.Int64
-	return newPerson(t, func(_ context.Context, a asked) answer {
+	return newResponder(t, func(_ context.Context, a asked) answer {
 		if asks.Add(1) > int64(n*w.asks) {
 			return deny()
 		}
@@ -237,7 +237,7 @@ func (w *fixture) patient(t *testing.T, n int) *person {
 }
 
 // wantAsked checks that there were n step-ups, each with its prompts.
-func (w *fixture) wantAsked(t *testing.T, p *person, n int) []asked {
+func (w *fixture) wantAsked(t *testing.T, p *responder, n int) []asked {
 	t.Helper()
 	return p.wantAsked(t, n*w.asks)
 }

@@ -111,7 +111,7 @@ func TestBigBody(t *testing.T) {
 func TestHeaderGrantNoPrompt(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "header")
-	a := w.agent(t, nobody(t))
+	a := w.agent(t, noPrompt(t))
 	tests := map[string]call{ // each as the server itself answers
 		"the policy does not grant it": w.call("DELETE", w.path),
 		"a bad token":                  request("GET", w.path, "hvs.nonsense"),
@@ -175,7 +175,7 @@ func TestHeaderGrantTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "header")
 	var open, most atomic.Int64
-	p := newPerson(t, func(context.Context, asked) answer {
+	p := newResponder(t, func(context.Context, asked) answer {
 		most.Store(max(most.Load(), open.Add(1)))
 		defer open.Add(-1)
 		return code(w.codes.next())

@@ -86,7 +86,7 @@ func (d *desktop) lock(t *testing.T) {
 }
 
 // A token in the keyring serves without a prompt after the agent was killed or
-// stopped; after a lock it serves nobody, whoever starts again.
+// stopped; after a lock it serves no request, also after another start.
 func TestKeyringOutlivesAgent(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
 		d := newDesktop(t)

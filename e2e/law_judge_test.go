@@ -170,7 +170,7 @@ func (j *judge) capabilities(rule, path string) []string {
 	return j.asked[key]
 }
 
-// preflight is the look at a mount before a read: of a path under the rule, with or without data/ or
+// preflight is the request about a mount before a read: of a path under the rule, with or without data/ or
 // metadata/ behind its mount, or of the mount itself that one of the rule's paths begins with.
 func (j *judge) preflight(rule string, e entry) bool {
 	path, ok := strings.CutPrefix(e.path, "sys/internal/ui/mounts/")

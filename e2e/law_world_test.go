@@ -75,7 +75,7 @@ type lawGrant struct {
 	agent   *agent
 	callers map[string]*caller
 	code    atomic.Int64 // the last code that was typed, for a header grant
-	deny    atomic.Bool  // the person says no from now on
+	deny    atomic.Bool  // every prompt is denied from now on
 }
 
 // A lawWorld is the server and the agents.
@@ -287,21 +287,21 @@ func (w *lawWorld) gate(t *testing.T) *gate.Gate {
 	return g
 }
 
-// types is a person with an authenticator that never waits.
+// types is an authenticator that never waits.
 func (g *lawGrant) types(context.Context, asked) answer {
 	return code(fmt.Sprintf("%06d", g.code.Add(1)))
 }
 
-// start runs the agent. Its person says what act says, until they deny everything.
+// start runs the agent. Its responder calls act, until it denies everything.
 func (w *lawWorld) start(t *testing.T, g *lawGrant, rules string, act func(context.Context, asked) answer) {
 	t.Helper()
-	p := newPerson(t, func(ctx context.Context, a asked) answer {
+	p := newResponder(t, func(ctx context.Context, a asked) answer {
 		if g.deny.Load() {
 			return deny()
 		}
 		return act(ctx, a)
 	})
-	g.agent = startAgent(t, setup{upstream: g.front, person: p, extra: rules})
+	g.agent = startAgent(t, setup{upstream: g.front, responder: p, extra: rules})
 }
 
 // callers are two that live, three that are dead by now but had their step-up, one that never had one,

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A token that somebody else has ended is noticed at its next use, and stepped
+// A token that was revoked elsewhere is noticed at its next use, and stepped
 // up to once more.
 func TestTokenRevokedOutside(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {

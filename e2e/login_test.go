@@ -55,7 +55,7 @@ func TestLoginCLI(t *testing.T) {
 		t.Parallel()
 		u, c := srv.newMFAUser(t)
 		p := typist(t, c)
-		a := startAgent(t, setup{person: p, hide: []string{u.password, c.secret}})
+		a := startAgent(t, setup{responder: p, hide: []string{u.password, c.secret}})
 		vault, home := cli(t, a.addr)
 		vault.ok(t, u.loginArgs()...)
 		token, err := os.ReadFile(filepath.Join(home, ".vault-token"))
@@ -80,7 +80,7 @@ func TestLoginCLI(t *testing.T) {
 			u.enforce(t, methods[1].id)
 		}
 		p := typist(t, methods...)
-		a := startAgent(t, setup{person: p})
+		a := startAgent(t, setup{responder: p})
 		vault, _ := cli(t, a.addr)
 		out := vault.ok(t, u.loginArgs(append(flags, "-format=json")...)...).fields(t)
 		u.wantToken(t, dig(out, "auth", "client_token"))
@@ -89,7 +89,7 @@ func TestLoginCLI(t *testing.T) {
 	t.Run("denied", func(t *testing.T) {
 		t.Parallel()
 		u, _ := srv.newMFAUser(t)
-		a := startAgent(t, setup{person: denier(t)})
+		a := startAgent(t, setup{responder: denier(t)})
 		vault, home := cli(t, a.addr)
 		vault.run(t, u.loginArgs()...).wantFailure(t, 2, "stepup: ")
 		if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
@@ -101,7 +101,7 @@ func TestLoginCLI(t *testing.T) {
 func TestLoginWrongThenRight(t *testing.T) {
 	u, c := parallel(t).newMFAUser(t)
 	p := corrector(t, c)
-	u.wantLogin(t, u.login(t, startAgent(t, setup{person: p}).addr))
+	u.wantLogin(t, u.login(t, startAgent(t, setup{responder: p}).addr))
 	if q := p.wantAsked(t, 2)[1]; q.Attempt != 2 || q.Message == "" {
 		t.Errorf("want a second prompt with a reason: %+v", q)
 	}
@@ -110,7 +110,7 @@ func TestLoginWrongThenRight(t *testing.T) {
 func TestLoginWrongToTheEnd(t *testing.T) {
 	u, c := parallel(t).newMFAUser(t)
 	p := mistaken(t, c)
-	g := u.login(t, startAgent(t, setup{person: p, attempts: 2}).addr)
+	g := u.login(t, startAgent(t, setup{responder: p, attempts: 2}).addr)
 	g.wantStep(t, 403, "rejected")
 	contains(t, "Vault's own error", g.errors(t)[0], "failed to satisfy enforcement")
 	p.wantAsked(t, 2)
@@ -122,13 +122,13 @@ func TestLoginReusedCode(t *testing.T) {
 	u, c := parallel(t).newMFAUser(t)
 	first := c.next()
 	var second atomic.Bool
-	p := newPerson(t, func(_ context.Context, a asked) answer {
+	p := newResponder(t, func(_ context.Context, a asked) answer {
 		if !second.Load() || a.Attempt == 1 {
 			return code(first)
 		}
 		return code(c.next())
 	})
-	a := startAgent(t, setup{person: p})
+	a := startAgent(t, setup{responder: p})
 	u.login(t, a.addr).wantStep(t, 200, "approved")
 	second.Store(true)
 	u.wantLogin(t, u.login(t, a.addr))
@@ -141,13 +141,13 @@ func TestLoginReusedCode(t *testing.T) {
 // Vault refuses everything after five wrong codes and says for how long.
 func TestLoginRateLimit(t *testing.T) {
 	u, c := parallel(t).newMFAUser(t)
-	p := newPerson(t, func(_ context.Context, a asked) answer {
+	p := newResponder(t, func(_ context.Context, a asked) answer {
 		if a.Attempt > 6 {
 			return deny()
 		}
 		return code(c.wrong())
 	})
-	g := u.login(t, startAgent(t, setup{person: p, attempts: 9}).addr)
+	g := u.login(t, startAgent(t, setup{responder: p, attempts: 9}).addr)
 	g.wantStatus(t, 403)
 	told := g.body
 	for _, a := range p.prompts(t) {
@@ -160,7 +160,7 @@ func TestLoginRateLimit(t *testing.T) {
 
 func TestLoginNoPrompter(t *testing.T) {
 	u, c := parallel(t).newMFAUser(t)
-	a := startAgent(t, setup{person: absent(t)})
+	a := startAgent(t, setup{responder: absent(t)})
 	g := u.login(t, a.addr)
 	g.wantStep(t, 200, "unavailable")
 	id := requirement(t, g)
@@ -174,7 +174,7 @@ func TestLoginNoPrompter(t *testing.T) {
 func TestLoginTimeout(t *testing.T) {
 	u, _ := parallel(t).newMFAUser(t)
 	p := silent(t)
-	a := startAgent(t, setup{person: p, timeout: "6s"})
+	a := startAgent(t, setup{responder: p, timeout: "6s"})
 	u.login(t, a.addr).wantStep(t, 403, "timeout")
 	eventually(t, "the prompt command is killed", func() bool { return p.ended() == 1 })
 }
@@ -187,7 +187,7 @@ func TestLoginAnyOfTwo(t *testing.T) {
 		u := srv.newUser(t)
 		one, two := u.totp(t), u.totp(t)
 		u.enforce(t, one.id, two.id)
-		p := newPerson(t, func(_ context.Context, a asked) answer {
+		p := newResponder(t, func(_ context.Context, a asked) answer {
 			if a.Kind != "choose" {
 				return code(two.next())
 			}
@@ -198,7 +198,7 @@ func TestLoginAnyOfTwo(t *testing.T) {
 			}
 			return answer{text: a.Choices[i]}
 		})
-		s, kinds := setup{person: p}, "choose passcode"
+		s, kinds := setup{responder: p}, "choose passcode"
 		if prefers {
 			s.extra, kinds = fmt.Sprintf("login_mfa { prefer = [%q] }", two.name), "passcode"
 		}
@@ -218,14 +218,14 @@ func TestLoginRequestGone(t *testing.T) {
 	srv.write(t, "sys/auth/userpass", map[string]any{"type": "userpass"})
 	u, c := srv.newMFAUser(t)
 	release := make(chan struct{})
-	p := newPerson(t, func(ctx context.Context, _ asked) answer {
+	p := newResponder(t, func(ctx context.Context, _ asked) answer {
 		select {
 		case <-release:
 		case <-ctx.Done():
 		}
 		return code(c.next())
 	})
-	a := startAgent(t, setup{upstream: srv.addr, person: p})
+	a := startAgent(t, setup{upstream: srv.addr, responder: p})
 	answered := async(func() got { return u.login(t, a.addr) })
 	p.wait(t, 0)
 	check(t, srv.root.Sys().Seal())
@@ -245,7 +245,7 @@ func TestLoginRequestGone(t *testing.T) {
 // its own are relayed as they are.
 func TestLoginOrdinary(t *testing.T) {
 	srv := parallel(t)
-	a := startAgent(t, setup{person: nobody(t)})
+	a := startAgent(t, setup{responder: noPrompt(t)})
 	plain := srv.newUser(t)
 	plain.wantPlainLogin(t, plain.login(t, a.addr))
 	wrong := plain

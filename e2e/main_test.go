@@ -36,8 +36,8 @@ type suite struct {
 }
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == personArg {
-		os.Exit(personMain(os.Args[2]))
+	if len(os.Args) == 3 && os.Args[1] == responderArg {
+		os.Exit(responderMain(os.Args[2]))
 	}
 	flag.Parse()
 	// Neither the tests' own clients nor the programs that they start may be

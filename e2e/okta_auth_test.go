@@ -38,9 +38,9 @@ func newOktaMount(t *testing.T, a okta.Account) *oktaMount {
 }
 
 // agent starts one that knows the mount.
-func (m *oktaMount) agent(t *testing.T, p *person) *agent {
+func (m *oktaMount) agent(t *testing.T, p *responder) *agent {
 	t.Helper()
-	return startAgent(t, setup{person: p, extra: fmt.Sprintf("login_mfa { okta_mounts = [%q] }", m.path), hide: []string{m.pass}})
+	return startAgent(t, setup{responder: p, extra: fmt.Sprintf("login_mfa { okta_mounts = [%q] }", m.path), hide: []string{m.pass}})
 }
 
 // login is one of an app that knows nothing of numbers.
@@ -54,10 +54,10 @@ func (m *oktaMount) wantPushes(t *testing.T, n int) {
 	equal(t, "pushes", world.okta.Pushes(m.user), n)
 }
 
-// told holds a person who is told of pushes until they are decided.
-func told(t *testing.T) *person {
+// notified shows pushes until they are decided, and allows no other prompt.
+func notified(t *testing.T) *responder {
 	t.Helper()
-	return newPerson(t, func(ctx context.Context, a asked) answer {
+	return newResponder(t, func(ctx context.Context, a asked) answer {
 		if a.Kind != "push" {
 			t.Errorf("asked %+v, want only to be told", a)
 		}
@@ -66,8 +66,8 @@ func told(t *testing.T) *person {
 	})
 }
 
-// numberOf waits until the person is told a number.
-func numberOf(t *testing.T, p *person) asked {
+// numberOf waits for a prompt with a number.
+func numberOf(t *testing.T, p *responder) asked {
 	t.Helper()
 	for n := 0; ; n++ {
 		if a := p.wait(t, n); a.Number != "" {
@@ -79,10 +79,10 @@ func numberOf(t *testing.T, p *person) asked {
 func TestOktaNumberChallenge(t *testing.T) {
 	t.Parallel()
 	m := newOktaMount(t, okta.Account{Number: 42})
-	p := told(t)
+	p := notified(t)
 	a := m.agent(t, p)
 	done := m.login(t, a)
-	m.ring(t)
+	m.waitForPush(t)
 	if q := numberOf(t, p); q.Number != "42" || q.Message != "tap 42 in Okta Verify" || q.Path != m.path+"/login/"+m.user {
 		t.Errorf("told %+v", q)
 	}
@@ -98,7 +98,7 @@ func TestOktaNumberChallenge(t *testing.T) {
 func TestOktaLoginIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		says    thumb
+		says    phoneAnswer
 		outcome string
 		text    string
 	}{
@@ -108,10 +108,10 @@ func TestOktaLoginIsRefused(t *testing.T) {
 		t.Run(string(test.says), func(t *testing.T) {
 			t.Parallel()
 			m := newOktaMount(t, okta.Account{})
-			p := told(t)
+			p := notified(t)
 			a := m.agent(t, p)
 			done := m.login(t, a)
-			m.ring(t)
+			m.waitForPush(t)
 			p.wait(t, 0)
 			m.say(t, test.says)
 			g := <-done
@@ -131,7 +131,7 @@ func TestOktaCode(t *testing.T) {
 	answers := make(chan string, 2)
 	answers <- "000000"
 	answers <- "135790"
-	p := newPerson(t, func(ctx context.Context, a asked) answer {
+	p := newResponder(t, func(ctx context.Context, a asked) answer {
 		if a.Kind == "push" { // a slow machine: told before Vault had said what it wants
 			<-ctx.Done()
 			return answer{}
@@ -160,11 +160,11 @@ func TestOktaLoginCLI(t *testing.T) {
 		}
 		return nil
 	}))
-	a := startAgent(t, setup{person: nobody(t), upstream: front.URL, extra: fmt.Sprintf("login_mfa { okta_mounts = [%q] }", m.path)})
+	a := startAgent(t, setup{responder: noPrompt(t), upstream: front.URL, extra: fmt.Sprintf("login_mfa { okta_mounts = [%q] }", m.path)})
 	vault, _ := cli(t, a.addr)
 	run := vault.start(t, "login", "-no-store", "-format=json", "-method=okta", "-path="+strings.TrimPrefix(m.path, "auth/"),
 		"username="+m.user, "password="+m.pass)
-	m.ring(t)
+	m.waitForPush(t)
 	select {
 	case <-known:
 	case <-time.After(patience):
@@ -181,14 +181,14 @@ func TestOktaLoginCLI(t *testing.T) {
 func TestOktaRenewal(t *testing.T) {
 	t.Parallel()
 	m := newOktaMount(t, okta.Account{})
-	p := told(t)
+	p := notified(t)
 	a := m.agent(t, p)
 	done := m.login(t, a)
-	m.ring(t)
+	m.waitForPush(t)
 	m.say(t, approves)
 	renew := request("PUT", "auth/token/renew-self", (<-done).text(t, "auth", "client_token")).with("{}")
 	renewed := renew.async(t, a.addr)
-	m.ring(t)
+	m.waitForPush(t)
 	renewals := func() (n int) {
 		for _, q := range p.prompts(t) {
 			if q.Message == "renewing your Okta token sends a push" {
@@ -197,12 +197,12 @@ func TestOktaRenewal(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the person is told of the renewal", func() bool { return renewals() == 1 })
+	eventually(t, "the user is told of the renewal", func() bool { return renewals() == 1 })
 	m.say(t, approves)
 	(<-renewed).wantStep(t, 200, "approved")
 	world.okta.Open(m.user, okta.Account{Password: m.pass, Number: 42})
 	renewed = renew.async(t, a.addr)
-	m.ring(t)
+	m.waitForPush(t)
 	g := <-renewed
 	g.wantStep(t, 400, "unavailable")
 	contains(t, "the answer", g.body, "log in again instead")

@@ -23,7 +23,7 @@ func TestPasswordFromKeyring(t *testing.T) {
 	d := newDesktop(t)
 	w := newFixture(t, "login")
 	var changed atomic.Bool
-	p := newPerson(t, func(_ context.Context, a asked) answer {
+	p := newResponder(t, func(_ context.Context, a asked) answer {
 		if changed.Load() && a.Kind == "passcode" {
 			return deny() // a third code would take half a minute
 		}
@@ -64,7 +64,7 @@ func TestPasswordAndCodeTogether(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "login")
 	wrong, code := w.password+"-not", sync.OnceValue(w.codes.next)
-	p := newPerson(t, func(_ context.Context, a asked) answer {
+	p := newResponder(t, func(_ context.Context, a asked) answer {
 		if a.Kind != "password" {
 			t.Errorf("asked %+v", a)
 			return deny()
@@ -90,7 +90,7 @@ func TestPasscodeFromKeyring(t *testing.T) {
 	t.Parallel()
 	d := newDesktop(t)
 	w := newFixture(t, "token")
-	p := newPerson(t, func(_ context.Context, a asked) answer {
+	p := newResponder(t, func(_ context.Context, a asked) answer {
 		if a.Kind != "confirm" {
 			t.Errorf("asked %+v", a)
 			return deny()

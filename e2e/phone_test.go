@@ -11,35 +11,35 @@ import (
 	"github.com/vault-stepup/stepup/e2e/pingid"
 )
 
-// What a phone can say.
-type thumb string
+// What a phone can answer.
+type phoneAnswer string
 
 const (
-	approves thumb = "approves"
-	refuses  thumb = "refuses"
-	ignores  thumb = "ignores it until the provider gives up" // Okta only
+	approves phoneAnswer = "approves"
+	refuses  phoneAnswer = "refuses"
+	ignores  phoneAnswer = "ignores it until the provider gives up" // Okta only
 )
 
-// A phone gets pushes, and says what the test tells it to say.
+// A phone gets pushes, and gives the answers of the test.
 type phone struct {
-	rings chan struct{} // gets an element with each push
-	says  chan thumb    // the decision on the push that is open
+	pushed chan struct{}    // gets an element with each push
+	says   chan phoneAnswer // the decision on the push that is open
 }
 
-func newPhone() phone { return phone{make(chan struct{}, 16), make(chan thumb)} }
+func newPhone() phone { return phone{make(chan struct{}, 16), make(chan phoneAnswer)} }
 
-// ring waits until the phone rings.
-func (p phone) ring(t *testing.T) {
+// waitForPush waits until a push arrives.
+func (p phone) waitForPush(t *testing.T) {
 	t.Helper()
 	select {
-	case <-p.rings:
+	case <-p.pushed:
 	case <-time.After(patience):
-		t.Fatal("the phone does not ring")
+		t.Fatal("no push arrives")
 	}
 }
 
 // say decides on the push that is open.
-func (p phone) say(t *testing.T, what thumb) {
+func (p phone) say(t *testing.T, what phoneAnswer) {
 	t.Helper()
 	select {
 	case p.says <- what:
@@ -48,9 +48,9 @@ func (p phone) say(t *testing.T, what thumb) {
 	}
 }
 
-// decide is what the phone says to a push that ends with ctx; "" is nothing.
-func (p phone) decide(ctx context.Context) thumb {
-	p.rings <- struct{}{}
+// decide is the answer of the phone to a push that ends with ctx; "" is nothing.
+func (p phone) decide(ctx context.Context) phoneAnswer {
+	p.pushed <- struct{}{}
 	select {
 	case says := <-p.says:
 		return says
@@ -104,7 +104,7 @@ func pingPhone(t *testing.T, u user) *pushMethod {
 	p := newPushMethod(t, "pingid", u, map[string]any{"settings_file_base64": world.ping.Settings()})
 	world.ping.Give(u.name, func(ctx context.Context, _ string) pingid.Decision {
 		says := p.phone.decide(ctx)
-		return pingid.Decision{Approve: says == approves, Message: map[thumb]string{refuses: "not me", "": "gave up"}[says]}
+		return pingid.Decision{Approve: says == approves, Message: map[phoneAnswer]string{refuses: "not me", "": "gave up"}[says]}
 	})
 	return p
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // holdPort takes a TCP port of 127.0.0.1 on which a program that the test starts
-// can listen, and start again: the port is bound here and nobody listens on it. To
+// can listen, and start again: the port is bound here, without a listener. To
 // the kernel that is no conflict with a listener that asks for this port (both
-// set SO_REUSEADDR, as Go does for every listener), but one with whoever takes any
+// set SO_REUSEADDR, as Go does for every listener), but one with a program that takes any
 // port.
 func holdPort() (addr string, release func(), err error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

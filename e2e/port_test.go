@@ -17,7 +17,7 @@ func mustPort(t *testing.T) string {
 	return addr
 }
 
-// serve runs a server whose port nobody else gets after it was closed.
+// serve runs a server whose port stays reserved after it was closed.
 func serve(t *testing.T, h http.Handler) *httptest.Server {
 	t.Helper()
 	l, err := net.Listen("tcp", mustPort(t))
@@ -30,7 +30,7 @@ func serve(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// A held port can be listened on, again and again, and nobody else is given it.
+// A held port can be listened on, again and again, and no other program gets it.
 func TestHoldPort(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {

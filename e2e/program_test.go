@@ -60,7 +60,7 @@ func (r *running) wait(t *testing.T) result {
 	var exit *exec.ExitError
 	select {
 	case err := <-r.done:
-		r.done <- nil // for whoever waits again
+		r.done <- nil // for another wait
 		if err != nil && !errors.As(err, &exit) {
 			t.Fatalf("%q: %v\n%s%s", r.cmd.Args, err, &r.stdout, &r.stderr)
 		}
@@ -84,7 +84,7 @@ func (r *running) ended() bool {
 	}
 }
 
-// interrupt is ctrl-c of whoever runs the program.
+// interrupt sends ctrl-c.
 func (r *running) interrupt(t *testing.T) {
 	t.Helper()
 	check(t, r.cmd.Process.Signal(os.Interrupt))

@@ -27,7 +27,7 @@ func TestAnswerFromAnotherTerminal(t *testing.T) {
 			t.Parallel()
 			u, c := srv.newMFAUser(t)
 			p := silent(t)
-			a := startAgent(t, setup{person: p, hide: []string{u.password}})
+			a := startAgent(t, setup{responder: p, hide: []string{u.password}})
 			answered := async(func() got { return u.login(t, a.addr) })
 			id := p.wait(t, 0).ID
 			contains(t, "stepup prompts", a.stepup("").ok(t, "prompts").stdout, id)

@@ -11,15 +11,15 @@ func TestPushOrCode(t *testing.T) {
 	forProviders(t, func(t *testing.T, push provider) {
 		for name, decide := range map[string]func(*testing.T, *pushOrCode){
 			"code": func(t *testing.T, p *pushOrCode) {
-				p.ring(t)
+				p.waitForPush(t)
 				p.typeCode(t)
 			},
 			"push": func(t *testing.T, p *pushOrCode) {
-				p.ring(t)
+				p.waitForPush(t)
 				p.say(t, approves)
 			},
 			"push refused, then code": func(t *testing.T, p *pushOrCode) {
-				p.ring(t)
+				p.waitForPush(t)
 				p.say(t, refuses)
 				p.screen.wait(t, "the push was refused on the phone", "passcode for "+p.codes.name)
 				p.typeCode(t)
@@ -42,8 +42,8 @@ func TestPushOrCodePreferred(t *testing.T) {
 		t.Run("push", func(t *testing.T) {
 			t.Parallel()
 			p := newPushOrCode(t, push, "push")
-			p.screen.waitPush(t, "log in at auth/userpass/login/"+p.user.name, p.pushMethod)
-			p.ring(t)
+			p.screen.waitNotice(t, "log in at auth/userpass/login/"+p.user.name, p.pushMethod)
+			p.waitForPush(t)
 			p.say(t, approves)
 			p.wantLogin(t, 1)
 		})
@@ -57,7 +57,7 @@ func TestPushOrCodePreferred(t *testing.T) {
 	})
 }
 
-// A pushOrCode is "vault login" of somebody who may do either.
+// A pushOrCode is "vault login" of a user who may do either.
 type pushOrCode struct {
 	*pushMethod
 	codes  *codes

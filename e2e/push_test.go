@@ -65,8 +65,8 @@ func (p *pushFixture) start(t *testing.T) *running {
 	t.Helper()
 	command := p.vault.start(t, p.args...)
 	p.screen.wait(t, "stepup: vault (pid ")
-	p.screen.waitPush(t, p.wants, p.pushMethod)
-	p.ring(t)
+	p.screen.waitNotice(t, p.wants, p.pushMethod)
+	p.waitForPush(t)
 	return command
 }
 
@@ -287,7 +287,7 @@ func TestPushLoginDenied(t *testing.T) {
 			}
 			return g
 		})
-		p.ring(t)
+		p.waitForPush(t)
 		p.say(t, approves)
 		u.wantToken(t, (<-answered).text(t, "auth", "client_token"))
 	})
@@ -310,8 +310,8 @@ func TestPushLeaves(t *testing.T) {
 			return
 		}
 		again := p.vault.start(t, p.args...)
-		p.screen.waitPush(t, p.wants, p.pushMethod)
-		p.ring(t)
+		p.screen.waitNotice(t, p.wants, p.pushMethod)
+		p.waitForPush(t)
 		if p.kind == "okta" {
 			p.say(t, refuses) // to the push that was left alone; nothing asks for its result
 		}
@@ -330,8 +330,8 @@ func TestPushRuleShared(t *testing.T) {
 		answers := make(chan got, 1+more)
 		ask := func() { answers <- p.w.get().send(t, p.agent.addr) }
 		go ask()
-		p.screen.waitPush(t, p.wants, p.pushMethod)
-		p.ring(t)
+		p.screen.waitNotice(t, p.wants, p.pushMethod)
+		p.waitForPush(t)
 		for range more {
 			go ask()
 		}
@@ -350,7 +350,7 @@ func TestPushRuleShared(t *testing.T) {
 					g.wantStatus(t, 200)
 				}
 				n++
-			case <-p.rings:
+			case <-p.pushed:
 				p.say(t, approves)
 				late++
 			}
@@ -376,8 +376,8 @@ func TestPushRuleConfirm(t *testing.T) {
 				return
 			}
 			p.screen.press(t, "y\r")
-			p.screen.waitPush(t, p.wants, p.pushMethod)
-			p.ring(t)
+			p.screen.waitNotice(t, p.wants, p.pushMethod)
+			p.waitForPush(t)
 			p.say(t, approves)
 			p.wantServed(t, command)
 		})
@@ -388,19 +388,19 @@ func TestPushRuleConfirm(t *testing.T) {
 // decided.
 func TestPushLogin(t *testing.T) {
 	srv := parallel(t)
-	for says, outcome := range map[thumb]string{approves: "approved", refuses: "denied"} {
+	for says, outcome := range map[phoneAnswer]string{approves: "approved", refuses: "denied"} {
 		t.Run(outcome, func(t *testing.T) {
 			t.Parallel()
 			u := srv.newUser(t)
 			m := pingPhone(t, u)
 			u.enforce(t, m.id)
-			p := told(t)
-			a := startAgent(t, setup{person: p})
+			p := notified(t)
+			a := startAgent(t, setup{responder: p})
 			answered := async(func() got { return u.login(t, a.addr) })
 			if q := p.wait(t, 0); q.MethodType != "pingid" || q.Method != m.name {
 				t.Errorf("told %+v", q)
 			}
-			m.ring(t)
+			m.waitForPush(t)
 			select {
 			case g := <-answered:
 				t.Fatalf("answered before the phone: %d %s", g.status, g.body)
@@ -422,10 +422,10 @@ func TestPushLoginCLI(t *testing.T) {
 	u := parallel(t).newUser(t)
 	m := pingPhone(t, u)
 	u.enforce(t, m.id)
-	a := startAgent(t, setup{person: silent(t)})
+	a := startAgent(t, setup{responder: silent(t)})
 	vault, _ := cli(t, a.addr)
 	command := vault.start(t, u.loginArgs("-format=json")...)
-	m.ring(t)
+	m.waitForPush(t)
 	m.say(t, approves)
 	u.wantToken(t, dig(command.ok(t).fields(t), "auth", "client_token"))
 }
@@ -437,7 +437,7 @@ func TestPushLoginLeaves(t *testing.T) {
 	m := pingPhone(t, u)
 	u.enforce(t, m.id)
 	p := silent(t)
-	a := startAgent(t, setup{person: p})
+	a := startAgent(t, setup{responder: p})
 	client, err := srv.client(a.addr, "")
 	check(t, err)
 	ctx, leave := context.WithCancel(t.Context())
@@ -446,7 +446,7 @@ func TestPushLoginLeaves(t *testing.T) {
 		return err
 	})
 	p.wait(t, 0)
-	m.ring(t)
+	m.waitForPush(t)
 	leave()
 	if err := <-left; err == nil {
 		t.Fatal("the login succeeded without its phone")

@@ -58,7 +58,7 @@ func ordinary(token, kv string) map[string]call {
 	}
 }
 
-// newReader is somebody with one secret of their own.
+// newReader makes a user with one secret of their own.
 func newReader(t *testing.T) (token, kv string) {
 	t.Helper()
 	srv := needVault(t)
@@ -80,7 +80,7 @@ func newRelay(t *testing.T) (srv *server, a *agent, token, kv string) {
 	t.Helper()
 	srv = parallel(t)
 	token, kv = newReader(t)
-	return srv, startAgent(t, setup{person: nobody(t)}), token, kv
+	return srv, startAgent(t, setup{responder: noPrompt(t)}), token, kv
 }
 
 func TestRelayAnswersAreVaults(t *testing.T) {

@@ -68,7 +68,7 @@ func TestStepUpManyAtOnce(t *testing.T) {
 			w := newFixture(t, kind)
 			curl := program{path: installed(t, "curl"), env: cleanEnv(t.TempDir())}
 			const n = 100
-			p := newPerson(t, func(ctx context.Context, a asked) answer {
+			p := newResponder(t, func(ctx context.Context, a asked) answer {
 				for len(w.gate.Seen("/v1/"+w.path)) < n && ctx.Err() == nil {
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -192,7 +192,7 @@ func TestStepUpDenied(t *testing.T) {
 // A wrong password and a wrong code are told apart.
 func TestStepUpWrongThenRight(t *testing.T) {
 	forEveryGrant(t, func(t *testing.T, w *fixture) {
-		p := newPerson(t, func(_ context.Context, a asked) answer {
+		p := newResponder(t, func(_ context.Context, a asked) answer {
 			switch {
 			case a.Attempt > 1:
 				return w.answer(t, a)
@@ -220,7 +220,7 @@ func TestStepUpWrongThenRight(t *testing.T) {
 
 func TestStepUpWrongToTheEnd(t *testing.T) {
 	forEveryGrant(t, func(t *testing.T, w *fixture) {
-		p := newPerson(t, func(_ context.Context, a asked) answer {
+		p := newResponder(t, func(_ context.Context, a asked) answer {
 			if a.Kind == "password" {
 				return answer{text: w.password}
 			}
@@ -239,7 +239,7 @@ func TestStepUpWrongToTheEnd(t *testing.T) {
 func TestStepUpOutlivesItsApp(t *testing.T) {
 	forBothGrants(t, func(t *testing.T, w *fixture) {
 		left := make(chan struct{})
-		p := newPerson(t, func(_ context.Context, a asked) answer {
+		p := newResponder(t, func(_ context.Context, a asked) answer {
 			<-left
 			return w.answer(t, a)
 		})

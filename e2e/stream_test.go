@@ -22,7 +22,7 @@ import (
 // The log of the server arrives line by line while the request stays open.
 func TestMonitor(t *testing.T) {
 	srv := parallel(t)
-	a := startAgent(t, setup{person: nobody(t)})
+	a := startAgent(t, setup{responder: noPrompt(t)})
 	vault, _ := cli(t, a.addr, "VAULT_TOKEN=root")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
@@ -105,7 +105,7 @@ func TestRaft(t *testing.T) {
 	for i := range 8 { // sizes that no buffer holds by chance
 		srv.write(t, fmt.Sprintf("bulk/%d", i), map[string]any{"v": noise + fmt.Sprint(i)})
 	}
-	a := startAgent(t, setup{upstream: srv.addr, person: nobody(t)})
+	a := startAgent(t, setup{upstream: srv.addr, responder: noPrompt(t)})
 	token := srv.root.Token()
 	direct, _ := cli(t, srv.addr, "VAULT_TOKEN="+token)
 	through, _ := cli(t, a.addr, "VAULT_TOKEN="+token)

@@ -13,7 +13,7 @@ import (
 	"github.com/creack/pty"
 )
 
-// A terminal is one that a person sits at: what is on it, and the keyboard.
+// A terminal is a screen and a keyboard.
 type terminal struct {
 	ptmx   *os.File
 	fresh  chan struct{} // gets an element when there is more on the screen
@@ -94,7 +94,7 @@ func (s *terminal) find(text string) bool {
 	return i >= 0
 }
 
-// press is what the person types; Enter is "\r".
+// press types keys; Enter is "\r".
 func (s *terminal) press(t *testing.T, keys string) {
 	t.Helper()
 	if _, err := s.ptmx.WriteString(keys); err != nil {
@@ -112,8 +112,8 @@ func (s *terminal) text() string {
 // count is how often a text was on the screen.
 func (s *terminal) count(text string) int { return strings.Count(s.text(), text) }
 
-// waitPush waits for the notice of a push: who wants what, and where to approve.
-func (s *terminal) waitPush(t *testing.T, what string, p *pushMethod) {
+// waitNotice waits for the notice of a push: the request, and where to approve it.
+func (s *terminal) waitNotice(t *testing.T, what string, p *pushMethod) {
 	t.Helper()
 	s.wait(t, "wants to "+what, fmt.Sprintf("approve it on your phone (%s, %s)", p.name, p.kind))
 }

@@ -16,7 +16,7 @@ func signedIn(t *testing.T, d *desktop, addr string) (vault, stepup program, hom
 	bin, err := world.stepup()
 	check(t, err)
 	vault, home = cli(t, addr, d.env...)
-	// The agent's folders are those of the person who runs the CLI.
+	// The agent's folders are those of the user of the CLI.
 	vault.env = append(vault.env, "XDG_CONFIG_HOME="+filepath.Join(home, "config"), "XDG_RUNTIME_DIR="+filepath.Join(home, "run"))
 	stepup = program{path: bin, env: vault.env}
 	stepup.ok(t, "token-helper", "enable")

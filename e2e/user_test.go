@@ -12,7 +12,7 @@ import (
 	"github.com/pquerna/otp/totp"
 )
 
-// A user is somebody at userpass who has an entity, so that methods and
+// A user is one at userpass who has an entity, so that methods and
 // enforcements can be hung on them alone.
 type user struct {
 	name, password, entity string
@@ -79,8 +79,8 @@ func (u user) token(t *testing.T) string {
 	return secret.Auth.ClientToken
 }
 
-// codes gives each code of a secret once, as a person with an
-// authenticator does who waits for the next one.
+// codes gives each code of a secret once, as an authenticator does whose user waits for
+// the next one.
 type codes struct {
 	id, name, secret string // id and name of the method in Vault, if there is one
 

@@ -8,7 +8,7 @@ import (
 
 func TestLoginWrapped(t *testing.T) {
 	u, c := parallel(t).newMFAUser(t)
-	a := startAgent(t, setup{person: typist(t, c)})
+	a := startAgent(t, setup{responder: typist(t, c)})
 	vault, _ := cli(t, a.addr)
 	out := vault.ok(t, u.loginArgs("-wrap-ttl=60s", "-no-store", "-format=json")...).fields(t)
 	wrapping, _ := dig(out, "wrap_info", "token").(string)
@@ -33,7 +33,7 @@ func TestWrappingIsNotSpent(t *testing.T) {
 	role := fmt.Sprintf("approle%d", users.Add(1))
 	srv.write(t, "sys/auth/"+role, map[string]any{"type": "approle"})
 	srv.write(t, "auth/"+role+"/role/login", map[string]any{"token_policies": "default"})
-	a := startAgent(t, setup{person: nobody(t)})
+	a := startAgent(t, setup{responder: noPrompt(t)})
 	tests := map[string]call{
 		"a secret":                           request("GET", "secret/data/"+kv, "root"),
 		"an auth configuration":              request("GET", "auth/userpass/users/"+u.name, "root"),

@@ -83,8 +83,8 @@ func (t *TOTP) validate(_ context.Context, entity string, values []string) error
 	return nil
 }
 
-// AddPush declares a method that needs no passcode: decide blocks as long as
-// the person does, and an error is a refusal. ctx ends when the client leaves.
+// AddPush declares a method that needs no passcode: decide blocks until the push
+// is decided, and an error is a refusal. ctx ends when the client leaves.
 func (g *Gate) AddPush(name string, decide func(ctx context.Context, entity string) error) {
 	g.methods[name] = push(decide)
 }

@@ -47,7 +47,7 @@ type Seen struct {
 	Path   string   // decoded
 	Token  string   // that it was sent with; "" is none
 	MFA    []string // the lines of X-Vault-MFA
-	Status int      // 0 until it is answered; whoever has the answer finds it here
+	Status int      // 0 until it is answered; set before the client has the answer
 	Read   int64    // bytes of the body that were read by the gate or by Vault, once Done
 	Done   bool
 }

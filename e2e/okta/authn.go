@@ -56,7 +56,7 @@ func (s *Stub) primary(w http.ResponseWriter, r *http.Request) {
 	s.logins[state] = &transaction{user: ask.Username}
 	reply(w, http.StatusOK, map[string]any{
 		"stateToken": state, "status": "MFA_REQUIRED",
-		"_embedded": map[string]any{"user": person(ask.Username), "factors": []any{factor(a)}},
+		"_embedded": map[string]any{"user": profile(ask.Username), "factors": []any{factor(a)}},
 	})
 }
 
@@ -71,7 +71,7 @@ func (s *Stub) challenge(w http.ResponseWriter, r *http.Request) {
 	}
 	shown := 0
 	if login.push == nil {
-		login.push = s.ringLocked(login.user)
+		login.push = s.pushLocked(login.user)
 	} else {
 		shown = a.Number // Okta tells it from the second call on
 		s.users[login.user].polls++
@@ -80,7 +80,7 @@ func (s *Stub) challenge(w http.ResponseWriter, r *http.Request) {
 	if shown != 0 {
 		f["_embedded"] = map[string]any{"challenge": map[string]any{"correctAnswer": shown}}
 	}
-	answer := map[string]any{"status": "MFA_CHALLENGE", "factorResult": login.push.result, "_embedded": map[string]any{"user": person(login.user), "factor": f}}
+	answer := map[string]any{"status": "MFA_CHALLENGE", "factorResult": login.push.result, "_embedded": map[string]any{"user": profile(login.user), "factor": f}}
 	if login.push.result == Approved {
 		answer["status"] = "SUCCESS"
 	}
@@ -103,7 +103,7 @@ func (s *Stub) passCode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.Codes = slices.Delete(a.Codes, i, i+1)
-	reply(w, http.StatusOK, map[string]any{"status": "SUCCESS", "_embedded": map[string]any{"user": person(login.user)}})
+	reply(w, http.StatusOK, map[string]any{"status": "SUCCESS", "_embedded": map[string]any{"user": profile(login.user)}})
 }
 
 // loginLocked is the transaction that a call belongs to, nil for none.
@@ -122,7 +122,7 @@ func (s *Stub) loginLocked(r *http.Request, code *string) (*transaction, *Accoun
 	return login, s.accounts[login.user]
 }
 
-func person(name string) map[string]any {
+func profile(name string) map[string]any {
 	return map[string]any{"id": name, "profile": map[string]any{"login": name}}
 }
 

@@ -1,5 +1,5 @@
 // Package okta is as much of Okta's API as Vault calls. Its MFA client finds a
-// user and the push factor, starts a push, and asks each second what the person
+// user and the push factor, starts a push, and asks each second what the phone
 // has decided. Its Okta auth method logs in with a password (authn.go), and has a
 // push, with a number to tap or without, or a code decide.
 package okta
@@ -31,7 +31,7 @@ const (
 )
 
 // A Phone decides on one push. It may block for as long as it likes: Okta does
-// not learn that nobody asks for the result any more. ctx ends with the stub.
+// not learn that its result is no longer asked for. ctx ends with the stub.
 type Phone func(ctx context.Context) Result
 
 // A Stub is an Okta organisation. Vault drops the port of an organisation, so
@@ -193,15 +193,15 @@ func (s *Stub) verify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := fmt.Sprintf("tx%d", len(s.pushes)+1)
-	s.pushes[id] = s.ringLocked(user)
+	s.pushes[id] = s.pushLocked(user)
 	link := fmt.Sprintf("https://%s/api/v1/users/%s/factors/push/transactions/%s", s.addr, user, id)
 	reply(w, http.StatusCreated, map[string]any{
 		"factorResult": Waiting, "_links": map[string]any{"poll": map[string]any{"href": link}},
 	})
 }
 
-// ringLocked rings the phone of a user, whose answer the push keeps.
-func (s *Stub) ringLocked(user string) *push {
+// pushLocked sends a push to the phone of a user, whose answer the push keeps.
+func (s *Stub) pushLocked(user string) *push {
 	phone, p := s.phones[user], &push{user: user, result: Waiting}
 	s.users[user].pushes++
 	s.work.Go(func() {

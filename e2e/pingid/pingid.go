@@ -1,5 +1,5 @@
 // Package pingid is as much of PingID's API as Vault's MFA client calls: one
-// POST that blocks until the person has decided on the phone.
+// POST that blocks until the push is decided on the phone.
 package pingid
 
 import (

@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// docPassword is everybody's in the documents.
+// docPassword is the password of each user in the documents.
 const docPassword = "teatime"
 
-// person answers the questions of the session's agents, over their control sockets,
+// responder answers the prompts of the session's agents, over their control sockets,
 // until ctx ends: the password of the documents, and codes of the last TOTP secret
 // that the session has printed. It stays away while $DOCS/quiet is there. The
 // channel is closed when it has ended.
-func (s *docSession) person(ctx context.Context, t *testing.T) <-chan struct{} {
+func (s *docSession) responder(ctx context.Context, t *testing.T) <-chan struct{} {
 	ended := make(chan struct{})
 	known := map[string]*codes{}
 	answered := map[string]bool{}
@@ -136,7 +136,7 @@ func (c control) answer(ctx context.Context, id, text string) {
 }
 
 // startEnterprise puts the gate before a server, and what community Vault has not:
-// the method corp_totp under sys/mfa, in which people are enrolled by an operator.
+// the method corp_totp under sys/mfa, in which an operator enrols users.
 func startEnterprise(t *testing.T, srv *server) string {
 	t.Helper()
 	g := newGate(t, srv)

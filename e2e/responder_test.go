@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// personArg makes the test binary a prompt command: it hands what it reads to
+// responderArg makes the test binary a prompt command: it hands what it reads to
 // the test, over HTTP, and prints what the test says.
-const personArg = "e2e-person"
+const responderArg = "e2e-responder"
 
 const exitHeader = "Exit-Code"
 
-// personMain runs in the process that stepup starts.
-func personMain(url string) int {
+// responderMain runs in the process that stepup starts.
+func responderMain(url string) int {
 	asked, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return 2
@@ -94,8 +94,8 @@ func code(text string) answer { return answer{text: text} }
 
 func deny() answer { return answer{exit: 1} }
 
-// A person answers the prompts of one agent.
-type person struct {
+// A responder answers the prompts of one agent, in place of the user.
+type responder struct {
 	url string
 	act func(context.Context, asked) answer
 
@@ -105,46 +105,46 @@ type person struct {
 	gone   int      // prompts that stepup ended before they were answered
 }
 
-// newPerson lets act answer; it is called in a goroutine of its own for each
+// newResponder lets act answer; it is called in a goroutine of its own for each
 // prompt, and its context ends when stepup ends the command.
-func newPerson(t *testing.T, act func(context.Context, asked) answer) *person {
+func newResponder(t *testing.T, act func(context.Context, asked) answer) *responder {
 	t.Helper()
-	p := &person{act: act}
+	p := &responder{act: act}
 	p.url = serve(t, p).URL
 	return p
 }
 
-// nobody fails the test when it is asked anything.
-func nobody(t *testing.T) *person {
+// noPrompt fails the test at any prompt.
+func noPrompt(t *testing.T) *responder {
 	t.Helper()
-	return newPerson(t, func(_ context.Context, a asked) answer {
+	return newResponder(t, func(_ context.Context, a asked) answer {
 		t.Errorf("a prompt that should not be: %+v", a)
 		return deny()
 	})
 }
 
 // silent is a prompt without an answer: it stays open until stepup ends it.
-func silent(t *testing.T) *person {
+func silent(t *testing.T) *responder {
 	t.Helper()
-	return newPerson(t, func(ctx context.Context, _ asked) answer { <-ctx.Done(); return answer{} })
+	return newResponder(t, func(ctx context.Context, _ asked) answer { <-ctx.Done(); return answer{} })
 }
 
 // denier says no to each prompt.
-func denier(t *testing.T) *person {
+func denier(t *testing.T) *responder {
 	t.Helper()
-	return newPerson(t, func(context.Context, asked) answer { return deny() })
+	return newResponder(t, func(context.Context, asked) answer { return deny() })
 }
 
 // absent is a prompt command that cannot ask.
-func absent(t *testing.T) *person {
+func absent(t *testing.T) *responder {
 	t.Helper()
-	return newPerson(t, func(context.Context, asked) answer { return answer{exit: 2} })
+	return newResponder(t, func(context.Context, asked) answer { return answer{exit: 2} })
 }
 
 // typist always types a fresh code of the method.
-func typist(t *testing.T, of ...*codes) *person {
+func typist(t *testing.T, of ...*codes) *responder {
 	t.Helper()
-	return newPerson(t, func(_ context.Context, a asked) answer {
+	return newResponder(t, func(_ context.Context, a asked) answer {
 		for _, c := range of {
 			if len(of) == 1 || c.name == a.Method {
 				return code(c.next())
@@ -156,9 +156,9 @@ func typist(t *testing.T, of ...*codes) *person {
 }
 
 // corrector types a wrong code first, then a right one.
-func corrector(t *testing.T, c *codes) *person {
+func corrector(t *testing.T, c *codes) *responder {
 	t.Helper()
-	return newPerson(t, func(_ context.Context, a asked) answer {
+	return newResponder(t, func(_ context.Context, a asked) answer {
 		if a.Attempt == 1 {
 			return code(c.wrong())
 		}
@@ -167,12 +167,12 @@ func corrector(t *testing.T, c *codes) *person {
 }
 
 // mistaken types nothing but wrong codes.
-func mistaken(t *testing.T, c *codes) *person {
+func mistaken(t *testing.T, c *codes) *responder {
 	t.Helper()
-	return newPerson(t, func(context.Context, asked) answer { return code(c.wrong()) })
+	return newResponder(t, func(context.Context, asked) answer { return code(c.wrong()) })
 }
 
-func (p *person) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *responder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var q question
 	var a asked
 	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
@@ -220,7 +220,7 @@ func breaches(q question) (broken []string) {
 
 // prompts returns what was asked so far, and fails the test when a prompt did
 // not keep to the contract.
-func (p *person) prompts(t *testing.T) []asked {
+func (p *responder) prompts(t *testing.T) []asked {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -231,7 +231,7 @@ func (p *person) prompts(t *testing.T) []asked {
 }
 
 // wantAsked returns the prompts so far, which must be n.
-func (p *person) wantAsked(t *testing.T, n int) []asked {
+func (p *responder) wantAsked(t *testing.T, n int) []asked {
 	t.Helper()
 	all := p.prompts(t)
 	if len(all) != n {
@@ -241,7 +241,7 @@ func (p *person) wantAsked(t *testing.T, n int) []asked {
 }
 
 // kinds are those of the prompts so far, in order.
-func (p *person) kinds(t *testing.T) string {
+func (p *responder) kinds(t *testing.T) string {
 	t.Helper()
 	var kinds []string
 	for _, a := range p.prompts(t) {
@@ -251,14 +251,14 @@ func (p *person) kinds(t *testing.T) string {
 }
 
 // ended counts the prompts that stepup closed by itself.
-func (p *person) ended() int {
+func (p *responder) ended() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.gone
 }
 
 // wait returns the nth prompt (from 0) once it is there.
-func (p *person) wait(t *testing.T, n int) asked {
+func (p *responder) wait(t *testing.T, n int) asked {
 	t.Helper()
 	eventually(t, fmt.Sprintf("prompt %d", n), func() bool {
 		p.mu.Lock()
@@ -269,7 +269,7 @@ func (p *person) wait(t *testing.T, n int) asked {
 }
 
 // TestPerson tries the driver by itself, as stepup would start it.
-func TestPerson(t *testing.T) {
+func TestResponder(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
@@ -283,9 +283,9 @@ func TestPerson(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPerson(t, func(context.Context, asked) answer { return test.say })
+			p := newResponder(t, func(context.Context, asked) answer { return test.say })
 			got := program{path: os.Args[0], env: cleanEnv(t.TempDir()), stdin: `{"id":"x","kind":"passcode"}`}.
-				run(t, personArg, p.url)
+				run(t, responderArg, p.url)
 			if got.code != test.say.exit || got.stdout != test.want {
 				t.Errorf("exit %d, output %q; want %d, %q", got.code, got.stdout, test.say.exit, test.want)
 			}
