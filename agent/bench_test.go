@@ -14,9 +14,9 @@ import (
 
 // BenchmarkPrompt measures how long it takes from the app's request (which Vault
 // answers with 403 at once) to the first word on a terminal: the probe of the
-// capabilities and the look at who asks are in it.
+// capabilities and the look at the requester are in it.
 func BenchmarkPrompt(b *testing.B) {
-	r := newRig(b)
+	r := newFixture(b)
 	s := &screen{}
 	c := r.config
 	c.Prompt.Prompters = []prompt.Named{{
@@ -41,7 +41,7 @@ func BenchmarkPrompt(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// A screen is a terminal at which nobody sits: it notes when it was first written
+// A screen is a terminal without a person: it notes when it was first written
 // to, and the person "is not here".
 type screen struct {
 	mu sync.Mutex

@@ -188,7 +188,7 @@ func asOurs(ctx context.Context) context.Context {
 }
 
 // explain adds what the agent knows of the caller, and what Vault says about the
-// token. Nobody is asked, and nothing is changed.
+// token. It asks no person and changes nothing.
 func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explanation, error) {
 	g := a.inForce()
 	e, err := Explain(g.config, x)

@@ -11,36 +11,24 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// newEnrolRig has bob, who has no secret for the method of his login at stepup, and
+// newEnrolFixture has bob, who has no secret for the method of his login at stepup, and
 // a Vault that offers to make one.
-func newEnrolRig(t *testing.T) *rig {
+func newEnrolFixture(t *testing.T) *fixture {
 	t.Helper()
-	r := newRig(t)
+	r := newFixture(t)
 	r.vault.AddUser("stepup", "bob", "pw", "prod")
-	if err := r.vault.AllowSelfEnrolment("corp"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.vault.AllowSelfEnrolment("corp"))
 	return r
 }
 
-func (r *rig) loginAsBob(t *testing.T) reply {
+func (r *fixture) loginAsBob(t *testing.T) reply {
 	t.Helper()
-	return r.do(t, "POST", "/v1/auth/stepup/login/bob", `{"password":"pw"}`)
-}
-
-// sent counts the requests of the agent to a path.
-func (r *rig) sent(path string) (n int) {
-	for _, q := range r.vault.Requests() {
-		if strings.HasSuffix(q.RawPath, path) {
-			n++
-		}
-	}
-	return n
+	return r.do(t, "POST", "/v1/auth/stepup/login/bob", pw)
 }
 
 func TestSelfEnrolment(t *testing.T) {
 	t.Parallel()
-	r := newEnrolRig(t)
+	r := newEnrolFixture(t)
 	var mu sync.Mutex
 	var shown []string
 	r.person = func(_ context.Context, q prompt.Request) (string, error) {
@@ -55,17 +43,13 @@ func TestSelfEnrolment(t *testing.T) {
 		}
 		return r.vault.UnusedCode("corp", "bob"), nil
 	}
-	if got := r.loginAsBob(t); got.status != 200 || got.outcome != "approved" || !strings.Contains(got.body, `"client_token":"hvs.`) {
-		t.Fatalf("%+v", got)
-	}
+	check(t, r.loginAsBob(t), reply{200, `"client_token":"hvs.`, "approved"})
 	mu.Lock()
 	defer mu.Unlock()
 	if len(shown) != 2 || shown[0] != shown[1] || len(shown[0]) != 32 {
 		t.Errorf("%d secrets were shown", len(shown))
 	}
-	if n := r.sent("/totp/self-enroll"); n != 1 {
-		t.Errorf("%d secrets were made", n)
-	}
+	r.wantSent(t, "/totp/self-enroll", 1)
 	log, err := os.ReadFile(r.config.Audit.File)
 	if err != nil || !strings.Contains(string(log), `"event":"enrolled"`) || strings.Contains(string(log), shown[0]) {
 		t.Errorf("audit log: %s, %v", log, err)
@@ -76,11 +60,9 @@ func TestSelfEnrolment(t *testing.T) {
 // no token behind, and the next login asks for a code like any other.
 func TestSelfEnrolmentOutlivesItsApp(t *testing.T) {
 	t.Parallel()
-	r := newEnrolRig(t)
+	r := newEnrolFixture(t)
 	r.config.Prompt.Timeout = 15 * time.Second // the confirmation must be through by then
-	if err := r.agent.Reload(t.Context(), r.config); err != nil {
-		t.Fatal(err)
-	}
+	r.reload(t, r.config)
 	scanned := make(chan struct{})
 	r.person = func(ctx context.Context, q prompt.Request) (string, error) {
 		switch {
@@ -95,19 +77,9 @@ func TestSelfEnrolmentOutlivesItsApp(t *testing.T) {
 		}
 		return r.vault.UnusedCode("corp", "bob"), nil
 	}
-	if got := r.loginAsBob(t); got.status != 403 || got.outcome != "timeout" || !strings.Contains(got.body, "still being set up") {
-		t.Fatalf("%+v", got)
-	}
+	check(t, r.loginAsBob(t), reply{403, "still being set up", "timeout"})
 	close(scanned)
-	for end := time.Now().Add(30 * time.Second); r.sent("/revoke-self") == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the token that nobody waits for is not revoked")
-		}
-	}
-	if got := r.loginAsBob(t); got.status != 200 || got.outcome != "approved" {
-		t.Errorf("the next login: %+v", got)
-	}
-	if n := r.sent("/totp/self-enroll"); n != 1 {
-		t.Errorf("%d secrets were made", n)
-	}
+	eventually(t, "the token without an app is revoked", func() bool { return r.sent("/revoke-self") > 0 })
+	check(t, r.loginAsBob(t), reply{200, "", "approved"})
+	r.wantSent(t, "/totp/self-enroll", 1)
 }

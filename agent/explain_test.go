@@ -1,81 +1,74 @@
 package agent_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/secret"
-	"github.com/vault-stepup/stepup/prompt"
 )
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	client := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket))
-	tests := map[string]struct {
-		ask        control.Explain
-		rule       string
-		why        []string
-		granted    bool
-		words      []string
-		vaultSays  string
-		methods    []control.Method
-		noToken    bool
-		err        error
-		namespaced string
-	}{
-		"a rule": {
-			ask: control.Explain{Path: "kv/data/prod/db", Token: secret.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"},
-			granted: true, words: []string{"create", "read", "update"}, methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}},
-		},
-		"a push": {
-			ask: control.Explain{Path: "/v1/kv/data/call/db", Operation: "read", Token: secret.Secret(r.token)}, rule: "call", why: []string{"path", "matches"},
-			granted: true, words: []string{"read"}, methods: []control.Method{{Name: "phone", Type: "okta"}},
-		},
-		"not granted":  {ask: control.Explain{Path: "kv/data/prod/db", Operation: "delete", Token: secret.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"}, words: []string{"create", "read", "update"}, methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}}},
-		"no rule":      {ask: control.Explain{Path: "kv/data/dev/db", Token: secret.Secret(r.token)}, why: []string{"path", "path"}, granted: true, words: []string{"read"}},
-		"no token":     {ask: control.Explain{Path: "kv/data/dev/db"}, why: []string{"path", "path"}, noToken: true},
-		"a dead token": {ask: control.Explain{Path: "kv/data/dev/db", Token: "hvs.dead"}, why: []string{"path", "path"}, vaultSays: "invalid token"},
-		"root":         {ask: control.Explain{Path: "kv/data/dev/db", Token: secret.Secret(r.vault.RootToken())}, why: []string{"path", "path"}, words: []string{"root"}},
-		"a namespace":  {ask: control.Explain{Path: "kv/data/prod/db", Namespace: "ns1/", Token: secret.Secret(r.token)}, rule: "prod", why: []string{"matches", "path"}, vaultSays: "permission denied", namespaced: "ns1", methods: []control.Method{{Name: "corp", Type: "totp", Passcode: true}}},
-		"no path":      {ask: control.Explain{Path: "/v1/"}, err: control.ErrNoPath},
-		"no operation": {ask: control.Explain{Path: "kv/x", Operation: "sudo"}, err: control.ErrNoPath},
-		"no vault":     {ask: control.Explain{Path: "kv/x", Vault: "other"}, err: control.ErrNoVault},
+	r := newFixture(t)
+	corp := []control.Method{{Name: "corp", Type: "totp", Passcode: true}}
+	alice, update := secret.Secret(r.token), []string{"create", "read", "update"}
+	first, second, neither := []string{"matches", "path"}, []string{"path", "matches"}, []string{"path", "path"}
+	// explained has the fields of an explanation in which the cases differ.
+	type explained struct {
+		Rule, Namespace string
+		Why             []string // of each rule
+		Methods         []control.Method
+		Granted, Caller bool
+		Capabilities    []string
+		VaultSays       string // a part of the error
 	}
-	for name, tt := range tests {
+	for name, tt := range map[string]struct {
+		ask  control.Explain
+		want explained
+		err  error
+	}{
+		"a rule":       {control.Explain{Path: "kv/data/prod/db", Token: alice}, explained{Rule: "prod", Why: first, Methods: corp, Granted: true, Caller: true, Capabilities: update}, nil},
+		"a push":       {control.Explain{Path: "/v1/kv/data/call/db", Operation: "read", Token: alice}, explained{Rule: "call", Why: second, Methods: []control.Method{{Name: "phone", Type: "okta"}}, Granted: true, Caller: true, Capabilities: []string{"read"}}, nil},
+		"not granted":  {control.Explain{Path: "kv/data/prod/db", Operation: "delete", Token: alice}, explained{Rule: "prod", Why: first, Methods: corp, Caller: true, Capabilities: update}, nil},
+		"no rule":      {control.Explain{Path: "kv/data/dev/db", Token: alice}, explained{Why: neither, Granted: true, Caller: true, Capabilities: []string{"read"}}, nil},
+		"no token":     {control.Explain{Path: "kv/data/dev/db"}, explained{Why: neither}, nil},
+		"a dead token": {control.Explain{Path: "kv/data/dev/db", Token: "hvs.dead"}, explained{Why: neither, Caller: true, VaultSays: "invalid token"}, nil},
+		"root":         {control.Explain{Path: "kv/data/dev/db", Token: secret.Secret(r.vault.RootToken())}, explained{Why: neither, Caller: true, Capabilities: []string{"root"}}, nil},
+		"a namespace":  {control.Explain{Path: "kv/data/prod/db", Namespace: "ns1/", Token: alice}, explained{Rule: "prod", Namespace: "ns1", Why: first, Methods: corp, Caller: true, VaultSays: "permission denied"}, nil},
+		"no path":      {control.Explain{Path: "/v1/"}, explained{}, control.ErrNoPath},
+		"no operation": {control.Explain{Path: "kv/x", Operation: "sudo"}, explained{}, control.ErrNoPath},
+		"no vault":     {control.Explain{Path: "kv/x", Vault: "other"}, explained{}, control.ErrNoVault},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e, err := client.Explain(t.Context(), tt.ask)
-			if !errors.Is(err, tt.err) || err != nil {
-				if tt.err == nil || !errors.Is(err, tt.err) {
-					t.Errorf("error %v, want %v", err, tt.err)
-				}
+			e, err := r.control().Explain(t.Context(), tt.ask)
+			if !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
+				t.Fatalf("error %v, want %v", err, tt.err)
+			}
+			if tt.err != nil {
 				return
 			}
-			var why []string
+			got := explained{
+				Rule: e.Rule, Namespace: e.Namespace, Methods: e.Methods, Granted: e.Granted, Caller: e.Caller != "",
+				Capabilities: slices.Sorted(slices.Values(e.Capabilities)), VaultSays: e.CapabilitiesError,
+			}
 			for _, reason := range e.Rules {
-				why = append(why, reason.Why)
+				got.Why = append(got.Why, reason.Why)
 			}
-			slices.Sort(e.Capabilities)
-			switch {
-			case e.Rule != tt.rule, e.Granted != tt.granted, !e.Agent, e.Vault != "corp", e.Namespace != tt.namespaced, (e.Caller == "") != tt.noToken:
-				t.Errorf("%+v", e)
-			case !strings.Contains(e.CapabilitiesError, tt.vaultSays) || (tt.vaultSays == "") != (e.CapabilitiesError == ""):
-				t.Errorf("vault says %q", e.CapabilitiesError)
+			if tt.want.VaultSays != "" && strings.Contains(got.VaultSays, tt.want.VaultSays) {
+				got.VaultSays = tt.want.VaultSays
 			}
-			for _, d := range []string{cmp.Diff(tt.why, why), cmp.Diff(tt.words, cut(e.Capabilities)), cmp.Diff(tt.methods, cut(e.Methods))} {
-				if d != "" {
-					t.Error(d)
-				}
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); diff != "" || !e.Agent || e.Vault != "corp" {
+				t.Errorf("%+v (-want +got):\n%s", e, diff)
 			}
 			text, err := json.Marshal(e)
 			if err != nil || tt.ask.Token != "" && strings.Contains(string(text), tt.ask.Token.Reveal()) {
@@ -85,25 +78,17 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// cut makes nil of an empty list.
-func cut[T any](all []T) []T {
-	if len(all) == 0 {
-		return nil
-	}
-	return all
-}
-
 // What was decided about a caller a moment ago is told, and asking changes nothing.
 func TestExplainAfterADenial(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	client := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket))
-	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
+	r := newFixture(t)
+	client := r.control()
+	r.person = deny
 	ask := control.Explain{Path: "kv/data/prod/db", Token: secret.Secret(r.token)}
 	if e, err := client.Explain(t.Context(), ask); err != nil || e.Paused != "" || len(r.asked.Requests()) > 0 {
 		t.Errorf("before: %+v %v", e, err)
 	}
-	r.do(t, "GET", "/v1/kv/data/prod/db", "", "X-Vault-Token", r.token)
+	r.read(t, "kv/data/prod/db")
 	e, err := client.Explain(t.Context(), ask)
 	if err != nil || !strings.Contains(e.Paused, "it was denied a moment ago") {
 		t.Errorf("after: %q %v", e.Paused, err)
@@ -111,5 +96,39 @@ func TestExplainAfterADenial(t *testing.T) {
 	ask.Token = "hvs.other"
 	if e, err := client.Explain(t.Context(), ask); err != nil || e.Paused != "" {
 		t.Errorf("another caller: %q %v", e.Paused, err)
+	}
+}
+
+// What is explained is where the request goes, wherever its namespace was written.
+func TestExplainNamespacesAndMounts(t *testing.T) {
+	t.Parallel()
+	grant := rule.Grant{Kind: rule.LoginGrant, Path: "auth/x/login/alice"}
+	c := agent.Config{
+		Vaults: []agent.Vault{{Name: "corp", Namespace: "team"}}, LoginMFA: agent.LoginMFA{Enabled: true},
+		Rules: rule.Rules{
+			{Name: "ns1", Namespace: "ns1", Paths: patterns("kv/data/*"), Grant: grant},
+			{Name: "any", Paths: patterns("secret/data/*"), Grant: grant},
+		},
+	}
+	for _, tt := range []struct {
+		path, operation, namespace string
+		want                       control.Explanation
+	}{
+		{"kv/data/x", "", "ns1", control.Explanation{Rule: "ns1", Namespace: "ns1", Path: "kv/data/x"}},
+		{"ns1/kv/data/x", "", "root", control.Explanation{Rule: "ns1", Namespace: "ns1", Path: "kv/data/x"}},
+		{"ns1/kv/data/x", "", "", control.Explanation{Namespace: "team", Path: "ns1/kv/data/x"}},
+		{"secret/data/x", "", "", control.Explanation{Rule: "any", Namespace: "team", Path: "secret/data/x"}},
+		{"ns2/secret/data/x", "", "root", control.Explanation{Path: "ns2/secret/data/x"}},
+		{"secret/data/x", "scan", "root", control.Explanation{Rule: "any", Path: "secret/data/x/"}},
+		{"ns2/auth/x/login/alice", "update", "", control.Explanation{Namespace: "team/ns2", Path: "auth/x/login/alice", Login: true}},
+		{"sys/internal/ui/mounts/secret/x", "", "root", control.Explanation{Rule: "any", Path: "sys/internal/ui/mounts/secret/x", Preflight: true}},
+		{"sys/internal/ui/mounts/secret", "", "root", control.Explanation{Rule: "any", Path: "sys/internal/ui/mounts/secret", Preflight: true, KeptOnly: true}},
+	} {
+		e, err := agent.Explain(c, control.Explain{Path: tt.path, Operation: tt.operation, Namespace: tt.namespace})
+		must(t, err)
+		got := control.Explanation{Rule: e.Rule, Namespace: e.Namespace, Path: e.Path, Login: e.Login, Preflight: e.Preflight, KeptOnly: e.KeptOnly}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s in %q: (-want +got):\n%s", tt.path, tt.namespace, diff)
+		}
 	}
 }

@@ -68,7 +68,7 @@ func TestTokensUnderAChangedRule(t *testing.T) {
 	}
 }
 
-// Whoever adds to a grant decides here whether tokens from before still fit.
+// A new field of a grant needs a decision: do tokens from before still fit?
 func TestFingerprintKnowsEveryField(t *testing.T) {
 	t.Parallel()
 	if n := reflect.TypeFor[rule.Grant]().NumField(); n != 11 {

@@ -18,20 +18,18 @@ import (
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
-	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
 
 // lawSpaces are the namespaces of the law, with ns9 left out: that one is not there.
 var lawSpaces = []string{"", "ns1", "ns1/ns2", "ns2"}
 
-// A lawRig is an agent with one rule in front of a Vault with namespaces, in each of which there is the
+// A lawFixture is an agent with one rule in front of a Vault with namespaces, in each of which there is the
 // same to find.
-type lawRig struct {
-	*rig
+type lawFixture struct {
+	*fixture
 	flavor    devvault.Flavor
 	namespace string // of the rule, as it is written
 	grant     rule.GrantKind
-	direct    string            // URL of the Vault
 	callers   map[string]string // tokens by name: the namespace that they are of, or "dead"
 	failures  int
 }
@@ -58,7 +56,7 @@ func TestLawOfNamespaces(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%s/%s", flavor, namespace, grant), func(t *testing.T) {
 					t.Parallel()
-					l := newLawRig(t, flavor, namespace, grant)
+					l := newLawFixture(t, flavor, namespace, grant)
 					for i := range uint64(200) {
 						l.try(t, rand.New(rand.NewPCG(seed, i)))
 					}
@@ -68,30 +66,20 @@ func TestLawOfNamespaces(t *testing.T) {
 	}
 }
 
-func newLawRig(t *testing.T, flavor devvault.Flavor, namespace string, grant rule.GrantKind) *lawRig {
+func newLawFixture(t *testing.T, flavor devvault.Flavor, namespace string, grant rule.GrantKind) *lawFixture {
 	t.Helper()
-	r := &rig{
-		vault: devvault.New(devvault.Config{Record: true, Flavor: flavor, CleanStatus: http.StatusTemporaryRedirect}),
-		dir:   t.TempDir(), log: &lockedBuffer{},
-	}
-	l := &lawRig{rig: r, flavor: flavor, namespace: namespace, grant: grant, callers: map[string]string{}}
-	var err error
-	if l.direct, err = r.vault.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.vault.Close)
+	r := newStoppedFixture(t, devvault.Config{Record: true, Flavor: flavor, CleanStatus: http.StatusTemporaryRedirect})
+	l := &lawFixture{fixture: r, flavor: flavor, namespace: namespace, grant: grant, callers: map[string]string{}}
 	l.furnish(t)
-	r.asked = prompttest.Func(func(ctx context.Context, q prompt.Request) (string, error) {
+	tell := sees(nil)
+	r.person = func(ctx context.Context, q prompt.Request) (string, error) {
 		if q.Kind == prompt.Password {
 			return l.password(canonical(q.Namespace)), nil
 		}
-		<-ctx.Done() // told of a push
-		return "", ctx.Err()
-	})
-	r.config = r.configFor(t, l.direct)
-	guarded := append(patterns(t, "kv/data/deploy/*"), patterns(t, "kv/metadata/deploy/*")...)
+		return tell(ctx, q)
+	}
 	rules := rule.Rule{
-		Name: "law", Namespace: namespace, Paths: guarded, Capabilities: []rule.Operation{rule.Create, rule.Read, rule.Update, rule.List},
+		Name: "law", Namespace: namespace, Paths: patterns("kv/data/deploy/*", "kv/metadata/deploy/*"), Capabilities: []rule.Operation{rule.Create, rule.Read, rule.Update, rule.List},
 		Grant: rule.Grant{Kind: rule.LoginGrant, Path: "auth/stepup/login/robot", Password: "prompt"},
 	}
 	if grant == rule.TokenGrant {
@@ -105,7 +93,7 @@ func newLawRig(t *testing.T, flavor devvault.Flavor, namespace string, grant rul
 
 // furnish has the same in each namespace: secrets below the rule and beside it, a way to mint and a way
 // to log in, both with a push that is approved at once. Only the password differs.
-func (l *lawRig) furnish(t *testing.T) {
+func (l *lawFixture) furnish(t *testing.T) {
 	t.Helper()
 	v := l.vault
 	v.AddPushMethod("phone", "okta").Always(true)
@@ -117,9 +105,7 @@ func (l *lawRig) furnish(t *testing.T) {
 		n := v.AddNamespace(name)
 		n.AddKV("team")
 		for _, secret := range []string{"kv/deploy/web", "kv/other/web", "team/kv/data/deploy/web"} {
-			if err := n.PutSecret(secret, map[string]any{"in": "/" + name}); err != nil {
-				t.Fatal(err)
-			}
+			must(t, n.PutSecret(secret, map[string]any{"in": "/" + name}))
 		}
 		n.AddPolicy("everything", everything)
 		var mints []devvault.PathRule
@@ -132,9 +118,7 @@ func (l *lawRig) furnish(t *testing.T) {
 		n.AddTokenRole("stepup", devvault.TokenRole{AllowedPolicies: []string{"everything"}})
 		n.AddUser("stepup", "robot", l.password(name), "everything")
 		n.AddPushMethod("ring", "okta").Always(true)
-		if err := n.AddLoginEnforcement("ups", []string{"ring"}, []string{"stepup"}); err != nil {
-			t.Fatal(err)
-		}
+		must(t, n.AddLoginEnforcement("ups", []string{"ring"}, []string{"stepup"}))
 		l.callers[name] = n.CreateToken([]string{"default", "minter"}, n.AddEntity("app"))
 	}
 	l.callers["dead"] = "hvs.GONE"
@@ -144,7 +128,7 @@ func (l *lawRig) furnish(t *testing.T) {
 type drawn struct{ method, target, namespace, caller string }
 
 // draw makes a request; half of them are of the simple kind that must work.
-func (l *lawRig) draw(r *rand.Rand) drawn {
+func (l *lawFixture) draw(r *rand.Rand) drawn {
 	one := func(from ...string) string { return from[r.IntN(len(from))] }
 	d := drawn{method: one("GET", "GET", "GET", "LIST", "POST", "SCAN"), namespace: one("", "", "ns1", "ns1/ns2", "ns2")}
 	d.caller = one("", "", "ns1", "ns1/ns2", "ns2", "dead")
@@ -165,10 +149,10 @@ func (l *lawRig) draw(r *rand.Rand) drawn {
 }
 
 // try sends one request directly and through the agent, and holds what reached Vault against the law.
-func (l *lawRig) try(t *testing.T, r *rand.Rand) {
+func (l *lawFixture) try(t *testing.T, r *rand.Rand) {
 	t.Helper()
 	d := l.draw(r)
-	own := l.send(t, l.direct, d)
+	own := l.send(t, l.direct().url, d)
 	l.vault.ForgetRequests()
 	got := l.send(t, l.url, d)
 	failed := func(format string, args ...any) {
@@ -208,13 +192,13 @@ func (l *lawRig) try(t *testing.T, r *rand.Rand) {
 	}
 }
 
-func (l *lawRig) name() string {
+func (l *lawFixture) name() string {
 	return fmt.Sprintf("%s, rule in %q, grant %s", l.flavor, l.namespace, l.grant)
 }
 
 // works reports whether a covered request must be stepped up: by a live caller, in its own namespace or
 // one below, where it may mint.
-func (l *lawRig) works(d drawn) bool {
+func (l *lawFixture) works(d drawn) bool {
 	if d.caller == "dead" || d.method != "GET" || !strings.HasSuffix(d.target, "/kv/data/deploy/web") {
 		return false
 	}
@@ -229,7 +213,7 @@ func (l *lawRig) works(d drawn) bool {
 }
 
 // strayed is what a call of the agent's own did in the wrong place, "" for nothing.
-func (l *lawRig) strayed(q devvault.Recorded, namespace, at string, d drawn) string {
+func (l *lawFixture) strayed(q devvault.Recorded, namespace, at string, d drawn) string {
 	isLogin := strings.HasPrefix(at, "auth/stepup/login/")
 	if !isLogin && !strings.HasPrefix(at, "auth/token/create") {
 		return ""
@@ -251,7 +235,7 @@ func (l *lawRig) strayed(q devvault.Recorded, namespace, at string, d drawn) str
 }
 
 // password is the robot's in a namespace.
-func (l *lawRig) password(namespace string) string {
+func (l *lawFixture) password(namespace string) string {
 	if l.flavor == devvault.Community {
 		namespace = ""
 	}
@@ -259,14 +243,14 @@ func (l *lawRig) password(namespace string) string {
 }
 
 // wanted is where a request leads when Vault's redirect to the clean path has been followed.
-func (l *lawRig) wanted(d drawn) (namespace, at string) {
+func (l *lawFixture) wanted(d drawn) (namespace, at string) {
 	sent, _, _ := strings.Cut(d.target, "?")
 	return l.effective(d.namespace, strings.TrimPrefix(mustUnescape(path.Clean(sent)), "/v1/"))
 }
 
 // covers is the law: the rule's namespace is what Vault made of header and path together. A rule that
 // names none is about the header's, because only a name makes a namespace of what stands in a path.
-func (l *lawRig) covers(d drawn, namespace, at, op string) bool {
+func (l *lawFixture) covers(d drawn, namespace, at, op string) bool {
 	if asked, ok := strings.CutPrefix(at, "sys/internal/ui/mounts/"); ok && op == "read" {
 		inner, rest := l.effective(namespace, strings.TrimLeft(asked, "/"))
 		rest = strings.TrimRight(rest, "/")
@@ -281,7 +265,7 @@ func (l *lawRig) covers(d drawn, namespace, at, op string) bool {
 	return strings.HasPrefix(at, "kv/data/deploy/") || strings.HasPrefix(at, "kv/metadata/deploy/")
 }
 
-func (l *lawRig) inRule(d drawn, namespace string) bool {
+func (l *lawFixture) inRule(d drawn, namespace string) bool {
 	if l.namespace == "" {
 		return l.flavor == devvault.Community || namespace == canonical(d.namespace)
 	}
@@ -289,7 +273,7 @@ func (l *lawRig) inRule(d drawn, namespace string) bool {
 }
 
 // routed is what Vault made of a request: its namespace, the path in it, and the operation.
-func (l *lawRig) routed(q devvault.Recorded) (namespace, at, op string) {
+func (l *lawFixture) routed(q devvault.Recorded) (namespace, at, op string) {
 	sent, query, _ := strings.Cut(q.RawPath, "?")
 	at = strings.TrimPrefix(mustUnescape(sent), "/v1/")
 	op = map[string]string{"GET": "read", "LIST": "list", "SCAN": "scan", "POST": "update", "PUT": "update"}[q.Method]
@@ -307,7 +291,7 @@ func (l *lawRig) routed(q devvault.Recorded) (namespace, at, op string) {
 }
 
 // effective is the longest namespace that header and path together begin with.
-func (l *lawRig) effective(header, at string) (namespace, rest string) {
+func (l *lawFixture) effective(header, at string) (namespace, rest string) {
 	if l.flavor == devvault.Community {
 		return "", at
 	}
@@ -344,30 +328,24 @@ func mustUnescape(s string) string {
 }
 
 // send does not let the client clean the path; redirects of Vault are followed, as the agent does.
-func (l *lawRig) send(t *testing.T, base string, d drawn) reply {
+func (l *lawFixture) send(t *testing.T, base string, d drawn) reply {
 	t.Helper()
 	body := ""
 	if d.method == "POST" {
 		body = `{"data":{"in":"changed"},"paths":["kv/data/deploy/web"]}`
 	}
 	req, err := http.NewRequestWithContext(t.Context(), d.method, base+d.target, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	req.Header.Set("X-Probe", "1")
 	req.Header.Set("X-Vault-Token", l.callers[d.caller])
 	if d.namespace != "" {
 		req.Header.Set("X-Vault-Namespace", d.namespace)
 	}
 	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return reply{resp.StatusCode, string(text), resp.Header.Get("Stepup-Outcome")}
 }
 

@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,8 +9,8 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/cache/cachetest"
-	"github.com/vault-stepup/stepup/prompt"
 )
 
 // A keyring that hangs does not hold up a lock: what is in memory is served no
@@ -21,7 +20,7 @@ func TestLockWhileTheKeyringHangs(t *testing.T) {
 	var hangs atomic.Bool
 	hanging, release := make(chan struct{}), make(chan struct{})
 	once := sync.OnceFunc(func() { close(hanging) })
-	r := newRigWith(t, &cachetest.Keyring{Before: func(ctx context.Context, _, _ string) error {
+	r := newFixtureAt(t, devvault.Enterprise, &cachetest.Keyring{Before: func(ctx context.Context, _, _ string) error {
 		if !hangs.Load() {
 			return nil
 		}
@@ -35,21 +34,17 @@ func TestLockWhileTheKeyringHangs(t *testing.T) {
 	}})
 	r.config.Cache.Store = agent.StoreKeyring
 	withTokens(t, r)
-	read := func(want string) {
+	read := func(outcomes ...string) {
 		t.Helper()
-		for _, path := range []string{"kv/data/deploy/web", "kv/data/secure/db"} {
-			if got := r.do(t, "GET", "/v1/"+path, "", "X-Vault-Token", r.token); got.outcome != want {
-				t.Errorf("%s: %+v, want %s", path, got, want)
-			}
-		}
+		r.wantOutcomes(t, "kv/data/deploy/web", outcomes...)
+		r.wantOutcomes(t, "kv/data/secure/db", outcomes...)
 	}
-	read("approved")
-	read("cached")
-	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
+	read("approved", "cached")
+	r.person = deny
 	hangs.Store(true)
 	locked := make(chan control.LockResult, 1)
 	go func() {
-		result, err := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket)).Lock(t.Context())
+		result, err := r.control().Lock(t.Context())
 		if err != nil {
 			t.Error(err)
 		}
@@ -70,7 +65,7 @@ func TestLockWhileAStepUpHangs(t *testing.T) {
 	t.Parallel()
 	hanging, release := make(chan struct{}), make(chan struct{})
 	once, free := sync.OnceFunc(func() { close(hanging) }), sync.OnceFunc(func() { close(release) })
-	r := newRigWith(t, &cachetest.Keyring{Before: func(_ context.Context, _, item string) error {
+	r := newFixtureAt(t, devvault.Enterprise, &cachetest.Keyring{Before: func(_ context.Context, _, item string) error {
 		if strings.HasPrefix(item, "password-") {
 			once()
 			<-release
@@ -80,16 +75,14 @@ func TestLockWhileAStepUpHangs(t *testing.T) {
 	t.Cleanup(free) // before the agent ends
 	withTokens(t, r)
 	r.config.Rules[1].Grant.Password = "keyring"
-	if err := r.agent.Reload(t.Context(), r.config); err != nil {
-		t.Fatal(err)
-	}
+	r.reload(t, r.config)
 	read := func(path string) string {
 		return r.do(t, "GET", "/v1/kv/data/"+path, "", "X-Vault-Token", r.token).outcome
 	}
 	if got := read("deploy/web") + " " + read("deploy/web"); got != "approved cached" {
 		t.Fatal(got)
 	}
-	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
+	r.person = deny
 	var working sync.WaitGroup
 	working.Go(func() {
 		if got := read("secure/db"); got != "denied" {
@@ -98,7 +91,7 @@ func TestLockWhileAStepUpHangs(t *testing.T) {
 	})
 	wait(t, hanging)
 	working.Go(func() {
-		result, err := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket)).Lock(t.Context())
+		result, err := r.control().Lock(t.Context())
 		if err != nil || result.Forgotten != 1 || result.Revoked != 1 {
 			t.Errorf("%+v, %v", result, err)
 		}

@@ -3,88 +3,71 @@ package agent_test
 import (
 	"context"
 	"errors"
-	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 const peopleLogin = "/v1/auth/people/login/alice"
 
 // people makes a login at auth/people that wants one of methods.
-func people(t *testing.T, r *rig, methods ...string) {
+func people(t *testing.T, r *fixture, methods ...string) {
 	t.Helper()
 	r.vault.AddUser("people", "alice", "pw", "prod")
-	if err := r.vault.AddLoginEnforcement("people", methods, []string{"people"}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.vault.AddLoginEnforcement("people", methods, []string{"people"}))
 }
 
-// validates counts the requests for sys/mfa/validate.
-func validates(r *rig) (n int) {
-	for _, sent := range r.vault.Requests() {
-		if strings.HasSuffix(sent.RawPath, "/sys/mfa/validate") {
-			n++
-		}
+// peopleIn makes users with a secret for the method corp1, whose login wants it, in a
+// namespace ns1. It returns the ID of the method.
+func peopleIn(t *testing.T, r *fixture, users ...string) (ns *devvault.Namespace, id string) {
+	t.Helper()
+	ns = r.vault.AddNamespace("ns1")
+	id = ns.AddTOTPMethod("corp1")
+	for _, user := range users {
+		ns.AddUser("people", user, "pw")
+		enrol(t, ns, "corp1", user)
 	}
-	return n
+	must(t, ns.AddLoginEnforcement("people", []string{"corp1"}, []string{"people"}))
+	return ns, id
 }
 
 // The phone rings while a code can be typed, and whichever comes first logs in.
 func TestPushOrCode(t *testing.T) {
 	t.Parallel()
+	const first, second = "type a code, or approve the push on your phone (phone, okta)", "the push was refused on the phone: type a code instead"
 	for name, tt := range map[string]struct {
-		decide func(r *rig) // while the question is open
-		typed  bool         // the person types the code then
-		asked  int
+		decide   func(r *fixture) // while the question is open; nil types the code then
+		messages []string
 	}{
-		"code":               {typed: true, asked: 1},
-		"push":               {decide: func(r *rig) { r.push.Approve() }, asked: 1},
-		"refused, then code": {decide: func(r *rig) { r.push.Deny() }, asked: 2},
+		"code":               {nil, []string{first}},
+		"push":               {func(r *fixture) { r.push.Approve() }, []string{first}},
+		"refused, then code": {func(r *fixture) { r.push.Deny() }, []string{first, second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newFixture(t)
 			people(t, r, "corp", "phone")
-			var mu sync.Mutex
-			var messages []string
 			r.person = func(ctx context.Context, q prompt.Request) (string, error) {
-				mu.Lock()
-				messages = append(messages, q.Message)
-				first := len(messages) == 1
-				mu.Unlock()
-				if q.Kind != prompt.Passcode {
-					return "", prompt.ErrDenied
-				}
-				if !first {
-					return r.vault.UnusedCode("corp", "alice"), nil
+				if q.Message != first {
+					return r.code(ctx, q)
 				}
 				if err := r.push.Wait(ctx); err != nil {
 					return "", err
 				}
-				if tt.decide != nil {
-					tt.decide(r)
+				if tt.decide == nil {
+					return r.code(ctx, q)
 				}
-				if tt.typed {
-					return r.vault.UnusedCode("corp", "alice"), nil
-				}
+				tt.decide(r)
 				<-ctx.Done() // the question is closed by the phone
 				return "", ctx.Err()
 			}
-			got := r.do(t, "POST", peopleLogin, `{"password":"pw"}`)
-			if got.status != 200 || got.outcome != "approved" || !strings.Contains(got.body, `"client_token":"hvs.`) {
-				t.Errorf("login: %+v", got)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if len(messages) != tt.asked || messages[0] != "type a code, or approve the push on your phone (phone, okta)" ||
-				tt.asked == 2 && messages[1] != "the push was refused on the phone: type a code instead" {
-				t.Errorf("asked %q", messages)
-			}
+			check(t, r.do(t, "POST", peopleLogin, pw), reply{200, `"client_token":"hvs.`, "approved"})
+			r.wantMessages(t, tt.messages...)
 			if n := r.push.Sent(); n != 1 || r.push.Pending() != 0 || r.vault.HeldLogins() != 0 {
 				t.Errorf("%d pushes, %d ring, %d logins held", n, r.push.Pending(), r.vault.HeldLogins())
 			}
@@ -96,38 +79,40 @@ func TestPushOrCode(t *testing.T) {
 // was refused.
 func TestDuoPasscodeAtLogin(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	duo := r.vault.AddPushMethod("duo", "duo")
 	duo.UsePasscode()
 	duo.AcceptPasscodes("1234567")
 	people(t, r, "duo")
-	codes := []string{"7654321", "1234567"}
-	var messages []string
-	r.person = func(_ context.Context, q prompt.Request) (string, error) {
-		messages = append(messages, q.Message)
-		if q.Kind != prompt.Passcode || len(codes) == 0 {
-			return "", prompt.ErrDenied
+	r.person = types("7654321", "1234567")
+	check(t, r.do(t, "POST", peopleLogin, pw), reply{200, "", "approved"})
+	wantPushes(t, duo, 0)
+	r.wantSent(t, "/sys/mfa/validate", 2)
+	r.wantMessages(t, "", "wrong code, or one that was used: wait for the next one")
+}
+
+// wantMessages checks the questions that the person was asked.
+func (r *fixture) wantMessages(t *testing.T, messages ...string) {
+	t.Helper()
+	var got []string
+	for _, q := range r.asked.Requests() {
+		got = append(got, q.Message)
+		if q.Kind != prompt.Passcode {
+			t.Errorf("asked %+v", q)
 		}
-		code := codes[0]
-		codes = codes[1:]
-		return code, nil
 	}
-	got := r.do(t, "POST", peopleLogin, `{"password":"pw"}`)
-	if got.status != 200 || got.outcome != "approved" || duo.Sent() != 0 || validates(r) != 2 {
-		t.Errorf("login: %+v after %d pushes", got, duo.Sent())
-	}
-	if want := []string{"", "wrong code, or one that was used: wait for the next one"}; !slices.Equal(messages, want) {
-		t.Errorf("asked %q", messages)
+	if diff := cmp.Diff(messages, got); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
 	}
 }
 
 // The service behind a push is down: its own outcome, and Vault's words.
 func TestOutageAtLogin(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	people(t, r, "phone")
 	r.push.Outage(`Get "https://corp.okta.com/api/v1/users": dial tcp: lookup corp.okta.com: no such host`, 0)
-	got := r.do(t, "POST", peopleLogin, `{"password":"pw"}`)
+	got := r.do(t, "POST", peopleLogin, pw)
 	if got.status != 403 || got.outcome != "unavailable" || !strings.Contains(got.body, `stepup: vault cannot use the service behind the second factor: Get `) ||
 		strings.Contains(got.body[strings.Index(got.body, "stepup:"):], "methodID") {
 		t.Errorf("login: %+v", got)
@@ -137,34 +122,22 @@ func TestOutageAtLogin(t *testing.T) {
 // An app that knows the single phase is left alone, however it names the method.
 func TestAppsOwnFactor(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	r.person = func(context.Context, prompt.Request) (string, error) { return "", errors.New("nobody is asked") }
 	people(t, r, "corp")
-	ns := r.vault.AddNamespace("ns1")
-	id := ns.AddTOTPMethod("corp1")
-	for _, user := range []string{"bob", "carol"} { // each has two codes, whatever the clock does in between
-		ns.AddUser("people", user, "pw")
-		if _, _, err := ns.EnrolTOTP("corp1", user); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := ns.AddLoginEnforcement("people", []string{"corp1"}, []string{"people"}); err != nil {
-		t.Fatal(err)
-	}
+	ns, id := peopleIn(t, r, "bob", "carol") // each has two codes, whatever the clock does in between
 	login := func(user, line string) reply {
-		return r.do(t, "POST", "/v1/auth/people/login/"+user, `{"password":"pw"}`, "X-Vault-Namespace", "ns1", "X-Vault-Mfa", line)
+		return r.do(t, "POST", "/v1/auth/people/login/"+user, pw, "X-Vault-Namespace", "ns1", "X-Vault-Mfa", line)
 	}
 	for what, got := range map[string]reply{
-		"name":                       r.do(t, "POST", peopleLogin, `{"password":"pw"}`, "X-Vault-Mfa", "corp:"+r.vault.UnusedCode("corp", "alice")),
+		"name":                       r.do(t, "POST", peopleLogin, pw, "X-Vault-Mfa", "corp:"+r.vault.UnusedCode("corp", "alice")),
 		"name with its namespace":    login("bob", "ns1/corp1:"+ns.UnusedCode("corp1", "bob")),
 		"id":                         login("bob", id+":"+ns.UnusedCode("corp1", "bob")),
 		"id, in the longer spelling": login("carol", id+":passcode="+ns.UnusedCode("corp1", "carol")),
 	} {
-		if got.status != 200 || got.outcome != "" || !strings.Contains(got.body, `"client_token":"hvs.`) {
-			t.Errorf("%s: %+v", what, got)
-		}
+		t.Run(what, func(t *testing.T) { check(t, got, reply{200, `"client_token":"hvs.`, ""}) })
 	}
-	if got := login("bob", "corp1:000000"); got.status != 403 || got.body != `{"errors":["permission denied"]}`+"\n" || got.outcome != "" {
+	if got := login("bob", "corp1:000000"); got != (reply{403, `{"errors":["permission denied"]}` + "\n", ""}) {
 		t.Errorf("a name without its namespace: %+v", got)
 	}
 }
@@ -172,27 +145,14 @@ func TestAppsOwnFactor(t *testing.T) {
 // With single_phase the person is asked before the login is sent.
 func TestSinglePhaseLogin(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	people(t, r, "corp")
-	ns := r.vault.AddNamespace("ns1")
-	id := ns.AddTOTPMethod("corp1")
-	ns.AddUser("people", "bob", "pw")
-	if _, _, err := ns.EnrolTOTP("corp1", "bob"); err != nil {
-		t.Fatal(err)
-	}
-	if err := ns.AddLoginEnforcement("people", []string{"corp1"}, []string{"people"}); err != nil {
-		t.Fatal(err)
-	}
-	use := func(method string) {
-		c := r.config
-		c.Methods = append(slices.Clip(c.Methods), agent.Method{Name: method, Type: "totp"})
-		c.LoginMFA.SinglePhaseMethods, c.LoginMFA.SinglePhaseMounts = []string{method}, []string{"auth/people"}
-		if err := r.agent.Reload(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-	}
+	ns, id := peopleIn(t, r, "bob")
 	for _, method := range []string{"corp", "ns1/corp1", id} {
-		use(method)
+		r.change(t, func(c *agent.Config) {
+			c.Methods = append(c.Methods, agent.Method{Name: method, Type: "totp"})
+			c.LoginMFA.SinglePhaseMethods, c.LoginMFA.SinglePhaseMounts = []string{method}, []string{"auth/people"}
+		})
 		wrong := true
 		r.person = func(_ context.Context, q prompt.Request) (string, error) {
 			if q.Kind != prompt.Passcode || q.Method != method {
@@ -211,18 +171,13 @@ func TestSinglePhaseLogin(t *testing.T) {
 		if method != "corp" {
 			user, header = "bob", []string{"X-Vault-Namespace", "ns1"}
 		}
-		got := r.do(t, "POST", "/v1/auth/people/login/"+user, `{"password":"pw"}`, header...)
-		if got.status != 200 || got.outcome != "approved" || !strings.Contains(got.body, `"client_token":"hvs.`) {
-			t.Errorf("%s: %+v", method, got)
-		}
+		got := r.do(t, "POST", "/v1/auth/people/login/"+user, pw, header...)
+		check(t, got, reply{200, `"client_token":"hvs.`, "approved"})
 	}
-	if n := validates(r); n != 0 {
-		t.Errorf("%d logins were held", n)
-	}
-	// Nobody can be asked: Vault holds the login, and the app may know what to do.
-	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrUnavailable }
-	got := r.do(t, "POST", peopleLogin, `{"password":"pw"}`)
-	if got.status != http.StatusOK || got.outcome != "unavailable" || !strings.Contains(got.body, "mfa_request_id") || !strings.Contains(got.body, "stepup: there is no way to ask") {
-		t.Errorf("nobody there: %+v", got)
-	}
+	r.wantSent(t, "/sys/mfa/validate", 0)
+	// There is no way to ask: Vault holds the login, and the app may know what to do.
+	r.person = types()
+	got := r.do(t, "POST", peopleLogin, pw)
+	check(t, got, reply{200, "mfa_request_id", "unavailable"})
+	check(t, got, reply{200, "stepup: there is no way to ask", "unavailable"})
 }

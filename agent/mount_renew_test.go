@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,28 +10,21 @@ import (
 
 const renewalPushes = "renewing your Okta token sends a push"
 
-// renewal is what the person is told of one; what they are told of logins that take
-// their time does not count.
-func (r *mountRig) renewal(t *testing.T) prompt.Request {
-	t.Helper()
-	for {
-		if q := r.hears(t); q.Message == renewalPushes {
-			return q
-		}
-	}
-}
+// renewal is a prompt that tells of one. There are others for logins that take their
+// time.
+func renewal(q prompt.Request) bool { return q.Message == renewalPushes }
 
 func TestOktaRenewal(t *testing.T) {
 	t.Parallel()
-	r := newMountRig(t)
+	r := newMountFixture(t)
 	r.okta.Always(true)
-	token := tokenOf(t, r.do(t, "PUT", oktaLogin, pw))
-	for name, renewal := range map[string][3]string{
+	token := member(t, r.do(t, "PUT", oktaLogin, pw), "client_token")
+	for name, call := range map[string][3]string{
 		"self":  {"/v1/auth/token/renew-self", `{"increment":"1h"}`, token},
 		"other": {"/v1/auth/token/renew", `{"token":"` + token + `"}`, r.vault.RootToken()},
 	} {
-		got := r.do(t, "PUT", renewal[0], renewal[1], "X-Vault-Token", renewal[2])
-		if q := r.renewal(t); got.status != 200 || q.Kind != prompt.Push || "/v1/"+q.Path != renewal[0] {
+		got := r.do(t, "PUT", call[0], call[1], "X-Vault-Token", call[2])
+		if q := r.tells(t, renewal); got.status != 200 || q.Kind != prompt.Push || "/v1/"+q.Path != call[0] {
 			t.Errorf("%s: %+v, told %+v", name, got, q)
 		}
 	}
@@ -42,40 +36,23 @@ func TestOktaRenewal(t *testing.T) {
 	if got := r.do(t, "PUT", "/v1/auth/token/renew-self", "", "X-Vault-Token", r.token); got.outcome != "" || strings.Contains(got.body, "stepup") {
 		t.Errorf("a token of another mount: %+v", got)
 	}
-	told := 0
-	for _, q := range r.asked.Requests() {
-		if q.Message == renewalPushes {
-			told++
-		}
-	}
-	if told != 2 {
-		t.Errorf("told %d times", told)
+	if told := slices.DeleteFunc(r.asked.Requests(), func(q prompt.Request) bool { return !renewal(q) }); len(told) != 2 {
+		t.Errorf("told %d times", len(told))
 	}
 }
 
 // A token that did not come through the agent is looked up, once.
 func TestOktaRenewalOfAStranger(t *testing.T) {
 	t.Parallel()
-	r := newMountRig(t)
-	direct := *r.rig
-	direct.url = "http://" + r.config.Vaults[0].Address.Host
+	r := newMountFixture(t)
+	direct := r.direct()
 	r.okta.Always(true)
-	token := tokenOf(t, direct.do(t, "PUT", oktaLogin, pw))
+	token := member(t, direct.do(t, "PUT", oktaLogin, pw), "client_token")
 	r.okta.Challenge(5)
 	for range 2 {
 		got := r.do(t, "PUT", "/v1/auth/token/renew-self", "", "X-Vault-Token", token)
-		if got.status != 400 || got.outcome != "unavailable" || !strings.Contains(got.body, "log in again instead") {
-			t.Errorf("%+v", got)
-		}
-		r.renewal(t)
+		check(t, got, reply{400, "log in again instead", "unavailable"})
+		r.tells(t, renewal)
 	}
-	lookups := 0
-	for _, sent := range r.vault.Requests() {
-		if strings.Contains(sent.RawPath, "lookup-self") {
-			lookups++
-		}
-	}
-	if lookups != 1 {
-		t.Errorf("%d lookups", lookups)
-	}
+	r.wantSent(t, "/lookup-self", 1)
 }

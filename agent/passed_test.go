@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -31,23 +30,19 @@ type manager struct {
 func newManager(t *testing.T) *manager {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "su")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	m := &manager{path: filepath.Join(dir, "vault.sock")}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = tcp.Close() })
-	unix, err := net.Listen("unix", m.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close() })
-	m.tcp, m.unix = tcp.(*net.TCPListener), unix.(*net.UnixListener)
-	return m
+	path := filepath.Join(dir, "vault.sock")
+	return &manager{path: path, tcp: listen(t, "tcp", "127.0.0.1:0").(*net.TCPListener), unix: listen(t, "unix", path).(*net.UnixListener)}
+}
+
+// listen listens until the test ends.
+func listen(t *testing.T, network, address string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen(network, address)
+	must(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
 }
 
 func (m *manager) files(t *testing.T) []*os.File {
@@ -58,20 +53,13 @@ func (m *manager) files(t *testing.T) []*os.File {
 func copied(t *testing.T, socket interface{ File() (*os.File, error) }) *os.File {
 	t.Helper()
 	f, err := socket.File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return f
 }
 
-func (m *manager) config(t *testing.T) agent.Config {
-	t.Helper()
-	vault, err := url.Parse("http://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
-	}
+func (m *manager) config() agent.Config {
 	return agent.Config{
-		Vaults: []agent.Vault{{Name: "v", Address: vault}},
+		Vaults: []agent.Vault{{Name: "v", Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}},
 		Listeners: []agent.Listener{
 			{Network: "tcp", Address: strings.Replace(m.tcp.Addr().String(), "127.0.0.1", "localhost", 1), Vault: "v"},
 			{Network: "unix", Address: m.path + "/.", Vault: "v"},
@@ -79,23 +67,23 @@ func (m *manager) config(t *testing.T) agent.Config {
 	}
 }
 
-// run starts an agent; stop ends it and returns what Run did.
-func run(t *testing.T, c agent.Config, sockets []*os.File) (a *agent.Agent, stop func() error) {
+// run starts an agent with sockets, by default the manager's own.
+func (m *manager) run(t *testing.T, sockets ...*os.File) (a *agent.Agent, stop func() error) {
 	t.Helper()
-	ready, done := make(chan struct{}), make(chan error, 1)
-	a = agent.New(c, agent.Options{
-		RuntimeDir: filepath.Join(t.TempDir(), "run"), Log: slog.New(slog.DiscardHandler),
-		Sockets: sockets, Ready: func() { close(ready) },
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { done <- a.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-done:
-		cancel()
-		return a, func() error { return err }
+	if len(sockets) == 0 {
+		sockets = m.files(t)
 	}
-	return a, func() error { cancel(); return <-done }
+	a, stop, _ = run(m.config(), agent.Options{RuntimeDir: filepath.Join(t.TempDir(), "run"), Sockets: sockets})
+	return a, stop
+}
+
+// wantRefused checks that no agent runs with sockets, by default the manager's own.
+func (m *manager) wantRefused(t *testing.T, says string, sockets ...*os.File) {
+	t.Helper()
+	_, stop := m.run(t, sockets...)
+	if err := stop(); err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("Run = %v, want something with %q", err, says)
+	}
 }
 
 // answers asks for something that the agent answers by itself, as there is no
@@ -106,12 +94,7 @@ func (m *manager) answers(t *testing.T, network string) bool {
 	if network == "unix" {
 		address = m.path
 	}
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-	}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialTo(network, address)}}
 	resp, err := client.Get("http://" + m.tcp.Addr().String() + "/v1/sys/health")
 	if err != nil {
 		t.Log(err)
@@ -125,10 +108,8 @@ func (m *manager) answers(t *testing.T, network string) bool {
 func TestPassedSockets(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
-	if err := os.Chmod(m.path, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	_, stop := run(t, m.config(t), m.files(t))
+	must(t, os.Chmod(m.path, 0o666))
+	_, stop := m.run(t)
 	for _, network := range []string{"tcp", "unix"} {
 		if !m.answers(t, network) {
 			t.Errorf("the %s socket is not served", network)
@@ -138,9 +119,7 @@ func TestPassedSockets(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v, %v", info.Mode(), err)
 	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, stop())
 	// They are the service manager's: a stop neither closes nor removes them.
 	for network, address := range map[string]string{"tcp": m.tcp.Addr().String(), "unix": m.path} {
 		conn, err := net.Dial(network, address)
@@ -156,8 +135,8 @@ func TestPassedSockets(t *testing.T) {
 func TestPassedSocketsOverReloads(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
-	c := m.config(t)
-	a, stop := run(t, c, m.files(t))
+	c := m.config()
+	a, stop := m.run(t)
 	says := func() bool {
 		return slices.ContainsFunc(a.Status(t.Context()).Notes, func(note string) bool { return strings.Contains(note, m.path) })
 	}
@@ -166,91 +145,55 @@ func TestPassedSocketsOverReloads(t *testing.T) {
 	}
 	less := c
 	less.Listeners = c.Listeners[:1]
-	if err := a.Reload(t.Context(), less); err != nil {
-		t.Fatal(err)
-	}
+	must(t, a.Reload(t.Context(), less))
 	if !says() {
 		t.Errorf("nobody serves %s, and the status does not say so: %q", m.path, a.Status(t.Context()).Notes)
 	}
-	if err := a.Reload(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	must(t, a.Reload(t.Context(), c))
 	if says() || !m.answers(t, "unix") {
 		t.Error("the socket is not served again")
 	}
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
+	must(t, stop())
 }
 
 func TestPassedSocketsThatAreNone(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
-	everywhere, err := net.Listen("tcp", "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = everywhere.Close() })
-	datagrams, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	everywhere := listen(t, "tcp", "0.0.0.0:0").(*net.TCPListener)
+	datagrams, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
 	t.Cleanup(func() { _ = datagrams.Close() })
-	connection, err := net.Dial("tcp", m.tcp.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	connection, err := net.DialTCP("tcp", nil, m.tcp.Addr().(*net.TCPAddr))
+	must(t, err)
 	t.Cleanup(func() { _ = connection.Close() })
+	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	must(t, err)
 	for name, tt := range map[string]struct {
-		passed []interface{ File() (*os.File, error) }
+		passed []*os.File
 		says   string
 	}{
-		"open to the network": {[]interface{ File() (*os.File, error) }{everywhere.(*net.TCPListener)}, "not a loopback address"},
-		"datagrams":           {[]interface{ File() (*os.File, error) }{datagrams.(*net.UDPConn)}, "no listening stream socket"},
-		"a connection":        {[]interface{ File() (*os.File, error) }{connection.(*net.TCPConn)}, "no listening stream socket"},
-		"twice":               {[]interface{ File() (*os.File, error) }{m.tcp, m.tcp}, "two sockets"},
+		"open to the network": {[]*os.File{copied(t, everywhere)}, "not a loopback address"},
+		"datagrams":           {[]*os.File{copied(t, datagrams)}, "no listening stream socket"},
+		"a connection":        {[]*os.File{copied(t, connection)}, "no listening stream socket"},
+		"twice":               {[]*os.File{copied(t, m.tcp), copied(t, m.tcp)}, "two sockets"},
+		"a file":              {[]*os.File{file}, "no listening stream socket"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var files []*os.File
-			for _, p := range tt.passed {
-				files = append(files, copied(t, p))
-			}
-			_, stop := run(t, m.config(t), files)
-			if err := stop(); err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("Run = %v, want something with %q", err, tt.says)
-			}
+			m.wantRefused(t, tt.says, tt.passed...)
 		})
 	}
-	t.Run("a file", func(t *testing.T) {
-		t.Parallel()
-		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, stop := run(t, m.config(t), []*os.File{f})
-		if err := stop(); err == nil || !strings.Contains(err.Error(), "no listening stream socket") {
-			t.Errorf("Run = %v", err)
-		}
-	})
 	t.Run("its file is gone", func(t *testing.T) {
 		t.Parallel()
 		own := newManager(t)
-		if err := os.Remove(own.path); err != nil {
-			t.Fatal(err)
-		}
-		_, stop := run(t, own.config(t), own.files(t))
-		if err := stop(); err == nil || !strings.Contains(err.Error(), "not there any more") {
-			t.Errorf("Run = %v", err)
-		}
+		must(t, os.Remove(own.path))
+		own.wantRefused(t, "not there any more")
 	})
 	t.Run("others may replace it", func(t *testing.T) {
 		t.Parallel()
 		own := newManager(t)
-		if err := os.Chmod(filepath.Dir(own.path), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		_, stop := run(t, own.config(t), own.files(t))
+		must(t, os.Chmod(filepath.Dir(own.path), 0o777))
+		_, stop := own.run(t)
 		if err := stop(); !errors.Is(err, listener.ErrUnsafe) {
 			t.Errorf("Run = %v", err)
 		}
@@ -260,15 +203,13 @@ func TestPassedSocketsThatAreNone(t *testing.T) {
 func TestAlive(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
-	a, stop := run(t, m.config(t), m.files(t))
+	a, stop := m.run(t)
 	limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := a.Alive(limited); err != nil {
 		t.Errorf("a running agent: %v", err)
 	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, stop())
 	if err := a.Alive(limited); err == nil {
 		t.Error("an agent that has stopped is said to be alive")
 	}

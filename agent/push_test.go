@@ -4,37 +4,22 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptrace"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
-	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
-	"github.com/vault-stepup/stepup/prompt"
 )
-
-// onlyTold is a person who sees pushes and is asked nothing.
-func onlyTold(told chan<- prompt.Request) func(context.Context, prompt.Request) (string, error) {
-	return func(ctx context.Context, q prompt.Request) (string, error) {
-		select {
-		case told <- q:
-		default:
-		}
-		<-ctx.Done()
-		return "", ctx.Err()
-	}
-}
 
 // A hundred requests that are the same: never two pushes at a time, however late a
 // request comes.
 func TestSameRequestsNeverPushTwiceAtATime(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.person = onlyTold(nil)
+	r := newFixture(t)
+	r.person = sees(nil)
 	const n = 100
 	var all, written sync.WaitGroup
 	done := make(chan struct{})
@@ -83,8 +68,8 @@ func TestSameRequestsNeverPushTwiceAtATime(t *testing.T) {
 // What differs is another decision.
 func TestDifferentRequestsPushEach(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.person = onlyTold(nil)
+	r := newFixture(t)
+	r.person = sees(nil)
 	var all sync.WaitGroup
 	for _, query := range []string{"", "?version=1"} {
 		all.Go(func() {
@@ -96,23 +81,18 @@ func TestDifferentRequestsPushEach(t *testing.T) {
 	eventually(t, "two pushes ring", func() bool { return r.push.Pending() == 2 })
 	r.push.Always(true)
 	all.Wait()
-	if n := r.push.Sent(); n != 2 {
-		t.Errorf("%d pushes", n)
-	}
+	wantPushes(t, r.push, 2)
 }
 
-// An app that leaves takes its push with it, and nobody has said no.
+// An app that leaves takes its push with it, and that is no denial.
 func TestAppLeavesWhileItsPushRings(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	told := make(chan prompt.Request, 1)
-	r.person = onlyTold(told)
+	r := newFixture(t)
+	told := r.seen()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"/v1/kv/data/call/db", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	req.Header.Set("X-Vault-Token", r.token)
 	gone := make(chan struct{})
 	go func() {
@@ -122,127 +102,86 @@ func TestAppLeavesWhileItsPushRings(t *testing.T) {
 			t.Error("it got an answer")
 		}
 	}()
-	<-told
+	wait(t, told)
 	leave()
 	<-gone
 	eventually(t, "the push is off the phone", func() bool { return r.push.Pending() == 0 })
 	r.push.Always(true)
-	if got := r.do(t, "GET", "/v1/kv/data/call/db", "", "X-Vault-Token", r.token); got.status != 200 {
-		t.Errorf("afterwards: %+v", got)
-	}
+	check(t, r.read(t, "kv/data/call/db"), reply{200, "", ""})
 }
 
 func TestLockWhileAPushRings(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	told := make(chan prompt.Request, 1)
-	r.person = onlyTold(told)
-	done := make(chan reply, 1)
-	go func() { done <- r.do(t, "GET", "/v1/kv/data/call/db", "", "X-Vault-Token", r.token) }()
-	<-told
-	if _, err := control.NewClient(filepath.Join(r.dir, "run", agent.ControlSocket)).Lock(t.Context()); err != nil {
+	r := newFixture(t)
+	told := r.seen()
+	done := later(func() reply { return r.read(t, "kv/data/call/db") })
+	wait(t, told)
+	if _, err := r.control().Lock(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := <-done; got.status != 403 || got.outcome != "denied" || !strings.Contains(got.body, "stepup lock") {
-		t.Errorf("%+v", got)
-	}
+	check(t, <-done, reply{403, "stepup lock", "denied"})
 	eventually(t, "the push is off the phone", func() bool { return r.push.Pending() == 0 })
-	if got := r.do(t, "GET", "/v1/kv/data/call/db", "", "X-Vault-Token", r.token); got.outcome != "cooldown" || r.push.Sent() != 1 {
-		t.Errorf("again: %+v after %d pushes", got, r.push.Sent())
-	}
+	check(t, r.read(t, "kv/data/call/db"), reply{403, "", "cooldown"})
+	wantPushes(t, r.push, 1)
 }
 
-// newDuoRig has a method duo that takes a passcode or pushes, and alice's token for
+// newDuoFixture has a method duo that takes a passcode or pushes, and alice's token for
 // what it guards.
-func newDuoRig(t *testing.T) (r *rig, duo *devvault.Push, token string) {
+func newDuoFixture(t *testing.T) (r *fixture, duo *devvault.Push) {
 	t.Helper()
-	r = newRig(t)
+	r = newFixture(t)
 	duo = r.vault.AddPushMethod("duo", "duo")
 	r.vault.AddPolicy("duo", devvault.PathRule{Path: "kv/data/duo/*", Capabilities: []string{"read"}, MFAMethods: []string{"duo"}})
-	if err := r.vault.PutSecret("kv/duo/db", map[string]any{"k": "v"}); err != nil {
-		t.Fatal(err)
-	}
-	p, err := rule.ParsePattern("kv/data/duo/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := r.config
-	c.Methods = []agent.Method{{Name: "duo", Type: "duo", Passcode: true}}
-	c.Rules = rule.Rules{{Name: "duo", Paths: []rule.Pattern{p}, Methods: []string{"duo"}, Grant: rule.Grant{Kind: rule.HeaderGrant}}}
-	if err := r.agent.Reload(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	return r, duo, r.vault.CreateToken([]string{"default", "duo"}, "alice")
+	must(t, r.vault.PutSecret("kv/duo/db", map[string]any{"k": "v"}))
+	r.config.Methods = []agent.Method{{Name: "duo", Type: "duo", Passcode: true}}
+	r.config.Rules = rule.Rules{headerRule("duo", "kv/data/duo/*", "duo")}
+	r.reload(t, r.config)
+	r.token = r.vault.CreateToken([]string{"default", "duo"}, "alice")
+	return r, duo
 }
 
 // Wrong codes, used codes and a dead token ring no phone, and a used code is not
 // even sent.
 func TestDuoPasscode(t *testing.T) {
 	t.Parallel()
-	r, duo, token := newDuoRig(t)
+	r, duo := newDuoFixture(t)
 	duo.AcceptPasscodes("1234567", "7654321")
-	codes := []string{"0000000", "1234567", "1234567", "7654321"}
-	r.person = func(context.Context, prompt.Request) (string, error) {
-		code := codes[0]
-		codes = codes[1:]
-		return code, nil
-	}
-	read := func(token string) reply {
-		return r.do(t, "GET", "/v1/kv/data/duo/db", "", "X-Vault-Token", token)
-	}
-	if got := read(token); got.status != 200 || got.outcome != "approved" || len(codes) != 2 {
-		t.Errorf("wrong, then right: %+v", got)
-	}
+	r.person = types("0000000", "1234567", "1234567", "7654321")
+	r.wantOutcomes(t, "kv/data/duo/db", "approved") // wrong, then right
+	r.wantAsked(t, 2)
 	r.vault.ForgetRequests()
-	if got := read(token); got.status != 200 || got.outcome != "approved" || len(codes) != 0 {
-		t.Errorf("used, then right: %+v", got)
-	}
+	r.wantOutcomes(t, "kv/data/duo/db", "approved") // used, then right
+	r.wantAsked(t, 4)
 	for _, q := range r.vault.Requests() {
 		if line := q.Header.Get("X-Vault-Mfa"); line != "" && line != "duo:passcode=7654321" {
 			t.Errorf("sent %q", line)
 		}
 	}
-	if got := read("hvs.dead"); got.status != 403 || got.outcome != "" || len(codes) != 0 {
-		t.Errorf("dead token: %+v", got)
-	}
-	if n := duo.Sent(); n != 0 {
-		t.Errorf("%d pushes", n)
-	}
+	check(t, r.as("hvs.dead").read(t, "kv/data/duo/db"), reply{403, "", ""})
+	r.wantAsked(t, 4)
+	wantPushes(t, duo, 0)
 }
 
-// A login that a Sentinel policy guards: nobody has a token yet.
+// A login that a Sentinel policy guards: there is no token yet.
 func TestSentinelOnALogin(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	r.vault.AddSentinel(devvault.Sentinel{Name: "office", Paths: []string{"auth/userpass/login/+"}, Methods: []string{"corp"}})
-	p, err := rule.ParsePattern("auth/userpass/login/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := r.config
-	c.Rules = rule.Rules{{
-		Name: "office", Paths: []rule.Pattern{p}, Grant: rule.Grant{Kind: rule.HeaderGrant},
+	r.config.Rules = rule.Rules{{
+		Name: "office", Paths: patterns("auth/userpass/login/*"), Grant: rule.Grant{Kind: rule.HeaderGrant},
 		Sentinel: []rule.Policy{{Name: "root/office", Methods: []string{"corp"}}},
 	}}
-	if err := r.agent.Reload(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	r.reload(t, r.config)
 	login := func(password string) reply {
 		return r.do(t, "PUT", "/v1/auth/userpass/login/alice", `{"password":"`+password+`"}`)
 	}
 	r.person = r.code
-	if got := login("pw"); got.status != 200 || got.outcome != "approved" || !strings.Contains(got.body, `"client_token":"hvs.`) {
-		t.Errorf("right: %+v", got)
-	}
-	if got := login("wrong"); got.status != 400 || !strings.Contains(got.body, "invalid username or password") {
-		t.Errorf("wrong password: %+v", got)
-	}
-	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
+	check(t, login("pw"), reply{200, `"client_token":"hvs.`, "approved"})
+	check(t, login("wrong"), reply{400, "invalid username or password", "approved"})
+	r.person = deny
 	got := login("pw")
 	if got.status != 400 || got.outcome != "denied" || strings.Count(got.body, "A trace of the execution") != 1 || !strings.Contains(got.body, `"stepup: the second factor was denied`) {
 		t.Errorf("denied: %+v", got)
 	}
-	if got := login("pw"); got.outcome != "cooldown" {
-		t.Errorf("again: %+v", got)
-	}
+	check(t, login("pw"), reply{400, "", "cooldown"})
 }

@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,22 +22,23 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/cachetest"
 	"github.com/vault-stepup/stepup/cache/keyring"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 // A scene is an agent in the middle of its work: one answer streams, one prompt
 // is open, and one token is cached.
 type scene struct {
-	*rig
+	*fixture
 	lines  chan string // of the stream, to be sent by Vault
 	stream *bufio.Scanner
 	answer chan struct{} // closed when the person answers
-	reply  chan reply    // of the request that waits for them
+	reply  <-chan reply  // of the request that waits for them
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{rig: newTokenRig(t), lines: make(chan string), answer: make(chan struct{}), reply: make(chan reply, 1)}
+	s := &scene{fixture: newTokenFixture(t), lines: make(chan string), answer: make(chan struct{})}
 	streaming := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for line := range s.lines {
@@ -47,14 +48,10 @@ func newScene(t *testing.T) *scene {
 	}))
 	t.Cleanup(streaming.Close)
 	address, err := url.Parse(streaming.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	s.config.Vaults = append(slices.Clone(s.config.Vaults), agent.Vault{Name: "events", Address: address})
 	s.config.Listeners = append(slices.Clone(s.config.Listeners), agent.Listener{Network: "unix", Address: filepath.Join(s.dir, "events.sock"), Vault: "events"})
-	if err := s.agent.Reload(t.Context(), s.config); err != nil {
-		t.Fatal(err)
-	}
+	s.reload(t, s.config)
 	s.cache(t, "approved")
 	s.subscribe(t)
 	s.ask(t)
@@ -64,24 +61,18 @@ func newScene(t *testing.T) *scene {
 // cache reads under the rule whose token is cached after the first time.
 func (s *scene) cache(t *testing.T, outcome string) {
 	t.Helper()
-	if got := s.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", s.token); got.status != 200 || got.outcome != outcome {
-		t.Errorf("read of kv/data/deploy/web: %+v, want %s", got, outcome)
-	}
+	s.wantOutcomes(t, "kv/data/deploy/web", outcome)
 }
 
 func (s *scene) subscribe(t *testing.T) {
 	t.Helper()
-	way := &http.Transport{DialContext: dialUnix(filepath.Join(s.dir, "events.sock"))}
-	t.Cleanup(way.CloseIdleConnections)
+	transport := &http.Transport{DialContext: dialTo("unix", filepath.Join(s.dir, "events.sock"))}
+	t.Cleanup(transport.CloseIdleConnections)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/v1/sys/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	go func() { s.lines <- "first" }()
-	resp, err := way.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp, err := transport.RoundTrip(req)
+	must(t, err)
 	t.Cleanup(func() { _ = resp.Body.Close() })
 	s.stream = bufio.NewScanner(resp.Body)
 	s.next(t, "first")
@@ -110,7 +101,7 @@ func (s *scene) ask(t *testing.T) {
 			return "", ctx.Err()
 		}
 	}
-	go func() { s.reply <- s.do(t, "GET", "/v1/kv/data/secure/db", "", "X-Vault-Token", s.token) }()
+	s.reply = later(func() reply { return s.read(t, "kv/data/secure/db") })
 	wait(t, asked)
 }
 
@@ -151,26 +142,21 @@ func TestReloadDropsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			c := s.config
-			c.Vaults, c.Listeners, c.Rules = slices.Clone(c.Vaults), slices.Clone(c.Listeners), slices.Clone(c.Rules)
-			change(&c, s.dir)
-			c.Changes = name + " changed"
-			if err := s.agent.Reload(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
+			s.change(t, func(c *agent.Config) {
+				change(c, s.dir)
+				c.Changes = name + " changed"
+			})
 			s.lines <- "second"
 			s.next(t, "second")
 			s.cache(t, "cached")
 			close(s.answer)
-			if got := <-s.reply; got.status != 200 || got.outcome != "approved" {
-				t.Errorf("the request that waited for the person: %+v", got)
-			}
+			check(t, <-s.reply, reply{200, "", "approved"})
 			close(s.lines)
 			if s.stream.Scan() || s.stream.Err() != nil {
 				t.Errorf("the end of the stream: %q, %v", s.stream.Text(), s.stream.Err())
 			}
 			status := s.agent.Status(t.Context())
-			if r := status.Reload; r == nil || r.Changes != c.Changes || r.Error != "" || r.Time.IsZero() || status.ConfigError != "" {
+			if r := status.Reload; r == nil || r.Changes != name+" changed" || r.Error != "" || r.Time.IsZero() || status.ConfigError != "" {
 				t.Errorf("the status says %+v, %q", r, status.ConfigError)
 			}
 		})
@@ -184,9 +170,7 @@ func TestReloadOfTheAuditLog(t *testing.T) {
 	s := newScene(t)
 	first, second := s.config.Audit.File, filepath.Join(s.dir, "other.jsonl")
 	s.config.Audit.File = second
-	if err := s.agent.Reload(t.Context(), s.config); err != nil {
-		t.Fatal(err)
-	}
+	s.reload(t, s.config)
 	close(s.answer)
 	<-s.reply
 	close(s.lines)
@@ -200,7 +184,7 @@ func TestReloadOfTheAuditLog(t *testing.T) {
 }
 
 // What a changed configuration no longer wants is not served: a token that was
-// made under other terms.
+// made under another policy.
 func TestReloadDropsTokens(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(g *rule.Grant){
@@ -210,23 +194,11 @@ func TestReloadDropsTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newTokenRig(t)
-			read := func(want string) {
-				t.Helper()
-				if got := r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token); got.outcome != want {
-					t.Errorf("%+v, want %s", got, want)
-				}
-			}
-			read("approved")
-			read("cached")
-			c := r.config
-			c.Rules = slices.Clone(c.Rules)
-			change(&c.Rules[0].Grant)
-			if err := r.agent.Reload(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
+			r := newTokenFixture(t)
+			r.wantOutcomes(t, "kv/data/deploy/web", "approved", "cached")
+			r.change(t, func(c *agent.Config) { change(&c.Rules[0].Grant) })
 			asked := len(r.asked.Requests())
-			r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token)
+			r.read(t, "kv/data/deploy/web")
 			if len(r.asked.Requests()) == asked {
 				t.Error("nobody was asked: the token from before still serves")
 			}
@@ -238,22 +210,11 @@ func TestReloadDropsTokens(t *testing.T) {
 func TestReloadOfAnAddress(t *testing.T) {
 	t.Parallel()
 	elsewhere := devvault.New(devvault.Config{Record: true})
-	address, err := elsewhere.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(elsewhere.Close)
-	r := newTokenRig(t)
-	r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token)
-	c := r.config
-	c.Vaults = slices.Clone(c.Vaults)
-	if c.Vaults[0].Address, err = url.Parse(address); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.agent.Reload(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token)
+	server := serveAt(t, elsewhere, "127.0.0.1:0")
+	r := newTokenFixture(t)
+	r.read(t, "kv/data/deploy/web")
+	r.change(t, func(c *agent.Config) { c.Vaults[0].Address = &url.URL{Scheme: "http", Host: server.Addr} })
+	r.read(t, "kv/data/deploy/web")
 	sent := elsewhere.Requests()
 	if len(sent) == 0 {
 		t.Error("the other server was not asked")
@@ -270,84 +231,49 @@ func TestReloadOfAnAddress(t *testing.T) {
 func TestReloadOfTheStore(t *testing.T) {
 	t.Parallel()
 	kept := &cachetest.Keyring{}
-	r := withTokens(t, newRigWith(t, kept))
-	read := func(url, want string) {
-		t.Helper()
-		at := *r
-		at.url = url
-		if got := at.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token); got.outcome != want {
-			t.Errorf("%+v, want %s", got, want)
-		}
-	}
+	r := withTokens(t, newFixtureAt(t, devvault.Enterprise, kept))
+	const web = "kv/data/deploy/web"
 	keep := func(keyring bool) {
 		t.Helper()
-		if r.config.Cache.Store = agent.StoreMemory; keyring {
-			r.config.Cache.Store = agent.StoreKeyring
-		}
-		if err := r.agent.Reload(t.Context(), r.config); err != nil {
-			t.Fatal(err)
-		}
-		read(r.url, "cached")
+		r.change(t, func(c *agent.Config) {
+			if c.Cache.Store = agent.StoreMemory; keyring {
+				c.Cache.Store = agent.StoreKeyring
+			}
+		})
+		r.wantOutcomes(t, web, "cached")
 		eventually(t, fmt.Sprintf("kept in the keyring: %v", keyring), func() bool { return tokensIn(kept) == keyring })
 	}
-	read(r.url, "approved")
+	r.wantOutcomes(t, web, "approved")
 	if tokensIn(kept) {
 		t.Error("kept in the keyring although it is to be in memory")
 	}
 	keep(true)
 	eventually(t, "the callers' key is kept", func() bool { return len(kept.Items()) >= 3 })
-	read(secondAgent(t, r, kept), "cached") // as after a restart
+	r.at("http://"+secondAgent(t, r, kept).Status(t.Context()).Listeners[0].Address).wantOutcomes(t, web, "cached") // as after a restart
 	keep(false)
 	keep(true)
 }
 
 // tokensIn reports whether a keyring has a step-up token.
-func tokensIn(k *cachetest.Keyring) bool {
-	for _, value := range k.Items() {
-		if strings.Contains(value.Reveal(), `"rule":"deploy"`) {
-			return true
-		}
-	}
-	return false
+func tokensIn(kept *cachetest.Keyring) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(kept.Items())), func(value secret.Secret) bool {
+		return strings.Contains(value.Reveal(), `"rule":"deploy"`)
+	})
 }
 
 // secondAgent has the same configuration and keyring as r and ends with the test.
-func secondAgent(t *testing.T, r *rig, k keyring.Keyring) string {
+func secondAgent(t *testing.T, r *fixture, k keyring.Keyring) *agent.Agent {
 	t.Helper()
 	c := r.config
 	c.Listeners = c.Listeners[:1]
-	ready := make(chan struct{})
-	a := agent.New(c, agent.Options{
-		RuntimeDir: filepath.Join(r.dir, "second"), Log: slog.New(slog.DiscardHandler), Keyring: k, Ready: func() { close(ready) },
-	})
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	wait(t, ready)
-	return "http://" + a.Status(t.Context()).Listeners[0].Address
+	a, _ := start(t, c, agent.Options{RuntimeDir: filepath.Join(r.dir, "second"), Keyring: k})
+	return a
 }
 
-// eventually waits until something is so.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
-// dialUnix leads every connection to a socket.
-func dialUnix(path string) func(ctx context.Context, network, address string) (net.Conn, error) {
+// dialTo leads every connection to one address.
+func dialTo(network, address string) func(ctx context.Context, _, _ string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 }
 
@@ -355,21 +281,15 @@ func dialUnix(path string) func(ctx context.Context, network, address string) (n
 // body is asked about before it is sent.
 func TestReloadChangesTheBudget(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	r.person = r.code
 	for _, tt := range []struct {
 		memory int64
 		sent   int
 	}{{0, 1}, {1 << 20, 2}} {
-		c := r.config
-		c.Relay.MaxKeptBodies = tt.memory
-		if err := r.agent.Reload(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		r.change(t, func(c *agent.Config) { c.Relay.MaxKeptBodies = tt.memory })
 		r.vault.ForgetRequests()
-		if got := r.do(t, "POST", "/v1/kv/data/prod/db", `{"data":{"x":"y"}}`, "X-Vault-Token", r.token); got.status != 200 || got.outcome != "approved" {
-			t.Fatalf("answer %d %s %s", got.status, got.outcome, got.body)
-		}
+		check(t, r.do(t, "POST", "/v1/kv/data/prod/db", `{"data":{"x":"y"}}`, "X-Vault-Token", r.token), reply{200, "", "approved"})
 		if sent := r.sent("/v1/kv/data/prod/db"); sent != tt.sent {
 			t.Errorf("sent %d times with %d bytes of memory, want %d", sent, tt.memory, tt.sent)
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // A command may leave a program behind that keeps its output open, an agent of its
-// own for one: what it printed counts, and nobody waits for that program. Else the
+// own for one: what it printed counts, and that program is not waited for. Else the
 // step-up would never end, nor a lock, nor the agent.
 func TestRunLeavesPrograms(t *testing.T) {
 	t.Parallel()

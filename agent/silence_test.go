@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/prompt"
 )
 
 // A program that asks on and on gets at most three questions, however it changes the
@@ -14,9 +13,10 @@ import (
 // it makes, and although it attaches and sends answers to prompts that are not there.
 func TestNothingButThePersonEndsTheSilence(t *testing.T) {
 	t.Parallel()
-	r := withTokens(t, newRigAt(t, devvault.Community, nil))
-	r.person = func(context.Context, prompt.Request) (string, error) { return "", prompt.ErrDenied }
-	path := "/v1/kv/data/secure/db"
+	r := withTokens(t, newFixtureAt(t, devvault.Community, nil))
+	r.person = deny
+	const path = "kv/data/secure/db"
+	another := func() *fixture { return r.as(r.vault.CreateToken([]string{"default"}, "alice")) }
 	spell := func(token string) [][]string {
 		return [][]string{{"X-Vault-Token", token}, {"Authorization", "Bearer " + token}, {"Authorization", "Bearer  " + token + " "}}
 	}
@@ -31,33 +31,26 @@ func TestNothingButThePersonEndsTheSilence(t *testing.T) {
 	for i := range 5 {
 		for _, header := range spell(r.token) {
 			annoy()
-			r.do(t, "GET", path, "", append(header, "X-Vault-Namespace", fmt.Sprint("ns", i))...)
+			r.do(t, "GET", "/v1/"+path, "", append(header, "X-Vault-Namespace", fmt.Sprint("ns", i))...)
 		}
 	}
-	if n := len(r.asked.Requests()); n != 1 {
-		t.Errorf("one caller caused %d questions, want 1", n)
-	}
+	r.wantAsked(t, 1)
 	for range 6 {
-		token := r.vault.CreateToken([]string{"default"}, "alice")
 		annoy()
-		r.do(t, "GET", path, "", "X-Vault-Token", token)
+		another().read(t, path)
 	}
-	if n := len(r.asked.Requests()); n != 3 {
-		t.Errorf("%d questions, want 3", n)
-	}
+	r.wantAsked(t, 3)
 
 	result, err := r.control().Resume(t.Context())
 	if err != nil || result.Rules != 1 {
 		t.Fatalf("resume: %+v, %v", result, err)
 	}
 	for range 6 {
-		r.do(t, "GET", path, "", "X-Vault-Token", r.vault.CreateToken([]string{"default"}, "alice"))
+		another().read(t, path)
 	}
 	if _, err := r.control().Resume(t.Context()); err == nil {
 		t.Error("a second resume within ten minutes counts")
 	}
-	r.do(t, "GET", path, "", "X-Vault-Token", r.vault.CreateToken([]string{"default"}, "alice"))
-	if n := len(r.asked.Requests()); n != 6 {
-		t.Errorf("%d questions after one resume, want 6", n)
-	}
+	another().read(t, path)
+	r.wantAsked(t, 6)
 }

@@ -15,26 +15,21 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/listener"
-	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
 // withMetrics opens the listener of the metrics and returns its URL.
-func (r *rig) withMetrics(t *testing.T) string {
+func (r *fixture) withMetrics(t *testing.T) string {
 	t.Helper()
 	r.config.Telemetry.Address = "127.0.0.1:0"
-	if err := r.agent.Reload(t.Context(), r.config); err != nil {
-		t.Fatal(err)
-	}
+	r.reload(t, r.config)
 	return "http://" + r.agent.Status(t.Context()).Telemetry + "/metrics"
 }
 
 func scrape(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := client.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != 200 {
@@ -62,7 +57,7 @@ func wantLines(t *testing.T, text string, lines ...string) {
 
 func TestMetricsOfATokenGrant(t *testing.T) {
 	t.Parallel()
-	r := newTokenRig(t)
+	r := newTokenFixture(t)
 	url := r.withMetrics(t)
 	wantLines(t, scrape(t, url),
 		`stepup_requests_total{code="200",vault="corp"} 0`,
@@ -70,12 +65,12 @@ func TestMetricsOfATokenGrant(t *testing.T) {
 		`stepup_challenges_total{grant="token",outcome="approved",rule="deploy"} 0`,
 		`stepup_challenges_total{grant="login_mfa",outcome="denied",rule=""} 0`,
 		`stepup_cached_tokens{rule="deploy"} 0`,
-		`stepup_config_reloads_total{result="success"} 2`, // newTokenRig has reloaded, too
+		`stepup_config_reloads_total{result="success"} 2`, // newTokenFixture has reloaded, too
 	)
 	for range 3 {
-		r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token)
+		r.read(t, "kv/data/deploy/web")
 	}
-	r.do(t, "GET", "/v1/kv/data/else", "", "X-Vault-Token", r.token)
+	r.read(t, "kv/data/else")
 	r.do(t, "GET", "/v1/kv/data/else", "", "Origin", "https://example.com")
 	text := scrape(t, url)
 	wantLines(t, text,
@@ -103,26 +98,24 @@ func TestMetricsOfATokenGrant(t *testing.T) {
 // once under another configuration.
 func TestMetricsOfAnUpstream(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	url := r.withMetrics(t)
 	up := func(line string) func() bool { return func() bool { return strings.Contains(scrape(t, url), line) } }
 	eventually(t, "up", up(`stepup_upstream_up{vault="corp"} 1`))
 	r.vault.Close()
-	if err := r.agent.Reload(t.Context(), r.config); err != nil {
-		t.Fatal(err)
-	}
+	r.reload(t, r.config)
 	wantLines(t, scrape(t, url), `stepup_upstream_up{vault="corp"} 0`)
 }
 
 // A prompt is no overhead; neither is the turn of a request that waits for it.
 func TestMetricsOfAPrompt(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	asked, deny := make(chan struct{}), make(chan struct{})
-	r.person = func(context.Context, prompt.Request) (string, error) {
+	r := newFixture(t)
+	asked, decided := make(chan struct{}), make(chan struct{})
+	r.person = func(ctx context.Context, q prompt.Request) (string, error) {
 		close(asked)
-		<-deny
-		return "", prompt.ErrDenied
+		<-decided
+		return deny(ctx, q)
 	}
 	url := r.withMetrics(t)
 	var both sync.WaitGroup
@@ -130,14 +123,14 @@ func TestMetricsOfAPrompt(t *testing.T) {
 	for range 2 {
 		both.Go(func() {
 			started := time.Now()
-			r.do(t, "GET", "/v1/kv/data/prod/db", "", "X-Vault-Token", r.token)
+			r.read(t, "kv/data/prod/db")
 			waited.Add(int64(time.Since(started)))
 		})
 	}
 	wait(t, asked)
 	wantLines(t, scrape(t, url), "stepup_prompts_pending 1")
 	time.Sleep(think) // the person
-	close(deny)
+	close(decided)
 	both.Wait()
 	text := scrape(t, url)
 	wantLines(t, text,
@@ -171,9 +164,7 @@ func value(t *testing.T, text, name string) float64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, name+" "); ok {
 			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			return v
 		}
 	}
@@ -183,9 +174,9 @@ func value(t *testing.T, text, name string) float64 {
 
 func TestMetricsListenerIsGuarded(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	url := r.withMetrics(t)
-	tests := []struct {
+	for _, tt := range []struct {
 		name, method, path, host string
 		header                   []string
 		want                     int
@@ -199,22 +190,17 @@ func TestMetricsListenerIsGuarded(t *testing.T) {
 		{"a name that was made to lead here", "GET", "/metrics", "evil.example", nil, 421},
 		{"a web page", "GET", "/metrics", "", []string{"Origin", "https://evil.example"}, 403},
 		{"a browser", "GET", "/metrics", "", []string{"Sec-Fetch-Site", "none"}, 403},
-	}
-	for _, tt := range tests {
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			req, err := http.NewRequestWithContext(t.Context(), tt.method, strings.TrimSuffix(url, "/metrics")+tt.path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			req.Host = tt.host
 			for i := 0; i+1 < len(tt.header); i += 2 {
 				req.Header.Set(tt.header[i], tt.header[i+1])
 			}
 			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer resp.Body.Close()
 			if resp.StatusCode != tt.want {
 				t.Errorf("status %d, want %d", resp.StatusCode, tt.want)
@@ -230,12 +216,12 @@ func TestMetricsListenerIsGuarded(t *testing.T) {
 // was counted stays.
 func TestReloadOfTelemetry(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newFixture(t)
 	if s := r.agent.Status(t.Context()).Telemetry; s != "" {
 		t.Errorf("metrics at %q without telemetry", s)
 	}
-	read := func() { r.do(t, "GET", "/v1/kv/data/dev/db", "", "X-Vault-Token", r.token) }
-	read() // counted for nobody
+	read := func() { r.read(t, "kv/data/dev/db") }
+	read() // not counted
 	first := r.withMetrics(t)
 	read()
 	wantLines(t, scrape(t, first), `stepup_requests_total{code="200",vault="corp"} 1`)
@@ -257,13 +243,11 @@ func TestReloadOfTelemetry(t *testing.T) {
 	}
 	wantLines(t, scrape(t, second), `stepup_config_reloads_total{result="failure"} 1`)
 	c.Telemetry = agent.Telemetry{}
-	if err := r.agent.Reload(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	r.reload(t, c)
 	wantClosed(t, second)
 }
 
-// wantClosed checks that nobody listens at a URL; the socket is closed with the reload.
+// wantClosed checks that no metrics are served at a URL; the socket is closed with the reload.
 func wantClosed(t *testing.T, url string) {
 	t.Helper()
 	address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics")
@@ -280,23 +264,18 @@ func wantClosed(t *testing.T, url string) {
 	}
 }
 
-// What is waited for in a flight is no overhead either.
-func TestMetricsOfAFlight(t *testing.T) {
+// A wait for a token is no overhead either.
+func TestMetricsOfAnAcquisition(t *testing.T) {
 	t.Parallel()
-	r := newTokenRig(t)
+	r := newTokenFixture(t)
 	url := r.withMetrics(t)
-	c := r.config
-	c.Rules = append(rule.Rules{}, c.Rules...)
-	c.Rules[0].Grant.Eager = true
-	if err := r.agent.Reload(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	r.change(t, func(c *agent.Config) { c.Rules[0].Grant.Eager = true })
 	r.person = func(ctx context.Context, q prompt.Request) (string, error) {
 		time.Sleep(think)
 		return r.code(ctx, q)
 	}
 	started := time.Now()
-	r.do(t, "GET", "/v1/kv/data/deploy/web", "", "X-Vault-Token", r.token)
+	r.read(t, "kv/data/deploy/web")
 	waited := time.Since(started)
 	text := scrape(t, url)
 	wantLines(t, text, `stepup_challenges_total{grant="token",outcome="approved",rule="deploy"} 1`)

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/devvault"
-	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -28,7 +28,7 @@ func TestTokenGrantInANamespace(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newTokenRig(t)
+			r := newTokenFixture(t)
 			ns := r.vault.AddNamespace("ns1")
 			ns.AddKV("kv")
 			ns.AddTOTPMethod("own")
@@ -37,51 +37,31 @@ func TestTokenGrantInANamespace(t *testing.T) {
 			ns.AddPolicy("minter", devvault.PathRule{Path: "auth/token/create/stepup", Capabilities: []string{"update"}, MFAMethods: []string{"corp"}})
 			ns.AddTokenRole("stepup", devvault.TokenRole{AllowedPolicies: []string{"deploy"}})
 			entity := ns.AddUser("stepup", "nina", "pw", "secure")
-			if _, _, err := ns.EnrolTOTP("own", entity); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := r.vault.EnrolTOTP("corp", entity); err != nil {
-				t.Fatal(err)
-			}
-			if err := ns.AddLoginEnforcement("ups", []string{"own"}, []string{"stepup"}); err != nil {
-				t.Fatal(err)
-			}
+			enrol(t, ns, "own", entity)
+			enrol(t, r.vault, "corp", entity)
+			must(t, ns.AddLoginEnforcement("ups", []string{"own"}, []string{"stepup"}))
 			for _, path := range []string{"kv/data/deploy/web", "kv/data/secure/db"} {
-				if err := ns.PutSecret(path, map[string]any{"in": "ns1"}); err != nil {
-					t.Fatal(err)
-				}
+				must(t, ns.PutSecret(path, map[string]any{"in": "ns1"}))
 			}
-			c := r.config
-			c.Rules = append(rule.Rules(nil), c.Rules...)
-			for i := range c.Rules {
-				c.Rules[i].Namespace = "ns1"
-			}
-			c.Rules[1].Grant.Path = "auth/stepup/login/nina"
-			if err := r.agent.Reload(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
+			r.change(t, func(c *agent.Config) {
+				c.Rules[0].Namespace, c.Rules[1].Namespace = "ns1", "ns1"
+				c.Rules[1].Grant.Path = "auth/stepup/login/nina"
+			})
 			r.person = func(_ context.Context, q prompt.Request) (string, error) {
-				switch q.Kind {
-				case prompt.Password:
+				switch {
+				case q.Kind == prompt.Password:
 					return "pw", nil
-				case prompt.Passcode:
-					if strings.Contains(q.Method, "own") {
-						return ns.UnusedCode("own", "nina"), nil
-					}
-					return r.vault.UnusedCode("corp", entity), nil
+				case q.Kind != prompt.Passcode:
+					return "", prompt.ErrUnavailable
+				case strings.Contains(q.Method, "own"):
+					return ns.UnusedCode("own", "nina"), nil
 				}
-				return "", prompt.ErrUnavailable
+				return r.vault.UnusedCode("corp", entity), nil
 			}
-			token := ns.CreateToken([]string{"default", "minter"}, entity)
-			for _, want := range []string{"approved", "cached"} {
-				got := r.do(t, "GET", "/v1/"+tt.path, "", append([]string{"X-Vault-Token", token}, tt.header...)...)
-				if got.status != 200 || got.outcome != want || !strings.Contains(got.body, "ns1") {
-					t.Errorf("%s: %+v", want, got)
-				}
-			}
-			if n := len(r.asked.Requests()); n != tt.prompts {
-				t.Errorf("%d prompts, want %d", n, tt.prompts)
-			}
+			r.token = ns.CreateToken([]string{"default", "minter"}, entity)
+			check(t, r.read(t, tt.path, tt.header...), reply{200, "ns1", "approved"})
+			check(t, r.read(t, tt.path, tt.header...), reply{200, "ns1", "cached"})
+			r.wantAsked(t, tt.prompts)
 		})
 	}
 }

@@ -230,7 +230,7 @@ type Explanation struct {
 	Granted           bool     `json:"granted"`            // they allow the operation
 
 	Cached  *Token `json:"cached"`  // the step-up token that would be used; null for none
-	Paused  string `json:"paused"`  // why nobody would be asked now; ""
+	Paused  string `json:"paused"`  // why no person would be asked now; ""
 	Waiting bool   `json:"waiting"` // requests of this caller wait for an approval
 }
 

@@ -28,7 +28,7 @@ type Prompts interface {
 	Pending() []prompt.Request
 	// Watch streams what happens to prompts, starting with the pending ones, until
 	// ctx ends or the reader is too slow, then closes the channel. attach says that
-	// somebody there will answer.
+	// its reader will answer.
 	Watch(ctx context.Context, attach bool) <-chan prompt.Event
 }
 

@@ -16,7 +16,7 @@ import (
 const squatSocket = "STEPUP_TEST_SQUAT_SOCKET"
 
 // TestMain doubles as another user's program that listens under our name: it
-// prints a line when it is ready, and one when somebody has connected and sent
+// prints a line when it is ready, and one when a client has connected and sent
 // something, and ends with its standard input.
 func TestMain(m *testing.M) {
 	socket := os.Getenv(squatSocket)
