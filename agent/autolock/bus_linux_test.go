@@ -33,7 +33,7 @@ func TestBusThatSaysNothing(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	r := rigWatcher(&messagebustest.Daemon{Address: address}, "sleep")
+	r := newFixture(&messagebustest.Daemon{Address: address}, "sleep")
 	r.start(t)
 	first := receive(t, accepted, "a connection")
 	r.line(t, r.withEffect(noSystemBus))

@@ -259,8 +259,8 @@ func hint(name string, value any) []any {
 	return []any{login1Session, map[string]dbus.Variant{name: dbus.MakeVariant(value)}, []string{}}
 }
 
-// A rigged watcher runs on a fake bus and tells each lock and each line of its log.
-type riggedWatcher struct {
+// A fixture is a watcher that runs on a fake bus and tells each lock and each line of its log.
+type fixture struct {
 	*Watcher
 	reasons chan string
 	lines   lineWriter
@@ -272,16 +272,16 @@ type lineWriter chan string
 // Write implements io.Writer.
 func (w lineWriter) Write(p []byte) (int, error) { w <- string(p); return len(p), nil }
 
-// rigWatcher makes a Watcher that [riggedWatcher.start] starts.
-func rigWatcher(p *messagebustest.Daemon, on ...string) *riggedWatcher {
-	r := &riggedWatcher{reasons: make(chan string, 100), lines: make(lineWriter, 1000)}
+// newFixture makes a Watcher that [fixture.start] starts.
+func newFixture(p *messagebustest.Daemon, on ...string) *fixture {
+	r := &fixture{reasons: make(chan string, 100), lines: make(lineWriter, 1000)}
 	r.Watcher = New(on, func(reason string) { r.reasons <- reason }, slog.New(slog.NewTextHandler(r.lines, nil)))
 	r.sources = busSources(r.Watcher, p.Address, p.Address)
 	r.retryMin = time.Millisecond
 	return r
 }
 
-func (r *riggedWatcher) start(t *testing.T) {
+func (r *fixture) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -291,7 +291,7 @@ func (r *riggedWatcher) start(t *testing.T) {
 }
 
 // line waits for a line of the log and returns it; lines before it are passed to seen.
-func (r *riggedWatcher) line(t *testing.T, with string) (seen []string) {
+func (r *fixture) line(t *testing.T, with string) (seen []string) {
 	t.Helper()
 	for {
 		line := receive(t, r.lines, "a line with "+with)
@@ -302,7 +302,7 @@ func (r *riggedWatcher) line(t *testing.T, with string) (seen []string) {
 	}
 }
 
-func (r *riggedWatcher) wantReason(t *testing.T, want string) {
+func (r *fixture) wantReason(t *testing.T, want string) {
 	t.Helper()
 	if got := receive(t, r.reasons, "a lock"); got != want {
 		t.Fatalf("locked because %q, want %q", got, want)

@@ -23,7 +23,7 @@ func TestLockerOnMalformedMessages(t *testing.T) {
 				return messagebustest.Answer{Body: []any{"not", "a", "list"}, Then: sleep}
 			},
 		})
-		r := rigWatcher(&messagebustest.Daemon{Address: address}, "sleep", "screen_lock")
+		r := newFixture(&messagebustest.Daemon{Address: address}, "sleep", "screen_lock")
 		r.sources = r.sources[:1] // the login manager
 		r.start(t)
 		r.wantReason(t, reasonSleep)
@@ -37,7 +37,7 @@ func TestLockerOnMalformedMessages(t *testing.T) {
 				}}
 			},
 		})
-		r := rigWatcher(&messagebustest.Daemon{Address: address}, "screen_lock")
+		r := newFixture(&messagebustest.Daemon{Address: address}, "screen_lock")
 		r.sources = r.sources[1:]
 		r.start(t)
 		r.wantReason(t, reasonScreen)

@@ -19,7 +19,7 @@ func TestLockBeforeSleep(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
-	r := rigWatcher(p, "sleep")
+	r := newFixture(p, "sleep")
 	r.sleepDelay = time.Hour // sleep waits for the lock, not for this
 	inhibitors := make(chan *fakeInhibitor, 1)
 	r.lock = func(reason string) {
@@ -60,7 +60,7 @@ func TestClockKnowsAnnouncedSleep(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
-	r := rigWatcher(p, "sleep")
+	r := newFixture(p, "sleep")
 	var wall atomic.Int64
 	r.drift = &drift{wall: func() time.Time { return time.Unix(0, wall.Load()) }, awake: func() time.Duration { return 0 }}
 	r.start(t)
@@ -79,7 +79,7 @@ func TestSleepDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
-	r := rigWatcher(p, "sleep")
+	r := newFixture(p, "sleep")
 	r.sleepDelay = time.Millisecond
 	slept := make(chan struct{})
 	r.lock = func(reason string) { <-slept; r.reasons <- reason }
@@ -97,7 +97,7 @@ func TestFallingAsleepAlready(t *testing.T) {
 	f := newLogind(t, p)
 	f.falling = true
 	own(t, f.conn, login1)
-	r := rigWatcher(p, "sleep")
+	r := newFixture(p, "sleep")
 	r.start(t)
 	r.wantReason(t, reasonSleep)
 	f.emit(t, login1Path, prepareForSleep, false)
@@ -111,7 +111,7 @@ func TestInhibitorRefused(t *testing.T) {
 	f := newLogind(t, p)
 	f.refuse = true
 	own(t, f.conn, login1)
-	r := rigWatcher(p, "sleep")
+	r := newFixture(p, "sleep")
 	r.start(t)
 	r.line(t, noDelay)
 	if notes := r.Notes(); !slices.Contains(notes, noDelay) {
@@ -155,7 +155,7 @@ func TestSessions(t *testing.T) {
 	}
 	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
-	r := rigWatcher(p, "sleep", "screen_lock")
+	r := newFixture(p, "sleep", "screen_lock")
 	r.start(t)
 	watcher := receive(t, f.asked, "the question for sessions")
 	for _, tt := range tests {
@@ -182,10 +182,10 @@ func TestScreenLockThroughLogind(t *testing.T) {
 			t.Parallel()
 			p := messagebustest.NewDaemon(t)
 			f := startLogind(t, p)
-			r := rigWatcher(p, "screen_lock")
+			r := newFixture(p, "screen_lock")
 			r.start(t)
 			watcher := receive(t, f.asked, "the question for sessions")
-			// Nobody wants to be told of this.
+			// This is not worth a line.
 			sendTo(t, f.conn, string(watcher), &dbus.Signal{Path: login1Path, Name: prepareForSleep, Body: []any{true}})
 			f.emit(t, signal.Path, signal.Name, signal.Body...)
 			r.wantReason(t, reasonScreen)
@@ -199,18 +199,18 @@ func TestScreenIsLockedAlready(t *testing.T) {
 	f := newLogind(t, p)
 	f.sessions[ourSession] = fakeSession{uid: uint32(os.Getuid()), locked: true}
 	own(t, f.conn, login1)
-	r := rigWatcher(p, "screen_lock")
+	r := newFixture(p, "screen_lock")
 	r.start(t)
 	r.wantReason(t, reasonScreen)
 }
 
-// Whoever does not own the name is not believed, though the bus delivers what
+// A sender that does not own the name is not believed, though the bus delivers what
 // they say.
 func TestStrangersOnTheBus(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
-	r := rigWatcher(p, "sleep", "screen_lock")
+	r := newFixture(p, "sleep", "screen_lock")
 	r.start(t)
 	watcher := string(receive(t, f.asked, "the question for sessions"))
 	stranger := connect(t, p)
@@ -233,7 +233,7 @@ func TestLogindComesAndGoes(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
 	f := newLogind(t, p)
-	r := rigWatcher(p, "sleep")
+	r := newFixture(p, "sleep")
 	r.start(t)
 	missing := r.withEffect(noLogind)
 	r.line(t, missing)
@@ -256,7 +256,7 @@ func TestBusDies(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
 	f := startLogind(t, p)
-	r := rigWatcher(p, "sleep", "screen_lock")
+	r := newFixture(p, "sleep", "screen_lock")
 	saver := startSaver(t, p, "org.freedesktop.ScreenSaver", "/ScreenSaver")
 	r.start(t)
 	i := receive(t, f.taken, "an inhibitor")
@@ -309,7 +309,7 @@ func TestLockerLeavesNothingBehind(t *testing.T) {
 	startSaver(t, p, "org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
 	files, goroutines := footprint(t)
 	for range 5 {
-		r := rigWatcher(p, "sleep", "screen_lock")
+		r := newFixture(p, "sleep", "screen_lock")
 		r.start(t)
 		i := receive(t, f.taken, "an inhibitor")
 		r.stop()

@@ -52,7 +52,7 @@ func TestScreenSavers(t *testing.T) {
 			t.Run(v.name+string(path), func(t *testing.T) {
 				f := newSaver(t, p, v.iface, path)
 				own(t, f.conn, v.name)
-				r := rigWatcher(p, "screen_lock")
+				r := newFixture(p, "screen_lock")
 				r.start(t)
 				receive(t, f.asked, "the question whether the screen is locked")
 				var body []any
@@ -71,7 +71,7 @@ func TestScreenSavers(t *testing.T) {
 func TestSaverIsActiveAlready(t *testing.T) {
 	t.Parallel()
 	p := messagebustest.NewDaemon(t)
-	r := rigWatcher(p, "screen_lock")
+	r := newFixture(p, "screen_lock")
 	r.start(t)
 	r.line(t, noSaver)
 	f := newSaver(t, p, "org.gnome.ScreenSaver", "/org/gnome/ScreenSaver")
@@ -90,7 +90,7 @@ func TestSaverHangs(t *testing.T) {
 	defer close(hung.silent)
 	own(t, hung.conn, "org.mate.ScreenSaver")
 	f := startSaver(t, p, "org.freedesktop.ScreenSaver", "/ScreenSaver")
-	r := rigWatcher(p, "screen_lock")
+	r := newFixture(p, "screen_lock")
 	r.start(t)
 	receive(t, hung.asked, "the question whether the screen is locked")
 	receive(t, f.asked, "the question whether the screen is locked")

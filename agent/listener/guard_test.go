@@ -18,14 +18,14 @@ import (
 
 func TestGuardHost(t *testing.T) {
 	t.Parallel()
-	tcp4 := serve(t, "tcp", "127.0.0.1:0", &Guard{})
-	tcp6 := serve(t, "tcp", "[::1]:0", &Guard{})
-	sock := serve(t, "unix", socketPath(t), &Guard{})
+	tcp4 := newFixture(t, "tcp", "127.0.0.1:0", &Guard{})
+	tcp6 := newFixture(t, "tcp", "[::1]:0", &Guard{})
+	sock := newFixture(t, "unix", socketPath(t), &Guard{})
 	port4 := tcp4.addr.(*net.TCPAddr).Port
 	port6 := tcp6.addr.(*net.TCPAddr).Port
 	for _, tt := range []struct {
 		name string
-		to   *guarded
+		to   *fixture
 		host string
 		want int
 	}{
@@ -82,7 +82,7 @@ func TestAcceptedHostsOnPort80(t *testing.T) {
 
 func TestGuardTarget(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "tcp", "127.0.0.1:0", &Guard{})
+	s := newFixture(t, "tcp", "127.0.0.1:0", &Guard{})
 	own := s.addr.String()
 	for _, tt := range []struct {
 		name, line string
@@ -116,8 +116,8 @@ func TestGuardTarget(t *testing.T) {
 
 func TestGuardBrowser(t *testing.T) {
 	t.Parallel()
-	tcp := serve(t, "tcp", "127.0.0.1:0", &Guard{RequireHeader: true})
-	sock := serve(t, "unix", socketPath(t), &Guard{})
+	tcp := newFixture(t, "tcp", "127.0.0.1:0", &Guard{RequireHeader: true})
+	sock := newFixture(t, "unix", socketPath(t), &Guard{})
 	for _, tt := range []struct {
 		header string
 		want   int
@@ -140,7 +140,7 @@ func TestGuardBrowser(t *testing.T) {
 		{"sec-fetch-user: ?1", 403},
 		{"Sec-Fetch-Storage-Access: active", 403},
 	} {
-		for host, s := range map[string]*guarded{tcp.addr.String(): tcp, "localhost": sock} {
+		for host, s := range map[string]*fixture{tcp.addr.String(): tcp, "localhost": sock} {
 			t.Run(s.addr.Network()+" "+tt.header, func(t *testing.T) {
 				t.Parallel()
 				resp, body := s.send(t, "POST /v1/sys/seal HTTP/1.1\r\nHost: "+host+
@@ -160,7 +160,7 @@ func TestGuardBrowser(t *testing.T) {
 // for a permission.
 func TestGuardPreflight(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "tcp", "127.0.0.1:0", &Guard{})
+	s := newFixture(t, "tcp", "127.0.0.1:0", &Guard{})
 	resp, body := s.send(t, "OPTIONS /v1/kv/data/x HTTP/1.1\r\nHost: "+s.addr.String()+
 		"\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-vault-token\r\n\r\n")
 	wantRefused(t, resp, body, 403)
@@ -168,11 +168,11 @@ func TestGuardPreflight(t *testing.T) {
 
 func TestGuardRequestHeader(t *testing.T) {
 	t.Parallel()
-	strict := serve(t, "tcp", "127.0.0.1:0", &Guard{RequireHeader: true})
-	loose := serve(t, "tcp", "127.0.0.1:0", &Guard{})
+	strict := newFixture(t, "tcp", "127.0.0.1:0", &Guard{RequireHeader: true})
+	loose := newFixture(t, "tcp", "127.0.0.1:0", &Guard{})
 	for _, tt := range []struct {
 		name, headers string
-		to            *guarded
+		to            *fixture
 		want          int
 	}{
 		{"as Vault's clients", "X-Vault-Request: true\r\n", strict, 200},
@@ -199,7 +199,7 @@ func TestGuardRequestHeader(t *testing.T) {
 
 func TestHeaderLimit(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "tcp", "127.0.0.1:0", &Guard{})
+	s := newFixture(t, "tcp", "127.0.0.1:0", &Guard{})
 	for _, tt := range []struct {
 		name  string
 		total int
@@ -286,7 +286,7 @@ func TestGuardGivesPeer(t *testing.T) {
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	defer func() { _ = srv.Close(); <-done }()
 
-	s := &guarded{addr: ln.Addr()}
+	s := &fixture{addr: ln.Addr()}
 	if resp, body := s.send(t, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); resp.StatusCode != 200 {
 		t.Fatalf("status = %d %q", resp.StatusCode, body)
 	}
@@ -301,7 +301,7 @@ func TestGuardReports(t *testing.T) {
 	g := &Guard{RequireHeader: true, OnRefuse: func(reason string, p peer.Peer) {
 		reports <- fmt.Sprintf("%s %v", reason, p.PID != 0)
 	}}
-	s := serve(t, "tcp", "127.0.0.1:0", g)
+	s := newFixture(t, "tcp", "127.0.0.1:0", g)
 	host := "\r\nHost: " + s.addr.String() + "\r\n"
 	for _, tt := range []struct{ request, want string }{
 		{"GET /v1/x HTTP/1.1\r\nHost: evil.example\r\n\r\n", "host true"},

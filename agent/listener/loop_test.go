@@ -53,7 +53,7 @@ func TestLoopOfTheAgent(t *testing.T) {
 			}()
 
 			// The app is this process as well, but on a connection of its own.
-			s := &guarded{addr: ln.Addr()}
+			s := &fixture{addr: ln.Addr()}
 			host := ln.Addr().String()
 			if network == "unix" {
 				host = "localhost"

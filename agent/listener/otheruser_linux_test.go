@@ -131,7 +131,7 @@ func TestGuardRefusesOtherUser(t *testing.T) {
 				address = socketPath(t)
 			}
 			reports := make(chan peer.Peer, 1)
-			s := serve(t, network, address, &Guard{OnRefuse: func(reason string, p peer.Peer) {
+			s := newFixture(t, network, address, &Guard{OnRefuse: func(reason string, p peer.Peer) {
 				if reason != RefusedUser {
 					t.Errorf("reason = %q, want %q", reason, RefusedUser)
 				}
@@ -166,7 +166,7 @@ func TestGuardRefusesOrphans(t *testing.T) {
 	for _, what := range []string{"close", "reset"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			s, start := prepare(t, "tcp", "127.0.0.1:0", &Guard{})
+			s, start := newStoppedFixture(t, "tcp", "127.0.0.1:0", &Guard{})
 			runStranger(t, what, s.addr) // all 200 are gone before the first is accepted
 			start()
 			runStranger(t, what, s.addr) // and these come and go while others are served
@@ -189,7 +189,7 @@ func TestSocketModeKeepsOthersOut(t *testing.T) {
 		t.Skip("needs root, to connect as a second user")
 	}
 	address := socketPath(t)
-	s := serve(t, "unix", address, &Guard{})
+	s := newFixture(t, "unix", address, &Guard{})
 	if err := os.Chmod(filepath.Dir(address), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestIdleStrangerIsClosed(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to connect as a second user")
 	}
-	s := serve(t, "tcp", "127.0.0.1:0", &Guard{})
+	s := newFixture(t, "tcp", "127.0.0.1:0", &Guard{})
 	own, err := net.Dial("tcp", s.addr.String())
 	if err != nil {
 		t.Fatal(err)

@@ -17,30 +17,30 @@ import (
 	"time"
 )
 
-// A guarded is a server behind a guard, as the agent makes it.
-type guarded struct {
+// A fixture is a server behind a guard, as the agent makes it.
+type fixture struct {
 	addr   net.Addr
 	served atomic.Int64 // requests that came through
 	stop   func()       // lets requests under way end, and waits
 }
 
-// serve starts a server; set g's fields except Addr before. It ends with the test.
-func serve(t *testing.T, network, address string, g *Guard) *guarded {
+// newFixture starts a server; set g's fields except Addr before. It ends with the test.
+func newFixture(t *testing.T, network, address string, g *Guard) *fixture {
 	t.Helper()
-	s, start := prepare(t, network, address, g)
+	s, start := newStoppedFixture(t, network, address, g)
 	start()
 	return s
 }
 
-// prepare opens a listener whose connections are not accepted before start.
-func prepare(t *testing.T, network, address string, g *Guard) (s *guarded, start func()) {
+// newStoppedFixture opens a listener whose connections are not accepted before start.
+func newStoppedFixture(t *testing.T, network, address string, g *Guard) (s *fixture, start func()) {
 	t.Helper()
 	ln, err := Listen(t.Context(), network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.Addr = ln.Addr()
-	s = &guarded{addr: ln.Addr()}
+	s = &fixture{addr: ln.Addr()}
 	srv := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.served.Add(1)
 		_, _ = io.WriteString(w, "served "+r.RequestURI)
@@ -80,7 +80,7 @@ func privateTempDir(t *testing.T) string {
 func socketPath(t *testing.T) string { return filepath.Join(privateTempDir(t), "vault.sock") }
 
 // send writes a raw request on a new connection and reads the answer.
-func (s *guarded) send(t *testing.T, request string) (*http.Response, string) {
+func (s *fixture) send(t *testing.T, request string) (*http.Response, string) {
 	t.Helper()
 	c, err := net.Dial(s.addr.Network(), s.addr.String())
 	if err != nil {
