@@ -69,15 +69,3 @@ func ruleFor(rules rule.Rules, q rule.Request) (rule.Match, bool) {
 	}
 	return rules.MatchPreflight(q)
 }
-
-func vaultIn(c Config, name string) (Vault, bool) {
-	if name == "" && len(c.Vaults) == 1 {
-		return c.Vaults[0], true
-	}
-	for _, v := range c.Vaults {
-		if v.Name == name {
-			return v, true
-		}
-	}
-	return Vault{}, false
-}
