@@ -1,7 +1,6 @@
 package secrets
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -132,10 +131,9 @@ func linkHelper(link string) error {
 	return os.Rename(fresh, link) // at no time is there none: the CLI may be looking
 }
 
-// writeHelperFile replaces the file, or removes it when there is nothing left to
-// say. The CLI finds the old text or the new one, never half of it.
+// writeHelperFile replaces the file, or removes it when there is nothing left to say.
 func writeHelperFile(file, text string) error {
-	if len(bytes.TrimSpace([]byte(text))) == 0 {
+	if strings.TrimSpace(text) == "" {
 		return os.Remove(file)
 	}
 	return cli.ReplaceFile(file, text, 0o600)

@@ -24,42 +24,50 @@ type fileChange struct {
 
 func (c fileChange) needed() bool { return !c.exists || c.edited || len(c.diff) > 0 || c.text == "" }
 
-// compareFile holds a file against what it should be.
-func compareFile(dir string, f packaging.File) (fileChange, error) {
+// compareFile holds a file against what it should be. What a person wrote is an error,
+// unless force is set.
+func compareFile(dir string, f packaging.File, force bool) (fileChange, error) {
 	c := fileChange{path: filepath.Join(dir, f.Name)}
 	if f.Text != "" {
 		c.text = f.Sealed()
 	}
-	old, err := readServiceFile(c.path)
+	old, intact, err := readSealed(c.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
-	c.exists = true
-	if errors.Is(err, errNoFile) { // a link, perhaps into a folder of dotfiles, or to /dev/null
-		c.edited = true
-		return c, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoFile) {
 		return c, err
 	}
-	body, intact := packaging.Unseal(old)
-	c.edited = !intact
-	c.diff = diffLines(body, f.Text)
+	c.exists, c.edited = true, !intact // or a link, perhaps into a folder of dotfiles, or to /dev/null
+	if c.edited && !force {
+		return c, &cli.Error{
+			Err:  fmt.Errorf("%s was not written by this command, or was edited since", cli.Printable(c.path)),
+			Hint: "move your changes into a drop-in (`systemctl --user edit stepup.service`), or say --force",
+		}
+	}
+	if err == nil {
+		c.diff = diffLines(old, f.Text)
+	}
 	return c, nil
 }
 
-// readServiceFile reads a regular file of a sane size.
-func readServiceFile(path string) (string, error) {
+// readSealed reads a file of the service, and reports whether it is as it was written.
+// A file of a sane size is regular; anything else is errNoFile.
+func readSealed(path string) (body string, intact bool, err error) {
 	const limit = 1 << 20
 	info, err := os.Lstat(path)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > limit {
-		return "", errNoFile
+		return "", false, errNoFile
 	}
 	text, err := os.ReadFile(path)
-	return string(text), err
+	if err != nil {
+		return "", false, err
+	}
+	body, intact = packaging.Unseal(string(text))
+	return body, intact, nil
 }
 
 // diffLines are the lines that one text has and the other has not. It knows
@@ -80,55 +88,40 @@ func diffLines(from, to string) []string {
 	return diff
 }
 
-// refuseEdited protects what a person wrote.
-func refuseEdited(changes []fileChange, force bool) error {
-	for _, c := range changes {
-		if c.exists && c.edited && !force {
-			return &cli.Error{
-				Err:  fmt.Errorf("%s was not written by this command, or was edited since", cli.Printable(c.path)),
-				Hint: "move your changes into a drop-in (`systemctl --user edit stepup.service`), or say --force",
-			}
-		}
-	}
-	return nil
-}
-
-// apply makes the change. What a person wrote stays beside it, under another name.
-func (c fileChange) apply() error {
-	if c.exists && c.edited {
+// apply makes the change where it is needed, and says what became of the file. What a
+// person wrote stays beside it, under another name.
+func (c fileChange) apply(to *cli.Console) error {
+	path := cli.Printable(c.path)
+	if c.edited {
 		if err := os.Rename(c.path, c.path+".saved"); err != nil {
 			return err
 		}
+		to.Say("kept what was there as %s", path+".saved")
 	}
 	if c.text == "" {
 		if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		to.Say("removed %s", path)
+		return nil
+	}
+	if !c.needed() {
+		to.Say("unchanged %s", path)
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(c.path), 0o755); err != nil {
 		return err
 	}
-	return cli.ReplaceFile(c.path, c.text, 0o644)
-}
-
-// tellChange says what became of a file.
-func tellChange(to *cli.Console, c fileChange) {
-	path := cli.Printable(c.path)
-	if c.exists && c.edited {
-		to.Say("kept what was there as %s", path+".saved")
+	if err := cli.ReplaceFile(c.path, c.text, 0o644); err != nil {
+		return err
 	}
-	switch {
-	case c.text == "":
-		to.Say("removed %s", path)
-	case !c.exists, c.edited:
+	if !c.exists || c.edited {
 		to.Say("wrote %s", path)
-	case len(c.diff) == 0:
-		to.Say("unchanged %s", path)
-	default:
-		to.Say("updated %s", path)
-		for _, line := range c.diff {
-			to.Say("  %s", line)
-		}
+		return nil
 	}
+	to.Say("updated %s", path)
+	for _, line := range c.diff {
+		to.Say("  %s", line)
+	}
+	return nil
 }

@@ -38,6 +38,7 @@ func LaunchdFile(c *cli.Console, a packaging.Agent) (packaging.File, error) {
 
 func (l launchd) dir() string    { return filepath.Join(l.home, "Library", "LaunchAgents") }
 func (l launchd) target() string { return l.domain + "/" + packaging.Label }
+func (l launchd) log() string    { return filepath.Join(l.home, "Library", "Logs", "stepup.log") }
 
 func (l launchd) ctl(ctx context.Context, args ...string) (string, error) {
 	return l.run(ctx, "launchctl", args...)
@@ -46,7 +47,7 @@ func (l launchd) ctl(ctx context.Context, args ...string) (string, error) {
 // file is what launchd reads.
 func (l launchd) file(a packaging.Agent) (packaging.File, error) {
 	a.Listen = nil
-	a.Log = filepath.Join(l.home, "Library", "Logs", "stepup.log")
+	a.Log = l.log()
 	// launchd knows the system's folders only, and not where a person's tools are.
 	a.Env = append(a.Env, "PATH="+l.console.Env("PATH"))
 	return packaging.Launchd(a)
@@ -58,33 +59,27 @@ func (l launchd) Install(ctx context.Context, a packaging.Agent, force bool) err
 	if err != nil {
 		return Unfit(err)
 	}
-	change, err := compareFile(l.dir(), file)
+	change, err := compareFile(l.dir(), file, force)
 	if err != nil {
-		return err
-	}
-	if err := refuseEdited([]fileChange{change}, force); err != nil {
 		return err
 	}
 	before, err := l.State(ctx)
 	if err != nil {
 		return err
 	}
-	if !change.needed() && before.Running {
-		tellChange(l.console, change)
-		l.console.Say(textRuns, before.PID)
-		return nil
-	}
-	if len(before.Units) > 0 {
+	keep := !change.needed() && before.Running
+	if len(before.Units) > 0 && !keep {
 		if _, err := l.ctl(ctx, "bootout", l.target()); err != nil {
 			return l.failed(err)
 		}
 	}
-	if change.needed() {
-		if err := change.apply(); err != nil {
-			return err
-		}
+	if err := change.apply(l.console); err != nil {
+		return err
 	}
-	tellChange(l.console, change)
+	if keep {
+		l.console.Say(textRuns, before.PID)
+		return nil
+	}
 	// A person may have disabled it, which bootstrap would not say.
 	if _, err := l.ctl(ctx, "enable", l.target()); err != nil {
 		return l.failed(err)
@@ -122,16 +117,13 @@ func (l launchd) bootstrap(ctx context.Context, path string) error {
 }
 
 func (l launchd) failed(err error) error {
-	return &cli.Error{Err: fmt.Errorf(textFailed, err), Hint: fmt.Sprintf("%s says more, `stepup doctor` may know why", filepath.Join(l.home, "Library", "Logs", "stepup.log"))}
+	return &cli.Error{Err: fmt.Errorf(textFailed, err), Hint: l.log() + " says more, `stepup doctor` may know why"}
 }
 
 // Uninstall implements Supervisor.
 func (l launchd) Uninstall(ctx context.Context, force bool) error {
-	change, err := compareFile(l.dir(), packaging.File{Name: packaging.Plist})
+	change, err := compareFile(l.dir(), packaging.File{Name: packaging.Plist}, force)
 	if err != nil {
-		return err
-	}
-	if err := refuseEdited([]fileChange{change}, force); err != nil {
 		return err
 	}
 	before, err := l.State(ctx)
@@ -147,10 +139,9 @@ func (l launchd) Uninstall(ctx context.Context, force bool) error {
 		l.console.Say(NotInstalled)
 		return nil
 	}
-	if err := change.apply(); err != nil {
+	if err := change.apply(l.console); err != nil {
 		return err
 	}
-	tellChange(l.console, change)
 	l.console.Say(textGone)
 	return nil
 }
@@ -159,14 +150,8 @@ func (l launchd) Uninstall(ctx context.Context, force bool) error {
 func (l launchd) State(ctx context.Context) (State, error) {
 	st := State{Manager: ManagerLaunchd, Doing: "not loaded"}
 	path := filepath.Join(l.dir(), packaging.Plist)
-	if text, err := readServiceFile(path); err == nil {
-		origin := originEdited
-		if _, intact := packaging.Unseal(text); intact {
-			origin = OriginOurs
-		}
-		st.Files, st.Enabled = []File{{path, origin}}, true
-	} else if errors.Is(err, errNoFile) {
-		st.Files = []File{{path, originEdited}}
+	if info, err := os.Lstat(path); err == nil {
+		st.Files, st.Enabled = []File{{path, ownOrigin(path)}}, info.Mode().IsRegular()
 	}
 	if _, err := l.ctl(ctx, "print", l.domain); err != nil {
 		return st, &cli.Error{Err: errNoScreenSession, Hint: "log in at the screen once, or run `stepup agent` in a terminal"}

@@ -109,6 +109,21 @@ type File struct {
 // An Origin says what made a file; the words are shown.
 type Origin string
 
+// The origins of a file.
+const (
+	OriginOurs   Origin = "as installed"
+	originEdited Origin = "edited by hand"
+	originSystem Origin = "from a package"
+)
+
+// ownOrigin is the origin of a file in the user's own folder.
+func ownOrigin(path string) Origin {
+	if _, intact, err := readSealed(path); err != nil || !intact {
+		return originEdited
+	}
+	return OriginOurs
+}
+
 // ErrNoSession says that the user's systemd cannot be found from this shell.
 var ErrNoSession = errors.New("this shell belongs to no login session (XDG_RUNTIME_DIR is not set), so your systemd cannot be found")
 

@@ -92,18 +92,15 @@ func (s Systemd) Install(ctx context.Context, a packaging.Agent, force bool) err
 	if err != nil {
 		return Unfit(err)
 	}
-	changes, err := s.compare(files)
-	if err != nil {
-		return err
-	}
 	before, err := s.State(ctx)
 	if err != nil {
 		return err
 	}
-	if before.Masked != "" {
+	if before.Masked != "" { // before its file is looked at, which is a link then
 		return Masked(before.Masked)
 	}
-	if err := refuseEdited(changes, force); err != nil {
+	changes, err := s.compare(files, force)
+	if err != nil {
 		return err
 	}
 	units := make([]string, len(files))
@@ -112,8 +109,8 @@ func (s Systemd) Install(ctx context.Context, a packaging.Agent, force bool) err
 	}
 	// A socket cannot be started beside its running service, nor be closed at an
 	// address that is no longer in its file.
-	reopened := slices.ContainsFunc(changes, func(c fileChange) bool { return filepath.Base(c.path) == packaging.Socket && c.needed() })
-	if reopened && before.Running {
+	reopen := before.Running && slices.ContainsFunc(changes, func(c fileChange) bool { return filepath.Base(c.path) == packaging.Socket && c.needed() })
+	if reopen {
 		if _, err := s.ctl(ctx, append([]string{"stop"}, before.Units...)...); err != nil {
 			return s.failed(err)
 		}
@@ -125,18 +122,31 @@ func (s Systemd) Install(ctx context.Context, a packaging.Agent, force bool) err
 	if _, err := s.ctl(ctx, append([]string{"enable"}, units...)...); err != nil {
 		return s.failed(err)
 	}
-	return s.start(ctx, before, units, startReason{changed: changed, reopened: reopened})
+	start := append([]string{"start"}, units...)
+	switch {
+	case before.Running && !changed:
+		s.console.Say(textRuns, before.PID)
+		return nil
+	case before.Running && !reopen:
+		return s.start(ctx, units, textRestarted, "restart", packaging.Service)
+	case before.Running:
+		return s.start(ctx, units, textRestarted, start...)
+	case before.stopped:
+		s.console.Say("installed; it does not run now: the next connection starts it, or `systemctl --user start stepup.service`")
+		return nil
+	}
+	return s.start(ctx, units, textStarted, start...)
 }
 
 // compare includes a unit that is not needed any more.
-func (s Systemd) compare(files []packaging.File) ([]fileChange, error) {
+func (s Systemd) compare(files []packaging.File, force bool) ([]fileChange, error) {
 	var changes []fileChange
 	for _, name := range []string{packaging.Service, packaging.Socket} {
 		want := packaging.File{Name: name}
 		if i := slices.IndexFunc(files, func(f packaging.File) bool { return f.Name == name }); i >= 0 {
 			want = files[i]
 		}
-		c, err := compareFile(s.dir, want)
+		c, err := compareFile(s.dir, want, force)
 		if err != nil {
 			return nil, err
 		}
@@ -150,16 +160,13 @@ func (s Systemd) compare(files []packaging.File) ([]fileChange, error) {
 // write makes the changes and lets systemd read them.
 func (s Systemd) write(ctx context.Context, changes []fileChange, before State) (changed bool, err error) {
 	for _, c := range changes {
-		if c.needed() {
-			if c.text == "" {
-				_, _ = s.ctl(ctx, "disable", filepath.Base(c.path)) // its links would be left
-			}
-			if err := c.apply(); err != nil {
-				return false, err
-			}
-			changed = true
+		if c.text == "" {
+			_, _ = s.ctl(ctx, "disable", filepath.Base(c.path)) // its links would be left
 		}
-		tellChange(s.console, c)
+		if err := c.apply(s.console); err != nil {
+			return false, err
+		}
+		changed = changed || c.needed()
 	}
 	if changed || before.Outdated {
 		if _, err := s.ctl(ctx, "daemon-reload"); err != nil {
@@ -172,30 +179,11 @@ func (s Systemd) write(ctx context.Context, changes []fileChange, before State) 
 	return changed || before.Outdated, nil
 }
 
-// A startReason is why a service that runs may have to be started again.
-type startReason struct {
-	changed  bool // a file is another
-	reopened bool // the sockets were closed for it
-}
-
-func (s Systemd) start(ctx context.Context, before State, units []string, why startReason) error {
-	verb, done := append([]string{"start"}, units...), textStarted
-	switch {
-	case before.Running && !why.changed:
-		s.console.Say(textRuns, before.PID)
-		return nil
-	case before.Running:
-		done = textRestarted
-		if !why.reopened {
-			verb = []string{"restart", packaging.Service}
-		}
-	case before.stopped:
-		s.console.Say("installed; it does not run now: the next connection starts it, or `systemctl --user start stepup.service`")
-		return nil
-	}
+// start runs the command that starts the units, and says what was done.
+func (s Systemd) start(ctx context.Context, units []string, done string, command ...string) error {
 	// It may have been started, or have failed, too often for one minute (StartLimitBurst).
 	_, _ = s.ctl(ctx, append([]string{"reset-failed"}, units...)...)
-	if _, err := s.ctl(ctx, verb...); err != nil {
+	if _, err := s.ctl(ctx, command...); err != nil {
 		return s.failed(err)
 	}
 	now, err := s.State(ctx)
@@ -216,11 +204,8 @@ func (s Systemd) failed(err error) error {
 
 // Uninstall implements Supervisor.
 func (s Systemd) Uninstall(ctx context.Context, force bool) error {
-	changes, err := s.compare(nil)
+	changes, err := s.compare(nil, force)
 	if err != nil {
-		return err
-	}
-	if err := refuseEdited(changes, force); err != nil {
 		return err
 	}
 	before, err := s.State(ctx)
@@ -257,15 +242,14 @@ func (s Systemd) removeAlone(changes []fileChange, why error) error {
 		return why
 	}
 	for _, c := range changes {
-		if err := c.apply(); err != nil {
+		if err := c.apply(s.console); err != nil {
 			return err
 		}
 		for _, target := range []string{"default.target.wants", "sockets.target.wants"} {
 			_ = os.Remove(filepath.Join(s.dir, target, filepath.Base(c.path))) // the link that enable has made
 		}
-		tellChange(s.console, c)
 	}
-	s.console.Notify("note: %s", fmt.Sprintf("nothing could be stopped: %v", why))
+	s.console.Notify("note: nothing could be stopped: %v", why)
 	return nil
 }
 

@@ -13,13 +13,6 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// The origins of a file.
-const (
-	OriginOurs   Origin = "as installed"
-	originEdited Origin = "edited by hand"
-	originSystem Origin = "from a package"
-)
-
 // State implements Supervisor.
 func (s Systemd) State(ctx context.Context) (State, error) {
 	st := State{Manager: "systemd"}
@@ -68,20 +61,12 @@ func (s Systemd) State(ctx context.Context) (State, error) {
 	return st, nil
 }
 
-// origin tells the file of a package from one in the user's own folder, which is as
-// installed or edited by hand.
+// origin tells the file of a package from one in the user's own folder.
 func (s Systemd) origin(path string) Origin {
 	if filepath.Dir(path) != s.dir {
 		return originSystem
 	}
-	text, err := readServiceFile(path)
-	if err != nil {
-		return originEdited
-	}
-	if _, intact := packaging.Unseal(text); !intact {
-		return originEdited
-	}
-	return OriginOurs
+	return ownOrigin(path)
 }
 
 // A unit is what systemctl show tells of one.
@@ -129,5 +114,5 @@ func lingerNote(c *cli.Console) {
 	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", me.Username)); err == nil {
 		return
 	}
-	c.Notify("note: %s", "without anybody logged in, the service stops with the last ssh connection; `loginctl enable-linger` keeps it running")
+	c.Notify("note: without anybody logged in, the service stops with the last ssh connection; `loginctl enable-linger` keeps it running")
 }
