@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -70,37 +72,42 @@ func Group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// A Format is how a result is written to standard output.
-type Format string
-
-// The formats of a result.
-const (
-	formatText Format = "text"
-	FormatJSON Format = "json"
-)
+// A choice is the value of a flag that takes one of several words.
+type choice struct {
+	value string
+	words []string
+}
 
 // Set implements pflag.Value.
-func (f *Format) Set(s string) error {
-	switch Format(s) {
-	case formatText, FormatJSON:
-		*f = Format(s)
-		return nil
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.words, s) {
+		last := len(c.words) - 1
+		return fmt.Errorf("must be %s or %s", strings.Join(c.words[:last], ", "), c.words[last])
 	}
-	return errors.New("must be text or json")
+	c.value = s
+	return nil
 }
 
 // String implements pflag.Value.
-func (f *Format) String() string { return string(*f) }
+func (c *choice) String() string { return c.value }
 
-// Type implements pflag.Value: the help shows it behind the flag.
-func (f *Format) Type() string { return "text|json" }
+// Type implements pflag.Value: what stands behind the flag in the help.
+func (c *choice) Type() string { return strings.Join(c.words, "|") }
+
+// ChoiceFlag gives cmd a flag that takes one of the words. The first is the default.
+func ChoiceFlag(cmd *cobra.Command, name, usage string, words ...string) *string {
+	c := &choice{words[0], words}
+	cmd.Flags().Var(c, name, usage)
+	CompleteFlag(cmd, name, CompleteWords(words...))
+	return &c.value
+}
+
+// FormatJSON is the value of --format for programs.
+const FormatJSON = "json"
 
 // FormatFlag gives cmd the flag --format.
-func FormatFlag(cmd *cobra.Command) *Format {
-	f := formatText
-	cmd.Flags().Var(&f, "format", "how the result is written")
-	CompleteFlag(cmd, "format", CompleteWords(string(formatText), string(FormatJSON)))
-	return &f
+func FormatFlag(cmd *cobra.Command) *string {
+	return ChoiceFlag(cmd, "format", "how the result is written", "text", FormatJSON)
 }
 
 // Exit codes of every command.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
@@ -33,76 +32,51 @@ type sandbox struct {
 	dir       string  // 0700; removed by close
 	tcp, unix demoApp // at each listener of the agent
 
-	log     *os.File
-	stop    context.CancelFunc
-	running sync.WaitGroup // the agent
-	ended   chan struct{}  // closed when the agent has ended; err is final then
-	err     error
+	log   *os.File
+	agent *setup.Running // nil when it has not started
 }
 
 // openSandbox starts the parts and returns when the agent serves. The caller
 // closes it.
 func openSandbox(ctx context.Context, vault *demoVault, p prompt.Prompter) (*sandbox, error) {
-	s := &sandbox{vault: vault, ended: make(chan struct{}), stop: func() {}}
+	s := &sandbox{vault: vault}
 	if err := s.open(ctx, p); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *sandbox) open(ctx context.Context, p prompt.Prompter) error {
-	dir, err := os.MkdirTemp("", "stepup-demo-")
-	if err != nil {
+// open starts an agent with a configuration file as any other.
+func (s *sandbox) open(ctx context.Context, p prompt.Prompter) (err error) {
+	if s.dir, err = os.MkdirTemp("", "stepup-demo-"); err != nil {
 		return &cli.Error{Err: fmt.Errorf("making a folder: %w", err), Hint: hintFolder}
 	}
-	s.dir = dir
-	ready, err := s.startAgent(ctx, p)
-	if err != nil {
-		return err
-	}
-	select {
-	case running := <-ready:
-		return s.connect(ctx, running)
-	case <-s.ended: // close says why
-		return errors.New("the agent did not start")
-	}
-}
-
-// startAgent runs an agent until stop, with a configuration file as any other.
-func (s *sandbox) startAgent(ctx context.Context, p prompt.Prompter) (ready <-chan *agent.Agent, err error) {
 	file := filepath.Join(s.dir, "stepup.hcl")
 	text := bytes.Replace(demoConfig, []byte("ADDRESS"), []byte(s.vault.url), 1)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
-		return nil, err
+		return err
 	}
 	nothing := func(string) string { return "" } // what is configured on this machine does not count here
 	c, diagnostics := config.Parse(file, text, config.Options{Env: nothing, Home: s.dir, RuntimeDir: s.dir, StateDir: s.dir})
 	if err := diagnostics.Err(); err != nil { // of the folder: the path of a socket is short
-		return nil, &cli.Error{Err: err, Hint: hintFolder}
+		return &cli.Error{Err: err, Hint: hintFolder}
 	}
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "agent.log"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	log := setup.NewLogOutput(c.Log, s.log).Logger()
 	c.Prompt.Prompters = []prompt.Named{{Name: agent.UseTerminal, Prompter: p}}
-
-	// The agent stops when the demo closes it, not before: a signal must not take
-	// it from under a request whose answer is still to be shown.
-	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	up := make(chan *agent.Agent, 1)
-	var a *agent.Agent
-	a = agent.New(*c, agent.Options{RuntimeDir: s.dir, Version: cli.Version(), Log: log, Ready: func() { up <- a }})
-	s.running.Go(func() {
-		defer close(s.ended)
-		s.err = a.Run(ctx)
-	})
-	return up, nil
+	s.agent, err = setup.Start(ctx, *c, agent.Options{RuntimeDir: s.dir, Version: cli.Version(), Log: log})
+	if err != nil {
+		return fmt.Errorf("the agent did not start: %w", err)
+	}
+	return s.connect(ctx)
 }
 
 // connect finds out where the agent listens.
-func (s *sandbox) connect(ctx context.Context, a *agent.Agent) error {
-	for _, l := range a.Status(ctx).Listeners {
+func (s *sandbox) connect(ctx context.Context) error {
+	for _, l := range s.agent.Status(ctx).Listeners {
 		client := newAppClient(l.Network, l.Address)
 		if l.Network == "tcp" {
 			s.tcp = demoApp{client: client, url: "http://" + l.Address}
@@ -124,9 +98,10 @@ func (s *sandbox) close() error {
 			app.client.CloseIdleConnections()
 		}
 	}
-	s.stop()
-	s.running.Wait()
-	err := s.err
+	var err error
+	if s.agent != nil {
+		err = s.agent.Stop()
+	}
 	if s.log != nil {
 		_ = s.log.Close()
 	}

@@ -123,7 +123,7 @@ func Command(c *cli.Console) *cobra.Command {
 	return cmd
 }
 
-func (d *doctor) run(ctx context.Context, format cli.Format) error {
+func (d *doctor) run(ctx context.Context, format string) error {
 	d.collect(ctx)
 	show := func(one finding) { fmt.Fprint(d.Out, one) }
 	if format == cli.FormatJSON {

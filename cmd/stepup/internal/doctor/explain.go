@@ -50,7 +50,7 @@ func checkFlags(cmd *cobra.Command, path bool) error {
 
 // explain says what would happen to a request for a path, and why. It changes
 // nothing and asks no question.
-func explain(ctx context.Context, c *cli.Console, x control.Explain, format cli.Format) error {
+func explain(ctx context.Context, c *cli.Console, x control.Explain, format string) error {
 	x.Namespace = cmp.Or(x.Namespace, c.Env("VAULT_NAMESPACE"), c.Env("BAO_NAMESPACE"))
 	e, err := explanation(ctx, c, x)
 	const hintVault = "name one with --vault; `stepup config check` says what is declared"

@@ -28,8 +28,11 @@ func (x *execution) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.vaultName, err = chooseVault(x.vault, vaultNames(c))
-	if err != nil {
+	var names []string
+	for _, v := range c.Vaults {
+		names = append(names, v.Name)
+	}
+	if x.vaultName, err = chooseVault(x.vault, names); err != nil {
 		return err
 	}
 	dir, err := listener.PrivateDir(x.RuntimeDir())
@@ -37,27 +40,16 @@ func (x *execution) startAgent(ctx context.Context) error {
 		return err
 	}
 	x.deferClose(func() { _ = os.RemoveAll(dir) })
-	ready := make(chan struct{})
 	// On the terminal of a command only what needs the person.
 	c.Log.Level = max(c.Log.Level, slog.LevelWarn)
 	log := setup.NewLogOutput(c.Log, x.Err).Logger()
-	running := agent.New(x.privateSettings(*c, log), agent.Options{
-		RuntimeDir: dir, Version: cli.Version(), Log: log, Keyring: cli.Keyring(), Ready: func() { close(ready) },
+	running, err := setup.Start(ctx, x.privateSettings(*c, log), agent.Options{
+		RuntimeDir: dir, Version: cli.Version(), Log: log, Keyring: cli.Keyring(),
 	})
-	life, stop := context.WithCancel(context.WithoutCancel(x.life))
-	ended := make(chan error, 1)
-	go func() { ended <- running.Run(life) }()
-	x.deferClose(stop)
-	select {
-	case <-ready:
-		x.deferClose(func() { stop(); <-ended })
-	case err := <-ended:
+	if err != nil {
 		return err
-	case <-ctx.Done():
-		stop()
-		<-ended
-		return ctx.Err()
 	}
+	x.deferClose(func() { _ = running.Stop() })
 	x.own, x.runtimeDir = true, dir
 	x.client = control.NewClient(filepath.Join(dir, agent.ControlSocket))
 	listeners, err := x.client.Listeners(ctx)
@@ -79,14 +71,6 @@ func (x *execution) privateSettings(c agent.Config, log *slog.Logger) agent.Conf
 	}
 	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)
 	return c
-}
-
-func vaultNames(c *agent.Config) []string {
-	var names []string
-	for _, v := range c.Vaults {
-		names = append(names, v.Name)
-	}
-	return names
 }
 
 // attachedEnv tells a stepup exec inside the command that its terminal is already
@@ -114,7 +98,8 @@ func (x *execution) attach(ctx context.Context) {
 		Terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
 		Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
 		Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); leave() },
-		Watching: func() { close(ready) }, Unseen: unseen,
+		Watching: func() { close(ready) },
+		Unseen:   func(r prompt.Request) { announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID) },
 	}
 	go func() {
 		defer close(ended)
@@ -165,9 +150,4 @@ func (x *execution) openTerminal() (terminal.TTY, error) {
 // error are the command's.
 func announce(format string, args ...any) {
 	_ = terminal.Announce(fmt.Sprintf(format, args...) + "\n") // fails without a terminal: there is no reader then
-}
-
-// unseen tells of a question that could not be put where it is asked.
-func unseen(r prompt.Request) {
-	announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID)
 }

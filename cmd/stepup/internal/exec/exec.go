@@ -48,32 +48,25 @@ func Command(c *cli.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: "run a command and answer its prompts on this terminal", Long: textExecLong,
 		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, args []string) error { return runExec(cmd.Context(), c, o, args) },
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // what follows COMMAND is the command's
 	flags.StringVar(&o.rule, "rule", "", "step up under this rule before the command starts")
-	flags.StringVar(&o.listen, "listen", listenShared, "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket")
 	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
 	cli.CompleteFlag(cmd, "rule", c.CompleteRule)
-	cli.CompleteFlag(cmd, "listen", cli.CompleteWords(listenShared, listenPrivate, listenPrivateUnix))
 	cli.CompleteFlag(cmd, "vault", c.CompleteVault)
-	return cmd
-}
-
-func (o options) check() error {
-	if !slices.Contains([]string{listenShared, listenPrivate, listenPrivateUnix}, o.listen) {
-		return cli.Usage(errors.New("--listen must be shared, private or private-unix"), cli.SeeHelp("stepup exec"))
+	listen := cli.ChoiceFlag(cmd, "listen", "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket",
+		listenShared, listenPrivate, listenPrivateUnix)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.listen = *listen
+		return runExec(cmd.Context(), c, o, args)
 	}
-	return nil
+	return cmd
 }
 
 // runExec runs a command whose Vault is the agent. It returns when the command
 // has ended, and never before.
 func runExec(ctx context.Context, c *cli.Console, o options, args []string) error {
-	if err := o.check(); err != nil {
-		return err
-	}
 	cmd, err := program(c, args)
 	if err != nil {
 		return err
@@ -202,12 +195,16 @@ func (x *execution) choose(all []control.Listener) error {
 	x.vaultName = name
 	best := -1
 	for _, l := range all {
-		rank := listenerRank(l)
-		if l.PID != 0 || l.Vault != name || rank <= best {
-			continue
+		rank := 2
+		switch {
+		case l.Network == "unix":
+			rank = 0
+		case l.RequireHeader:
+			rank = 1
 		}
-		best = rank
-		x.address = clientAddress(l.Network, l.Address)
+		if l.PID == 0 && l.Vault == name && rank > best {
+			best, x.address = rank, clientAddress(l.Network, l.Address)
+		}
 	}
 	return nil
 }
@@ -220,29 +217,17 @@ func clientAddress(network, address string) string {
 	return "http://" + address
 }
 
-func listenerRank(l control.Listener) int {
-	switch {
-	case l.Network == "unix":
-		return 0
-	case l.RequireHeader:
-		return 1
-	}
-	return 2
-}
-
 // chooseVault finds the vault that is meant; names may repeat.
 func chooseVault(want string, names []string) (string, error) {
-	known := make(map[string]bool)
-	for _, name := range names {
-		known[name] = true
-	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	hint := "name one with --vault: " + cli.Printable(strings.Join(names, ", "))
 	switch {
-	case want != "" && known[want]:
+	case slices.Contains(names, want):
 		return want, nil
 	case want != "":
-		return "", cli.Usage(fmt.Errorf("no vault %s", cli.Printable(want)), vaultHint(names))
-	case len(known) > 1:
-		return "", cli.Usage(errors.New("the agent has several vaults"), vaultHint(names))
+		return "", cli.Usage(fmt.Errorf("no vault %s", cli.Printable(want)), hint)
+	case len(names) > 1:
+		return "", cli.Usage(errors.New("the agent has several vaults"), hint)
 	case len(names) == 0:
 		return "", errors.New("the agent has no listener for programs")
 	}
@@ -314,14 +299,6 @@ ctrl-d   leaves the question open for another place to answer
 Exits with the code of COMMAND (128 and the number of the signal that ended it),
 126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
 you said no or did not answer: COMMAND is not started then.`
-
-func vaultHint(names []string) string {
-	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	for i, name := range names {
-		names[i] = cli.Printable(name)
-	}
-	return "name one with --vault: " + strings.Join(names, ", ")
-}
 
 // stepUp gets the token of a rule before the command starts, so that nothing
 // interrupts it later.

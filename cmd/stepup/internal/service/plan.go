@@ -15,32 +15,38 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// plan makes the plan of the configuration, which must be good: a service
-// that cannot start would be found out when it is needed.
-func (a *actions) servicePlan(ctx context.Context, s supervisor.Supervisor) (plan, error) {
+// A plan is what the service of this person is to be.
+type plan struct {
+	agent packaging.Agent
+	notes []string // what the person should know before they rely on it
+}
+
+// plan makes the plan of the configuration, which must be good: a service that cannot
+// start would be found out when it is needed. s is nil where the files are only printed.
+func (a *actions) plan(ctx context.Context, s supervisor.Supervisor) (p plan, err error) {
 	file, err := a.ConfigPath()
 	if err != nil {
-		return plan{}, err
+		return p, err
 	}
 	used := make(map[string]bool)
 	c, err := a.LoadWith(func(name string) string { used[name] = true; return a.Env(name) })
 	if err != nil {
-		return plan{}, err
+		return p, err
 	}
 	program, err := cli.ProgramPath()
 	if err != nil {
-		return plan{}, err
+		return p, err
 	}
 	env := a.Env
 	if known, ok := s.(supervisor.Systemd); ok {
 		if env, err = known.Environment(ctx); err != nil {
-			return plan{}, err
+			return p, err
 		}
 	}
-	plan := plan{agent: packaging.Agent{Program: program, RuntimeDir: env("XDG_RUNTIME_DIR"), Listen: supervisor.FixedAddresses(c)}}
-	a.pin(&plan.agent, file, env)
-	plan.notes = a.missingThere(used, c, env)
-	return plan, nil
+	p.agent = packaging.Agent{Program: program, RuntimeDir: env("XDG_RUNTIME_DIR"), Listen: supervisor.FixedAddresses(c)}
+	a.pin(&p.agent, file, env)
+	p.notes = a.missingThere(used, c, env)
+	return p, nil
 }
 
 // pin writes down what this shell knows and the service would not find by
@@ -63,16 +69,12 @@ func (a *actions) pin(p *packaging.Agent, file string, env func(string) string) 
 	}
 }
 
-// proxyVariables decide the way to Vault (package upstream reads them).
-func proxyVariables() []string {
-	return []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"}
-}
-
 // missingThere says what is set in this shell, matters to the agent, and is not
 // known to the service manager. Only names are told: a proxy may have a password.
 func (a *actions) missingThere(used map[string]bool, c *agent.Config, env func(string) string) []string {
 	var notes []string
-	names := proxyVariables()
+	// The ones that decide the way to Vault: package vault reads them.
+	names := []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"}
 	for name := range used {
 		if !strings.HasPrefix(name, "XDG_") && !strings.HasPrefix(name, "STEPUP_") && name != "HOME" {
 			names = append(names, name)

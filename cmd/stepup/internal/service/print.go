@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,45 +15,27 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// A managerName is the value of --for.
-type managerName string
-
+// The values of --for.
 const (
-	forSystemd managerName = "systemd"
-	forLaunchd managerName = "launchd"
-	forWindows managerName = "windows"
+	forSystemd = "systemd"
+	forLaunchd = "launchd"
+	forWindows = "windows"
 )
 
-// Set implements pflag.Value.
-func (m *managerName) Set(s string) error {
-	switch managerName(s) {
-	case forSystemd, forLaunchd, forWindows:
-		*m = managerName(s)
-		return nil
-	}
-	return errors.New("must be systemd, launchd or windows")
-}
-
-// String implements pflag.Value.
-func (m *managerName) String() string { return string(*m) }
-
-// Type implements pflag.Value.
-func (m *managerName) Type() string { return "systemd|launchd|windows" }
-
-func ownManager() managerName {
+// managers are the values of --for, that of this system first.
+func managers() []string {
 	switch runtime.GOOS {
 	case "darwin":
-		return forLaunchd
+		return []string{forLaunchd, forSystemd, forWindows}
 	case "windows":
-		return forWindows
+		return []string{forWindows, forSystemd, forLaunchd}
 	}
-	return forSystemd
+	return []string{forSystemd, forLaunchd, forWindows}
 }
 
 func (a *actions) servicePrintCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "print", Short: "print the service's files", Long: textServicePrintLong, Args: cli.Takes(0)}
-	which := ownManager()
-	cmd.Flags().Var(&which, "for", "for which service manager")
+	which := cli.ChoiceFlag(cmd, "for", "for which service manager", managers()...)
 	program := cmd.Flags().String("package", "", "print the systemd units for a package that installs the program at this path")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var files []packaging.File
@@ -60,7 +43,7 @@ func (a *actions) servicePrintCommand() *cobra.Command {
 		if cmd.Flags().Changed("package") {
 			files, err = packaging.Package(*program)
 		} else {
-			files, err = a.serviceFiles(cmd, which)
+			files, err = a.serviceFiles(cmd.Context(), *which)
 		}
 		if errors.Is(err, packaging.ErrUnfit) {
 			return supervisor.Unfit(err)
@@ -76,8 +59,8 @@ func (a *actions) servicePrintCommand() *cobra.Command {
 
 // serviceFiles are those of this person, as install would write them for a
 // service manager that knows nothing of this shell.
-func (a *actions) serviceFiles(cmd *cobra.Command, which managerName) ([]packaging.File, error) {
-	p, err := a.servicePlan(cmd.Context(), nil)
+func (a *actions) serviceFiles(ctx context.Context, which string) ([]packaging.File, error) {
+	p, err := a.plan(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

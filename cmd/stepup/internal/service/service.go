@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,17 +13,10 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
-	"github.com/vault-stepup/stepup/packaging"
 )
 
-// The actions of stepup service, on the console of the command.
+// The actions of stepup service.
 type actions struct{ *cli.Console }
-
-// A plan is what the service of this person is to be.
-type plan struct {
-	agent packaging.Agent
-	notes []string // what the person should know before they rely on it
-}
 
 // Command is stepup service.
 func Command(c *cli.Console) *cobra.Command {
@@ -57,7 +49,7 @@ func (a *actions) installService(ctx context.Context, force bool) error {
 		return err
 	}
 	s := supervisor.New(a.Console)
-	p, err := a.servicePlan(ctx, s)
+	p, err := a.plan(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -160,7 +152,7 @@ func serviceText(st supervisor.State, agent control.Status, there bool) string {
 	case len(st.Files) == 0 && len(st.Units) == 0 && !st.Unknown:
 		state = supervisor.NotInstalled
 	case st.Running:
-		state = "runs, pid " + number(st.PID)
+		state = fmt.Sprintf("runs, pid %d", st.PID)
 	case len(st.Listening) > 0:
 		state += ", the next connection starts it"
 	}
@@ -174,7 +166,11 @@ func serviceText(st supervisor.State, agent control.Status, there bool) string {
 	if st.Masked != "" {
 		s.Row("masked", cli.Printable(st.Masked))
 	}
-	s.Row("program", existing(st.Program)...)
+	if _, err := os.Stat(st.Program); err == nil {
+		s.Row("program", cli.Printable(st.Program))
+	} else if st.Program != "" {
+		s.Row("program", cli.Printable(st.Program)+" is not there any more: `stepup service install` again")
+	}
 	var files []string
 	for _, f := range st.Files {
 		files = append(files, cli.Printable(f.Path)+"\t"+string(f.Origin))
@@ -193,24 +189,11 @@ func serviceText(st supervisor.State, agent control.Status, there bool) string {
 	case !there:
 		s.Row("agent", "none answers: `stepup doctor` may know why")
 	case st.Running && agent.PID != st.PID:
-		s.Row("agent", "pid "+number(agent.PID)+" in this runtime folder is not the service")
+		s.Row("agent", fmt.Sprintf("pid %d in this runtime folder is not the service", agent.PID))
 	case !st.Running:
-		s.Row("agent", "pid "+number(agent.PID)+" runs, but not as the service")
+		s.Row("agent", fmt.Sprintf("pid %d runs, but not as the service", agent.PID))
 	default:
 		s.Row("agent", "stepup "+cli.Printable(agent.Version))
 	}
 	return s.String()
 }
-
-// existing says so where a program is not there any more.
-func existing(program string) []string {
-	if program == "" {
-		return nil
-	}
-	if _, err := os.Stat(program); err != nil {
-		return []string{cli.Printable(program) + " is not there any more: `stepup service install` again"}
-	}
-	return []string{cli.Printable(program)}
-}
-
-func number(n int) string { return strconv.Itoa(n) }
