@@ -14,11 +14,11 @@ import (
 
 // controlGroup is what a rule that waits for approvals has in Vault: abby must
 // approve.
-func (w *world) controlGroup(r rule.Rule) *devvault.ControlGroup {
+func (f *fixture) controlGroup(r rule.Rule) *devvault.ControlGroup {
 	if r.ControlGroup.Timeout == 0 {
 		return nil
 	}
-	w.vault.AddEntity("abby")
+	f.vault.AddEntity("abby")
 	return &devvault.ControlGroup{Factors: []devvault.GroupFactor{{Members: []string{"abby"}}}}
 }
 
@@ -28,7 +28,7 @@ func approve(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: approve NAME")
 	}
-	v := worldOf(ts).vault
+	v := fixtureOf(ts).vault
 	eventually(ts, "a request waits for approval", func() bool {
 		for _, h := range v.HeldRequests() {
 			if !h.Approved {

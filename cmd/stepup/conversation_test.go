@@ -26,7 +26,7 @@ import (
 //   - the script. It has the commands of testdata/script, among them `tty NAME
 //     COMMAND...`, `screen`, `type` and `left`, and a Vault that is set up as the hcl
 //     block wants it (conversation_vault_test.go; what that cannot know, such as
-//     enforcements, goes into stages there, by the name of the conversation). `vault
+//     enforcements, goes into setups there, by the name of the conversation). `vault
 //     kv get PATH`, `vault kv put PATH K=V` and `vault login` are programs that speak
 //     through the agent. `thumb METHOD` approves a push, `! thumb METHOD` refuses it,
 //     `code [METHOD]` sets $CODE, and $WRONG to another one, `pushes METHOD N` counts,
@@ -62,7 +62,7 @@ func TestConversations(t *testing.T) {
 		Dir:                 "testdata/conversation",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               setUpConversation,
+		Setup:               newConversation,
 		Cmds:                commands,
 	})
 }
@@ -116,7 +116,7 @@ func transcript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	text := string(page)
 	for _, name := range args {
-		s := worldOf(ts).screens[name]
+		s := fixtureOf(ts).screens[name]
 		want, ok := blockOf(text, "console "+name)
 		if s == nil || !ok {
 			ts.Fatalf("no terminal %s, or no such block in %s", name, pageFile(ts.Name()))

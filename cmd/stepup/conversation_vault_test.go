@@ -25,71 +25,71 @@ import (
 	"github.com/vault-stepup/stepup/config"
 )
 
-// stages are what the hcl block of a conversation does not say about its Vault, by
-// name of the conversation. They run after stageRules.
-func stages() map[string]func(*world) error {
-	return map[string]func(*world) error{
-		"duo_passcode": func(w *world) error {
-			w.pushes["corp_duo"].AcceptPasscodes("1234567")
+// setups are what the hcl block of a conversation does not say about its Vault, by
+// name of the conversation. They run after addRules.
+func setups() map[string]func(*fixture) error {
+	return map[string]func(*fixture) error{
+		"duo_passcode": func(f *fixture) error {
+			f.pushes["corp_duo"].AcceptPasscodes("1234567")
 			return nil
 		},
-		"okta_number": func(w *world) error {
-			w.stageOkta().Challenge(42)
-			w.okta.Hold(true)
+		"okta_number": func(f *fixture) error {
+			f.addOkta().Challenge(42)
+			f.okta.Hold(true)
 			return nil
 		},
-		"okta_code": func(w *world) error {
-			w.stageOkta().Enrol(false, "135790")
+		"okta_code": func(f *fixture) error {
+			f.addOkta().Enrol(false, "135790")
 			return nil
 		},
-		"legacy_push":    stageLegacy,
-		"legacy_code":    stageLegacy,
-		"legacy_refused": stageLegacy,
-		"outage": func(w *world) error {
-			w.pushes["corp_duo"].Outage(`failed to perform Duo preauth: Post "https://api-1.duosecurity.com/auth/v2/preauth": dial tcp: i/o timeout`, http.StatusInternalServerError)
+		"legacy_push":    addLegacy,
+		"legacy_code":    addLegacy,
+		"legacy_refused": addLegacy,
+		"outage": func(f *fixture) error {
+			f.pushes["corp_duo"].Outage(`failed to perform Duo preauth: Post "https://api-1.duosecurity.com/auth/v2/preauth": dial tcp: i/o timeout`, http.StatusInternalServerError)
 			return nil
 		},
-		"enrolment": func(w *world) error {
-			w.vault.AddUser("userpass", "bob", "alice's password", "app")
-			return errors.Join(w.vault.AllowSelfEnrolment("corp_totp"), w.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"userpass"}))
+		"enrolment": func(f *fixture) error {
+			f.vault.AddUser("userpass", "bob", "alice's password", "app")
+			return errors.Join(f.vault.AllowSelfEnrolment("corp_totp"), f.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"userpass"}))
 		},
 		"push_or_code":         enforce("corp_totp", "corp_okta"),
 		"push_or_code_refused": enforce("corp_totp", "corp_okta"),
 		"single_phase":         enforce("corp_totp"),
-		"duo_login": func(w *world) error {
-			w.pushes["corp_duo"].UsePasscode()
-			w.pushes["corp_duo"].AcceptPasscodes("1234567")
-			return enforce("corp_duo")(w)
+		"duo_login": func(f *fixture) error {
+			f.pushes["corp_duo"].UsePasscode()
+			f.pushes["corp_duo"].AcceptPasscodes("1234567")
+			return enforce("corp_duo")(f)
 		},
 		"unknown_403": forgetRule,
 		"login_totp":  enforce("corp_totp"),
-		"login_grant": func(w *world) error {
-			w.vault.AddUser("stepup", "alice", "alice's password", "secure")
-			return w.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"stepup"})
+		"login_grant": func(f *fixture) error {
+			f.vault.AddUser("stepup", "alice", "alice's password", "secure")
+			return f.vault.AddLoginEnforcement("people", []string{"corp_totp"}, []string{"stepup"})
 		},
 	}
 }
 
-// stageOkta is an Okta mount with alice in it; her phone is that of the method okta.
-func (w *world) stageOkta() *devvault.Okta {
-	w.okta = w.vault.AddOkta("okta")
-	w.vault.AddUser("okta", "alice", "alice's password", "app")
-	w.pushes["okta"] = w.okta.Push
-	return w.okta
+// addOkta is an Okta mount with alice in it; her phone is that of the method okta.
+func (f *fixture) addOkta() *devvault.Okta {
+	f.okta = f.vault.AddOkta("okta")
+	f.vault.AddUser("okta", "alice", "alice's password", "app")
+	f.pushes["okta"] = f.okta.Push
+	return f.okta
 }
 
-// stageLegacy is an LDAP mount with Duo as before Vault 1.11.
-func stageLegacy(w *world) error {
-	duo := w.vault.AddLegacyDuo("ldap")
-	w.vault.AddUser("ldap", "alice", "alice's password", "app")
+// addLegacy is an LDAP mount with Duo as before Vault 1.11.
+func addLegacy(f *fixture) error {
+	duo := f.vault.AddLegacyDuo("ldap")
+	f.vault.AddUser("ldap", "alice", "alice's password", "app")
 	duo.Codes("1234567")
-	w.pushes["duo"] = duo.Push
+	f.pushes["duo"] = duo.Push
 	return nil
 }
 
 // enforce has every login at userpass want one of methods.
-func enforce(methods ...string) func(*world) error {
-	return func(w *world) error { return w.vault.AddLoginEnforcement("people", methods, []string{"userpass"}) }
+func enforce(methods ...string) func(*fixture) error {
+	return func(f *fixture) error { return f.vault.AddLoginEnforcement("people", methods, []string{"userpass"}) }
 }
 
 // around is what the hcl block of a conversation leaves out.
@@ -102,7 +102,7 @@ cache {
 log { level = "warn" }
 `
 
-func setUpConversation(env *testscript.Env) error {
+func newConversation(env *testscript.Env) error {
 	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
 	page, err := os.ReadFile(pageFile(name))
 	if err != nil {
@@ -118,9 +118,9 @@ func setUpConversation(env *testscript.Env) error {
 	}
 	// A busy machine gets all the time it needs: no step ends by itself.
 	hcl := around + strings.Replace(block, prompt, prompt+"  use = [\"attached\"]\n  timeout = \"5m\"\n  cooldown = \"5m\"\n", 1)
-	w := &world{vault: devvault.New(devvault.Config{PushTimeout: 10 * time.Minute}), screens: make(map[string]*screen), pushes: make(map[string]*devvault.Push)}
-	env.Defer(w.vault.Close)
-	url, err := w.vault.Start()
+	f := &fixture{vault: devvault.New(devvault.Config{PushTimeout: 10 * time.Minute}), screens: make(map[string]*screen), pushes: make(map[string]*devvault.Push)}
+	env.Defer(f.vault.Close)
+	url, err := f.vault.Start()
 	if err != nil {
 		return err
 	}
@@ -128,28 +128,28 @@ func setUpConversation(env *testscript.Env) error {
 	if err := diagnostics.Err(); err != nil {
 		return err
 	}
-	if err := w.stageRules(c); err != nil {
+	if err := f.addRules(c); err != nil {
 		return err
 	}
-	if more := stages()[name]; more != nil {
-		if err := more(w); err != nil {
+	if more := setups()[name]; more != nil {
+		if err := more(f); err != nil {
 			return err
 		}
 	}
-	if err := w.enter(env, url); err != nil {
+	if err := f.setEnv(env, url); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "agent.hcl"), []byte(hcl), 0o600)
 }
 
-// stageRules makes the methods of a configuration, has policies want them on the
+// addRules makes the methods of a configuration, has policies want them on the
 // paths of its rules, and puts a secret there: kv/X/db for kv/data/X/*.
-func (w *world) stageRules(c *agent.Config) error {
-	v := w.vault
+func (f *fixture) addRules(c *agent.Config) error {
+	v := f.vault
 	v.AddUser("userpass", "alice", "alice's password", "app")
 	for _, m := range c.Methods {
 		if m.Type != "totp" {
-			w.pushes[m.Name] = v.AddPushMethod(m.Name, m.Type)
+			f.pushes[m.Name] = v.AddPushMethod(m.Name, m.Type)
 			continue
 		}
 		v.AddTOTPMethod(m.Name)
@@ -164,7 +164,7 @@ func (w *world) stageRules(c *agent.Config) error {
 			policy, methods = r.Name, nil // the short token's
 		}
 		for _, p := range r.Paths {
-			policies[policy] = append(policies[policy], devvault.PathRule{Path: p.String(), Capabilities: []string{"create", "read", "update"}, MFAMethods: methods, ControlGroup: w.controlGroup(r)})
+			policies[policy] = append(policies[policy], devvault.PathRule{Path: p.String(), Capabilities: []string{"create", "read", "update"}, MFAMethods: methods, ControlGroup: f.controlGroup(r)})
 			mount, rest, _ := strings.Cut(strings.TrimSuffix(p.String(), "*"), "/data/")
 			if err := v.PutSecret(mount+"/"+rest+"db", map[string]any{"password": "tulip-anchor-forty"}); err != nil {
 				return err
@@ -196,7 +196,7 @@ func pushes(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: pushes METHOD N")
 	}
-	push := worldOf(ts).pushes[args[0]]
+	push := fixtureOf(ts).pushes[args[0]]
 	if push == nil {
 		ts.Fatalf("%s pushes to no phone", args[0])
 	}

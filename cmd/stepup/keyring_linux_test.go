@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,31 +28,21 @@ func TestKeyringScript(t *testing.T) {
 	bus.StartKeyring(t)
 	// A group, because the desktop must outlive the scripts, which are parallel.
 	t.Run("scripts", func(t *testing.T) {
-		testscript.Run(t, testscript.Params{
-			Dir:                 "testdata/keyring",
-			UpdateScripts:       *update,
-			RequireExplicitExec: true,
-			RequireUniqueNames:  true,
-			Setup: func(env *testscript.Env) error {
-				env.Setenv("DBUS_SESSION_BUS_ADDRESS", bus.Address)
-				for name, text := range map[string]string{"bare": "hvs.the-token-of-alice", "second": "hvs.second"} {
-					// Files of a script end with a line break; what the helper prints does not.
-					if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text), 0o600); err != nil {
-						return err
-					}
-				}
-				return setUp(env)
-			},
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"exits": exits, "ready": ready, "seed": seed, "picture": picture, "matches": matches, "listener": listenerURL,
-			},
+		more := commandTable{"seed": seed, "picture": picture, "matches": matches, "listener": listenerURL}
+		runScripts(t, "keyring", more, func(env *testscript.Env) error {
+			env.Setenv("DBUS_SESSION_BUS_ADDRESS", bus.Address)
+			// Files of a script end with a line break; what the helper prints does not.
+			return errors.Join(
+				os.WriteFile(filepath.Join(env.WorkDir, "bare"), []byte("hvs.the-token-of-alice"), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "second"), []byte("hvs.second"), 0o600),
+			)
 		})
 	})
 }
 
 // matches: stepup prints the code of corp_totp that Vault expects of alice.
 func matches(ts *testscript.TestScript, _ bool, _ []string) {
-	vault := worldOf(ts).vault
+	vault := fixtureOf(ts).vault
 	before := vault.Code("corp_totp", "alice")
 	ts.Check(ts.Exec("stepup", "totp", "code", "corp_totp"))
 	got := strings.TrimSpace(ts.ReadFile("stdout"))

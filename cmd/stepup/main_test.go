@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		cli.HelperName:    main,
 		cli.HelperNameBao: main,
 		"stepup": func() {
-			// Away from the terminal of whoever runs the tests: nothing may be asked
+			// Away from the terminal on which the tests run: nothing may be asked
 			// there. A process that got a terminal of its own from a test leads a
 			// session already: it fails here, and keeps it.
 			if os.Getenv(keepTTY) == "" {

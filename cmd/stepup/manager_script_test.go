@@ -18,18 +18,9 @@ import (
 // to what it is told ($NOTIFY), and systemd-socket-activate, which is real.
 func TestManagerScript(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/manager", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
-		Setup: func(env *testscript.Env) error {
-			if err := setUp(env); err != nil {
-				return err
-			}
-			env.Setenv("ADDRESS", ownAddress(os.Getpid(), 8100))
-			return listenForNotices(env)
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "ready": ready, "hangup": hangup, "mode": mode, "hears": hears,
-		},
+	runScripts(t, "manager", commandTable{"hears": hears}, listenForNotices, func(env *testscript.Env) error {
+		env.Setenv("ADDRESS", ownAddress(os.Getpid(), 8100))
+		return nil
 	})
 }
 

@@ -41,7 +41,7 @@ func waits(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// refused FILE: nobody listens on the address in the file.
+// refused FILE: no socket listens on the address in the file.
 func refused(ts *testscript.TestScript, _ bool, args []string) {
 	address := strings.TrimSpace(ts.ReadFile(args[0]))
 	eventually(ts, "nobody listens on "+address, func() bool {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,18 +43,33 @@ func TestScript(t *testing.T) {
 			signal.Notify(heard, s)
 		}
 	}
+	runScripts(t, "script", nil)
+}
+
+// A commandTable has what the scripts of a folder have beside the programs.
+type commandTable = map[string]func(*testscript.TestScript, bool, []string)
+
+// runScripts runs the scripts of a folder of testdata, with more commands than every
+// folder has. Each script gets a fixture, which prepare may change.
+func runScripts(t *testing.T, folder string, more commandTable, prepare ...func(*testscript.Env) error) {
+	t.Helper()
+	all := scriptCommands()
+	maps.Copy(all, more)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		UpdateScripts:       *update,
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Setup:               setUp,
-		Cmds:                scriptCommands(),
+		Dir: filepath.Join("testdata", folder), UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true, Cmds: all,
+		Setup: func(env *testscript.Env) error {
+			for _, each := range append([]func(*testscript.Env) error{newFixture}, prepare...) {
+				if err := each(env); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	})
 }
 
-func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){
+func scriptCommands() commandTable {
+	return commandTable{
 		"exits":    exits,
 		"ready":    ready,
 		"serves":   serves,
@@ -75,17 +91,17 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// A world is what a script's commands share.
-type world struct {
+// A fixture is what a script's commands share.
+type fixture struct {
 	vault   *devvault.Server
 	pushes  map[string]*devvault.Push // by name of their method
 	screens map[string]*screen
 	okta    *devvault.Okta // nil where a script has none
 }
 
-type worldKey struct{}
+type fixtureKey struct{}
 
-func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+func fixtureOf(ts *testscript.TestScript) *fixture { return ts.Value(fixtureKey{}).(*fixture) }
 
 const agentConfig = `vault "dev" {
   address = "${env.DEV_VAULT}"
@@ -119,11 +135,12 @@ cache  { store = "memory" }
 log    { level = "warn" }
 `
 
-func setUp(env *testscript.Env) error {
+// newFixture gives a script a Vault with alice in it, and a configuration.
+func newFixture(env *testscript.Env) error {
 	v := devvault.New(devvault.Config{})
 	env.Defer(v.Close)
 	v.AddTOTPMethod("corp_totp")
-	w := &world{vault: v, screens: make(map[string]*screen), pushes: map[string]*devvault.Push{"corp_duo": v.AddPushMethod("corp_duo", "duo")}}
+	f := &fixture{vault: v, screens: make(map[string]*screen), pushes: map[string]*devvault.Push{"corp_duo": v.AddPushMethod("corp_duo", "duo")}}
 	v.AddPolicy("app",
 		devvault.PathRule{Path: "kv/data/prod/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
 		devvault.PathRule{Path: "kv/data/forgotten/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"}},
@@ -147,23 +164,23 @@ func setUp(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	if err := w.enter(env, url); err != nil {
+	if err := f.setEnv(env, url); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "agent.hcl"), []byte(agentConfig), 0o600)
 }
 
-// enter gives a script its environment.
-func (w *world) enter(env *testscript.Env, url string) error {
+// setEnv gives a script its environment.
+func (f *fixture) setEnv(env *testscript.Env, url string) error {
 	// Not in $WORK: the path of a socket must be short.
 	runtimeDir, err := os.MkdirTemp("", "su")
 	if err != nil {
 		return err
 	}
 	env.Defer(func() { _ = os.RemoveAll(runtimeDir) })
-	env.Values[worldKey{}] = w
+	env.Values[fixtureKey{}] = f
 	env.Setenv("DEV_VAULT", url)
-	env.Setenv("APP_TOKEN", w.vault.CreateToken([]string{"default", "app", "minter"}, "alice"))
+	env.Setenv("APP_TOKEN", f.vault.CreateToken([]string{"default", "app", "minter"}, "alice"))
 	env.Setenv("STEPUP_RUNTIME_DIR", runtimeDir)
 	env.Setenv("STEPUP_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("STEPUP_CONFIG", filepath.Join(env.WorkDir, "agent.hcl"))
@@ -269,7 +286,7 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 1 {
 		person = args[1]
 	}
-	code := worldOf(ts).vault.UnusedCode(method, person)
+	code := fixtureOf(ts).vault.UnusedCode(method, person)
 	ts.Setenv("CODE", code)
 	ts.Setenv("WRONG", wrongCode(code))
 }
@@ -286,7 +303,7 @@ func thumb(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 0 {
 		method = args[0]
 	}
-	push := worldOf(ts).pushes[method]
+	push := fixtureOf(ts).pushes[method]
 	if push == nil {
 		ts.Fatalf("%s pushes to no phone", method)
 	}
@@ -299,11 +316,11 @@ func thumb(ts *testscript.TestScript, neg bool, args []string) {
 
 // showNumber (number): Okta shows the number of the login that waits.
 func showNumber(ts *testscript.TestScript, _ bool, _ []string) {
-	w := worldOf(ts)
-	if w.okta == nil {
+	f := fixtureOf(ts)
+	if f.okta == nil {
 		ts.Fatalf("this Vault has no Okta mount")
 	}
-	w.okta.Hold(false)
+	f.okta.Hold(false)
 }
 
 // mode FILE MODE: the file has that mode, in octal.

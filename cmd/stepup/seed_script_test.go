@@ -17,7 +17,7 @@ import (
 // seed: sets $SEED, and writes to seed.txt, the otpauth:// URL that Vault gives
 // alice for corp_totp.
 func seed(ts *testscript.TestScript, _ bool, _ []string) {
-	url, _, err := worldOf(ts).vault.EnrolTOTP("corp_totp", "alice")
+	url, _, err := fixtureOf(ts).vault.EnrolTOTP("corp_totp", "alice")
 	ts.Check(err)
 	ts.Setenv("SEED", url)
 	ts.Check(os.WriteFile(ts.MkAbs("seed.txt"), []byte(url+"\n"), 0o600))

@@ -16,17 +16,10 @@ import (
 // (testdata/systemctl); [TestUserSystemd] has the real one.
 func TestServiceScript(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/service", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
-		Setup: func(env *testscript.Env) error {
-			if err := setUp(env); err != nil {
-				return err
-			}
-			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir)
-			env.Setenv("SUDO_UID", "")
-			return fakeSystemctl(env)
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode},
+	runScripts(t, "service", nil, fakeSystemctl, func(env *testscript.Env) error {
+		env.Setenv("XDG_RUNTIME_DIR", env.WorkDir)
+		env.Setenv("SUDO_UID", "")
+		return nil
 	})
 }
 

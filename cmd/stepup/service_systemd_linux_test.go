@@ -116,24 +116,17 @@ func removeGroup(t *testing.T, group string) {
 
 // runUserScripts runs where enterScript has led to.
 func runUserScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/systemd", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
-		Setup: func(env *testscript.Env) error {
-			if err := setUp(env); err != nil {
-				return err
-			}
-			env.Setenv("XDG_RUNTIME_DIR", "/run/user/0")
-			for _, name := range []string{"STEPUP_CONFIG", "STEPUP_RUNTIME_DIR", "STEPUP_STATE_DIR"} {
-				env.Setenv(name, "")
-			}
-			outer, err := strconv.Atoi(os.Getenv(insideVariable))
-			if err != nil {
-				return err
-			}
-			env.Setenv("ADDRESS", ownAddress(outer, 8102))
-			return startUserManager(env)
-		},
+	runScripts(t, "systemd", nil, func(env *testscript.Env) error {
+		env.Setenv("XDG_RUNTIME_DIR", "/run/user/0")
+		for _, name := range []string{"STEPUP_CONFIG", "STEPUP_RUNTIME_DIR", "STEPUP_STATE_DIR"} {
+			env.Setenv(name, "")
+		}
+		outer, err := strconv.Atoi(os.Getenv(insideVariable))
+		if err != nil {
+			return err
+		}
+		env.Setenv("ADDRESS", ownAddress(outer, 8102))
+		return startUserManager(env)
 	})
 }
 

@@ -112,7 +112,7 @@ func (p *process) stop(t *testing.T) string {
 }
 
 // straying is a server that answers one request and then, once the answer has
-// arrived, sends another one that nobody asked for. It returns when its client has
+// arrived, sends another one without a request. It returns when its client has
 // closed the connection for that.
 func straying(ln net.Listener, answered <-chan struct{}, secret string) error {
 	c, err := ln.Accept()

@@ -32,9 +32,9 @@ func suggests(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // forgetRule guards a path that no rule names.
-func forgetRule(w *world) error {
-	w.vault.AddPolicy("minter", devvault.PathRule{
+func forgetRule(f *fixture) error {
+	f.vault.AddPolicy("minter", devvault.PathRule{
 		Path: "kv/data/hr/*", Capabilities: []string{"read"}, MFAMethods: []string{"corp_totp"},
 	})
-	return w.vault.PutSecret("kv/hr/db", map[string]any{"password": "x"})
+	return f.vault.PutSecret("kv/hr/db", map[string]any{"password": "x"})
 }

@@ -22,7 +22,7 @@ type screen struct {
 	args   []string // what a person would have typed
 	cmd    *exec.Cmd
 	ptmx   *os.File
-	tty    *os.File      // the command's end, held open: what is not read is lost with the last one who has it
+	tty    *os.File      // the command's end, held open: what is not read is lost with the last process that has it
 	out    bytes.Buffer  // standard output, which is not the terminal; read after exited
 	closed chan struct{} // closed when nothing more comes on the screen
 	exited chan struct{} // closed when the command has ended
@@ -61,7 +61,7 @@ func startTTY(ts *testscript.TestScript, neg bool, args []string) {
 		defer close(s.exited)
 		_ = s.cmd.Wait() // its code is looked at by left
 	}()
-	worldOf(ts).screens[args[0]] = s
+	fixtureOf(ts).screens[args[0]] = s
 	ts.Defer(func() {
 		_ = s.cmd.Process.Kill()
 		<-s.exited
@@ -105,7 +105,7 @@ func screenOf(ts *testscript.TestScript, args []string, want int) *screen {
 	if len(args) != want {
 		ts.Fatalf("wrong number of arguments")
 	}
-	s := worldOf(ts).screens[args[0]]
+	s := fixtureOf(ts).screens[args[0]]
 	if s == nil {
 		ts.Fatalf("no terminal %s", args[0])
 	}

@@ -94,7 +94,7 @@ func TestUserScript(t *testing.T) {
 		Dir: "testdata/user", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true, Cmds: commands,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CAPABLE", capable)
-			return setUp(env)
+			return newFixture(env)
 		},
 		Condition: func(name string) (bool, error) { return name == "capable" && capable != "", nil },
 	})
