@@ -39,7 +39,7 @@ type Agent struct {
 	// RuntimeDir is the service manager's XDG_RUNTIME_DIR: paths below it are
 	// written so that they hold for every user. "" writes them as they are.
 	RuntimeDir string
-	User       string // Windows only: who is to log on, DOMAIN\name
+	User       string // Windows only: the user to log on, DOMAIN\name
 	Log        string // file for what the agent writes to standard error; launchd only
 }
 

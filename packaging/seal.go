@@ -8,8 +8,8 @@ import (
 
 const sealWord = "stepup-checksum:"
 
-// Sealed is the text with a line that tells whether somebody has changed the
-// rest. It is against overwriting what a person wrote, not against forgery.
+// Sealed is the text with a line that tells whether the rest was changed. It is against
+// overwriting what a person wrote, not against forgery.
 func (f File) Sealed() string {
 	sum := sha256.Sum256([]byte(f.Text))
 	words := sealWord + " " + hex.EncodeToString(sum[:])

@@ -188,7 +188,7 @@ func TestDemoWords(t *testing.T) {
 	}
 }
 
-// fakeKeys is a keyboard on which nobody types but the test.
+// fakeKeys is a keyboard on which only the test types.
 type fakeKeys struct {
 	terminal.TTY
 	lines chan string

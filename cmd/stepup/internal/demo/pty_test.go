@@ -18,7 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-// TestMain lets the test binary be stepup, for those who visit.
+// TestMain lets the test binary be stepup, for its terminals.
 func TestMain(m *testing.M) {
 	if os.Args[0] != "stepup" {
 		os.Exit(m.Run())

@@ -188,7 +188,7 @@ func (d *doctor) checks() []check {
 func runChecks(ctx context.Context, all []check, show func(finding)) report {
 	results := make([]chan []finding, len(all))
 	for i, c := range all {
-		results[i] = make(chan []finding, 1) // a late check does not wait for a reader
+		results[i] = make(chan []finding, 1) // a check that is cut short does not wait for a reader
 		go func() {
 			limited, cancel := context.WithTimeout(ctx, c.limit)
 			defer cancel()
@@ -216,11 +216,11 @@ func (c check) await(ctx context.Context, result <-chan []finding, start time.Ti
 		return found
 	default:
 	}
-	late := time.NewTimer(time.Until(start.Add(c.limit + graceLimit)))
-	defer late.Stop()
+	timeout := time.NewTimer(time.Until(start.Add(c.limit + graceLimit)))
+	defer timeout.Stop()
 	select {
 	case found = <-result:
-	case <-late.C:
+	case <-timeout.C:
 		// What blocks (a folder on a server that is gone) ends with our process.
 		findings{c.what, &found}.warn("has not ended within %s", c.limit)
 	case <-ctx.Done():

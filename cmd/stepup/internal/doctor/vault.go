@@ -226,11 +226,11 @@ func clientCertificate(f findings, t *http.Transport) {
 // that are made for hours are renewed by programs, late in their lives.
 func (f findings) expiry(c *x509.Certificate, ended verdict, which, hint string) {
 	const expiresIn = 14 * 24 * time.Hour
-	left, whole := time.Until(c.NotAfter), c.NotAfter.Sub(c.NotBefore)
+	left, validity := time.Until(c.NotAfter), c.NotAfter.Sub(c.NotBefore)
 	switch {
 	case left < 0:
 		f.add(ended, "%s has ended on %s", []any{which, day(c.NotAfter)}).with("%s", hint)
-	case left < expiresIn && left < whole/3:
+	case left < expiresIn && left < validity/3:
 		f.warn("%s ends on %s", which, day(c.NotAfter)).with("%s", hint)
 	}
 }

@@ -86,10 +86,10 @@ func (x *execution) attach(ctx context.Context) {
 	if x.asker = x.outerAsker(); x.asker != 0 {
 		return
 	}
-	life, leave := context.WithCancel(x.life)
+	life, detach := context.WithCancel(x.life)
 	events, err := x.client.Events(life, true)
 	if err != nil {
-		leave()
+		detach()
 		announce("stepup: nothing is asked on this terminal: %v", err)
 		return
 	}
@@ -97,7 +97,7 @@ func (x *execution) attach(ctx context.Context) {
 	s := &answering.Session{
 		Terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
 		Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
-		Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); leave() },
+		Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); detach() },
 		Watching: func() { close(ready) },
 		Unseen:   func(r prompt.Request) { announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID) },
 	}
@@ -109,7 +109,7 @@ func (x *execution) attach(ctx context.Context) {
 		}
 	}()
 	x.deferClose(func() {
-		leave()
+		detach()
 		<-ended
 	})
 	x.asker = os.Getpid()

@@ -27,8 +27,8 @@ func TestClientTimeout(t *testing.T) {
 	}
 }
 
-// FuzzClientTimeout: what comes out is long enough, or what somebody wrote who
-// wrote no time.
+// FuzzClientTimeout: what comes out is long enough, or is the value itself
+// where that is no time.
 func FuzzClientTimeout(f *testing.F) {
 	for _, seed := range []string{"", "60", "1h", "119.9s", "-1", "soon", "9999999999999999999", "2562047h"} {
 		f.Add(seed)

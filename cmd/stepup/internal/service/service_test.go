@@ -10,7 +10,7 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-// Root's own service is no mistake; one that somebody gets by sudo is.
+// Root's own service is no mistake; one made by sudo is.
 func TestNotBySudo(t *testing.T) {
 	t.Parallel()
 	for uid, refused := range map[string]bool{"": false, "0": false, "1000": os.Geteuid() == 0} {
