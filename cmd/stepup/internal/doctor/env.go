@@ -117,10 +117,8 @@ func (e *environment) checkToken() {
 
 // keptToken says where `vault login` keeps its token, "" when it has kept none.
 func (e *environment) keptToken() string {
-	if file, err := vaultcli.Vault().ConfigFile(e.Console); err == nil {
-		if c, err := vaultcli.ReadConfig(file); err == nil && c.At >= 0 {
-			return "the token helper"
-		}
+	if c, err := vaultcli.Vault().ReadConfig(e.Console); err == nil && c.At >= 0 {
+		return "the token helper"
 	}
 	if home := e.Env("HOME"); home != "" {
 		if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,11 +19,14 @@ import (
 )
 
 // A tokenHelper keeps the token of a CLI in the keyring.
-type tokenHelper struct{ *cli.Console }
+type tokenHelper struct {
+	*cli.Console
+	logins keyring.Items
+}
 
 // TokenHelper is stepup token-helper.
 func TokenHelper(c *cli.Console) *cobra.Command {
-	h := &tokenHelper{c}
+	h := &tokenHelper{c, keyring.NewLogins(cli.Keyring())}
 	var bao bool
 	sub := func(c cobra.Command, run func(context.Context, vaultcli.CLI) error) *cobra.Command {
 		c.Args = cli.Takes(0)
@@ -43,8 +49,6 @@ func TokenHelper(c *cli.Console) *cobra.Command {
 	return cmd
 }
 
-func logins() keyring.Items { return keyring.NewLogins(cli.Keyring()) }
-
 // get prints the token and nothing else, not even a line break: the CLI
 // takes all of it. That there is none is no error.
 func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
@@ -52,7 +56,7 @@ func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
 	if err != nil {
 		return err
 	}
-	token, err := logins().Get(ctx, server)
+	token, err := h.logins.Get(ctx, server)
 	if errors.Is(err, keyring.ErrNotFound) {
 		return nil
 	}
@@ -63,11 +67,9 @@ func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
 	return err
 }
 
-// maxLogin is more than the keyring takes.
-const maxLogin = 64 << 10
-
 func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
-	text, err := io.ReadAll(io.LimitReader(h.In, maxLogin))
+	const limit = 64 << 10 // more than the keyring takes
+	text, err := io.ReadAll(io.LimitReader(h.In, limit))
 	if err != nil {
 		return fmt.Errorf("reading standard input: %w", err)
 	}
@@ -76,13 +78,14 @@ func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
 	case token == "":
 		return errors.New("no token on standard input")
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errors.New("what is on standard input is no token: it has blanks or characters that cannot be printed") // the Go client refuses to send it, with every later command
+		// The Go client refuses to send it, with every later command.
+		return errors.New("what is on standard input is no token: it has blanks or characters that cannot be printed")
 	}
 	server, err := h.server(ctx, f)
 	if err != nil {
 		return err
 	}
-	err = logins().Put(ctx, secret.Secret(token), server)
+	err = h.logins.Put(ctx, secret.Secret(token), server)
 	if errors.Is(err, keyring.ErrTooLarge) {
 		return errors.New("the token on standard input is too long for the keyring")
 	}
@@ -94,7 +97,55 @@ func (h *tokenHelper) erase(ctx context.Context, f vaultcli.CLI) error {
 	if err != nil {
 		return err
 	}
-	return cli.KeyringFailure(logins().Delete(ctx, server), hintHelperOff)
+	return cli.KeyringFailure(h.logins.Delete(ctx, server), hintHelperOff)
+}
+
+// server is the address under which the token of the CLI's server is kept:
+// that of the Vault behind a listener of ours, else the server's own. Spelling
+// does not matter.
+func (h *tokenHelper) server(ctx context.Context, f vaultcli.CLI) (string, error) {
+	variable, value := h.FirstEnv(f.Addresses)
+	if variable == "" {
+		value = vaultcli.DefaultServer
+	}
+	address, err := vaultcli.ParseServer(value)
+	if err != nil {
+		// The value is not shown: an address may carry a password.
+		return "", fmt.Errorf("%s is not the address of a Vault server", variable)
+	}
+	if !address.Local() {
+		return address.String(), nil
+	}
+	listeners, err := h.listeners(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range listeners {
+		if behind, err := vaultcli.ParseServer(l.Vault); err == nil && l.Serves(address) {
+			return behind.String(), nil
+		}
+	}
+	return address.String(), nil
+}
+
+// listeners are those of the running agent, else those of the configuration. That
+// there is neither is no error: the CLI may not be meant to reach us at all.
+func (h *tokenHelper) listeners(ctx context.Context) ([]vaultcli.Listener, error) {
+	// The agent asks its Vaults before it answers, for two seconds at most.
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	if s, err := h.Client().Status(ctx); err == nil {
+		return vaultcli.RunningListeners(s), nil
+	}
+	file := h.ConfigFile()
+	if _, err := os.Stat(file); file == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	c, err := h.Load()
+	if err != nil {
+		return nil, err
+	}
+	return vaultcli.ConfiguredListeners(c), nil
 }
 
 // The help, and texts of several places.

@@ -19,19 +19,15 @@ import (
 )
 
 func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
-	file, err := f.ConfigFile(h.Console)
-	if err != nil {
-		return err
-	}
 	link, err := h.linkPath(f)
 	if err != nil {
 		return err
 	}
-	now, err := vaultcli.ReadConfig(file)
+	now, err := f.ReadConfig(h.Console)
 	if err != nil {
 		return err
 	}
-	if err := now.Ours(file); err != nil {
+	if err := now.Ours(); err != nil {
 		return err
 	}
 	if err := linkHelper(link); err != nil {
@@ -39,14 +35,14 @@ func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
 	}
 	h.warnKeyring(ctx)
 	if now.Helper == link {
-		h.Say("%s has the line already", cli.Printable(file))
+		h.Say("%s has the line already", cli.Printable(now.File))
 		return nil
 	}
 	line := "token_helper = " + strconv.Quote(link)
-	if err := writeHelperFile(file, now.With(line)); err != nil {
+	if err := writeHelperFile(now.File, now.With(line)); err != nil {
 		return err
 	}
-	h.Say("wrote token_helper into %s", cli.Printable(file))
+	h.Say("wrote token_helper into %s", cli.Printable(now.File))
 	h.Hint("log in again, so that the token is in the keyring: `vault login`")
 	return nil
 }
@@ -54,30 +50,26 @@ func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
 // warnKeyring says in time that the CLI will fail for want of a keyring. It is no
 // reason to refuse: the line may be written in an SSH session for the desktop.
 func (h *tokenHelper) warnKeyring(ctx context.Context) {
-	_, err := logins().Get(ctx, vaultcli.DefaultServer)
+	_, err := h.logins.Get(ctx, vaultcli.DefaultServer)
 	if unusable := (*keyring.Error)(nil); errors.As(err, &unusable) {
 		h.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", unusable.Why)
 	}
 }
 
 func (h *tokenHelper) disable(_ context.Context, f vaultcli.CLI) error {
-	file, err := f.ConfigFile(h.Console)
-	if err != nil {
-		return err
-	}
-	now, err := vaultcli.ReadConfig(file)
+	now, err := f.ReadConfig(h.Console)
 	if err != nil {
 		return err
 	}
 	if !now.Mine() {
-		h.Say("%s has no line of ours", cli.Printable(file))
+		h.Say("%s has no line of ours", cli.Printable(now.File))
 		return nil
 	}
 	// The link stays: what else names it would fail with every command.
-	if err := writeHelperFile(file, now.With("")); err != nil {
+	if err := writeHelperFile(now.File, now.With("")); err != nil {
 		return err
 	}
-	h.Say("took token_helper out of %s", cli.Printable(file))
+	h.Say("took token_helper out of %s", cli.Printable(now.File))
 	return nil
 }
 

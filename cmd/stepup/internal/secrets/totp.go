@@ -21,62 +21,55 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
-// maxSeedInput is more than any otpauth:// URL needs.
-const maxSeedInput = 4 << 10
-
 // A totp keeps the seeds of TOTP methods in the keyring.
-type totp struct{ *cli.Console }
+type totp struct {
+	*cli.Console
+	seeds keyring.Seeds
+	image string // --image of add
+}
 
 // TOTP is stepup totp.
 func TOTP(c *cli.Console) *cobra.Command {
-	t := &totp{c}
-	add := &cobra.Command{Use: "add METHOD", Short: "keep a seed", Long: textTOTPAddLong, Args: takesMethod(), ValidArgsFunction: t.CompleteMethod}
-	image := add.Flags().String("image", "", "read the QR code in this PNG or JPEG file instead of standard input")
-	add.RunE = func(cmd *cobra.Command, args []string) error { return t.addSeed(cmd.Context(), args[0], *image) }
+	t := &totp{Console: c, seeds: keyring.NewSeeds(cli.Keyring())}
+	sub := func(cmd *cobra.Command, run func(ctx context.Context, method string) error) *cobra.Command {
+		cmd.Args, cmd.ValidArgsFunction = takesMethod, c.CompleteMethod
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), args[0]) }
+		return cmd
+	}
+	add := sub(&cobra.Command{Use: "add METHOD", Short: "keep a seed", Long: textTOTPAddLong}, t.add)
+	add.Flags().StringVar(&t.image, "image", "", "read the QR code in this PNG or JPEG file instead of standard input")
 	return cli.Group(&cobra.Command{Use: "totp", Short: "TOTP seeds in the keyring", Long: textTOTPLong},
 		add,
-		&cobra.Command{
-			Use: "code METHOD", Short: "print the current code", Long: textTOTPCodeLong, Args: takesMethod(), ValidArgsFunction: t.CompleteMethod,
-			RunE: func(cmd *cobra.Command, args []string) error { return t.printCode(cmd.Context(), args[0]) },
-		},
-		&cobra.Command{
-			Use: "remove METHOD", Short: "forget a seed", Args: takesMethod(), ValidArgsFunction: t.CompleteMethod,
-			RunE: func(cmd *cobra.Command, args []string) error { return t.removeSeed(cmd.Context(), args[0]) },
-		})
+		sub(&cobra.Command{Use: "code METHOD", Short: "print the current code", Long: textTOTPCodeLong}, t.code),
+		sub(&cobra.Command{Use: "remove METHOD", Short: "forget a seed"}, t.remove))
 }
 
 // takesMethod wants the name of a method. What is none may be a seed that was put
 // into the wrong place, and is not repeated.
-func takesMethod() cobra.PositionalArgs {
-	count := cli.Takes(0, "METHOD")
-	return func(cmd *cobra.Command, args []string) error {
-		if err := count(cmd, args); err != nil {
-			return err
-		}
-		if args[0] == "" || strings.ContainsAny(args[0], ": \t\r\n?") || cli.Printable(args[0]) != args[0] {
-			return errors.New("METHOD is no name of a method; a seed is never an argument, because other users of this machine could read it")
-		}
-		return nil
+func takesMethod(cmd *cobra.Command, args []string) error {
+	if err := cli.Takes(0, "METHOD")(cmd, args); err != nil {
+		return err
 	}
+	if args[0] == "" || strings.ContainsAny(args[0], ": \t\r\n?") || cli.Printable(args[0]) != args[0] {
+		return errors.New("METHOD is no name of a method; a seed is never an argument, because other users of this machine could read it")
+	}
+	return nil
 }
 
-func seeds() keyring.Seeds { return keyring.NewSeeds(cli.Keyring()) }
-
-func (t *totp) addSeed(ctx context.Context, method, image string) error {
-	all := seeds()
+func (t *totp) add(ctx context.Context, method string) error {
 	// Asked first: a seed that cannot be kept should not be typed. And Vault
 	// shows a seed once, so that one which is replaced may be lost for good.
-	switch _, err := all.Get(ctx, method); {
+	switch _, err := t.seeds.Get(ctx, method); {
 	case err == nil:
-		return seedThere(method)
+		return &cli.Error{Err: fmt.Errorf("there is a seed for %s already", method), Hint: fmt.Sprintf("`stepup totp remove %s` forgets it", cli.ShellQuote(method))}
 	case !errors.Is(err, keyring.ErrNotFound):
 		return cli.KeyringFailure(err, "")
 	}
-	otpauth, err := t.readSeed(ctx, image)
+	otpauth, err := t.readSeed(ctx)
 	if err != nil {
 		return err
 	}
-	switch err := all.Put(ctx, method, otpauth); {
+	switch err := t.seeds.Put(ctx, method, otpauth); {
 	case errors.Is(err, keyring.ErrSeed):
 		return &cli.Error{Err: err, Hint: fmt.Sprintf("pipe it: `… | stepup totp add %s`, or name an image with --image FILE", cli.ShellQuote(method))}
 	case errors.Is(err, keyring.ErrTooLarge):
@@ -90,18 +83,19 @@ func (t *totp) addSeed(ctx context.Context, method, image string) error {
 }
 
 // readSeed takes the otpauth:// URL from an image, a keyboard or standard input.
-func (t *totp) readSeed(ctx context.Context, image string) (secret.Secret, error) {
-	if image != "" {
-		return seedInImage(image)
+func (t *totp) readSeed(ctx context.Context) (secret.Secret, error) {
+	if t.image != "" {
+		return seedInImage(t.image)
 	}
 	if t.Typed() {
 		return typeSeed(ctx)
 	}
-	text, err := io.ReadAll(io.LimitReader(t.In, maxSeedInput+1))
+	const limit = 4 << 10 // more than any otpauth:// URL needs
+	text, err := io.ReadAll(io.LimitReader(t.In, limit+1))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("reading standard input: %w", err)
-	case len(text) > maxSeedInput:
+	case len(text) > limit:
 		return "", errSeedLong
 	}
 	otpauth := secret.Secret(strings.TrimSpace(string(text)))
@@ -145,8 +139,8 @@ func seedInImage(file string) (secret.Secret, error) {
 	return otpauth, nil
 }
 
-func (t *totp) printCode(ctx context.Context, method string) error {
-	code, left, err := seeds().Code(ctx, method, time.Now())
+func (t *totp) code(ctx context.Context, method string) error {
+	code, left, err := t.seeds.Code(ctx, method, time.Now())
 	if errors.Is(err, keyring.ErrNotFound) {
 		return seedNone(method)
 	}
@@ -162,14 +156,13 @@ func (t *totp) printCode(ctx context.Context, method string) error {
 	return nil
 }
 
-func (t *totp) removeSeed(ctx context.Context, method string) error {
-	all := seeds()
-	_, err := all.Get(ctx, method)
+func (t *totp) remove(ctx context.Context, method string) error {
+	_, err := t.seeds.Get(ctx, method)
 	if err != nil && !errors.Is(err, keyring.ErrNotFound) {
 		return cli.KeyringFailure(err, "")
 	}
 	// Also where none was found: an item that cannot be read goes as well.
-	if gone := all.Delete(ctx, method); gone != nil {
+	if gone := t.seeds.Delete(ctx, method); gone != nil {
 		return cli.KeyringFailure(gone, "")
 	}
 	if err != nil {
@@ -210,10 +203,6 @@ the current one. Vault accepts each code once.`
 )
 
 var errSeedLong = errors.New("that is too long for an otpauth:// URL")
-
-func seedThere(method string) error {
-	return &cli.Error{Err: fmt.Errorf("there is a seed for %s already", method), Hint: fmt.Sprintf("`stepup totp remove %s` forgets it", cli.ShellQuote(method))}
-}
 
 func seedNone(method string) error {
 	return &cli.Error{Err: fmt.Errorf("there is no seed for %s in the keyring", method), Hint: fmt.Sprintf("`stepup totp add %s` keeps one", cli.ShellQuote(method))}

@@ -19,19 +19,26 @@ var helperLine = regexp.MustCompile(`^\s*"?token_helper"?\s*=\s*("(?:[^"\\]|\\.)
 
 // A Config is the text of a CLI's configuration.
 type Config struct {
+	File   string // its path
 	lines  []string
 	At     int    // which of them is the token_helper line; -1 when there is none
 	Helper string // the program that the line names
 	other  bool   // there is a line that stepup does not understand
 }
 
-// ReadConfig reads the file at a path; one that is not there is empty.
-func ReadConfig(file string) (Config, error) {
+// ReadConfig reads the configuration of the program; a file that is not there is empty.
+func (f CLI) ReadConfig(c *cli.Console) (Config, error) {
+	file, err := f.configFile(c)
+	if err != nil {
+		return Config{}, err
+	}
 	text, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Config{}, err
 	}
-	return parseConfig(string(text)), nil
+	read := parseConfig(string(text))
+	read.File = file
+	return read, nil
 }
 
 func parseConfig(text string) Config {
@@ -66,13 +73,13 @@ func (c Config) Mine() bool {
 }
 
 // Ours returns nil when everything in the file is stepup's.
-func (c Config) Ours(file string) error {
+func (c Config) Ours() error {
 	switch {
 	case c.At >= 0 && !c.Mine():
-		return &cli.Error{Err: fmt.Errorf("%s names another token helper: %s", cli.Printable(file), cli.Printable(c.Helper)), Hint: "take that line out first; stepup does not"}
+		return &cli.Error{Err: fmt.Errorf("%s names another token helper: %s", cli.Printable(c.File), cli.Printable(c.Helper)), Hint: "take that line out first; stepup does not"}
 	case c.other:
 		return &cli.Error{
-			Err:  fmt.Errorf("%s has something else than a token_helper line in it", cli.Printable(file)),
+			Err:  fmt.Errorf("%s has something else than a token_helper line in it", cli.Printable(c.File)),
 			Hint: "Ansible Vault keeps a password in a file of that name, which the Vault CLI cannot read: set VAULT_CONFIG_PATH to another file",
 		}
 	}

@@ -32,11 +32,7 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Sec
 	if _, token := from.FirstEnv([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
 		return secret.Secret(token), nil
 	}
-	file, err := Vault().ConfigFile(from)
-	if err != nil {
-		return "", err
-	}
-	c, err := ReadConfig(file)
+	c, err := Vault().ReadConfig(from)
 	if err != nil {
 		return "", err
 	}

@@ -41,9 +41,9 @@ func OpenBao() CLI {
 	}
 }
 
-// ConfigFile is the path of its configuration. A link (into a folder of dotfiles) is
+// configFile is the path of its configuration. A link (into a folder of dotfiles) is
 // followed, so that the file is changed and not the link.
-func (f CLI) ConfigFile(c *cli.Console) (string, error) {
+func (f CLI) configFile(c *cli.Console) (string, error) {
 	_, file := c.FirstEnv(f.fileEnv)
 	if file == "" {
 		file = "~/" + f.file
