@@ -77,6 +77,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		return running.Run(ctx)
 	})
 	group.Go(func() error { return r.run(ctx) })
+	group.Go(func() error { newCollector().run(ctx); return nil })
 	group.Go(func() error { <-ctx.Done(); manager.stopping(); return nil })
 	err = group.Wait()
 	log.Info("stopped")
