@@ -66,8 +66,8 @@ func withCredentials(send Send) func(context.Context, factor.Factors) (*http.Res
 
 // repeatWithHeader sends the same request again, with a line of X-Vault-MFA for every method
 // that the refusal calls for.
-func (q request) repeatWithHeader(ctx context.Context) Decision {
-	m, config := q.match, &q.resolver.config
+func (r request) repeatWithHeader(ctx context.Context) Decision {
+	m, config := r.match, &r.resolver.config
 	names := m.Rule.Wants(m.DeniedBy)
 	asked, push := config.pushes(m.Rule)
 	if m.NoReplay && len(asked) == 0 && push.Name != "" {
@@ -81,8 +81,8 @@ func (q request) repeatWithHeader(ctx context.Context) Decision {
 	case len(asked) > 0, !factor.HasPasscode(methods):
 		return PassThrough{} // what Vault wanted went with the first request, or no factor of ours helps
 	}
-	h := newHeaderRequest(ctx, q)
-	if v, ok := h.HasCapability(ctx, q.token); !ok {
+	h := newHeaderRequest(ctx, r)
+	if v, ok := h.HasCapability(ctx, r.token); !ok {
 		return decide(nil, v)
 	}
 	if v, ok := h.Muted(); ok {
@@ -149,22 +149,22 @@ func deniedBy(f mfa.Failure) []string {
 // that cannot push it only sends. Where Vault pushes it does so at once and blocks; what it
 // says after that is final. So whatever the person has to say to a push is asked before
 // anything is sent, and requests that are the same share one try.
-func (q request) firstWithHeader(ctx context.Context) (*http.Response, mfa.Verdict, error) {
-	h := newHeaderRequest(ctx, q)
+func (r request) firstWithHeader(ctx context.Context) (*http.Response, mfa.Verdict, error) {
+	h := newHeaderRequest(ctx, r)
 	h.Challenged = true // the audit log has a challenge only where the person is asked
-	asked, push := q.resolver.config.pushes(q.match.Rule)
+	asked, push := r.resolver.config.pushes(r.match.Rule)
 	if push.Name == "" {
 		return h.sendPlain(ctx)
 	}
 	if v, ok := h.Cooldown(); ok {
 		return nil, v, nil // sending would push again, to a person who has just denied it
 	}
-	defer q.resolver.config.Meter.Waiting(ctx)() // for a phone, or for the question before
+	defer r.resolver.config.Meter.Waiting(ctx)() // for a phone, or for the question before
 	h.exchange.Methods, h.exchange.MayPush = asked, push
-	if q.match.ShareKey == "" {
+	if r.match.ShareKey == "" {
 		return h.firstSend(ctx)
 	}
-	return h.Config.State.Tries.Share(ctx, state.TryKey{Key: h.TurnKey(), ShareKey: q.match.ShareKey}, h.firstSend)
+	return h.Config.State.Tries.Share(ctx, state.TryKey{Key: h.TurnKey(), ShareKey: r.match.ShareKey}, h.firstSend)
 }
 
 // bare sends the request without any factor.
@@ -252,7 +252,7 @@ func (h *headerRequest) sendPushing(ctx context.Context) (*http.Response, mfa.Ve
 		return nil, h.Conclude(ctx, factor.VerdictOf(ctx, r.Err)), nil
 	case r.DroppedByProxy():
 		// After an error the app gets a 502 or 504, after which many repeat by themselves:
-		// that would push once more for the same thing, so it cools down first.
+		// that would push once more for the same thing, so the cool-down starts first.
 		v := h.Conclude(ctx, factor.DroppedByProxy())
 		if r.Err != nil {
 			return nil, mfa.Verdict{}, r.Err
