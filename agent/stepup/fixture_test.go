@@ -1,68 +1,62 @@
 package stepup_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
-	"github.com/vault-stepup/stepup/agent/stepup/approval"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
-	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// deadText is what Vault says of a token that it does not know; OpenBao says bareText.
-const (
-	deadText = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"
-	bareText = "permission denied"
-)
-
-const generic = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
-
-// dead is Vault's answer to a question with a token that it does not know.
-func dead() error { return &vault.StatusError{Status: 403, Errors: []string{deadText}} }
-
 // A fixture is a resolver with everything around it played by the test. Time is
 // that of the synctest bubble.
 type fixture struct {
 	config   stepup.Config
-	resolver verdicts
+	resolver *stepup.Resolver
 	broker   *prompt.Broker
 	person   *person
 	vault    *fakeVault
+	up       *upstream // what the requests of the app are sent by
 	audit    *auditor
 	tokens   *cache.Memory
 	secrets  *secrets
 	state    *state.State
+	ended    []stepup.Caller
 }
 
 func newFixture(t *testing.T, change func(*stepup.Config)) *fixture {
 	t.Helper()
-	s := &fixture{
-		person: &person{}, vault: &fakeVault{capabilities: []string{"read", "update"}, enrolling: &enroller{err: vault.ErrEnrolled}, numbering: &numbers{start: time.Now(), from: 1 << 62}}, audit: &auditor{},
+	f := &fixture{
+		person: &person{}, vault: newFakeVault(), up: &upstream{right: "-"}, audit: &auditor{},
 		tokens: &cache.Memory{}, secrets: &secrets{}, state: state.New(),
 	}
-	t.Cleanup(s.state.Close)
-	s.broker = prompt.NewBroker(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "person", Prompter: s.person}}})
-	t.Cleanup(s.broker.Close)
-	c := stepup.Config{
+	t.Cleanup(f.state.Close)
+	f.broker = prompt.NewBroker(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "person", Prompter: f.person}}})
+	t.Cleanup(f.broker.Close)
+	f.config = stepup.Config{
 		Config: factor.Config{
-			VaultName: "corp", Address: "https://vault", Asker: s.broker, State: s.state, Audit: s.audit,
+			VaultName: "corp", Address: "https://vault", Asker: f.broker, State: f.state, Audit: f.audit,
 			Identify: func(token secret.Secret) string { return "hmac-" + token.Reveal() },
 			Log:      slog.New(slog.DiscardHandler),
 			Methods: map[string]mfa.Method{
@@ -72,100 +66,302 @@ func newFixture(t *testing.T, change func(*stepup.Config)) *fixture {
 				"duo":    {Type: "duo", Name: "duo", UsesPasscode: true, OrPush: true},
 			},
 		},
-		Vault: s.vault, Tokens: s.tokens, Secrets: s.secrets, Meter: unmetered{}, End: s.end,
+		Vault: f.vault, Tokens: f.tokens, Secrets: f.secrets, Meter: unmetered{}, End: f.end,
+		Okta: []string{"auth/okta"},
 	}
 	if change != nil {
-		change(&c)
+		change(&f.config)
 	}
-	s.resolver, s.config = verdicts{stepup.New(c)}, c
-	return s
+	f.resolver = stepup.New(f.config)
+	return f
 }
 
 // end forgets the tokens of a caller.
-func (s *fixture) end(caller stepup.Caller) {
-	all, _ := s.tokens.List(context.Background())
+func (f *fixture) end(caller stepup.Caller) {
+	f.ended = append(f.ended, caller)
+	all, _ := f.tokens.List(context.Background())
 	for _, e := range all {
 		if e.Key.Identity == caller.Identity {
-			_ = s.tokens.Delete(context.Background(), e.Key)
+			_ = f.tokens.Delete(context.Background(), e.Key)
 		}
 	}
 }
 
-// verdicts takes the decisions of a resolver apart.
-type verdicts struct{ *stepup.Resolver }
+// keyOf is where the step-up token of a caller is, under the rule of deploy.
+func keyOf(token string) cache.Key {
+	return cache.Key{Vault: "corp https://vault", Identity: "hmac-" + token, Rule: "deploy"}
+}
 
-func apart(d stepup.Decision) (*http.Response, mfa.Verdict) {
+// cached puts a step-up token into the store, for ten minutes.
+func (f *fixture) cached(t *testing.T, key cache.Key, token secret.Secret) {
+	t.Helper()
+	now := time.Now()
+	stored := cache.Token{Secret: token, Created: now, Expires: now.Add(10 * time.Minute)}
+	if err := f.tokens.Put(t.Context(), key, stored); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A result is how a request or a login ended for the app.
+type result struct {
+	f    *fixture
+	resp *http.Response
+	v    mfa.Verdict
+	err  error
+}
+
+// of takes a decision apart.
+func (f *fixture) of(d stepup.Decision, err error) result {
 	switch d := d.(type) {
 	case stepup.PassThrough:
-		return d.Response, mfa.Verdict{}
+		return result{f, d.Response, mfa.Verdict{}, err}
 	case stepup.Answered:
-		return d.Response, mfa.Verdict{Outcome: d.Outcome}
+		return result{f, d.Response, mfa.Verdict{Outcome: d.Outcome}, err}
 	case stepup.Refused:
-		return d.Response, d.Verdict
+		return result{f, d.Response, d.Verdict, err}
 	}
-	return nil, mfa.Verdict{}
+	return result{f: f, err: err}
 }
 
-func (r verdicts) First(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) (*http.Response, mfa.Verdict, error) {
-	d, err := r.Resolver.First(ctx, m, token, send)
-	resp, v := apart(d)
-	return resp, v, err
+// first sends a request of "tok" for the first time.
+func (f *fixture) first(ctx context.Context, m rule.Match) result {
+	return f.of(f.resolver.First(ctx, m, "tok", f.up.send))
 }
 
-func (r verdicts) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) (*http.Response, mfa.Verdict) {
-	return apart(r.Resolver.StepUp(ctx, m, token, send))
+// stepUp steps a request of "tok" up.
+func (f *fixture) stepUp(ctx context.Context, m rule.Match) result {
+	return f.stepUpOf(ctx, m, "tok")
 }
 
-func (r verdicts) Login(ctx context.Context, c mfa.Challenge, q rule.Request) (*http.Response, mfa.Verdict) {
-	return apart(r.Resolver.Login(ctx, c, q))
+func (f *fixture) stepUpOf(ctx context.Context, m rule.Match, token secret.Secret) result {
+	return f.of(f.resolver.StepUp(ctx, m, token, f.up.send), nil)
 }
 
-func (r verdicts) LoginWith(ctx context.Context, q rule.Request, noReplay bool, send stepup.Send) (*http.Response, mfa.Verdict) {
-	return apart(r.Resolver.LoginWith(ctx, q, noReplay, send))
+// request is what the relay does: it sends, and steps up after a 403.
+func (f *fixture) request(ctx context.Context, m rule.Match) result {
+	r := f.first(ctx, m)
+	if r.err != nil || r.v.Outcome != "" || r.resp.StatusCode != http.StatusForbidden {
+		return r
+	}
+	return f.stepUp(ctx, m)
 }
 
-func (r verdicts) BodyLogin(ctx context.Context, l mfa.MountLogin, q rule.Request, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
-	d, err := r.Resolver.BodyLogin(ctx, l, q, send)
-	resp, v := apart(d)
-	return resp, v, err
+func (f *fixture) login(ctx context.Context, c mfa.Challenge) result {
+	return f.of(f.resolver.Login(ctx, c, loginRequest), nil)
 }
 
-func (r verdicts) Renew(ctx context.Context, subject secret.Secret, q rule.Request, send factor.Call) (*http.Response, mfa.Verdict, error) {
-	d, err := r.Resolver.Renew(ctx, subject, q, send)
-	resp, v := apart(d)
-	return resp, v, err
+// A want is what a step-up is to lead to. A field with its zero value is not looked at, but for
+// outcome, err and noPrompt.
+type want struct {
+	outcome   mfa.Outcome
+	text      string // is part of the message
+	noPrompt  bool
+	err       error
+	status    int // of the answer; none is no answer
+	body      string
+	sent      []string // requests; see upstream
+	asked     []string // see person.messages
+	validated []string // payloads
+	passwords []string // that Vault got
+	kept      []string // passwords in the keyring
+	audited   []audit.Event
 }
 
-func (r verdicts) Resume(ctx context.Context, m rule.Match, token secret.Secret) (*http.Response, mfa.Verdict) {
-	return apart(r.Resolver.Resume(ctx, m, token))
+// none is the status of no answer, and nothing an empty list.
+const none = -1
+
+var nothing = []string{}
+
+// strict is w for a test that looks at the answer and at what was sent, even if that is nothing.
+func (w want) strict() want {
+	w.status = cmp.Or(w.status, none)
+	return w.exactly()
 }
 
-func (r verdicts) Await(ctx context.Context, m rule.Match, token secret.Secret, held *http.Response) (*http.Response, mfa.Verdict) {
-	return apart(r.Resolver.Await(ctx, m, token, held))
+// exactly is w for a test that looks at what was sent, even if that is nothing.
+func (w want) exactly() want {
+	w.sent = append([]string{}, w.sent...)
+	return w
 }
 
-// unmetered counts nothing.
-type unmetered struct{}
+// check compares what happened with what was wanted.
+func (r result) check(t *testing.T, w want) {
+	t.Helper()
+	got := want{outcome: r.v.Outcome, text: r.v.Message, noPrompt: r.v.NoPrompt, err: r.err, status: none}
+	if r.resp != nil {
+		got.status = r.resp.StatusCode
+	}
+	if r.resp != nil && w.body != "" {
+		got.body = peek(t, r.resp)
+	}
+	got.sent, got.asked, got.audited = r.f.up.lines(), r.f.person.messages(), r.f.audit.all()
+	got.validated, got.passwords = r.f.vault.got()
+	got.kept = r.f.secrets.kept
+	if strings.Contains(got.text, w.text) {
+		got.text = w.text
+	}
+	if errors.Is(got.err, w.err) {
+		got.err = w.err
+	}
+	got.status = seen(w.status, got.status)
+	got.sent, got.asked, got.audited = seenAll(w.sent, got.sent), seenAll(w.asked, got.asked), seenAll(w.audited, got.audited)
+	got.validated, got.passwords = seenAll(w.validated, got.validated), seenAll(w.passwords, got.passwords)
+	got.kept = seenAll(w.kept, got.kept)
+	equal(t, "result", w, got)
+}
 
-func (unmetered) Lookup(error)                   {}
-func (unmetered) Waiting(context.Context) func() { return func() {} }
+// seen is got where the test looks at it.
+func seen[T comparable](want, got T) T {
+	var zero T
+	if want == zero {
+		return zero
+	}
+	return got
+}
 
-// A person answers prompts; answer gets the question and may block.
+func seenAll[T any](want, got []T) []T {
+	if want == nil {
+		return nil
+	}
+	return append([]T{}, got...)
+}
+
+// equal compares one thing with what was wanted of it.
+func equal(t *testing.T, what string, want, got any) {
+	t.Helper()
+	diff := gocmp.Diff(want, got, gocmp.Exporter(func(reflect.Type) bool { return true }), cmpopts.EquateErrors())
+	if diff != "" {
+		t.Errorf("%s (-want +got): %s", what, diff)
+	}
+}
+
+// A test is one step-up, and what it is to lead to.
+type test struct {
+	match  rule.Match
+	codes  []string             // what the person answers; see person.codes
+	right  string               // the factors that Vault takes
+	delay  time.Duration        // of Vault's answers
+	serve  serve                // in the place of right and delay
+	config func(*stepup.Config) // changes it
+	change func(*fixture)       // likewise
+	want   want
+}
+
+func (tt test) fixture(t *testing.T) *fixture {
+	t.Helper()
+	f := newFixture(t, tt.config)
+	f.person.codes(tt.codes...)
+	f.up.right, f.up.delay, f.up.serve = tt.right, tt.delay, tt.serve
+	if tt.change != nil {
+		tt.change(f)
+	}
+	return f
+}
+
+// run runs each test in a bubble of its own.
+func run[T any](t *testing.T, tests map[string]T, one func(t *testing.T, tt T)) {
+	t.Helper()
+	t.Parallel()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { one(t, tt) })
+		})
+	}
+}
+
+// bubble runs one test in a bubble, on a new fixture.
+func bubble(t *testing.T, one func(t *testing.T, f *fixture)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { one(t, newFixture(t, nil)) })
+}
+
+// together runs n calls at once, and returns when all have.
+func together(n int, call func(i int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { call(i) })
+	}
+	all.Wait()
+}
+
+// pass lets time pass, and everything happen that does by then.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// A person answers prompts.
 type person struct {
 	mu     sync.Mutex
 	asked  []prompt.Request
-	answer func(ctx context.Context, r prompt.Request) (string, error)
+	words  []string
+	always bool                                                        // the last of words stays
+	push   string                                                      // the answer to the notice of a push; "" waits until that is decided
+	answer func(ctx context.Context, r prompt.Request) (string, error) // in the place of all that
 }
+
+// codes answers with these, one after the other: "no" denies, "dismissed" closes
+// the question, "never" waits, and after "unavailable" no prompt can be shown. A duration before
+// an answer is how long it takes: "10s no".
+func (p *person) codes(all ...string) { p.words, p.always, p.answer = all, false, nil }
+
+// says answers every prompt with the same.
+func (p *person) says(said string) { p.words, p.always, p.answer = []string{said}, true, nil }
 
 func (p *person) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	p.mu.Lock()
 	p.asked = append(p.asked, r)
+	answer := p.answer
 	p.mu.Unlock()
-	if r.Kind == prompt.Push && p.answer == nil {
+	if answer != nil {
+		return answer(ctx, r)
+	}
+	said, err := p.next(r.Kind)
+	if err != nil {
+		return "", err
+	}
+	takes, after, _ := strings.Cut(said, " ")
+	if d, err := time.ParseDuration(takes); err == nil && after != "" {
+		said = after
+		if err := wait(ctx, d); err != nil {
+			return "", err
+		}
+	}
+	switch said {
+	case "no":
+		return "", prompt.ErrDenied
+	case "never":
 		<-ctx.Done()
 		return "", ctx.Err()
+	case "unavailable":
+		return "", prompt.ErrUnavailable
+	case "dismissed":
+		return "", prompt.ErrDismissed
 	}
-	return p.answer(ctx, r)
+	return said, nil
+}
+
+// next is the answer to the next question, or to the notice of a push.
+func (p *person) next(kind prompt.Kind) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case kind == prompt.Push && p.push != "":
+		return p.push, nil
+	case len(p.words) > 0 && p.words[0] == "unavailable":
+		return "unavailable", nil
+	case kind == prompt.Push:
+		return "never", nil
+	case len(p.words) == 0:
+		return "", errors.New("asked more often than expected")
+	}
+	said := p.words[0]
+	if !p.always {
+		p.words = p.words[1:]
+	}
+	return said, nil
 }
 
 // messages are kind, attempt and message of every question so far.
@@ -178,216 +374,20 @@ func (p *person) messages() (all []string) {
 	return all
 }
 
-// codes answers with these, one after the other; "no" denies, "never" waits.
-func (p *person) codes(all ...string) {
-	p.answer = func(ctx context.Context, r prompt.Request) (string, error) {
-		if r.Kind == prompt.Push {
-			<-ctx.Done()
-			return "", ctx.Err()
-		}
-		if len(all) == 0 {
-			return "", errors.New("asked more often than expected")
-		}
-		code := all[0]
-		all = all[1:]
-		switch code {
-		case "no":
-			return "", prompt.ErrDenied
-		case "never":
-			<-ctx.Done()
-			return "", ctx.Err()
-		}
-		return code, nil
-	}
+// What a person reads.
+const (
+	wrongCode  = "wrong code, or one that was used: wait for the next one"
+	codeOrPush = "type a code, or the word push to get a push on your phone"
+	sendPush   = "send a push to your phone (okta)?"
+)
+
+// identified is the context of a request whose process is known.
+func identified(t *testing.T) context.Context {
+	return peer.NewContext(t.Context(), func() peer.Peer { return peer.Peer{PID: 7} })
 }
 
-// thinks makes the person take that long for every answer.
-func (p *person) thinks(d time.Duration) {
-	answer := p.answer
-	p.answer = func(ctx context.Context, r prompt.Request) (string, error) {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
-		return answer(ctx, r)
-	}
-}
-
-func readAll(t *testing.T, resp *http.Response) string {
-	t.Helper()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
-type fakeVault struct {
-	approval.Vault // nil where a test has no control group
-	enrolling      // likewise
-	numbering      // likewise
-
-	mu           sync.Mutex
-	capabilities []string
-	probeErr     error
-	probed       []string
-	validated    []map[string][]string
-	validate     func(ctx context.Context, payload map[string][]string) (*http.Response, error)
-	mints        []vault.MintRequest
-	mint         func(ctx context.Context, r vault.MintRequest) (*http.Response, error)
-	passwords    []string
-	login        func(ctx context.Context, r vault.LoginRequest) (*http.Response, error)
-	lookup       error  // of a step-up token
-	lookups      int    // of those
-	path         string // where it was made
-	callerDead   bool
-	caller       func() (vault.TokenInfo, error) // of "tok"; nil is alive unless callerDead
-	callerAsked  int
-}
-
-func (v *fakeVault) Mint(ctx context.Context, r vault.MintRequest) (*http.Response, error) {
-	v.mu.Lock()
-	v.mints = append(v.mints, r)
-	v.mu.Unlock()
-	return v.mint(ctx, r)
-}
-
-func (v *fakeVault) Login(ctx context.Context, r vault.LoginRequest) (*http.Response, error) {
-	v.mu.Lock()
-	v.passwords = append(v.passwords, r.Password.Reveal())
-	v.mu.Unlock()
-	return v.login(ctx, r)
-}
-
-func (v *fakeVault) LookupSelf(_ context.Context, token secret.Secret, _ string) (vault.TokenInfo, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if token == "tok" {
-		v.callerAsked++
-	}
-	switch {
-	case token == "tok" && v.caller != nil:
-		return v.caller()
-	case token == "tok" && v.callerDead:
-		return vault.TokenInfo{}, dead()
-	case token == "tok":
-		return vault.TokenInfo{}, nil
-	}
-	v.lookups++
-	return vault.TokenInfo{Path: v.path}, v.lookup
-}
-
-// enrolling is the part of a Vault that sets up authenticators.
-type enrolling interface {
-	SelfEnrol(ctx context.Context, c mfa.Challenge, method string) (vault.Enrolment, error)
-	RevokeSelf(ctx context.Context, token secret.Secret, namespace string) error
-}
-
-// numbering is the part of a Vault that knows what Okta shows.
-type numbering interface {
-	OktaNumber(ctx context.Context, r vault.NumberRequest) (string, bool, error)
-}
-
-// secrets is the keyring of a test.
-type secrets struct {
-	password secret.Secret
-	err      error
-	kept     []string
-	codes    []secret.Secret
-	printed  secret.Secret // by a command
-}
-
-func (s *secrets) Password(context.Context, string, rule.Grant) (secret.Secret, error) {
-	if s.err == nil && s.password == "" {
-		return "", cache.ErrNotFound
-	}
-	return s.password, s.err
-}
-
-func (s *secrets) Keep(_ context.Context, _ string, _ rule.Grant, password secret.Secret) error {
-	s.kept = append(s.kept, password.Reveal())
-	s.password = password
-	return nil
-}
-
-func (s *secrets) Run(context.Context, []string) (secret.Secret, error) { return s.printed, s.err }
-
-// Code gives the first code until half a minute has passed, then the next.
-func (s *secrets) Code(_ context.Context, _ string, now time.Time) (secret.Secret, time.Duration, error) {
-	if len(s.codes) == 0 {
-		return "", 0, cache.ErrNotFound
-	}
-	step := now.Unix() / 30
-	return s.codes[step%int64(len(s.codes))], time.Unix((step+1)*30, 0).Sub(now), nil
-}
-
-func (v *fakeVault) Capabilities(_ context.Context, token secret.Secret, namespace, path string) ([]string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.probed = append(v.probed, fmt.Sprintf("%s %s/%s", token.Reveal(), namespace, path))
-	return v.capabilities, v.probeErr
-}
-
-func (v *fakeVault) Validate(ctx context.Context, _ mfa.Challenge, payload map[string][]string) (*http.Response, error) {
-	v.mu.Lock()
-	v.validated = append(v.validated, payload)
-	v.mu.Unlock()
-	return v.validate(ctx, payload)
-}
-
-type auditor struct {
-	mu     sync.Mutex
-	events []audit.Event
-	last   audit.Record
-	slow   func() // called before each event, if set
-}
-
-func (a *auditor) Write(r audit.Record) error {
-	if a.slow != nil {
-		a.slow()
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.events, a.last = append(a.events, r.Event), r
-	return nil
-}
-
-func answer(status int, body string) *http.Response {
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
-}
-
-// sending is an upstream for the header grant: right gives 200, else a 403. It
-// records the lines that it got.
-type sending struct {
-	mu    sync.Mutex
-	right string
-	lines []string
-	delay time.Duration
-}
-
-func (s *sending) send(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
-	var lines []string
-	for _, c := range credentials {
-		lines = append(lines, c.Header())
-	}
-	line := strings.Join(lines, ",")
-	if token.Secret != "" {
-		line = "token " + token.Secret.Reveal()
-	}
-	s.mu.Lock()
-	s.lines = append(s.lines, line)
-	s.mu.Unlock()
-	select {
-	case <-time.After(s.delay):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if line == s.right {
-		return answer(200, "ok"), nil
-	}
-	return answer(403, generic), nil
-}
+// confirmPush lets no push go unasked.
+func confirmPush(c *stepup.Config) { c.ConfirmPush = true }
 
 func prod(methods ...string) rule.Match {
 	return rule.Match{
@@ -396,13 +396,24 @@ func prod(methods ...string) rule.Match {
 	}
 }
 
-// run runs each test in a bubble of its own.
-func run[T any](t *testing.T, tests map[string]T, one func(t *testing.T, tt T)) {
-	t.Helper()
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { one(t, tt) })
-		})
+func deploy() rule.Match {
+	return rule.Match{
+		Rule: &rule.Rule{Name: "deploy", Methods: []string{"totp"}, Grant: rule.Grant{
+			Kind: rule.TokenGrant, Path: "auth/token/create/stepup", Policies: []string{"stepup"}, TTL: 5 * time.Minute,
+		}},
+		Request: rule.Request{Path: "kv/data/deploy/x", Operation: rule.Read},
 	}
+}
+
+func secure() rule.Match {
+	return rule.Match{
+		Rule:    &rule.Rule{Name: "secure", Grant: rule.Grant{Kind: rule.LoginGrant, Path: "auth/stepup/login/alice", Password: "prompt"}},
+		Request: rule.Request{Path: "kv/data/secure/x", Operation: rule.Read},
+	}
+}
+
+// change makes the resolver anew, with another configuration.
+func (f *fixture) change(change func(*stepup.Config)) {
+	change(&f.config)
+	f.resolver = stepup.New(f.config)
 }
