@@ -133,7 +133,7 @@ func readLoginMFA(b *block) {
 	if !c.SinglePhase {
 		return
 	}
-	at := b.whole("single_phase")
+	at := b.sourceRange("single_phase")
 	if !c.Enabled {
 		b.d.fail(at, wordsBoth("enabled = false", "single_phase = true"))
 	}
@@ -157,9 +157,9 @@ func readPrompt(b *block) {
 	b.read(c)
 	switch uses := slices.Contains(c.Use, agent.UseCommand); {
 	case uses && !b.has("command"):
-		b.d.fail(b.whole("use"), say(`use has "command", but there is no command`).hint(`add command = ["/path/of/program"]`))
+		b.d.fail(b.sourceRange("use"), say(`use has "command", but there is no command`).hint(`add command = ["/path/of/program"]`))
 	case !uses && b.has("command"):
-		b.d.warn(b.whole("command"), say(`command has no effect, because use does not name "command"`).hint(`add "command" to use`))
+		b.d.warn(b.sourceRange("command"), say(`command has no effect, because use does not name "command"`).hint(`add "command" to use`))
 	}
 }
 

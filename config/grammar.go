@@ -225,7 +225,7 @@ func (b *block) has(name string) bool {
 func (b *block) at(name string) hcl.Range { return b.body.Attributes[name].NameRange }
 
 // whole is the place of an argument with its value. The argument must be there.
-func (b *block) whole(name string) hcl.Range { return b.body.Attributes[name].SrcRange }
+func (b *block) sourceRange(name string) hcl.Range { return b.body.Attributes[name].SrcRange }
 
 // text is the text of an argument; ok is false if it is absent or wrong.
 func (b *block) text(name string) (t text, ok bool) {

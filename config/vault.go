@@ -40,7 +40,7 @@ func (d *decoder) checkTimeouts() {
 		if !b.has("timeout") || v.Timeout >= PushTimeout {
 			continue
 		}
-		d.warn(b.whole("timeout"), say("timeout is %s, which is shorter than a push takes", v.Timeout).
+		d.warn(b.sourceRange("timeout"), say("timeout is %s, which is shorter than a push takes", v.Timeout).
 			because("there are methods that push, so stepup waits for %s; a request that is given up and repeated pushes again", PushTimeout).
 			hint("leave timeout out"))
 		v.Timeout = PushTimeout
@@ -171,7 +171,7 @@ func checkTLS(b *block, v *agent.Vault) {
 	}
 	for _, name := range []string{"ca_cert", "ca_path", "client_cert", "client_key", "tls_server_name", "tls_skip_verify"} {
 		if b.has(name) {
-			b.d.warn(b.whole(name), say("%s has no effect with %s://", name, v.Address.Scheme))
+			b.d.warn(b.sourceRange(name), say("%s has no effect with %s://", name, v.Address.Scheme))
 		}
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func noLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // soleWatcher has no sources but those given.
 func soleWatcher(on []string, lock func(string), sources ...source) *Watcher {
-	w := New(on, lock, quiet())
+	w := New(on, lock, noLog())
 	w.sources = sources
 	return w
 }
@@ -95,7 +95,7 @@ func TestNothingToLockOn(t *testing.T) {
 			})
 		})
 	}
-	if w := New(nil, nil, quiet()); len(w.sources) != 0 {
+	if w := New(nil, nil, noLog()); len(w.sources) != 0 {
 		t.Errorf("%d sources are listened to for nothing", len(w.sources))
 	}
 }

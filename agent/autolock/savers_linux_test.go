@@ -123,7 +123,7 @@ func TestSaverSignals(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := New([]string{"screen_lock"}, nil, quiet())
+			w := New([]string{"screen_lock"}, nil, noLog())
 			g := &saverListener{watcher: w, savers: make(map[string]saver), bus: &messagebus.Conn{Owners: messagebus.Owners{
 				"org.freedesktop.ScreenSaver": ":1.5", "com.canonical.Unity": ":1.6", "org.gnome.ScreenSaver": "",
 			}}}

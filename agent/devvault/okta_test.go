@@ -62,7 +62,7 @@ func TestOktaLogin(t *testing.T) {
 	}
 }
 
-// The number is known while its login waits, to whoever knows the nonce.
+// The number is known while its login waits, to a program that knows the nonce.
 func TestOktaVerify(t *testing.T) {
 	t.Parallel()
 	o, c := newOkta(t)
@@ -146,7 +146,7 @@ func TestLegacyDuo(t *testing.T) {
 	}
 }
 
-// A code is good for one login; who leaves takes the push along.
+// A code is good for one login; a client that leaves ends the push.
 func TestLegacyDuoOnce(t *testing.T) {
 	t.Parallel()
 	s, c := newFixture(t, Config{})
