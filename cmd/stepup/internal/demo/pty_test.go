@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(cli.Run(context.Background(), root, os.Args[1:], c))
 }
 
-// A visitor is a person who takes the tour on a real terminal.
-type visitor struct {
+// A terminalFixture is a tour on a real terminal, seen and typed by the test.
+type terminalFixture struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	ptmx   *os.File
@@ -40,107 +40,107 @@ type visitor struct {
 	tmp    string
 }
 
-// visit starts `stepup demo` in a session of its own.
-func visit(t *testing.T) *visitor {
+// newTerminalFixture starts `stepup demo` in a session of its own.
+func newTerminalFixture(t *testing.T) *terminalFixture {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &visitor{t: t, tmp: t.TempDir(), chunks: make(chan string)}
-	v.cmd = &exec.Cmd{Path: binary, Args: []string{"stepup", "demo"}} // see TestMain
+	f := &terminalFixture{t: t, tmp: t.TempDir(), chunks: make(chan string)}
+	f.cmd = &exec.Cmd{Path: binary, Args: []string{"stepup", "demo"}} // see TestMain
 	// Nothing of stepup's is configured, and the environment is no help.
-	v.cmd.Env = []string{"TMPDIR=" + v.tmp, "HOME=" + v.tmp, "TERM=dumb", "GORACE=atexit_sleep_ms=0"}
-	v.ptmx, err = pty.StartWithSize(v.cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	f.cmd.Env = []string{"TMPDIR=" + f.tmp, "HOME=" + f.tmp, "TERM=dumb", "GORACE=atexit_sleep_ms=0"}
+	f.ptmx, err = pty.StartWithSize(f.cmd, &pty.Winsize{Rows: 24, Cols: 80})
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		defer close(v.chunks)
+		defer close(f.chunks)
 		buf := make([]byte, 4096)
 		for {
-			n, err := v.ptmx.Read(buf)
-			v.chunks <- string(buf[:n])
+			n, err := f.ptmx.Read(buf)
+			f.chunks <- string(buf[:n])
 			if err != nil {
 				return // EIO: the other end is closed
 			}
 		}
 	}()
 	t.Cleanup(func() {
-		_ = v.cmd.Process.Kill() // unless it has ended
-		_ = v.ptmx.Close()
-		for range v.chunks {
+		_ = f.cmd.Process.Kill() // unless it has ended
+		_ = f.ptmx.Close()
+		for range f.chunks {
 		}
 	})
-	return v
+	return f
 }
 
 // sees waits until the pattern is on the screen, behind what was seen before,
 // and returns the first group of it.
-func (v *visitor) sees(pattern string) string {
-	v.t.Helper()
+func (f *terminalFixture) sees(pattern string) string {
+	f.t.Helper()
 	re, guard := regexp.MustCompile(pattern), time.After(time.Minute)
 	for {
-		if m := re.FindStringSubmatchIndex(v.rest); m != nil {
+		if m := re.FindStringSubmatchIndex(f.rest); m != nil {
 			found := ""
 			if len(m) > 2 {
-				found = v.rest[m[2]:m[3]]
+				found = f.rest[m[2]:m[3]]
 			}
-			v.rest = v.rest[m[1]:]
+			f.rest = f.rest[m[1]:]
 			return found
 		}
 		select {
-		case text, more := <-v.chunks:
-			v.rest += text
-			v.all.WriteString(text)
+		case text, more := <-f.chunks:
+			f.rest += text
+			f.all.WriteString(text)
 			if !more {
-				v.t.Fatalf("%s did not come; the screen was\n%s", pattern, &v.all)
+				f.t.Fatalf("%s did not come; the screen was\n%s", pattern, &f.all)
 			}
 		case <-guard:
-			v.t.Fatalf("%s does not come; the screen is\n%s", pattern, &v.all)
+			f.t.Fatalf("%s does not come; the screen is\n%s", pattern, &f.all)
 		}
 	}
 }
 
-func (v *visitor) types(keys string) {
-	v.t.Helper()
-	if _, err := v.ptmx.WriteString(keys); err != nil {
-		v.t.Fatal(err)
+func (f *terminalFixture) types(keys string) {
+	f.t.Helper()
+	if _, err := f.ptmx.WriteString(keys); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
 // code reads the next code off the phone and waits for the prompt.
-func (v *visitor) code(method string) string {
-	v.t.Helper()
-	code := v.sees(`phone +` + method + ` +(\d{3} \d{3})`)
-	v.sees(`passcode for ` + method + ` \(.*ctrl-c to deny\): `)
+func (f *terminalFixture) code(method string) string {
+	f.t.Helper()
+	code := f.sees(`phone +` + method + ` +(\d{3} \d{3})`)
+	f.sees(`passcode for ` + method + ` \(.*ctrl-c to deny\): `)
 	return code
 }
 
 // begins starts the next step.
-func (v *visitor) begins(title string) {
-	v.t.Helper()
-	v.sees(title)
-	v.sees(`enter to start: `)
-	v.types(enter)
+func (f *terminalFixture) begins(title string) {
+	f.t.Helper()
+	f.sees(title)
+	f.sees(`enter to start: `)
+	f.types(enter)
 }
 
 // leaves waits until the demo has ended, and that nothing is left of it.
-func (v *visitor) leaves(code int) {
-	v.t.Helper()
-	for text := range v.chunks {
-		v.all.WriteString(text)
+func (f *terminalFixture) leaves(code int) {
+	f.t.Helper()
+	for text := range f.chunks {
+		f.all.WriteString(text)
 	}
-	_ = v.cmd.Wait() // its code is what is looked at
-	if got := v.cmd.ProcessState.ExitCode(); got != code {
-		v.t.Errorf("exit code %d, want %d; the screen was\n%s", got, code, &v.all)
+	_ = f.cmd.Wait() // its code is what is looked at
+	if got := f.cmd.ProcessState.ExitCode(); got != code {
+		f.t.Errorf("exit code %d, want %d; the screen was\n%s", got, code, &f.all)
 	}
-	left, err := os.ReadDir(v.tmp)
+	left, err := os.ReadDir(f.tmp)
 	if err != nil || len(left) > 0 {
-		v.t.Errorf("left behind: %v %v", left, err)
+		f.t.Errorf("left behind: %v %v", left, err)
 	}
-	if strings.Contains(v.all.String(), "\x1b") {
-		v.t.Errorf("a dumb terminal got escapes\n%q", &v.all)
+	if strings.Contains(f.all.String(), "\x1b") {
+		f.t.Errorf("a dumb terminal got escapes\n%q", &f.all)
 	}
 }
 
@@ -151,61 +151,61 @@ const (
 
 func TestDemoAtATerminal(t *testing.T) {
 	t.Parallel()
-	v := visit(t)
-	v.begins(`1/6  an ordinary read passes`)
-	v.sees(`got 200 OK\r\n +data: \{"greeting":"hello"`)
-	v.sees(`nobody was asked`)
+	f := newTerminalFixture(t)
+	f.begins(`1/6  an ordinary read passes`)
+	f.sees(`got 200 OK\r\n +data: \{"greeting":"hello"`)
+	f.sees(`nobody was asked`)
 
-	v.begins(`2/6  a guarded read asks you`)
-	v.types(v.code(methodCorp) + enter) // with the blank, as people type it
-	v.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"tulip-anchor-forty"`)
-	v.sees(`it never saw the 403`)
+	f.begins(`2/6  a guarded read asks you`)
+	f.types(f.code(methodCorp) + enter) // with the blank, as people type it
+	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"tulip-anchor-forty"`)
+	f.sees(`it never saw the 403`)
 
-	v.begins(`3/6  a wrong code`)
-	v.types(otherCode(strings.ReplaceAll(v.code(methodPayroll), " ", "")) + enter)
-	right := v.sees(`phone +` + methodPayroll + ` +(\d{3} \d{3})`)
-	v.sees(`wrong code, or one that was used`)
-	v.sees(`attempt 2 of 3`)
-	v.sees(`ctrl-c to deny\): `)
-	v.types(right + enter)
-	v.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"velvet-otter-nine"`)
-	v.sees(`the app saw none of it`)
+	f.begins(`3/6  a wrong code`)
+	f.types(otherCode(strings.ReplaceAll(f.code(methodPayroll), " ", "")) + enter)
+	right := f.sees(`phone +` + methodPayroll + ` +(\d{3} \d{3})`)
+	f.sees(`wrong code, or one that was used`)
+	f.sees(`attempt 2 of 3`)
+	f.sees(`ctrl-c to deny\): `)
+	f.types(right + enter)
+	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"velvet-otter-nine"`)
+	f.sees(`the app saw none of it`)
 
-	v.begins(`4/6  a login with MFA`)
-	v.types(v.code(methodLogin) + enter)
-	v.sees(`got 200 OK, Stepup-Outcome: approved\r\n +token: hvs\.`)
-	v.sees(`the token works`)
+	f.begins(`4/6  a login with MFA`)
+	f.types(f.code(methodLogin) + enter)
+	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +token: hvs\.`)
+	f.sees(`the token works`)
 
-	v.begins(`5/6  you say no`)
-	v.code(methodSigning)
-	v.types(ctrlC)
-	v.sees(`got 403 Forbidden, Stepup-Outcome: denied`)
-	v.sees(`error: stepup: the second factor was denied`)
-	v.sees(`got 403 Forbidden, Stepup-Outcome: cooldown`)
-	v.sees(`did\s+not\s+bother you`)
+	f.begins(`5/6  you say no`)
+	f.code(methodSigning)
+	f.types(ctrlC)
+	f.sees(`got 403 Forbidden, Stepup-Outcome: denied`)
+	f.sees(`error: stepup: the second factor was denied`)
+	f.sees(`got 403 Forbidden, Stepup-Outcome: cooldown`)
+	f.sees(`did\s+not\s+bother you`)
 
-	v.begins(`6/6  a push to your phone`)
-	v.sees(`approve it on your phone \(corp_okta, okta\)`)
-	v.sees(`approve\? enter taps yes: `)
-	v.types(enter)
-	v.sees(`read kv/data/prod/deploy: done`)
-	v.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"token":"maple-comet-six"`)
+	f.begins(`6/6  a push to your phone`)
+	f.sees(`approve it on your phone \(corp_okta, okta\)`)
+	f.sees(`approve\? enter taps yes: `)
+	f.types(enter)
+	f.sees(`read kv/data/prod/deploy: done`)
+	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"token":"maple-comet-six"`)
 
-	v.plays()
-	v.types(ctrlC)
-	v.sees(`the demo is over`)
-	v.leaves(cli.ExitDone)
+	f.plays()
+	f.types(ctrlC)
+	f.sees(`the demo is over`)
+	f.leaves(cli.ExitDone)
 }
 
 // plays uses the agent that the tour leaves running, as another program would.
-func (v *visitor) plays() {
-	v.t.Helper()
-	address := v.sees(`export VAULT_ADDR=http://(\S+)`)
-	token := v.sees(`export VAULT_TOKEN=(\S+)`)
-	v.sees(`enter shows your codes, ctrl-c ends the demo\r\n`)
-	v.types(enter)
-	v.sees(`phone +` + methodLogin)
-	v.sees(`enter shows your codes, ctrl-c ends the demo\r\n`)
+func (f *terminalFixture) plays() {
+	f.t.Helper()
+	address := f.sees(`export VAULT_ADDR=http://(\S+)`)
+	token := f.sees(`export VAULT_TOKEN=(\S+)`)
+	f.sees(`enter shows your codes, ctrl-c ends the demo\r\n`)
+	f.types(enter)
+	f.sees(`phone +` + methodLogin)
+	f.sees(`enter shows your codes, ctrl-c ends the demo\r\n`)
 	other := demoApp{url: "http://" + address, client: newAppClient("tcp", address)}
 	defer other.client.CloseIdleConnections()
 	type result struct {
@@ -215,19 +215,19 @@ func (v *visitor) plays() {
 	for _, path := range []string{pathDB, pathDeploy} {
 		done := make(chan result, 1)
 		go func() {
-			got, err := other.do(v.t.Context(), get(path), token)
+			got, err := other.do(f.t.Context(), get(path), token)
 			done <- result{got, err}
 		}()
 		if path == pathDB {
-			v.types(v.code(methodCorp) + enter)
+			f.types(f.code(methodCorp) + enter)
 		} else {
-			v.sees(`approve\? enter taps yes: `)
-			v.types(enter)
+			f.sees(`approve\? enter taps yes: `)
+			f.types(enter)
 		}
 		if got := <-done; got.error != nil || got.status != 200 || got.outcome() != "approved" {
-			v.t.Errorf("%s: %d %s %v", path, got.status, got.outcome(), got.error)
+			f.t.Errorf("%s: %d %s %v", path, got.status, got.outcome(), got.error)
 		}
-		v.sees(`enter shows your codes, ctrl-c ends the demo\r\n`)
+		f.sees(`enter shows your codes, ctrl-c ends the demo\r\n`)
 	}
 }
 
@@ -235,31 +235,31 @@ func (v *visitor) plays() {
 // leave at any time.
 func TestDemoAnotherWay(t *testing.T) {
 	t.Parallel()
-	v := visit(t)
-	v.begins(`1/6 `)
-	v.begins(`2/6 `)
-	v.code(methodCorp)
-	v.types(ctrlC)
-	v.sees(`got 403 Forbidden, Stepup-Outcome: denied`)
-	v.sees(`that went another way than the step describes, which is fine:`)
-	v.sees(`3/6 `)
-	v.sees(`enter to start: `)
-	v.types(ctrlC)
-	v.sees(`the demo is over`)
-	v.leaves(cli.ExitDone)
+	f := newTerminalFixture(t)
+	f.begins(`1/6 `)
+	f.begins(`2/6 `)
+	f.code(methodCorp)
+	f.types(ctrlC)
+	f.sees(`got 403 Forbidden, Stepup-Outcome: denied`)
+	f.sees(`that went another way than the step describes, which is fine:`)
+	f.sees(`3/6 `)
+	f.sees(`enter to start: `)
+	f.types(ctrlC)
+	f.sees(`the demo is over`)
+	f.leaves(cli.ExitDone)
 }
 
 // TestDemoTerminalGone: a window that is closed leaves nothing behind either, though a
 // question was open.
 func TestDemoTerminalGone(t *testing.T) {
 	t.Parallel()
-	v := visit(t)
-	v.begins(`1/6 `)
-	v.begins(`2/6 `)
-	v.code(methodCorp)
-	if err := v.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	f := newTerminalFixture(t)
+	f.begins(`1/6 `)
+	f.begins(`2/6 `)
+	f.code(methodCorp)
+	if err := f.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	v.sees(`no longer needed`)
-	v.leaves(cli.ExitDone)
+	f.sees(`no longer needed`)
+	f.leaves(cli.ExitDone)
 }

@@ -20,22 +20,33 @@ import (
 	"github.com/vault-stepup/stepup/packaging"
 )
 
-// A recorder stands for launchctl: it keeps what it is asked and answers what it
-// was told, with an error where that begins with "!".
-type recorder struct {
+// A fixture is a launchd whose launchctl keeps what it is asked and answers what it was
+// told, with an error where that begins with "!".
+type fixture struct {
+	launchd
+	out     strings.Builder // of the console
 	calls   []string
 	answers map[string][]string // by the first arguments; the last stays
 }
 
-func (r *recorder) run(_ context.Context, name string, args ...string) (string, error) {
+func newFixture(t *testing.T, answers map[string][]string) *fixture {
+	t.Helper()
+	f := &fixture{answers: answers}
+	env := map[string]string{"HOME": t.TempDir(), "PATH": "/opt/homebrew/bin:/usr/bin"}
+	f.launchd = newLaunchd(&cli.Console{Out: &f.out, Err: io.Discard, Env: func(name string) string { return env[name] }}, f.launchctl)
+	f.domain, f.pause = "gui/501", time.Millisecond
+	return f
+}
+
+func (f *fixture) launchctl(_ context.Context, name string, args ...string) (string, error) {
 	call := name + " " + strings.Join(args, " ")
-	r.calls = append(r.calls, call)
-	for prefix, all := range r.answers {
+	f.calls = append(f.calls, call)
+	for prefix, all := range f.answers {
 		if !strings.HasPrefix(call, prefix) {
 			continue
 		}
 		if len(all) > 1 {
-			r.answers[prefix] = all[1:]
+			f.answers[prefix] = all[1:]
 		}
 		if complaint, bad := strings.CutPrefix(all[0], "!"); bad {
 			return "", errors.New(complaint)
@@ -63,17 +74,6 @@ const launchdRuns = `gui/501/com.github.vault-stepup.stepup = {
 }
 `
 
-func recordedLaunchd(t *testing.T, answers map[string][]string) (launchd, *recorder, *strings.Builder) {
-	t.Helper()
-	out := &strings.Builder{}
-	env := map[string]string{"HOME": t.TempDir(), "PATH": "/opt/homebrew/bin:/usr/bin"}
-	a := &cli.Console{Out: out, Err: io.Discard, Env: func(name string) string { return env[name] }}
-	r := &recorder{answers: answers}
-	l := newLaunchd(a, r.run)
-	l.domain, l.pause = "gui/501", time.Millisecond
-	return l, r, out
-}
-
 func agentAt(program string) packaging.Agent {
 	return packaging.Agent{Program: program, Listen: []packaging.Address{{Network: "tcp", Name: "127.0.0.1:8100"}}}
 }
@@ -81,60 +81,60 @@ func agentAt(program string) packaging.Agent {
 func TestLaunchd(t *testing.T) {
 	t.Parallel()
 	const target = "gui/501/" + packaging.Label
-	l, r, out := recordedLaunchd(t, map[string][]string{
+	f := newFixture(t, map[string][]string{
 		"launchctl print " + target: {"!Could not find service", launchdRuns},
 		"launchctl bootstrap":       {"!Bootstrap failed: 5: Input/output error", "!Bootstrap failed: 37: Operation already in progress", ""},
 	})
-	path := filepath.Join(l.dir(), packaging.Plist)
+	path := filepath.Join(f.dir(), packaging.Plist)
 	step := func(what string, err error, calls []string, says ...string) {
 		t.Helper()
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if diff := cmp.Diff(calls, r.calls); diff != "" {
+		if diff := cmp.Diff(calls, f.calls); diff != "" {
 			t.Errorf("%s: calls:\n%s", what, diff)
 		}
 		for _, text := range says {
-			if !strings.Contains(out.String(), text) {
-				t.Errorf("%s: %q does not say %q", what, out, text)
+			if !strings.Contains(f.out.String(), text) {
+				t.Errorf("%s: %q does not say %q", what, f.out.String(), text)
 			}
 		}
-		r.calls = nil
-		out.Reset()
+		f.calls = nil
+		f.out.Reset()
 	}
 	look := []string{"launchctl print gui/501", "launchctl print " + target}
 	load := "launchctl bootstrap gui/501 " + path
-	step("first", l.Install(t.Context(), agentAt("/opt/homebrew/bin/stepup"), false),
+	step("first", f.Install(t.Context(), agentAt("/opt/homebrew/bin/stepup"), false),
 		slices.Concat(look, []string{"launchctl enable " + target, load, load, load}, look), "wrote "+path, "started, pid 4711")
 	text, err := os.ReadFile(path)
 	if err != nil || !strings.Contains(string(text), "<string>/opt/homebrew/bin:/usr/bin</string>") ||
 		!strings.Contains(string(text), "/Library/Logs/stepup.log</string>") || strings.Contains(string(text), "8100") {
 		t.Errorf("%v\n%s", err, text)
 	}
-	step("again", l.Install(t.Context(), agentAt("/opt/homebrew/bin/stepup"), false), look, "unchanged "+path, "runs already, pid 4711")
-	step("moved", l.Install(t.Context(), agentAt("/usr/local/bin/stepup"), false),
+	step("again", f.Install(t.Context(), agentAt("/opt/homebrew/bin/stepup"), false), look, "unchanged "+path, "runs already, pid 4711")
+	step("moved", f.Install(t.Context(), agentAt("/usr/local/bin/stepup"), false),
 		slices.Concat(look, []string{"launchctl bootout " + target, "launchctl enable " + target, load}, look),
 		"updated "+path, "- <string>/opt/homebrew/bin/stepup</string>", "+ <string>/usr/local/bin/stepup</string>", "restarted, pid 4711")
 
 	if err := os.WriteFile(path, append(text, "<!-- mine -->\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Install(t.Context(), agentAt("/x"), false); err == nil || !strings.Contains(err.Error(), "edited") {
+	if err := f.Install(t.Context(), agentAt("/x"), false); err == nil || !strings.Contains(err.Error(), "edited") {
 		t.Errorf("an edited file: %v", err)
 	}
-	if err := l.Uninstall(t.Context(), false); err == nil || !strings.Contains(err.Error(), "edited") {
+	if err := f.Uninstall(t.Context(), false); err == nil || !strings.Contains(err.Error(), "edited") {
 		t.Errorf("an edited file: %v", err)
 	}
-	r.calls = nil
-	step("uninstall", l.Uninstall(t.Context(), true), slices.Concat(look, []string{"launchctl bootout " + target}), "kept what was there", "removed "+path)
-	r.answers["launchctl print "+target] = []string{"!Could not find service"}
-	step("nothing there", l.Uninstall(t.Context(), false), look, NotInstalled)
+	f.calls = nil
+	step("uninstall", f.Uninstall(t.Context(), true), slices.Concat(look, []string{"launchctl bootout " + target}), "kept what was there", "removed "+path)
+	f.answers["launchctl print "+target] = []string{"!Could not find service"}
+	step("nothing there", f.Uninstall(t.Context(), false), look, NotInstalled)
 }
 
 func TestLaunchdWithoutScreen(t *testing.T) {
 	t.Parallel()
-	l, _, _ := recordedLaunchd(t, map[string][]string{"launchctl print gui/501": {"!Domain does not support specified action"}})
-	if err := l.Install(t.Context(), agentAt("/x"), false); !errors.Is(err, errNoScreenSession) {
+	f := newFixture(t, map[string][]string{"launchctl print gui/501": {"!Domain does not support specified action"}})
+	if err := f.Install(t.Context(), agentAt("/x"), false); !errors.Is(err, errNoScreenSession) {
 		t.Errorf("install = %v", err)
 	}
 }
@@ -152,8 +152,8 @@ func TestLaunchdState(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, _, _ := recordedLaunchd(t, map[string][]string{"launchctl print gui/501/": {tt.print}})
-			got, err := l.State(t.Context())
+			f := newFixture(t, map[string][]string{"launchctl print gui/501/": {tt.print}})
+			got, err := f.State(t.Context())
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(State{}, File{})); err != nil || diff != "" {
 				t.Errorf("%v\n%s", err, diff)
 			}
