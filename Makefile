@@ -36,7 +36,11 @@ e2e: bin/gotestsum ## run the suite against a real Vault (first build: 25 minute
 	cd e2e && STEPUP_E2E_VAULT=$$vault ../bin/gotestsum -f testname $(forbid) -- -count=1 -parallel 4 -timeout 20m ./...
 
 .PHONY: bench
-bench: ## run the benchmarks
+bench: ## measure the built program beside other proxies (3 minutes); BENCH=full for docs/benchmarks.md
+	cd e2e && $(GO) run ./bench $(if $(filter full,$(BENCH)),-full -o ../docs/benchmarks.md)
+
+.PHONY: bench-parts
+bench-parts: ## run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: lint

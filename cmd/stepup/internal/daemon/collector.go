@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// heapFloor is the heap below which garbage is not collected. The agent needs a few MB,
-	// so that with Go's default each second of work has hundreds of collections, which cost
-	// as much as all of the relay's own code.
-	heapFloor = 16 << 20
+	// minGarbage is how much garbage is let be at least. The agent needs a few MB, so that with
+	// Go's default each second of work has hundreds of collections, which cost as much as all
+	// of the relay's own code.
+	minGarbage = 12 << 20
 	// idleBytes is less than any work allocates between two collections: Go collects every
 	// two minutes by itself.
 	idleBytes = 512 << 10
@@ -85,9 +85,6 @@ func (c *collector) set(percent int) {
 	}
 }
 
-// percentFor is the growth of a live heap after which garbage is collected: up to heapFloor,
-// and to twice its size above that.
-func percentFor(live uint64) int {
-	live = max(live, 4<<20)
-	return int(max(100, 100*(max(live, heapFloor)-live)/live))
-}
+// percentFor is the growth of a live heap after which garbage is collected: by minGarbage, or
+// by its own size if that is more.
+func percentFor(live uint64) int { return int(max(100, 100*minGarbage/max(live, 4<<20))) }
