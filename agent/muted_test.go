@@ -11,7 +11,7 @@ import (
 // A program that asks on and on gets at most three questions, however it changes the
 // namespace (community Vault ignores it) and the spelling of its token, whatever tokens
 // it makes, and although it attaches and sends answers to prompts that are not there.
-func TestNothingButThePersonEndsTheSilence(t *testing.T) {
+func TestOnlyThePersonUnmutes(t *testing.T) {
 	t.Parallel()
 	r := withTokens(t, newFixtureAt(t, devvault.Community, nil))
 	r.person = deny
