@@ -203,6 +203,8 @@ func TestAnswersAreRead(t *testing.T) {
 			"lookup", "all", 200, `{"data":{"accessor":"acc","entity_id":"e1","policies":["default","prod"],"ttl":300,"num_uses":2,"id":"hvs.x"}}`,
 			TokenInfo{Accessor: "acc", EntityID: "e1", Policies: []string{"default", "prod"}, TTL: 5 * time.Minute, Uses: 2}, "",
 		},
+		{"lookup", "last use", 200, `{"data":{"accessor":"acc","policies":["default"],"ttl":300,"num_uses":-1}}`, TokenInfo{Accessor: "acc", Policies: []string{"default"}, TTL: 5 * time.Minute, Uses: -1}, ""},
+		{"lookup", "no uses", 200, `{"data":{"accessor":"acc","policies":["default"],"ttl":300}}`, TokenInfo{Accessor: "acc", Policies: []string{"default"}, TTL: 5 * time.Minute}, ""},
 		{"lookup", "malformed", 200, `{"data":{"accessor":7,"policies":["a"],"ttl":"x"}}`, nil, "answer of lookup-self"},
 		{"lookup", "malformed uses", 200, `{"data":{"accessor":"a","policies":["a"],"ttl":1,"num_uses":1.5}}`, nil, "answer of lookup-self"},
 		{"lookup", "no data", 200, `{}`, nil, not},

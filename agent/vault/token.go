@@ -47,7 +47,7 @@ type TokenInfo struct {
 	Path     string // where it was made, such as auth/okta/login/alice
 	Policies []string
 	TTL      time.Duration // zero means that it does not end
-	Uses     int           // left; zero means no limit
+	Uses     int           // left; zero means no limit, less that the question was the last one
 }
 
 // LookupSelf returns what Vault knows of the token. A [StatusError] with status
@@ -70,8 +70,9 @@ func (c *Client) LookupSelf(ctx context.Context, token secret.Secret, namespace 
 	info.Accessor, errs[0] = answer.TokenAccessor()
 	info.Policies, errs[1] = answer.TokenPolicies()
 	info.TTL, errs[2] = answer.TokenTTL()
-	info.Uses, errs[3] = answer.TokenRemainingUses()
-	info.Uses = max(info.Uses, 0) // -1 where Vault does not say
+	if answer.Data["num_uses"] != nil { // else TokenRemainingUses returns -1, which Vault says of a last use
+		info.Uses, errs[3] = answer.TokenRemainingUses()
+	}
 	info.EntityID, _ = answer.Data["entity_id"].(string)
 	info.Path, _ = answer.Data["path"].(string)
 	if err := errors.Join(errs[:]...); err != nil {
