@@ -250,3 +250,32 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 		})
 	}
 }
+
+// With a step-up token nothing is pushed and no code is sent, so a read survives a kept
+// connection that breaks, as it would without us.
+func TestRepeatedWithAStepUpToken(t *testing.T) {
+	t.Parallel()
+	var seen calls
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		seen.note("%s %s", r.URL.Path, r.Header.Get("X-Vault-Token"))
+		if len(seen.noted()) != 2 {
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	}), prodRule)
+	f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
+		resp, err := send(context.Background(), nil, cache.Token{Secret: "hvs.step-up"})
+		return resp, mfa.Verdict{Outcome: mfa.Cached}, err
+	}
+	f.send(t, "GET /v1/warm", "", "X-Vault-Token", "t")
+	if got := f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"); got.Status != http.StatusOK {
+		t.Errorf("answer %+v", got)
+	}
+	const read = "/v1/kv/data/prod/db hvs.step-up"
+	equal(t, "vault saw", []string{"/v1/warm t", read, read}, seen.noted())
+}

@@ -254,10 +254,14 @@ func (t *Transport) decided(x *exchange, d stepup.Decision) *http.Response {
 // sender sends the request of x, each call once.
 func (t *Transport) sender(x *exchange) stepup.Send {
 	return func(ctx context.Context, credentials []mfa.Credential, token cache.Token) (*http.Response, error) {
-		r := clone(ctx, x.request)
-		body := disableRetry(r, x.body)
+		r, body := clone(ctx, x.request), x.body
 		if token.Secret != "" {
 			setToken(r.Header, token)
+		}
+		if token.Secret == "" || len(credentials) > 0 {
+			// Vault may push at this request. With a step-up token it does not: then the
+			// request is repeated as any other, where a kept connection breaks.
+			body = disableRetry(r, body)
 		}
 		for _, c := range credentials {
 			// One line for each: Vault does not split at commas.
