@@ -39,6 +39,10 @@ e2e: bin/gotestsum ## run the suite against a real Vault (first build: 25 minute
 bench: ## measure the built program beside other proxies (3 minutes); BENCH=full for docs/benchmarks.md
 	cd e2e && $(GO) run ./bench $(if $(filter full,$(BENCH)),-full -o ../docs/benchmarks.md)
 
+.PHONY: simulate
+simulate: ## play a working day of 200 developers, for the table in docs/operators.md
+	@STEPUP_SIMULATE=full $(GO) test -count=1 -v -run TestSimulate ./agent/stepup | grep '^|'
+
 .PHONY: bench-parts
 bench-parts: ## run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
