@@ -121,7 +121,20 @@ func New(c Config) http.Handler {
 		ErrorLog:     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		BufferPool:   &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { proxy.ServeHTTP(&plainWriter{w}, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ignoreUpgrade(r.Header)
+		proxy.ServeHTTP(&plainWriter{w}, r)
+	})
+}
+
+// ignoreUpgrade takes out an offer to change the protocol, unless it is the one that Vault
+// takes: clients in Java offer h2c with each request, and an offer may be ignored (RFC 9110,
+// 7.8). HTTP/2 to Vault knows no such header.
+func ignoreUpgrade(h http.Header) {
+	if offer := h.Get("Upgrade"); offer != "" && !strings.EqualFold(offer, "websocket") {
+		h.Del("Upgrade")
+		h.Del("Http2-Settings")
+	}
 }
 
 // plainWriter keeps the HTTP server from adding what Vault did not send: a

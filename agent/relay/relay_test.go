@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/textproto"
 	"strings"
 	"testing"
@@ -296,4 +297,26 @@ func TestWebSocket(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	})
+}
+
+// Clients in Java offer h2c with each request, and others TLS. Vault, which speaks HTTP/2, gets
+// the request without that.
+func TestUpgradeThatVaultDoesNotTake(t *testing.T) {
+	t.Parallel()
+	for _, offer := range []string{"h2c", "TLS/1.2", "h2c, TLS/1.0"} {
+		t.Run(offer, func(t *testing.T) {
+			t.Parallel()
+			var seen calls
+			vault := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				seen.note("%s %s %q%q", r.Proto, r.RequestURI, r.Header["Upgrade"], r.Header["Http2-Settings"])
+			}))
+			vault.EnableHTTP2 = true
+			vault.StartTLS()
+			t.Cleanup(vault.Close)
+			f := newFixture(t, vault.URL, func(c *relay.Config) { c.Base = vault.Client().Transport })
+			got := f.send(t, "GET /v1/x", "", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", offer, "HTTP2-Settings", "AAMAAABkAAQAAP__")
+			equal(t, "status", 200, got.Status)
+			equal(t, "vault saw", []string{"HTTP/2.0 /v1/x [][]"}, seen.noted())
+		})
+	}
 }

@@ -165,8 +165,8 @@ func (e *environment) checkLoopbackProxy() {
 			return
 		}
 	}
-	e.found.about(name).warn("is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python and others do not reach the agent").
-		with("export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost")
+	e.found.about(name).warn("is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python, Node and others send your Vault token to that proxy").
+		with("export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1")
 }
 
 // checkTimeout looks at VAULT_CLIENT_TIMEOUT. Ours ends a question after 55 s; a push

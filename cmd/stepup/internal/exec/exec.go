@@ -265,8 +265,8 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 }
 
 const textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR and VAULT_AGENT_ADDR at the agent and
-VAULT_CLIENT_TIMEOUT of at least 120 s, and asks on this terminal when Vault wants
-a second factor. What is asked goes to the terminal itself (/dev/tty), never into
+VAULT_CLIENT_TIMEOUT of at least 120 s, leaves the agent out of HTTP proxies (NO_PROXY),
+and asks on this terminal when Vault wants a second factor. What is asked goes to the terminal itself (/dev/tty), never into
 the command's output:
 
   stepup exec -- terraform apply

@@ -62,6 +62,7 @@ func TestExecEnvironment(t *testing.T) {
 	const a = "http://127.0.0.1:1"
 	agents := []string{"BAO_ADDR=" + a, "BAO_AGENT_ADDR=" + a, "BAO_CLIENT_TIMEOUT=5m"}
 	vaults := []string{"VAULT_ADDR=" + a, "VAULT_AGENT_ADDR=" + a, "VAULT_CLIENT_TIMEOUT=120s"}
+	const direct = "127.0.0.1,localhost,::1"
 	kept := []string{"HOME=/h", "VAULT_TOKEN=t", "VAULT_NAMESPACE=ns", "ODD", "=C:=C:\\"}
 	for name, tt := range map[string]struct {
 		x    execution
@@ -74,11 +75,27 @@ func TestExecEnvironment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.x.Console = &cli.Console{Env: env}
-			want := slices.Concat(kept, agents, tt.ours, vaults)
+			want := slices.Concat(kept, agents, []string{"NO_PROXY=" + direct}, tt.ours, vaults, []string{"no_proxy=" + direct})
 			if d := cmp.Diff(want, tt.x.environ(base)); d != "" {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// The agent is reached without a proxy, whatever else is.
+func TestWithoutProxy(t *testing.T) {
+	t.Parallel()
+	for list, want := range map[string]string{
+		"":                             "127.0.0.1,localhost,::1",
+		"example.com, .corp":           "example.com,.corp,127.0.0.1,localhost,::1",
+		"localhost,,127.0.0.0/8":       "localhost,127.0.0.0/8,127.0.0.1,::1",
+		"::1,127.0.0.1,localhost,corp": "::1,127.0.0.1,localhost,corp",
+		"*":                            "*",
+	} {
+		if got := withoutProxy(list); got != want {
+			t.Errorf("withoutProxy(%q) = %q, want %q", list, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -52,6 +53,11 @@ func (x *execution) environ(base []string) []string {
 	if bao := x.Env("BAO_CLIENT_TIMEOUT"); bao != "" {
 		set["BAO_CLIENT_TIMEOUT"] = clientTimeout(bao)
 	}
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		// Clients in Python, Node and curl would send the Vault token to the proxy of
+		// http_proxy, in the clear.
+		set[name] = withoutProxy(cmp.Or(x.Env(name), x.Env("NO_PROXY"), x.Env("no_proxy")))
+	}
 	if x.own {
 		set["STEPUP_RUNTIME_DIR"] = x.runtimeDir // stepup status in the command shows our agent
 	}
@@ -70,6 +76,22 @@ func (x *execution) environ(base []string) []string {
 	}
 	slices.Sort(env[len(env)-len(set):])
 	return env
+}
+
+// withoutProxy is a list for NO_PROXY with the addresses of the agent. Not all clients know
+// networks such as 127.0.0.0/8.
+func withoutProxy(list string) string {
+	entries := strings.Split(list, ",")
+	for i := range entries {
+		entries[i] = strings.TrimSpace(entries[i])
+	}
+	entries = slices.DeleteFunc(entries, func(entry string) bool { return entry == "" })
+	for _, own := range []string{"127.0.0.1", "localhost", "::1"} {
+		if !slices.Contains(entries, own) && !slices.Contains(entries, "*") {
+			entries = append(entries, own)
+		}
+	}
+	return strings.Join(entries, ",")
 }
 
 // clientTimeout raises a VAULT_CLIENT_TIMEOUT, which is a number of seconds or a
