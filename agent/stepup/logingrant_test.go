@@ -323,3 +323,15 @@ func TestPasscodeCommand(t *testing.T) {
 		equal(t, "end of the audit log", [2]string{string(audit.Approved), "totp"}, [2]string{string(f.audit.last.Event), f.audit.last.Method})
 	})
 }
+
+// Blanks are no code. For a method that may push they would be a push that no notice tells of.
+func TestPasscodeCommandPrintsBlanks(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.change(func(c *stepup.Config) { c.Commands = map[string][]string{"duo": {"ykman"}} })
+		f.secrets.printed, f.up.right = " \n", "duo:passcode=222222"
+		f.person.codes("222222")
+		f.first(t.Context(), prod("duo")).check(t, want{
+			outcome: mfa.Approved, sent: []string{"duo:passcode=222222"}, asked: []string{"passcode duo 1/3 " + codeOrPush},
+		})
+	})
+}

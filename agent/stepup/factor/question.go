@@ -240,7 +240,7 @@ func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (str
 	switch {
 	case err != nil:
 		s.Config.Log.Warn("passcode command failed, asking instead", "method", m.Name, "error", err)
-	case m.Digits > 0 && !HasDigits(clean, m.Digits):
+	case clean == "", m.Digits > 0 && !HasDigits(clean, m.Digits):
 		s.Config.Log.Warn("passcode command printed something else than a code, asking instead", "method", m.Name)
 	case s.Config.State.Codes.WasUsed(s.usedKey(m), clean):
 		s.Config.Log.Info("passcode command printed a code that was sent already, asking instead", "method", m.Name)
