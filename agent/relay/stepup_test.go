@@ -252,30 +252,38 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 }
 
 // With a step-up token nothing is pushed and no code is sent, so a read survives a kept
-// connection that breaks, as it would without us.
+// connection that breaks, as it would without us. A token of few uses may have lost one.
 func TestRepeatedWithAStepUpToken(t *testing.T) {
 	t.Parallel()
-	var seen calls
-	f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		seen.note("%s %s", r.URL.Path, r.Header.Get("X-Vault-Token"))
-		if len(seen.noted()) != 2 {
-			return
-		}
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		conn.Close()
-	}), prodRule)
-	f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
-		resp, err := send(context.Background(), nil, cache.Token{Secret: "hvs.step-up"})
-		return resp, mfa.Verdict{Outcome: mfa.Cached}, err
-	}
-	f.send(t, "GET /v1/warm", "", "X-Vault-Token", "t")
-	if got := f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t"); got.Status != http.StatusOK {
-		t.Errorf("answer %+v", got)
-	}
 	const read = "/v1/kv/data/prod/db hvs.step-up"
-	equal(t, "vault saw", []string{"/v1/warm t", read, read}, seen.noted())
+	type test struct {
+		uses   int
+		status int
+		saw    []string
+	}
+	each(t, map[string]test{
+		"any number of uses": {0, 200, []string{"/v1/warm t", read, read}},
+		"one use":            {1, 502, []string{"/v1/warm t", read}},
+	}, func(t *testing.T, tt test) {
+		var seen calls
+		f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			seen.note("%s %s", r.URL.Path, r.Header.Get("X-Vault-Token"))
+			if len(seen.noted()) != 2 {
+				return
+			}
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		}), prodRule)
+		f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
+			resp, err := send(context.Background(), nil, cache.Token{Secret: "hvs.step-up", Uses: tt.uses})
+			return resp, mfa.Verdict{Outcome: mfa.Cached}, err
+		}
+		f.send(t, "GET /v1/warm", "", "X-Vault-Token", "t")
+		equal(t, "status", tt.status, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t").Status)
+		equal(t, "vault saw", tt.saw, seen.noted())
+	})
 }

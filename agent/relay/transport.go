@@ -258,9 +258,9 @@ func (t *Transport) sender(x *exchange) stepup.Send {
 		if token.Secret != "" {
 			setToken(r.Header, token)
 		}
-		if token.Secret == "" || len(credentials) > 0 {
-			// Vault may push at this request. With a step-up token it does not: then the
-			// request is repeated as any other, where a kept connection breaks.
+		if token.Secret == "" || token.Uses > 0 || len(credentials) > 0 {
+			// Vault may push at this request, or count it as a use. With another step-up token
+			// it is repeated as any request, where a kept connection breaks.
 			body = disableRetry(r, body)
 		}
 		for _, c := range credentials {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -33,8 +34,11 @@ func newCollector() *collector {
 	}
 }
 
-// run sets the collector after each collection, until ctx ends.
+// run sets the collector after each collection, until ctx ends. A GOGC of the user stays.
 func (c *collector) run(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
 	c.watch()
 	c.adjust()
 	for {
