@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vault-stepup/stepup/e2e/vaultbin"
 )
 
 // A result is one row of the report: a value of each round.
@@ -53,9 +55,9 @@ func (all figures) of(part func(figure) float64) (values []float64) {
 type report struct {
 	machine string
 	plan    plan
+	streams int // that were open
 	results []result
 	sides   []string // rows of the table of sides
-	streams int      // that were open
 }
 
 func (r *report) add(what, unit, aim string, values ...float64) {
@@ -96,9 +98,10 @@ const introduction = `# How fast stepup is
 %s
 
 Everything is on loopback and shares these cores: the load, an upstream that answers half a KiB of JSON with as little work as can be,
-and the proxies, each in a process of its own. "bare" is an ` + "`httputil.ReverseProxy`" + ` with the transport of stepup. All sides take
-turns in each round, and ratios are taken within a round. The table shows the median of %d rounds of %v, and the smallest and the
-largest one. "Before" is the committed result before this one.
+and the proxies, each in a process of its own. "bare" is an ` + "`httputil.ReverseProxy`" + ` with the transport of stepup. Vault Proxy
+is %s. All sides take turns in each round, in another order each time, and ratios are taken within a round. The table shows the
+median of %d rounds of %v, and the smallest and the largest one; %d streams were open. "Before" is the result that was committed
+before, and the change since then.
 
 | what | median | smallest to largest | aim | before |
 |---|---|---|---|---|
@@ -106,7 +109,8 @@ largest one. "Before" is the committed result before this one.
 
 // write writes the report in Markdown, beside the results that were committed before.
 func (r *report) write(w io.Writer, before map[string]string) {
-	fmt.Fprintf(w, introduction, time.Now().UTC().Format("2 January 2006"), r.machine, r.plan.rounds, r.plan.round)
+	fmt.Fprintf(w, introduction, time.Now().UTC().Format("2 January 2006"), r.machine,
+		vaultbin.Version, r.plan.rounds, r.plan.round, r.streams)
 	for _, x := range r.results {
 		spread := ""
 		if len(x.values) > 1 {
