@@ -1,5 +1,5 @@
 // Bench measures the built stepup beside other proxies, and prints a table of ratios. It
-// is run by "make bench", and needs Linux, whose /proc says what a process uses.
+// is run by "make bench" and needs Linux: its /proc says what a process uses.
 //
 // Everything is a process of its own: the upstream, a bare reverse proxy, stepup with
 // several configurations, and nginx, haproxy and Vault Proxy where they are present. Only
