@@ -171,13 +171,23 @@ func (j *judge) capabilities(rule, path string) []string {
 }
 
 // preflight is the request about a mount before a read: of a path under the rule, with or without data/ or
-// metadata/ behind its mount, or of the mount itself that one of the rule's paths begins with.
+// metadata/ behind its mount, or of the mount itself that one of the rule's paths begins with. An agent cannot
+// know where the mount ends, so data/ and metadata/ may stand behind any segment.
 func (j *judge) preflight(rule string, e entry) bool {
 	path, ok := strings.CutPrefix(e.path, "sys/internal/ui/mounts/")
 	if !ok || e.operation != "read" {
 		return false
 	}
 	path = strings.TrimLeft(path, "/")
+	segments := strings.Split(strings.TrimRight(path, "/"), "/")
+	for i := 1; i < len(segments); i++ {
+		for _, kind := range []string{"data", "metadata"} {
+			typed := strings.Join(slices.Insert(slices.Clone(segments), i, kind), "/")
+			if j.under(rule, entry{path: typed, operation: "read"}) {
+				return true
+			}
+		}
+	}
 	for _, mount := range j.mounts {
 		rest, inside := strings.CutPrefix(path, mount)
 		switch {
