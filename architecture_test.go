@@ -51,7 +51,7 @@ func layers() map[string][]string {
 		"cache/keyring":         {"cache/secret", "messagebus"},
 		"cache/secret":          {},
 		"cache/cachetest":       {"cache", "cache/keyring", "cache/secret"},
-		"prompt":                {},
+		"prompt":                {"cache/secret"},
 		"prompt/prompttest":     {"prompt"},
 		"config":                {"agent", "agent/rule", "ownership"},
 		"messagebus":            {},

@@ -3,38 +3,21 @@ package prompt
 import (
 	"fmt"
 	"image/color"
-	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/boombuler/barcode/qr"
+
+	"github.com/vault-stepup/stepup/cache/secret"
 )
-
-// A Seed is the base32 text of a TOTP secret. It does not print itself: fmt,
-// encoding/json and log/slog give a placeholder. [Seed.Reveal] is the way out.
-type Seed string
-
-const redacted = "[redacted]"
-
-// Reveal returns the seed itself.
-func (s Seed) Reveal() string { return string(s) }
-
-// Format implements fmt.Formatter for all verbs.
-func (s Seed) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
-
-// MarshalText keeps a seed out of JSON and other text encodings.
-func (s Seed) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// LogValue keeps a seed out of logs.
-func (s Seed) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // An Enrolment is a new TOTP secret. The person puts it into an authenticator, by a QR
 // code or by hand, and then types the first code. Only a prompter that can show the
 // secret may ask for the code.
 type Enrolment struct {
-	Secret    Seed   // base32 as [Request] hands it on: upper case, no padding
-	Issuer    string // with Account the name of the entry in the authenticator; may be ""
+	Secret    secret.Secret // base32 as [Request] hands it on: upper case, no padding
+	Issuer    string        // with Account the name of the entry in the authenticator; may be ""
 	Account   string
 	Algorithm string // SHA1, SHA256 or SHA512
 	Digits    int
@@ -66,7 +49,7 @@ func (e *Enrolment) sanitized() *Enrolment {
 		}
 		return -1
 	}, e.Secret.Reveal())
-	clean.Secret = Seed(text[:min(len(text), maxSeed)])
+	clean.Secret = secret.Secret(text[:min(len(text), maxSeed)])
 	return &clean
 }
 
@@ -79,7 +62,7 @@ const (
 
 // URI is the text of the QR code that authenticators scan
 // (https://github.com/google/google-authenticator/wiki/Key-Uri-Format).
-func (e *Enrolment) URI() Seed {
+func (e *Enrolment) URI() secret.Secret {
 	label, issuer := escapeLabel(e.Account), escapeLabel(e.Issuer)
 	var b strings.Builder
 	b.WriteString("otpauth://totp/")
@@ -99,7 +82,7 @@ func (e *Enrolment) URI() Seed {
 	if e.Period != defaultPeriod {
 		b.WriteString("&period=" + strconv.Itoa(e.Period))
 	}
-	return Seed(b.String())
+	return secret.Secret(b.String())
 }
 
 // escapeLabel writes a blank as %20: not every authenticator takes a + for one. A
@@ -154,7 +137,7 @@ type QRCode struct {
 }
 
 // NewQRCode encodes text at level L: a screen is not scratched, and a small code fits.
-func NewQRCode(text Seed) (QRCode, error) {
+func NewQRCode(text secret.Secret) (QRCode, error) {
 	code, err := qr.Encode(text.Reveal(), qr.L, qr.Auto)
 	if err != nil {
 		return QRCode{}, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -94,7 +95,7 @@ func newEnrolment(e *prompt.Enrolment) *enrolment {
 func (l eventLine) event() prompt.Event {
 	if e := l.Enrolment; e != nil && l.Request.ID != "" {
 		l.Request.Enrolment = &prompt.Enrolment{
-			Secret: prompt.Seed(e.Secret), Issuer: e.Issuer, Account: e.Account,
+			Secret: secret.Secret(e.Secret), Issuer: e.Issuer, Account: e.Account,
 			Algorithm: e.Algorithm, Digits: e.Digits, Period: e.Period,
 		}
 	}

@@ -200,7 +200,7 @@ func (e *enrolment) firstCode(ctx context.Context, made vault.Enrolment, q facto
 		Kind: prompt.Passcode, Method: e.method.Label(), MethodType: e.method.Type, Digits: made.Digits,
 		Attempt: q.Attempt, Message: q.Reason,
 		Enrolment: &prompt.Enrolment{
-			Secret: prompt.Seed(made.Secret.Reveal()), Issuer: made.Issuer, Account: made.Account,
+			Secret: made.Secret, Issuer: made.Issuer, Account: made.Account,
 			Algorithm: made.Algorithm, Digits: made.Digits, Period: made.Period,
 		},
 	})

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 )
 
-// A Secret is a token, password or passcode. It does not print itself: fmt,
+// A Secret is a token, password, passcode or seed of passcodes. It does not print itself: fmt,
 // encoding/json and log/slog give a placeholder. [Secret.Reveal] is the way out,
 // so that each use can be found by that word.
 //

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pquerna/otp"
 
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 )
@@ -30,7 +31,7 @@ func TestEnrolmentPicture(t *testing.T) {
 	for name, change := range map[string]func(*prompt.Enrolment){
 		"as Vault makes it": func(*prompt.Enrolment) {},
 		"nothing is default": func(e *prompt.Enrolment) {
-			e.Algorithm, e.Digits, e.Period, e.Secret = "SHA512", 8, 60, prompt.Seed(strings.Repeat("ABCDEFG2", 16))
+			e.Algorithm, e.Digits, e.Period, e.Secret = "SHA512", 8, 60, secret.Secret(strings.Repeat("ABCDEFG2", 16))
 		},
 		"names with marks": func(e *prompt.Enrolment) { e.Issuer, e.Account = "Corp / Vault (EU)", "alice+ops@corp, 1" },
 		"no issuer":        func(e *prompt.Enrolment) { e.Issuer = "" },

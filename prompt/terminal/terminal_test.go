@@ -11,6 +11,7 @@ import (
 
 	"github.com/pquerna/otp"
 
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -136,8 +137,8 @@ func FuzzEnrolment(f *testing.F) {
 	f.Add("a&secret=B", "\x1b[2J?secret=AAAA", "jbsw\n\x1b]0;x\a")
 	f.Add(prompttest.Hostile()[:100], "", "")
 	f.Add(" ", "a:b", "")
-	f.Fuzz(func(t *testing.T, issuer, account, secret string) {
-		e := &prompt.Enrolment{Secret: prompt.Seed(secret), Issuer: issuer, Account: account, Algorithm: issuer, Digits: 6, Period: 30}
+	f.Fuzz(func(t *testing.T, issuer, account, seed string) {
+		e := &prompt.Enrolment{Secret: secret.Secret(seed), Issuer: issuer, Account: account, Algorithm: issuer, Digits: 6, Period: 30}
 		uri := prompt.Request{Enrolment: e}.Sanitized().Enrolment.URI().Reveal()
 		key, err := otp.NewKeyFromURL(uri)
 		if err != nil {
@@ -148,7 +149,7 @@ func FuzzEnrolment(f *testing.F) {
 				return c
 			}
 			return -1
-		}, secret)
+		}, seed)
 		if got := key.Secret(); got != clean[:min(len(clean), 128)] || key.Issuer() != strings.ReplaceAll(prompt.Sanitize(issuer, 64), ":", "-") {
 			t.Errorf("secret %q, issuer %q in %q", got, key.Issuer(), uri)
 		}
