@@ -51,7 +51,7 @@ type headerRequest struct {
 }
 
 func newHeaderRequest(ctx context.Context, q request) *headerRequest {
-	h := &headerRequest{StepUp: q.resolver.begin(ctx, q.match, q.token), request: q}
+	h := &headerRequest{StepUp: q.config.begin(ctx, q.match, q.token), request: q}
 	h.Unauthenticated, h.Unverified = q.match.Unauthenticated, q.match.Unauthenticated && q.token == ""
 	h.exchange = factor.Exchange{StepUp: h.StepUp, Send: withCredentials(q.send), Read: h.read}
 	return h
@@ -67,13 +67,13 @@ func withCredentials(send Send) func(context.Context, factor.Factors) (*http.Res
 // repeatWithHeader sends the same request again, with a line of X-Vault-MFA for every method
 // that the refusal calls for.
 func (r request) repeatWithHeader(ctx context.Context) Decision {
-	m, config := r.match, &r.resolver.config
+	m := r.match
 	names := m.Rule.Wants(m.DeniedBy)
-	asked, push := config.pushes(m.Rule)
+	asked, push := r.config.pushes(m.Rule)
 	if m.NoReplay && len(asked) == 0 && push.Name != "" {
 		names = rule.Join(m.Rule.Groups()...)
 	}
-	methods := config.MethodsOf(names)
+	methods := r.config.MethodsOf(names)
 	switch {
 	case m.NoReplay && len(asked) > 0:
 		methods = asked
@@ -152,14 +152,14 @@ func deniedBy(f mfa.Failure) []string {
 func (r request) firstWithHeader(ctx context.Context) (*http.Response, mfa.Verdict, error) {
 	h := newHeaderRequest(ctx, r)
 	h.Challenged = true // the audit log has a challenge only where the person is asked
-	asked, push := r.resolver.config.pushes(r.match.Rule)
+	asked, push := r.config.pushes(r.match.Rule)
 	if push.Name == "" {
 		return h.sendPlain(ctx)
 	}
 	if v, ok := h.Cooldown(); ok {
 		return nil, v, nil // sending would push again, to a person who has just denied it
 	}
-	defer r.resolver.config.Meter.Waiting(ctx)() // for a phone, or for the question before
+	defer r.config.Meter.Waiting(ctx)() // for a phone, or for the question before
 	h.exchange.Methods, h.exchange.MayPush = asked, push
 	if r.match.ShareKey == "" {
 		return h.firstSend(ctx)
@@ -200,9 +200,8 @@ func (h *headerRequest) firstSend(ctx context.Context) (*http.Response, mfa.Verd
 		return nil, v, nil
 	}
 	h.Challenged = false
-	var v mfa.Verdict
 	if len(h.exchange.Methods) > 0 {
-		v = h.InTurn(ctx, func() mfa.Verdict { return h.exchange.Run(ctx, factor.Question{}) })
+		v := h.InTurn(ctx, func() mfa.Verdict { return h.exchange.Run(ctx, factor.Question{}) })
 		return h.exchange.Last, v, nil
 	}
 	if v := h.confirmInTurn(ctx); !v.OK() {

@@ -150,15 +150,15 @@ func decide(resp *http.Response, v mfa.Verdict) Decision {
 
 // A request is one on a rule's path.
 type request struct {
-	resolver *Resolver
-	match    rule.Match
-	token    secret.Secret // the caller's own
-	send     Send
+	config *Config
+	match  rule.Match
+	token  secret.Secret // the caller's own
+	send   Send
 }
 
 // begin starts the step-up of a request under a rule.
-func (r *Resolver) begin(ctx context.Context, m rule.Match, token secret.Secret) *factor.StepUp {
-	s := r.config.Begin(ctx, m.Request, m.Rule.Name, token)
+func (c *Config) begin(ctx context.Context, m rule.Match, token secret.Secret) *factor.StepUp {
+	s := c.Begin(ctx, m.Request, m.Rule.Name, token)
 	s.NeverPrompt = m.Rule.Silent
 	return s
 }
@@ -171,7 +171,7 @@ func (r *Resolver) beginLogin(ctx context.Context, q rule.Request) *factor.StepU
 // First sends a request on a rule's path for the first time and watches over it: where the
 // rule has a push method, Vault pushes at once. An error means that Vault was not reached.
 func (r *Resolver) First(ctx context.Context, m rule.Match, token secret.Secret, send Send) (Decision, error) {
-	q := request{resolver: r, match: m, token: token, send: send}
+	q := request{config: &r.config, match: m, token: token, send: send}
 	if m.Rule.Grant.Mints() {
 		return q.firstWithToken(ctx)
 	}
@@ -184,7 +184,7 @@ func (r *Resolver) First(ctx context.Context, m rule.Match, token secret.Secret,
 
 // StepUp is called after a 403, or before anything was sent when m.NoReplay.
 func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send Send) Decision {
-	q := request{resolver: r, match: m, token: token, send: send}
+	q := request{config: &r.config, match: m, token: token, send: send}
 	if m.Rule.Grant.Kind == rule.HeaderGrant {
 		return q.repeatWithHeader(ctx)
 	}
@@ -198,7 +198,7 @@ func (r *Resolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret
 func (r *Resolver) Obtain(ctx context.Context, ru *rule.Rule, namespace string, own secret.Secret) mfa.Verdict {
 	// Without a path: none is asked for yet, and the person reads which rule it is.
 	m := rule.Match{Rule: ru, Request: rule.Request{Namespace: ru.In(namespace)}}
-	return newTokenRequest(ctx, request{resolver: r, match: m, token: own}).obtain(ctx)
+	return newTokenRequest(ctx, request{config: &r.config, match: m, token: own}).obtain(ctx)
 }
 
 // Login meets the challenge of a held login: every constraint by one method, and all of them
@@ -267,7 +267,7 @@ func (r *Resolver) Await(ctx context.Context, m rule.Match, token secret.Secret,
 }
 
 func (r *Resolver) approval(ctx context.Context, m rule.Match, token secret.Secret) *approval.Request {
-	return &approval.Request{StepUp: r.begin(ctx, m, token), Vault: r.config.Vault, Match: m, Token: token}
+	return &approval.Request{StepUp: r.config.begin(ctx, m, token), Vault: r.config.Vault, Match: m, Token: token}
 }
 
 // Revoked ends what was made for a revoked token at once; every other caller of this vault
@@ -304,7 +304,7 @@ func (r *Resolver) Standing(ctx context.Context, m rule.Match, token secret.Secr
 			return s
 		}
 	}
-	s := r.begin(ctx, m, token)
+	s := r.config.begin(ctx, m, token)
 	out := Standing{
 		Caller: s.Key.Identity, Rule: s.Rule, Namespace: s.Key.Namespace,
 		Waiting: token != "" && r.config.State.Approvals.Waits(s.Key),

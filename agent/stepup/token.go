@@ -32,11 +32,10 @@ const (
 type tokenRequest struct {
 	*factor.StepUp
 	request
-	config *Config
 }
 
 func newTokenRequest(ctx context.Context, q request) *tokenRequest {
-	return &tokenRequest{StepUp: q.resolver.begin(ctx, q.match, q.token), request: q, config: &q.resolver.config}
+	return &tokenRequest{StepUp: q.config.begin(ctx, q.match, q.token), request: q}
 }
 
 // sendOwn sends the request with the caller's own token.
@@ -98,7 +97,7 @@ func (q *tokenRequest) sendCached(ctx context.Context) (resp *http.Response, use
 }
 
 // firstWithKept sends a request with the first token that is there under one of the rules of
-// m.Kept, and with the caller's own where none is. No answer to it is a reason to ask.
+// match.Kept, and with the caller's own where none is. No answer to it is a reason to ask.
 func (r request) firstWithKept(ctx context.Context) (Decision, error) {
 	for _, kept := range r.match.Kept {
 		q := r
@@ -120,7 +119,7 @@ func (r request) firstWithKept(ctx context.Context) (Decision, error) {
 // gets Vault's own answer.
 func (q *tokenRequest) eagerly(ctx context.Context) (Decision, error) {
 	if _, ok := q.Proven(ctx, q.token); ok {
-		q.request.match.Proven = true
+		q.match.Proven = true
 		d := q.sendWithNewToken(ctx)
 		if _, none := d.(PassThrough); !none {
 			return d, nil
