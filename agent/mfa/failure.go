@@ -115,6 +115,15 @@ func (f Failure) Brief() string {
 	return strings.Join(reasons, "; ")
 }
 
+// DeniedBy are the Sentinel policies that denied, "" for one without a name; nil for any other
+// failure.
+func (f Failure) DeniedBy() []string {
+	if f.Kind == PolicyDenied && len(f.Policies) == 0 {
+		return []string{""}
+	}
+	return f.Policies
+}
+
 // FromProvider reports whether the text itself shows that it is about the service
 // behind a factor, and not, say, about the database behind a secrets engine.
 func (f Failure) FromProvider() bool {

@@ -28,10 +28,7 @@ func (a *attempt) refusal(resp *http.Response) bool {
 	a.match.Unauthenticated = loginRefused || a.match.Unauthenticated
 	// Only of a token's own denial. On a path that needs none, a policy denies junk alike.
 	a.match.Proven = !a.match.Unauthenticated && (byPolicy || mfa.BareDenial(text))
-	a.match.DeniedBy = failure.Policies
-	if byPolicy && len(failure.Policies) == 0 {
-		a.match.DeniedBy = []string{""}
-	}
+	a.match.DeniedBy = failure.DeniedBy()
 	return true
 }
 

@@ -115,7 +115,7 @@ func (h *headerRequest) read(r factor.Reply, f factor.Factors) (v mfa.Verdict, a
 	case h.match.NoReplay, failure.Kind == mfa.InvalidToken:
 		return factor.RejectedCodes(), ""
 	}
-	wants := h.match.Rule.Wants(deniedBy(failure))
+	wants := h.match.Rule.Wants(failure.DeniedBy())
 	switch more := h.without(wants); {
 	case len(wants) == 0:
 		return factor.Unavailable("stepup: vault refused it by a policy that this rule has no methods for: " + factor.OneLine(failure.Reason)), ""
@@ -135,14 +135,6 @@ func (h *headerRequest) without(names []string) []mfa.Method {
 	return slices.DeleteFunc(h.Config.MethodsOf(names), func(m mfa.Method) bool {
 		return slices.ContainsFunc(h.exchange.Methods, func(have mfa.Method) bool { return factor.ID(have) == factor.ID(m) })
 	})
-}
-
-// deniedBy are the policies of a Sentinel denial as [rule.Match] has them.
-func deniedBy(f mfa.Failure) []string {
-	if f.Kind == mfa.PolicyDenied && len(f.Policies) == 0 {
-		return []string{""}
-	}
-	return f.Policies
 }
 
 // firstWithHeader sends a request under a rule with a header grant for the first time. Under a rule
