@@ -96,11 +96,15 @@ func (c *Client) hand(ctx context.Context, k call) (*http.Response, error) {
 		cancel()
 		return nil, err
 	}
-	resp.Body = &cancelBody{ReadCloser: resp.Body, cancel: cancel}
+	resp.Body = CancelOnClose(resp.Body, cancel)
 	return resp, nil
 }
 
-// A cancelBody ends the limit of a call together with its body.
+// CancelOnClose returns a body whose Close also ends the context of its call.
+func CancelOnClose(body io.ReadCloser, cancel context.CancelFunc) io.ReadCloser {
+	return &cancelBody{ReadCloser: body, cancel: cancel}
+}
+
 type cancelBody struct {
 	io.ReadCloser
 	cancel context.CancelFunc

@@ -3,13 +3,13 @@ package factor
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -215,20 +215,9 @@ func (r Reply) endingWith(cancel context.CancelFunc) Reply {
 		// The connection now belongs to the app; it ends with the request's context.
 		context.AfterFunc(r.Response.Request.Context(), cancel)
 	default:
-		r.Response.Body = &cancelBody{ReadCloser: r.Response.Body, cancel: cancel}
+		r.Response.Body = vault.CancelOnClose(r.Response.Body, cancel)
 	}
 	return r
-}
-
-type cancelBody struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-// Close implements io.Closer.
-func (b *cancelBody) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
 }
 
 // PushResult is the last line of the notice of a push. read reads its refusals; nil as in
