@@ -101,3 +101,18 @@ func TestCallerOfFewUses(t *testing.T) {
 	w.get().send(t, a.addr).wantPlain(t, 403)
 	w.wantAsked(t, p, 1)
 }
+
+// The look-up that takes the last use of the caller's token is no sign of life for the next
+// request: Vault counts such a token as -1, and ends it.
+func TestCallerOfLastUse(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t, "login")
+	p := w.typist(t)
+	a := w.agent(t, p)
+	// One use for the refusal, one for the look-up once the step-up token is there.
+	w.token = w.server.write(t, "auth/token/create", map[string]any{"policies": []string{"default"}, "num_uses": 2}).Auth.ClientToken
+	a.hide = append(a.hide, w.token)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	w.get().send(t, a.addr).wantPlain(t, 403)
+	w.wantAsked(t, p, 1)
+}
