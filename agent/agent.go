@@ -231,6 +231,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 func (g generation) closeIdle() {
 	for _, v := range g.vaults {
 		v.transport.CloseIdleConnections()
+		v.route.CloseIdle()
 	}
 }
 

@@ -3,7 +3,10 @@ package agent
 import (
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
 
+	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -16,6 +19,7 @@ import (
 type upstream struct {
 	config    Vault
 	transport *http.Transport
+	route     *express.Route // nil where every request takes the long way
 	client    *vault.Client
 	handler   http.Handler
 	resolver  *stepup.Resolver
@@ -69,7 +73,7 @@ func (b builder) vault(v Vault) (*upstream, error) {
 		Vault:          v.Name,
 		Address:        base,
 		Namespace:      v.Namespace,
-		Base:           observed,
+		Base:           metrics.Transport{Base: vault.RedactingTransport{Base: express.Transport{Base: transport}}},
 		Rules:          rules,
 		LoginMFA:       c.LoginMFA.Enabled,
 		Mounts:         c.LoginMFA.mounts(),
@@ -80,8 +84,23 @@ func (b builder) vault(v Vault) (*upstream, error) {
 		DenialObserver: a.suggester.Observer(v.Name),
 		Log:            a.options.Log,
 	})
-	return &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}, nil
+	built := &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}
+	if dial := vault.NewDial(transport, base); c.Relay.Express && dial != nil {
+		built.route = express.NewRoute(express.Config{
+			Host:        base.Host,
+			Base:        strings.TrimSuffix(base.EscapedPath(), "/"),
+			Namespace:   v.Namespace,
+			Dial:        dial,
+			Plain:       handler.Plain,
+			Timeout:     transport.ResponseHeaderTimeout,
+			IdleTimeout: expressIdle,
+		})
+	}
+	return built, nil
 }
+
+// expressIdle is less than load balancers keep an idle connection: most have 60 s.
+const expressIdle = 50 * time.Second
 
 func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
 	a, c := b.agent, b.next.config

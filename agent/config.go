@@ -177,6 +177,8 @@ type Cache struct {
 type Relay struct {
 	// MaxKeptBodies are bytes of all request bodies that are kept at once; 0 keeps none.
 	MaxKeptBodies int64 `hcl:"max_kept_bodies,optional" max:"1GiB"`
+	// Express lets package express relay what has nothing to do with a second factor.
+	Express bool `hcl:"express,optional"`
 }
 
 // Audit is the audit log.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/peer"
 )
@@ -69,7 +71,7 @@ func (l leaser) Lease(ctx context.Context, w control.Wanted) (control.Lease, err
 	open := a.newListener(context.Background(), ln, Listener{Network: network, Address: ln.Addr().String(), Vault: name})
 	open.private = p
 	open.vault.Store(&name)
-	open.SetHandler(p.wrap(v.handler))
+	open.serve(a.privateLane(open, v))
 	a.open[listenerKey{privateNetwork, id}] = open
 	a.serve(open)
 	a.options.Log.Info("private listener opened", "address", ln.Addr().String(), "vault", name, "pid", root)
@@ -117,15 +119,24 @@ func (l leaser) admitLocked(name string) (*upstream, error) {
 
 // keepPrivate gives a private listener the handler of a new configuration and
 // reports whether it stays: without its vault it does not.
-func (l *openListener) keepPrivate(vaults map[string]*upstream) bool {
+func (a *Agent) keepPrivate(l *openListener, vaults map[string]*upstream) bool {
 	if l.private == nil {
 		return false
 	}
 	v, ok := vaults[l.config.Vault]
 	if ok {
-		l.SetHandler(l.private.wrap(v.handler))
+		l.serve(a.privateLane(l, v))
 	}
 	return ok
+}
+
+// privateLane is the lane of a private listener to a vault.
+func (a *Agent) privateLane(l *openListener, v *upstream) *express.Lane {
+	p := l.private
+	return &express.Lane{
+		Route: v.route, Handler: p.wrap(v.handler), Count: a.counter(l),
+		Admit: func(c net.Conn) bool { return listener.AdmitsTree(p.root, c) },
+	}
 }
 
 // listenersLocked are the open listeners, those of the configuration first.

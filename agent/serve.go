@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/peer"
 )
@@ -113,11 +115,11 @@ func (a *Agent) listenLocked(ctx context.Context, next generation) error {
 			handler = a.guard(l.Addr(), true).Wrap(handler)
 		}
 		l.vault.Store(&want.Vault)
-		l.SetHandler(handler)
+		l.serve(&express.Lane{Route: vaults[want.Vault].route, Handler: handler, RequireHeader: want.RequireHeader, Count: a.counter(l)})
 	}
 	a.serveMetricsLocked(c.Telemetry)
 	for key, l := range a.open {
-		if !keep[key] && !l.keepPrivate(vaults) {
+		if !keep[key] && !a.keepPrivate(l, vaults) {
 			delete(a.open, key)
 			a.options.Log.Info("listener closed", "address", l.Addr().String())
 			a.retireLocked(l)
@@ -132,6 +134,24 @@ func (a *Agent) listenLocked(ctx context.Context, next generation) error {
 		a.options.Log.Info("listening", "network", l.config.Network, "address", l.Addr().String(), "vault", l.config.Vault)
 	}
 	return nil
+}
+
+// serve sets how the listener serves its requests.
+func (l *openListener) serve(lane *express.Lane) {
+	if lane.Route == nil {
+		l.SetHandler(lane.Handler)
+		return
+	}
+	l.SetLane(lane)
+}
+
+// counter counts the requests of a listener that take an express lane.
+func (a *Agent) counter(l *openListener) func(int, time.Duration) {
+	return func(status int, spent time.Duration) {
+		if name := a.measured(l); name != "" {
+			a.metrics.Request(name, status, spent)
+		}
+	}
 }
 
 // measured is the name of the vault that a listener's requests are counted for;

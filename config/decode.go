@@ -185,7 +185,7 @@ func defaults() agent.Config {
 			MaxPending: 64,
 			Detached:   "ask",
 		},
-		Relay: agent.Relay{MaxKeptBodies: 64 << 20},
+		Relay: agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
 		Cache: agent.Cache{Store: agent.StoreKeyring, MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
 		Log:   agent.Log{Level: slog.LevelInfo, Format: "text"},
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/peer"
 )
 
@@ -67,6 +68,9 @@ type connKey struct{}
 // guard's Wrap may use the connection too, so a configuration can be replaced
 // under open connections.
 func (g *Guard) ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if handed, ok := c.(*express.Handed); ok {
+		ctx, c = express.NewContext(ctx, handed), handed.NetConn()
+	}
 	id := identityOf(c)
 	return peer.NewContext(context.WithValue(ctx, connKey{}, id), id.Describe)
 }
@@ -110,6 +114,12 @@ func (g *Guard) WrapProcessTree(root int, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// AdmitsTree reports whether [Guard.WrapProcessTree] lets the requests of c pass.
+func AdmitsTree(root int, c net.Conn) bool {
+	_, refused := checkTree(identityOf(c), root)
+	return !refused
 }
 
 // checkTree asks the kernel for the process of a connection. It refuses a process
@@ -172,6 +182,12 @@ func (g *Guard) checkPeer(conn *peer.Conn) (refusal, bool) {
 		return refusal{http.StatusLoopDetected, RefusedLoop, "this request came from the agent itself; set `address` of the vault block to the real Vault, not to one of the agent's listeners"}, true
 	}
 	return refusal{}, false
+}
+
+// admits reports whether the requests of a connection are served, as checkPeer does.
+func (g *Guard) admits(c net.Conn) bool {
+	_, refused := g.checkPeer(identityOf(c))
+	return !refused
 }
 
 // checkRequest checks the target and the headers of a request.

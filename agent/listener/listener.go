@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vault-stepup/stepup/agent/express"
 )
 
 // Limits of a listener's server. Reading a body and writing an answer have none:
@@ -30,10 +32,17 @@ const stopGrace = 3 * time.Second
 type Listener struct {
 	ln      *notifyingListener
 	server  *http.Server
+	express *express.Server
 	others  *OtherUsers
 	log     *slog.Logger
-	handler atomic.Pointer[http.Handler]
+	served  atomic.Pointer[served]
 	cancel  context.CancelFunc // ends streams that would keep a stop waiting
+}
+
+// served is what a listener serves from now on.
+type served struct {
+	handler http.Handler
+	lane    *express.Lane // nil without one
 }
 
 // A Config is how a [Listener] serves. All fields are required.
@@ -50,6 +59,7 @@ type Config struct {
 // when the agent is told to stop.
 func New(ctx context.Context, ln net.Listener, c Config) *Listener {
 	l := &Listener{ln: newNotifyingListener(ln), others: c.Others, log: c.Log}
+	l.express = &express.Server{Hosts: acceptedHosts(ln.Addr()), Admit: c.Guard.admits, Lane: func() *express.Lane { return l.served.Load().lane }}
 	l.server = newServer(l, c.Guard, c.Log)
 	l.server.Handler = c.Measure(l.server.Handler)
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -79,11 +89,16 @@ func newServer(h http.Handler, g *Guard, log *slog.Logger) *http.Server {
 
 // ServeHTTP implements http.Handler.
 func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	(*l.handler.Load()).ServeHTTP(w, r)
+	express.Resume(w, r, l.served.Load().handler)
 }
 
 // SetHandler replaces the handler, also of open connections.
-func (l *Listener) SetHandler(h http.Handler) { l.handler.Store(&h) }
+func (l *Listener) SetHandler(h http.Handler) { l.served.Store(&served{handler: h}) }
+
+// SetLane replaces the handler by the one of lane, which serves what it can before.
+func (l *Listener) SetLane(lane *express.Lane) {
+	l.served.Store(&served{handler: lane.Handler, lane: lane})
+}
 
 // SetOtherUsersTime is how long each connection of other users may live from now on.
 func (l *Listener) SetOtherUsersTime(d time.Duration) { l.others.lifetime.Store(int64(d)) }
@@ -91,11 +106,14 @@ func (l *Listener) SetOtherUsersTime(d time.Duration) { l.others.lifetime.Store(
 // Addr returns the address that the listener is bound to.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 
-// Serve accepts connections until the listener is closed, and logs another end.
+// Serve accepts connections until the listener is closed. It returns when that is retired
+// or stopped, and logs another end.
 func (l *Listener) Serve() {
 	i := newIdentifier(l.ln, l.others, l.log)
-	err := l.server.Serve(i)
+	f := newFront(i, l.express)
+	err := l.server.Serve(f)
 	i.drain()
+	f.wait()
 	if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		l.log.Error("listener ended", "address", l.ln.Addr().String(), "error", err)
 	}
@@ -110,6 +128,8 @@ func (l *Listener) Closed() <-chan struct{} { return l.ln.closed }
 // Retire closes the address and waits until the requests under way have ended by
 // themselves.
 func (l *Listener) Retire() {
+	_ = l.ln.Close()
+	_ = l.express.Drain(context.Background())
 	_ = l.server.Shutdown(context.Background())
 	l.cancel()
 }
@@ -119,6 +139,10 @@ func (l *Listener) Retire() {
 func (l *Listener) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
+	_ = l.ln.Close()
+	if err := l.express.Drain(ctx); err != nil {
+		l.express.Close()
+	}
 	if err := l.server.Shutdown(ctx); err != nil {
 		l.cancel()
 		_ = l.server.Close()

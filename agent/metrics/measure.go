@@ -37,6 +37,12 @@ func (m *Metrics) Measure(vault func() string, next http.Handler) http.Handler {
 	})
 }
 
+// Request counts an answer, and the time that was spent on it in the agent.
+func (m *Metrics) Request(vault string, code int, spent time.Duration) {
+	m.overhead.Observe(spent.Seconds())
+	m.requests.WithLabelValues(vault, strconv.Itoa(code)).Inc()
+}
+
 // A countedWriter notices when the header of an answer is written.
 type countedWriter struct {
 	http.ResponseWriter
@@ -57,8 +63,7 @@ func (w *countedWriter) begun(code int) {
 	if w.ctx.Err() != nil {
 		code = statusLeft
 	}
-	w.metrics.overhead.Observe(w.watch.stop().Seconds())
-	w.metrics.requests.WithLabelValues(w.vault, strconv.Itoa(code)).Inc()
+	w.metrics.Request(w.vault, code, w.watch.stop())
 }
 
 // WriteHeader implements http.ResponseWriter.

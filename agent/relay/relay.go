@@ -109,22 +109,33 @@ type Config struct {
 	Log            *slog.Logger
 }
 
-// New returns the handler for the requests of one vault.
-func New(c Config) http.Handler {
+// A Relay handles the requests of one vault.
+type Relay struct {
+	proxy     *httputil.ReverseProxy
+	transport *Transport
+}
+
+var _ http.Handler = (*Relay)(nil)
+
+// New returns a relay.
+func New(c Config) *Relay {
 	if c.MaxKept == 0 {
 		c.MaxKept = 1 << 20
 	}
-	proxy := &httputil.ReverseProxy{
+	t := &Transport{config: c, rules: rule.NewSet(c.Rules)}
+	return &Relay{transport: t, proxy: &httputil.ReverseProxy{
 		Rewrite:      c.rewrite,
-		Transport:    &Transport{config: c, rules: rule.NewSet(c.Rules)},
+		Transport:    t,
 		ErrorHandler: c.fail,
 		ErrorLog:     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		BufferPool:   &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ignoreUpgrade(r.Header)
-		proxy.ServeHTTP(&plainWriter{w}, r)
-	})
+	}}
+}
+
+// ServeHTTP implements http.Handler.
+func (r *Relay) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	ignoreUpgrade(in.Header)
+	r.proxy.ServeHTTP(&plainWriter{w}, in)
 }
 
 // ignoreUpgrade takes out an offer to change the protocol, unless it is the one that Vault

@@ -143,7 +143,12 @@ func callerToken(r *http.Request) secret.Secret {
 // a path, something in front of Vault takes that off, and may clean the rest before or
 // after: a path that comes out differently is none.
 func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
-	sent, base := r.URL, strings.TrimSuffix(t.config.Address.EscapedPath(), "/")
+	return t.deriveSent(r.Method, r.URL, r.Header.Get("X-Vault-Namespace"))
+}
+
+// deriveSent is derive of a request with this method, URL and namespace.
+func (t *Transport) deriveSent(method string, sent *url.URL, namespace string) (rule.Request, bool) {
+	base := strings.TrimSuffix(t.config.Address.EscapedPath(), "/")
 	if base != "" {
 		full := sent.Opaque
 		if full == "" {
@@ -155,7 +160,7 @@ func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
 		}
 		sent = &url.URL{Opaque: raw, RawQuery: sent.RawQuery}
 	}
-	return rule.Derive(r.Method, sent, r.Header.Get("X-Vault-Namespace"))
+	return rule.Derive(method, sent, namespace)
 }
 
 // An attempt is one request on a rule's path.

@@ -1,0 +1,169 @@
+package express
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxOpen is how many connections a route has open. More requests at once go by the
+	// server behind, which may share one connection among them.
+	maxOpen = 512
+	// maxIdle is how many connections a route keeps.
+	maxIdle = 64
+)
+
+var errFull = errors.New("too many connections")
+
+// A pool keeps the connections to one Vault that are not in use. Nothing reads them
+// meanwhile: get looks whether one is still open.
+type pool struct {
+	lifetime time.Duration
+
+	mu    sync.Mutex
+	idle  []*upstream // the last one was used last
+	open  int
+	sweep *time.Timer // set while there is one that is kept
+}
+
+// An upstream is a connection to Vault.
+type upstream struct {
+	net.Conn
+	pool   *pool
+	reused bool
+	since  time.Time // when it was last used
+	close  func() error
+}
+
+// Close implements net.Conn. It may be called again.
+func (u *upstream) Close() error { return u.close() }
+
+// get returns a connection that is kept, or opens one. The caller puts or closes it.
+func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*upstream, error) {
+	p.mu.Lock()
+	for len(p.idle) > 0 {
+		u := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		if time.Since(u.since) < p.lifetime && u.quiet() {
+			p.mu.Unlock()
+			u.reused = true
+			return u, nil
+		}
+		p.mu.Unlock()
+		_ = u.Close()
+		p.mu.Lock()
+	}
+	if p.open >= maxOpen {
+		p.mu.Unlock()
+		return nil, errFull
+	}
+	p.open++
+	p.mu.Unlock()
+	c, err := dial(ctx)
+	if err != nil {
+		p.closed()
+		return nil, err
+	}
+	u := &upstream{Conn: c, pool: p}
+	u.close = sync.OnceValue(func() error {
+		p.closed()
+		return c.Close()
+	})
+	return u, nil
+}
+
+func (p *pool) closed() {
+	p.mu.Lock()
+	p.open--
+	p.mu.Unlock()
+}
+
+// put keeps u for another request.
+func (p *pool) put(u *upstream) {
+	u.since = time.Now()
+	p.mu.Lock()
+	full := len(p.idle) >= maxIdle
+	if !full {
+		p.idle = append(p.idle, u)
+		if p.sweep == nil {
+			p.sweep = time.AfterFunc(p.lifetime, p.closeOld)
+		}
+	}
+	p.mu.Unlock()
+	if full {
+		_ = u.Close()
+	}
+}
+
+// closeOld closes the connections that were not used for their time. It runs only as
+// often as one may be: an idle agent sleeps.
+func (p *pool) closeOld() {
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && time.Since(p.idle[n].since) >= p.lifetime {
+		n++
+	}
+	old := p.idle[:n:n]
+	p.idle = append([]*upstream(nil), p.idle[n:]...)
+	p.sweep = nil
+	if len(p.idle) > 0 {
+		p.sweep = time.AfterFunc(p.lifetime-time.Since(p.idle[0].since), p.closeOld)
+	}
+	p.mu.Unlock()
+	for _, u := range old {
+		_ = u.Close()
+	}
+}
+
+// closeIdle closes all that are kept.
+func (p *pool) closeIdle() {
+	p.mu.Lock()
+	all := p.idle
+	p.idle = nil
+	if p.sweep != nil {
+		p.sweep.Stop()
+		p.sweep = nil
+	}
+	p.mu.Unlock()
+	for _, u := range all {
+		_ = u.Close()
+	}
+}
+
+// quiet reports whether u is open and Vault has sent nothing by it: it closes a
+// connection that was idle for too long, and then a request would get no answer.
+func (u *upstream) quiet() bool {
+	c := u.Conn
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) { quiet = nothingToRead(fd) })
+	return err == nil && quiet
+}
+
+// tcp is the connection if it is one of TCP, nil if not.
+func (u *upstream) tcp() *net.TCPConn {
+	c := u.Conn
+	if dialed, ok := c.(interface{ NetConn() net.Conn }); ok {
+		if _, secure := c.(*tls.Conn); secure {
+			return nil
+		}
+		c = dialed.NetConn()
+	}
+	tcp, _ := c.(*net.TCPConn)
+	return tcp
+}

@@ -1,0 +1,284 @@
+package express
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+)
+
+// An end is how a transaction ended.
+type end int
+
+const (
+	done   end = iota
+	left       // the connection is of no more use
+	unsent     // Vault has not seen the request, or has ended a read without an answer
+	begun      // the server behind goes on with the answer
+)
+
+// statusLeft is counted for an app that left before its answer, as in package metrics.
+const statusLeft = 499
+
+// A transaction is one request on its way to Vault and back.
+type transaction struct {
+	*conn
+	lane    *Lane
+	up      *upstream
+	err     error // instead of an answer
+	started time.Time
+	sent    time.Time
+	spent   time.Duration // before it was sent
+	read    time.Time     // when the last of the head was there
+}
+
+// run sends the request and hands on the answer.
+func (t *transaction) run() end {
+	if !t.send() {
+		return unsent
+	}
+	defer t.upstream.Store(nil)
+	switch e := t.readHead(); e {
+	case done:
+	case unsent, left, begun:
+		if !t.endWatch() {
+			t.count(statusLeft)
+			_ = t.up.Close()
+			return left
+		}
+		return e
+	}
+	t.count(t.answer.status)
+	t.lane.taken.Add(1)
+	ok := t.copyBody()
+	if !t.endWatch() || !ok {
+		_ = t.up.Close()
+		return left
+	}
+	return done
+}
+
+// send writes the request to a connection that is kept, or to a new one. It returns false
+// where Vault has not seen it.
+func (t *transaction) send() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	up, err := t.lane.pool.get(ctx, t.lane.config.Dial)
+	cancel()
+	if err != nil {
+		return false // the server behind dials again, and says what is wrong
+	}
+	t.up = up
+	t.conn.upstream.Store(up)
+	if t.out == nil {
+		t.out = t.server.buffers.take()
+	}
+	t.out = t.head.appendTo(t.out[:0], t.in, &t.lane.config)
+	t.sent = time.Now()
+	t.spent = t.sent.Sub(t.started)
+	_ = up.SetReadDeadline(t.sent.Add(patience))
+	n, err := up.Write(t.out)
+	if err == nil {
+		return true
+	}
+	if n == 0 && up.reused {
+		_ = up.Close()
+		return false
+	}
+	t.err = err
+	return true
+}
+
+// readHead reads until the head of the answer is there, and as much of a JSON answer as is
+// needed to know that it is no challenge.
+func (t *transaction) readHead() end {
+	if t.err != nil {
+		return t.failed()
+	}
+	t.out = t.out[:0]
+	for {
+		if e := t.readMore(); e != done {
+			return e
+		}
+		switch t.answer.parse(t.out) {
+		case plain:
+			return t.decide()
+		case other:
+			return begun
+		}
+	}
+}
+
+// readMore reads more of the head.
+func (t *transaction) readMore() end {
+	t.out = t.server.buffers.grow(t.out)
+	for {
+		n, err := t.up.Read(t.out[len(t.out):cap(t.out)])
+		t.out = t.out[:len(t.out)+n]
+		switch {
+		case n > 0:
+			t.read = time.Now()
+			return done
+		case err == nil:
+		case t.watch == nil && timedOut(err):
+			t.startWatch(t.up)
+			_ = t.up.SetReadDeadline(t.sent.Add(t.lane.config.Timeout))
+		default:
+			t.err = err
+			return t.failed()
+		}
+	}
+}
+
+// failed is the end after an error. A read that a kept connection gave no answer to goes
+// out again, as net/http has it: that connection was closed at the same moment.
+func (t *transaction) failed() end {
+	read := t.head.Method == "GET" || t.head.Method == "LIST" || t.head.Method == "SCAN"
+	if t.up.reused && read && len(t.out) == 0 && !timedOut(t.err) {
+		_ = t.up.Close()
+		return unsent
+	}
+	return begun
+}
+
+// decide reads the beginning of a JSON answer until it is no challenge.
+func (t *transaction) decide() end {
+	h := &t.answer
+	// The framing and the scanner go over the body once here, and the framing again when
+	// it is written: until then the server behind may still get the answer as it came.
+	if !h.json {
+		return done
+	}
+	t.scan = mfa.Scanner{}
+	trial, at := h.framing, h.length
+	if trial.left == 0 && !trial.chunked {
+		return done
+	}
+	finding := mfa.Undecided
+	look := func(data []byte) { finding = t.scan.Scan(data) }
+	for {
+		n, ended, ok := trial.advance(t.out[at:], look)
+		at += n
+		switch {
+		case !ok || finding == mfa.Suspect:
+			return begun
+		case ended || finding == mfa.Ordinary || at-h.length > maxUndecided:
+			return done
+		}
+		t.out = t.server.buffers.grow(t.out)
+		_ = t.up.SetReadDeadline(time.Now().Add(maxPause))
+		got, err := t.up.Read(t.out[len(t.out):cap(t.out)])
+		t.out = t.out[:len(t.out)+got]
+		if got == 0 && err != nil {
+			if !timedOut(err) {
+				t.err = err
+			}
+			return begun
+		}
+	}
+}
+
+// answered is what the server behind gets.
+func (t *transaction) answered() *answered {
+	a := &answered{conn: t.up, read: t.out, err: t.err, lane: t.lane}
+	if len(t.out) > 0 {
+		a.err = nil // it meets the error when it reads on
+	}
+	t.out = nil
+	return a
+}
+
+func (t *transaction) count(status int) {
+	if t.lane.Count != nil {
+		if !t.read.IsZero() {
+			t.spent += time.Since(t.read)
+		}
+		t.lane.Count(status, t.spent)
+	}
+}
+
+// copyBody hands on what was read, and the rest of the answer as it comes. It returns
+// false when the connection of the app has to be closed.
+func (t *transaction) copyBody() bool {
+	h := &t.answer
+	n, ended, ok := h.framing.advance(t.out[h.length:], nil)
+	if h.framing.left == 0 && !h.framing.chunked {
+		ended = true
+	}
+	total := h.length + n
+	clean := total == len(t.out)
+	if _, err := t.client.Write(h.compact(t.out[:total])); err != nil || !ok {
+		return false
+	}
+	if !ended {
+		if ended, clean = t.copyRest(); !ended {
+			return false
+		}
+	}
+	if !clean || h.close {
+		_ = t.up.Close()
+		return true
+	}
+	t.lane.pool.put(t.up)
+	return true
+}
+
+// copyRest copies until the end of the body. clean reports whether nothing came after it.
+func (t *transaction) copyRest() (ended, clean bool) {
+	if len(t.in) == t.head.length+t.head.body {
+		t.forget()
+	}
+	f := &t.answer.framing
+	to, _ := t.client.(io.ReaderFrom)
+	if from := t.up.tcp(); f.left >= minSplice && from != nil && to != nil {
+		return t.splice(from, to), true
+	}
+	t.out = t.server.buffers.shrink(t.out)
+	for {
+		b := t.out[:cap(t.out)]
+		n, err := t.up.Read(b)
+		if n > 0 {
+			body, ended, ok := f.advance(b[:n], nil)
+			if _, err := t.client.Write(b[:body]); err != nil || !ok {
+				return false, false
+			}
+			if ended {
+				return true, body == n
+			}
+			switch {
+			case n == small: // more is there than that
+				t.out = t.server.buffers.grow(b)[:0]
+			case n < small:
+				t.out = t.server.buffers.shrink(t.out)
+			}
+			continue
+		}
+		if err == nil {
+			continue
+		}
+		if t.watch != nil || !timedOut(err) {
+			return false, false
+		}
+		t.startWatch(t.up)
+		_ = t.up.SetReadDeadline(time.Time{})
+		t.out = t.server.buffers.shrink(t.out)
+	}
+}
+
+// forget gives back the request: it is not sent again once its answer is handed on.
+func (t *transaction) forget() {
+	t.server.buffers.give(t.in)
+	t.in, t.head.length, t.head.body = nil, 0, 0
+}
+
+// splice lets the kernel copy the rest of a long body. It is for two TCP connections.
+func (t *transaction) splice(from *net.TCPConn, to io.ReaderFrom) bool {
+	if t.watch == nil {
+		t.startWatch(t.up) // nothing else ends a copy that waits
+	}
+	_ = t.up.SetReadDeadline(time.Time{})
+	left := t.answer.framing.left
+	n, err := to.ReadFrom(&io.LimitedReader{R: from, N: left})
+	return err == nil && n == left
+}
