@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -93,14 +94,27 @@ func (b builder) vault(v Vault) (*upstream, error) {
 			Dial:        dial,
 			Plain:       handler.Plain,
 			Timeout:     transport.ResponseHeaderTimeout,
+			MaxOpen:     maxOpen(base),
 			IdleTimeout: expressIdle,
 		})
 	}
 	return built, nil
 }
 
-// expressIdle is less than load balancers keep an idle connection: most have 60 s.
-const expressIdle = 50 * time.Second
+const (
+	// expressIdle is less than load balancers keep an idle connection: most have 60 s.
+	expressIdle = 50 * time.Second
+	// maxSecure is how many connections with TLS are worth their handshakes. Over HTTP/2,
+	// which most servers speak then, one serves many requests.
+	maxSecure = 512
+)
+
+func maxOpen(base *url.URL) int {
+	if base.Scheme == "https" {
+		return maxSecure
+	}
+	return 0
+}
 
 func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
 	a, c := b.agent, b.next.config

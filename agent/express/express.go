@@ -53,6 +53,9 @@ type Config struct {
 	Plain func(Request) bool
 	// Timeout is how long Vault may take for the beginning of an answer.
 	Timeout time.Duration
+	// MaxOpen is how many connections are open at once; 0 means no limit. More requests than
+	// that go by the server behind, which may share one connection among them.
+	MaxOpen int
 	// IdleTimeout is how long a connection to Vault is kept unused.
 	IdleTimeout time.Duration
 }
@@ -71,7 +74,7 @@ func NewRoute(c Config) *Route {
 		return nil
 	}
 	r := &Route{config: c}
-	r.pool.lifetime = c.IdleTimeout
+	r.pool.lifetime, r.pool.maxOpen = c.IdleTimeout, c.MaxOpen
 	return r
 }
 

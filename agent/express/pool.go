@@ -10,13 +10,8 @@ import (
 	"time"
 )
 
-const (
-	// maxOpen is how many connections a route has open. More requests at once go by the
-	// server behind, which may share one connection among them.
-	maxOpen = 512
-	// maxIdle is how many connections a route keeps.
-	maxIdle = 64
-)
+// maxIdle is how many connections a route keeps.
+const maxIdle = 256
 
 var errFull = errors.New("too many connections")
 
@@ -24,6 +19,7 @@ var errFull = errors.New("too many connections")
 // meanwhile: get looks whether one is still open.
 type pool struct {
 	lifetime time.Duration
+	maxOpen  int // 0 means no limit
 
 	mu    sync.Mutex
 	idle  []*upstream // the last one was used last
@@ -58,7 +54,7 @@ func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, er
 		_ = u.Close()
 		p.mu.Lock()
 	}
-	if p.open >= maxOpen {
+	if p.maxOpen > 0 && p.open >= p.maxOpen {
 		p.mu.Unlock()
 		return nil, errFull
 	}
