@@ -92,7 +92,7 @@ func (b builder) vault(v Vault) (*upstream, error) {
 			Base:        strings.TrimSuffix(base.EscapedPath(), "/"),
 			Namespace:   v.Namespace,
 			Dial:        dial,
-			Plain:       handler.Plain,
+			Decide:      handler.Decide,
 			Timeout:     transport.ResponseHeaderTimeout,
 			MaxOpen:     maxOpen(base),
 			IdleTimeout: expressIdle,

@@ -32,6 +32,15 @@ func (c metricsResolver) First(ctx context.Context, m rule.Match, token secret.S
 	return c.counted(m.Rule, d), err
 }
 
+// Cached implements relay.Resolver.
+func (c metricsResolver) Cached(ctx context.Context, m rule.Match, token secret.Secret) (*stepup.TokenUse, bool) {
+	use, ok := c.Resolver.Cached(ctx, m, token)
+	if ok {
+		use.Decided = func(d stepup.Decision) { c.counted(m.Rule, d) }
+	}
+	return use, ok
+}
+
 // StepUp implements relay.Resolver.
 func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision {
 	defer metrics.Pause(ctx)()

@@ -103,7 +103,7 @@ func (h *answerHead) line(name, value []byte, seen *answerLines) bool {
 			return true
 		}
 	}
-	return !special(name)
+	return !special(name) && !is(name, "stepup-outcome")
 }
 
 // framed decides by what frames the body.

@@ -1,6 +1,7 @@
 package express
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -35,10 +36,12 @@ type conn struct {
 	idle     atomic.Bool // waits for a request
 	upstream atomic.Pointer[upstream]
 
-	in       []byte // what was read of the app and is not answered
-	admitted bool
-	until    time.Time // read deadline of client; zero means none
-	head     requestHead
+	in      []byte          // what was read of the app and is not answered
+	context context.Context //nolint:containedctx // lives as long as the connection; nil before the first request
+	until   time.Time       // read deadline of client; zero means none
+	head    requestHead
+	pass    Pass
+	started time.Time // when the request was there
 
 	out    []byte // what was read of Vault
 	answer answerHead
@@ -57,7 +60,7 @@ func (x *conn) serve() *Handed {
 		if lane == nil {
 			return x.handOver(nil)
 		}
-		t := &transaction{conn: x, lane: lane, started: time.Now()}
+		t := &transaction{conn: x, lane: lane}
 		switch t.run() {
 		case left:
 			return nil
@@ -111,10 +114,11 @@ func (x *conn) deadline(d time.Duration) {
 // next reads on until there is a whole request. It returns nil for one that is not for
 // a lane.
 func (x *conn) next() *Lane {
-	if !x.admitted {
-		if x.admitted = x.server.Admit(x.client); !x.admitted {
+	if x.context == nil {
+		if !x.server.Admit(x.client) {
 			return nil
 		}
+		x.context = x.server.Context(x.client)
 	}
 	lane := x.server.Lane()
 	if lane == nil {
@@ -143,12 +147,17 @@ func (x *conn) allowed(lane *Lane) bool {
 	if lane.Admit != nil && !lane.Admit(x.client) || lane.RequireHeader && !h.hasVault || x.server.Hosts != nil && !x.server.accepts(h.host) {
 		return false
 	}
-	if h.Namespace == "" {
-		q := h.Request
+	q := h.Request
+	q.Body = h.body
+	if q.Namespace == "" {
 		q.Namespace = lane.config.Namespace
-		return lane.config.Plain(q)
 	}
-	return lane.config.Plain(h.Request)
+	x.started = time.Now()
+	pass, ok := lane.config.Decide(x.context, q)
+	if x.pass = pass; pass.Ticket != nil {
+		x.started = time.Now() // before, Vault may have been asked about the caller
+	}
+	return ok
 }
 
 func (s *Server) accepts(host string) bool {

@@ -36,9 +36,23 @@ type Lane struct {
 // once at most.
 type Request struct {
 	Method, Target string
+	Body           int    // bytes
 	Token          string // X-Vault-Token
 	Authorization  string
 	Namespace      string // X-Vault-Namespace; that of the route where the request has none
+}
+
+// A Pass is how a request is sent. The zero Pass is as it stands.
+type Pass struct {
+	// Token are lines that take the place of those with the token of the caller, with their
+	// ends; nil leaves these.
+	Token []byte
+	// Mark is a line for the head of the answer, with its end; nil adds none.
+	Mark []byte
+	// Served is called before the app gets the answer; nil is allowed.
+	Served func()
+	// Ticket is for the handler, see [Ticket], when it has to go on with the answer.
+	Ticket any
 }
 
 // A Config is what a [Route] needs.
@@ -48,9 +62,10 @@ type Config struct {
 	Namespace string // sent as X-Vault-Namespace when a request has none; "" sends none
 	// Dial opens a connection to Vault on which HTTP/1.1 is spoken.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Plain reports whether nothing is to be done before a request is sent, nor after an
-	// answer that is no challenge.
-	Plain func(Request) bool
+	// Decide reports how a request is sent, if nothing else is to be done before that, nor
+	// after an answer that is no challenge. ctx has the peer. It may ask Vault about the
+	// caller.
+	Decide func(ctx context.Context, q Request) (Pass, bool)
 	// Timeout is how long Vault may take for the beginning of an answer.
 	Timeout time.Duration
 	// MaxOpen is how many connections are open at once; 0 means no limit. More requests than
@@ -100,9 +115,13 @@ type Server struct {
 	Hosts []string
 	// Lane returns the lane for the next request; nil means that there is none.
 	Lane func() *Lane
+	// Skip reports whether a connection goes to the server behind at once; nil means none.
+	Skip func(net.Conn) bool
 	// Admit reports whether a connection is served at all, once something came by it. The
 	// server behind knows what to say to the others.
 	Admit func(net.Conn) bool
+	// Context is that of the requests of a connection.
+	Context func(net.Conn) context.Context
 
 	buffers buffers
 	mu      sync.Mutex

@@ -68,7 +68,9 @@ type answered struct {
 	read []byte // of the answer
 	err  error  // in its place
 	lane *Lane
-	used atomic.Bool
+	// ticket is that of the pass which the request was sent with.
+	ticket any
+	used   atomic.Bool
 }
 
 type (
@@ -76,9 +78,13 @@ type (
 	answeredKey struct{}
 )
 
-// NewContext returns the context of a connection of the server behind.
-func NewContext(ctx context.Context, h *Handed) context.Context {
-	return context.WithValue(ctx, handedKey{}, h)
+// ConnContext returns the context of a connection of the server behind, and the connection
+// that it was before it was handed over.
+func ConnContext(ctx context.Context, c net.Conn) (context.Context, net.Conn) {
+	if h, ok := c.(*Handed); ok {
+		return context.WithValue(ctx, handedKey{}, h), h.NetConn()
+	}
+	return ctx, c
 }
 
 // Resume serves the request that a connection was handed over with, whose answer may be
@@ -96,6 +102,15 @@ func Resume(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	}
 	defer a.conn.Close() //nolint:errcheck // it was read, or is of no use
 	a.lane.Handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), answeredKey{}, a)))
+}
+
+// Ticket is the ticket of the request of ctx, if an express lane has sent it: the answer to
+// the same sending comes by [Transport].
+func Ticket(ctx context.Context) any {
+	if a, _ := ctx.Value(answeredKey{}).(*answered); a != nil {
+		return a.ticket
+	}
+	return nil
 }
 
 // A Transport sends the requests of the handlers of lanes. The first one of a request that

@@ -31,6 +31,7 @@ type requestHead struct {
 	host     string
 	hasVault bool   // X-Vault-Request: true, once
 	keep     []span // the lines that are sent on
+	tokens   []span // those among them with the token of the caller
 }
 
 // A span is a part of a head.
@@ -41,7 +42,7 @@ type span struct{ from, to int }
 // no bare CR or LF, no blank before a colon. A request that two parsers read in two ways
 // could carry another one past the guard, or past a rule.
 func (h *requestHead) parse(b []byte) finding {
-	*h = requestHead{keep: h.keep[:0]}
+	*h = requestHead{keep: h.keep[:0], tokens: h.tokens[:0]}
 	end := bytes.Index(b[:min(len(b), maxHead)], []byte("\r\n\r\n"))
 	if end < 0 {
 		if len(b) >= maxHead {
@@ -63,6 +64,9 @@ func (h *requestHead) parse(b []byte) finding {
 		}
 		if !seen.dropped {
 			h.keepLine(at, eol+1)
+		}
+		if seen.secret {
+			h.tokens = append(h.tokens, span{at, eol + 1})
 		}
 		at = eol + 1
 	}
@@ -128,6 +132,7 @@ type seenLines struct {
 	host, length, token, authorization, namespace, vaultRequest, connection bool
 
 	dropped bool // the last line is not sent on
+	secret  bool // it has the token of the caller
 }
 
 // once notes a line and reports whether it is the first one.
@@ -141,7 +146,7 @@ func once(seen *bool) bool {
 // behind: a second line of a kind that is there once, another framing, what a browser
 // adds, a second factor, a login on the way, an answer that Vault shall wrap.
 func (h *requestHead) line(name, value []byte, seen *seenLines) (ok bool) {
-	seen.dropped = false
+	seen.dropped, seen.secret = false, false
 	switch len(name) {
 	case len("Host"):
 		if is(name, "host") {
@@ -160,11 +165,11 @@ func (h *requestHead) line(name, value []byte, seen *seenLines) (ok bool) {
 		}
 	case len("X-Vault-Token"):
 		if is(name, "x-vault-token") {
-			h.Token = string(value)
+			h.Token, seen.secret = string(value), true
 			return once(&seen.token)
 		}
 		if is(name, "authorization") {
-			h.Authorization = string(value)
+			h.Authorization, seen.secret = string(value), true
 			return once(&seen.authorization)
 		}
 	case len("X-Vault-Request"):
@@ -210,8 +215,8 @@ func special(name []byte) bool {
 }
 
 // appendTo writes the request that b begins with, as it goes to Vault: path and Host are
-// Vault's, everything else stands as it came.
-func (h *requestHead) appendTo(to, b []byte, c *Config) []byte {
+// Vault's, the token is that of the pass, everything else stands as it came.
+func (h *requestHead) appendTo(to, b []byte, c *Config, pass Pass) []byte {
 	to = append(to, h.Method...)
 	to = append(to, ' ')
 	to = append(to, c.Base...)
@@ -219,9 +224,18 @@ func (h *requestHead) appendTo(to, b []byte, c *Config) []byte {
 	to = append(to, " HTTP/1.1\r\nHost: "...)
 	to = append(to, c.Host...)
 	to = append(to, "\r\n"...)
+	tokens := h.tokens
+	if pass.Token == nil {
+		tokens = nil
+	}
 	for _, s := range h.keep {
+		for len(tokens) > 0 && tokens[0].from < s.to {
+			to = append(to, b[s.from:tokens[0].from]...)
+			s.from, tokens = tokens[0].to, tokens[1:]
+		}
 		to = append(to, b[s.from:s.to]...)
 	}
+	to = append(to, pass.Token...)
 	if h.Namespace == "" && c.Namespace != "" {
 		to = append(to, "X-Vault-Namespace: "...)
 		to = append(to, c.Namespace...)

@@ -25,13 +25,12 @@ const statusLeft = 499
 // A transaction is one request on its way to Vault and back.
 type transaction struct {
 	*conn
-	lane    *Lane
-	up      *upstream
-	err     error // instead of an answer
-	started time.Time
-	sent    time.Time
-	spent   time.Duration // before it was sent
-	read    time.Time     // when the last of the head was there
+	lane  *Lane
+	up    *upstream
+	err   error // instead of an answer
+	sent  time.Time
+	spent time.Duration // before it was sent
+	read  time.Time     // when the last of the head was there
 }
 
 // run sends the request and hands on the answer.
@@ -52,6 +51,9 @@ func (t *transaction) run() end {
 	}
 	t.count(t.answer.status)
 	t.lane.taken.Add(1)
+	if t.pass.Served != nil {
+		t.pass.Served()
+	}
 	ok := t.copyBody()
 	if !t.endWatch() || !ok {
 		_ = t.up.Close()
@@ -74,10 +76,10 @@ func (t *transaction) send() bool {
 	if t.out == nil {
 		t.out = t.server.buffers.take()
 	}
-	t.out = t.head.appendTo(t.out[:0], t.in, &t.lane.config)
+	t.out = t.head.appendTo(t.out[:0], t.in, &t.lane.config, t.pass)
 	t.sent = time.Now()
 	t.spent = t.sent.Sub(t.started)
-	_ = up.SetReadDeadline(t.sent.Add(patience))
+	_ = up.SetReadDeadline(t.sent.Add(min(patience, t.lane.config.Timeout)))
 	n, err := up.Write(t.out)
 	if err == nil {
 		return true
@@ -121,7 +123,7 @@ func (t *transaction) readMore() end {
 			t.read = time.Now()
 			return done
 		case err == nil:
-		case t.watch == nil && timedOut(err):
+		case t.watch == nil && timedOut(err) && t.lane.config.Timeout > patience:
 			t.startWatch(t.up)
 			_ = t.up.SetReadDeadline(t.sent.Add(t.lane.config.Timeout))
 		default:
@@ -181,7 +183,7 @@ func (t *transaction) decide() end {
 
 // answered is what the server behind gets.
 func (t *transaction) answered() *answered {
-	a := &answered{conn: t.up, read: t.out, err: t.err, lane: t.lane}
+	a := &answered{conn: t.up, read: t.out, err: t.err, lane: t.lane, ticket: t.pass.Ticket}
 	if len(t.out) > 0 {
 		a.err = nil // it meets the error when it reads on
 	}
@@ -208,7 +210,7 @@ func (t *transaction) copyBody() bool {
 	}
 	total := h.length + n
 	clean := total == len(t.out)
-	if _, err := t.client.Write(h.compact(t.out[:total])); err != nil || !ok {
+	if err := t.writeBeginning(total); err != nil || !ok {
 		return false
 	}
 	if !ended {
@@ -222,6 +224,23 @@ func (t *transaction) copyBody() bool {
 	}
 	t.lane.pool.put(t.up)
 	return true
+}
+
+// writeBeginning hands on the head and the beginning of the body, which are in out.
+func (t *transaction) writeBeginning(length int) error {
+	h, mark := &t.answer, t.pass.Mark
+	b := h.compact(t.out[:length])
+	if mark == nil {
+		_, err := t.client.Write(b)
+		return err
+	}
+	body := length - h.length
+	end := len(b) - body - len("\r\n")
+	marked := append(t.server.buffers.take(), b[:end]...)
+	marked = append(append(marked, mark...), b[end:]...)
+	_, err := t.client.Write(marked)
+	t.server.buffers.give(marked)
+	return err
 }
 
 // copyRest copies until the end of the body. clean reports whether nothing came after it.

@@ -68,9 +68,7 @@ type connKey struct{}
 // guard's Wrap may use the connection too, so a configuration can be replaced
 // under open connections.
 func (g *Guard) ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if handed, ok := c.(*express.Handed); ok {
-		ctx, c = express.NewContext(ctx, handed), handed.NetConn()
-	}
+	ctx, c = express.ConnContext(ctx, c)
 	id := identityOf(c)
 	return peer.NewContext(context.WithValue(ctx, connKey{}, id), id.Describe)
 }

@@ -59,12 +59,17 @@ type Config struct {
 // when the agent is told to stop.
 func New(ctx context.Context, ln net.Listener, c Config) *Listener {
 	l := &Listener{ln: newNotifyingListener(ln), others: c.Others, log: c.Log}
-	l.express = &express.Server{Hosts: acceptedHosts(ln.Addr()), Admit: c.Guard.admits, Lane: func() *express.Lane { return l.served.Load().lane }}
 	l.server = newServer(l, c.Guard, c.Log)
 	l.server.Handler = c.Measure(l.server.Handler)
+	guard := c.Guard
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.cancel = cancel
 	l.server.BaseContext = func(net.Listener) context.Context { return base }
+	l.express = &express.Server{
+		Hosts: acceptedHosts(ln.Addr()), Skip: isLimited, Admit: guard.admits,
+		Lane:    func() *express.Lane { return l.served.Load().lane },
+		Context: func(c net.Conn) context.Context { return guard.ConnContext(base, c) },
+	}
 	return l
 }
 
@@ -110,10 +115,10 @@ func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 // or stopped, and logs another end.
 func (l *Listener) Serve() {
 	i := newIdentifier(l.ln, l.others, l.log)
-	f := newFront(i, l.express)
+	f := express.NewFront(i, l.express)
 	err := l.server.Serve(f)
 	i.drain()
-	f.wait()
+	f.Wait()
 	if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		l.log.Error("listener ended", "address", l.ln.Addr().String(), "error", err)
 	}

@@ -71,6 +71,12 @@ type limitedConn struct {
 	release func()
 }
 
+// isLimited reports whether c is of another user, or of an unknown one.
+func isLimited(c net.Conn) bool {
+	_, limited := c.(*limitedConn)
+	return limited
+}
+
 func (c *limitedConn) identity() *peer.Conn { return c.peer }
 
 // Close implements net.Conn.

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -57,18 +60,79 @@ func newFixture(t *testing.T, address string, changes ...func(*relay.Config)) *f
 	t.Cleanup(func() { f.givesBack(t) }) // whatever way the test's requests went
 	c := relay.Config{
 		Vault: "corp", Address: u, Base: base, LoginMFA: true, Budget: f.budget, DenialObserver: make(denialObserver, 100),
-		Resolver: parts{f.resolver, &single{}, &mounts{}, &approver{}, &revocations{}},
+		Resolver: parts{f.resolver, noToken{}, &single{}, &mounts{}, &approver{}, &revocations{}},
 		Log:      slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	for _, change := range changes {
 		change(&c)
 	}
-	server := httptest.NewUnstartedServer(relay.New(c))
+	timeout := time.Minute
+	if t, ok := c.Base.(*http.Transport); ok && t.ResponseHeaderTimeout > 0 {
+		timeout = t.ResponseHeaderTimeout
+	}
+	c.Base = express.Transport{Base: c.Base}
+	f.url = serve(t, c, timeout)
+	return f
+}
+
+// noLane is set for a run of all tests without an express lane.
+const noLane = "STEPUP_TEST_NO_LANE"
+
+// longWay is a header of requests that no express lane takes: so they leave a connection
+// that net/http keeps.
+const longWay = "X-Vault-Wrap-Ttl"
+
+// serve serves a relay with an express lane in front of it.
+func serve(t *testing.T, c relay.Config, timeout time.Duration) (url string) {
+	t.Helper()
+	r := relay.New(c)
+	server := httptest.NewUnstartedServer(nil)
 	server.Config.DisableGeneralOptionsHandler = true
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { express.Resume(w, q, r) })
+	lane := &express.Lane{Handler: r, Route: express.NewRoute(express.Config{
+		Host: c.Address.Host, Base: strings.TrimSuffix(c.Address.EscapedPath(), "/"), Namespace: c.Namespace,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", c.Address.Host)
+		},
+		Decide: r.Decide, Timeout: timeout, IdleTimeout: time.Minute,
+	})}
+	t.Cleanup(lane.CloseIdle)
+	if c.Address.Scheme != "http" || os.Getenv(noLane) != "" {
+		lane = nil
+	}
+	front := express.NewFront(server.Listener, &express.Server{
+		Admit:   func(net.Conn) bool { return true },
+		Lane:    func() *express.Lane { return lane },
+		Context: func(net.Conn) context.Context { return t.Context() },
+	})
+	server.Listener = front
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		ctx, _ = express.ConnContext(ctx, c)
+		return ctx
+	}
 	server.Start()
 	t.Cleanup(server.Close)
-	f.url = server.URL
-	return f
+	return server.URL
+}
+
+// TestWithoutLane runs all tests once more, with net/http alone.
+func TestWithoutLane(t *testing.T) {
+	if os.Getenv(noLane) != "" || testing.Short() {
+		t.Skip("is the run without it")
+	}
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), noLane+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("without an express lane: %v\n%s", err, out)
+	}
+}
+
+// noToken is a caller for which there is none.
+type noToken struct{}
+
+func (noToken) Cached(context.Context, rule.Match, secret.Secret) (*stepup.TokenUse, bool) {
+	return nil, false
 }
 
 // givesBack waits until no body is kept. net/http may let go of one a moment after
@@ -265,6 +329,7 @@ func decision(resp *http.Response, v mfa.Verdict) stepup.Decision {
 // parts is a resolver of which each test plays some.
 type parts struct {
 	relay.StepUps
+	relay.TokenUses
 	relay.SinglePhase
 	relay.BodyFactors
 	relay.Approvals

@@ -34,6 +34,7 @@ const Outcome = "Stepup-Outcome"
 // many requests at once. An error means that Vault was not reached. *stepup.Resolver is one.
 type Resolver interface {
 	StepUps
+	TokenUses
 	SinglePhase
 	BodyFactors
 	Approvals
@@ -49,6 +50,13 @@ type StepUps interface {
 	StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision
 	// Login meets the challenge of a login to r.
 	Login(ctx context.Context, c mfa.Challenge, r rule.Request) stepup.Decision
+}
+
+// TokenUses is for requests that an express lane sends with a step-up token.
+type TokenUses interface {
+	// Cached returns the use of a token that is there; ok is false where First has to look
+	// further.
+	Cached(ctx context.Context, m rule.Match, token secret.Secret) (use *stepup.TokenUse, ok bool)
 }
 
 // SinglePhase is for logins whose second factor goes with the login itself, in X-Vault-MFA,

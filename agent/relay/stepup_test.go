@@ -244,7 +244,7 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 				conn.Close()
 			}), prodRule)
 			for _, path := range []string{"/v1/warm", "/v1/kv/data/prod/db"} {
-				f.send(t, method+" "+path, "", "X-Vault-Token", "t", header, "key")
+				f.send(t, method+" "+path, "", "X-Vault-Token", "t", header, "key", longWay, "1m")
 			}
 			equal(t, "vault saw", []string{"/v1/warm key", "/v1/kv/data/prod/db key"}, seen.noted())
 		})
@@ -282,7 +282,7 @@ func TestRepeatedWithAStepUpToken(t *testing.T) {
 			resp, err := send(context.Background(), nil, cache.Token{Secret: "hvs.step-up", Uses: tt.uses})
 			return resp, mfa.Verdict{Outcome: mfa.Cached}, err
 		}
-		f.send(t, "GET /v1/warm", "", "X-Vault-Token", "t")
+		f.send(t, "GET /v1/warm", "", "X-Vault-Token", "t", longWay, "1m")
 		equal(t, "status", tt.status, f.send(t, "GET /v1/kv/data/prod/db", "", "X-Vault-Token", "t").Status)
 		equal(t, "vault saw", tt.saw, seen.noted())
 	})

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
@@ -128,10 +129,15 @@ func clone(ctx context.Context, r *http.Request) *http.Request {
 // (http/handler.go, getTokenFromReq): the same one in either is the same caller.
 // A request without one is never elevated.
 func callerToken(r *http.Request) secret.Secret {
-	if token := r.Header.Get("X-Vault-Token"); token != "" {
+	return tokenOf(r.Header.Get("X-Vault-Token"), r.Header["Authorization"])
+}
+
+// tokenOf is the token in these headers.
+func tokenOf(token string, authorization []string) secret.Secret {
+	if token != "" {
 		return secret.Secret(token)
 	}
-	for _, value := range r.Header["Authorization"] {
+	for _, value := range authorization {
 		if token, ok := strings.CutPrefix(value, "Bearer "); ok {
 			return secret.Secret(strings.TrimSpace(token))
 		}
@@ -213,7 +219,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	}
 	a.match.ShareKey = a.shareKey()
 	a.body.shared = a.match.ShareKey != ""
-	d, err := t.config.Resolver.First(ctx, a.match, a.token, t.sender(a.exchange))
+	d, err := t.first(a)
 	a.body.shared = a.match.ShareKey != "" && ctx.Err() != nil
 	if err != nil {
 		return nil, err
@@ -234,6 +240,15 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 		return refused(a.request, lastResponse(d, first)), nil
 	}
 	return first, nil
+}
+
+// first sends a request for the first time, unless an express lane has sent it with a
+// step-up token.
+func (t *Transport) first(a *attempt) (stepup.Decision, error) {
+	if use, ok := express.Ticket(a.request.Context()).(*stepup.TokenUse); ok {
+		return use.First(a.request.Context(), a.match, t.sender(a.exchange))
+	}
+	return t.config.Resolver.First(a.request.Context(), a.match, a.token, t.sender(a.exchange))
 }
 
 // askFirst has the person asked before a body is sent that is too large to be kept: it

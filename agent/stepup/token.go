@@ -13,6 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 const (
@@ -44,6 +45,56 @@ func (q *tokenRequest) sendOwn(ctx context.Context) (Decision, error) {
 	return PassThrough{resp}, err
 }
 
+// A TokenUse is a request that may be sent with a step-up token that is there.
+type TokenUse struct {
+	Token   cache.Token
+	Decided func(Decision) // told the decision; nil is allowed
+	request *tokenRequest
+}
+
+// Cached returns the use of the token that is there for a request on a rule's path. ok is
+// false where [Resolver.First] has more to do than to send the request with it: the caller is
+// not known to be alive, or the token serves a number of requests.
+func (r *Resolver) Cached(ctx context.Context, m rule.Match, token secret.Secret) (use *TokenUse, ok bool) {
+	q := newTokenRequest(ctx, request{config: &r.config, match: m, token: token})
+	t, err := q.find(ctx, q.config.Tokens.Get)
+	if err != nil || t.Uses > 0 {
+		return nil, false
+	}
+	if life, _ := q.CallerLife(ctx, token, callerMaxAge); life != state.Alive {
+		return nil, false
+	}
+	if t, err = q.find(ctx, q.config.Tokens.Take); err != nil || t.Uses > 0 {
+		return nil, false
+	}
+	q.config.Meter.Lookup(nil)
+	return &TokenUse{Token: t, request: q}, true
+}
+
+// Served notes that the app gets the answer, which is no refusal.
+func (u *TokenUse) Served() {
+	u.request.Record(audit.Cached, time.Since(u.request.Started))
+	u.decided(Answered{nil, mfa.Cached})
+}
+
+func (u *TokenUse) decided(d Decision) {
+	if u.Decided != nil {
+		u.Decided(d)
+	}
+}
+
+// First goes on where the answer may be a refusal. It is [Resolver.First], but for the token:
+// send sends the request with that at first.
+func (u *TokenUse) First(ctx context.Context, m rule.Match, send Send) (Decision, error) {
+	q := *u.request
+	q.match, q.send = m, send
+	d, err := q.firstWithThis(ctx, u.Token)
+	if err == nil {
+		u.decided(d)
+	}
+	return d, err
+}
+
 // firstWithToken sends a request for the first time: with the cached token of this caller, if
 // there is one. A 403 with it is Vault's word unless the token turns out to be dead; then it is
 // discarded, and a new one is acquired once.
@@ -52,18 +103,26 @@ func (r request) firstWithToken(ctx context.Context) (Decision, error) {
 		return r.firstWithKept(ctx)
 	}
 	q := newTokenRequest(ctx, r)
-	resp, used, err := q.sendCached(ctx)
+	t, ok := q.usable(ctx)
+	switch {
+	case ok:
+		return q.firstWithThis(ctx, t)
+	case r.match.Rule.Grant.Eager:
+		return q.eagerly(ctx)
+	}
+	return q.sendOwn(ctx)
+}
+
+// firstWithThis sends a request for the first time, with the cached token t.
+func (q *tokenRequest) firstWithThis(ctx context.Context, t cache.Token) (Decision, error) {
+	resp, used, err := q.sendWith(ctx, t)
 	switch {
 	case err != nil:
 		return nil, err
 	case used:
 		return Answered{resp, mfa.Cached}, nil
-	case resp == nil && !r.match.Rule.Grant.Eager:
-		return q.sendOwn(ctx)
-	case resp == nil:
-		return q.eagerly(ctx)
 	}
-	switch next := r.sendWithNewToken(ctx).(type) {
+	switch next := q.sendWithNewToken(ctx).(type) {
 	case Answered:
 		_ = resp.Body.Close()
 		return next, nil
@@ -85,6 +144,11 @@ func (q *tokenRequest) sendCached(ctx context.Context) (resp *http.Response, use
 	if !ok {
 		return nil, false, nil
 	}
+	return q.sendWith(ctx, t)
+}
+
+// sendWith is sendCached with the token t.
+func (q *tokenRequest) sendWith(ctx context.Context, t cache.Token) (resp *http.Response, used bool, err error) {
 	if resp, err = q.send(ctx, nil, t); err != nil {
 		return nil, false, err
 	}
