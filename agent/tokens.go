@@ -231,18 +231,29 @@ func (s policyCheckedStore) Take(ctx context.Context, k cache.Key) (cache.Token,
 	return s.check(ctx, k, t, err)
 }
 
+// Known implements stepup.Tokens. A token under another policy is left to Get.
+func (s policyCheckedStore) Known(k cache.Key) (cache.Token, bool) {
+	t, ok := s.Layered.Known(k)
+	return t, ok && s.serves(k, t)
+}
+
 // Put implements stepup.Tokens.
 func (s policyCheckedStore) Put(ctx context.Context, k cache.Key, t cache.Token) error {
 	t.Grant = s.policies[k.Rule].grant
 	return s.Layered.Put(ctx, k, t)
 }
 
+// serves reports whether t was made as the configuration has it.
+func (s policyCheckedStore) serves(k cache.Key, t cache.Token) bool {
+	want, ok := s.policies[k.Rule]
+	return ok && t.Grant == want.grant && time.Now().Round(0).Before(t.Created.Add(want.life))
+}
+
 func (s policyCheckedStore) check(ctx context.Context, k cache.Key, t cache.Token, err error) (cache.Token, error) {
 	if err != nil {
 		return t, err
 	}
-	want, ok := s.policies[k.Rule]
-	if ok && t.Grant == want.grant && time.Now().Round(0).Before(t.Created.Add(want.life)) {
+	if s.serves(k, t) {
 		return t, nil
 	}
 	_ = s.Layered.Delete(ctx, k) // it is not served either way

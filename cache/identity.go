@@ -8,7 +8,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
+	"sync"
 
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -25,12 +27,13 @@ const identityDomain = "stepup caller identity v1"
 // and shown: the same token gives the same name, and only the key tells which
 // token a name belongs to. It prints as [redacted].
 type Identifier struct {
-	raw []byte // what the key is made from
-	key []byte
+	raw  []byte    // what the key is made from
+	macs sync.Pool // of hash.Hash with the key: making one costs more than using it
 }
 
 func newIdentifier(raw []byte) *Identifier {
-	return &Identifier{raw: raw, key: sum(raw, identityDomain)}
+	key := sum(hmac.New(sha256.New, raw), identityDomain)
+	return &Identifier{raw: raw, macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
 }
 
 // RandomIdentifier returns an Identifier whose names last as long as the process.
@@ -83,7 +86,9 @@ func (i *Identifier) Identify(token secret.Secret) string {
 	if token == "" {
 		return ""
 	}
-	return hex.EncodeToString(sum(i.key, token.Reveal())[:16])
+	mac := i.macs.Get().(hash.Hash)
+	defer i.macs.Put(mac)
+	return hex.EncodeToString(sum(mac, token.Reveal())[:16])
 }
 
 // Format implements fmt.Formatter for all verbs, so that the key is not printed.
@@ -100,8 +105,8 @@ func Short(id string) string {
 	return id[:8]
 }
 
-func sum(key []byte, text string) []byte {
-	mac := hmac.New(sha256.New, key)
+func sum(mac hash.Hash, text string) []byte {
+	mac.Reset()
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
 }

@@ -91,6 +91,11 @@ func (l *Layered) Get(ctx context.Context, k Key) (Token, error) {
 	return Token{}, ErrNotFound
 }
 
+// Known returns the token of k if that is in memory. It does not wait.
+func (l *Layered) Known(k Key) (Token, bool) {
+	return l.front.Known(k)
+}
+
 // Take is Get for one request with the token, as [Memory.Take] is. Uses are
 // counted in memory only: a write to a keyring for each request would cost more
 // than the request. So a process that starts again may find a token with more

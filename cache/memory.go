@@ -25,6 +25,14 @@ func (m *Memory) Get(_ context.Context, k Key) (Token, error) {
 	return m.getLocked(k)
 }
 
+// Known is Get without a context.
+func (m *Memory) Known(k Key) (Token, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, err := m.getLocked(k)
+	return t, err == nil
+}
+
 func (m *Memory) getLocked(k Key) (Token, error) {
 	t := m.tokens[k]
 	if !t.Alive(time.Now()) {

@@ -60,6 +60,8 @@ func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, er
 	}
 	p.open++
 	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	c, err := dial(ctx)
 	if err != nil {
 		p.closed()

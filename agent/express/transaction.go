@@ -1,7 +1,6 @@
 package express
 
 import (
-	"context"
 	"io"
 	"net"
 	"time"
@@ -65,9 +64,7 @@ func (t *transaction) run() end {
 // send writes the request to a connection that is kept, or to a new one. It returns false
 // where Vault has not seen it.
 func (t *transaction) send() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	up, err := t.lane.pool.get(ctx, t.lane.config.Dial)
-	cancel()
+	up, err := t.lane.pool.get(t.context, t.lane.config.Dial)
 	if err != nil {
 		return false // the server behind dials again, and says what is wrong
 	}

@@ -47,6 +47,8 @@ type Logins interface {
 
 // Tokens keeps step-up tokens. *cache.Layered is one.
 type Tokens interface {
+	// Known returns a token that is in memory, without waiting.
+	Known(k cache.Key) (t cache.Token, ok bool)
 	Take(ctx context.Context, k cache.Key) (cache.Token, error)
 	Get(ctx context.Context, k cache.Key) (cache.Token, error)
 	Put(ctx context.Context, k cache.Key, t cache.Token) error
