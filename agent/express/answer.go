@@ -29,7 +29,7 @@ func (h *answerHead) parse(b []byte) finding {
 	}
 	h.length = end + 4
 	first := bytes.IndexByte(b, '\n')
-	if b[first-1] != '\r' || !h.parseFirst(b[:first-1]) {
+	if first < 1 || b[first-1] != '\r' || !h.parseFirst(b[:first-1]) {
 		return other
 	}
 	var seen answerLines

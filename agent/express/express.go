@@ -10,8 +10,10 @@ package express
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,6 +124,7 @@ type Server struct {
 	Admit func(net.Conn) bool
 	// Context is that of the requests of a connection.
 	Context func(net.Conn) context.Context
+	Log     *slog.Logger
 
 	buffers buffers
 	mu      sync.Mutex
@@ -132,19 +135,33 @@ type Server struct {
 
 // Serve serves c. It returns what the server behind goes on with, nil where c is closed.
 // It blocks for as long as the app keeps the connection.
-func (s *Server) Serve(c net.Conn) *Handed {
+func (s *Server) Serve(c net.Conn) (handed *Handed) {
 	x := &conn{server: s, client: c}
 	if !s.add(x) {
 		_ = c.Close()
 		return nil
 	}
 	defer s.remove(x)
-	handed := x.serve()
-	if handed == nil {
+	defer func() {
+		// As net/http has it: one request must not end the agent and its other requests.
+		if v := recover(); v != nil {
+			s.Log.Error("panic while a request was relayed", "panic", v, "stack", string(debug.Stack()))
+			x.closeBoth()
+		}
+	}()
+	if handed = x.serve(); handed == nil {
 		_ = c.Close()
 	}
 	x.release()
 	return handed
+}
+
+// closeBoth closes the connection and that to Vault, if there is one.
+func (x *conn) closeBoth() {
+	_ = x.client.Close()
+	if up := x.upstream.Load(); up != nil {
+		_ = up.Close()
+	}
 }
 
 func (s *Server) add(x *conn) bool {
@@ -200,9 +217,6 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for x := range s.conns {
-		_ = x.client.Close()
-		if up := x.upstream.Load(); up != nil {
-			_ = up.Close()
-		}
+		x.closeBoth()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -142,7 +143,7 @@ func (a *answered) roundTrip(r *http.Request) (*http.Response, error) {
 		MaxResponseHeaderBytes: 1 << 20,
 		ResponseHeaderTimeout:  a.lane.config.Timeout,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return &replay{Conn: a.conn, read: a.read}, nil
+			return newReplay(a.conn, a.read), nil
 		},
 	}
 	again := r.WithContext(r.Context())
@@ -161,11 +162,21 @@ func (a *answered) roundTrip(r *http.Request) (*http.Response, error) {
 // A replay reads what was read already, and does not write: that was done.
 type replay struct {
 	net.Conn
-	read []byte
+	read  []byte
+	asked chan struct{} // closed with the first Write, or by Close
+	ask   func()        // closes asked, once
 }
 
-// Read implements net.Conn.
+func newReplay(c net.Conn, read []byte) *replay {
+	r := &replay{Conn: c, read: read, asked: make(chan struct{})}
+	r.ask = sync.OnceFunc(func() { close(r.asked) })
+	return r
+}
+
+// Read implements net.Conn. net/http takes what comes before it has written for an answer
+// that it has not asked for, and would write the beginning of it into the log.
 func (r *replay) Read(p []byte) (int, error) {
+	<-r.asked
 	if len(r.read) > 0 {
 		n := copy(p, r.read)
 		r.read = r.read[n:]
@@ -175,4 +186,13 @@ func (r *replay) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (r *replay) Write(p []byte) (int, error) { return len(p), nil }
+func (r *replay) Write(p []byte) (int, error) {
+	r.ask()
+	return len(p), nil
+}
+
+// Close implements net.Conn.
+func (r *replay) Close() error {
+	r.ask()
+	return r.Conn.Close()
+}

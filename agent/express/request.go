@@ -52,7 +52,7 @@ func (h *requestHead) parse(b []byte) finding {
 	}
 	h.length = end + 4
 	first := bytes.IndexByte(b, '\n')
-	if !h.parseFirst(b[:first-1]) || b[first-1] != '\r' {
+	if first < 1 || b[first-1] != '\r' || !h.parseFirst(b[:first-1]) {
 		return other
 	}
 	var seen seenLines

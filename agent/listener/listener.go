@@ -66,7 +66,7 @@ func New(ctx context.Context, ln net.Listener, c Config) *Listener {
 	l.cancel = cancel
 	l.server.BaseContext = func(net.Listener) context.Context { return base }
 	l.express = &express.Server{
-		Hosts: acceptedHosts(ln.Addr()), Skip: isLimited, Admit: guard.admits,
+		Hosts: acceptedHosts(ln.Addr()), Skip: isLimited, Admit: guard.admits, Log: c.Log,
 		Lane:    func() *express.Lane { return l.served.Load().lane },
 		Context: func(c net.Conn) context.Context { return guard.ConnContext(base, c) },
 	}

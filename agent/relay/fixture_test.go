@@ -102,6 +102,7 @@ func serve(t *testing.T, c relay.Config, timeout time.Duration) (url string) {
 	}
 	front := express.NewFront(server.Listener, &express.Server{
 		Admit:   func(net.Conn) bool { return true },
+		Log:     c.Log,
 		Lane:    func() *express.Lane { return lane },
 		Context: func(net.Conn) context.Context { return t.Context() },
 	})

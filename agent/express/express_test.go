@@ -1,0 +1,766 @@
+package express
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A fixture is a server with a lane, between a test and a Vault that the test plays.
+type fixture struct {
+	t      *testing.T
+	addr   string
+	server *Server
+	front  *Front
+	lane   atomic.Pointer[Lane]
+	behind chan string // requests that the server behind got
+	counts chan int    // status codes
+	vault  *vault
+}
+
+// A vault plays Vault with raw bytes.
+type vault struct {
+	net.Listener
+	accepted atomic.Int32
+	serve    func(c net.Conn, r *bufio.Reader)
+}
+
+// newFixture starts all of it. serve gets each connection to Vault, and closes it by
+// returning.
+func newFixture(t *testing.T, serve func(c net.Conn, r *bufio.Reader), changes ...func(*Config, *Lane)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, behind: make(chan string, 10_000), counts: make(chan int, 10_000)}
+	f.vault = newVault(t, serve)
+	config := Config{
+		Host: "vault:8200", Timeout: time.Minute, IdleTimeout: time.Minute,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", f.vault.Addr().String())
+		},
+		Decide: func(_ context.Context, q Request) (Pass, bool) { return Pass{}, !strings.Contains(q.Target, "/rule") },
+	}
+	lane := &Lane{Count: func(status int, _ time.Duration) { f.counts <- status }}
+	for _, change := range changes {
+		change(&config, lane)
+	}
+	lane.Route = NewRoute(config)
+	lane.Handler = http.HandlerFunc(f.goOn)
+	f.lane.Store(lane)
+	f.server = &Server{
+		Admit: func(net.Conn) bool { return true }, Lane: f.lane.Load, Log: slog.New(slog.DiscardHandler),
+		Context: func(net.Conn) context.Context { return t.Context() },
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr = ln.Addr().String()
+	f.front = NewFront(ln, f.server)
+	server := &http.Server{Handler: http.HandlerFunc(f.serveBehind), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+		ctx, _ = ConnContext(ctx, c)
+		return ctx
+	}}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(f.front) }()
+	t.Cleanup(func() {
+		_ = f.front.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if f.server.Drain(ctx) != nil {
+			f.server.Close()
+		}
+		_ = server.Close()
+		<-served
+		f.front.Wait()
+		lane.CloseIdle()
+	})
+	return f
+}
+
+func newVault(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) *vault {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &vault{Listener: ln, serve: serve}
+	var working sync.WaitGroup
+	working.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			v.accepted.Add(1)
+			stop := context.AfterFunc(t.Context(), func() { _ = c.Close() })
+			working.Go(func() {
+				defer stop()
+				defer c.Close()
+				v.serve(c, bufio.NewReader(c))
+			})
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); working.Wait() })
+	return v
+}
+
+// serveBehind is the server behind.
+func (f *fixture) serveBehind(w http.ResponseWriter, r *http.Request) {
+	Resume(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.behind <- r.Method + " " + r.RequestURI
+		_, _ = io.WriteString(w, "from behind")
+	}))
+}
+
+// goOn is the handler of the lane, for answers that the lane does not hand on.
+func (f *fixture) goOn(w http.ResponseWriter, r *http.Request) {
+	out := r.Clone(r.Context())
+	out.URL.Scheme, out.URL.Host, out.RequestURI = "http", "vault", ""
+	resp, err := Transport{refusing{}}.RoundTrip(out)
+	if err != nil {
+		f.behind <- "error"
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer resp.Body.Close()
+	f.behind <- "goes on"
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body)
+}
+
+// refusing sends nothing: what was sent once is not sent again.
+type refusing struct{}
+
+func (refusing) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("sent again")
+}
+
+// A client is an app.
+type client struct {
+	net.Conn
+	r *bufio.Reader
+	t *testing.T
+}
+
+func (f *fixture) dial() *client {
+	f.t.Helper()
+	c, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	return &client{c, bufio.NewReader(c), f.t}
+}
+
+func request(method, target, body string) string {
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", method, target, len(body), body)
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// receive reads an answer: its status, and its body or how that ended.
+func (c *client) receive() string {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return err.Error()
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Sprintf("%d %s %v", resp.StatusCode, body, err)
+	}
+	return fmt.Sprintf("%d %s", resp.StatusCode, body)
+}
+
+func (c *client) get(target string) string {
+	c.t.Helper()
+	c.send(request("GET", target, ""))
+	return c.receive()
+}
+
+func (f *fixture) fromBehind() []string {
+	var all []string
+	for {
+		select {
+		case s := <-f.behind:
+			all = append(all, s)
+		default:
+			return all
+		}
+	}
+}
+
+func check(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+// answering serves each request with what answer makes of it, until that is "".
+func answering(answer func(*http.Request) string) func(net.Conn, *bufio.Reader) {
+	return func(c net.Conn, r *bufio.Reader) {
+		for {
+			q, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			body, err := io.ReadAll(q.Body)
+			if err != nil {
+				return
+			}
+			q.Body = io.NopCloser(strings.NewReader(string(body)))
+			a := answer(q)
+			if _, err := io.WriteString(c, a); err != nil || a == "" {
+				return
+			}
+		}
+	}
+}
+
+func ok(body string) string {
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+func always(s string) func(net.Conn, *bufio.Reader) {
+	return answering(func(*http.Request) string { return s })
+}
+
+// Answers go on as they came, over one connection to Vault.
+func TestHandsOn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, answering(func(r *http.Request) string {
+		body, _ := io.ReadAll(r.Body)
+		return ok(r.Method + " " + r.RequestURI + " " + r.Host + " " + string(body))
+	}))
+	c := f.dial()
+	check(t, "read", "200 GET /v1/a vault:8200 ", c.get("/v1/a"))
+	c.send(request("POST", "/v1/b", "{}"))
+	check(t, "write", "200 POST /v1/b vault:8200 {}", c.receive())
+	c.send(request("GET", "/v1/c", "") + request("GET", "/v1/d", ""))
+	check(t, "two at once", []string{"200 GET /v1/c vault:8200 ", "200 GET /v1/d vault:8200 "}, []string{c.receive(), c.receive()})
+	check(t, "connections", int32(1), f.vault.accepted.Load())
+	check(t, "taken", int64(4), f.lane.Load().Taken())
+	check(t, "behind", []string(nil), f.fromBehind())
+}
+
+// The bytes of an answer are those of Vault, less the lines of its connection.
+func TestAnswerAsItCame(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ vault, app string }{
+		"odd spelling": {
+			"HTTP/1.1 200 Fine\r\nx-ODD:  1\r\nContent-length: 2\r\nx-odd: 2\r\n\r\n{}",
+			"HTTP/1.1 200 Fine\r\nx-ODD:  1\r\nContent-length: 2\r\nx-odd: 2\r\n\r\n{}",
+		},
+		"lines of the connection": {
+			"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\nKeep-Alive: timeout=5\r\n\r\n{}",
+			"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+		},
+		"chunks and trailers": {
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\n{\r\n01\r\n}\r\n0\r\nX-Sum: 1\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\n{\r\n01\r\n}\r\n0\r\nX-Sum: 1\r\n\r\n",
+		},
+		"no content": {"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n", "HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, always(tt.vault))
+			c := f.dial()
+			c.send(request("GET", "/v1/x", ""))
+			got := make([]byte, len(tt.app))
+			if _, err := io.ReadFull(c.r, got); err != nil {
+				t.Fatal(err)
+			}
+			check(t, "answer", tt.app, string(got))
+			c.send(request("GET", "/v1/rule", ""))
+			check(t, "next answer", "200 from behind", c.receive()) // so nothing came after the first one
+		})
+	}
+}
+
+// What the lane does not take goes behind, with all that was read, on the same connection.
+func TestHandsOver(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, always(ok("from vault")))
+	c := f.dial()
+	check(t, "first", "200 from vault", c.get("/v1/x"))
+	c.send(request("POST", "/v1/rule", "{}") + request("GET", "/v1/x", ""))
+	check(t, "behind", []string{"200 from behind", "200 from behind"}, []string{c.receive(), c.receive()})
+	check(t, "requests behind", []string{"POST /v1/rule", "GET /v1/x"}, f.fromBehind())
+}
+
+// The body of a request that does not come at once is waited for by the server behind, which
+// has no limit for that; nor has the lane one for a large body.
+func TestSlowAndLargeRequests(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, always(ok("from vault")))
+	c := f.dial()
+	c.send("POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{")
+	time.Sleep(3 * maxWait)
+	c.send("  }")
+	check(t, "slow", "200 from behind", c.receive())
+	c = f.dial()
+	c.send("GET /v1/x HT")
+	time.Sleep(3 * maxWait)
+	c.send("TP/1.1\r\nHost: x\r\n\r\n")
+	check(t, "slow head", "200 from behind", c.receive())
+	c = f.dial()
+	c.send(request("POST", "/v1/x", strings.Repeat("x", maxRequest)))
+	check(t, "large", "200 from behind", c.receive())
+	c = f.dial()
+	c.send(request("POST", "/v1/x", strings.Repeat("x", maxRequest/2)))
+	check(t, "of several reads", "200 from vault", c.receive())
+}
+
+// An answer that may be more than one to hand on is there for the server behind, and Vault
+// gets the request once.
+func TestAnswersForTheServerBehind(t *testing.T) {
+	t.Parallel()
+	json := func(status int, body string) string {
+		return fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+	}
+	const held = `{"auth":{"mfa_requirement":{"mfa_request_id":"x"}}}`
+	long := `{"data":"` + strings.Repeat("x", 10_000) + `","auth":{"mfa_requirement":{}}}`
+	tests := map[string]struct{ vault, app string }{
+		"a denial":               {json(403, `{"errors":["permission denied"]}`), `403 {"errors":["permission denied"]}`},
+		"a challenge":            {json(200, held), "200 " + held},
+		"a late challenge":       {json(200, long), "200 " + long},
+		"in chunks":              {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n33\r\n" + held + "\r\n0\r\n\r\n", "200 " + held},
+		"an interim answer":      {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok("{}"), "200 {}"},
+		"ends with a connection": {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nrest", "200 rest"},
+		"no HTTP":                {"SSH-2.0\r\n\r\n", "502 "},
+		"nothing":                {"", "502 "},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int32
+			f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+				q, err := http.ReadRequest(r)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, q.Body)
+				requests.Add(1)
+				_, _ = io.WriteString(c, tt.vault)
+			})
+			c := f.dial()
+			c.send(request("POST", "/v1/x", "{}"))
+			if got := c.receive(); !strings.HasPrefix(got, tt.app) {
+				t.Errorf("app got %q, want %q", got, tt.app)
+			}
+			check(t, "requests", int32(1), requests.Load())
+		})
+	}
+}
+
+// JSON that is no challenge goes on, whatever its size, and a pause in it is not waited for
+// longer than by the server behind.
+func TestOrdinaryJSON(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1, 3000, 5000, 20_000, 200_000} {
+		body := `{"data":"` + strings.Repeat("x", size) + `","auth":null}`
+		f := newFixture(t, always(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)))
+		check(t, "answer", "200 "+body, f.dial().get("/v1/x"))
+		check(t, "behind", []string(nil), f.fromBehind())
+	}
+}
+
+// A kept connection that Vault has closed is noticed before a request is lost on it.
+func TestKeptConnectionIsGone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+		if q, err := http.ReadRequest(r); err == nil {
+			_, _ = io.Copy(io.Discard, q.Body)
+			_, _ = io.WriteString(c, ok("x"))
+		}
+	})
+	c := f.dial()
+	for range 20 {
+		c.send(request("POST", "/v1/x", "{}"))
+		check(t, "answer", "200 x", c.receive())
+		f.waitUntilClosed()
+	}
+	check(t, "behind", []string(nil), f.fromBehind())
+}
+
+// waitUntilClosed waits until the kept connections have seen their end.
+func (f *fixture) waitUntilClosed() {
+	p := &f.lane.Load().pool
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		open := 0
+		for _, u := range p.idle {
+			if u.quiet() {
+				open++
+			}
+		}
+		p.mu.Unlock()
+		if open == 0 {
+			return
+		}
+	}
+	f.t.Fatal("a connection is still open")
+}
+
+// A connection that Vault closes under a request: a read goes out again, by the server
+// behind; a write may have been done, and is an error.
+func TestClosedUnderARequest(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ method, app, behind string }{
+		"a read":  {"GET", "200 from behind", "GET /v1/second"},
+		"a list":  {"LIST", "200 from behind", "LIST /v1/second"},
+		"a write": {"POST", "502 ", "error"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, answering(func(r *http.Request) string {
+				if r.URL.Path == "/v1/second" {
+					return ""
+				}
+				return ok("x")
+			}))
+			c := f.dial()
+			check(t, "first", "200 x", c.get("/v1/first"))
+			c.send(request(tt.method, "/v1/second", ""))
+			if got := c.receive(); !strings.HasPrefix(got, tt.app) {
+				t.Errorf("app got %q, want %q", got, tt.app)
+			}
+			check(t, "behind", []string{tt.behind}, f.fromBehind())
+		})
+	}
+}
+
+// An answer that breaks off does so for the app, too.
+func TestAnswerBreaksOff(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"length":    "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+		"chunks":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+		"no chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+				if _, err := http.ReadRequest(r); err == nil {
+					_, _ = io.WriteString(c, answer)
+				}
+			})
+			if got := f.dial().get("/v1/x"); !strings.HasPrefix(got, "200 half unexpected EOF") {
+				t.Errorf("app got %q", got)
+			}
+		})
+	}
+}
+
+// When an app leaves, so does its request, before the answer and in the middle of it.
+func TestAppLeaves(t *testing.T) {
+	t.Parallel()
+	for name, beginning := range map[string]string{
+		"before": "", "in the middle": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gone := make(chan error, 1)
+			f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+				if _, err := http.ReadRequest(r); err == nil {
+					_, _ = io.WriteString(c, beginning)
+					_, err = r.ReadByte()
+					gone <- err
+				}
+			})
+			c := f.dial()
+			c.send(request("GET", "/v1/sys/monitor", ""))
+			if beginning != "" {
+				if _, err := c.r.Peek(1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = c.Close()
+			check(t, "vault saw", io.EOF.Error(), (<-gone).Error())
+			want := 499
+			if beginning != "" {
+				want = 200
+			}
+			check(t, "counted", want, <-f.counts)
+		})
+	}
+}
+
+// A stream goes on as it comes, through pauses, and the connection serves after it. What the
+// app has sent meanwhile is its next request.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	next := make(chan string)
+	f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+			for s := range next {
+				_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n", len(s), s)
+				if s == "end" {
+					break
+				}
+			}
+			_, _ = io.WriteString(c, "0\r\n\r\n")
+		}
+	})
+	c := f.dial()
+	for range 2 {
+		c.send(request("GET", "/v1/sys/monitor", ""))
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range []string{"one", strings.Repeat("x", 10_000), "two"} {
+			if i == 2 {
+				time.Sleep(2 * patience)
+				c.send("GET /v1/sys/monitor HTTP/1.1\r\n") // of the request after this one
+			}
+			next <- s
+			got := make([]byte, len(s))
+			if _, err := io.ReadFull(resp.Body, got); err != nil {
+				t.Fatal(err)
+			}
+			check(t, "line", s, string(got))
+		}
+		next <- "end"
+		rest, err := io.ReadAll(resp.Body)
+		check(t, "rest", "end", string(rest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.send("Host: x\r\n\r\n")
+		resp, err = http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next <- "end"
+		rest, _ = io.ReadAll(resp.Body)
+		check(t, "next answer", "end", string(rest))
+	}
+	check(t, "behind", []string(nil), f.fromBehind())
+}
+
+// A long body is copied whole, and its connections serve after it.
+func TestLongBody(t *testing.T) {
+	t.Parallel()
+	const length = 8 << 20
+	f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", length)
+			_, _ = io.CopyN(c, endless{}, length)
+		}
+	})
+	c := f.dial()
+	for range 2 {
+		c.send(request("GET", "/v1/x", ""))
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		if n != length || err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	}
+	check(t, "connections", int32(1), f.vault.accepted.Load())
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// A lane can be taken away and changed under open connections.
+func TestLaneChanges(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, always(ok("from vault")))
+	c, d := f.dial(), f.dial()
+	check(t, "with a lane", "200 from vault", c.get("/v1/x"))
+	check(t, "with a lane", "200 from vault", d.get("/v1/x"))
+	lane := f.lane.Swap(nil)
+	check(t, "without", "200 from behind", c.get("/v1/x"))
+	strict := *lane
+	strict.RequireHeader = true
+	f.lane.Store(&strict)
+	d.send("GET /v1/x HTTP/1.1\r\nHost: x\r\nX-Vault-Request: true\r\n\r\n")
+	check(t, "with the header", "200 from vault", d.receive())
+	check(t, "without it", "200 from behind", d.get("/v1/x"))
+}
+
+// Only a listener's own names are hosts, and only connections that are admitted are served.
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, always(ok("from vault")))
+	f.server.Hosts = []string{"localhost:8100"}
+	for host, want := range map[string]string{
+		"localhost:8100": "200 from vault", "LocalHost:8100": "200 from vault", "evil.example:8100": "200 from behind", "localhost": "200 from behind",
+	} {
+		c := f.dial()
+		c.send("GET /v1/x HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+		check(t, host, want, c.receive())
+	}
+	f = newFixture(t, always(ok("from vault")))
+	f.server.Admit = func(net.Conn) bool { return false }
+	check(t, "not admitted", "200 from behind", f.dial().get("/v1/x"))
+	f = newFixture(t, always(ok("from vault")), func(_ *Config, l *Lane) { l.Admit = func(net.Conn) bool { return false } })
+	check(t, "not for this lane", "200 from behind", f.dial().get("/v1/x"))
+}
+
+// A request with a step-up token: its answer has the mark, and where the server behind goes
+// on, it knows with what the request was sent.
+func TestPass(t *testing.T) {
+	t.Parallel()
+	var served atomic.Int32
+	pass := Pass{
+		Token: []byte("X-Vault-Token: hvs.step-up\r\n"), Mark: []byte("Stepup-Outcome: cached\r\n"),
+		Served: func() { served.Add(1) }, Ticket: "ticket",
+	}
+	f := newFixture(t, answering(func(r *http.Request) string {
+		if r.URL.Path == "/v1/denied" {
+			return "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+		}
+		return ok(strings.Join(r.Header["X-Vault-Token"], ",") + strings.Join(r.Header["Authorization"], ","))
+	}), func(c *Config, l *Lane) {
+		c.Decide = func(context.Context, Request) (Pass, bool) { return pass, true }
+	})
+	tickets := make(chan any, 1)
+	lane := *f.lane.Load()
+	lane.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tickets <- Ticket(r.Context()) })
+	f.lane.Store(&lane)
+	c := f.dial()
+	c.send("GET /v1/x HTTP/1.1\r\nHost: x\r\nX-Vault-Token: own\r\nAuthorization: Bearer own\r\n\r\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	check(t, "answer", "hvs.step-up cached", string(body)+" "+resp.Header.Get("Stepup-Outcome"))
+	check(t, "served", int32(1), served.Load())
+	c.send("GET /v1/denied HTTP/1.1\r\nHost: x\r\nX-Vault-Token: own\r\n\r\n")
+	check(t, "ticket", any("ticket"), <-tickets)
+	check(t, "served", int32(1), served.Load())
+}
+
+// Drain waits for the answers under way, and for nothing else.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	f := newFixture(t, answering(func(r *http.Request) string {
+		if r.URL.Path == "/v1/slow" {
+			<-release
+		}
+		return ok("x")
+	}))
+	idle, busy := f.dial(), f.dial()
+	check(t, "answer", "200 x", idle.get("/v1/x"))
+	check(t, "answer", "200 x", busy.get("/v1/x"))
+	busy.send(request("GET", "/v1/slow", ""))
+	drained := make(chan error, 1)
+	for f.busy() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	go func() { drained <- f.server.Drain(t.Context()) }()
+	check(t, "idle connection", "EOF", strings.TrimPrefix(idle.receive(), "unexpected "))
+	select {
+	case <-drained:
+		t.Error("drained while an answer was under way")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(release)
+	check(t, "answer under way", "200 x", busy.receive())
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.server.Drain(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// busy is how many connections have a request under way.
+func (f *fixture) busy() (n int) {
+	f.server.mu.Lock()
+	defer f.server.mu.Unlock()
+	for x := range f.server.conns {
+		if x.upstream.Load() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Connections that are kept end after their time, and there is no timer without one.
+func TestKeptConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, always(ok("x")), func(c *Config, _ *Lane) { c.IdleTimeout = 50 * time.Millisecond })
+	check(t, "answer", "200 x", f.dial().get("/v1/x"))
+	p := &f.lane.Load().pool
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		over := len(p.idle) == 0 && p.open == 0 && p.sweep == nil
+		p.mu.Unlock()
+		if over {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a connection is kept for ever")
+		}
+	}
+}
+
+// Many apps at once get their own answers.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, answering(func(r *http.Request) string {
+		if strings.HasSuffix(r.URL.Path, "3") {
+			return "HTTP/1.1 403 Forbidden\r\nContent-Length: " + fmt.Sprint(len(r.URL.Path)) + "\r\n\r\n" + r.URL.Path
+		}
+		return ok(r.URL.Path)
+	}))
+	var apps sync.WaitGroup
+	for app := range 32 {
+		apps.Go(func() {
+			c := f.dial()
+			for i := range 50 {
+				target := fmt.Sprintf("/v1/%d/%d", app, i)
+				want := "200 " + target
+				if i%10 == 3 {
+					want = "403 " + target
+				}
+				if got := c.get(target); got != want {
+					t.Errorf("app got %q, want %q", got, want)
+				}
+				if i%10 == 3 {
+					c = f.dial()
+				}
+			}
+		})
+	}
+	apps.Wait()
+}
