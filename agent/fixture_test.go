@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -96,6 +98,21 @@ func (r *fixture) furnish(t testing.TB) {
 	r.token = v.CreateToken([]string{"default", "prod"}, alice)
 }
 
+// noLane is set for a run of all tests without the express lane.
+const noLane = "STEPUP_TEST_NO_LANE"
+
+// TestWithoutLane runs all tests once more, with net/http alone.
+func TestWithoutLane(t *testing.T) {
+	if os.Getenv(noLane) != "" || testing.Short() {
+		t.Skip("is the run without it")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=9m")
+	cmd.Env = append(os.Environ(), noLane+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("without an express lane: %v\n%s", err, out)
+	}
+}
+
 func (r *fixture) configFor(t testing.TB, address string) agent.Config {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -111,7 +128,7 @@ func (r *fixture) configFor(t testing.TB, address string) agent.Config {
 		Methods:  []agent.Method{{Name: "corp", Type: "totp", Digits: 6}, {Name: "phone", Type: "okta"}},
 		Rules:    rule.Rules{headerRule("prod", "kv/data/prod/*", "corp"), headerRule("call", "kv/data/call/*", "phone")},
 		LoginMFA: agent.LoginMFA{Enabled: true},
-		Relay:    agent.Relay{MaxKeptBodies: 64 << 20},
+		Relay:    agent.Relay{MaxKeptBodies: 64 << 20, Express: os.Getenv(noLane) == ""},
 		Audit:    agent.Audit{File: filepath.Join(r.dir, "audit.jsonl")},
 		Prompt:   agent.Prompt{Prompters: []prompt.Named{{Name: "script", Prompter: r.asked}}},
 	}

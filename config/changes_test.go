@@ -69,7 +69,7 @@ func TestChanges(t *testing.T) {
 		{"whole minutes", "prompt {", "prompt {\n  cooldown = \"1h\"\n  timeout = \"2m\"", "prompt timeout 55s -> 2m, prompt cooldown 30s -> 1h"},
 		{"cache", "prompt {", "cache {\n  store = \"memory\"\n  max_ttl = \"90m\"\n  lock_on = []\n}\nprompt {", "cache store keyring -> memory, cache max_ttl 15m -> 1h30m, cache lock_on [sleep] -> none"},
 		{"login_mfa", "prompt {", "login_mfa {\n  enabled = false\n  prefer = [\"m\"]\n}\nprompt {", "login_mfa enabled true -> false, login_mfa prefer none -> [m]"},
-		{"relay", "prompt {", "relay { max_kept_bodies = \"1MiB\" }\nprompt {", "relay max_kept_bodies 64MiB -> 1MiB"},
+		{"relay", "prompt {", "relay {\n  max_kept_bodies = \"1MiB\"\n  express = false\n}\nprompt {", "relay max_kept_bodies 64MiB -> 1MiB, relay express true -> false"},
 		{"audit", "prompt {", "audit { file = \"/tmp/a b\" }\nprompt {", `audit file none -> "/tmp/a b"`},
 		{"telemetry", "prompt {", "telemetry {\n  address = \"127.0.0.1:9108\"\n  other_users = true\n}\nprompt {", "telemetry address none -> 127.0.0.1:9108, telemetry other_users false -> true"},
 		{"log", "prompt {", "log {\n  level = \"debug\"\n  format = \"json\"\n}\nprompt {", "log level info -> debug, log format text -> json"},

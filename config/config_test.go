@@ -153,7 +153,7 @@ func TestContractExample(t *testing.T) {
 			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask",
 		},
 		Cache:     agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
-		Relay:     agent.Relay{MaxKeptBodies: 64 << 20},
+		Relay:     agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
 		Audit:     agent.Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
 		Telemetry: agent.Telemetry{Address: "127.0.0.1:9108"},
 		Log:       agent.Log{Level: slog.LevelInfo, Format: "text"},
@@ -193,7 +193,7 @@ func TestDefaults(t *testing.T) {
 			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask",
 		},
 		Cache: agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
-		Relay: agent.Relay{MaxKeptBodies: 64 << 20},
+		Relay: agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
 		Log:   agent.Log{Level: slog.LevelInfo, Format: "text"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {
@@ -285,7 +285,10 @@ cache {
   store   = "memory"
   lock_on = []
 }
-relay { max_kept_bodies = "256MiB" }
+relay {
+  max_kept_bodies = "256MiB"
+  express         = false
+}
 log {
   level  = "error"
   format = "json"
@@ -335,7 +338,7 @@ log {
 			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2, Never: []string{"cron", "jenkins*"}, Detached: "never",
 		},
 		Cache: agent.Cache{Store: "memory", MaxTTL: 15 * time.Minute},
-		Relay: agent.Relay{MaxKeptBodies: 256 << 20},
+		Relay: agent.Relay{MaxKeptBodies: 256 << 20, Express: false},
 		Log:   agent.Log{Level: slog.LevelError, Format: "json"},
 	}
 	if diff := cmp.Diff(want, got, compare()); diff != "" {

@@ -44,10 +44,12 @@ type fixture struct {
 	resolver *resolver
 	budget   *relay.Budget
 	log      *syncBuffer
+
+	closeIdle func() // the connections that the lane keeps
 }
 
 // newFixture starts a relay to the server at address; changes may alter its Config.
-func newFixture(t *testing.T, address string, changes ...func(*relay.Config)) *fixture {
+func newFixture(t testing.TB, address string, changes ...func(*relay.Config)) *fixture {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -71,7 +73,7 @@ func newFixture(t *testing.T, address string, changes ...func(*relay.Config)) *f
 		timeout = t.ResponseHeaderTimeout
 	}
 	c.Base = express.Transport{Base: c.Base}
-	f.url = serve(t, c, timeout)
+	f.url, f.closeIdle = serve(t, c, timeout)
 	return f
 }
 
@@ -83,7 +85,7 @@ const noLane = "STEPUP_TEST_NO_LANE"
 const longWay = "X-Vault-Wrap-Ttl"
 
 // serve serves a relay with an express lane in front of it.
-func serve(t *testing.T, c relay.Config, timeout time.Duration) (url string) {
+func serve(t testing.TB, c relay.Config, timeout time.Duration) (url string, closeIdle func()) {
 	t.Helper()
 	r := relay.New(c)
 	server := httptest.NewUnstartedServer(nil)
@@ -96,8 +98,9 @@ func serve(t *testing.T, c relay.Config, timeout time.Duration) (url string) {
 		},
 		Decide: r.Decide, Timeout: timeout, IdleTimeout: time.Minute,
 	})}
-	t.Cleanup(lane.CloseIdle)
-	if c.Address.Scheme != "http" || os.Getenv(noLane) != "" {
+	closeIdle = lane.CloseIdle
+	t.Cleanup(closeIdle)
+	if _, without := c.DenialObserver.(withoutLane); without || c.Address.Scheme != "http" || os.Getenv(noLane) != "" {
 		lane = nil
 	}
 	front := express.NewFront(server.Listener, &express.Server{
@@ -113,8 +116,11 @@ func serve(t *testing.T, c relay.Config, timeout time.Duration) (url string) {
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	return server.URL
+	return server.URL, closeIdle
 }
+
+// withoutLane marks a Config that is served by net/http alone.
+type withoutLane struct{ relay.DenialObserver }
 
 // TestWithoutLane runs all tests once more, with net/http alone.
 func TestWithoutLane(t *testing.T) {
@@ -138,7 +144,7 @@ func (noToken) Cached(context.Context, rule.Match, secret.Secret) (*stepup.Token
 
 // givesBack waits until no body is kept. net/http may let go of one a moment after
 // its request has ended.
-func (f *fixture) givesBack(t *testing.T) {
+func (f *fixture) givesBack(t testing.TB) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); f.budget.Used() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
