@@ -88,6 +88,7 @@ func (b builder) vault(v Vault) (*upstream, error) {
 	built := &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}
 	if dial := vault.NewDial(transport, base); c.Relay.Express && dial != nil {
 		built.route = express.NewRoute(express.Config{
+			Taken:       b.taken(v.Name),
 			Host:        base.Host,
 			Base:        strings.TrimSuffix(base.EscapedPath(), "/"),
 			Namespace:   v.Namespace,
@@ -99,6 +100,14 @@ func (b builder) vault(v Vault) (*upstream, error) {
 		})
 	}
 	return built, nil
+}
+
+// taken is how many requests to a vault took the express lane before this generation.
+func (b builder) taken(vault string) int64 {
+	if before, ok := b.agent.current.vaults[vault]; ok {
+		return before.route.Taken()
+	}
+	return 0
 }
 
 const (

@@ -88,6 +88,7 @@ func (g generation) health(ctx context.Context) []control.Vault {
 		if !ok {
 			continue
 		}
+		all[i].Express = v.route.Taken()
 		asking.Go(func() {
 			h, err := v.client.Health(ctx)
 			if err != nil {

@@ -71,7 +71,7 @@ func (l leaser) Lease(ctx context.Context, w control.Wanted) (control.Lease, err
 	open := a.newListener(context.Background(), ln, Listener{Network: network, Address: ln.Addr().String(), Vault: name})
 	open.private = p
 	open.vault.Store(&name)
-	open.serve(a.privateLane(open, v))
+	open.serve(l.lane(open, v))
 	a.open[listenerKey{privateNetwork, id}] = open
 	a.serve(open)
 	a.options.Log.Info("private listener opened", "address", ln.Addr().String(), "vault", name, "pid", root)
@@ -117,24 +117,24 @@ func (l leaser) admitLocked(name string) (*upstream, error) {
 	return v, nil
 }
 
-// keepPrivate gives a private listener the handler of a new configuration and
+// keep gives a private listener the handler of a new configuration and
 // reports whether it stays: without its vault it does not.
-func (a *Agent) keepPrivate(l *openListener, vaults map[string]*upstream) bool {
-	if l.private == nil {
+func (l leaser) keep(open *openListener, vaults map[string]*upstream) bool {
+	if open.private == nil {
 		return false
 	}
-	v, ok := vaults[l.config.Vault]
+	v, ok := vaults[open.config.Vault]
 	if ok {
-		l.serve(a.privateLane(l, v))
+		open.serve(l.lane(open, v))
 	}
 	return ok
 }
 
-// privateLane is the lane of a private listener to a vault.
-func (a *Agent) privateLane(l *openListener, v *upstream) *express.Lane {
-	p := l.private
+// lane is the lane of a private listener to a vault.
+func (l leaser) lane(open *openListener, v *upstream) *express.Lane {
+	p := open.private
 	return &express.Lane{
-		Route: v.route, Handler: p.wrap(v.handler), Count: a.counter(l),
+		Route: v.route, Handler: p.wrap(v.handler), Count: l.agent.counter(open),
 		Admit: func(c net.Conn) bool { return listener.AdmitsTree(p.root, c) },
 	}
 }

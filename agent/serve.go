@@ -119,7 +119,7 @@ func (a *Agent) listenLocked(ctx context.Context, next generation) error {
 	}
 	a.serveMetricsLocked(c.Telemetry)
 	for key, l := range a.open {
-		if !keep[key] && !a.keepPrivate(l, vaults) {
+		if !keep[key] && !(leaser{a}).keep(l, vaults) {
 			delete(a.open, key)
 			a.options.Log.Info("listener closed", "address", l.Addr().String())
 			a.retireLocked(l)

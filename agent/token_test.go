@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +66,50 @@ func TestTokenGrant(t *testing.T) {
 			r.as(r.vault.CreateToken([]string{"default"}, "bob")).wantOutcomes(t, path, "denied")
 			check(t, r.do(t, "GET", "/v1/"+path, ""), reply{403, "", ""})
 		})
+	}
+}
+
+// Reads with a step-up token that is there take the express lane, and so does what no rule
+// is about; a token that turns out to be dead does not.
+func TestExpressLane(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(noLane) != "" {
+		t.Skip("is the run without it")
+	}
+	r := newTokenFixture(t)
+	taken := func() int64 {
+		s, err := r.control().Status(t.Context())
+		must(t, err)
+		return s.Vaults[0].Express
+	}
+	want := int64(0)
+	for _, step := range []struct {
+		path, outcome string
+		express       int64
+	}{
+		{"auth/token/lookup-self", "", 1},
+		{"kv/data/deploy/web", "approved", 0},
+		{"kv/data/deploy/web", "cached", 1},
+		{"kv/data/deploy/none", "cached", 1}, // 404
+		{"kv/data/other", "", 0},             // 403
+	} {
+		if got := r.read(t, step.path).outcome; got != step.outcome {
+			t.Errorf("%s: outcome %q, want %q", step.path, got, step.outcome)
+		}
+		want += step.express
+		if got := taken(); got != want {
+			t.Fatalf("after %s: %d requests took the lane, want %d", step.path, got, want)
+		}
+	}
+	r.reload(t, r.config)
+	r.wantOutcomes(t, "kv/data/deploy/web", "cached")
+	if got := taken(); got != want+1 {
+		t.Errorf("after a reload: %d requests took the lane, want %d", got, want+1)
+	}
+	r.change(t, func(c *agent.Config) { c.Relay.Express = false })
+	r.wantOutcomes(t, "kv/data/deploy/web", "cached")
+	if got := taken(); got != 0 {
+		t.Errorf("without the lane %d requests took it", got)
 	}
 }
 

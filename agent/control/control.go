@@ -77,6 +77,8 @@ type Vault struct {
 	Version string `json:"version"`
 	Sealed  bool   `json:"sealed"`
 	Error   string `json:"error"`
+	// Express is how many requests took the express lane since the agent was started.
+	Express int64 `json:"express_requests"`
 }
 
 // A Rule is a step_up block.

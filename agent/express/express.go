@@ -59,6 +59,7 @@ type Pass struct {
 
 // A Config is what a [Route] needs.
 type Config struct {
+	Taken     int64  // how many requests count as taken already
 	Host      string // of Vault, for the Host line
 	Base      string // path of the address, without a slash at its end
 	Namespace string // sent as X-Vault-Namespace when a request has none; "" sends none
@@ -91,6 +92,7 @@ func NewRoute(c Config) *Route {
 		return nil
 	}
 	r := &Route{config: c}
+	r.taken.Store(c.Taken)
 	r.pool.lifetime, r.pool.maxOpen = c.IdleTimeout, c.MaxOpen
 	return r
 }

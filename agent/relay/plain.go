@@ -40,17 +40,17 @@ func (r *Relay) Decide(ctx context.Context, q express.Request) (pass express.Pas
 	if !ruled {
 		return express.Pass{}, true
 	}
-	return t.cached(ctx, m, q)
+	return r.cached(ctx, m, q)
 }
 
 // cached is how a request on a rule's path is sent, if all it needs is the step-up token
 // that is there. A body might have to be sent again.
-func (t *Transport) cached(ctx context.Context, m rule.Match, q express.Request) (express.Pass, bool) {
+func (r *Relay) cached(ctx context.Context, m rule.Match, q express.Request) (express.Pass, bool) {
 	token := tokenOf(q.Token, []string{q.Authorization})
 	if token == "" || q.Body > 0 || !m.Rule.Grant.Mints() || len(m.Kept) > 0 || m.Rule.ControlGroup.Timeout > 0 {
 		return express.Pass{}, false
 	}
-	use, ok := t.config.Resolver.Cached(ctx, m, token)
+	use, ok := r.transport.config.Resolver.Cached(ctx, m, token)
 	if !ok {
 		return express.Pass{}, false
 	}

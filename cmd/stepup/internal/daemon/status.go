@@ -123,6 +123,9 @@ func vaultLines(all []control.Vault) []string {
 		if v.Version != "" {
 			state += ", version " + cli.Printable(v.Version)
 		}
+		if v.Express > 0 {
+			state += fmt.Sprintf(", %d requests by the express lane", v.Express)
+		}
 		lines = append(lines, cli.Printable(v.Name)+"\t"+cli.Printable(v.Address)+"\t"+state)
 	}
 	return lines

@@ -26,7 +26,7 @@ func TestStatusText(t *testing.T) {
 				{Network: "unix", Address: "/run/a b/vault.sock", Vault: "old", RequireHeader: true},
 			},
 			Vaults: []control.Vault{
-				{Name: "corp", Address: "https://vault.corp.example:8200", Up: true, Version: "1.21.0"},
+				{Name: "corp", Address: "https://vault.corp.example:8200", Up: true, Version: "1.21.0", Express: 4711},
 				{Name: "old", Address: "https://old.example", Error: "connection refused\x1b[2J"},
 				{Name: "shut", Address: "https://shut.example", Up: true, Sealed: true},
 			},
@@ -45,7 +45,7 @@ config     /home/ü/stepup.hcl
            the configuration from before is still in force
 listeners  export VAULT_ADDR='http://[::1]:8100'           # vault corp, same user only
            export VAULT_ADDR='unix:///run/a b/vault.sock'  # vault old, only with X-Vault-Request
-vaults     corp  https://vault.corp.example:8200  up, version 1.21.0
+vaults     corp  https://vault.corp.example:8200  up, version 1.21.0, 4711 requests by the express lane
            old   https://old.example              down: connection refused?[2J
            shut  https://shut.example             sealed
 rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with a and b
