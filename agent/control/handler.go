@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -97,7 +98,9 @@ func NewHandler(cfg HandlerConfig) http.Handler {
 		writeError(w, http.StatusNotFound, "no such path on the control socket")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if fromBrowser(r.Header) {
+		// No page can reach a unix socket by itself. But a program that forwards the socket to a
+		// port would let every page answer prompts.
+		if peer.IsBrowser(r.Header) {
 			cfg.Log.Warn("refused a browser on the control socket")
 			writeError(w, http.StatusForbidden, "requests from a browser are refused")
 			return
@@ -118,18 +121,6 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowed := slices.Sorted(maps.Keys(m))
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
 	writeError(w, http.StatusMethodNotAllowed, "method not allowed, use "+strings.Join(allowed, " or "))
-}
-
-// fromBrowser reports whether a web page made the request. No page can reach a
-// unix socket by itself, but anything that forwards one to a port lets every page
-// answer prompts; browsers add these headers and pages cannot take them away.
-func fromBrowser(h http.Header) bool {
-	for name := range h {
-		if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-Fetch-") {
-			return true
-		}
-	}
-	return false
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {

@@ -203,13 +203,14 @@ func (g *Guard) checkRequest(r *http.Request, hosts []string) (refusal, bool) {
 	}
 	// Cross-site requests: any page can make a browser post to localhost without
 	// reading the answer, which is enough to change something. A browser runs as
-	// the right user, but adds one of these by itself and lets no page remove it.
-	if fromBrowser(r.Header) {
-		return refusal{http.StatusForbidden, RefusedBrowser, "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch header"}, true
+	// the right user, but adds one of these by itself and lets no page remove it. No page
+	// reaches a unix socket: what a program sends there is its own affair.
+	if hosts != nil && peer.IsBrowser(r.Header) {
+		return refusal{http.StatusForbidden, RefusedBrowser, "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch-Site header, or the unix socket"}, true
 	}
 	// As Vault's own agent: exactly one line with exactly this value.
 	if v := r.Header["X-Vault-Request"]; g.RequireHeader && (len(v) != 1 || v[0] != "true") {
-		return refusal{http.StatusPreconditionFailed, RefusedHeader, "this listener requires the header X-Vault-Request: true; clients made with Vault's library send it"}, true
+		return refusal{http.StatusPreconditionFailed, RefusedHeader, "this listener requires the header X-Vault-Request: true; have your program send it, or use a listener without `require_request_header`"}, true
 	}
 	return refusal{}, false
 }
@@ -221,17 +222,6 @@ func originForm(r *http.Request) bool {
 		return false
 	}
 	return strings.HasPrefix(r.RequestURI, "/") || r.Method == http.MethodOptions && r.RequestURI == "*"
-}
-
-// fromBrowser reports whether there is a header that browsers add, whatever its
-// value.
-func fromBrowser(h http.Header) bool {
-	for name := range h {
-		if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-Fetch-") {
-			return true
-		}
-	}
-	return false
 }
 
 // acceptedHosts lists the values of Host for a listener: its own address and
