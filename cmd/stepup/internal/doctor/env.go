@@ -59,9 +59,11 @@ func (e *environment) checkAddresses() {
 		name = "VAULT_ADDR"
 		e.found.about(name).warn("not set: Vault's clients go to https://127.0.0.1:8200").with("%s", e.export(name))
 	}
-	name, value = e.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"})
-	if to, err := vaultcli.ParseServer(value); name != "" && (err != nil || !e.leadsToAgent(to)) {
-		e.checkAddress(name, value)
+	for _, names := range [][]string{{"BAO_AGENT_ADDR", "BAO_ADDR"}, {"ANSIBLE_HASHI_VAULT_ADDR"}} {
+		name, value = e.FirstEnv(names)
+		if to, err := vaultcli.ParseServer(value); name != "" && (err != nil || !e.leadsToAgent(to)) {
+			e.checkAddress(name, value)
+		}
 	}
 }
 
@@ -157,16 +159,50 @@ func (e *environment) checkLoopbackProxy() {
 	if name == "" {
 		return
 	}
-	_, except := e.FirstEnv([]string{"no_proxy", "NO_PROXY"})
-	for entry := range strings.SplitSeq(except, ",") {
-		entry = strings.TrimSpace(entry)
-		_, network, err := net.ParseCIDR(entry)
-		if entry == "*" || entry == "127.0.0.1" || err == nil && network.Contains(net.IPv4(127, 0, 0, 1)) {
-			return
+	const hint = "export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1"
+	switch f := e.found.about(name); e.leftOut() {
+	case exceptNever:
+		f.warn("is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python, Node and others send your Vault token to that proxy").with(hint)
+	case exceptAsNetwork:
+		f.warn("is set and NO_PROXY leaves 127.0.0.1 out as part of a network only: vault-api, node-vault-client and others read no networks there and send your Vault token to that proxy").with(hint)
+	}
+}
+
+// An exception is how far NO_PROXY leaves the agent out.
+type exception int
+
+const (
+	exceptNever exception = iota
+	exceptAsNetwork
+	exceptAlways
+)
+
+// leftOut is the weaker of the two variables: some clients read the one, some the other.
+func (e *environment) leftOut() exception {
+	weakest, set := exceptAlways, false
+	for _, name := range []string{"no_proxy", "NO_PROXY"} {
+		if list := e.Env(name); list != "" {
+			weakest, set = min(weakest, exceptionOf(list)), true
 		}
 	}
-	e.found.about(name).warn("is set and NO_PROXY does not leave 127.0.0.1 out: curl, Python, Node and others send your Vault token to that proxy").
-		with("export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1")
+	if !set {
+		return exceptNever
+	}
+	return weakest
+}
+
+func exceptionOf(list string) exception {
+	found := exceptNever
+	for entry := range strings.SplitSeq(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "*" || entry == "127.0.0.1" {
+			return exceptAlways
+		}
+		if _, network, err := net.ParseCIDR(entry); err == nil && network.Contains(net.IPv4(127, 0, 0, 1)) {
+			found = exceptAsNetwork
+		}
+	}
+	return found
 }
 
 // checkTimeout looks at VAULT_CLIENT_TIMEOUT. Ours ends a question after 55 s; a push

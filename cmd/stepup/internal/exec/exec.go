@@ -123,6 +123,7 @@ func (x *execution) execute(starting context.Context) error {
 			return err
 		}
 	}
+	x.warnPastAgent(starting)
 	if err := starting.Err(); err != nil {
 		return err
 	}
@@ -264,10 +265,11 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 	return nil
 }
 
-const textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR and VAULT_AGENT_ADDR at the agent and
-VAULT_CLIENT_TIMEOUT of at least 120 s, leaves the agent out of HTTP proxies (NO_PROXY),
-and asks on this terminal when Vault wants a second factor. What is asked goes to the terminal itself (/dev/tty), never into
-the command's output:
+const textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR, VAULT_AGENT_ADDR, BAO_ADDR and
+BAO_AGENT_ADDR at the agent and VAULT_CLIENT_TIMEOUT of at least 120 s, leaves the
+agent out of HTTP proxies (NO_PROXY), and asks on this terminal when Vault wants a
+second factor. What is asked goes to the terminal itself (/dev/tty), never into the
+command's output:
 
   stepup exec -- terraform apply
   stepup exec -- vault kv get -format=json kv/prod/db | jq .

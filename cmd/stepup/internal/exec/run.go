@@ -2,6 +2,7 @@ package exec
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
@@ -76,6 +78,55 @@ func (x *execution) environ(base []string) []string {
 	}
 	slices.Sort(env[len(env)-len(set):])
 	return env
+}
+
+// warnPastAgent says which of the command's clients would not have gone, or do not go,
+// to the agent: those with a variable of their own.
+func (x *execution) warnPastAgent(ctx context.Context) {
+	// It beats VAULT_ADDR in every plugin of community.hashi_vault.
+	if ansible := x.Env("ANSIBLE_HASHI_VAULT_ADDR"); ansible != "" && !x.leadsToAgent(ctx, ansible) {
+		x.Notify("stepup: ANSIBLE_HASHI_VAULT_ADDR leads Ansible to %s, past the agent", shownServer(ansible))
+		x.Hint("unset ANSIBLE_HASHI_VAULT_ADDR: without it Ansible takes VAULT_ADDR, which leads to the agent")
+	}
+	name, bao := x.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"})
+	if bao != "" && bao != x.Env("VAULT_ADDR") && !x.leadsToAgent(ctx, bao) && !x.isVault(ctx, bao) {
+		x.Notify("stepup: %s was %s; in this command it leads to the agent, and so to the vault %s", name, shownServer(bao), cli.Printable(x.vaultName))
+	}
+}
+
+// shownServer is an address without a user or password.
+func shownServer(address string) string {
+	server, err := vaultcli.ParseServer(address)
+	if err != nil {
+		return "something that is no address"
+	}
+	return cli.Printable(server.String())
+}
+
+// leadsToAgent reports whether a client that is told address arrives at the agent.
+func (x *execution) leadsToAgent(ctx context.Context, address string) bool {
+	server, err := vaultcli.ParseServer(address)
+	if err != nil {
+		return false
+	}
+	listeners, err := x.client.Listeners(ctx)
+	return err != nil || slices.ContainsFunc(listeners, func(l control.Listener) bool {
+		return vaultcli.Listener{Network: l.Network, Address: l.Address}.Serves(server)
+	})
+}
+
+// isVault reports whether address is that of the Vault behind the agent; it is true
+// where the agent does not say.
+func (x *execution) isVault(ctx context.Context, address string) bool {
+	server, err := vaultcli.ParseServer(address)
+	if err != nil {
+		return false
+	}
+	s, err := x.client.Status(ctx)
+	return err != nil || slices.ContainsFunc(s.Vaults, func(v control.Vault) bool {
+		behind, err := vaultcli.ParseServer(v.Address)
+		return err == nil && v.Name == x.vaultName && behind == server
+	})
 }
 
 // withoutProxy is a list for NO_PROXY with the addresses of the agent. Not all clients know
