@@ -13,9 +13,10 @@ import (
 )
 
 // senders are the packages that a secret goes out of: to Vault, to the keyring,
-// to the agent over its own socket, or to the person it belongs to.
+// to the agent over its own socket, to the person it belongs to, or to the command that
+// the person gives it to.
 func senders() []string {
-	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/control", "cache", "cache/cachetest", "cache/keyring", "cmd/stepup/internal/secrets", "prompt"}
+	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/control", "cache", "cache/cachetest", "cache/keyring", "cmd/stepup/internal/exec", "cmd/stepup/internal/secrets", "prompt"}
 }
 
 // checkReveal finds the word that makes a secret readable where nothing is sent,

@@ -83,7 +83,7 @@ func (g generation) health(ctx context.Context) []control.Vault {
 	all := make([]control.Vault, len(g.config.Vaults))
 	var asking sync.WaitGroup
 	for i, c := range g.config.Vaults {
-		all[i] = control.Vault{Name: c.Name, Address: c.Address.String()}
+		all[i] = control.Vault{Name: c.Name, Address: c.Address.String(), Namespace: c.Namespace}
 		v, ok := g.vaults[c.Name]
 		if !ok {
 			continue

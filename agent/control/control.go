@@ -71,12 +71,13 @@ type Listener struct {
 
 // A Vault is an upstream and whether it answers.
 type Vault struct {
-	Name    string `json:"name"`
-	Address string `json:"address"`
-	Up      bool   `json:"up"`
-	Version string `json:"version"`
-	Sealed  bool   `json:"sealed"`
-	Error   string `json:"error"`
+	Name      string `json:"name"`
+	Address   string `json:"address"`
+	Namespace string `json:"namespace"` // of requests that name none; "" is root
+	Up        bool   `json:"up"`
+	Version   string `json:"version"`
+	Sealed    bool   `json:"sealed"`
+	Error     string `json:"error"`
 	// Express is how many requests took the express lane since the agent was started.
 	Express int64 `json:"express_requests"`
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
@@ -40,6 +41,7 @@ type options struct {
 	rule   string // step up under this rule first
 	listen string // one of the values above
 	vault  string // "" is the only one
+	token  bool   // give the command the kept token, in its environment
 }
 
 // Command is stepup exec.
@@ -53,6 +55,7 @@ func Command(c *cli.Console) *cobra.Command {
 	flags.SetInterspersed(false) // what follows COMMAND is the command's
 	flags.StringVar(&o.rule, "rule", "", "step up under this rule before the command starts")
 	flags.StringVar(&o.vault, "vault", "", "name of the vault block, where there are several")
+	flags.BoolVar(&o.token, "token", false, "give the command your Vault token as VAULT_TOKEN")
 	cli.CompleteFlag(cmd, "rule", c.CompleteRule)
 	cli.CompleteFlag(cmd, "vault", c.CompleteVault)
 	listen := cli.ChoiceFlag(cmd, "listen", "shared: the agent's listener; private: one for this command alone; private-unix: as private, on a unix socket",
@@ -95,7 +98,8 @@ type execution struct {
 	own        bool            // the agent is in this process
 	address    string          // for VAULT_ADDR
 	vaultName  string
-	asker      int // process that asks on this terminal; 0 when none does
+	asker      int           // process that asks on this terminal; 0 when none does
+	kept       secret.Secret // for VAULT_TOKEN; "" without --token
 	closers    []func()
 }
 
@@ -116,6 +120,11 @@ func (x *execution) execute(starting context.Context) error {
 	}
 	if err := x.listenPrivate(starting); err != nil {
 		return err
+	}
+	if x.token {
+		if err := x.takeToken(starting); err != nil {
+			return err
+		}
 	}
 	x.attach(starting)
 	if x.rule != "" {
@@ -281,6 +290,12 @@ With --rule it steps up before the command starts, with the token that the comma
 will use (VAULT_TOKEN, the token helper or ~/.vault-token), so that nothing
 interrupts it later. That needs a rule with a token or login grant.
 
+With --token the command finds your token in VAULT_TOKEN: that of "stepup token-helper",
+of another token helper, or of ~/.vault-token. That is for programs that ask no token
+helper, such as sops, vals and Ansible. What the command starts inherits it, and your
+other programs can read it (/proc/PID/environ), so leave --token out for a program
+that finds the token by itself, as vault and Terraform do.
+
 With --listen private the command gets a listener of its own. It serves the
 processes that the command starts, as the system's table of processes has it, and
 nobody else, not even other programs of yours. A program that hides its process
@@ -302,10 +317,28 @@ Exits with the code of COMMAND (128 and the number of the signal that ended it),
 126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
 you said no or did not answer: COMMAND is not started then.`
 
+// takeToken finds the token that VAULT_TOKEN is set to. It comes into an environment only
+// because the flag asks for that.
+func (x *execution) takeToken(ctx context.Context) error {
+	environ := x.environ(os.Environ())
+	token, err := vaultcli.Token(ctx, x.Console, environ)
+	if errors.Is(err, vaultcli.ErrNoToken) {
+		// There may be a kept one that no CLI was told of. A keyring that fails has said so.
+		if token, err = vaultcli.KeptToken(ctx, x.Console, environ); err != nil {
+			return &cli.Error{Err: errors.New("there is no token to give to the command"), Hint: "log in first (`vault login`)"}
+		}
+	}
+	x.kept = token
+	return err
+}
+
 // stepUp gets the token of a rule before the command starts, so that nothing
 // interrupts it later.
 func (x *execution) stepUp(ctx context.Context) error {
-	token, err := vaultcli.Token(ctx, x.Console, x.environ(os.Environ()))
+	token, err := x.kept, error(nil)
+	if token == "" {
+		token, err = vaultcli.Token(ctx, x.Console, x.environ(os.Environ()))
+	}
 	if errors.Is(err, vaultcli.ErrNoToken) && !x.knownRule(ctx) {
 		return x.noRule() // no login would help
 	}

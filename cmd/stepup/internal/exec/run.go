@@ -60,6 +60,9 @@ func (x *execution) environ(base []string) []string {
 		// http_proxy, in the clear.
 		set[name] = withoutProxy(cmp.Or(x.Env(name), x.Env("NO_PROXY"), x.Env("no_proxy")))
 	}
+	if x.kept != "" {
+		set["VAULT_TOKEN"] = x.kept.Reveal()
+	}
 	if x.own {
 		set["STEPUP_RUNTIME_DIR"] = x.runtimeDir // stepup status in the command shows our agent
 	}

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
@@ -52,11 +54,16 @@ func TokenHelper(c *cli.Console) *cobra.Command {
 // get prints the token and nothing else, not even a line break: the CLI
 // takes all of it. That there is none is no error.
 func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
-	server, err := h.server(ctx, f)
+	at, err := h.place(ctx, f)
 	if err != nil {
 		return err
 	}
-	token, err := h.logins.Get(ctx, server)
+	token, err := h.logins.Get(ctx, at.words()...)
+	// A token is also good in the namespaces below its own.
+	for errors.Is(err, keyring.ErrNotFound) && at.namespace != "" {
+		at.namespace = parent(at.namespace)
+		token, err = h.logins.Get(ctx, at.words()...)
+	}
 	if errors.Is(err, keyring.ErrNotFound) {
 		return nil
 	}
@@ -81,11 +88,11 @@ func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
 		// The Go client refuses to send it, with every later command.
 		return errors.New("what is on standard input is no token: it has blanks or characters that cannot be printed")
 	}
-	server, err := h.server(ctx, f)
+	at, err := h.place(ctx, f)
 	if err != nil {
 		return err
 	}
-	err = h.logins.Put(ctx, secret.Secret(token), server)
+	err = h.logins.Put(ctx, secret.Secret(token), at.words()...)
 	if errors.Is(err, keyring.ErrTooLarge) {
 		return errors.New("the token on standard input is too long for the keyring")
 	}
@@ -93,17 +100,35 @@ func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
 }
 
 func (h *tokenHelper) erase(ctx context.Context, f vaultcli.CLI) error {
-	server, err := h.server(ctx, f)
+	at, err := h.place(ctx, f)
 	if err != nil {
 		return err
 	}
-	return cli.KeyringFailure(h.logins.Delete(ctx, server), hintHelperOff)
+	return cli.KeyringFailure(h.logins.Delete(ctx, at.words()...), hintHelperOff)
 }
 
-// server is the address under which the token of the CLI's server is kept:
-// that of the Vault behind a listener of ours, else the server's own. Spelling
-// does not matter.
-func (h *tokenHelper) server(ctx context.Context, f vaultcli.CLI) (string, error) {
+// A place is what a token is for.
+type place struct {
+	server    string // its address, spelled in one way
+	namespace string // "" is root
+}
+
+// words are the place in the keyring. Earlier releases kept one token for a server.
+func (p place) words() []string {
+	if p.namespace == "" {
+		return []string{p.server}
+	}
+	return []string{p.server, p.namespace}
+}
+
+// parent is the namespace around one; "" is root.
+func parent(namespace string) string {
+	return namespace[:max(0, strings.LastIndexByte(namespace, '/'))]
+}
+
+// place is what the CLI's token is for: the Vault behind a listener of ours and the
+// namespace there, else the server's own. Spelling does not matter.
+func (h *tokenHelper) place(ctx context.Context, f vaultcli.CLI) (place, error) {
 	variable, value := h.FirstEnv(f.Addresses)
 	if variable == "" {
 		value = vaultcli.DefaultServer
@@ -111,21 +136,23 @@ func (h *tokenHelper) server(ctx context.Context, f vaultcli.CLI) (string, error
 	address, err := vaultcli.ParseServer(value)
 	if err != nil {
 		// The value is not shown: an address may carry a password.
-		return "", fmt.Errorf("%s is not the address of a Vault server", variable)
+		return place{}, fmt.Errorf("%s is not the address of a Vault server", variable)
 	}
+	_, namespace := h.FirstEnv(f.Namespaces)
+	at := place{server: address.String(), namespace: rule.Namespace(namespace)}
 	if !address.Local() {
-		return address.String(), nil
+		return at, nil
 	}
 	listeners, err := h.listeners(ctx)
 	if err != nil {
-		return "", err
+		return place{}, err
 	}
 	for _, l := range listeners {
 		if behind, err := vaultcli.ParseServer(l.Vault); err == nil && l.Serves(address) {
-			return behind.String(), nil
+			return place{behind.String(), rule.Namespace(cmp.Or(namespace, l.Namespace))}, nil
 		}
 	}
-	return address.String(), nil
+	return at, nil
 }
 
 // listeners are those of the running agent, else those of the configuration. That
@@ -153,15 +180,20 @@ const (
 	textHelperLong = `A token helper of the Vault CLI: where "vault login" keeps the token, and where
 every other command finds it. Without one that is the file ~/.vault-token, as
 plain text, one for all servers. This one keeps it in the keyring of the
-operating system, one for each server, and never touches that file.
+operating system, one for each namespace of each server, and never touches that
+file.
 
   stepup token-helper enable     from now on
   vault login                    as ever
 
 The token belongs to the server behind VAULT_ADDR (VAULT_AGENT_ADDR comes first,
 as in Vault): where that is a listener of stepup, the Vault that it leads to. So
-the same token is found through stepup and past it. The CLI does not tell a
-helper about -address: use the variable.
+the same token is found through stepup and past it. It also belongs to the
+namespace in VAULT_NAMESPACE; where none is kept for that namespace, the token of
+the nearest one above it is found. The CLI does not tell a helper about -address
+and -namespace: use the variables.
+
+` + textNoHelper + `
 
 Where there is no keyring, or it is locked, it fails and says so; it never falls
 back to a file. In an SSH session no keyring is used.`
@@ -174,8 +206,17 @@ The CLI runs the helper with nothing but get, store or erase behind it. So the
 line names a link to stepup, in the folder of stepup's configuration, and under
 the name of the link stepup is the helper.
 
-A token that is in ~/.vault-token stays there, and is not used any more: run
-"vault login" again, and delete the file.`
+A token that is in ~/.vault-token stays there. The CLI does not use it any more:
+run "vault login" again.
+
+` + textNoHelper
+
+	// Seen in the programs themselves; docs/clients.md has their versions.
+	textNoHelper = `Other programs do not ask a token helper. sops, vals, Ansible, hvac,
+consul-template and gomplate read VAULT_TOKEN and ~/.vault-token only. Give such a
+program the kept token for one run:
+
+  stepup exec --token -- sops decrypt secrets.yaml`
 
 	textHelperDisableLong = `Takes the line that "enable" wrote out of the file again, and nothing else. The
 file goes when it is empty. Tokens stay in the keyring.`

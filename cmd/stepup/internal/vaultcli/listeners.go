@@ -5,17 +5,22 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 )
 
-// A Listener is one of the agent's, and the address of the Vault behind it.
-type Listener struct{ Network, Address, Vault string }
+// A Listener is one of the agent's, and the Vault behind it.
+type Listener struct {
+	Network, Address string
+	Vault            string // its address
+	Namespace        string // there, of requests that name none
+}
 
 // RunningListeners are those of an agent that runs.
 func RunningListeners(s control.Status) (all []Listener) {
-	addresses := make(map[string]string)
+	vaults := make(map[string]control.Vault)
 	for _, v := range s.Vaults {
-		addresses[v.Name] = v.Address
+		vaults[v.Name] = v
 	}
 	for _, l := range s.Listeners {
-		all = append(all, Listener{l.Network, l.Address, addresses[l.Vault]})
+		v := vaults[l.Vault]
+		all = append(all, Listener{Network: l.Network, Address: l.Address, Vault: v.Address, Namespace: v.Namespace})
 	}
 	return all
 }
@@ -24,7 +29,7 @@ func RunningListeners(s control.Status) (all []Listener) {
 func ConfiguredListeners(c *agent.Config) (all []Listener) {
 	for _, l := range c.Listeners {
 		if v, ok := c.Vault(l.Vault); ok {
-			all = append(all, Listener{l.Network, l.Address, v.Address.String()})
+			all = append(all, Listener{Network: l.Network, Address: l.Address, Vault: v.Address.String(), Namespace: v.Namespace})
 		}
 	}
 	return all

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -38,31 +39,48 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Sec
 	}
 	var text []byte
 	if c.Helper != "" {
-		text, err = askHelper(ctx, c.Helper, environ, from.Err)
+		text, err = askHelper(ctx, []string{c.Helper}, environ, from.Err)
 	} else {
 		text, err = readTokenFile(from.Env)
 	}
 	if err != nil {
 		return "", err
 	}
+	return found(text)
+}
+
+// KeptToken is that of stepup's own token helper, also where no CLI uses it.
+func KeptToken(ctx context.Context, from *cli.Console, environ []string) (secret.Secret, error) {
+	self, err := cli.ProgramPath()
+	if err != nil {
+		return "", err
+	}
+	text, err := askHelper(ctx, []string{self, "token-helper"}, environ, from.Err)
+	if err != nil {
+		return "", err
+	}
+	return found(text)
+}
+
+func found(text []byte) (secret.Secret, error) {
 	if text = bytes.TrimSpace(text); len(text) == 0 {
 		return "", &cli.Error{Err: ErrNoToken, Hint: "log in first (`vault login`), or set VAULT_TOKEN"}
 	}
 	return secret.Secret(text), nil
 }
 
-// askHelper runs the CLI's token helper.
-func askHelper(ctx context.Context, helper string, environ []string, stderr io.Writer) ([]byte, error) {
+// askHelper runs a token helper, with its own arguments first.
+func askHelper(ctx context.Context, helper, environ []string, stderr io.Writer) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, helperLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, helper, "get") //nolint:gosec // named in the person's own configuration
+	cmd := exec.CommandContext(ctx, helper[0], append(helper[1:len(helper):len(helper)], "get")...) //nolint:gosec // named in the person's own configuration
 	cmd.Env = environ
 	cmd.Stderr = stderr
 	cmd.WaitDelay = time.Second
 	out := cli.LimitedText{Limit: maxToken}
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("token helper %s: %w", cli.Printable(helper), err)
+		return nil, fmt.Errorf("token helper %s: %w", cli.Printable(strings.Join(helper, " ")), err)
 	}
 	return []byte(out.String()), nil
 }

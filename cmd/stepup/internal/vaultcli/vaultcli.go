@@ -19,17 +19,18 @@ import (
 
 // A CLI is one of the two programs.
 type CLI struct {
-	Link      string   // the name under which it runs stepup as its token helper
-	file      string   // its configuration in the home folder
-	fileEnv   []string // variables that name another file; the first that is set wins
-	Addresses []string // variables that name the server; the first that is set wins
+	Link       string   // the name under which it runs stepup as its token helper
+	file       string   // its configuration in the home folder
+	fileEnv    []string // variables that name another file; the first that is set wins
+	Addresses  []string // variables that name the server; the first that is set wins
+	Namespaces []string // variables that name the namespace; the first that is set wins
 }
 
 // Vault is the program vault: api/client.go (NewClient takes AgentAddress over Address), api/cliconfig.
 func Vault() CLI {
 	return CLI{
 		Link: cli.HelperName, file: ".vault", fileEnv: []string{"VAULT_CONFIG_PATH"},
-		Addresses: []string{"VAULT_AGENT_ADDR", "VAULT_ADDR"},
+		Addresses: []string{"VAULT_AGENT_ADDR", "VAULT_ADDR"}, Namespaces: []string{"VAULT_NAMESPACE"},
 	}
 }
 
@@ -37,7 +38,8 @@ func Vault() CLI {
 func OpenBao() CLI {
 	return CLI{
 		Link: cli.HelperNameBao, file: ".bao", fileEnv: []string{"BAO_CONFIG_PATH", "VAULT_CONFIG_PATH"},
-		Addresses: []string{"BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR"},
+		Addresses:  []string{"BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR"},
+		Namespaces: []string{"BAO_NAMESPACE", "VAULT_NAMESPACE"},
 	}
 }
 
