@@ -31,7 +31,7 @@ test: bin/gotestsum ## run the tests; says at the end what was skipped and why
 	@cd tools && ../bin/gotestsum --format-hide-empty-pkg -- ./...
 
 .PHONY: e2e
-e2e: bin/gotestsum ## run the suite against a real Vault (first build: 25 minutes, 10 GB)
+e2e: bin/gotestsum ## run the suite against a real Vault (first build: 30 minutes, 12 GB)
 	@vault=$$($(GO) run -C e2e ./getvault) && $(GO) run -C e2e ./getclients && \
 	cd e2e && STEPUP_E2E_VAULT=$$vault ../bin/gotestsum -f testname $(forbid) -- -count=1 -parallel 4 -timeout 20m ./...
 

@@ -12,7 +12,7 @@ func TestClientVersions(t *testing.T) {
 	rows := map[string]string{}
 	for line := range strings.Lines(readText(t, "docs/clients.md")) {
 		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| ") && len(cells) > 2 {
-			rows[strings.TrimPrefix(cells[0], "| ")] = cells[0] + " " + cells[1] + " "
+			rows[strings.TrimSuffix(strings.TrimPrefix(cells[0], "| "), " ✓")] = cells[0] + " " + cells[1] + " "
 		}
 	}
 	const (
@@ -31,6 +31,12 @@ func TestClientVersions(t *testing.T) {
 		{"Vault Proxy in front of stepup", server, vault},
 		{"Vault Proxy behind stepup", server, vault},
 		{"node-vault", clients + "node-vault/package-lock.json", `"node_modules/node-vault": \{\s*"version": "([^"]+)"`},
+		{"vault-client-go", clients + "vault-client-go/go.mod", `\sgithub\.com/hashicorp/vault-client-go v(\S+)`},
+		{"sops, Vault transit", clients + "sops/go.mod", `\sgithub\.com/getsops/sops/v3 v(\S+)`},
+		{"vals", clients + "vals/go.mod", `\sgithub\.com/helmfile/vals v(\S+)`},
+		{"hashi-vault-js", clients + "hashi-vault-js/package-lock.json", `"node_modules/hashi-vault-js": \{\s*"version": "([^"]+)"`},
+		{"node-vault-client", clients + "node-vault-client/package-lock.json", `"node_modules/node-vault-client": \{\s*"version": "([^"]+)"`},
+		{"vault-api", clients + "vault-api/package-lock.json", `"node_modules/vault-api": \{\s*"version": "([^"]+)"`},
 	} {
 		m := regexp.MustCompile(test.pattern).FindStringSubmatch(readText(t, test.file))
 		switch row := rows[test.row]; {
@@ -42,7 +48,9 @@ func TestClientVersions(t *testing.T) {
 			t.Errorf("docs/clients.md: %s does not name version %s of %s", test.row, m[1], test.file)
 		}
 	}
-	if lock := readText(t, clients+"node-vault/package-lock.json"); strings.Contains(lock, `"resolved"`) {
-		t.Error("package-lock.json says where packages were fetched from; npm has a registry of its own on every machine")
+	for _, name := range []string{"node-vault", "hashi-vault-js", "node-vault-client", "vault-api"} {
+		if lock := readText(t, clients+name+"/package-lock.json"); strings.Contains(lock, `"resolved"`) {
+			t.Errorf("the package-lock.json of %s says where packages were fetched from; npm has a registry of its own on every machine", name)
+		}
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/vault-stepup/stepup/e2e/clientbin"
@@ -24,8 +26,14 @@ func needClient(t *testing.T, c clientbin.Client) string {
 	return found
 }
 
-// key is the name of the secret in the KV engine at secret/.
-func (v visit) key() string { return strings.TrimPrefix(v.path, "secret/data/") }
+// keys are the names of the secrets in the KV engine at secret/.
+func (v visit) keys() []string {
+	keys := make([]string, len(v.paths))
+	for i, path := range v.paths {
+		keys[i] = short(path)
+	}
+	return keys
+}
 
 func readByCLI(t *testing.T, v visit) result {
 	t.Helper()
@@ -33,7 +41,11 @@ func readByCLI(t *testing.T, v visit) result {
 	if v.token == "" {
 		vault.ok(t, v.user.loginArgs()...)
 	}
-	return vault.run(t, "kv", "get", "-mount=secret", "-field=key", v.key())
+	secret := []string{"-mount=secret", v.keys()[0]}
+	if v.blind { // it asks for the mount alone, of which the token sees nothing
+		secret = []string{"secret/" + v.keys()[0]}
+	}
+	return vault.run(t, append([]string{"kv", "get", "-field=key"}, secret...)...)
 }
 
 func readByAPI(t *testing.T, v visit) result {
@@ -45,12 +57,33 @@ func readByAPI(t *testing.T, v visit) result {
 		check(t, err)
 		client.SetToken(login.Auth.ClientToken)
 	}
-	secret, err := client.KVv2("secret").Get(t.Context(), v.key())
-	if err != nil {
+	keys := v.keys()
+	values, errs := make([]string, len(keys)), make([]error, len(keys))
+	var all sync.WaitGroup
+	for i, key := range keys {
+		all.Go(func() {
+			secret, err := client.KVv2("secret").Get(t.Context(), key)
+			if errs[i] = err; err == nil {
+				values[i], _ = secret.Data["key"].(string)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return result{stderr: err.Error(), code: 1}
 	}
-	value, _ := secret.Data["key"].(string)
-	return result{stdout: value}
+	return result{stdout: distinct(values)}
+}
+
+// distinct are the different values, a line for each.
+func distinct(values []string) string {
+	slices.Sort(values)
+	return strings.Join(slices.Compact(values), "\n")
+}
+
+func readByVaultClientGo(t *testing.T, v visit) result {
+	t.Helper()
+	return program{path: needClient(t, clientbin.VaultClientGo()), env: v.env(t)}.run(t)
 }
 
 func readByConsulTemplate(t *testing.T, v visit) result {
@@ -58,16 +91,21 @@ func readByConsulTemplate(t *testing.T, v visit) result {
 	bin := needClient(t, clientbin.ConsulTemplate())
 	dir := tempDir(t)
 	in, out := filepath.Join(dir, "in.tpl"), filepath.Join(dir, "out")
-	write(t, in, template(v.path))
+	write(t, in, template(v.paths))
 	r := program{path: bin, env: v.env(t)}.run(t, "-once", "-vault-renew-token=false", "-vault-retry=false", "-template", in+":"+out)
 	return r.withFile(t, out)
 }
 
-func template(path string) string {
-	return fmt.Sprintf("{{ with secret %q }}{{ .Data.data.key }}{{ end }}", path)
+// template has a line for each secret.
+func template(paths []string) string {
+	var b strings.Builder
+	for _, path := range paths {
+		fmt.Fprintf(&b, "{{ with secret %q }}{{ .Data.data.key }}{{ end }}\n", path)
+	}
+	return b.String()
 }
 
-// withFile is a success with the content of a file.
+// withFile is a success with the different lines of a file.
 func (r result) withFile(t *testing.T, file string) result {
 	t.Helper()
 	if r.code != 0 {
@@ -75,7 +113,7 @@ func (r result) withFile(t *testing.T, file string) result {
 	}
 	text, err := os.ReadFile(file)
 	check(t, err)
-	return result{stdout: string(text)}
+	return result{stdout: distinct(strings.Fields(string(text)))}
 }
 
 // readByTerraform runs the provider as usual; the program that speaks to
@@ -104,13 +142,14 @@ provider "vault" {
   %s
 }
 data "vault_generic_secret" "db" {
-  path = %q
+  for_each = toset([%s])
+  path     = "secret/${each.key}"
 }
-output "key" {
-  value     = data.vault_generic_secret.db.data["key"]
+output "keys" {
+  value     = distinct([for s in data.vault_generic_secret.db : s.data["key"]])
   sensitive = true
 }
-`, login, "secret/"+v.key()))
+`, login, quoted(v.keys())))
 	config := filepath.Join(dir, "terraform.rc")
 	write(t, config, fmt.Sprintf(`provider_installation {
   dev_overrides { "hashicorp/vault" = %q }
@@ -121,12 +160,12 @@ output "key" {
 	if r := tf.run(t, "-chdir="+dir, "apply", "-auto-approve", "-input=false", "-no-color"); r.code != 0 {
 		return r
 	}
-	var key string
-	out := tf.ok(t, "-chdir="+dir, "output", "-json", "key").stdout
-	if err := json.Unmarshal([]byte(out), &key); err != nil {
+	var keys []string
+	out := tf.ok(t, "-chdir="+dir, "output", "-json", "keys").stdout
+	if err := json.Unmarshal([]byte(out), &keys); err != nil {
 		t.Fatalf("terraform output: %v\n%s", err, out)
 	}
-	return result{stdout: key}
+	return result{stdout: distinct(keys)}
 }
 
 func readByAgentTemplate(t *testing.T, v visit) result {
@@ -148,7 +187,7 @@ template {
   contents    = %q
   destination = %q
 }
-`, v.addr, token, template(v.path), out))
+`, v.addr, token, template(v.paths), out))
 	return program{path: world.vault, env: cleanEnv(dir)}.run(t, "agent", "-config="+config).withFile(t, out)
 }
 

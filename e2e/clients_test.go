@@ -1,45 +1,63 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/vault-stepup/stepup/e2e/clientbin"
 )
 
-// A client is a program or library that reads a secret through stepup, as it is.
+// A client is a program or library that reads secrets through stepup, as it is.
 // docs/clients.md has the same list.
 type client struct {
-	name   string
-	exe    string                         // that stepup shows as the requester
-	unix   bool                           // speaks to a unix socket
-	logsIn bool                           // can log in by itself; the others are given a token
-	mute   bool                           // keeps Vault's reasons to itself
-	read   func(*testing.T, visit) result // the value is in stdout where code is 0
+	name    string
+	exe     string                         // that stepup shows as the requester
+	unix    bool                           // speaks to a unix socket
+	logsIn  bool                           // can log in by itself; the others are given a token
+	mute    bool                           // keeps Vault's reasons to itself
+	many    bool                           // reads many secrets in one run
+	transit bool                           // decrypts with a key of Vault, in place of reading a secret
+	read    func(*testing.T, visit) result // the value is in stdout where code is 0
 }
 
-// A visit is what a client needs to read one secret.
+// A visit is what a client needs to read its secrets, which all have the same value.
 type visit struct {
 	addr   string // VAULT_ADDR: http://… or unix://…
 	socket string // "" for TCP
 	token  string // "" for a login
 	user   user
-	path   string // secret/data/…
+	paths  []string // secret/data/…
+	cipher string   // transit/decrypt/…
+	blind  bool     // the token sees nothing of the mount
 }
 
 func clients() []client {
 	return []client{
 		{name: "vault CLI", exe: "vault", unix: true, logsIn: true, read: readByCLI},
-		{name: "vault/api", exe: filepath.Base(os.Args[0]), unix: true, logsIn: true, read: readByAPI},
-		{name: "consul-template", exe: "consul-template", unix: true, read: readByConsulTemplate},
-		{name: "Terraform provider", exe: "terraform-provider-vault", logsIn: true, mute: true, read: readByTerraform},
-		{name: "Vault Agent", exe: "vault", unix: true, read: readByAgentTemplate},
+		{name: "vault-api Go", exe: filepath.Base(os.Args[0]), unix: true, logsIn: true, many: true, read: readByAPI},
+		{name: "vault-client-go", exe: "vault-client-go", logsIn: true, many: true, read: readByVaultClientGo},
+		{name: "consul-template", exe: "consul-template", unix: true, many: true, read: readByConsulTemplate},
+		{name: "Terraform provider", exe: "terraform-provider-vault", logsIn: true, mute: true, many: true, read: readByTerraform},
+		{name: "Vault Agent", exe: "vault", unix: true, many: true, read: readByAgentTemplate},
 		{name: "Vault Proxy in front", exe: "vault", unix: true, logsIn: true, read: readByProxy},
-		{name: "node-vault", exe: "node", unix: true, logsIn: true, read: readByNode},
+		{name: "sops", exe: "sops", unix: true, transit: true, read: readBySops},
+		{name: "vals", exe: "vals", unix: true, logsIn: true, many: true, read: readByVals},
+		{name: "node-vault", exe: "node", unix: true, logsIn: true, many: true, read: readByLibrary(clientbin.NodeVault())},
+		{name: "hashi-vault-js", exe: "node", logsIn: true, many: true, read: readByLibrary(clientbin.HashiVaultJS())},
+		{name: "node-vault-client", exe: "node", many: true, read: readByLibrary(clientbin.NodeVaultClient())},
+		{name: "vault-api", exe: "node", unix: true, many: true, read: readByLibrary(clientbin.VaultAPI())},
+		{name: "Node's fetch", exe: "node", logsIn: true, many: true, read: readByFetch},
 		{name: "curl", exe: "curl", unix: true, logsIn: true, read: readByCurl},
-		{name: "Python", exe: "python3", unix: true, logsIn: true, read: readByPython},
+		{name: "Python", exe: "python3", unix: true, logsIn: true, many: true, read: readByPython},
+		{name: "hvac", exe: "python3", logsIn: true, many: true, read: readByHvac},
+		{name: "Ansible", exe: "python3", logsIn: true, mute: true, many: true, read: readByAnsible},
 	}
 }
 
@@ -71,11 +89,19 @@ func (a *agent) visit(v visit, unix bool) visit {
 // env is what every client finds in its environment.
 func (v visit) env(t *testing.T) []string {
 	t.Helper()
-	more := []string{"VAULT_ADDR=" + v.addr, "STEPUP_PATH=" + v.path, "STEPUP_SOCKET=" + v.socket}
+	more := []string{"VAULT_ADDR=" + v.addr, "STEPUP_PATHS=" + strings.Join(v.paths, " "), "STEPUP_SOCKET=" + v.socket}
+	if v.blind {
+		more = append(more, "STEPUP_BLIND=1")
+	}
 	if v.token != "" {
 		return cleanEnv(tempDir(t), append(more, "VAULT_TOKEN="+v.token)...)
 	}
 	return cleanEnv(tempDir(t), append(more, "STEPUP_USER="+v.user.name, "STEPUP_PASSWORD="+v.user.password)...)
+}
+
+// visit is one by the user of the fixture, through the agent a.
+func (w *fixture) visit(a *agent, unix bool) visit {
+	return a.visit(visit{token: w.token, user: w.user, paths: []string{w.path}, cipher: w.cipher, blind: w.kind != "header"}, unix)
 }
 
 // A path behind mfa_methods: the client sends its usual request, the user
@@ -85,10 +111,14 @@ func TestClientsRead(t *testing.T) {
 		w := newFixture(t, "header")
 		p := w.typist(t)
 		a := w.agent(t, p)
-		c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, unix)).wantValue(t)
+		c.read(t, w.visit(a, unix)).wantValue(t)
 		q := p.wantAsked(t, 1)[0]
 		c.wantAsked(t, q)
-		if q.Path != w.path || q.Operation != "read" || q.Rule != "secure" {
+		path, operation := w.path, "read"
+		if c.transit {
+			path, operation = w.cipher, "update"
+		}
+		if q.Path != path || q.Operation != operation || q.Rule != "secure" {
 			t.Errorf("asked %+v", q)
 		}
 	})
@@ -108,7 +138,7 @@ func TestClientsLogin(t *testing.T) {
 		u.enforce(t, codes.id)
 		p := typist(t, codes)
 		a := startAgent(t, setup{responder: p, hide: []string{u.password, codes.secret}})
-		c.read(t, a.visit(visit{user: u, path: path}, unix)).wantValue(t)
+		c.read(t, a.visit(visit{user: u, paths: []string{path}}, unix)).wantValue(t)
 		q := p.wantAsked(t, 1)[0]
 		c.wantAsked(t, q)
 		equal(t, "path", q.Path, "auth/userpass/login/"+u.name)
@@ -124,16 +154,77 @@ func TestClientsDenied(t *testing.T) {
 		w := newFixture(t, "header")
 		p := denier(t)
 		a := w.agent(t, p)
-		r := c.read(t, a.visit(visit{token: w.token, user: w.user, path: w.path}, false))
-		// Terraform breaks lines where it likes.
-		said := strings.Join(strings.Fields(r.stdout+r.stderr), " ")
+		r := c.read(t, w.visit(a, false))
+		// Terraform and sops break lines where they like.
+		said := strings.Join(strings.Fields(strings.ReplaceAll(r.stdout+r.stderr, "|", "")), " ")
 		if r.code == 0 || !c.mute && !strings.Contains(said, "stepup: the second factor was denied") {
 			t.Errorf("exit %d: %s", r.code, said)
 		}
-		if n, sent := len(p.prompts(t)), len(w.sent()); n != 1 || sent != 1 {
+		path := w.path
+		if c.transit {
+			path = w.cipher
+		}
+		if n, sent := len(p.prompts(t)), len(w.gate.Seen("/v1/"+path)); n != 1 || sent != 1 {
 			t.Errorf("%d prompts and %d requests, want 1", n, sent)
 		}
 	})
+}
+
+// Fifty secrets of one rule with a grant that makes a token: one step-up, however the
+// client spreads its requests.
+func TestClientsBurst(t *testing.T) {
+	forClients(t, func(t *testing.T, c client, unix bool) {
+		if unix || !c.many {
+			return
+		}
+		w := newFixture(t, "token")
+		p := w.typist(t)
+		a := w.agent(t, p)
+		v := w.visit(a, false)
+		for i := range 49 {
+			path := fmt.Sprintf("%s-%d", w.path, i)
+			w.server.secret(t, path)
+			v.paths = append(v.paths, path)
+		}
+		c.read(t, v).wantValue(t)
+		c.wantAsked(t, w.wantAsked(t, p, 1)[0])
+	})
+}
+
+// A person who thinks for 40 seconds: each client waits that long with the settings that
+// docs/clients.md names. They all wait for the same step-up.
+func TestClientsWait(t *testing.T) {
+	parallel(t)
+	w := newFixture(t, "login")
+	answered := make(chan struct{})
+	p := newResponder(t, func(ctx context.Context, q asked) answer {
+		if q.Kind == "passcode" {
+			select {
+			case <-time.After(40 * time.Second):
+			case <-ctx.Done():
+			}
+			defer close(answered)
+		}
+		return w.answer(t, q)
+	})
+	a := w.agent(t, p)
+	var all sync.WaitGroup
+	for _, c := range clients() {
+		// Each of them is a subtest that runs beside the others, however few may run in parallel.
+		all.Go(func() {
+			t.Run(c.name, func(t *testing.T) {
+				r := c.read(t, w.visit(a, false))
+				select {
+				case <-answered:
+				default:
+					t.Error("it ended before the answer")
+				}
+				r.wantValue(t)
+			})
+		})
+	}
+	all.Wait()
+	w.wantAsked(t, p, 1)
 }
 
 func (r result) wantValue(t *testing.T) {
@@ -161,7 +252,7 @@ func TestProxyBehind(t *testing.T) {
 	s := w.setup(p)
 	s.upstream = proxy
 	a := w.start(t, s)
-	readByCLI(t, a.visit(visit{token: w.token, path: w.path}, false)).wantValue(t)
+	readByCLI(t, w.visit(a, false)).wantValue(t)
 	p.wantAsked(t, 1)
 	if lines := w.sent(); !slices.ContainsFunc(lines, func(l []string) bool { return len(l) == 1 }) {
 		t.Errorf("X-Vault-MFA did not get through the proxy: %q", lines)

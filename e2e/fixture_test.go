@@ -28,6 +28,7 @@ type fixture struct {
 	path    string           // in the folder, and a step-up grants everything there
 	closed  string           // in the folder, and no token may read it
 	outside string           // not in the folder, and a step-up token may read it
+	cipher  string           // transit/decrypt/…, another path of the rule
 	policy  string           // of the step-up token
 	source  string           // where the step-up token comes from
 	methods []*codes         // TOTP methods of the rule
@@ -43,21 +44,31 @@ func newFixture(t *testing.T, kind string, methods ...string) *fixture {
 	srv := needVault(t)
 	n := users.Add(1)
 	w := &fixture{kind: kind, folder: fmt.Sprintf("secret/data/secure%d/", n), outside: fmt.Sprintf("secret/data/outside%d/x", n), asks: 1}
-	w.path, w.closed = w.folder+"db", w.folder+"closed"
+	w.path, w.closed, w.cipher = w.folder+"db", w.folder+"closed", fmt.Sprintf("transit/decrypt/secure%d", n)
 	for _, path := range []string{w.path, w.closed, w.outside} {
 		srv.secret(t, path)
 	}
 	w.policy = srv.policy(t, fmt.Sprintf(`
 path "%s*" { capabilities = ["create", "read", "update", "delete"] }
 path %q { capabilities = ["read"] }
-`, w.path, w.outside))
+path %q { capabilities = ["update"] }
+`, w.path, w.outside, w.cipher))
 	if len(methods) == 0 {
 		methods = []string{"corp_totp"}
 	}
 	var own []string
 	switch kind {
 	case "header":
-		own = []string{srv.policy(t, fmt.Sprintf("path \"%s*\" {\n capabilities = [\"create\", \"read\", \"update\"]\n mfa_methods = [%s]\n}\n", w.path, quoted(methods)))}
+		own = []string{srv.policy(t, fmt.Sprintf(`
+path "%s*" {
+  capabilities = ["create", "read", "update"]
+  mfa_methods  = [%[3]s]
+}
+path %[2]q {
+  capabilities = ["update"]
+  mfa_methods  = [%[3]s]
+}
+`, w.path, w.cipher, quoted(methods)))}
 	case "token":
 		w.source = fmt.Sprintf("auth/token/create/stepup%d", n)
 		own = []string{srv.policy(t, fmt.Sprintf("path %q {\n capabilities = [\"update\"]\n mfa_methods = [%s]\n}\n", w.source, quoted(methods)))}
@@ -162,13 +173,13 @@ func (w *fixture) rule(options ...string) string {
 	}
 	return fmt.Sprintf(`%s
 step_up "secure" {
-  paths = ["%s*"]
+  paths = ["%s*", %q]
   %s
   grant %q {
     %s
   }
 }
-`, declared, w.folder, methods, w.kind, strings.Join(options, "\n"))
+`, declared, w.folder, w.cipher, methods, w.kind, strings.Join(options, "\n"))
 }
 
 // setup is that of an agent for w. Its caller may change it.

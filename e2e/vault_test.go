@@ -24,6 +24,8 @@ type server struct {
 	home string
 	env  []string // besides the clean one
 	cmd  *exec.Cmd
+
+	transit sync.Once // transit/ is mounted
 }
 
 // startDev is startBare, with userpass at its usual place.
@@ -193,6 +195,13 @@ func (s *server) read(t *testing.T, path string) *api.Secret {
 		t.Fatalf("root reads %s: %v, %v", path, secret, err)
 	}
 	return secret
+}
+
+// transitKey makes a key of that name in the engine at transit/.
+func (s *server) transitKey(t *testing.T, name string) {
+	t.Helper()
+	s.transit.Do(func() { s.write(t, "sys/mounts/transit", map[string]any{"type": "transit"}) })
+	s.write(t, "transit/keys/"+name, nil)
 }
 
 // lookup is what the server says of a token.

@@ -4,7 +4,9 @@
 package clientbin
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,11 +21,12 @@ import (
 // ErrMissing is returned by Find for what Make has not made yet.
 var ErrMissing = errors.New("not made yet")
 
-// A Client is a folder below clients: a Go module whose tool is the program, or
-// an npm package whose one dependency is the library.
+// A Client is a folder below clients: a Go module whose tool is the program, or that is
+// the program itself, or an npm package whose one dependency is the library.
 type Client struct {
 	Name string // of the folder
 	Path string // of the Go module, or the name of the npm package
+	main string // package of the program, where that is not Path
 	npm  bool
 }
 
@@ -35,10 +38,31 @@ func Terraform() Client { return Client{Name: "terraform", Path: "github.com/has
 func VaultProvider() Client {
 	return Client{Name: "terraform-provider-vault", Path: "github.com/hashicorp/terraform-provider-vault"}
 }
-func NodeVault() Client { return Client{Name: "node-vault", Path: "node-vault", npm: true} }
+func Sops() Client {
+	const module = "github.com/getsops/sops/v3"
+	return Client{Name: "sops", Path: module, main: module + "/cmd/sops"}
+}
+func Vals() Client {
+	const module = "github.com/helmfile/vals"
+	return Client{Name: "vals", Path: module, main: module + "/cmd/vals"}
+}
+func VaultClientGo() Client {
+	return Client{Name: "vault-client-go", Path: "github.com/hashicorp/vault-client-go", main: "."}
+}
+func NodeVault() Client       { return library("node-vault") }
+func HashiVaultJS() Client    { return library("hashi-vault-js") }
+func NodeVaultClient() Client { return library("node-vault-client") }
+func VaultAPI() Client        { return library("vault-api") }
+
+func library(name string) Client { return Client{Name: name, Path: name, npm: true} }
 
 // All is every client.
-func All() []Client { return []Client{ConsulTemplate(), Terraform(), VaultProvider(), NodeVault()} }
+func All() []Client {
+	return []Client{
+		ConsulTemplate(), Terraform(), VaultProvider(), Sops(), Vals(), VaultClientGo(),
+		NodeVault(), HashiVaultJS(), NodeVaultClient(), VaultAPI(),
+	}
+}
 
 // Version is what the module or the lock file names. The current folder is that
 // of the e2e module, here and below.
@@ -95,6 +119,13 @@ func (c Client) folder() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if c.main == "." { // a program of ours changes without its version
+		text, err := os.ReadFile(filepath.Join(c.dir(), "main.go"))
+		if err != nil {
+			return "", err
+		}
+		version += fmt.Sprintf("-%.4x", sha256.Sum256(text))
+	}
 	return filepath.Join(cache, "stepup-e2e", c.Name+"-"+version), nil
 }
 
@@ -114,7 +145,7 @@ func (c Client) Make(ctx context.Context, log io.Writer) (_ string, err error) {
 		return "", err
 	}
 	defer os.RemoveAll(part)
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", c.dir(), "-o", c.in(part), c.Path)
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", c.dir(), "-o", c.in(part), cmp.Or(c.main, c.Path))
 	if c.npm {
 		for _, name := range []string{"package.json", "package-lock.json"} {
 			text, err := os.ReadFile(filepath.Join(c.dir(), name))

@@ -1,5 +1,5 @@
-// Reads STEPUP_PATH as anybody would with node-vault and prints its key. Without
-// a token in VAULT_TOKEN it logs in first.
+// Reads STEPUP_PATHS as anybody would with node-vault, all at once, and prints their
+// different values. Without a token in VAULT_TOKEN it logs in first.
 const http = require('http');
 
 const options = {};
@@ -14,8 +14,8 @@ async function main() {
   if (!process.env.VAULT_TOKEN) {
     await vault.userpassLogin({ username: process.env.STEPUP_USER, password: process.env.STEPUP_PASSWORD });
   }
-  const secret = await vault.read(process.env.STEPUP_PATH);
-  process.stdout.write(secret.data.data.key);
+  const secrets = await Promise.all(process.env.STEPUP_PATHS.split(' ').map((path) => vault.read(path)));
+  process.stdout.write([...new Set(secrets.map((secret) => secret.data.data.key))].join('\n'));
 }
 
 main().catch((err) => {
