@@ -191,6 +191,25 @@ func TestClientsBurst(t *testing.T) {
 	})
 }
 
+// A client that lists the mounts first, with its own token, needs to see the mount
+// there: then it comes to the path of the rule.
+func TestClientListsMounts(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t, "token")
+	p := w.typist(t)
+	a := w.agent(t, p)
+	v, read := w.visit(a, false), readByLibrary(clientbin.VaultAPI())
+	v.blind = false // it is not told what is there
+	if r := read(t, v); r.code == 0 || !strings.Contains(r.stderr, "Missing required configuration") {
+		t.Errorf("without the mount: exit %d\n%s", r.code, r.stderr)
+	}
+	w.wantAsked(t, p, 0)
+	visible := w.server.policy(t, `path "secret/metadata/" { capabilities = ["list"] }`)
+	w.server.write(t, "identity/entity/id/"+w.entity, map[string]any{"policies": visible})
+	read(t, v).wantValue(t)
+	w.wantAsked(t, p, 1)
+}
+
 // A person who thinks for 40 seconds: each client waits that long with the settings that
 // docs/clients.md names. They all wait for the same step-up.
 func TestClientsWait(t *testing.T) {
