@@ -105,24 +105,45 @@ func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 	}
 	b.expire(ctx, e)
 	timedOut := errors.Is(e.err, ErrTimeout) || errors.Is(e.err, context.DeadlineExceeded)
-	if timedOut && !isClosed(e.first) && !isClosed(e.noticed) {
+	if timedOut && !b.seen(e) {
 		return "", fmt.Errorf("%w: %w", ErrUnseen, e.err)
 	}
 	return e.answer, e.err
 }
 
+// seen reports whether e was in front of a person. A terminal that is attached shows one
+// question at a time, as the prompters do.
+func (b *Broker) seen(e *entry) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return e.listed || isClosed(e.first)
+}
+
 // expire blocks until e is decided, and decides it when its time is over.
 func (b *Broker) expire(ctx context.Context, e *entry) {
-	timer := time.NewTimer(e.request.Deadline.Sub(e.created))
+	end, from := b.deadline(e), e.created
+	timer := time.NewTimer(end.Sub(from))
 	defer timer.Stop()
-	select {
-	case <-e.done:
-	case <-ctx.Done():
-		b.decide(e, withdrawn(ctx))
-	case <-timer.C:
-		b.decide(e, failed(EventTimeout, ErrTimeout))
+	for !isClosed(e.done) {
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			b.decide(e, withdrawn(ctx))
+		case <-timer.C:
+			from, end = end, b.deadline(e)
+			if !end.After(from) {
+				b.decide(e, failed(EventTimeout, ErrTimeout))
+			}
+			timer.Reset(end.Sub(from)) // it became its turn meanwhile
+		}
 	}
-	<-e.done // the first decision stands
+}
+
+// deadline is when the time of e is over, as far as it is known now.
+func (b *Broker) deadline(e *entry) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return e.request.Deadline
 }
 
 // withdrawn returns the ending of a prompt whose caller has left: with a line that says
@@ -203,6 +224,7 @@ func (b *Broker) Pending() []Request {
 	defer b.mu.Unlock()
 	list := make([]Request, 0, len(b.pending))
 	for _, e := range b.pending {
+		e.listed = true
 		e.markNoticedLocked()
 		list = append(list, b.viewLocked(e).withoutSecret())
 	}

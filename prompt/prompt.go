@@ -48,6 +48,10 @@ type Request struct {
 	Deadline   time.Time `json:"deadline"` // zero on the way into the broker means its Timeout
 	Queued     int       `json:"queued"`   // other questions that wait; given by the broker
 
+	// NotBefore is when the question can be answered: when the device shows its next code. The
+	// broker's Timeout counts from then on. Zero means at once.
+	NotBefore time.Time `json:"-"`
+
 	// WithCode names the method whose code the answer to a Password may bring along, in
 	// a second line; see [CutCode]. A prompter without room for both leaves the code
 	// out, and the caller asks for it later.

@@ -13,7 +13,7 @@ import (
 // screen.
 type entry struct {
 	given    Request // as it came
-	request  Request // sanitised; never changes but for ID and Deadline
+	request  Request // sanitised; never changes but for ID and, under the broker's mu, Deadline
 	created  time.Time
 	withdraw context.CancelCauseFunc // takes it from the prompters, with the reason
 
@@ -25,6 +25,7 @@ type entry struct {
 
 	shown  sync.WaitGroup // one for each prompter that has it on the screen
 	closed bool           // a person closed it on a prompter; guarded by the broker's mu
+	listed bool           // a person saw it in a list; likewise
 	answer string
 	err    error
 }
@@ -94,6 +95,9 @@ func (b *Broker) admitLocked(e *entry) error {
 	}
 	e.created = b.config.Now()
 	latest := e.created.Add(b.config.Timeout)
+	if start := e.request.NotBefore; start.After(e.created) {
+		latest = start.Add(b.config.Timeout)
+	}
 	// Approving on a phone takes time, and setting one up too.
 	slow := e.request.Kind == Push || e.request.Enrolment != nil
 	if d := e.request.Deadline; d.IsZero() || (d.After(latest) && !slow) {
@@ -196,7 +200,16 @@ func (b *Broker) advanceLocked() {
 		return
 	}
 	b.showing, b.queue = b.queue[0], b.queue[1:]
+	b.restartLocked(b.showing)
 	close(b.showing.first)
+}
+
+// restartLocked gives e, whose turn it is, the time that it had when it was asked: waiting
+// behind other questions is not the person's doing.
+func (b *Broker) restartLocked(e *entry) {
+	if waited := b.config.Now().Sub(e.created); waited > 0 {
+		e.request.Deadline = e.request.Deadline.Add(waited)
+	}
 }
 
 // accept decides e by an answer, if the answer fits and e is undecided.

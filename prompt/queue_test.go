@@ -172,6 +172,59 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
+// The time of a question begins when it is shown: waiting behind another one is no time to
+// answer. The deadline that its prompters get says so.
+func TestTimeStartsWhenItIsShown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := waiting()
+		f := newFixture(t, prompt.BrokerConfig{Timeout: time.Minute}, s)
+		first := f.ask(t.Context(), passcode())
+		time.Sleep(10 * time.Second)
+		second, start := f.ask(t.Context(), passcode()), time.Now()
+		time.Sleep(30 * time.Second)
+		if err := f.Deny(f.Pending()[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		want(t, <-first, "", prompt.ErrDenied)
+		got := <-second
+		want(t, got, "", prompt.ErrTimeout)
+		if shown := s.Requests()[1].Deadline; got.after != 90*time.Second || !shown.Equal(start.Add(90*time.Second)) {
+			t.Errorf("it ended after %v, and was shown until %v", got.after, shown.Sub(start))
+		}
+	})
+}
+
+// A terminal that is attached shows one question at a time: one behind it was not seen.
+func TestUnseenWithATerminal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, prompt.BrokerConfig{Attachable: true}, waiting())
+		f.Watch(t.Context(), true)
+		f.ask(t.Context(), passcode())
+		r := passcode()
+		r.Deadline = time.Now().Add(10 * time.Second)
+		if got := <-f.ask(t.Context(), r); !errors.Is(got.err, prompt.ErrUnseen) {
+			t.Errorf("behind: %v", got.err)
+		}
+	})
+}
+
+// A question that cannot be answered before a moment has its whole time from then on.
+func TestNotBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := passcode()
+		r.NotBefore = time.Now().Add(20 * time.Second)
+		r.Deadline = r.NotBefore.Add(time.Hour)
+		got := <-newFixture(t, prompt.BrokerConfig{Timeout: time.Minute}, waiting()).ask(t.Context(), r)
+		want(t, got, "", prompt.ErrTimeout)
+		if got.after != 80*time.Second {
+			t.Errorf("it ended after %v", got.after)
+		}
+	})
+}
+
 // A notifier puts a question up and takes no answer.
 type notifier struct{}
 

@@ -31,13 +31,14 @@ const (
 	Locked    Event = "locked"    // every token was forgotten
 	Resumed   Event = "resumed"   // muted rules may prompt again
 	Refused   Event = "refused"   // the guard refused a request
+	Withdrawn Event = "withdrawn" // the program left while the person was asked; DurationMS is how long it had waited
 	Enrolled  Event = "enrolled"  // the person set up an authenticator, and Vault took its first code
 )
 
 // valid reports whether e is an event of the log.
 func (e Event) valid() bool {
 	switch e {
-	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Resumed, Refused, Enrolled:
+	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Resumed, Refused, Withdrawn, Enrolled:
 		return true
 	default:
 		return false

@@ -287,7 +287,7 @@ func TestLegacyLogin(t *testing.T) {
 			[]string{"000000", "000000", "no"}, duoSays(incorrect),
 			want{outcome: mfa.Denied, text: "was denied", sent: []string{withZeros}, asked: []string{
 				askedFirst, askedAgain,
-				"passcode duo 3/3 that code was sent already: type another one, or the word push to get a push on your phone",
+				"passcode duo 2/3 that code was sent already: type another one, or the word push to get a push on your phone",
 			}},
 		},
 		"no answer":           {[]string{"never"}, issues, want{outcome: mfa.Timeout, text: "nobody answered the prompt"}},

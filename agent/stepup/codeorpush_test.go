@@ -158,7 +158,7 @@ func TestCodeOrPush(t *testing.T) {
 		"the push is missed": {
 			codes: []string{"never", "222222"}, phone: "push verification timed out", after: 40 * time.Second,
 			want: want{outcome: mfa.Approved, status: 200,
-				asked: []string{offered, "passcode totp 1/3 nobody approved the push in time: type a code instead"}},
+				asked: []string{offered, "passcode totp 1/3 nobody approved the push in time: type a code instead; the program has waited 40 s, and most give up after 60 s"}},
 		},
 		"there is no phone": {
 			codes: []string{"never", "222222"}, phone: "no push-type MFA factor found for user", after: 5 * time.Second,
@@ -188,10 +188,10 @@ func TestCodeOrPush(t *testing.T) {
 		"a short code does not end the push": {
 			codes: []string{"2222", "never"}, after: 10 * time.Second, queries: []string{"push"},
 			want: want{outcome: mfa.Approved, status: 200,
-				asked: []string{offered, "passcode totp 2/3 a code of this method has 6 digits, " + orPush}},
+				asked: []string{offered, "passcode totp 1/3 a code of this method has 6 digits, " + orPush}},
 		},
 		"no code is right": {
-			codes: []string{"1", "2", "3"}, queries: []string{"push"},
+			codes: []string{"1", "2", "3", "4", "5", "6"}, queries: []string{"push"},
 			want: want{outcome: mfa.Rejected, text: "did not accept"},
 		},
 		"a wrong code is no second push": {

@@ -115,7 +115,7 @@ type enrolled struct {
 
 func (l *heldLogin) newEnrolment(m mfa.Method) *enrolment {
 	s := *l.StepUp
-	s.Deadline = s.Started.Add(enrolFor)
+	s.Deadline, s.OutlivesApp = s.Started.Add(enrolFor), true
 	return &enrolment{
 		login:  newHeldLogin(l.config, &s, l.challenge),
 		method: m, decided: make(chan enrolled), left: make(chan struct{}),
@@ -167,16 +167,15 @@ func (e *enrolment) run(ctx, asking context.Context) enrolled {
 	case err != nil:
 		return enrolled{verdict: factor.Unavailablef("stepup: vault did not set up an authenticator for you: %v; ask for it to be enrolled in vault", err)}
 	}
+	m := e.method
+	m.Digits = made.Digits
 	first := factor.Question{Reason: "your new secret: a first code of it finishes the login"}
 	v, ok := e.login.Try(first, func(q factor.Question) (mfa.Verdict, string) {
-		code, err := e.firstCode(ctx, made, q)
+		code, again, err := e.login.Sendable(m, q, func(q factor.Question) (string, error) { return e.firstCode(ctx, made, q) })
 		if err != nil {
 			return factor.VerdictOf(ctx, err), ""
 		}
-		if !factor.HasDigits(code, made.Digits) {
-			return mfa.Verdict{}, factor.WrongDigits(made.Digits)
-		}
-		if again := e.login.MarkUsed(e.method, code); again != "" {
+		if again = cmp.Or(again, e.login.MarkUsed(m, code)); again != "" {
 			return mfa.Verdict{}, again
 		}
 		select {

@@ -63,12 +63,12 @@ func TestEnrol(t *testing.T) {
 		"a code that is too short is not sent": {
 			codes: []string{"yes", "11111", "222222"}, made: 1,
 			want: want{outcome: mfa.Approved,
-				asked: []string{confirm, first, "passcode totp 2/3 a code of this method has 6 digits"}},
+				asked: []string{confirm, first, "passcode totp 1/3 a code of this method has 6 digits"}},
 		},
 		"a code that was sent is not sent again": {
 			codes: []string{"yes", "111111", "111111", "222222"}, wrong: 1, made: 1,
 			want: want{outcome: mfa.Approved,
-				asked: []string{confirm, first, again, "passcode totp 3/3 that code was sent already: wait for the next one"}},
+				asked: []string{confirm, first, again, "passcode totp 2/3 that code was sent already: wait for the next one"}},
 		},
 		"attempts used up": {
 			codes: []string{"yes", "111111", "222222", "333333"}, wrong: 3, made: 1,

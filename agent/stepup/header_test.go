@@ -311,13 +311,13 @@ func TestHeaderGrant(t *testing.T) {
 			want: want{outcome: mfa.Approved, sent: []string{"totp:111111", "totp:222222"},
 				asked: []string{
 					"passcode totp 1/3 ", "passcode totp 2/3 " + wrongCode,
-					"passcode totp 3/3 that code was sent already: wait for the next one",
+					"passcode totp 2/3 that code was sent already: wait for the next one",
 				}},
 		},
 		"wrong length is not sent": {
 			match: prod("totp"), right: "totp:222222", codes: []string{"1234", "222222"},
 			want: want{outcome: mfa.Approved, sent: []string{"totp:222222"},
-				asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 a code of this method has 6 digits"}},
+				asked: []string{"passcode totp 1/3 ", "passcode totp 1/3 a code of this method has 6 digits"}},
 		},
 		"all methods of the rule": {
 			match: prod("totp", "second"), right: "totp:111111,second:abc", codes: []string{"111111", "abc"},
@@ -349,7 +349,7 @@ func TestHeaderGrant(t *testing.T) {
 		"sent only once, but a typing error is not sent": {
 			match: onlyOnce, right: "totp:222222", codes: []string{"1234", "222222"},
 			want: want{outcome: mfa.Approved, sent: []string{"totp:222222"},
-				asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 a code of this method has 6 digits"}},
+				asked: []string{"passcode totp 1/3 ", "passcode totp 1/3 a code of this method has 6 digits"}},
 		},
 		"no way to ask": {
 			match: prod("totp"), change: func(f *fixture) { f.broker.Reconfigure(prompt.BrokerConfig{}) },

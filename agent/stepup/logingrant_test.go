@@ -174,7 +174,7 @@ func TestLoginGrantWithCode(t *testing.T) {
 		},
 		"no code of that method": {
 			held: heldBy(heldTOTP), answers: []string{"pw\n1111", "111111"},
-			want: want{asked: []string{askedBoth, "passcode totp 2/3 a code of this method has 6 digits"},
+			want: want{asked: []string{askedBoth, "passcode totp 1/3 a code of this method has 6 digits"},
 				validated: codes("m1", "111111")},
 		},
 		"password alone": {
@@ -248,7 +248,7 @@ func TestLoginGrantCodeIsSentOnce(t *testing.T) {
 		f.stepUp(t.Context(), withCode("totp")).check(t, want{outcome: mfa.Approved})
 		f.stepUpOf(t.Context(), withCode("totp"), "other").check(t, want{
 			outcome: mfa.Approved, validated: []string{"m1:[111111]", "m1:[222222]"},
-			asked: []string{askedBoth, askedBoth, "passcode totp 2/3 that code was sent already: wait for the next one"},
+			asked: []string{askedBoth, askedBoth, "passcode totp 1/3 that code was sent already: wait for the next one"},
 		})
 	})
 }

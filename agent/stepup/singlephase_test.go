@@ -100,7 +100,7 @@ func TestLoginWith(t *testing.T) {
 		},
 		"denied":        {methods: []string{"totp"}, codes: []string{"no"}, want: want{outcome: mfa.Denied}},
 		"not answered":  {methods: []string{"totp"}, codes: []string{"never"}, want: want{outcome: mfa.Timeout}},
-		"a wrong digit": {methods: []string{"totp"}, codes: []string{"1", "no"}, want: want{outcome: mfa.Denied, asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 a code of this method has 6 digits"}}},
+		"a wrong digit": {methods: []string{"totp"}, codes: []string{"1", "no"}, want: want{outcome: mfa.Denied, asked: []string{"passcode totp 1/3 ", "passcode totp 1/3 a code of this method has 6 digits"}}},
 	}, func(t *testing.T, tt test) {
 		f := newFixture(t, singlePhase(tt.methods...))
 		f.person.codes(tt.codes...)

@@ -315,7 +315,7 @@ func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
 	if _, err := q.config.Tokens.Get(ctx, q.Key); err == nil {
 		return factor.Approved()
 	}
-	q.Challenged = false
+	q.Challenged, q.OutlivesApp = false, true
 	// An acquisition in another namespace may ask the same person at this moment.
 	return q.InTurn(ctx, func() mfa.Verdict {
 		get := q.mint

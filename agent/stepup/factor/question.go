@@ -25,6 +25,8 @@ type Question struct {
 	Attempt int        // from 1
 	Reason  string     // why it is asked again; ""
 	Push    mfa.Method // runs meanwhile, and answers as well; zero for none
+
+	again bool // the person was asked for this code already, and has mistyped it
 }
 
 // message is what a question for a code says beside it.
@@ -146,16 +148,13 @@ func (s *StepUp) Passcodes(ctx context.Context, methods []mfa.Method, q Question
 		if _, have := f.Codes[ID(m)]; have {
 			continue
 		}
-		code, err := s.passcode(ctx, m, q)
-		if err != nil {
-			return Factors{}, "", err
+		code, again, err := s.Sendable(m, q, func(q Question) (string, error) { return s.passcode(ctx, m, q) })
+		if err != nil || again != "" {
+			return Factors{}, again, err
 		}
 		if m.OrPush && strings.EqualFold(code, PushWord) {
 			f.Codes[ID(m)], f.Push = "", m
 			continue
-		}
-		if m.Digits > 0 && !HasDigits(code, m.Digits) {
-			return Factors{}, WrongDigits(m.Digits), nil
 		}
 		f.Codes[ID(m)], used[s.usedKey(m)] = code, code
 	}
@@ -163,6 +162,33 @@ func (s *StepUp) Passcodes(ctx context.Context, methods []mfa.Method, q Question
 		return Factors{}, codeSentBefore, nil
 	}
 	return f, "", nil
+}
+
+// maxMistakes is how often a request asks again for a code that cannot be sent, before that
+// costs an attempt: a prompt command that prints junk must come to an end.
+const maxMistakes = 3
+
+// Sendable asks, by ask, for a code of m that may be sent. One of another length, and one that
+// was sent already, cost no attempt: Vault has not seen them. again is the reason to ask anew
+// when there were too many of those.
+func (s *StepUp) Sendable(m mfa.Method, q Question, ask func(Question) (string, error)) (code, again string, err error) {
+	for {
+		code, err = ask(q)
+		switch {
+		case err != nil, m.OrPush && strings.EqualFold(code, PushWord):
+			return code, "", err
+		case m.Digits > 0 && !HasDigits(code, m.Digits):
+			again = WrongDigits(m.Digits)
+		case s.Config.State.Codes.WasUsed(s.usedKey(m), code):
+			again = codeSentBefore
+		default:
+			return code, "", nil
+		}
+		if s.mistakes++; s.mistakes > maxMistakes {
+			return "", again, nil
+		}
+		q.Reason, q.again = again, true
+	}
 }
 
 // MarkUsed marks one code of m as used, and returns the reason to ask anew if it was.
@@ -202,15 +228,15 @@ func (s *StepUp) passcode(ctx context.Context, m mfa.Method, q Question) (string
 	if code, ok := s.fromCommand(ctx, m, q); ok {
 		return code, nil
 	}
-	switch {
-	case m.OrPush:
+	var next time.Time
+	if m.OrPush {
 		q.Reason = orPush(q.Reason)
-	case q.Reason == "" && s.Config.State.Codes.UsedLately(s.usedKey(m)):
+	} else if next = s.Config.State.Codes.NextAt(s.usedKey(m)); !next.IsZero() && q.Reason == "" {
 		q.Reason = waitForNext
 	}
 	return s.Ask(ctx, prompt.Request{
 		Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits,
-		Attempt: q.Attempt, Message: q.message(),
+		Attempt: q.Attempt, Message: q.message(), NotBefore: next,
 	})
 }
 
@@ -230,7 +256,7 @@ func orPush(reason string) string {
 // every further code, the person is asked: the program would print the same one again.
 func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (string, bool) {
 	command := s.Config.Commands[m.Name]
-	if len(command) == 0 || q.Attempt > 1 {
+	if len(command) == 0 || q.Attempt > 1 || q.again {
 		return "", false
 	}
 	ctx, cancel := s.UntilDeadline(ctx)

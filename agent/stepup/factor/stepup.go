@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -63,7 +64,7 @@ type Config struct {
 	FromSeed    map[string]bool       // methods whose code comes from a kept seed
 	Commands    map[string][]string   // programs that print the code of a method; tried before the person
 	Attempts    int                   // prompts for one request; 0 means 3
-	Timeout     time.Duration         // from the request to its answer while a person is asked; 0 means 55 s
+	Timeout     time.Duration         // how long a request waits for its turn, and how long a question is open; 0 means 55 s
 	Cooldown    time.Duration         // no new prompt for the same caller and rule after a denial; 0 means 30 s
 	NeverPrompt NeverPrompt
 	ConfirmPush bool         // ask the person before a push is sent
@@ -114,7 +115,7 @@ type StepUp struct {
 	Request  rule.Request
 	Rule     string // "" for a login
 	Started  time.Time
-	Deadline time.Time // of the questions
+	Deadline time.Time // of the wait for its turn, then of the question that is open
 	Method   string    // label of the method asked last
 
 	NeverPrompt     bool     // the rule says that it never prompts
@@ -123,6 +124,9 @@ type StepUp struct {
 	Prefilled       CodeWith // of a login grant
 	Answered        bool     // a person answered a question, or was told of a push
 	Challenged      bool     // the audit log has the challenge
+	OutlivesApp     bool     // an acquisition: it goes on when the app leaves
+
+	mistakes int // codes that could not be sent
 
 	peer func() peer.Peer // slow the first time: asked for when it is shown
 }
@@ -146,25 +150,64 @@ func (s *StepUp) UntilDeadline(ctx context.Context) (context.Context, context.Ca
 	return context.WithDeadline(ctx, s.Deadline)
 }
 
-// Ask puts one question to the person, and blocks until that is answered, the deadline
-// has passed or ctx ends.
-func (s *StepUp) Ask(ctx context.Context, p prompt.Request) (string, error) {
+// Ask puts one question to the person, and blocks until that is answered, its time is over
+// or app ends. Its time starts when it can be answered: not before p.NotBefore.
+func (s *StepUp) Ask(app context.Context, p prompt.Request) (string, error) {
 	s.Method = p.Method
 	s.Record(audit.Prompt, 0)
-	ctx, cancel := s.UntilDeadline(ctx)
-	defer cancel()
-	ctx, end := context.WithCancelCause(ctx)
+	s.extendDeadline(p.NotBefore)
+	p.Message = s.withAppWait(p.Message)
+	ctx, end := context.WithCancelCause(app)
 	defer end(nil)
 	defer s.Config.State.Denials.Asking(s.denialKey(), end)()
 	answer, err := s.Config.Asker.Ask(ctx, s.fill(p))
-	if err != nil && errors.Is(context.Cause(ctx), state.ErrMuted) {
+	switch {
+	case err == nil:
+		s.Answered = true
+	case errors.Is(context.Cause(ctx), state.ErrMuted):
 		return "", state.ErrMuted
-	}
-	s.Answered = s.Answered || err == nil
-	if err != nil && !errors.Is(err, prompt.ErrUnseen) && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return "", prompt.ErrTimeout
+	case errors.Is(context.Cause(app), context.Canceled):
+		s.appLeft()
 	}
 	return answer, err
+}
+
+// extendDeadline gives the next question the whole of its time, from now on or from a moment
+// that is later. A question that had to wait must not count as unanswered for that.
+func (s *StepUp) extendDeadline(from time.Time) {
+	if now := time.Now(); from.Before(now) {
+		from = now
+	}
+	if end := from.Add(s.Config.Timeout); end.After(s.Deadline) {
+		s.Deadline = end
+	}
+}
+
+// appWaits is how long a request may have waited before the person is told of it. Vault's
+// library gives up after 60 seconds (api/client.go), others sooner, and then the answer is in
+// vain.
+const appWaits = 20 * time.Second
+
+// withAppWait adds to a message how long the app has waited by now.
+func (s *StepUp) withAppWait(message string) string {
+	waited := time.Since(s.Started)
+	if waited < appWaits || s.OutlivesApp {
+		return message
+	}
+	if message != "" {
+		message += "; "
+	}
+	return message + fmt.Sprintf("the program has waited %d s, and most give up after 60 s", int(waited.Seconds()))
+}
+
+// appLeft writes down that a question was withdrawn because the app no longer waits for its
+// answer. Without that, a client that gives up after a second looks like a prompt that
+// flickers.
+func (s *StepUp) appLeft() {
+	waited := time.Since(s.Started)
+	s.Config.Log.Info("question withdrawn: the program no longer waits for its answer; give it more time (VAULT_CLIENT_TIMEOUT, or the time-out of its library)",
+		"waited", waited.Round(time.Millisecond), "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path, "pid", s.peer().PID, "exe", s.peer().Exe)
+	s.Record(audit.Withdrawn, waited)
 }
 
 // Tell shows the person something until the notice is done. Its deadline is that of the
@@ -308,7 +351,10 @@ func (s *StepUp) AcquireTurn(app context.Context) (release func(), v mfa.Verdict
 		// No prompt was shown for this one, so it starts no cool-down.
 		v = VerdictOf(app, err)
 		if v.Outcome == mfa.Timeout {
-			v.Message = "stepup: another request for the same rule was still being asked about; run it again"
+			v.Message = queuedTooLong
+			if s.Rule != "" && !s.OutlivesApp {
+				v.Message += oneCodeEach
+			}
 		}
 		return nil, v
 	}

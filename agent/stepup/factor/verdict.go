@@ -23,7 +23,9 @@ const (
 	// WrongCode is the reason to ask for another code.
 	WrongCode = "wrong code, or one that was used: wait for the next one"
 
-	notAnswered    = "stepup: nobody answered the prompt in time; run it again and answer within the time it shows"
+	queuedTooLong  = "stepup: another request for the same rule was still being asked about; run it again"
+	oneCodeEach    = ", and fewer at once: each of them needs a code of its own, of which there is one every 30 seconds (a rule with a token or login grant needs one for all)"
+	notAnswered    = "stepup: nobody answered the prompt in time; run it again after the cool-down, and answer within the time it shows"
 	notSeen        = "stepup: other questions were open all the time, so nobody saw this one; run it again"
 	pushRefused    = "stepup: the push was refused on the phone, or nobody answered it; run it again after the cool-down to get a new one"
 	dropped        = "stepup: something between here and vault, a load balancer say, stopped waiting while your phone was asked; raise its idle timeout to 100 seconds or more, and try again after the cool-down"
@@ -60,7 +62,7 @@ func Canceled() mfa.Verdict { return Unavailable(state.Canceled().Message) }
 
 // RejectedCodes is the verdict when the attempts are used up.
 func RejectedCodes() mfa.Verdict {
-	return Rejected("stepup: vault did not accept the codes; wait for a new one and run it again")
+	return Rejected("stepup: vault did not accept the codes; run it again after the cool-down, with a new one")
 }
 
 // RefusedPush is the verdict on a push that was refused, or not answered.
@@ -120,7 +122,7 @@ func VerdictOf(app context.Context, err error) mfa.Verdict {
 	case errors.Is(err, prompt.ErrDenied):
 		return Denied("stepup: the second factor was denied; if that was a mistake, try again after the cool-down")
 	case errors.Is(err, prompt.ErrDismissed):
-		return Denied("stepup: the prompt was closed without an answer; run it again")
+		return Denied("stepup: the prompt was closed without an answer; run it again after the cool-down")
 	case errors.Is(err, prompt.ErrCanceled):
 		return state.Canceled()
 	case errors.Is(err, prompt.ErrUnseen):

@@ -58,13 +58,16 @@ func (c *Codes) WasUsed(method, code string) bool {
 	return ok && time.Since(at) <= codeMemory
 }
 
-// UsedLately reports whether the code that a device shows now may be one that was sent
-// already.
-func (c *Codes) UsedLately(method string) bool {
+// NextAt returns when a device shows a code of a method that was not sent yet, at the
+// latest; the zero time where the code that it shows now is such a one.
+func (c *Codes) NextAt(method string) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at, ok := c.last[method]
-	return ok && time.Since(at) < codePeriod
+	if !ok || time.Since(at) >= codePeriod {
+		return time.Time{}
+	}
+	return at.Add(codePeriod)
 }
 
 func (c *Codes) sum(method, code string) (sum [sha256.Size]byte) {

@@ -104,11 +104,13 @@ func (s *Session) show(ctx context.Context, e prompt.Event) {
 		})
 		return
 	}
-	before, over := s.last, make(chan struct{})
+	before, over, came := s.last, make(chan struct{}), s.Now()
 	s.last = over
 	s.shown.Go(func() {
 		defer close(over)
 		<-before
+		// The agent counts the time of a question from its turn on, too.
+		e.Request.Deadline = e.Request.Deadline.Add(s.Now().Sub(came))
 		s.ask(ctx, e.Request)
 	})
 }
