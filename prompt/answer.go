@@ -19,6 +19,7 @@ const (
 // when the answer does not fit r, and ErrDenied when it is a no to a Confirm. The
 // length of a passcode is not checked here.
 func Check(r Request, answer string) (string, error) {
+	answer = WithoutPasteMarks(answer)
 	trimmed := strings.TrimSpace(answer)
 	switch r.Kind {
 	case Passcode:
@@ -35,6 +36,17 @@ func Check(r Request, answer string) (string, error) {
 		return "yes", nil
 	}
 	return "", ErrAnswer // a push is decided on the phone
+}
+
+// WithoutPasteMarks returns a line without the marks that a terminal puts around what is
+// pasted, where a shell or an editor has left its bracketed paste on. They are not what the
+// person typed.
+func WithoutPasteMarks(line string) string {
+	marks := strings.NewReplacer("\x1b[200~", "", "\x1b[201~", "")
+	for strings.Contains(line, "\x1b[200~") || strings.Contains(line, "\x1b[201~") {
+		line = marks.Replace(line) // what is left may make up another one
+	}
+	return line
 }
 
 func checkPassword(r Request, answer string) (string, error) {

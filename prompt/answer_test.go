@@ -21,6 +21,13 @@ func TestCheck(t *testing.T) {
 	}{
 		{"passcode", "123456\n", "123456", passcode, nil},
 		{"passcode in groups", " 123 456 ", "123456", passcode, nil},
+		{"pasted passcode", "\x1b[200~123 456\x1b[201~\n", "123456", passcode, nil},
+		{"pasted password", "\x1b[200~ a b \x1b[201~\n", " a b ", password, nil},
+		{"pasted password and code", "\x1b[200~pw\x1b[201~\n\x1b[200~123456\x1b[201~", "pw\n123456", both, nil},
+		{"pasted choice", "\x1b[200~corp_duo\x1b[201~", "corp_duo", choose, nil},
+		{"pasted no", "\x1b[200~no\x1b[201~", "", confirm, prompt.ErrDenied},
+		{"a mark inside a mark", "\x1b[20\x1b[200~0~123456", "123456", passcode, nil},
+		{"another escape", "\x1b[2J123456", "", passcode, prompt.ErrAnswer},
 		{"passcode of another length", "1234", "1234", passcode, nil},
 		{"empty passcode", " \n", "", passcode, prompt.ErrAnswer},
 		{"passcode that ends the header line", "123\x00456", "", passcode, prompt.ErrAnswer},
@@ -74,6 +81,7 @@ func TestCheck(t *testing.T) {
 func FuzzCheckPasswordAndCode(f *testing.F) {
 	f.Add("pw\n123 456\n")
 	f.Add("pw\r\n\n1\r\nX-Vault-Token: root")
+	f.Add("\x1b[20\x1b[200~0~pw\x1b[201~")
 	f.Fuzz(func(t *testing.T, s string) {
 		r := prompttest.CodeToo(prompttest.Request(prompt.Password))
 		got, err := prompt.Check(r, s)
@@ -84,7 +92,7 @@ func FuzzCheckPasswordAndCode(f *testing.F) {
 			return
 		}
 		password, code := prompt.CutCode(got)
-		if password == "" || !strings.HasPrefix(s, password) {
+		if password == "" || !strings.HasPrefix(prompt.WithoutPasteMarks(s), password) {
 			t.Errorf("Check(%q) makes the password %q of it", s, password)
 		}
 		if code != "" {

@@ -323,6 +323,9 @@ func (b *Broker) answered(e *entry, prompter, answer string, err error) {
 		b.dismissed(e)
 	case errors.Is(err, ErrUnavailable):
 		log.Debug("prompter cannot ask now", "error", err)
+		if program, ok := errors.AsType[*ProgramError](err); ok {
+			b.programFailed(e, program)
+		}
 	default:
 		log.Warn("prompter failed", "error", err)
 	}

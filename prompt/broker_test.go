@@ -114,7 +114,8 @@ func TestNoPrompter(t *testing.T) {
 		err        error
 		took       time.Duration
 	}{
-		{"not attachable", false, attach, 0, never, prompt.ErrUnavailable, 0},
+		{"not attachable", false, never, 0, never, prompt.ErrUnavailable, 0},
+		{"attached all the same", false, attach, 0, never, prompt.ErrTimeout, deadline},
 		{"no person attaches", true, never, 0, never, prompt.ErrUnavailable, grace},
 		{"attached before", true, attach, 0, never, prompt.ErrTimeout, deadline},
 		{"attached within the grace", true, never, soon, attach, prompt.ErrTimeout, deadline},
@@ -138,6 +139,19 @@ func TestNoPrompter(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The error of a program that was to ask leads to it.
+func TestProgramFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broken := prompttest.NewScript(prompttest.Reply{Err: &prompt.ProgramError{Program: "askpass", State: "exit status 3"}})
+		got := <-newFixture(t, prompt.BrokerConfig{}, broken, prompttest.NewScript()).ask(t.Context(), passcode())
+		want(t, got, "", prompt.ErrUnavailable)
+		if program, ok := errors.AsType[*prompt.ProgramError](got.err); !ok || program.Program != "askpass" {
+			t.Errorf("Ask = %v", got.err)
+		}
+	})
 }
 
 // Closing one window is "not now": another prompter may still bring the answer.

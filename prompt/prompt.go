@@ -6,6 +6,7 @@ package prompt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -125,6 +126,19 @@ var (
 	// ErrAnswer: the answer does not fit the request (empty, or not one of the choices).
 	ErrAnswer = errors.New("answer does not fit the prompt")
 )
+
+// A ProgramError is an ErrUnavailable: a program of the user was to ask, and did not. The
+// way out leads through that program.
+type ProgramError struct {
+	Program string // its base name
+	State   string // how it ended: "exit status 3"
+}
+
+func (e *ProgramError) Error() string {
+	return fmt.Sprintf("%v: program %s did not ask (%s)", ErrUnavailable, e.Program, e.State)
+}
+
+func (e *ProgramError) Unwrap() error { return ErrUnavailable }
 
 // A Prompter shows a request to a person.
 type Prompter interface {

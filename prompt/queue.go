@@ -26,6 +26,7 @@ type entry struct {
 	shown  sync.WaitGroup // one for each prompter that has it on the screen
 	closed bool           // a person closed it on a prompter; guarded by the broker's mu
 	listed bool           // a person saw it in a list; likewise
+	failed *ProgramError  // of a program that was to ask; likewise
 	answer string
 	err    error
 }
@@ -142,10 +143,11 @@ func (b *Broker) deliver(ctx context.Context, e *entry) {
 }
 
 // awaitAttach ends a question that no prompter shows, unless a person attaches or lists
-// the prompts within the grace period.
+// the prompts within the grace period. A terminal that is attached is a way to ask, also
+// where the configuration does not wait for one.
 func (b *Broker) awaitAttach(e *entry) {
 	b.mu.Lock()
-	attachable, grace := b.config.Attachable, b.config.Grace
+	attachable, grace := b.config.Attachable || b.attached > 0, b.config.Grace
 	b.mu.Unlock()
 	if attachable {
 		timer := time.NewTimer(grace)
@@ -159,13 +161,23 @@ func (b *Broker) awaitAttach(e *entry) {
 		}
 	}
 	b.mu.Lock()
-	closed := e.closed
+	closed, program := e.closed, e.failed
 	b.mu.Unlock()
-	if closed {
+	switch {
+	case closed:
 		b.decide(e, failed(EventDismissed, ErrDismissed))
-		return
+	case program != nil:
+		b.decide(e, failed(EventUnavailable, program))
+	default:
+		b.decide(e, failed(EventUnavailable, ErrUnavailable))
 	}
-	b.decide(e, failed(EventUnavailable, ErrUnavailable))
+}
+
+// programFailed remembers why a program did not ask.
+func (b *Broker) programFailed(e *entry, err *ProgramError) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.failed = err
 }
 
 // markNotified notes that the person reads how to answer e from a terminal: that is a

@@ -112,7 +112,7 @@ func (c *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 		return "", ctx.Err()
 	case limited.Err() != nil:
 		c.config.Log.Warn("prompt command did not answer in time", "command", c.name(), "id", r.ID)
-		return "", fmt.Errorf("%w: command %s did not answer in time", prompt.ErrUnavailable, c.name())
+		return "", c.failed("no answer in time")
 	case err != nil:
 		return "", err
 	}
@@ -130,7 +130,7 @@ func (c *Prompter) run(ctx context.Context, input []byte) (string, error) {
 	}
 	if cmd.ProcessState == nil {
 		c.config.Log.Warn("prompt command cannot be started", "command", c.name(), "error", err)
-		return "", fmt.Errorf("%w: command %s cannot be started", prompt.ErrUnavailable, c.name())
+		return "", c.failed("it cannot be started")
 	}
 	switch code := cmd.ProcessState.ExitCode(); code {
 	case 0:
@@ -138,11 +138,15 @@ func (c *Prompter) run(ctx context.Context, input []byte) (string, error) {
 	case 1:
 		return "", prompt.ErrDenied
 	case 2:
-		return "", fmt.Errorf("%w: command %s cannot ask now", prompt.ErrUnavailable, c.name())
+		return "", c.failed("exit status 2: it cannot ask now")
 	default:
 		c.config.Log.Warn("prompt command failed", "command", c.name(), "state", cmd.ProcessState.String())
-		return "", fmt.Errorf("%w: command %s failed: %s", prompt.ErrUnavailable, c.name(), cmd.ProcessState)
+		return "", c.failed(cmd.ProcessState.String())
 	}
+}
+
+func (c *Prompter) failed(state string) error {
+	return &prompt.ProgramError{Program: c.name(), State: state}
 }
 
 // name returns the program's name for logs; its arguments may say more than they should.

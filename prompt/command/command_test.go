@@ -143,6 +143,9 @@ func TestCommandEnds(t *testing.T) {
 			if !strings.Contains(log.String(), c.logged) || (c.logged == "") != (log.Len() == 0) {
 				t.Errorf("logged %q, want %q in it", log.String(), c.logged)
 			}
+			if _, named := errors.AsType[*prompt.ProgramError](err); named != errors.Is(err, prompt.ErrUnavailable) {
+				t.Errorf("the error does not name the program: %v", err)
+			}
 			if strings.Contains(log.String()+fmt.Sprint(err), "secret") {
 				t.Errorf("the program's output is in the log or the error: %q, %v", log.String(), err)
 			}

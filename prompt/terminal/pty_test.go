@@ -418,3 +418,17 @@ func TestTerminalWithoutTTY(t *testing.T) {
 		}
 	}
 }
+
+// A shell may have left bracketed paste on: the marks around what is pasted are no part of it.
+func TestPastedAnswer(t *testing.T) {
+	if !inSession(t, true) {
+		return
+	}
+	f := newFixture(t)
+	for kind, want := range map[prompt.Kind]string{prompt.Passcode: "123456", prompt.Confirm: "yes"} {
+		out := f.prompt(t.Context(), plain(), prompttest.Request(kind))
+		f.expect(asks)
+		f.typing("\x1b[200~" + want + "\x1b[201~\n")
+		f.want(<-out, want, nil)
+	}
+}

@@ -166,7 +166,7 @@ func (t *unixTTY) readLine(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if done {
-			return strings.TrimSuffix(line.String(), "\n"), nil
+			return prompt.WithoutPasteMarks(strings.TrimSuffix(line.String(), "\n")), nil
 		}
 	}
 }

@@ -131,10 +131,20 @@ func VerdictOf(app context.Context, err error) mfa.Verdict {
 		return Timeout(notAnswered)
 	case errors.Is(err, prompt.ErrBusy):
 		return mfa.Verdict{Outcome: mfa.Unavailable, NoPrompt: true, Message: "stepup: too many prompts are open; answer those (`stepup prompts`) and try again"}
+	case errors.As(err, new(*prompt.ProgramError)):
+		return programFailed(err)
 	case errors.Is(err, prompt.ErrUnavailable):
 		return mfa.Verdict{Outcome: mfa.Unavailable, NoPrompt: true, Message: "stepup: there is no way to ask you for the second factor; run `stepup attach` in a terminal and try again"}
 	}
 	return Unreached(err)
+}
+
+// programFailed is the verdict where the user's own program was to ask and did not.
+func programFailed(err error) mfa.Verdict {
+	var program *prompt.ProgramError
+	errors.As(err, &program)
+	return mfa.Verdict{Outcome: mfa.Unavailable, NoPrompt: true, Message: fmt.Sprintf(
+		"stepup: your prompt command %s did not ask you (%s); run it by hand to see why, or run `stepup attach` in a terminal, and try again", program.Program, program.State)}
 }
 
 // Classify says what a failure means that Vault's own text explains: the verdict, or why
