@@ -39,6 +39,7 @@ type Options struct {
 	Log        *slog.Logger
 	Keyring    keyring.Keyring // the keyring of the operating system; nil means there is none
 	Ready      func()          // called once when every listener is open; nil is allowed
+	Notes      func() []string // of the process around the agent, for the status; nil is allowed
 	Sockets    []*os.File      // that a service manager listens on for us, in place of listeners with their addresses; Run closes them
 }
 

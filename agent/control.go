@@ -41,6 +41,9 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	}
 	unclaimed := a.activation.Unclaimed(g.config.endpoints())
 	a.mu.Unlock()
+	if a.options.Notes != nil {
+		s.Notes = append(s.Notes, a.options.Notes()...)
+	}
 	for _, address := range unclaimed {
 		s.Notes = append(s.Notes, fmt.Sprintf("the service manager listens on %s, which no listener block names: connections to it are never answered; run `stepup service install` again", address))
 	}

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,8 @@ type Child struct {
 	// Command is the program with its arguments that runs [Serve] between its standard
 	// input and output. The program must be an absolute path.
 	Command []string
+	// Name is what the program is called in lists of processes; "" means its path.
+	Name string
 	// Limit bounds one call. Zero means 3 seconds.
 	Limit time.Duration
 	// Env is the environment of the process; nil means that of this process. Vault's
@@ -83,6 +86,7 @@ func (c *Child) run(ctx context.Context, frame []byte) (answer, error) {
 		return answer{}, errors.New("no helper program is set")
 	}
 	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
+	cmd.Args[0] = cmp.Or(c.Name, c.Command[0])
 	cmd.Env = c.environment()
 	cmd.WaitDelay = time.Second
 	killWithChildren(cmd)

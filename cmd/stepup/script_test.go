@@ -85,6 +85,7 @@ func scriptCommands() commandTable {
 		"screen":   expectScreen,
 		"type":     typeTTY,
 		"left":     leftTTY,
+		"close":    closeTTY,
 		"waits":    waits,
 		"refused":  refused,
 		"reloaded": reloaded,

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"os"
 	"os/exec"
 	"strconv"
@@ -156,4 +157,12 @@ func leftTTY(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	_, err := ts.Stdout().Write(s.out.Bytes())
 	ts.Check(err)
+}
+
+// closeTTY is the script command: close NAME closes the window of the terminal.
+func closeTTY(ts *testscript.TestScript, _ bool, args []string) {
+	s := screenOf(ts, args, 1)
+	ts.Check(s.ptmx.Close()) // takes effect when the read that is under way has ended
+	_, err := s.tty.WriteString("\n")
+	ts.Check(errors.Join(err, s.tty.Close()))
 }

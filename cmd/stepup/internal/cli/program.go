@@ -73,14 +73,28 @@ const KeyringCommand = "__keyring"
 // HintUnlock is the hint for a keyring that is locked.
 const HintUnlock = "unlock it and try again"
 
+// HintRestart is how an agent is restarted.
+const HintRestart = "`stepup service restart`, or ctrl-c and `stepup agent` where it runs in a terminal"
+
 // Keyring is the keyring of the operating system, each call in a process that can
 // be killed. It prompts for nothing and touches nothing until it is used.
 func Keyring() *keyring.Child {
-	self, err := os.Executable()
+	self, err := ownProgram()
 	if err != nil {
 		return &keyring.Child{} // its first use fails: it has no program
 	}
-	return &keyring.Child{Command: []string{self, KeyringCommand}}
+	return &keyring.Child{Command: []string{self, KeyringCommand}, Name: os.Args[0]}
+}
+
+// ownProgram is a path that leads to this program, also after an upgrade has replaced or
+// removed the file that it was started from. Only Linux has such a path; elsewhere a
+// replaced program serves, if it speaks the same protocol.
+func ownProgram() (string, error) {
+	const running = "/proc/self/exe"
+	if _, err := os.Readlink(running); err == nil {
+		return running, nil
+	}
+	return os.Executable()
 }
 
 // KeyringFailure returns an error of the keyring in words for people. The hint is

@@ -7,18 +7,18 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/pathwatch"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/setup"
 	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // reloadDelay is how long a configuration file must be left alone before it is read
@@ -47,6 +47,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	if err != nil {
 		return err
 	}
+	watcher := pathwatch.New(file)
 	read, _ := os.ReadFile(file) // Load reports errors
 	c, err := from.Load()
 	if err != nil {
@@ -57,6 +58,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
+	program := newProgram()
 	var running *agent.Agent
 	running = agent.New(*c, agent.Options{
 		RuntimeDir: from.RuntimeDir(),
@@ -64,6 +66,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		Log:        log,
 		Keyring:    cli.Keyring(),
 		Sockets:    manager.sockets,
+		Notes:      func() []string { return append(program.notes(), watchNotes(watcher)...) },
 		Ready: func() {
 			log.Info("ready", "config", file)
 			close(ready)
@@ -71,12 +74,16 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 			group.Go(func() error { manager.guard(ctx, running.Alive, log); return nil })
 		},
 	})
-	r := &reloader{console: from, agent: running, file: file, read: read, ready: ready, config: c, log: log, output: output, manager: manager}
+	r := &reloader{
+		console: from, agent: running, file: file, watcher: watcher, read: read, ready: ready, config: c, log: log, output: output, manager: manager,
+		terminal: terminal.Announce("") == nil && !signal.Ignored(syscall.SIGHUP), stop: stop,
+	}
 	group.Go(func() error {
 		defer stop()
 		return running.Run(ctx)
 	})
-	group.Go(func() error { return r.run(ctx) })
+	group.Go(func() error { r.run(ctx); return nil })
+	group.Go(func() error { watcher.Run(ctx); return nil })
 	group.Go(func() error { newCollector().run(ctx); return nil })
 	group.Go(func() error { <-ctx.Done(); manager.stopping(); return nil })
 	err = group.Wait()
@@ -87,63 +94,61 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 // A reloader gives the agent the configuration again when it was changed, and at a
 // SIGHUP.
 type reloader struct {
-	console *cli.Console
-	agent   *agent.Agent
-	file    string
-	read    []byte          // its content when it was last read
-	ready   <-chan struct{} // closed when the agent takes another one
-	config  *agent.Config   // in force
-	log     *slog.Logger
-	output  *setup.LogOutput
-	manager serviceManager // gets the result of each reload
+	console  *cli.Console
+	agent    *agent.Agent
+	file     string
+	watcher  *pathwatch.Watcher // of the file, from before it was read
+	read     []byte             // its content when it was last read
+	ready    <-chan struct{}    // closed when the agent takes another one
+	config   *agent.Config      // in force
+	log      *slog.Logger
+	output   *setup.LogOutput
+	manager  serviceManager // gets the result of each reload
+	terminal bool           // the agent ends with the terminal that it was started on
+	stop     func()         // ends the agent
 }
 
-func (r *reloader) run(ctx context.Context) error {
+func (r *reloader) run(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	watcher, err := fsnotify.NewWatcher()
-	if err == nil {
-		defer watcher.Close()
-		err = r.watch(watcher)
-	}
-	watched := err == nil
-	if !watched {
-		r.log.Warn("configuration is not watched; reload it with SIGHUP", "error", err)
-		watcher = &fsnotify.Watcher{} // its channels are nil and never ready
-	}
 	delay := time.NewTimer(time.Hour)
 	delay.Stop()
-	ready := r.ready
-	var since time.Time // of the first event since the file was last read; zero without one
+	ready, problem := r.ready, ""
+	var since time.Time // of the first change since the file was last read; zero without one
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-hangup:
+			if r.terminal && terminal.Announce("") != nil {
+				// Without this, an agent would go on that can ask nobody, and that nobody sees.
+				r.log.Warn("the terminal of this agent was closed: stopping")
+				r.stop()
+				return
+			}
 			r.read, _ = os.ReadFile(r.file)
 			r.reload(ctx)
 		case <-ready:
-			// The file may have changed before it was watched.
+			// The file may have changed meanwhile.
 			ready = nil
 			delay.Reset(reloadDelay)
-		case <-watcher.Events:
+		case <-r.watcher.Changed():
 			if since.IsZero() {
 				since = time.Now()
 			}
 			if time.Since(since) < reloadDelayLimit {
 				delay.Reset(reloadDelay)
 			}
-		case err := <-watcher.Errors:
-			r.log.Warn("watching the configuration", "error", err)
 		case <-delay.C:
 			since = time.Time{}
 			if ready != nil {
 				continue // the file is read again when the agent is ready
 			}
-			if watched {
-				_ = r.watch(watcher) // a link may lead elsewhere now
+			if now := r.watcher.Problem(); now != problem && now != "" {
+				r.log.Warn("the configuration cannot be watched: it is looked at every 30 s, a SIGHUP reloads at once", "error", now)
 			}
+			problem = r.watcher.Problem()
 			now, err := os.ReadFile(r.file)
 			if err == nil && string(now) != string(r.read) {
 				r.read = now
@@ -153,14 +158,12 @@ func (r *reloader) run(ctx context.Context) error {
 	}
 }
 
-// watch looks at the folder, not the file: editors replace a file by another of
-// its name, and a watch would stay with the one that is gone. Where the file is a
-// link (a folder of dotfiles), the folder that it leads to is watched as well.
-func (r *reloader) watch(w *fsnotify.Watcher) error {
-	if target, err := filepath.EvalSymlinks(r.file); err == nil && target != r.file {
-		_ = w.Add(filepath.Dir(target)) // only the link's own folder must not fail
+// watchNotes are for the status.
+func watchNotes(w *pathwatch.Watcher) []string {
+	if problem := w.Problem(); problem != "" {
+		return []string{fmt.Sprintf("the configuration file cannot be watched (%s): a change is seen within 30 s; `kill -HUP` of the agent reloads it at once", problem)}
 	}
-	return w.Add(filepath.Dir(r.file))
+	return nil
 }
 
 func (r *reloader) reload(ctx context.Context) {

@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/pathwatch"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
@@ -35,23 +37,24 @@ func (l logLines) await(t *testing.T, words string) {
 	}
 }
 
-// Where the configuration cannot be watched (too many others watch files), the
-// agent goes on without, and still sees what was changed before it served.
-func TestReloaderWithoutAWatch(t *testing.T) {
+// A configuration whose folder comes later is read when it comes, and what was changed
+// before the agent served is seen.
+func TestReloaderBeforeReady(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "later", "stepup.hcl") // a folder that is not there cannot be watched
+	file := filepath.Join(t.TempDir(), "later", "stepup.hcl")
 	lines := make(logLines, 16)
 	log := slog.New(slog.NewTextHandler(lines, nil))
 	ready := make(chan struct{})
+	watcher := pathwatch.New(file)
 	r := &reloader{
 		console: &cli.Console{Env: func(string) string { return "" }},
 		agent:   agent.New(agent.Config{}, agent.Options{RuntimeDir: t.TempDir(), Log: log}),
-		file:    file, ready: ready, log: log,
+		file:    file, watcher: watcher, ready: ready, log: log,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- r.run(ctx) }()
-	lines.await(t, "not watched")
+	var running sync.WaitGroup
+	running.Go(func() { r.run(ctx) })
+	running.Go(func() { watcher.Run(ctx) })
 	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,5 @@ func TestReloaderWithoutAWatch(t *testing.T) {
 	close(ready)
 	lines.await(t, textReloadFailed)
 	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	running.Wait()
 }

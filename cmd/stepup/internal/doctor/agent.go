@@ -27,7 +27,7 @@ func checkAgent(d *doctor, f findings) {
 		f.pass("stepup %s runs, pid %d", d.agent.Version, d.agent.PID)
 	} else {
 		f.warn("stepup %s runs, pid %d, but this program is %s", d.agent.Version, d.agent.PID, cli.Version()).
-			with("start it again: `stepup service install`, or ctrl-c and `stepup agent` where it runs in a terminal")
+			with("restart to run the new version: %s", cli.HintRestart)
 	}
 	if d.agent.ConfigError != "" {
 		f.warn("the last reload failed, the configuration from before is in force: %s", d.agent.ConfigError).with(hintConfig)
