@@ -72,6 +72,7 @@ type Agent struct {
 	retired    map[*openListener]bool // closed by a reload, with requests under way
 	activation *listener.Activation
 	running    bool
+	folder     *folder // nil before Run
 }
 
 // A generation is a configuration that is in force, and all that was built for it. It is
@@ -129,19 +130,22 @@ func (a *Agent) inForce() generation {
 
 // Run opens the listeners and serves until ctx ends; then it cancels what is
 // open, waits for its goroutines and returns nil. listener.ErrRunning means that another
-// agent has the runtime folder.
+// agent has the runtime folder. Run also ends, with an error, where that folder is removed
+// and cannot be made again.
 func (a *Agent) Run(ctx context.Context) error {
 	sockets, err := listener.NewActivation(a.options.Sockets)
 	if err != nil {
 		return err
 	}
 	defer sockets.Close()
-	release, err := listener.LockRuntimeDir(a.options.RuntimeDir)
+	folder, err := openFolder(a.options.RuntimeDir, a.options.Log)
 	if err != nil {
 		return err
 	}
-	defer release()
-	listener.SweepSockets(a.options.RuntimeDir)
+	defer folder.close()
+	a.mu.Lock()
+	a.folder = folder
+	a.mu.Unlock()
 	defer a.stop()
 	if err := a.serveControl(ctx); err != nil {
 		return err
@@ -159,8 +163,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.options.Ready != nil {
 		a.options.Ready()
 	}
-	<-ctx.Done()
-	return nil
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching.Go(func() { folder.watcher.Run(ctx) })
+	return folder.keep(ctx, a.restoreSockets)
 }
 
 // Reload replaces the configuration. Open connections, prompts and cool-downs
@@ -223,6 +231,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	for _, address := range a.activation.Unclaimed(c.endpoints()) {
 		a.options.Log.Warn("no listener block names this socket of the service manager: connections to it are never answered", "address", address)
 	}
+	a.folder.watch(a.socketsLocked())
 	if was.serial == 0 || !slices.Equal(was.config.Cache.LockOn, c.Cache.LockOn) {
 		a.watchLocked(ctx)
 	}

@@ -189,7 +189,7 @@ func TestPrivateDir(t *testing.T) {
 	}
 	release, err := listener.LockRuntimeDir(alive)
 	must(t, err)
-	defer release()
+	defer release.Release()
 	long := time.Now().Add(-time.Hour)
 	for _, d := range []string{dead, alive} {
 		must(t, os.Chtimes(d, long, long))

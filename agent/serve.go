@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -191,4 +193,30 @@ func (a *Agent) telemetryLocked() string {
 		return ""
 	}
 	return open.Addr().String() // the port that was given for :0
+}
+
+// socketsLocked are the paths of the sockets that people and programs know.
+func (a *Agent) socketsLocked() []string {
+	var all []string
+	for _, l := range a.open {
+		if l.config.Network == "unix" && l.private == nil {
+			all = append(all, l.Addr().String())
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// restoreSockets opens the sockets again whose files are gone, and returns how many were.
+func (a *Agent) restoreSockets(ctx context.Context) (count int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range a.open {
+		restored, failed := l.Restore(ctx)
+		if restored {
+			count++
+		}
+		err = errors.Join(err, failed)
+	}
+	return count, err
 }

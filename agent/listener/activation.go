@@ -105,6 +105,9 @@ func (a *Activation) Adopt(want Endpoint) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener: %w", err)
 	}
+	if unix, ok := ln.(*net.UnixListener); ok {
+		return adoptUnix(unix, filepath.Clean(want.Address))
+	}
 	return ln, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vault-stepup/stepup/ownership"
@@ -62,54 +61,6 @@ func listenTCP(ctx context.Context, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listener: %w", err)
 	}
 	return ln, nil
-}
-
-// listenUnix opens a socket that only this user can connect to. The file has its
-// mode from the start where the system can do so (see privateSocket); elsewhere
-// there is a moment between bind and chmod in which the folder and the check of
-// the peer's user protect it.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
-	if err := socketFolder(filepath.Dir(path)); err != nil {
-		return nil, err
-	}
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	lc := net.ListenConfig{Control: privateSocket}
-	opened, err := lc.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listener: %w", err)
-	}
-	ln := &unixListener{UnixListener: opened.(*net.UnixListener), path: path}
-	ln.SetUnlinkOnClose(false)
-	if err = os.Chmod(path, 0o600); err == nil {
-		ln.file, err = os.Lstat(path)
-	}
-	if err != nil {
-		_ = os.Remove(path)
-		_ = ln.UnixListener.Close()
-		return nil, fmt.Errorf("listener: %w", err)
-	}
-	return ln, nil
-}
-
-// A unixListener removes its file when it is closed, but not that of another
-// agent which has taken the path in the meantime.
-type unixListener struct {
-	*net.UnixListener
-	path string
-	file fs.FileInfo
-	once sync.Once
-}
-
-// Close implements net.Listener.
-func (l *unixListener) Close() error {
-	l.once.Do(func() {
-		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
-			_ = os.Remove(l.path)
-		}
-	})
-	return l.UnixListener.Close()
 }
 
 // removeStale removes the socket file of an agent that was killed. It removes

@@ -251,27 +251,27 @@ func TestLockRuntimeDir(t *testing.T) {
 		t.Errorf("second lock: %v, want %v with this process", err, ErrRunning)
 	}
 	if err == nil {
-		second()
+		second.Release()
 	}
-	release()
-	release()
+	release.Release()
+	release.Release()
 	third, err := LockRuntimeDir(dir)
 	if err != nil {
 		t.Fatalf("after release: %v", err)
 	}
-	third()
+	third.Release()
 
 	must(t, os.Symlink(dir, filepath.Join(parent, "link")))
 	if r, err := LockRuntimeDir(filepath.Join(parent, "link")); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("a link: %v, want %v", err, ErrUnsafe)
 		if err == nil {
-			r()
+			r.Release()
 		}
 	}
 	must(t, os.Remove(filepath.Join(dir, "agent.lock")))
 	must(t, os.Symlink(filepath.Join(parent, "victim"), filepath.Join(dir, "agent.lock")))
 	if r, err := LockRuntimeDir(dir); err == nil {
-		r()
+		r.Release()
 		t.Error("a lock file that is a link was followed")
 	}
 }

@@ -127,6 +127,15 @@ func (l *Listener) Serve() {
 // Close closes the address. Connections stay open.
 func (l *Listener) Close() error { return l.ln.Close() }
 
+// Restore opens a unix socket again whose file was removed, and reports whether it did so.
+// Its connections stay. Other listeners are as they were.
+func (l *Listener) Restore(ctx context.Context) (bool, error) {
+	if unix, ok := l.ln.Listener.(*unixListener); ok {
+		return unix.restore(ctx)
+	}
+	return false, nil
+}
+
 // Closed returns a channel that is closed when the address is.
 func (l *Listener) Closed() <-chan struct{} { return l.ln.closed }
 

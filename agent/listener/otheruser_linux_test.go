@@ -256,12 +256,12 @@ func TestReleaseEndsInheritedLock(t *testing.T) {
 		t.Fatal("the lock is not open")
 	}
 	defer unix.Close(copied)
-	release()
+	release.Release()
 	again, err := LockRuntimeDir(dir)
 	if err != nil {
 		t.Fatalf("second lock: %v", err)
 	}
-	again()
+	again.Release()
 }
 
 // What looks like our own connection by one end only, and comes from another

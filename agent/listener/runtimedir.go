@@ -12,16 +12,22 @@ import (
 	"time"
 )
 
+// A RuntimeLock is the lock of a runtime folder.
+type RuntimeLock struct {
+	name    string
+	file    *os.File
+	release func()
+}
+
 // LockRuntimeDir makes dir a folder for this user alone (it is created if it is
 // missing, and its mode set to 0700) and locks it for this process. One agent
 // runs in a runtime folder: if there is one, the error wraps ErrRunning and
-// names its process. The lock ends with release, which may be called more than
-// once, or with the process.
-func LockRuntimeDir(dir string) (release func(), err error) {
+// names its process. The lock ends with Release, or with the process.
+func LockRuntimeDir(dir string) (*RuntimeLock, error) {
 	if err := privateFolder(dir); err != nil {
 		return nil, err
 	}
-	name := filepath.Join(dir, "agent.lock")
+	name := filepath.Join(dir, LockName)
 	f, err := openLock(name)
 	if err != nil {
 		return nil, fmt.Errorf("runtime folder: %w", err)
@@ -35,20 +41,38 @@ func LockRuntimeDir(dir string) (release func(), err error) {
 	}
 	// The file stays when the lock ends: removing it would let two agents lock
 	// two files of the same name.
-	release = sync.OnceFunc(func() {
+	l := &RuntimeLock{name: name, file: f, release: sync.OnceFunc(func() {
 		_ = f.Truncate(0)
 		unlockFile(f)
 		_ = f.Close()
-	})
+	})}
 	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		release()
+		l.Release()
 		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
-	return release, nil
+	return l, nil
 }
+
+// Release ends the lock. It may be called more than once.
+func (l *RuntimeLock) Release() { l.release() }
+
+// Intact reports whether the lock still keeps other agents away: its file was not removed,
+// nor the folder.
+func (l *RuntimeLock) Intact() bool {
+	ours, err := l.file.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Lstat(l.name)
+	return err == nil && os.SameFile(ours, now)
+}
+
+// LockName is the name of the file in a runtime folder that an agent holds locked. It has
+// the number of the agent's process while one runs.
+const LockName = "agent.lock"
 
 // lockedBy returns the holder of the lock as text, "" while the holder writes it.
 func lockedBy(f *os.File) string {
@@ -91,12 +115,12 @@ func sweepPrivateDirs(runtimeDir string) {
 		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < sweepAge {
 			continue
 		}
-		release, err := LockRuntimeDir(dir)
+		lock, err := LockRuntimeDir(dir)
 		if err != nil {
 			continue // its agent is alive
 		}
 		_ = os.RemoveAll(dir)
-		release()
+		lock.Release()
 	}
 }
 

@@ -37,7 +37,7 @@ func TestRuntimeFolderBelowOthers(t *testing.T) {
 			dir := filepath.Join(above, "run")
 			release, err := LockRuntimeDir(dir)
 			if err == nil {
-				release()
+				release.Release()
 			}
 			var unsafe *ownership.Unsafe
 			found := errors.As(err, &unsafe) && errors.Is(err, ErrUnsafe)
