@@ -563,6 +563,74 @@ func TestStream(t *testing.T) {
 	check(t, "behind", []string(nil), f.fromBehind())
 }
 
+// The limit for the beginning of an answer is none for the rest, not even where that came
+// late, or had to be looked into.
+func TestSlowAnswer(t *testing.T) {
+	t.Parallel()
+	const timeout = 4 * patience
+	json := `{"data":"` + strings.Repeat("x", small)
+	for name, kind := range map[string]string{"text": "text/plain", "JSON": "application/json"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+				if _, err := http.ReadRequest(r); err != nil {
+					return
+				}
+				time.Sleep(2 * patience)
+				rest := strings.Repeat("y", maxUndecided) + `"}`
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", kind, len(json+rest)+1, json+rest)
+				time.Sleep(timeout)
+				_, _ = io.WriteString(c, "\n")
+			}, func(c *Config, _ *Lane) { c.Timeout = timeout })
+			if got := f.dial().get("/v1/x"); !strings.HasSuffix(got, "yy\"}\n") {
+				t.Errorf("app got %d bytes, ending in %q", len(got), got[max(0, len(got)-20):])
+			}
+		})
+	}
+}
+
+// An app that leaves as its answer ends takes nobody else's connection with it.
+func TestLeavesAtTheEnd(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, answering(func(r *http.Request) string {
+		if r.URL.Path == "/v1/slow" {
+			time.Sleep(patience + 20*time.Millisecond)
+		}
+		return ok("x")
+	}))
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		c := f.dial()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			c.send(request("POST", "/v1/x", "{}"))
+			if got := c.receive(); got != "200 x" {
+				t.Errorf("another app got %q", got)
+				return
+			}
+		}
+	})
+	var apps sync.WaitGroup
+	for range 16 {
+		apps.Go(func() {
+			for range 5 {
+				c := f.dial()
+				c.send(request("GET", "/v1/slow", ""))
+				_, _ = c.r.Peek(1)
+				_ = c.Close()
+			}
+		})
+	}
+	apps.Wait()
+	close(stop)
+	others.Wait()
+}
+
 // A long body is copied whole, and its connections serve after it.
 func TestLongBody(t *testing.T) {
 	t.Parallel()

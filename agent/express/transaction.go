@@ -37,28 +37,36 @@ func (t *transaction) run() end {
 	if !t.send() {
 		return unsent
 	}
-	defer t.upstream.Store(nil)
 	switch e := t.readHead(); e {
 	case done:
 	case unsent, left, begun:
-		if !t.endWatch() {
-			t.count(statusLeft)
-			_ = t.up.Close()
-			return left
+		stays := t.endWatch()
+		t.upstream.Store(nil)
+		if stays {
+			return e
 		}
-		return e
+		t.count(statusLeft)
+		_ = t.up.Close()
+		return left
 	}
 	t.count(t.answer.status)
 	t.lane.taken.Add(1)
 	if t.pass.Served != nil {
 		t.pass.Served()
 	}
-	ok := t.copyBody()
-	if !t.endWatch() || !ok {
-		_ = t.up.Close()
-		return left
+	whole, clean := t.copyBody()
+	// Only then the connection to Vault may be another request's: the watch closes it.
+	stays := t.endWatch()
+	t.upstream.Store(nil)
+	if stays && clean {
+		t.lane.pool.put(t.up)
+		return done
 	}
-	return done
+	_ = t.up.Close()
+	if stays && whole {
+		return done
+	}
+	return left
 }
 
 // send writes the request to a connection that is kept, or to a new one. It returns false
@@ -197,30 +205,23 @@ func (t *transaction) count(status int) {
 	}
 }
 
-// copyBody hands on what was read, and the rest of the answer as it comes. It returns
-// false when the connection of the app has to be closed.
-func (t *transaction) copyBody() bool {
+// copyBody hands on what was read, and the rest of the answer as it comes. whole reports
+// whether the app has all of it, clean whether the connection to Vault can be used again.
+func (t *transaction) copyBody() (whole, clean bool) {
 	h := &t.answer
 	n, ended, ok := h.framing.advance(t.out[h.length:], nil)
 	if h.framing.left == 0 && !h.framing.chunked {
 		ended = true
 	}
 	total := h.length + n
-	clean := total == len(t.out)
 	if err := t.writeBeginning(total); err != nil || !ok {
-		return false
+		return false, false
 	}
-	if !ended {
-		if ended, clean = t.copyRest(); !ended {
-			return false
-		}
+	if ended {
+		return true, total == len(t.out) && !h.close
 	}
-	if !clean || h.close {
-		_ = t.up.Close()
-		return true
-	}
-	t.lane.pool.put(t.up)
-	return true
+	whole, clean = t.copyRest()
+	return whole, whole && clean && !h.close
 }
 
 // writeBeginning hands on the head and the beginning of the body, which are in out.
@@ -244,6 +245,9 @@ func (t *transaction) writeBeginning(length int) error {
 func (t *transaction) copyRest() (ended, clean bool) {
 	if len(t.in) == t.head.length+t.head.body {
 		t.forget()
+	}
+	if t.watch != nil {
+		_ = t.up.SetReadDeadline(time.Time{}) // that of the head; a body may pause for hours
 	}
 	f := &t.answer.framing
 	to, _ := t.client.(io.ReaderFrom)

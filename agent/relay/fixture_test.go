@@ -103,11 +103,12 @@ func serve(t testing.TB, c relay.Config, timeout time.Duration) (url string, clo
 	if _, without := c.DenialObserver.(withoutLane); without || c.Address.Scheme != "http" || os.Getenv(noLane) != "" {
 		lane = nil
 	}
+	ctx := t.Context()
 	front := express.NewFront(server.Listener, &express.Server{
 		Admit:   func(net.Conn) bool { return true },
 		Log:     c.Log,
 		Lane:    func() *express.Lane { return lane },
-		Context: func(net.Conn) context.Context { return t.Context() },
+		Context: func(net.Conn) context.Context { return ctx },
 	})
 	server.Listener = front
 	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
