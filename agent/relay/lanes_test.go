@@ -119,7 +119,7 @@ func exchange(t testing.TB, address string, request []byte) string {
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return fmt.Sprintf("%d %s cut off", resp.StatusCode, headers(resp.Header)) // how much came is chance
+		return "cut off" // how much of it came is chance
 	}
 	return fmt.Sprintf("%d %s %q %v", resp.StatusCode, headers(resp.Header), body, resp.Trailer)
 }
