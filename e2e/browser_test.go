@@ -67,21 +67,25 @@ user_pref("network.preload", true);
 	return []string{"--headless", "--no-remote", "--profile", profile, url}
 }
 
+// find skips where there is no such browser.
+func (b browser) find(t *testing.T) (path string) {
+	t.Helper()
+	for _, name := range b.programs {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("needs " + strings.Join(b.programs, " or "))
+	return ""
+}
+
 // open starts the browser with a page. It ends with the test.
 func (b browser) open(t *testing.T, url string) {
 	t.Helper()
-	for _, name := range b.programs {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		home := tempDir(t)
-		profile := filepath.Join(home, "profile")
-		check(t, os.Mkdir(profile, 0o700))
-		program{path: path, env: cleanEnv(home, "MOZ_CRASHREPORTER_DISABLE=1")}.start(t, b.args(t, profile, url)...)
-		return
-	}
-	t.Skip("needs " + strings.Join(b.programs, " or "))
+	home := tempDir(t)
+	profile := filepath.Join(home, "profile")
+	check(t, os.Mkdir(profile, 0o700))
+	program{path: b.find(t), env: cleanEnv(home, "MOZ_CRASHREPORTER_DISABLE=1")}.start(t, b.args(t, profile, url)...)
 }
 
 // A record holds the means of attack that arrived somewhere.
@@ -192,6 +196,7 @@ func TestBrowsers(t *testing.T) {
 	for _, b := range browsers() {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
+			b.find(t)
 			t.Run("page", func(t *testing.T) { t.Parallel(); b.attack(t, false) })
 			t.Run("file", func(t *testing.T) { t.Parallel(); b.attack(t, true) })
 			t.Run("rebinding", func(t *testing.T) { t.Parallel(); b.rebind(t) })
