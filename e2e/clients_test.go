@@ -3,11 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +38,7 @@ type visit struct {
 	paths  []string // secret/data/…
 	cipher string   // transit/decrypt/…
 	blind  bool     // the token sees nothing of the mount
+	more   []string // of its environment
 }
 
 func clients() []client {
@@ -89,7 +92,7 @@ func (a *agent) visit(v visit, unix bool) visit {
 // env is what every client finds in its environment.
 func (v visit) env(t *testing.T) []string {
 	t.Helper()
-	more := []string{"VAULT_ADDR=" + v.addr, "STEPUP_PATHS=" + strings.Join(v.paths, " "), "STEPUP_SOCKET=" + v.socket}
+	more := append([]string{"VAULT_ADDR=" + v.addr, "STEPUP_PATHS=" + strings.Join(v.paths, " "), "STEPUP_SOCKET=" + v.socket}, v.more...)
 	if v.blind {
 		more = append(more, "STEPUP_BLIND=1")
 	}
@@ -189,6 +192,43 @@ func TestClientsBurst(t *testing.T) {
 		c.read(t, v).wantValue(t)
 		c.wantAsked(t, w.wantAsked(t, p, 1)[0])
 	})
+}
+
+// With the environment of stepup exec no client sends its token to the HTTP proxy of the
+// company, although some do without it, and do not understand networks in NO_PROXY.
+func TestClientsPastHTTPProxy(t *testing.T) {
+	parallel(t)
+	w := newFixture(t, "token")
+	a, _ := w.steppedUp(t)
+	var seen atomic.Int64
+	proxy := serve(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		seen.Add(1)
+		rw.WriteHeader(http.StatusBadGateway)
+	}))
+	set := []string{"HTTP_PROXY=" + proxy.URL, "http_proxy=" + proxy.URL, "NO_PROXY=127.0.0.0/8,.corp.example"}
+	exposed := w.visit(a, false)
+	exposed.more = set[:2]
+	if r := readByCurl(t, exposed); r.code == 0 || seen.Swap(0) == 0 {
+		t.Errorf("curl does not use the proxy at all: exit %d\n%s", r.code, r.stderr)
+	}
+	inExec := a.stepup("")
+	inExec.env = append(slices.Clone(inExec.env), set...)
+	var more []string
+	for line := range strings.Lines(inExec.ok(t, "exec", "--", "env").stdout) {
+		if name, _, _ := strings.Cut(line, "="); strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			more = append(more, strings.TrimSpace(line))
+		}
+	}
+	for _, c := range clients() {
+		t.Run(c.name, func(t *testing.T) {
+			v := w.visit(a, false)
+			v.more = more
+			c.read(t, v).wantValue(t)
+			if n := seen.Swap(0); n != 0 {
+				t.Errorf("%d requests went to the proxy", n)
+			}
+		})
+	}
 }
 
 // A client that lists the mounts first, with its own token, needs to see the mount
