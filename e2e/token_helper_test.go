@@ -3,10 +3,13 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/vault-stepup/stepup/e2e/clientbin"
 )
 
 // A signedIn is the real CLI, set up by "token-helper enable" to keep its token
@@ -74,6 +77,24 @@ func TestTokenHelperOfRealCLI(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err != nil {
 		t.Errorf("after disable the CLI is not as it was: %v", err)
 	}
+}
+
+// A program that asks no token helper gets the kept token where the user says so, and
+// not otherwise.
+func TestKeptTokenForOtherClients(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t, "token")
+	a, _ := w.steppedUp(t)
+	d := newDesktop(t)
+	vault, stepup, _ := signedIn(t, d, a.addr)
+	stepup.env = append(slices.Clone(vault.env), "STEPUP_RUNTIME_DIR="+filepath.Join(a.dir, "run"))
+	vault.env, vault.stdin = stepup.env, w.token
+	vault.ok(t, "login", "-")
+	read := []string{needClient(t, clientbin.Vals()), "get", "ref+vault://secret/" + short(w.path) + "#/key"}
+	if r := stepup.run(t, append([]string{"exec", "--"}, read...)...); r.code == 0 || strings.Contains(r.stdout+r.stderr, w.token) {
+		t.Errorf("without the flag: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	equal(t, "the secret", strings.TrimSpace(stepup.ok(t, append([]string{"exec", "--token", "--"}, read...)...).stdout), "value")
 }
 
 // A keyring that is locked makes the CLI fail with words, not fall back to a file.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -122,10 +121,8 @@ func (e *environment) keptToken() string {
 	if c, err := vaultcli.Vault().ReadConfig(e.Console); err == nil && c.At >= 0 {
 		return "the token helper"
 	}
-	if home := e.Env("HOME"); home != "" {
-		if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
-			return "~/.vault-token"
-		}
+	if vaultcli.HasTokenFile(e.Env) {
+		return "~/.vault-token"
 	}
 	return ""
 }

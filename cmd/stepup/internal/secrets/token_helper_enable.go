@@ -45,6 +45,9 @@ func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
 	h.Say("wrote token_helper into %s", cli.Printable(now.File))
 	h.Hint("log in again, so that the token is in the keyring: `vault login`")
 	h.Notify("stepup: sops, vals, Ansible, hvac, consul-template and gomplate do not ask a token helper, they read VAULT_TOKEN and ~/.vault-token only")
+	if vaultcli.HasTokenFile(h.Env) {
+		h.Notify("stepup: the token in ~/.vault-token stays there: these programs go on with it, the CLI does not")
+	}
 	h.Hint("`stepup exec --token -- COMMAND` gives the kept token to such a program")
 	return nil
 }

@@ -85,6 +85,12 @@ func askHelper(ctx context.Context, helper, environ []string, stderr io.Writer) 
 	return []byte(out.String()), nil
 }
 
+// HasTokenFile reports whether there is a ~/.vault-token.
+func HasTokenFile(env func(string) string) bool {
+	text, err := readTokenFile(env)
+	return err == nil && len(bytes.TrimSpace(text)) > 0
+}
+
 func readTokenFile(env func(string) string) ([]byte, error) {
 	home, err := homeDir(env)
 	if err != nil {
