@@ -16,13 +16,8 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-const (
-	// commandLimit bounds a password or passcode command. It may itself ask for a finger or a
-	// PIN, but the person must have time left for the code.
-	commandLimit = 20 * time.Second
-	// maxPassword is more than Vault's own limit for one.
-	maxPassword = 4 << 10
-)
+// maxPassword is more than Vault's own limit for one.
+const maxPassword = 4 << 10
 
 var errNoKeyring = errors.New("there is no keyring")
 
@@ -36,10 +31,7 @@ var _ stepup.Secrets = (*secrets)(nil)
 
 // Password implements stepup.Secrets.
 func (s *secrets) Password(ctx context.Context, vault string, g rule.Grant) (secret.Secret, error) {
-	switch {
-	case len(g.PasswordCommand) > 0:
-		return s.Run(ctx, g.PasswordCommand)
-	case s.keyring == nil:
+	if s.keyring == nil {
 		return "", keyring.ErrNotFound
 	}
 	return keyring.NewPasswords(s.keyring).Get(ctx, vault, g.Path)
@@ -66,14 +58,12 @@ func (s *secrets) Code(ctx context.Context, method string, now time.Time) (secre
 
 // Run implements stepup.Secrets: a program of the user, without a shell, and the
 // first line of its output. What it prints is never repeated in an error.
-func (s *secrets) Run(ctx context.Context, args []string) (secret.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
+func (s *secrets) Run(ctx context.Context, args []string, said func(line string)) (secret.Secret, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // named in the person's own configuration
 	cmd.Env = prompt.Environ()
 	cmd.WaitDelay = time.Second
 	out := prompt.LimitedText{Limit: maxPassword}
-	cmd.Stdout = &out
+	cmd.Stdout, cmd.Stderr = &out, &prompt.LineWriter{Said: said}
 	// A program that it leaves behind keeps the pipe open: what was printed counts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return "", fmt.Errorf("%s: %w", filepath.Base(args[0]), err)

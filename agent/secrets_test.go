@@ -35,7 +35,7 @@ func TestRunLeavesPrograms(t *testing.T) {
 			}
 			done := make(chan outcome, 1)
 			go func() {
-				secret, err := (&secrets{}).Run(t.Context(), []string{"sh", "-c", tt.script, left})
+				secret, err := (&secrets{}).Run(t.Context(), []string{"sh", "-c", tt.script, left}, func(string) {})
 				done <- outcome{secret.Reveal(), err}
 			}()
 			select {
@@ -50,6 +50,16 @@ func TestRunLeavesPrograms(t *testing.T) {
 				t.Error("it waits for the program that was left behind")
 			}
 		})
+	}
+}
+
+// What a program says on its standard error reaches the person, and no error.
+func TestRunSays(t *testing.T) {
+	t.Parallel()
+	said := make(chan string, 10)
+	_, err := (&secrets{}).Run(t.Context(), []string{"sh", "-c", "echo Touch your key... >&2; exit 3"}, func(line string) { said <- line })
+	if got := <-said; got != "Touch your key..." || err == nil || strings.Contains(err.Error(), "Touch") {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

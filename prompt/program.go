@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"bytes"
 	"os/exec"
 	"strings"
 	"time"
@@ -38,3 +39,37 @@ func (l *LimitedText) Write(p []byte) (int, error) {
 
 // String returns what was kept.
 func (l *LimitedText) String() string { return l.text.String() }
+
+// maxProgramLine bounds a line of a LineWriter, in bytes.
+const maxProgramLine = 512
+
+// A LineWriter tells the newest line of what a program prints, also before it is complete: a
+// question for a PIN has no line end.
+type LineWriter struct {
+	Said func(line string) // called for each line that is not blank, from the writing goroutine
+	line []byte            // the one that is not complete yet
+}
+
+// Write implements io.Writer. It takes all of p and never fails.
+func (l *LineWriter) Write(p []byte) (int, error) {
+	newest := ""
+	for rest := p; len(rest) > 0; {
+		i := bytes.IndexAny(rest, "\r\n")
+		piece := rest
+		if i >= 0 {
+			piece = rest[:i]
+		}
+		l.line = append(l.line, piece[:min(len(piece), maxProgramLine-len(l.line))]...)
+		if line := strings.TrimSpace(string(l.line)); line != "" {
+			newest = line
+		}
+		if i < 0 {
+			break
+		}
+		l.line, rest = l.line[:0], rest[i+1:]
+	}
+	if newest != "" {
+		l.Said(newest)
+	}
+	return len(p), nil
+}

@@ -156,10 +156,20 @@ type password struct {
 
 // password gets the password from where the grant says.
 func (q *tokenRequest) password(ctx context.Context, question factor.Question) (password, error) {
-	if q.match.Rule.Grant.Password != "prompt" && q.atHome() {
+	switch g := q.match.Rule.Grant; {
+	case g.Password == "prompt", !q.atHome():
+	case len(g.PasswordCommand) > 0 && question.Attempt <= 1:
+		in, err := q.printedPassword(ctx)
+		exit, failed := errors.AsType[*factor.ExitError](err)
+		if !failed {
+			return in, err
+		}
+		q.Config.Log.Warn("password command failed, asking instead", "rule", q.Rule, "error", err)
+		question.Reason = exit.Reason()
+	case len(g.PasswordCommand) == 0:
 		asking, cancel := q.UntilDeadline(ctx)
 		defer cancel()
-		kept, err := q.config.Secrets.Password(asking, q.account(), q.match.Rule.Grant)
+		kept, err := q.config.Secrets.Password(asking, q.account(), g)
 		if err == nil {
 			return password{password: kept, kept: true}, nil
 		}
@@ -176,6 +186,19 @@ func (q *tokenRequest) password(ctx context.Context, question factor.Question) (
 	}
 	typed, code := prompt.CutCode(answer)
 	return password{password: secret.Secret(typed), code: factor.CodeWith{Method: with.Method, Code: secret.Secret(code)}}, nil
+}
+
+// printedPassword is that of the grant's program, or the one that the person types while it
+// runs. The error is as of AskBeside.
+func (q *tokenRequest) printedPassword(ctx context.Context) (password, error) {
+	g := q.match.Rule.Grant
+	answer, typed, err := q.AskBeside(ctx, factor.Program{
+		Command: g.PasswordCommand, Wants: "the password for " + g.Path,
+		Run: func(ctx context.Context, said func(string)) (secret.Secret, error) {
+			return q.Config.Coder.Run(ctx, g.PasswordCommand, said)
+		},
+	}, prompt.Request{Kind: prompt.Password, Method: g.Path})
+	return password{password: answer, kept: !typed}, err
 }
 
 // combinedCodeMethod is the method whose code may come with the password. What Vault wants is

@@ -311,8 +311,8 @@ func TestPasscodeCommand(t *testing.T) {
 	run(t, map[string]test{
 		"right":             {printed: "111 111\n", right: "totp:111111", want: want{sent: []string{"totp:111111"}}},
 		"wrong, then asked": {printed: "111111", right: "totp:222222", codes: []string{"222222"}, want: want{sent: []string{"totp:111111", "totp:222222"}, asked: []string{"passcode totp 2/3 " + wrongCode}}},
-		"fails":             {failure: errors.New("no device"), right: "totp:222222", codes: []string{"222222"}, want: want{sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 "}}},
-		"prints a sentence": {printed: "touch your key", right: "totp:222222", codes: []string{"222222"}, want: want{sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 "}}},
+		"fails":             {failure: errors.New("no device"), right: "totp:222222", codes: []string{"222222"}, want: want{sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 'ykman' did not give a code of totp (no device): type it"}}},
+		"prints a sentence": {printed: "touch your key", right: "totp:222222", codes: []string{"222222"}, want: want{sent: []string{"totp:222222"}, asked: []string{"passcode totp 1/3 'ykman' printed something else than a code: type one"}}},
 	}, func(t *testing.T, tt test) {
 		f := newFixture(t, func(c *stepup.Config) { c.Commands = map[string][]string{"totp": {"ykman"}} })
 		f.secrets.printed, f.secrets.err, f.up.right = tt.printed, tt.failure, tt.right
@@ -331,7 +331,7 @@ func TestPasscodeCommandPrintsBlanks(t *testing.T) {
 		f.secrets.printed, f.up.right = " \n", "duo:passcode=222222"
 		f.person.codes("222222")
 		f.first(t.Context(), prod("duo")).check(t, want{
-			outcome: mfa.Approved, sent: []string{"duo:passcode=222222"}, asked: []string{"passcode duo 1/3 " + codeOrPush},
+			outcome: mfa.Approved, sent: []string{"duo:passcode=222222"}, asked: []string{"passcode duo 1/3 'ykman' printed something else than a code: type one; " + codeOrPush},
 		})
 	})
 }

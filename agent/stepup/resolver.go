@@ -58,8 +58,8 @@ type Tokens interface {
 // Secrets finds what a person has given to stepup to keep or to fetch.
 type Secrets interface {
 	factor.Coder
-	// Password returns the password for a login grant that does not ask for it: from the
-	// keyring, or from its command. cache.ErrNotFound means that the person must be asked.
+	// Password returns the password for a login grant that keeps it in the keyring.
+	// cache.ErrNotFound means that the person must be asked.
 	Password(ctx context.Context, vault string, g rule.Grant) (secret.Secret, error)
 	// Keep stores a password that Vault has accepted; the empty one forgets it.
 	Keep(ctx context.Context, vault string, g rule.Grant, password secret.Secret) error

@@ -1,6 +1,7 @@
 package stepup_test
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"errors"
@@ -384,7 +385,8 @@ type secrets struct {
 	err      error
 	kept     []string
 	codes    []secret.Secret
-	printed  secret.Secret // by a command
+	printed  secret.Secret                                                       // by a command
+	run      func(ctx context.Context, said func(string)) (secret.Secret, error) // in the place of that
 }
 
 func (s *secrets) Password(context.Context, string, rule.Grant) (secret.Secret, error) {
@@ -400,7 +402,12 @@ func (s *secrets) Keep(_ context.Context, _ string, _ rule.Grant, password secre
 	return nil
 }
 
-func (s *secrets) Run(context.Context, []string) (secret.Secret, error) { return s.printed, s.err }
+func (s *secrets) Run(ctx context.Context, _ []string, said func(string)) (secret.Secret, error) {
+	if s.run != nil {
+		return s.run(ctx, said)
+	}
+	return cmp.Or(s.printed, s.password), s.err // of the method, or of the login grant
+}
 
 // Code gives the first code until half a minute has passed, then the next.
 func (s *secrets) Code(_ context.Context, _ string, now time.Time) (secret.Secret, time.Duration, error) {

@@ -2,7 +2,9 @@ package factor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -225,8 +227,12 @@ func (s *StepUp) passcode(ctx context.Context, m mfa.Method, q Question) (string
 	if s.Config.FromSeed[m.Name] {
 		return s.fromSeed(ctx, m, q)
 	}
-	if code, ok := s.fromCommand(ctx, m, q); ok {
-		return code, nil
+	if len(s.Config.Commands[m.Name]) > 0 && q.Attempt <= 1 && !q.again {
+		code, problem, err := s.fromCommand(ctx, m, q)
+		if err != nil || problem == "" {
+			return code, err
+		}
+		q.Reason = problem
 	}
 	var next time.Time
 	if m.OrPush {
@@ -254,27 +260,35 @@ func orPush(reason string) string {
 
 // fromCommand lets the method's own program give the first code. Where that fails, and for
 // every further code, the person is asked: the program would print the same one again.
-func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (string, bool) {
+// problem says then why. An answer with neither is the person's.
+func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (code, problem string, err error) {
 	command := s.Config.Commands[m.Name]
-	if len(command) == 0 || q.Attempt > 1 || q.again {
-		return "", false
+	printed, typed, err := s.AskBeside(ctx, Program{
+		Command: command, Wants: "a code of " + m.Label(),
+		Run: func(ctx context.Context, said func(string)) (secret.Secret, error) {
+			return s.Config.Coder.Run(ctx, command, said)
+		},
+	}, prompt.Request{Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits, Attempt: q.Attempt})
+	if typed {
+		return printed.Reveal(), "", err
 	}
-	ctx, cancel := s.UntilDeadline(ctx)
-	defer cancel()
-	code, err := s.Config.Coder.Run(ctx, command)
-	clean := strings.Join(strings.Fields(code.Reveal()), "")
-	switch {
-	case err != nil:
+	name := "`" + filepath.Base(command[0]) + "`"
+	clean := strings.Join(strings.Fields(printed.Reveal()), "")
+	switch exit, failed := errors.AsType[*ExitError](err); {
+	case failed:
 		s.Config.Log.Warn("passcode command failed, asking instead", "method", m.Name, "error", err)
+		return "", exit.Reason(), nil
+	case err != nil:
+		return "", "", err
 	case clean == "", m.Digits > 0 && !HasDigits(clean, m.Digits):
 		s.Config.Log.Warn("passcode command printed something else than a code, asking instead", "method", m.Name)
+		return "", name + " printed something else than a code: type one", nil
 	case s.Config.State.Codes.WasUsed(s.usedKey(m), clean):
 		s.Config.Log.Info("passcode command printed a code that was sent already, asking instead", "method", m.Name)
-	default:
-		s.Method = m.Label() // for the audit log: it is asked about nothing
-		return clean, true
+		return "", name + " gave a code that was sent already: wait for the next one", nil
 	}
-	return "", false
+	s.Method = m.Label() // for the audit log: it may be asked about nothing
+	return clean, "", nil
 }
 
 // fromSeed makes the code itself, from a seed that the person has given to stepup. It does

@@ -43,8 +43,8 @@ type Coder interface {
 	// Code returns the code of a method whose seed is kept, at now, and how long it is
 	// valid.
 	Code(ctx context.Context, method string, now time.Time) (secret.Secret, time.Duration, error)
-	// Run returns what a program prints.
-	Run(ctx context.Context, command []string) (secret.Secret, error)
+	// Run returns what a program prints, and calls said with each line of its standard error.
+	Run(ctx context.Context, command []string, said func(line string)) (secret.Secret, error)
 }
 
 // An Auditor keeps the record of decisions. *audit.Log is one.
