@@ -2,7 +2,6 @@ package factor
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"strings"
 	"time"
@@ -72,7 +71,7 @@ type programRun struct {
 	line    string      // the newest one
 }
 
-func (s *StepUp) startProgram(ctx context.Context, p Program) *programRun {
+func startProgram(ctx context.Context, p Program) *programRun {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &programRun{program: p, cancel: cancel, done: make(chan struct{}), lines: make(chan string, 1)}
 	go func() {
@@ -93,45 +92,6 @@ func (r *programRun) said(line string) {
 func (r *programRun) stop() {
 	r.cancel()
 	<-r.done
-}
-
-// AskBeside runs p, and asks the person by q when p takes longer than a moment: they read
-// what waits for them, may say no to it, and may give the answer themselves. What comes first
-// counts. typed tells whether it is theirs. The program has the time of the question, and is
-// over when AskBeside returns; its own failure is an *ExitError.
-func (s *StepUp) AskBeside(app context.Context, p Program, q prompt.Request) (answer secret.Secret, typed bool, err error) {
-	run := s.startProgram(app, p)
-	defer run.stop()
-	quick := time.NewTimer(NotifyAfter)
-	defer quick.Stop()
-	select {
-	case <-run.done:
-		return run.result()
-	case <-quick.C:
-	}
-	for shown := 0; ; shown++ {
-		select {
-		case run.line = <-run.lines:
-		default:
-		}
-		q.Message = p.message(run.line)
-		asking, withdraw := context.WithCancelCause(app)
-		watched := run.watch(asking, withdraw, shown < maxRewordings)
-		said, err := s.Ask(asking, q)
-		withdraw(nil)
-		<-watched
-		switch cause := context.Cause(asking); {
-		case err == nil:
-			return secret.Secret(said), true, nil
-		case app.Err() == nil && errors.As(cause, new(prompt.Decided)) && isDone(run.done):
-			return run.result()
-		case app.Err() == nil && errors.As(cause, new(prompt.Decided)):
-			continue
-		case errors.Is(err, prompt.ErrUnavailable), errors.Is(err, prompt.ErrBusy), errors.Is(err, prompt.ErrDismissed):
-			return run.wait(app, s.Deadline)
-		}
-		return "", false, err
-	}
 }
 
 // watch takes the question back when the program has ended, or has another line.

@@ -291,6 +291,45 @@ func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (cod
 	return clean, "", nil
 }
 
+// AskBeside runs p, and asks the person by q when p takes longer than a moment: they read
+// what waits for them, may say no to it, and may give the answer themselves. What comes first
+// counts. typed tells whether it is theirs. The program has the time of the question, and is
+// over when AskBeside returns; its own failure is an *ExitError.
+func (s *StepUp) AskBeside(app context.Context, p Program, q prompt.Request) (answer secret.Secret, typed bool, err error) {
+	run := startProgram(app, p)
+	defer run.stop()
+	quick := time.NewTimer(NotifyAfter)
+	defer quick.Stop()
+	select {
+	case <-run.done:
+		return run.result()
+	case <-quick.C:
+	}
+	for shown := 0; ; shown++ {
+		select {
+		case run.line = <-run.lines:
+		default:
+		}
+		q.Message = p.message(run.line)
+		asking, withdraw := context.WithCancelCause(app)
+		watched := run.watch(asking, withdraw, shown < maxRewordings)
+		said, err := s.Ask(asking, q)
+		withdraw(nil)
+		<-watched
+		switch cause := context.Cause(asking); {
+		case err == nil:
+			return secret.Secret(said), true, nil
+		case app.Err() == nil && errors.As(cause, new(prompt.Decided)) && isDone(run.done):
+			return run.result()
+		case app.Err() == nil && errors.As(cause, new(prompt.Decided)):
+			continue
+		case errors.Is(err, prompt.ErrUnavailable), errors.Is(err, prompt.ErrBusy), errors.Is(err, prompt.ErrDismissed):
+			return run.wait(app, s.Deadline)
+		}
+		return "", false, err
+	}
+}
+
 // fromSeed makes the code itself, from a seed that the person has given to stepup. It does
 // so only after a yes: a program that could have a code made without one would need no
 // person at all.
