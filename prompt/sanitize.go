@@ -138,7 +138,7 @@ func sanitizeNumber(s string) string {
 
 func sanitizeRequester(p Requester) Requester {
 	p.Exe = Sanitize(p.Exe, maxPath)
-	p.Claim = Sanitize(p.Claim, MaxName)
+	p.Claim = Sanitize(p.Claim, 2*MaxName) // with a script and its folder
 	p.MayBe = sanitizeCandidates(p.MayBe)
 	chain := make([]string, 0, min(len(p.Chain), maxChain))
 	for _, name := range p.Chain[:min(len(p.Chain), maxChain)] {

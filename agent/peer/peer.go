@@ -12,7 +12,8 @@ type Peer struct {
 	Chain []string `json:"chain"` // base names from the requester itself up to the session; Chain[0] is Exe's
 
 	// Claim is what the process says of itself: its own name and, if that is a
-	// plain word, its first argument. Any process can say anything here.
+	// plain word, its first argument; of an interpreter the script, of Ansible the plays,
+	// and of these and Terraform the folder. Any process can say anything here.
 	Claim string `json:"-"`
 	// Detached reports that the process has neither a terminal nor a graphical
 	// session, and so no person in front of it. False when unknown.

@@ -80,26 +80,3 @@ func Descends(pid, root int) bool {
 	p, err := read(pid)
 	return err == nil && root > 1 && slices.Contains(lineage(p, read), root)
 }
-
-// claim is what a command line says: the program's own name, and the first
-// argument if that is a plain word, such as "apply". The rest is left out: people
-// pass tokens and passwords there, and what is shown may be looked at by others.
-func claim(args []string) string {
-	if len(args) == 0 || args[0] == "" {
-		return ""
-	}
-	words := filepath.Base(args[0])
-	if len(args) > 1 && plainWord(args[1]) {
-		words += " " + args[1]
-	}
-	return words
-}
-
-func plainWord(s string) bool {
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && r != '-' {
-			return false
-		}
-	}
-	return s != "" && s[0] != '-' && len(s) <= 20
-}

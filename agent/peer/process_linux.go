@@ -24,7 +24,8 @@ func describe(id identity) Peer {
 	p.PID, p.Exe, p.Hidden = proc.pid, proc.exe, proc.hidden
 	p.Chain = chain(proc, read)
 	command, _ := readList(proc.pid, "cmdline")
-	p.Claim = claim(command)
+	folder, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", proc.pid))
+	p.Claim = claim(command, folder)
 	p.Detached = !proc.hasTTY && !graphical(environment(proc, id.uid))
 	return p
 }

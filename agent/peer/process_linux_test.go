@@ -156,3 +156,20 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+// The script and the folder of a process are those of its command line and its working
+// directory.
+func TestClaimOfAProcess(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	cmd := exec.Command("sleep")
+	cmd.Args, cmd.Dir = []string{"/opt/bin/python3.11", "999.5", "0.5"}, folder
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	st, err := readStat(cmd.Process.Pid)
+	must(t, err)
+	got := describe(identity{uid: os.Geteuid(), pid: cmd.Process.Pid, start: st.start}).Claim
+	if want := "python3.11 999.5 in " + shortFolder(folder); got != want {
+		t.Errorf("claim %q, want %q", got, want)
+	}
+}

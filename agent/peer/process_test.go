@@ -59,24 +59,3 @@ func TestAncestry(t *testing.T) {
 		})
 	}
 }
-
-func TestClaim(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		want string
-		args []string
-	}{
-		{"terraform apply", []string{"/usr/bin/terraform", "apply", "-auto-approve"}},
-		{"curl", []string{"curl", "-H", "X-Vault-Token: hvs.secret"}},
-		{"vault", []string{"vault", "hvs.CAESIJMvqq", "x"}},
-		{"login", []string{"-login"[1:], "VAULT_TOKEN=x"}},
-		{"python", []string{"python", "averyveryverylongwordthatmaybeapassword"}},
-		{"sh", []string{"sh", ""}},
-		{"", []string{""}},
-		{"", nil},
-	} {
-		if got := claim(tt.args); got != tt.want {
-			t.Errorf("claim(%q) = %q, want %q", tt.args, got, tt.want)
-		}
-	}
-}

@@ -50,7 +50,7 @@ func describe(r prompt.Request, can capabilities) notice {
 func compact(r prompt.Request) prompt.Request {
 	const name, path, message = 32, 120, 200
 	r.Requester.Exe = prompt.Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], name)
-	r.Requester.Claim = prompt.Sanitize(r.Requester.Claim, name)
+	r.Requester.Claim = prompt.Sanitize(r.Requester.Claim, 2*name)
 	r.Requester.MayBe = r.Requester.MayBe[:min(len(r.Requester.MayBe), 3)]
 	r.Path = prompt.Sanitize(r.Path, path)
 	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Operation, &r.Method, &r.MethodType} {
