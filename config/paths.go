@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/vault-stepup/stepup/ownership"
 )
 
 // DefaultPath is where the configuration is when no flag says otherwise:
@@ -33,17 +35,35 @@ func UserConfigDir(env func(string) string) string {
 // RuntimeDir is the absolute path of the folder for sockets: STEPUP_RUNTIME_DIR,
 // or a default of the system. It has to be made 0700, and refused if it belongs to
 // another user.
-func RuntimeDir(env func(string) string) string {
+func RuntimeDir(env func(string) string) string { return RuntimeDirs(env)[0] }
+
+// RuntimeDirs are the folders in which an agent of this user may run, [RuntimeDir] first:
+// it may have been started with another environment, from cron, by su, or before the login.
+func RuntimeDirs(env func(string) string) []string {
 	if dir := env("STEPUP_RUNTIME_DIR"); dir != "" {
-		return absolute(dir)
+		return []string{absolute(dir)}
 	}
 	if runtime.GOOS == "windows" { // in a folder of the user, which others cannot write to
-		return cmp.Or(under(env("LocalAppData"), "stepup", "run"), filepath.Join(os.TempDir(), "stepup"))
+		return []string{cmp.Or(under(env("LocalAppData"), "stepup", "run"), filepath.Join(os.TempDir(), "stepup"))}
 	}
-	// Without XDG_RUNTIME_DIR (macOS, ssh without a session, containers), the user's number
+	session := fmt.Sprintf("/run/user/%d", os.Getuid()) // of systemd-logind, which sets XDG_RUNTIME_DIR to it
+	// Without both (macOS, ssh without a session, containers), the user's number
 	// is in the name: the temporary folder is shared, and another user could have made a
 	// folder of a common name first.
-	return cmp.Or(under(env("XDG_RUNTIME_DIR"), "stepup"), filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid())))
+	temporary := filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid()))
+	switch own := under(env("XDG_RUNTIME_DIR"), "stepup"); {
+	case own != "" && filepath.Dir(own) != session:
+		return []string{own} // somebody's choice
+	case own == "" && !oursAlone(session):
+		return []string{temporary}
+	}
+	return []string{filepath.Join(session, "stepup"), temporary}
+}
+
+// oursAlone reports whether dir is a folder of this user that no other can enter.
+func oursAlone(dir string) bool {
+	info, err := os.Lstat(dir)
+	return err == nil && info.IsDir() && info.Mode().Perm()&0o077 == 0 && ownership.Ours(info)
 }
 
 // StateDir is the absolute path of the folder for the audit log:

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -14,6 +15,9 @@ func TestPaths(t *testing.T) {
 		t.Skip("needs the folders of Linux, not those of " + runtime.GOOS)
 	}
 	temporary := filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid()))
+	if session := fmt.Sprintf("/run/user/%d", os.Getuid()); oursAlone(session) {
+		temporary = filepath.Join(session, "stepup") // of this login session
+	}
 	tests := []struct {
 		name                   string
 		env                    map[string]string
@@ -83,5 +87,49 @@ func TestOptionsFromEnv(t *testing.T) {
 	}
 	if cfg.Listeners[0].Address != filepath.Join(dir, "v") || cfg.Audit.File != filepath.Join(dir, "a") {
 		t.Errorf("%+v, %+v", cfg.Listeners, cfg.Audit)
+	}
+}
+
+// The folder of a session is found where su or cron has taken XDG_RUNTIME_DIR away, but not
+// if others could enter it.
+func TestOursAlone(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs modes")
+	}
+	top := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"own": 0o700, "open": 0o750} {
+		if err := os.Mkdir(filepath.Join(top, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("own", filepath.Join(top, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"own": true, "open": false, "link": false, "missing": false} {
+		if got := oursAlone(filepath.Join(top, name)); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestRuntimeDirs(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("needs the folders of Linux, not those of " + runtime.GOOS)
+	}
+	session := fmt.Sprintf("/run/user/%d", os.Getuid())
+	temporary := filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid()))
+	for name, tt := range map[string]struct {
+		env  map[string]string
+		want []string
+	}{
+		"a session":     {map[string]string{"XDG_RUNTIME_DIR": session}, []string{session + "/stepup", temporary}},
+		"another place": {map[string]string{"XDG_RUNTIME_DIR": "/r"}, []string{"/r/stepup"}},
+		"named":         {map[string]string{"XDG_RUNTIME_DIR": session, "STEPUP_RUNTIME_DIR": "/x"}, []string{"/x"}},
+	} {
+		if got := RuntimeDirs(func(name string) string { return tt.env[name] }); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,18 +48,32 @@ type Client struct {
 	http *http.Client
 }
 
-// NewClient returns a client of the socket at the path. It connects to nothing.
-func NewClient(socket string) *Client {
+// NewClient returns a client of the first of the sockets that an agent listens on. It
+// connects to nothing.
+func NewClient(sockets ...string) *Client {
 	return &Client{http: &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return dial(ctx, socket)
+				return dialFirst(ctx, sockets)
 			},
 		},
 		// The agent redirects nowhere; a code must not follow one.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// dialFirst fails as for the first socket where no agent listens on any.
+func dialFirst(ctx context.Context, sockets []string) (net.Conn, error) {
+	var first error
+	for _, socket := range sockets {
+		conn, err := dial(ctx, socket)
+		if !errors.Is(err, ErrNoAgent) {
+			return conn, err
+		}
+		first = cmp.Or(first, err)
+	}
+	return nil, first
 }
 
 // dial connects to an agent of the same user only. Where the runtime folder is in a

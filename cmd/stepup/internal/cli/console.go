@@ -10,6 +10,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -144,9 +145,31 @@ func (c *Console) ConfigPath() (string, error) {
 // RuntimeDir is the folder with the sockets of the agent.
 func (c *Console) RuntimeDir() string { return config.RuntimeDir(c.Env) }
 
-// Client talks to the agent of this runtime folder.
-func (c *Console) Client() *control.Client {
-	return control.NewClient(filepath.Join(c.RuntimeDir(), agent.ControlSocket))
+// Client talks to the agent of this runtime folder, or else to one of this user that was
+// started with another environment.
+func (c *Console) Client() *control.Client { return control.NewClient(c.sockets()...) }
+
+// sockets are the control sockets that an agent of this user may have, that of RuntimeDir
+// first.
+func (c *Console) sockets() []string {
+	dirs := config.RuntimeDirs(c.Env)
+	for i := range dirs {
+		dirs[i] = filepath.Join(dirs[i], agent.ControlSocket)
+	}
+	return dirs
+}
+
+// NoOtherAgent fails where an agent of this user runs in another folder than RuntimeDir:
+// programs and people would meet one or the other.
+func (c *Console) NoOtherAgent(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	for _, socket := range c.sockets()[1:] {
+		if st, err := control.NewClient(socket).Status(ctx); err == nil {
+			return fmt.Errorf("%w (process %d) in %s", listener.ErrRunning, st.PID, Printable(filepath.Dir(socket)))
+		}
+	}
+	return nil
 }
 
 // Load reads the configuration and prints its errors and warnings. Only errors make it

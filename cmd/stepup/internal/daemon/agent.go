@@ -53,6 +53,9 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	if err != nil {
 		return err
 	}
+	if err := from.NoOtherAgent(ctx); err != nil {
+		return err
+	}
 	output := setup.NewLogOutput(c.Log, from.Err)
 	log := output.Logger()
 	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)

@@ -20,7 +20,7 @@ func checkAgent(d *doctor, f findings) {
 		f.warn("none is running in %s", d.RuntimeDir()).with("`stepup service install` starts it with your session, `stepup agent` in this terminal")
 		return
 	case !d.running():
-		f.fail("does not answer: %v", d.agentErr).with("stop it and start it again")
+		f.fail("does not answer: %v", d.agentErr).with("restart it if programs get no answers either: %s", cli.HintRestart)
 		return
 	}
 	if d.agent.Version == cli.Version() {

@@ -74,8 +74,30 @@ func checkPort(f findings, address, block, taken string) {
 		if at, err := netip.ParseAddrPort(address); err == nil {
 			holder = peer.Listener(at)
 		}
-		f.fail(taken, taker(holder)).with(hintTaken, block)
+		f.taken(taken, holder, block)
 	}
+}
+
+// taken fails with the program that has an address. It never advises to stop an agent: that
+// agent may be the one that serves this person's programs.
+func (f findings) taken(text string, holder peer.Peer, block string) {
+	if !isAgent(holder) {
+		f.fail(text, taker(holder)).with(hintTaken, block)
+		return
+	}
+	f.fail("taken by %s: an agent of yours, it seems, that is not in the runtime folder of this shell", taker(holder)).
+		with("give this shell the XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR of that agent, or choose another address in the %s block for a second one", block)
+}
+
+// isAgent reports whether a program of this user is probably stepup. It is not asked: that
+// could start something.
+func isAgent(p peer.Peer) bool {
+	if p.UID != os.Getuid() {
+		return false
+	}
+	ours := func(name string) bool { return name == "stepup" }
+	return ours(filepath.Base(p.Exe)) || len(p.Chain) > 0 && ours(p.Chain[0]) ||
+		slices.ContainsFunc(p.MayBe, func(c peer.Candidate) bool { return ours(c.Name) })
 }
 
 // taker names the process that has an address of the agent.
@@ -127,7 +149,7 @@ func checkSocketFile(f findings, path string) {
 			f.pass("left by an agent that is gone; the next one removes it")
 			return
 		}
-		_ = conn.Close()
-		f.fail(textTaken, textTaker).with(hintTaken, "listener")
+		defer conn.Close()
+		f.taken(textTaken, peer.Identify(conn).Describe(), "listener")
 	}
 }
