@@ -144,7 +144,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer folder.close()
 	a.mu.Lock()
-	a.folder = folder
+	a.folder, a.activation = folder, sockets
 	a.mu.Unlock()
 	defer a.stop()
 	if err := a.serveControl(ctx); err != nil {
@@ -153,7 +153,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.keeper.identify(ctx, a.current.config)
 	a.suggester.Start(ctx)
 	a.mu.Lock()
-	a.activation = sockets
 	err = a.applyLocked(ctx, a.current.config)
 	a.running = err == nil
 	a.mu.Unlock()
@@ -228,7 +227,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	a.bodies.SetLimit(c.Relay.MaxKeptBodies)
 	expect(a.metrics, c)
 	a.broker.Reconfigure(a.brokerConfig(c))
-	for _, address := range a.activation.Unclaimed(c.endpoints()) {
+	for _, address := range a.activation.Unclaimed(append(c.endpoints(), a.controlEndpoint())) {
 		a.options.Log.Warn("no listener block names this socket of the service manager: connections to it are never answered", "address", address)
 	}
 	a.folder.watch(a.socketsLocked())
@@ -322,10 +321,18 @@ func (a *Agent) brokerConfig(c Config) prompt.BrokerConfig {
 	}
 }
 
+func (a *Agent) controlEndpoint() listener.Endpoint {
+	return listener.Endpoint{Network: "unix", Address: filepath.Join(a.options.RuntimeDir, ControlSocket)}
+}
+
 // serveControl opens the control socket, on which alone approvals are taken:
 // never on a listener that apps use.
 func (a *Agent) serveControl(ctx context.Context) error {
-	ln, err := listener.Listen(ctx, "unix", filepath.Join(a.options.RuntimeDir, ControlSocket))
+	at := a.controlEndpoint()
+	ln, err := a.activation.Adopt(at)
+	if ln == nil && err == nil {
+		ln, err = listener.Listen(ctx, at.Network, at.Address)
+	}
 	if err != nil {
 		return err
 	}

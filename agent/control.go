@@ -39,7 +39,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	if a.autolock != nil {
 		s.Notes = a.autolock.Notes()
 	}
-	unclaimed := a.activation.Unclaimed(g.config.endpoints())
+	unclaimed := a.activation.Unclaimed(append(g.config.endpoints(), a.controlEndpoint()))
 	a.mu.Unlock()
 	if a.options.Notes != nil {
 		s.Notes = append(s.Notes, a.options.Notes()...)

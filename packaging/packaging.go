@@ -80,12 +80,12 @@ func Systemd(a Agent) ([]File, error) {
 
 // Package returns the user units for a package of the operating system, which
 // installs the program at the given path. They listen where the configuration of
-// stepup config init does.
+// stepup config init does, and where the commands look for the agent.
 func Package(program string) ([]File, error) {
 	const anywhere = "/run/user/0"
 	return Systemd(Agent{
 		Program: program, RuntimeDir: anywhere,
-		Listen: []Address{{"tcp", "127.0.0.1:8100"}, {"unix", anywhere + "/stepup/vault.sock"}},
+		Listen: []Address{{"tcp", "127.0.0.1:8100"}, {"unix", anywhere + "/stepup/vault.sock"}, {"unix", anywhere + "/stepup/control.sock"}},
 	})
 }
 

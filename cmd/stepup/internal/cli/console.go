@@ -149,6 +149,9 @@ func (c *Console) RuntimeDir() string { return config.RuntimeDir(c.Env) }
 // started with another environment.
 func (c *Console) Client() *control.Client { return control.NewClient(c.sockets()...) }
 
+// ControlSocket is the path of the control socket in RuntimeDir.
+func (c *Console) ControlSocket() string { return c.sockets()[0] }
+
 // sockets are the control sockets that an agent of this user may have, that of RuntimeDir
 // first.
 func (c *Console) sockets() []string {

@@ -12,6 +12,9 @@ import (
 
 func checkAgent(d *doctor, f findings) {
 	switch {
+	case d.service.Starts(d.ControlSocket()):
+		f.pass("none runs now: the next program or command that needs it starts it")
+		return
 	case d.noAgentRuns() && d.service.Running:
 		f.fail("the service runs, pid %d, but not in the runtime folder of this shell, %s", d.service.PID, d.RuntimeDir()).
 			with("XDG_RUNTIME_DIR or STEPUP_RUNTIME_DIR is another here than for the service; log in anew, or `stepup service install` again")
@@ -113,7 +116,7 @@ func checkSockets(d *doctor, f findings) {
 		return
 	}
 	var missing []string
-	for _, l := range supervisor.FixedAddresses(d.config) {
+	for _, l := range supervisor.FixedAddresses(d.config, d.ControlSocket()) {
 		if !slices.Contains(d.service.Listening, l.Name) {
 			missing = append(missing, l.Name)
 		}

@@ -146,8 +146,13 @@ func (d *doctor) collect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, localLimit)
 	defer cancel()
 	var collecting sync.WaitGroup
-	collecting.Go(func() { d.agent, d.agentErr = d.Client().Status(ctx) })
-	collecting.Go(func() { d.service, d.serviceErr = supervisor.New(d.Console).State(ctx) })
+	collecting.Go(func() {
+		d.service, d.serviceErr = supervisor.New(d.Console).State(ctx)
+		d.agentErr = control.ErrNoAgent
+		if !d.service.Starts(d.ControlSocket()) { // a look starts nothing
+			d.agent, d.agentErr = d.Client().Status(ctx)
+		}
+	})
 	collecting.Go(func() {
 		if d.file, d.noConfig = d.ConfigPath(); d.noConfig == nil {
 			d.config, d.diagnostics = config.Load(d.file, config.Options{Env: d.Env})

@@ -74,13 +74,13 @@ func checkPort(f findings, address, block, taken string) {
 		if at, err := netip.ParseAddrPort(address); err == nil {
 			holder = peer.Listener(at)
 		}
-		f.taken(taken, holder, block)
+		addressTaken(f, taken, holder, block)
 	}
 }
 
-// taken fails with the program that has an address. It never advises to stop an agent: that
+// addressTaken fails with the program that has an address. It never advises to stop an agent: that
 // agent may be the one that serves this person's programs.
-func (f findings) taken(text string, holder peer.Peer, block string) {
+func addressTaken(f findings, text string, holder peer.Peer, block string) {
 	if !isAgent(holder) {
 		f.fail(text, taker(holder)).with(hintTaken, block)
 		return
@@ -150,6 +150,6 @@ func checkSocketFile(f findings, path string) {
 			return
 		}
 		defer conn.Close()
-		f.taken(textTaken, peer.Identify(conn).Describe(), "listener")
+		addressTaken(f, textTaken, peer.Identify(conn).Describe(), "listener")
 	}
 }

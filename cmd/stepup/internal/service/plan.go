@@ -43,7 +43,13 @@ func (a *actions) plan(ctx context.Context, s supervisor.Supervisor) (p plan, er
 			return p, err
 		}
 	}
-	p.agent = packaging.Agent{Program: program, RuntimeDir: env("XDG_RUNTIME_DIR"), Listen: supervisor.FixedAddresses(c)}
+	runtimeDir, controlSocket := env("XDG_RUNTIME_DIR"), a.ControlSocket()
+	if runtimeDir == "" && a.Env("STEPUP_RUNTIME_DIR") == "" {
+		// Printed in no session, for others: in theirs there is one.
+		runtimeDir = "/run/user/0"
+		controlSocket = runtimeDir + "/stepup/" + agent.ControlSocket
+	}
+	p.agent = packaging.Agent{Program: program, RuntimeDir: runtimeDir, Listen: supervisor.FixedAddresses(c, controlSocket)}
 	a.pin(&p.agent, file, env)
 	p.notes = a.missingThere(used, c, env)
 	return p, nil

@@ -81,7 +81,7 @@ func (a *actions) noOtherAgent(ctx context.Context, s supervisor.Supervisor) err
 	if err != nil {
 		return err
 	}
-	if state.Running {
+	if state.Running || state.Starts(a.ControlSocket()) {
 		return nil
 	}
 	st, err := a.Client().Status(ctx)
@@ -96,7 +96,11 @@ func (a *actions) serviceStatus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, err := a.Client().Status(ctx)
+	var running control.Status
+	err = control.ErrNoAgent
+	if !state.Starts(a.ControlSocket()) { // a look starts nothing
+		running, err = a.Client().Status(ctx)
+	}
 	if err != nil && !errors.Is(err, control.ErrNoAgent) {
 		a.Notify("note: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +69,9 @@ type commander func(ctx context.Context, name string, args ...string) (string, e
 // service 90 s to start.
 const callLimit = 2 * time.Minute
 
-// FixedAddresses are the listeners on which a service manager can listen beforehand.
-func FixedAddresses(c *agent.Config) []packaging.Address {
+// FixedAddresses are the addresses on which a service manager can listen beforehand: those
+// of listeners, and the control socket, so that a command starts the agent.
+func FixedAddresses(c *agent.Config, controlSocket string) []packaging.Address {
 	var all []packaging.Address
 	for _, l := range c.Listeners {
 		if _, free := strings.CutSuffix(l.Address, ":0"); l.Network == "tcp" && free {
@@ -77,7 +79,12 @@ func FixedAddresses(c *agent.Config) []packaging.Address {
 		}
 		all = append(all, packaging.Address{Network: l.Network, Name: l.Address})
 	}
-	return all
+	return append(all, packaging.Address{Network: "unix", Name: controlSocket})
+}
+
+// Starts reports whether a connection to the control socket would start the agent.
+func (s State) Starts(controlSocket string) bool {
+	return !s.Running && slices.Contains(s.Listening, controlSocket)
 }
 
 // A State is what a service manager says of the service.
