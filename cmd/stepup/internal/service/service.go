@@ -37,6 +37,10 @@ func Command(c *cli.Console) *cobra.Command {
 	return cli.Group(&cobra.Command{Use: "service", Short: "the agent as a service of your session", Long: textServiceLong},
 		install, uninstall,
 		&cobra.Command{
+			Use: "restart", Short: "restart the agent, for a new version of the program", Long: textServiceRestartLong, Args: cli.Takes(0),
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.restartService(cmd.Context()) },
+		},
+		&cobra.Command{
 			Use: "status", Short: "say whether the service runs", Long: textServiceStatusLong, Args: cli.Takes(0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.serviceStatus(cmd.Context()) },
 		},
@@ -88,7 +92,40 @@ func (a *actions) noOtherAgent(ctx context.Context, s supervisor.Supervisor) err
 	if err != nil {
 		return nil // there is none, or it is none that answers: starting will say more
 	}
-	return &cli.Error{Err: fmt.Errorf("an agent that is not the service runs already (pid %d)", st.PID), Hint: "stop it (ctrl-c in its terminal), then install again"}
+	return &cli.Error{Err: fmt.Errorf("an agent that is not the service runs already (pid %d)", st.PID), Hint: "stop it (ctrl-c in its terminal), then try again"}
+}
+
+// restartService restarts the agent and tells what became of its tokens.
+func (a *actions) restartService(ctx context.Context) error {
+	if err := a.notBySudo(); err != nil {
+		return err
+	}
+	s := supervisor.New(a.Console)
+	if err := a.noOtherAgent(ctx, s); err != nil {
+		return err
+	}
+	var before control.Status
+	if state, err := s.State(ctx); err == nil && state.Running {
+		before, _ = a.Client().Status(ctx) // an agent that does not answer is restarted as well
+	}
+	if err := supervisor.Restart(ctx, a.Console); err != nil {
+		return err
+	}
+	if len(before.Tokens) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, cli.CallTimeout)
+	defer cancel()
+	after, err := a.Client().Status(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(after.Tokens) > 0:
+		a.Say("kept %s in the keyring", cli.Counted(len(after.Tokens), "step-up token"))
+	default:
+		a.Notify("note: the step-up tokens have ended: they were in memory only, or their rules have revoke_on_stop")
+	}
+	return nil
 }
 
 func (a *actions) serviceStatus(ctx context.Context) error {
@@ -138,6 +175,12 @@ no other user can take them. Put changes of your own into a drop-in:
   systemctl --user edit stepup.service
 
 A file that was edited by hand is left alone, unless you say --force.`
+
+	textServiceRestartLong = `Restarts the agent, after an upgrade of the program ("stepup status" tells when that
+is needed). Step-up tokens stay where they are kept in the keyring. On Linux the
+addresses of the listeners stay open meanwhile, and programs wait; "stepup attach"
+and shells of "stepup exec" are asked again by the new agent. A request that is
+under way is answered within three seconds or cut off.`
 
 	textServiceUninstallLong = `Stops the service and removes what "install" wrote. The configuration, the audit
 log and what is in the keyring stay. Drop-ins stay, too.`

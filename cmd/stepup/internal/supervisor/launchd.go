@@ -99,6 +99,26 @@ func (l launchd) Install(ctx context.Context, a packaging.Agent, force bool) err
 	return nil
 }
 
+// restart ends the agent and starts it again, if it is loaded.
+func (l launchd) restart(ctx context.Context) error {
+	before, err := l.State(ctx)
+	if err != nil {
+		return err
+	}
+	if len(before.Units) == 0 {
+		return errNotInstalled()
+	}
+	if _, err := l.ctl(ctx, "kickstart", "-k", l.target()); err != nil {
+		return l.failed(err)
+	}
+	now, err := l.State(ctx)
+	if err != nil {
+		return err
+	}
+	l.console.Say(textRestarted, now.PID)
+	return nil
+}
+
 // bootstrap loads the file. launchd refuses while it still takes the old one
 // down, and has no way to wait for that.
 func (l launchd) bootstrap(ctx context.Context, path string) error {

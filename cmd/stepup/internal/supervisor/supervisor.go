@@ -40,6 +40,22 @@ func New(c *cli.Console) Supervisor {
 	return newSystemd(c, runProgram)
 }
 
+// Restart restarts the service of this system, or starts it. What it did is said on c.
+func Restart(ctx context.Context, c *cli.Console) error {
+	switch runtime.GOOS {
+	case "darwin":
+		return newLaunchd(c, runProgram).restart(ctx)
+	case "windows":
+		return &cli.Error{Err: errTask, Hint: "in PowerShell: Stop-ScheduledTask -TaskName stepup; Start-ScheduledTask -TaskName stepup"}
+	}
+	return newSystemd(c, runProgram).restart(ctx)
+}
+
+// errNotInstalled is the error of what needs the service.
+func errNotInstalled() error {
+	return &cli.Error{Err: errors.New(NotInstalled), Hint: "`stepup service install` does so and starts it"}
+}
+
 // runProgram runs a program of the system and returns its standard output. The
 // error of one that failed is what it said.
 func runProgram(ctx context.Context, name string, args ...string) (string, error) {
@@ -143,6 +159,7 @@ const NotInstalled = "the service is not installed"
 const (
 	textStarted   = "started, pid %d; it starts by itself when you log in"
 	textRestarted = "restarted, pid %d"
+	textBegun     = "started, pid %d"
 	textRuns      = "runs already, pid %d"
 	textGone      = "stopped and removed"
 	textFailed    = "the service manager says: %w"

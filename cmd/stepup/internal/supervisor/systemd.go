@@ -138,6 +138,30 @@ func (s Systemd) Install(ctx context.Context, a packaging.Agent, force bool) err
 	return s.start(ctx, units, textStarted, start...)
 }
 
+// restart makes the agent one of the program and the files as they are now. Its sockets stay
+// open meanwhile, so that no program is refused.
+func (s Systemd) restart(ctx context.Context) error {
+	before, err := s.State(ctx)
+	switch {
+	case err != nil:
+		return err
+	case before.Masked != "":
+		return Masked(before.Masked)
+	case !slices.Contains(before.Units, packaging.Service):
+		return errNotInstalled()
+	}
+	if before.Outdated {
+		if _, err := s.ctl(ctx, "daemon-reload"); err != nil {
+			return s.failed(err)
+		}
+	}
+	done := textRestarted
+	if !before.Running {
+		done = textBegun
+	}
+	return s.start(ctx, []string{packaging.Service}, done, "restart", packaging.Service)
+}
+
 // compare includes a unit that is not needed any more.
 func (s Systemd) compare(files []packaging.File, force bool) ([]fileChange, error) {
 	var changes []fileChange
