@@ -107,6 +107,15 @@ func lockFile(f *os.File) error {
 	return err
 }
 
+// locked reports whether a process has locked the file.
+func locked(f *os.File) bool {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if err == nil {
+		unlockFile(f)
+	}
+	return errors.Is(err, unix.EWOULDBLOCK)
+}
+
 // unlockFile ends the lock at once. Closing alone would leave it to a child that
 // has been forked and not yet executed.
 func unlockFile(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }

@@ -70,9 +70,25 @@ func (l *RuntimeLock) Intact() bool {
 	return err == nil && os.SameFile(ours, now)
 }
 
-// LockName is the name of the file in a runtime folder that an agent holds locked. It has
-// the number of the agent's process while one runs.
+// LockName is the name of the file in a runtime folder that an agent holds locked.
 const LockName = "agent.lock"
+
+// LockHolder returns the number of the process that has locked dir, 0 where none has. It
+// connects to nothing: that could start an agent.
+func LockHolder(dir string) int {
+	f, err := os.Open(filepath.Join(dir, LockName))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	b := make([]byte, 20)
+	n, _ := f.ReadAt(b, 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	if err != nil || !locked(f) { // an agent that was killed has left its number
+		return 0
+	}
+	return pid
+}
 
 // lockedBy returns the holder of the lock as text, "" while the holder writes it.
 func lockedBy(f *os.File) string {

@@ -181,6 +181,7 @@ func (f *fixture) setEnv(env *testscript.Env, url string) error {
 	env.Defer(func() { _ = os.RemoveAll(runtimeDir) })
 	env.Values[fixtureKey{}] = f
 	env.Setenv("DEV_VAULT", url)
+	env.Setenv("ADDRESS", ownAddress(os.Getpid(), 8103))
 	env.Setenv("APP_TOKEN", f.vault.CreateToken([]string{"default", "app", "minter"}, "alice"))
 	env.Setenv("STEPUP_RUNTIME_DIR", runtimeDir)
 	env.Setenv("STEPUP_STATE_DIR", filepath.Join(env.WorkDir, "state"))

@@ -223,19 +223,3 @@ func TestPromptsHostile(t *testing.T) {
 		t.Errorf("exit code %d\n%q", code, stdout)
 	}
 }
-
-// TestDisconnected: the agent is there and lets an attached terminal go; see
-// attach_push.txtar for one that stops.
-func TestDisconnected(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	client := control.NewClient(filepath.Join(f.dir, agent.ControlSocket))
-	var h *cli.Error
-	if err := disconnected(client, nil); !errors.Is(err, errDropped) || !errors.As(err, &h) || h.Hint != hintAttachAgain || h.Code != 0 {
-		t.Errorf("dropped: %v", err)
-	}
-	broken := errors.New("broken")
-	if err := disconnected(client, broken); !errors.Is(err, broken) {
-		t.Errorf("broken stream: %v", err)
-	}
-}

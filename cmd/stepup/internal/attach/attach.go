@@ -4,7 +4,6 @@ package attach
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,9 +23,8 @@ func attachCommand(c *cli.Console) *cobra.Command {
 	}
 }
 
-// runAttach answers prompts until the person leaves. It does not connect again
-// when the agent restarts: the agent that asks must not change unless the person
-// attaches again.
+// runAttach answers prompts until the person leaves. When the agent stops, it waits for the
+// next one of the same user.
 func runAttach(ctx context.Context, c *cli.Console) error {
 	client := c.Client()
 	if err := haveTerminal(); err != nil {
@@ -44,14 +42,24 @@ func runAttach(ctx context.Context, c *cli.Console) error {
 	if err != nil {
 		return err
 	}
-	s := &answering.Session{Terminal: newTerminal(c), Agent: client, Notify: c.Notify, Leave: leave, Now: time.Now}
-	s.Watching = func() { c.Notify(textAttached) }
-	err = s.Run(ctx, events)
-	if ctx.Err() != nil {
-		c.Notify("\nstepup: no longer attached")
-		return nil
+	attachment := answering.Attachment{
+		Console: c, Client: client, Notify: c.Notify,
+		Session: func() *answering.Session {
+			return &answering.Session{
+				Terminal: newTerminal(c), Agent: client, Notify: c.Notify, Leave: leave, Now: time.Now,
+				Watching: func() { c.Notify(textAttached) },
+			}
+		},
+		Again: func(_ context.Context, pid int) error {
+			c.Notify("stepup: attached again, to the agent with process number %d", pid)
+			return nil
+		},
 	}
-	return disconnected(client, err)
+	if err := attachment.Stay(ctx, events); err != nil {
+		return &cli.Error{Err: err, Hint: hintAttachAgain}
+	}
+	c.Notify("\nstepup: no longer attached")
+	return nil
 }
 
 // findAgent fails when no agent is there. It is not a look at the prompts, which
@@ -61,20 +69,6 @@ func findAgent(ctx context.Context, client *control.Client) error {
 	defer cancel()
 	_, err := client.Events(ctx, false)
 	return err
-}
-
-// disconnected distinguishes an agent that has ended from one that has closed the stream,
-// because we did not read (stopped by ctrl-z).
-func disconnected(client *control.Client, err error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), cli.CallTimeout)
-	defer cancel()
-	switch again := findAgent(ctx, client); {
-	case errors.Is(again, control.ErrNoAgent):
-		return &cli.Error{Err: errors.New("the agent has stopped"), Hint: "start it with `stepup agent`, then attach again", Code: cli.ExitNoAgent}
-	case err == nil:
-		err = errDropped
-	}
-	return &cli.Error{Err: err, Hint: hintAttachAgain}
 }
 
 // The help, and texts of several places.
@@ -87,11 +81,9 @@ ctrl-c   says no to the prompt on the screen; a second one within a second,
          or one while nothing is asked, leaves
 ctrl-d   leaves the prompt open for another place to answer
 
-Exits with 0 when you leave and with 4 when the agent stops; it does not wait
-for the agent to come back.`
+When the agent stops, it waits, and goes on with the next one. Exits with 0 when
+you leave, and with 4 when no agent runs at the beginning.`
 
 	hintAttachAgain = "run `stepup attach` again"
 	textAttached    = "stepup: waiting for prompts (ctrl-c says no to one, and leaves when there is none)"
 )
-
-var errDropped = errors.New("the agent has closed the connection")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
@@ -94,18 +95,24 @@ func (x *execution) attach(ctx context.Context) {
 		return
 	}
 	ready, ended := make(chan struct{}), make(chan struct{})
-	s := &answering.Session{
-		Terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
-		Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
-		Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); detach() },
-		Watching: func() { close(ready) },
-		Unseen:   func(r prompt.Request) { announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID) },
+	watching := sync.OnceFunc(func() { close(ready) })
+	attachment := answering.Attachment{
+		Console: x.Console, Client: x.client, Notify: announce, Again: x.attachedAgain,
+		Session: func() *answering.Session {
+			return &answering.Session{
+				Terminal: terminal.New(terminal.Config{Getenv: x.Env, Open: x.openTerminal}),
+				Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
+				Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); detach() },
+				Watching: watching,
+				Unseen:   func(r prompt.Request) { announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID) },
+			}
+		},
 	}
 	go func() {
 		defer close(ended)
 		// The command goes on without us: it will say itself what it misses.
-		if _ = s.Run(life, events); life.Err() == nil {
-			announce("stepup: the agent has stopped or let go of this terminal; `stepup attach` asks here again")
+		if _ = attachment.Stay(life, events); life.Err() == nil {
+			announce("stepup: nothing more is asked here; `stepup attach` asks here again")
 		}
 	}()
 	x.deferClose(func() {
@@ -119,6 +126,19 @@ func (x *execution) attach(ctx context.Context) {
 	case <-ended:
 	case <-ctx.Done():
 	}
+}
+
+// attachedAgain says that another agent asks now, and whether the command still reaches it.
+func (x *execution) attachedAgain(ctx context.Context, pid int) error {
+	listeners, err := x.client.Listeners(ctx)
+	if err != nil {
+		return err
+	}
+	announce("stepup: the agent is there again (process %d), and asks here", pid)
+	if !slices.ContainsFunc(listeners, func(l control.Listener) bool { return clientAddress(l.Network, l.Address) == x.address }) {
+		announce("stepup: it does not listen at %s any more, where this command looks for it: start the command again", x.address)
+	}
+	return nil
 }
 
 // outerAsker is the stepup exec around this one that asks on the same terminal
