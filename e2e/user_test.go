@@ -86,6 +86,7 @@ type codes struct {
 
 	mu   sync.Mutex
 	last int64 // the time step of the last code given out
+	bad  int   // how many wrong codes were
 }
 
 // totp makes a TOTP method and enrols u in it.
@@ -125,15 +126,19 @@ func (c *codes) next() string {
 	return c.at(step)
 }
 
-// wrong is a code that is none of those the server would take, now or soon.
+// wrong is a code that is none of those the server would take, now or soon, another one
+// each time: the same one again is not sent.
 func (c *codes) wrong() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	step := time.Now().Unix() / 30
 	near := map[string]bool{}
 	for i := step - 2; i <= step+4; i++ {
 		near[c.at(i)] = true
 	}
-	for i := 0; ; i++ {
-		if code := fmt.Sprintf("%06d", i); !near[code] {
+	for ; ; c.bad++ {
+		if code := fmt.Sprintf("%06d", c.bad); !near[code] {
+			c.bad++
 			return code
 		}
 	}
