@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/xml"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,5 +101,39 @@ func TestRatios(t *testing.T) {
 		if got := median(c.values); got != c.want {
 			t.Errorf("median of %v is %v, want %v", c.values, got, c.want)
 		}
+	}
+}
+
+// The chart is drawn in the order of the figures, to their scale, and is XML.
+func TestChart(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	if err := chart(&b, []bar{{"bare", 60}, {"stepup, no rule", 20}, {"Vault Proxy", 120}}); err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	d := xml.NewDecoder(strings.NewReader(b.String()))
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "rect" {
+			for _, a := range start.Attr {
+				if a.Name.Local == "width" {
+					words = append(words, a.Value)
+				}
+			}
+		}
+		if text, ok := token.(xml.CharData); ok && strings.TrimSpace(string(text)) != "" {
+			words = append(words, strings.TrimSpace(string(text)))
+		}
+	}
+	want := []string{"stepup", "72", "20.0", "Go's ReverseProxy", "215", "60.0", "Vault Proxy", "430", "120"}
+	if got := words[3:]; !slices.Equal(got, want) { // after the title, the style and the note
+		t.Errorf("chart has %q, want %q", got, want)
 	}
 }

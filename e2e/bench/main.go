@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
@@ -76,7 +77,7 @@ func measure(ctx context.Context, args []string) error {
 	only := flags.String("only", ".", "the `parts` to measure: idle, relay, token, tls, gigabyte, streams")
 	stepup := flags.String("stepup", "", "measure this `program` instead of building one")
 	against := flags.String("against", "../docs/benchmarks.md", "the committed `file` to compare with")
-	out := flags.String("o", "", "write the report into this `file`, too")
+	out := flags.String("o", "", "write the report into this `file`, too, and the chart into images/benchmarks.svg beside it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -116,6 +117,9 @@ func measure(ctx context.Context, args []string) error {
 	r.write(&text, committed(*against))
 	if *out != "" {
 		if err := os.WriteFile(*out, text.Bytes(), 0o644); err != nil {
+			return err
+		}
+		if err := r.writeChart(filepath.Join(filepath.Dir(*out), "images", "benchmarks.svg")); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -58,6 +59,7 @@ type report struct {
 	streams int // that were open
 	results []result
 	sides   []string // rows of the table of sides
+	bars    []bar    // of the chart
 }
 
 func (r *report) add(what, unit, aim string, values ...float64) {
@@ -70,6 +72,9 @@ func (r *report) addSide(s side, all figures) {
 	cpu, memory := "", ""
 	if s.process != nil {
 		cpu, memory = format(median(all.cpus()), "µs"), format(s.process.memory("VmRSS")/1024, "MiB")
+	}
+	if slices.Contains(charted(), s.name) {
+		r.bars = append(r.bars, bar{s.name, median(all.cpus())})
 	}
 	p50 := median(all.of(func(f figure) float64 { return f.p50 }))
 	p99 := median(all.of(func(f figure) float64 { return f.p99 }))
@@ -123,6 +128,18 @@ func (r *report) write(w io.Writer, before map[string]string) {
 		fmt.Fprint(w, "\nRelayed with 16 connections:\n\n| side | requests/s | CPU per request | p50 | p99 | memory after it |\n|---|---|---|---|---|---|\n")
 		fmt.Fprintln(w, strings.Join(r.sides, "\n"))
 	}
+}
+
+// writeChart draws the sides into file, if they were measured.
+func (r *report) writeChart(file string) error {
+	if len(r.bars) == 0 {
+		return nil
+	}
+	var text bytes.Buffer
+	if err := chart(&text, r.bars); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text.Bytes(), 0o644)
 }
 
 // compare adds to an earlier value by how much the new one differs.
