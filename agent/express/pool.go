@@ -32,12 +32,15 @@ type upstream struct {
 	net.Conn
 	pool   *pool
 	reused bool
-	since  time.Time // when it was last used
+	since  time.Time // when it was last used, by the wall clock: the other one stands still in a sleep
 	close  func() error
 }
 
 // Close implements net.Conn. It may be called again.
 func (u *upstream) Close() error { return u.close() }
+
+// unused is how long u is kept. A clock that was set back makes that long, too.
+func (u *upstream) unused() time.Duration { return time.Now().Round(0).Sub(u.since).Abs() }
 
 // get returns a connection that is kept, or opens one. The caller puts or closes it.
 func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*upstream, error) {
@@ -45,7 +48,7 @@ func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, er
 	for len(p.idle) > 0 {
 		u := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
-		if time.Since(u.since) < p.lifetime && u.quiet() {
+		if u.unused() < p.lifetime && u.quiet() {
 			p.mu.Unlock()
 			u.reused = true
 			return u, nil
@@ -83,7 +86,7 @@ func (p *pool) closed() {
 
 // put keeps u for another request.
 func (p *pool) put(u *upstream) {
-	u.since = time.Now()
+	u.since = time.Now().Round(0)
 	p.mu.Lock()
 	full := len(p.idle) >= maxIdle
 	if !full {
@@ -103,14 +106,14 @@ func (p *pool) put(u *upstream) {
 func (p *pool) closeOld() {
 	p.mu.Lock()
 	n := 0
-	for n < len(p.idle) && time.Since(p.idle[n].since) >= p.lifetime {
+	for n < len(p.idle) && p.idle[n].unused() >= p.lifetime {
 		n++
 	}
 	old := p.idle[:n:n]
 	p.idle = append([]*upstream(nil), p.idle[n:]...)
 	p.sweep = nil
 	if len(p.idle) > 0 {
-		p.sweep = time.AfterFunc(p.lifetime-time.Since(p.idle[0].since), p.closeOld)
+		p.sweep = time.AfterFunc(p.lifetime-p.idle[0].unused(), p.closeOld)
 	}
 	p.mu.Unlock()
 	for _, u := range old {
