@@ -116,7 +116,7 @@ func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 func (b *Broker) seen(e *entry) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return e.listed || isClosed(e.first)
+	return e.listed || e.shownBefore
 }
 
 // expire blocks until e is decided, and decides it when its time is over.
@@ -277,25 +277,36 @@ func (b *Broker) Deny(id string) error {
 // show asks every prompter at once. It returns when each of them has ended, or shows e
 // and cannot take an answer.
 func (b *Broker) show(ctx context.Context, e *entry) {
+	showing, putAside := context.WithCancelCause(ctx)
 	b.mu.Lock()
 	prompters, r := b.config.Prompters, b.viewLocked(e)
+	prompters = e.open(prompters)
+	e.putAside, e.asking = putAside, len(prompters)
 	b.mu.Unlock()
 	var asked sync.WaitGroup
 	for _, p := range prompters {
 		asked.Add(1)
-		done := sync.OnceFunc(asked.Done)
+		done := sync.OnceFunc(func() { b.asked(e); asked.Done() })
 		e.shown.Go(func() {
 			defer done()
-			answer, err := askPrompter(ctx, p.Prompter, r, func() {
+			answer, err := askPrompter(showing, p.Prompter, r, func() {
 				b.markNotified(e)
 				done()
 			})
-			if ctx.Err() == nil { // else decided elsewhere; a late answer does not count
+			withdrawn := showing.Err() != nil && errors.Is(err, showing.Err())
+			if ctx.Err() == nil && !withdrawn { // else decided elsewhere; a late answer does not count
 				b.answered(e, p.Name, answer, err)
 			}
 		})
 	}
 	asked.Wait()
+}
+
+// asked notes that one prompter less may bring an answer to e.
+func (b *Broker) asked(e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.asking--
 }
 
 // askPrompter puts r to one prompter. It calls notified when r is on the screen and cannot be
@@ -320,7 +331,7 @@ func (b *Broker) answered(e *entry, prompter, answer string, err error) {
 	case errors.Is(err, ErrDenied):
 		b.decide(e, failed(EventDenied, ErrDenied))
 	case errors.Is(err, ErrDismissed):
-		b.dismissed(e)
+		b.dismissed(e, prompter)
 	case errors.Is(err, ErrUnavailable):
 		log.Debug("prompter cannot ask now", "error", err)
 		if program, ok := errors.AsType[*ProgramError](err); ok {

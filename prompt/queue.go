@@ -17,16 +17,21 @@ type entry struct {
 	created  time.Time
 	withdraw context.CancelCauseFunc // takes it from the prompters, with the reason
 
-	first   chan struct{} // closed when the prompters are free for it
+	first   chan struct{} // closed when the prompters are free for it; a new one when it is put aside
 	noticed chan struct{} // closed when a person attached or listed the prompts
 	done    chan struct{} // closed when decided; answer and err are final then
 	hidden  chan struct{} // closed when no prompter shows it any more
 	denied  chan struct{} // closed when a person refused it, or all were cancelled
 
-	shown  sync.WaitGroup // one for each prompter that has it on the screen
-	closed bool           // a person closed it on a prompter; guarded by the broker's mu
-	listed bool           // a person saw it in a list; likewise
-	failed *ProgramError  // of a program that was to ask; likewise
+	shown sync.WaitGroup // one for each prompter that has it on the screen
+	// Guarded by the broker's mu.
+	shownBefore bool                    // the prompters had it
+	asking      int                     // prompters that may still bring an answer
+	closedOn    []string                // the prompters that a person closed it on
+	putAside    context.CancelCauseFunc // takes it from the prompters, and it stays open; nil where they do not have it
+	listed      bool                    // a person saw it in a list
+	failed      *ProgramError           // of a program that was to ask
+
 	answer string
 	err    error
 }
@@ -119,6 +124,9 @@ func (b *Broker) admitLocked(e *entry) error {
 	b.queue = append(b.queue, e)
 	b.publishLocked(EventPrompt, b.viewLocked(e))
 	b.advanceLocked()
+	if b.showing != nil && len(b.showing.closedOn) > 0 {
+		b.putAsideLocked(b.showing)
+	}
 	return nil
 }
 
@@ -126,15 +134,17 @@ func (b *Broker) admitLocked(e *entry) error {
 // show it, it waits for a person to attach.
 func (b *Broker) deliver(ctx context.Context, e *entry) {
 	defer close(e.hidden)
-	select {
-	case <-e.first:
-	case <-e.done:
+	for again := true; again; {
+		select {
+		case <-b.turn(e):
+		case <-e.done:
+		}
+		if !isClosed(e.done) {
+			b.show(ctx, e)
+		}
+		// The next question comes only now: two at a time on one screen would mix.
+		again = b.release(e)
 	}
-	if !isClosed(e.done) {
-		b.show(ctx, e)
-	}
-	// The next question comes only now: two at a time on one screen would mix.
-	b.release(e)
 	if e.request.Kind != Push {
 		b.awaitAttach(e)
 	}
@@ -161,10 +171,10 @@ func (b *Broker) awaitAttach(e *entry) {
 		}
 	}
 	b.mu.Lock()
-	closed, program := e.closed, e.failed
+	closed, program := e.closedOn, e.failed
 	b.mu.Unlock()
 	switch {
-	case closed:
+	case len(closed) > 0:
 		b.decide(e, failed(EventDismissed, ErrDismissed))
 	case program != nil:
 		b.decide(e, failed(EventUnavailable, program))
@@ -190,21 +200,67 @@ func (b *Broker) markNotified(e *entry) {
 	}
 }
 
-// dismissed remembers that the person closed e on one prompter.
-func (b *Broker) dismissed(e *entry) {
+// turn is closed when the prompters are free for e.
+func (b *Broker) turn(e *entry) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e.closed = true
+	return e.first
 }
 
-// release gives the prompters to the next question.
-func (b *Broker) release(e *entry) {
+// dismissed remembers that the person closed e on one prompter. Where another question waits,
+// that one is shown at once, everywhere: "not now" must not keep it out of sight for as long
+// as e is open somewhere else.
+func (b *Broker) dismissed(e *entry, prompter string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.closedOn = append(e.closedOn, prompter)
+	switch {
+	case b.showing != e || len(b.queue) == 0:
+	case e.asking > 1: // another prompter has it, too
+		b.putAsideLocked(e)
+	case b.attached > 0:
+		b.publishPutAsideLocked(e)
+	}
+}
+
+// putAsideLocked takes e from the prompters and from attached terminals. It comes again, where
+// it was not closed, when the others are decided. Its time goes on.
+func (b *Broker) putAsideLocked(e *entry) {
+	if e.putAside == nil || isClosed(e.done) {
+		return
+	}
+	e.putAside(ErrPutAside)
+	e.putAside = nil
+	e.first = make(chan struct{})
+	b.queue = append(b.queue, e)
+	b.publishPutAsideLocked(e)
+}
+
+// publishPutAsideLocked has attached terminals put e behind the questions that wait.
+func (b *Broker) publishPutAsideLocked(e *entry) {
+	r := b.viewLocked(e)
+	b.publishLocked(EventPutAside, r)
+	b.publishLocked(EventPrompt, r)
+}
+
+// release gives the prompters to the next question. again reports that e was put aside.
+func (b *Broker) release(e *entry) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.showing == e {
 		b.showing = nil
 	}
+	if len(e.open(b.config.Prompters)) == 0 { // closed everywhere: it does not come again
+		b.queue = slices.DeleteFunc(b.queue, func(x *entry) bool { return x == e })
+	}
+	again = slices.Contains(b.queue, e)
 	b.advanceLocked()
+	return again
+}
+
+// open are the prompters that e was not closed on.
+func (e *entry) open(all []Named) []Named {
+	return slices.DeleteFunc(slices.Clone(all), func(p Named) bool { return slices.Contains(e.closedOn, p.Name) })
 }
 
 func (b *Broker) advanceLocked() {
@@ -212,7 +268,10 @@ func (b *Broker) advanceLocked() {
 		return
 	}
 	b.showing, b.queue = b.queue[0], b.queue[1:]
-	b.restartLocked(b.showing)
+	if !b.showing.shownBefore {
+		b.restartLocked(b.showing)
+	}
+	b.showing.shownBefore = true
 	close(b.showing.first)
 }
 

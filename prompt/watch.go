@@ -17,6 +17,7 @@ const (
 	EventCanceled    = "canceled"    // the caller has left, or all were cancelled
 	EventUnavailable = "unavailable" // no prompter could ask
 	EventDismissed   = "dismissed"   // the person closed it everywhere without an answer
+	EventPutAside    = "put_aside"   // another question is shown first; EventPrompt follows for the same prompt
 	EventDone        = "done"        // a push, or a question beside one, was decided by the phone; Request.Message says how
 )
 
@@ -28,7 +29,8 @@ type Event struct {
 	Request Request   `json:"prompt,omitzero"` // sanitised; the answer is never in it, an Enrolment only for watchers that attach
 }
 
-// Ended reports whether the event ends its prompt.
+// Ended reports whether the event takes its prompt off the screen: it is decided, or comes
+// again later.
 func (e Event) Ended() bool { return e.Type != EventPrompt && e.Type != EventTold }
 
 // Reasons for which the broker takes a question from a prompter, as
@@ -37,6 +39,8 @@ func (e Event) Ended() bool { return e.Type != EventPrompt && e.Type != EventTol
 var (
 	// ErrElsewhere: another prompter was faster.
 	ErrElsewhere = errors.New("answered elsewhere")
+	// ErrPutAside: another question is shown first, and this one after it.
+	ErrPutAside = errors.New("put aside")
 	// ErrNotNeeded: the caller has left.
 	ErrNotNeeded = errors.New("no longer needed")
 )
@@ -66,6 +70,8 @@ func (e Event) Cause() error {
 		return ErrTimeout
 	case EventUnavailable:
 		return ErrUnavailable
+	case EventPutAside:
+		return ErrPutAside
 	case EventDone:
 		return Decided{Message: e.Request.Message}
 	}

@@ -229,6 +229,7 @@ func Withdrawn(cause error) string {
 		{ErrCanceled, "cancelled"},
 		{ErrDismissed, "closed without an answer"},
 		{ErrUnavailable, "given up"},
+		{ErrPutAside, "put aside: another question comes first"},
 	} {
 		if errors.Is(cause, end.cause) {
 			return end.words

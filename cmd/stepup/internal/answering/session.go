@@ -38,6 +38,7 @@ type Session struct {
 	withdraw context.CancelCauseFunc // takes everything off the screen; set by Run
 
 	open    map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
+	aside   map[string]bool                    // by ID: it was put aside, and comes again; likewise
 	notices map[string]chan struct{}           // by ID: closed when a notice is off the screen; likewise
 	saying  chan struct{}                      // holds one element while an answer is on its way and "sent" is not printed
 	last    chan struct{}                      // closed when the newest question is over; only Run touches it
@@ -48,7 +49,7 @@ type Session struct {
 // Run shows every prompt until the stream ends, then takes those that are open
 // off the screen and waits until they are.
 func (s *Session) Run(ctx context.Context, events iter.Seq2[prompt.Event, error]) error {
-	s.open, s.notices = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{})
+	s.open, s.notices, s.aside = make(map[string]context.CancelCauseFunc), make(map[string]chan struct{}), make(map[string]bool)
 	s.last, s.saying = make(chan struct{}), make(chan struct{}, 1)
 	close(s.last)
 	// Not the stream's own context: the terminal shows why a question goes away.
@@ -81,6 +82,7 @@ func (s *Session) event(ctx context.Context, change prompt.Event) {
 	case change.Ended() && known:
 		withdraw(change.Cause())
 		delete(s.open, id)
+		s.aside[id] = change.Type == prompt.EventPutAside
 		if off, notified := s.notices[id]; notified {
 			<-off // so that what follows comes below the line that says how it ended
 			delete(s.notices, id)
@@ -104,13 +106,15 @@ func (s *Session) show(ctx context.Context, e prompt.Event) {
 		})
 		return
 	}
-	before, over, came := s.last, make(chan struct{}), s.Now()
+	before, over, came, again := s.last, make(chan struct{}), s.Now(), s.aside[e.Request.ID]
 	s.last = over
 	s.shown.Go(func() {
 		defer close(over)
 		<-before
-		// The agent counts the time of a question from its turn on, too.
-		e.Request.Deadline = e.Request.Deadline.Add(s.Now().Sub(came))
+		if !again {
+			// The agent counts the time of a question from its turn on, too.
+			e.Request.Deadline = e.Request.Deadline.Add(s.Now().Sub(came))
+		}
 		s.ask(ctx, e.Request)
 	})
 }

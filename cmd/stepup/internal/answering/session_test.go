@@ -180,6 +180,21 @@ func TestSession(t *testing.T) {
 			record{[]string{"a", "a timed out", "c"}, []string{textSent}, map[string]string{"c": "3"}},
 		},
 		{
+			"put aside for another one, and back",
+			func(f *fixture) {
+				f.send(prompt.EventPrompt, "a")
+				f.send(prompt.EventPrompt, "b")
+				f.send(prompt.EventPutAside, "a")
+				f.send(prompt.EventPrompt, "a")
+				f.reply("2", nil)
+				f.reply("1", nil)
+			},
+			record{
+				[]string{"a", "a put aside: another question comes first", "b", "a"},
+				[]string{textSent, textSent}, map[string]string{"a": "1", "b": "2"},
+			},
+		},
+		{
 			"a push comes beside a question",
 			func(f *fixture) {
 				f.send(prompt.EventPrompt, "a")
