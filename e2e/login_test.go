@@ -149,7 +149,8 @@ func TestLoginRateLimit(t *testing.T) {
 	})
 	g := u.login(t, startAgent(t, setup{responder: p, attempts: 9}).addr)
 	g.wantStatus(t, 403)
-	told := g.body
+	said := g.errors(t)
+	told := said[len(said)-1] // the line of ours
 	for _, a := range p.prompts(t) {
 		told += a.Message
 	}

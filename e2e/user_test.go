@@ -86,7 +86,8 @@ type codes struct {
 
 	mu   sync.Mutex
 	last int64 // the time step of the last code given out
-	bad  int   // how many wrong codes were
+
+	mistakes atomic.Int64
 }
 
 // totp makes a TOTP method and enrols u in it.
@@ -126,19 +127,17 @@ func (c *codes) next() string {
 	return c.at(step)
 }
 
-// wrong is a code that is none of those the server would take, now or soon, another one
-// each time: the same one again is not sent.
+// wrong is a code that is none of those the server would take, now or soon, and another one
+// each time.
 func (c *codes) wrong() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	step := time.Now().Unix() / 30
 	near := map[string]bool{}
 	for i := step - 2; i <= step+4; i++ {
 		near[c.at(i)] = true
 	}
-	for ; ; c.bad++ {
-		if code := fmt.Sprintf("%06d", c.bad); !near[code] {
-			c.bad++
+	for {
+		i := c.mistakes.Add(1)
+		if code := fmt.Sprintf("%06d", i); !near[code] {
 			return code
 		}
 	}

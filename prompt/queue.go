@@ -171,9 +171,11 @@ func (b *Broker) awaitAttach(e *entry) {
 		}
 	}
 	b.mu.Lock()
-	closed, program := e.closedOn, e.failed
+	closed, program, over := e.closedOn, e.failed, !b.config.Now().Before(e.request.Deadline)
 	b.mu.Unlock()
 	switch {
+	case over: // and the prompters have noticed that first
+		b.decide(e, failed(EventTimeout, ErrTimeout))
 	case len(closed) > 0:
 		b.decide(e, failed(EventDismissed, ErrDismissed))
 	case program != nil:

@@ -210,6 +210,20 @@ func TestUnseenWithATerminal(t *testing.T) {
 	})
 }
 
+// A prompter that gives up at the deadline has not been faster than it.
+func TestPrompterGivesUpAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	for range 20 { // which of the two is first is left to chance
+		synctest.Test(t, func(t *testing.T) {
+			s := prompttest.Func(func(_ context.Context, r prompt.Request) (string, error) {
+				time.Sleep(time.Until(r.Deadline))
+				return "", prompt.ErrUnavailable
+			})
+			want(t, <-newFixture(t, prompt.BrokerConfig{}, s).ask(t.Context(), passcode()), "", prompt.ErrTimeout)
+		})
+	}
+}
+
 // A question that cannot be answered before a moment has its whole time from then on.
 func TestNotBefore(t *testing.T) {
 	t.Parallel()

@@ -232,10 +232,7 @@ func (t *Transport) guarded(a *attempt) (*http.Response, error) {
 	if len(a.match.Kept) > 0 || !a.refusal(first) {
 		return t.login(a.exchange, first), nil
 	}
-	a.body.shared = a.match.ShareKey != ""
-	d = t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a.exchange))
-	a.body.shared = a.match.ShareKey != "" && ctx.Err() != nil
-	switch d := d.(type) {
+	switch d := t.config.Resolver.StepUp(ctx, a.match, a.token, t.sender(a.exchange)).(type) {
 	case stepup.Answered:
 		_ = first.Body.Close()
 		return t.decided(a.exchange, d), nil

@@ -89,32 +89,13 @@ func (r request) repeatWithHeader(ctx context.Context) Decision {
 		return decide(nil, v)
 	}
 	h.exchange.Methods, h.exchange.MayPush = methods, push
-	reads := slices.Contains([]rule.Operation{rule.Read, rule.List, rule.Scan}, m.Request.Operation)
-	if m.NoReplay || m.ShareKey == "" || !reads { // two writes are two, whatever they cost
-		return decide(h.inTurn(ctx))
-	}
-	defer r.config.Meter.Waiting(ctx)() // for a person, or with another request for them
-	return h.share(ctx)
+	return decide(h.inTurn(ctx))
 }
 
 // inTurn asks and sends when it is this request's turn.
 func (h *headerRequest) inTurn(ctx context.Context) (*http.Response, mfa.Verdict) {
 	v := h.InTurn(ctx, func() mfa.Verdict { return h.exchange.Run(ctx, factor.Question{}) })
 	return h.exchange.Last, v
-}
-
-// share is inTurn for all requests that are the same: one code serves one request at Vault, so
-// each of them would have to wait for a code of its own.
-func (h *headerRequest) share(ctx context.Context) Decision {
-	key := state.TryKey{Key: h.TurnKey(), ShareKey: h.match.ShareKey, Repeated: true}
-	resp, v, err := h.Config.State.Tries.Share(ctx, key, func(ctx context.Context) (*http.Response, mfa.Verdict, error) {
-		resp, v := h.inTurn(ctx)
-		return resp, v, nil
-	})
-	if err != nil {
-		v = factor.VerdictOf(ctx, err)
-	}
-	return decide(resp, v)
 }
 
 // read reads Vault's answer to the factors. Most refusals of a guarded path look the same,

@@ -13,13 +13,12 @@ import (
 type TryKey struct {
 	Key
 	ShareKey string // as in rule.Match
-	Repeated bool   // with factors, after Vault has refused it without
 }
 
-// A Try sends a request for the first time, or repeats it. It ends when its context does.
+// A Try sends a request for the first time. It ends when its context does.
 type Try func(context.Context) (*http.Response, mfa.Verdict, error)
 
-// Tries are tries of requests that are the same: one push or code, one answer, a copy of
+// Tries are first tries of requests that are the same: one push, one answer, a copy of
 // it for each. [New] makes them ready.
 type Tries struct {
 	mu      sync.Mutex
