@@ -24,5 +24,8 @@ func holder(id identity) (p process, read processReader, ok bool) {
 // Environ returns the environment of a process that hides. Here it never can.
 func Environ(int) []string { return nil }
 
+// StartedWith returns the processes of an environment. Here it never can.
+func StartedWith(string) []Candidate { return nil }
+
 // Listener returns the process that listens at a TCP address. Here it never can: UID is -1.
 func Listener(netip.AddrPort) Peer { return Peer{UID: -1} }

@@ -49,6 +49,25 @@ func Environ(pid int) []string {
 	return environment(p, os.Geteuid())
 }
 
+// StartedWith returns the processes of our user whose environment has this entry, NAME=value:
+// those that a command has left behind. Processes that hide are left out.
+func StartedWith(entry string) []Candidate {
+	var all []Candidate
+	for _, pid := range pids() {
+		if !belongsTo(pid, os.Geteuid()) {
+			continue
+		}
+		list, err := readList(pid, "environ")
+		if err != nil || !slices.Contains(list, entry) {
+			continue
+		}
+		if st, err := readStat(pid); err == nil {
+			all = append(all, Candidate{PID: pid, Name: st.name})
+		}
+	}
+	return all
+}
+
 // environment returns what p was started with. For a process that hides it is that
 // of its nearest parent of the same user that does not: an environment is
 // inherited, and few programs start another one on another display.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -139,6 +140,32 @@ func (x *execution) attachedAgain(ctx context.Context, pid int) error {
 		announce("stepup: it does not listen at %s any more, where this command looks for it: start the command again", x.address)
 	}
 	return nil
+}
+
+// tellLeftBehind tells of the programs of the command that go on without it, and without us: a
+// tmux that the command has started gives our VAULT_ADDR to all its windows, for days.
+func (x *execution) tellLeftBehind() {
+	if x.asker != os.Getpid() {
+		return
+	}
+	for _, p := range peer.StartedWith(attachedEnv + "=" + attachedValue(x.asker, x.runtimeDir)) {
+		name := cli.Printable(p.Name)
+		switch {
+		case !multiplexer(p.Name):
+		case x.own:
+			announce("stepup: %s (pid %d) goes on, and its VAULT_ADDR leads nowhere, as the agent of this command ends: start `stepup agent`, and then it anew", name, p.PID)
+		default:
+			announce("stepup: %s (pid %d) goes on, and nothing is asked on this terminal any more: run `stepup attach` in one of its windows", name, p.PID)
+		}
+	}
+}
+
+// multiplexer reports whether a program is the server of one: it gives its environment to
+// shells that a person works in. Others that stay (an agent for keys, a browser) do not.
+func multiplexer(name string) bool {
+	return slices.ContainsFunc([]string{"tmux", "screen", "SCREEN", "zellij"}, func(known string) bool {
+		return name == known || strings.HasPrefix(name, known+":")
+	})
 }
 
 // outerAsker is the stepup exec around this one that asks on the same terminal

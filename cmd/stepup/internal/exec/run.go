@@ -34,6 +34,7 @@ func (x *execution) run() error {
 	}
 	err := x.cmd.Wait()
 	x.signals.ended()
+	x.tellLeftBehind()
 	if x.cmd.ProcessState == nil {
 		return err
 	}
