@@ -46,7 +46,7 @@ func RuntimeDirs(env func(string) string) []string {
 	if runtime.GOOS == "windows" { // in a folder of the user, which others cannot write to
 		return []string{cmp.Or(under(env("LocalAppData"), "stepup", "run"), filepath.Join(os.TempDir(), "stepup"))}
 	}
-	session := fmt.Sprintf("/run/user/%d", os.Getuid()) // of systemd-logind, which sets XDG_RUNTIME_DIR to it
+	session := sessionDir()
 	// Without both (macOS, ssh without a session, containers), the user's number
 	// is in the name: the temporary folder is shared, and another user could have made a
 	// folder of a common name first.
@@ -54,10 +54,22 @@ func RuntimeDirs(env func(string) string) []string {
 	switch own := under(env("XDG_RUNTIME_DIR"), "stepup"); {
 	case own != "" && filepath.Dir(own) != session:
 		return []string{own} // somebody's choice
-	case own == "" && !oursAlone(session):
+	case own == "" && SessionDir() == "":
 		return []string{temporary}
 	}
 	return []string{filepath.Join(session, "stepup"), temporary}
+}
+
+// sessionDir is what systemd-logind sets XDG_RUNTIME_DIR to.
+func sessionDir() string { return fmt.Sprintf("/run/user/%d", os.Getuid()) }
+
+// SessionDir is the folder of this user's login session, where XDG_RUNTIME_DIR does not name
+// it; "" where there is none, or where others could enter it.
+func SessionDir() string {
+	if dir := sessionDir(); oursAlone(dir) {
+		return dir
+	}
+	return ""
 }
 
 // oursAlone reports whether dir is a folder of this user that no other can enter.

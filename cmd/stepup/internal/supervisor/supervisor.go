@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/config"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -62,6 +64,9 @@ func runProgram(ctx context.Context, name string, args ...string) (string, error
 	limited, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, name, args...)
+	if dir := config.SessionDir(); dir != "" && os.Getenv("XDG_RUNTIME_DIR") == "" {
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir) // su and sudo take it away
+	}
 	cmd.WaitDelay = time.Second
 	const limit = 1 << 20
 	out, complaint := cli.LimitedText{Limit: limit}, cli.LimitedText{Limit: limit}
