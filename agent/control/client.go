@@ -15,14 +15,21 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// ErrNoAgent: there is no socket, or no process listens on it.
-var ErrNoAgent = errors.New("no agent is running")
+// Errors of a client.
+var (
+	// ErrNoAgent: there is no socket, or no process listens on it.
+	ErrNoAgent = errors.New("no agent is running")
+	// ErrEnded: the connection was closed in place of an answer. A service manager that
+	// cannot start the agent does so.
+	ErrEnded = errors.New("the agent has ended before it answered")
+)
 
 // An Error is a refusal by the agent.
 type Error struct {
@@ -295,6 +302,9 @@ func (c *Client) send(ctx context.Context, at route, in any) (*http.Response, er
 		// Without the URL around it: people know a socket, not http://localhost.
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			err = fmt.Errorf("%w: %w", ErrEnded, err)
 		}
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func removeStale(path string) error {
 		_ = c.Close()
 	}
 	if !refusedConn(err) { // also when it is too busy to answer
-		return fmt.Errorf("listener: another program answers on %s; stop it or choose another path", path)
+		return fmt.Errorf("listener: another program, or the service manager, answers on %s; stop it (`systemctl --user stop stepup.socket`) or choose another path", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("listener: %w", err)

@@ -64,6 +64,8 @@ func (c *Console) Report(err error) int {
 	case errors.Is(err, control.ErrNoAgent):
 		c.fail(fmt.Errorf("%w in %s", control.ErrNoAgent, Printable(c.RuntimeDir())), "start it with `stepup agent`")
 		return ExitNoAgent
+	case errors.Is(err, control.ErrEnded):
+		c.fail(control.ErrEnded, "its log says why (`journalctl --user -u stepup.service -n 20`), and `stepup doctor` may know")
 	case errors.As(err, &unsafe):
 		c.fail(err, unsafe.Fix())
 	case errors.Is(err, listener.ErrRunning):
