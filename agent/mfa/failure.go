@@ -24,6 +24,9 @@ const (
 	Unreachable  FailureKind = 8 // Vault could not use the service behind the factor: an outage, not a refusal
 	PolicyDenied FailureKind = 9 // a Sentinel policy said no, for want of a factor or for anything else
 
+	MissingMethod FailureKind = 10 // an enforcement wants a method that the challenge did not name
+	NoLeader      FailureKind = 11 // the servers have no active one at the moment
+
 	// Of logins that have the factor in their own body; see [MountLogin].
 	NeedsCode     FailureKind = 20 // no push: a code must be in the body
 	NeedsNumber   FailureKind = 21 // a number challenge, and no nonce to ask for the number with
@@ -73,6 +76,10 @@ func failureKind(reason string) FailureKind {
 		return RateLimited
 	case says("invalid request ID"):
 		return Expired
+	case says("failed to find MFA credentials associated with"):
+		return MissingMethod
+	case says("local node not active but active cluster node not found"):
+		return NoLeader
 	case says("code already used"), says("failed to validate TOTP passcode"), says("MFA credentials not supplied or incorrect"):
 		return WrongCode
 	case says(`duo authentication failed: "Incorrect passcode`):
@@ -113,6 +120,37 @@ func (f Failure) Brief() string {
 		}
 	}
 	return strings.Join(reasons, "; ")
+}
+
+// missingMethod is a method that an enforcement wants. Its name is free text, and has its
+// namespace before it.
+var missingMethod = regexp.MustCompile(`failed to find MFA credentials associated with an MFA method ID ([^\s,]{1,64}), method name ([^\n]{0,256})`)
+
+// Wanted are the names of the methods that a failure of the kind MissingMethod is about, or
+// the ID of one that has no name; hostile until sanitised.
+func (f Failure) Wanted() (names []string) {
+	for _, m := range missingMethod.FindAllStringSubmatch(f.Reason, maxPolicies) {
+		if name := strings.TrimSpace(m[2]); name != "" {
+			names = append(names, name)
+		} else {
+			names = append(names, m[1])
+		}
+	}
+	return names
+}
+
+// refusedMethods are the IDs of the methods of the enforcement that was not satisfied.
+var refusedMethods = regexp.MustCompile(`login MFA validation failed for methodID: \[([^\]\n]{1,1000})\]`)
+
+// RefusedMethods are the IDs of the methods of the enforcement that stopped a validate; nil
+// where the text does not say. Of another enforcement, Vault has spent the code or not looked
+// at it.
+func (f Failure) RefusedMethods() []string {
+	m := refusedMethods.FindStringSubmatch(f.Reason)
+	if m == nil {
+		return nil
+	}
+	return strings.Fields(m[1])
 }
 
 // DeniedBy are the Sentinel policies that denied, "" for one without a name; nil for any other

@@ -42,6 +42,8 @@ func TestReadFailure(t *testing.T) {
 		"rate limit, OpenBao":     {enforcement("maximum TOTP validation attempts 6 exceeded the allowed attempts 5. Please try again in 30.000000002s seconds"), mfa.Failure{Kind: mfa.RateLimited, Wait: 30*time.Second + 2}},
 		"absurd wait":             {enforcement("maximum TOTP validation attempts 6 exceeded. Please try again in 99999999h seconds"), mfa.Failure{Kind: mfa.RateLimited}},
 		"expired":                 {"invalid request ID", mfa.Failure{Kind: mfa.Expired}},
+		"no leader":               {"local node not active but active cluster node not found", mfa.Failure{Kind: mfa.NoLeader}},
+		"a hidden method":         {"failed to satisfy enforcement e. error: failed to sanitize MFA creds, 1 error occurred:\n\t* failed to find MFA credentials associated with an MFA method ID 1-2, method name ns1/x\n\n", mfa.Failure{Kind: mfa.MissingMethod}},
 		"not enrolled":            {enforcement(`MFA secret for method ID "x" not present in entity "y" or cached MFA auth response`), mfa.Failure{Kind: mfa.NotEnrolled}},
 		"push rejected":           {enforcement("push verification explicitly rejected"), mfa.Failure{Kind: mfa.PushDenied}},
 		"push timed out":          {enforcement("push verification timed out"), mfa.Failure{Kind: mfa.PushTimeout}},
@@ -417,4 +419,30 @@ func FuzzRefusedInLogin(f *testing.F) {
 		}
 		_ = mfa.FactorUnused([]byte(text))
 	})
+}
+
+// Which methods an answer of sys/mfa/validate is about. The names are free text.
+func TestMethodsOfAFailure(t *testing.T) {
+	t.Parallel()
+	missing := func(id, name string) string {
+		return "\t* failed to find MFA credentials associated with an MFA method ID " + id + ", method name " + name + "\n"
+	}
+	for name, tt := range map[string]struct {
+		reason          string
+		wanted, refused []string
+	}{
+		"nothing":          {reason: "invalid request ID"},
+		"a hidden one":     {reason: "failed to sanitize MFA creds, 1 error occurred:\n" + missing("1-2", "ns1/two words"), wanted: []string{"ns1/two words"}},
+		"one without name": {reason: missing("1-2", ""), wanted: []string{"1-2"}},
+		"any of two":       {reason: missing("1", "a") + missing("2", "b"), wanted: []string{"a", "b"}},
+		"refused":          {reason: "failed to satisfy enforcement e. error: 2 errors occurred:\n\t* failed to validate TOTP passcode\n\t* login MFA validation failed for methodID: [1-2 3-4]\n\n", refused: []string{"1-2", "3-4"}},
+	} {
+		f := mfa.Failure{Reason: tt.reason}
+		if diff := cmp.Diff(tt.wanted, f.Wanted()); diff != "" {
+			t.Errorf("%s: wanted (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(tt.refused, f.RefusedMethods()); diff != "" {
+			t.Errorf("%s: refused (-want +got):\n%s", name, diff)
+		}
+	}
 }

@@ -94,15 +94,18 @@ func (q *tokenRequest) noToken() mfa.Verdict {
 // wrong password is told from a wrong code: Vault checks the password first, and answers 400 to
 // a wrong one.
 func (q *tokenRequest) login(ctx context.Context) (resp *http.Response, v mfa.Verdict) {
+	var send relogin
 	v, ok := q.Try(factor.Question{}, func(question factor.Question) (mfa.Verdict, string) {
 		in, err := q.password(ctx, question)
 		if err != nil {
 			return factor.VerdictOf(ctx, err), ""
 		}
-		resp, err = q.config.Vault.Login(ctx, vault.LoginRequest{
-			Path: q.match.Rule.Grant.Path, Namespace: q.Key.Namespace, Password: in.password,
-		})
-		if err != nil {
+		send = func(ctx context.Context) (*http.Response, error) {
+			return q.config.Vault.Login(ctx, vault.LoginRequest{
+				Path: q.match.Rule.Grant.Path, Namespace: q.Key.Namespace, Password: in.password,
+			})
+		}
+		if resp, err = send(ctx); err != nil {
 			return factor.VerdictOf(ctx, err), ""
 		}
 		if resp.StatusCode/100 != 2 {
@@ -119,7 +122,7 @@ func (q *tokenRequest) login(ctx context.Context) (resp *http.Response, v mfa.Ve
 	case !v.OK():
 		return nil, v
 	}
-	return q.meetChallenge(ctx, resp)
+	return q.meetChallenge(ctx, resp, send)
 }
 
 // readLoginRefusal reads why Vault refused a password.
@@ -132,16 +135,19 @@ func (q *tokenRequest) readLoginRefusal(ctx context.Context, resp *http.Response
 	switch status := resp.StatusCode; {
 	case status != http.StatusBadRequest && status != http.StatusUnauthorized && status != http.StatusForbidden:
 		return factor.Unavailable(refused), ""
+	case status == http.StatusForbidden:
+		// Vault and OpenBao answer 400 to a wrong password, so it is neither asked again nor forgotten.
+		return factor.Unavailable(refused + notThePassword), ""
 	case in.kept && len(q.match.Rule.Grant.PasswordCommand) > 0:
 		return factor.Rejected(refused), "" // the command would give the same one again
-	case in.kept && status == http.StatusForbidden:
-		// A locked user gets that for the right password, too (five wrong ones lock it).
-		return factor.Unavailable(refused), ""
 	case in.kept:
 		q.storePassword(ctx, "", "wrong password stays in the keyring")
 	}
 	return mfa.Verdict{}, "wrong password (" + reason + ")"
 }
+
+// notThePassword says what a 403 at a login is.
+const notThePassword = " (a wrong password is answered otherwise: either five wrong ones have locked the user for 15 minutes, when the right one is refused, too, or no login is at that path: check the grant's)"
 
 func (q *tokenRequest) wrongPassword() string {
 	return fmt.Sprintf("stepup: vault did not accept the password at %s; run it again", q.match.Rule.Grant.Path)
@@ -243,7 +249,7 @@ func (q *tokenRequest) storePassword(ctx context.Context, value secret.Secret, f
 
 // meetChallenge meets the challenge in the answer to a login. An answer without one is a login
 // that needed no second factor: a set-up that protects nothing, which is logged, and used.
-func (q *tokenRequest) meetChallenge(ctx context.Context, resp *http.Response) (*http.Response, mfa.Verdict) {
+func (q *tokenRequest) meetChallenge(ctx context.Context, resp *http.Response, again relogin) (*http.Response, mfa.Verdict) {
 	challenge, held, err := mfa.Parse(factor.PeekBody(resp))
 	if err != nil {
 		return resp, q.noToken()
@@ -255,6 +261,7 @@ func (q *tokenRequest) meetChallenge(ctx context.Context, resp *http.Response) (
 	_ = resp.Body.Close()
 	challenge.Namespace, challenge.Node = q.Key.Namespace, vault.Node(resp)
 	l := newHeldLogin(q.config, q.StepUp, challenge)
+	l.relogin = again
 	v := l.run(ctx)
 	return l.exchange.Last, v
 }

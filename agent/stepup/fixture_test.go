@@ -371,6 +371,7 @@ func (p *person) messages() (all []string) {
 // What a person reads.
 const (
 	wrongCode  = "wrong code, or one that was used: wait for the next one"
+	maybeSpent = "vault refused the other code, and may have spent this one: wait for the next one"
 	codeOrPush = "type a code, or the word push to get a push on your phone"
 	sendPush   = "send a push to your phone (okta)?"
 )

@@ -21,6 +21,8 @@ type heldLogin struct {
 	challenge mfa.Challenge
 	// pushDropped: Vault may still hold on to the login, for a push that we gave up.
 	pushDropped bool
+	// relogin is nil where the program logs in itself.
+	relogin relogin
 }
 
 func newHeldLogin(config *Config, s *factor.StepUp, c mfa.Challenge) *heldLogin {
@@ -56,15 +58,20 @@ func (l *heldLogin) validate(ctx context.Context, f factor.Factors) (*http.Respo
 	if l.pushDropped {
 		return l.validateWhenFree(ctx, payload)
 	}
-	return l.config.Vault.Validate(ctx, l.challenge, payload)
+	resp, err := l.validateInRace(ctx, payload)
+	if l.relogin == nil || factor.ID(f.Push) != "" {
+		return resp, err // another validate would push again
+	}
+	return l.afterLeader(ctx, payload, resp, err)
 }
 
 // read reads Vault's answer to a validate.
 func (l *heldLogin) read(r factor.Reply, f factor.Factors) (v mfa.Verdict, again string) {
 	if r.OK() {
+		l.ForgetWrong(f)
 		return factor.Approved(), ""
 	}
-	return factor.ClassifyStatus(r, f.Typed(), l.Deadline)
+	return l.ClassifyValidate(r, f)
 }
 
 // choose picks the method for one constraint: the only one, the one whose code is there, the

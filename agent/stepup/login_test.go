@@ -2,8 +2,10 @@ package stepup_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,8 +91,42 @@ func TestLogin(t *testing.T) {
 		},
 		"held login is gone": {
 			challenge: one, codes: []string{"111111"},
-			validate: inOrder(answer(400, `{"errors":["invalid request ID"]}`)),
-			want:     want{outcome: mfa.Unavailable, text: "log in again", status: 400},
+			validate: always(400, unknownText),
+			want:     want{outcome: mfa.Unavailable, text: "the active server changed meanwhile", status: 400, validated: slices.Repeat([]string{"m1:[111111]"}, 4)},
+		},
+		"another validate is in work": {
+			challenge: one, codes: []string{"111111"}, validate: inOrder(answer(400, unknownText), answer(400, unknownText), approved()),
+			want: want{outcome: mfa.Approved, status: 200, validated: slices.Repeat([]string{"m1:[111111]"}, 3), asked: []string{"passcode totp 1/3 "}},
+		},
+		"no active server": {
+			challenge: one, codes: []string{"111111"}, validate: always(500, noLeader),
+			want: want{outcome: mfa.Unavailable, text: "the active vault server changes", status: 500, validated: []string{"m1:[111111]"}},
+		},
+		"a method that the challenge did not name": {
+			challenge: one, codes: []string{"111111", "222222", "333333"},
+			validate: always(403, `{"errors":["failed to satisfy enforcement e. error: failed to sanitize MFA creds, 1 error occurred:\n\t* failed to find MFA credentials associated with an MFA method ID 0e-1, method name ns1/hidden one\n\n"]}`),
+			want:     want{outcome: mfa.Unavailable, text: "a factor of ns1/hidden one, too", status: 403, validated: []string{"m1:[111111]"}},
+		},
+		"the right code beside a wrong one is spent": {
+			challenge: two, codes: []string{"111111", "222222", "333333", "444444"}, validate: inOrder(wrong(), approved()),
+			want: want{outcome: mfa.Approved, status: 200, asked: []string{
+				"passcode totp 1/3 ", "passcode m2 1/3 ",
+				"passcode totp 2/3 " + wrongCode,
+				"passcode m2 2/3 " + maybeSpent,
+			}},
+		},
+		"a lock counts from the first wrong code": {
+			challenge: one, codes: []string{"111111", "222222", "333333"},
+			validate: func() serve {
+				next := inOrder(wrong(), answer(403, strings.Replace(limitedText, "30s", "30.000000002s", 1)), approved())
+				return func(ctx context.Context, line string) (*http.Response, error) {
+					defer pass(5 * time.Second)
+					return next(ctx, line)
+				}
+			}(),
+			want: want{outcome: mfa.Approved, status: 200, asked: []string{
+				"passcode totp 1/3 ", "passcode totp 2/3 " + wrongCode, "passcode totp 3/3 too many wrong codes: wait 26 seconds, then use a new one",
+			}},
 		},
 		"not enrolled": {
 			challenge: one, codes: []string{"111111"},
@@ -195,7 +231,7 @@ func TestLogin(t *testing.T) {
 				asked: []string{
 					"passcode totp 1/3 ", "passcode m2 1/3 ",
 					"passcode totp 2/3 " + wrongCode, "passcode totp 2/3 that code was sent already: wait for the next one",
-					"passcode m2 2/3 " + wrongCode,
+					"passcode m2 2/3 " + maybeSpent,
 				}},
 		},
 		"a code and a push": {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -70,6 +71,53 @@ func TestLoginGrant(t *testing.T) {
 			},
 			want: want{outcome: mfa.Rejected, text: "invalid username or password", passwords: []string{"cmd"}},
 		},
+		"a locked user, or no such mount": {
+			answers: []string{"pw", "pw"}, logins: []*http.Response{answer(403, bareDenied)},
+			want: want{outcome: mfa.Unavailable, text: "permission denied (a wrong password is answered otherwise: either five wrong ones have locked the user for 15 minutes", passwords: []string{"pw"}},
+		},
+		"a locked user, kept password": {
+			logins: []*http.Response{answer(403, bareDenied)},
+			change: func(f *fixture, g *rule.Grant) { g.Password, f.secrets.password = "keyring", "kept" },
+			want:   want{outcome: mfa.Unavailable, text: "locked the user for 15 minutes", passwords: []string{"kept"}},
+		},
+		"a locked user, password of a command": {
+			logins: []*http.Response{answer(403, bareDenied)},
+			change: func(f *fixture, g *rule.Grant) {
+				g.Password, g.PasswordCommand, f.secrets.password = "", []string{"pass"}, "cmd"
+			},
+			want: want{outcome: mfa.Unavailable, text: "locked the user for 15 minutes", passwords: []string{"cmd"}},
+		},
+		"the leader changes during the question": {
+			answers: []string{"pw", "111111"},
+			logins: []*http.Response{
+				answer(200, heldLogin), answer(500, noLeader), answer(502, "<html>"), answer(200, strings.Replace(heldLogin, `"r"`, `"r2"`, 1)),
+			},
+			validates: []*http.Response{answer(500, noLeader), minted("new", 300, 0)},
+			want: want{outcome: mfa.Approved, passwords: []string{"pw", "pw", "pw", "pw"}, validated: []string{"m1:[111111]", "m1:[111111]"},
+				asked: []string{"password auth/stepup/login/alice 1/3 ", "passcode corp 1/3 "}},
+		},
+		"the new leader knows the login no more": {
+			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(200, heldLogin), answer(200, heldLogin)},
+			validates: []*http.Response{answer(400, unknownText), answer(400, unknownText), answer(400, unknownText), answer(400, unknownText), minted("new", 300, 0)},
+			want: want{outcome: mfa.Approved, passwords: []string{"pw", "pw"},
+				asked: []string{"password auth/stepup/login/alice 1/3 ", "passcode corp 1/3 "}},
+		},
+		"the new leader refuses the code": {
+			answers: []string{"pw", "111111", "222222"}, logins: []*http.Response{answer(200, heldLogin), answer(200, heldLogin)},
+			validates: []*http.Response{answer(500, noLeader), answer(403, wrongText), minted("new", 300, 0)},
+			want: want{outcome: mfa.Approved, passwords: []string{"pw", "pw"},
+				asked: []string{"password auth/stepup/login/alice 1/3 ", "passcode corp 1/3 ", "passcode corp 2/3 " + wrongCode}},
+		},
+		"the new login wants another method": {
+			answers: []string{"pw", "111111"}, logins: []*http.Response{answer(200, heldLogin), answer(200, heldBy(heldSecond))},
+			validates: []*http.Response{answer(500, noLeader)},
+			want:      want{outcome: mfa.Unavailable, text: "the active vault server changes", passwords: []string{"pw", "pw"}},
+		},
+		"no leader comes back": {
+			answers: []string{"pw", "111111"}, logins: append([]*http.Response{answer(200, heldLogin)}, manyNoLeader()...),
+			validates: []*http.Response{answer(500, noLeader)},
+			want:      want{outcome: mfa.Unavailable, text: "the active vault server changes", passwords: slices.Repeat([]string{"pw"}, 33)},
+		},
 		"passwords used up": {
 			answers: []string{"a", "b", "c"},
 			logins:  []*http.Response{answer(400, wrongLogin), answer(400, wrongLogin), answer(400, wrongLogin)},
@@ -91,6 +139,14 @@ func TestLoginGrant(t *testing.T) {
 		equal(t, "passwords", tt.want.passwords, f.vault.passwords)
 		equal(t, "kept", tt.want.kept, f.secrets.kept)
 	})
+}
+
+// manyNoLeader are the answers of a cluster that finds none.
+func manyNoLeader() (all []*http.Response) {
+	for range 32 {
+		all = append(all, answer(500, noLeader))
+	}
+	return all
 }
 
 // heldBy is a held login that any of these methods meets.

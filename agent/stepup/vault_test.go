@@ -34,6 +34,7 @@ const (
 	limitedText = `{"errors":["failed to satisfy enforcement a. error: 2 errors occurred:\n\t* maximum TOTP validation attempts 6 exceeded the allowed attempts 5. Please try again in 30s seconds\n\t* …"]}`
 	oktaDenied  = `{"errors":["multi-factor authentication denied"]}`
 	unknownText = `{"errors":["invalid request ID"]}`
+	noLeader    = `{"errors":["local node not active but active cluster node not found"]}`
 
 	approvedText = `{"auth":{"client_token":"hvs.x"}}`
 	issued       = `{"auth":{"client_token":"hvs.okta","accessor":"acc"}}`

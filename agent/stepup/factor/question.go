@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ const PushWord = "push"
 
 const (
 	waitForNext    = "the last code was used a moment ago: wait for the next one"
+	mayBeSpent     = "vault refused the other code, and may have spent this one: wait for the next one"
 	codeSentBefore = "that code was sent already: wait for the next one"
 )
 
@@ -235,6 +237,9 @@ func (s *StepUp) passcode(ctx context.Context, m mfa.Method, q Question) (string
 		q.Reason = problem
 	}
 	var next time.Time
+	if q.Reason == WrongCode && s.Refused != nil && !slices.Contains(s.Refused, m.ID) {
+		q.Reason = mayBeSpent
+	}
 	if m.OrPush {
 		q.Reason = orPush(q.Reason)
 	} else if next = s.Config.State.Codes.NextAt(s.usedKey(m)); !next.IsZero() && q.Reason == "" {
@@ -367,4 +372,53 @@ func HasDigits(s string, n int) bool {
 // WrongDigits is the reason to ask again for a code of another length.
 func WrongDigits(digits int) string {
 	return fmt.Sprintf("a code of this method has %d digits", digits)
+}
+
+// ClassifyValidate is Classify for an answer of sys/mfa/validate, whose status counts, too:
+// only a 400 or 403 is about the factors, and a push that was refused at once must not be
+// pushed again.
+func (s *StepUp) ClassifyValidate(r Reply, sent Factors) (v mfa.Verdict, again string) {
+	f, status, typed := r.Failure(), r.Response.StatusCode, sent.Typed()
+	about := status == http.StatusForbidden || status == http.StatusBadRequest
+	s.Refused = f.RefusedMethods()
+	if !slices.ContainsFunc(sent.Methods, func(m mfa.Method) bool { return slices.Contains(s.Refused, m.ID) }) {
+		s.Refused = nil // no word about what was sent
+	}
+	s.countWrong(&f, sent)
+	v, again, ok := Classify(f, typed, s.Deadline)
+	switch {
+	case v.Outcome != "" && f.Kind != mfa.RateLimited:
+		return v, ""
+	case !about:
+		return BadStatus(status), ""
+	case !typed:
+		return RefusedPush(), ""
+	case ok:
+		return v, again
+	}
+	return mfa.Verdict{}, vaultSays(f.Brief())
+}
+
+// countWrong counts the codes that Vault refused, and puts what is left of a lock into f.
+func (s *StepUp) countWrong(f *mfa.Failure, sent Factors) {
+	if f.Kind != mfa.WrongCode && f.Kind != mfa.RateLimited {
+		return
+	}
+	told := f.Wait
+	for _, m := range sent.Methods {
+		switch {
+		case sent.Codes[ID(m)] == "", s.Refused != nil && !slices.Contains(s.Refused, m.ID):
+		case f.Kind == mfa.WrongCode:
+			s.Config.State.Codes.RecordWrong(s.usedKey(m))
+		default:
+			f.Wait = min(f.Wait, s.Config.State.Codes.LockedFor(s.usedKey(m), told))
+		}
+	}
+}
+
+// ForgetWrong ends the count of wrong codes, as Vault does with a right one.
+func (s *StepUp) ForgetWrong(sent Factors) {
+	for _, m := range sent.Methods {
+		s.Config.State.Codes.ForgetWrong(s.usedKey(m))
+	}
 }

@@ -126,6 +126,10 @@ type StepUp struct {
 	Challenged      bool     // the audit log has the challenge
 	OutlivesApp     bool     // an acquisition: it goes on when the app leaves
 
+	// Refused are the IDs of the methods of the enforcement at which Vault's last validate
+	// stopped; nil where that is not known.
+	Refused []string
+
 	mistakes int // codes that could not be sent
 
 	peer func() peer.Peer // slow the first time: asked for when it is shown

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"strings"
 	"time"
 
@@ -62,7 +61,7 @@ func Canceled() mfa.Verdict { return Unavailable(state.Canceled().Message) }
 
 // RejectedCodes is the verdict when the attempts are used up.
 func RejectedCodes() mfa.Verdict {
-	return Rejected("stepup: vault did not accept the codes; run it again after the cool-down, with a new one")
+	return Rejected("stepup: vault did not accept the codes (a code counts as used also where somebody else had the same digits); run it again after the cool-down, with a new one")
 }
 
 // RefusedPush is the verdict on a push that was refused, or not answered.
@@ -160,7 +159,11 @@ func Classify(f mfa.Failure, typed bool, deadline time.Time) (v mfa.Verdict, aga
 		}
 		return v, fmt.Sprintf("too many wrong codes: wait %s, then use a new one", seconds(f.Wait)), true
 	case mfa.Expired:
-		v = Unavailable("stepup: vault no longer knows this login (it is kept for five minutes); log in again")
+		v = Unavailable("stepup: vault no longer knows this login: the active server changed meanwhile, or the login waited too long or was finished elsewhere; log in again")
+	case mfa.NoLeader:
+		v = Unavailable("stepup: the active vault server changes at this moment, and held logins are lost with the old one; log in again in ten seconds")
+	case mfa.MissingMethod:
+		v = missingMethod(f)
 	case mfa.PushDenied:
 		v = RefusedPush()
 	case mfa.PushTimeout:
@@ -180,23 +183,14 @@ func Classify(f mfa.Failure, typed bool, deadline time.Time) (v mfa.Verdict, aga
 	return v, "", v.Outcome != ""
 }
 
-// ClassifyStatus is Classify for an answer whose status counts, too: only a 400 or 403 is
-// about the factors, and a push that was refused at once must not be pushed again.
-func ClassifyStatus(r Reply, typed bool, deadline time.Time) (v mfa.Verdict, again string) {
-	f, status := r.Failure(), r.Response.StatusCode
-	about := status == http.StatusForbidden || status == http.StatusBadRequest
-	v, again, ok := Classify(f, typed, deadline)
-	switch {
-	case v.Outcome != "" && f.Kind != mfa.RateLimited:
-		return v, ""
-	case !about:
-		return BadStatus(status), ""
-	case !typed:
-		return RefusedPush(), ""
-	case ok:
-		return v, again
+// missingMethod is for a method that Vault demands and did not name: no code for the ones that
+// it named can help.
+func missingMethod(f mfa.Failure) mfa.Verdict {
+	wanted := OneLine(strings.Join(f.Wanted(), ", "))
+	if wanted == "" {
+		wanted = "another method"
 	}
-	return mfa.Verdict{}, vaultSays(f.Brief())
+	return Unavailablef("stepup: vault demands a factor of %s, too, which it did not name: enforcements of one name in a namespace and its parent are shown as one; ask whoever runs vault to rename one of them", wanted)
 }
 
 func vaultSays(reason string) string {

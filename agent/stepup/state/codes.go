@@ -22,6 +22,8 @@ type Codes struct {
 	mu   sync.Mutex
 	used map[[sha256.Size]byte]time.Time
 	last map[string]time.Time // when the last code of a method was sent
+
+	wrong map[string]time.Time // when the first wrong code of a method was sent, of those that count
 }
 
 // MarkUsed marks codes, by method, as sent and reports whether they may be: a code
@@ -68,6 +70,39 @@ func (c *Codes) NextAt(method string) time.Time {
 		return time.Time{}
 	}
 	return at.Add(codePeriod)
+}
+
+// RecordWrong counts a wrong code of a method. Vault counts those of one period together,
+// from the first of them on (vault/login_mfa.go, validateTOTP).
+func (c *Codes) RecordWrong(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at, ok := c.wrong[method]; ok && time.Since(at) < codePeriod {
+		return
+	}
+	if c.wrong == nil {
+		c.wrong = make(map[string]time.Time)
+	}
+	c.wrong[method] = time.Now()
+}
+
+// ForgetWrong ends the count of wrong codes of a method.
+func (c *Codes) ForgetWrong(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.wrong, method)
+}
+
+// LockedFor is how much is left of a lock that Vault says to last for told. Vault tells the
+// whole of it however late one asks, although it began with the first wrong code.
+func (c *Codes) LockedFor(method string, told time.Duration) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.wrong[method]
+	if passed := time.Since(at); ok && passed < told {
+		return told - passed
+	}
+	return told
 }
 
 func (c *Codes) sum(method, code string) (sum [sha256.Size]byte) {
