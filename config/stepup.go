@@ -90,11 +90,23 @@ func readGrant(b *block) (g rule.Grant) {
 	case g.Path == "" || strings.HasPrefix(g.Path, "v1/") || strings.ContainsAny(g.Path, "*+?#% ") || strings.Contains(g.Path, ".."):
 		b.d.fail(path.at, say("%s is not the path of one API call", path.shown).
 			hint("write it as for vault write: no v1/, no query, no * or +"))
-	case g.Kind == rule.LoginGrant && !strings.Contains(strings.TrimSuffix(g.Path, "/"), "/login/"):
-		// What stands before and after /login/ is the mount and the user.
-		b.d.fail(path.at, say("%s is not the path of a login", path.shown).hint(`write "auth/MOUNT/login/USER"`))
+	case g.Kind == rule.LoginGrant && !isLogin(g.Path):
+		problem := say("%s is not the path of a login", path.shown).hint(`write "auth/MOUNT/login/USER"`)
+		if !strings.HasPrefix(g.Path, "auth/") && isLogin("auth/"+g.Path) {
+			problem = problem.hint("did you mean %q?", "auth/"+g.Path)
+		}
+		b.d.fail(path.at, problem)
 	}
 	return g
+}
+
+// isLogin reports whether path may be that of a login: a mount of an auth method, login and a
+// user. A namespace may stand before it. Vault answers 403 to any other path, which reads
+// like a refusal.
+func isLogin(path string) bool {
+	_, mount, ok := strings.Cut("/"+path, "/auth/")
+	mount, user, login := strings.Cut(mount, "/login/")
+	return ok && login && mount != "" && strings.Trim(user, "/") != ""
 }
 
 // checkPassword checks where the password of a login comes from; it is never in the file.

@@ -21,6 +21,8 @@ func ParsePattern(s string) (Pattern, error) {
 		return Pattern{}, errors.New("path starts with v1/: write it as in a Vault policy, without it")
 	case strings.Contains(text, "+*"):
 		return Pattern{}, errors.New(`path contains "+*", which Vault refuses in a policy`)
+	case strings.Contains(text, "{{"):
+		return Pattern{}, errors.New(`path contains a template ("{{"), which Vault fills in and stepup cannot: write + for that segment, or * for all from there on`)
 	case strings.ContainsAny(text, "\x00\n\r"):
 		return Pattern{}, errors.New("path contains a control character")
 	}

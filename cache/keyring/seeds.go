@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"net/url"
@@ -28,8 +29,12 @@ type Seeds struct{ items Items }
 func NewSeeds(k Keyring) Seeds { return Seeds{Items{k, "totp"}} }
 
 // Put keeps the seed of a method, replacing what was there. The URL is what Vault gives
-// out (identity/mfa/method/totp/generate) and QR codes hold.
+// out (identity/mfa/method/totp/generate) and QR codes hold; a bare secret in base32 is
+// taken for one of Vault's defaults: SHA1, 6 digits, 30 s.
 func (s Seeds) Put(ctx context.Context, method string, otpauth secret.Secret) error {
+	if bare, ok := bareSeed(otpauth.Reveal()); ok {
+		otpauth = "otpauth://totp/" + secret.Secret(url.PathEscape(method)) + "?secret=" + bare
+	}
 	if _, err := parseSeed(otpauth); err != nil {
 		return err
 	}
@@ -58,6 +63,29 @@ func (s Seeds) Code(ctx context.Context, method string, now time.Time) (secret.S
 	return seed.code(now)
 }
 
+// Lengths of a bare secret, in characters of base32. The least is 80 bits, which no code,
+// and hardly a word, has.
+const (
+	minBare = 16
+	maxBare = 128
+)
+
+// bareSeed reads a secret as authenticators show it for typing: in base32, in groups, in
+// either case, some with the padding.
+func bareSeed(text string) (secret.Secret, bool) {
+	text = strings.ToUpper(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), ""))
+	text = strings.TrimRight(text, "=")
+	if len(text) < minBare || len(text) > maxBare {
+		return "", false
+	}
+	encoding := base32.StdEncoding.WithPadding(base32.NoPadding)
+	raw, err := encoding.DecodeString(text)
+	if err != nil || encoding.EncodeToString(raw) != text { // it takes line breaks, and lengths that there are not
+		return "", false
+	}
+	return secret.Secret(text), true
+}
+
 // A seed is what an otpauth:// URL says.
 type seed struct {
 	Secret secret.Secret // base32; exported so that fmt asks it how it wants to be shown
@@ -81,8 +109,11 @@ func parseSeed(otpauth secret.Secret) (seed, error) {
 		return bad("it is too long")
 	}
 	u, err := url.Parse(text) // its error quotes the URL, seed included
-	if err != nil || !strings.EqualFold(u.Scheme, "otpauth") {
-		return bad("it does not look like otpauth://totp/…")
+	switch {
+	case err == nil && strings.EqualFold(u.Scheme, "otpauth-migration"):
+		return bad("otpauth-migration:// is Google Authenticator's export of several accounts in a form of its own; use the otpauth:// URL, QR code or secret that Vault gave out, or have Vault make a new one")
+	case err != nil || !strings.EqualFold(u.Scheme, "otpauth"):
+		return bad("it does not look like otpauth://totp/… or a secret in base32")
 	}
 	if !strings.EqualFold(u.Host, "totp") {
 		return bad("only codes that change with time are supported (otpauth://totp/…)")

@@ -120,3 +120,38 @@ func FuzzSeed(f *testing.F) {
 		}
 	})
 }
+
+// A bare secret gives the codes of the URL with it.
+func FuzzBareSeed(f *testing.F) {
+	for _, text := range []string{"JBSW Y3DP-ehpk 3PXP", "JBSWY3DPEHPK3PXP====", "234567", "JBSWY3DPEHPK3PX1", "correct horse battery staple", "JBSWY3DP\nEHPK3PXP", "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		bare, ok := bareSeed(text)
+		if !ok {
+			return
+		}
+		s, err := parseSeed("otpauth://totp/a?secret=" + bare)
+		if err != nil {
+			t.Fatalf("taken and then refused: %v", err)
+		}
+		if s.Secret != bare {
+			t.Fatal("it changes in the URL")
+		}
+	})
+}
+
+func TestBareSeed(t *testing.T) {
+	t.Parallel()
+	const want = "JBSWY3DPEHPK3PXP"
+	for text, ok := range map[string]bool{
+		want: true, "jbsw y3dp ehpk 3pxp": true, "JBSW-Y3DP-EHPK-3PXP": true, "JBSW\tY3DPEHPK3PXP==": true,
+		"234567": false, "JBSWY3DPEHPK3PX1": false, "JBSWY3DP\nEHPK3PXP": false, "": false, "JBSWY3DPEHPK3PX": false,
+		"otpauth://totp/x?secret=" + want: false, strings.Repeat("A", 136): false,
+	} {
+		got, good := bareSeed(text)
+		if good != ok || ok && got != want {
+			t.Errorf("%q: %q, %v", text, got.Reveal(), good)
+		}
+	}
+}

@@ -28,3 +28,15 @@ step_up "both" {
     command  = []
   }
 }
+step_up "no auth" {
+  paths = ["z", "kv/data/{{identity.entity.name}}/*"]
+  grant "login" {
+    path = "userpass/login/alice"
+  }
+}
+step_up "no mount" {
+  paths = ["w"]
+  grant "login" {
+    path = "auth/login/alice"
+  }
+}

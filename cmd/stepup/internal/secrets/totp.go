@@ -100,7 +100,7 @@ func (t *totp) readSeed(ctx context.Context) (secret.Secret, error) {
 	}
 	otpauth := secret.Secret(strings.TrimSpace(string(text)))
 	if otpauth == "" {
-		return "", errors.New("no otpauth:// URL on standard input")
+		return "", errors.New("no otpauth:// URL or secret on standard input")
 	}
 	return otpauth, nil
 }
@@ -116,7 +116,7 @@ func typeSeed(ctx context.Context) (secret.Secret, error) {
 	}
 	defer func() { _ = tty.Close() }()
 	line, err := tty.ReadLine(ctx, false, func() error {
-		_, err := io.WriteString(tty, "otpauth:// URL (not shown): ")
+		_, err := io.WriteString(tty, "otpauth:// URL or secret (not shown): ")
 		return err
 	})
 	_, _ = io.WriteString(tty, "\n")
@@ -186,7 +186,8 @@ instead: passcode_command with ykman, for example.`
 
 	textTOTPAddLong = `Keeps the seed of METHOD, the name that the method has in Vault. It is read from
 standard input, as the otpauth:// URL that Vault gives out, or typed without
-being shown, or read from the QR code in an image:
+being shown, or read from the QR code in an image. A bare secret in base32 is
+taken as well, for codes of 6 digits, SHA1 and 30 s:
 
   vault read -field=url sys/mfa/method/totp/corp_totp/generate | stepup totp add corp_totp
   stepup totp add corp_totp --image qr.png
