@@ -1,11 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/metrics"
@@ -19,7 +19,7 @@ import (
 // An upstream is everything that stands between a listener and one upstream.
 type upstream struct {
 	config    Vault
-	transport *http.Transport
+	transport *vault.Transport
 	route     *express.Route // nil where every request takes the long way
 	client    *vault.Client
 	handler   http.Handler
@@ -58,7 +58,7 @@ func (b builder) vault(v Vault) (*upstream, error) {
 	a, c := b.agent, b.next.config
 	base, socket := vault.Base(v.Address)
 	tls := v.TLS
-	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout = socket, a.loop.Dial, v.Timeout
+	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout, tls.IdleTimeout = socket, a.loop.Dial, v.Timeout, v.IdleTimeout
 	transport, err := vault.NewTransport(tls)
 	if err != nil {
 		return nil, err
@@ -86,17 +86,17 @@ func (b builder) vault(v Vault) (*upstream, error) {
 		Log:            a.options.Log,
 	})
 	built := &upstream{config: v, transport: transport, client: client, handler: handler, resolver: resolver, rules: rules}
-	if dial := vault.NewDial(transport, base); c.Relay.Express && dial != nil {
+	if dialer := vault.NewDialer(transport, base); c.Relay.Express && dialer != nil {
 		built.route = express.NewRoute(express.Config{
 			Taken:       b.taken(v.Name),
 			Host:        base.Host,
 			Base:        strings.TrimSuffix(base.EscapedPath(), "/"),
 			Namespace:   v.Namespace,
-			Dial:        dial,
+			Dialer:      dialer,
 			Decide:      handler.Decide,
-			Timeout:     transport.ResponseHeaderTimeout,
+			Timeout:     transport.HTTP().ResponseHeaderTimeout,
 			MaxOpen:     maxOpen(base),
-			IdleTimeout: expressIdle,
+			IdleTimeout: cmp.Or(v.IdleTimeout, vault.DefaultIdleTimeout),
 		})
 	}
 	return built, nil
@@ -110,13 +110,9 @@ func (b builder) taken(vault string) int64 {
 	return 0
 }
 
-const (
-	// expressIdle is less than load balancers keep an idle connection: most have 60 s.
-	expressIdle = 50 * time.Second
-	// maxSecure is how many connections with TLS are worth their handshakes. Over HTTP/2,
-	// which most servers speak then, one serves many requests.
-	maxSecure = 512
-)
+// maxSecure is how many connections with TLS are worth their handshakes. Over HTTP/2, which
+// most servers speak then, one serves many requests.
+const maxSecure = 512
 
 func maxOpen(base *url.URL) int {
 	if base.Scheme == "https" {

@@ -51,13 +51,15 @@ func (c Config) Vault(name string) (Vault, bool) {
 // A Vault is an upstream server.
 type Vault struct {
 	Name string `hcl:"name,label" label:"a name"`
-	// Address is http or https with a host and neither path nor user, or
-	// unix with nothing but an absolute path.
+	// Address is http or https with a host, perhaps a clean path without a slash at its end,
+	// and no user; or unix with nothing but an absolute path.
 	Address   *url.URL `hcl:"address"`
 	Namespace string   `hcl:"namespace,optional" form:"namespace"` // for requests without X-Vault-Namespace; "" is root
 	vault.TLS
 	MaxBody int64         `hcl:"max_kept_body,optional" max:"64MiB"` // bytes of a body that are kept to send it again; 0 keeps none
 	Timeout time.Duration `hcl:"timeout,optional" max:"15m"`         // until the response header; 0 means 150 s
+	// IdleTimeout is how long an unused connection is kept; 0 means vault.DefaultIdleTimeout.
+	IdleTimeout time.Duration `hcl:"idle_timeout,optional" max:"15m"`
 }
 
 // A Listener is an address that apps connect to.

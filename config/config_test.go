@@ -116,7 +116,7 @@ func TestContractExample(t *testing.T) {
 		File: "testdata/contract.hcl",
 		Vaults: []agent.Vault{{
 			Name: "corp", Address: &url.URL{Scheme: "https", Host: "vault.corp.example:8200"},
-			TLS: vault.TLS{CACert: cert}, MaxBody: 1 << 20, Timeout: 150 * time.Second,
+			TLS: vault.TLS{CACert: cert}, MaxBody: 1 << 20, Timeout: 150 * time.Second, IdleTimeout: 30 * time.Second,
 		}},
 		Listeners: []agent.Listener{
 			{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp"},
@@ -184,7 +184,7 @@ func TestDefaults(t *testing.T) {
 		File: "stepup.hcl",
 		Vaults: []agent.Vault{{
 			Name: "main", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"},
-			MaxBody: 1 << 20, Timeout: 150 * time.Second,
+			MaxBody: 1 << 20, Timeout: 150 * time.Second, IdleTimeout: 30 * time.Second,
 		}},
 		Listeners: []agent.Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "main"}},
 		LoginMFA:  agent.LoginMFA{Enabled: true},
@@ -218,6 +218,7 @@ vault "a" {
   tls_skip_verify = true
   max_kept_body   = "512KiB"
   timeout         = "200s"
+  idle_timeout    = "45s"
 }
 vault "b" {
   address       = "unix:///run/vault.sock"
@@ -304,9 +305,9 @@ log {
 			{
 				Name: "a", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"}, Namespace: "team-a",
 				TLS:     vault.TLS{CAPath: opt.Home, ClientCert: cert, ClientKey: key, ServerName: "vault", SkipVerify: true},
-				MaxBody: 512 << 10, Timeout: 200 * time.Second,
+				MaxBody: 512 << 10, Timeout: 200 * time.Second, IdleTimeout: 45 * time.Second,
 			},
-			{Name: "b", Address: &url.URL{Scheme: "unix", Path: "/run/vault.sock"}, Timeout: 150 * time.Second},
+			{Name: "b", Address: &url.URL{Scheme: "unix", Path: "/run/vault.sock"}, Timeout: 150 * time.Second, IdleTimeout: 30 * time.Second},
 		},
 		Listeners: []agent.Listener{
 			{Network: "tcp", Address: "127.0.0.1:8100", Vault: "a", RequireHeader: true},

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,8 +22,12 @@ import (
 // push: Vault itself waits for a phone for up to 90 s.
 const PushTimeout = 150 * time.Second
 
+// idleTimeout is how long an unused connection to a server is kept: less than load balancers
+// and firewalls keep theirs.
+const idleTimeout = 30 * time.Second
+
 func readVault(b *block) {
-	v := agent.Vault{MaxBody: 1 << 20, Timeout: PushTimeout}
+	v := agent.Vault{MaxBody: 1 << 20, Timeout: PushTimeout, IdleTimeout: idleTimeout}
 	b.read(&v)
 	b.d.unique("vault", b.label)
 	checkTLS(b, &v)
@@ -69,15 +74,23 @@ func readAddress(f *file, t text) (*url.URL, bool) {
 		problem = say("%s does not name a socket", t.shown).hint(`write three slashes and the whole path: "unix:///run/vault.sock"`)
 	case u.Hostname() == "" || u.Opaque != "":
 		problem = say("%s has no host", t.shown)
-	case u.Path != "" && u.Path != "/":
-		problem = say("%s has a path", t.shown).hint("write only scheme, host and port: /v1/… comes from the app")
+	case u.Path != "" && !plainPath(u):
+		problem = say("the path of %s is not plain", t.shown).
+			because("what is in front of Vault would see another one than stepup").hint(`write it without "//", "." and "%%"`)
+	case slices.Contains(strings.Split(u.Path, "/"), "v1"):
+		problem = say("%s has /v1 in its path", t.shown).hint("leave it out: /v1/… comes from the app")
 	case u.Port() != "" && !validPort(u.Port()) || strings.HasSuffix(u.Host, ":"):
 		problem = wordsPort(t)
 	default:
-		return &url.URL{Scheme: u.Scheme, Host: u.Host}, true
+		return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}, true
 	}
 	f.fail(t.at, problem)
 	return nil, false
+}
+
+// plainPath reports whether a path is read alike by everything on the way to Vault.
+func plainPath(u *url.URL) bool {
+	return u.RawPath == "" && u.EscapedPath() == u.Path && (u.Path == "/" || path.Clean(u.Path) == strings.TrimSuffix(u.Path, "/"))
 }
 
 func validPort(s string) bool {

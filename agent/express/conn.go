@@ -21,6 +21,10 @@ const (
 	maxWait = 20 * time.Millisecond
 	// patience is how long Vault may take before anything watches whether the app is there.
 	patience = 100 * time.Millisecond
+	// fresh is how long ago a connection must have been used to carry a write. Whatever is
+	// between us and Vault may have forgotten an older one without a word, and a write that
+	// gets no answer is not sent again.
+	fresh = 3 * time.Second
 	// maxPause is how long an answer that may be a challenge may pause, and maxUndecided
 	// how much of it is read before it is an ordinary one, as in package relay.
 	maxPause     = 250 * time.Millisecond

@@ -63,8 +63,7 @@ type Config struct {
 	Host      string // of Vault, for the Host line
 	Base      string // path of the address, without a slash at its end
 	Namespace string // sent as X-Vault-Namespace when a request has none; "" sends none
-	// Dial opens a connection to Vault on which HTTP/1.1 is spoken.
-	Dial func(ctx context.Context) (net.Conn, error)
+	Dialer    Dialer
 	// Decide reports how a request is sent, if nothing else is to be done before that, nor
 	// after an answer that is no challenge. ctx has the peer. It may ask Vault about the
 	// caller.
@@ -76,6 +75,14 @@ type Config struct {
 	MaxOpen int
 	// IdleTimeout is how long a connection to Vault is kept unused.
 	IdleTimeout time.Duration
+}
+
+// A Dialer opens connections to Vault. *vault.Dialer is one.
+type Dialer interface {
+	// Dial opens a connection on which HTTP/1.1 is spoken.
+	Dial(ctx context.Context) (net.Conn, error)
+	// Era changes when connections from before are not to be used again.
+	Era() int
 }
 
 // A Route leads to one Vault, over connections that it keeps. Its owner calls
@@ -93,7 +100,7 @@ func NewRoute(c Config) *Route {
 	}
 	r := &Route{config: c}
 	r.taken.Store(c.Taken)
-	r.pool.lifetime, r.pool.maxOpen = c.IdleTimeout, c.MaxOpen
+	r.pool.dialer, r.pool.lifetime, r.pool.maxOpen = c.Dialer, c.IdleTimeout, c.MaxOpen
 	return r
 }
 

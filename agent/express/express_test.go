@@ -30,6 +30,18 @@ type fixture struct {
 	vault  *vault
 }
 
+// A dialer opens connections to a vault.
+type dialer struct {
+	addr string
+	era  atomic.Int32
+}
+
+func (d *dialer) Dial(ctx context.Context) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", d.addr)
+}
+
+func (d *dialer) Era() int { return int(d.era.Load()) }
+
 // A vault plays Vault with raw bytes.
 type vault struct {
 	net.Listener
@@ -45,9 +57,7 @@ func newFixture(t *testing.T, serve func(c net.Conn, r *bufio.Reader), changes .
 	f.vault = newVault(t, serve)
 	config := Config{
 		Host: "vault:8200", Timeout: time.Minute, IdleTimeout: time.Minute,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", f.vault.Addr().String())
-		},
+		Dialer: &dialer{addr: f.vault.Addr().String()},
 		Decide: func(_ context.Context, q Request) (Pass, bool) { return Pass{}, !strings.Contains(q.Target, "/rule") },
 	}
 	lane := &Lane{Count: func(status int, _ time.Duration) {
@@ -424,6 +434,35 @@ func (f *fixture) waitUntilClosed() {
 		}
 	}
 	f.t.Fatal("a connection is still open")
+}
+
+// Connections from before a change of the network serve nothing, and old ones carry no write:
+// whatever is in between may have forgotten them.
+func TestOldConnections(t *testing.T) {
+	t.Parallel()
+	d := &dialer{}
+	f := newFixture(t, always(ok("x")), func(c *Config, _ *Lane) {
+		d.addr = c.Dialer.(*dialer).addr
+		c.Dialer = d
+	})
+	c := f.dial()
+	next := func(method string, connections int32) {
+		t.Helper()
+		c.send(request(method, "/v1/x", ""))
+		check(t, "answer", "200 x", c.receive())
+		check(t, "connections", connections, f.vault.accepted.Load())
+	}
+	next("GET", 1)
+	next("POST", 1)
+	d.era.Add(1)
+	next("GET", 2)
+	next("POST", 2)
+	p := &f.lane.Load().pool
+	p.mu.Lock()
+	p.idle[0].since = p.idle[0].since.Add(-fresh)
+	p.mu.Unlock()
+	next("POST", 3)
+	check(t, "behind", []string(nil), f.fromBehind())
 }
 
 // A connection that Vault closes under a request: a read goes out again, by the server

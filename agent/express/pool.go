@@ -18,12 +18,14 @@ var errFull = errors.New("too many connections")
 // A pool keeps the connections to one Vault that are not in use. Nothing reads them
 // meanwhile: get looks whether one is still open.
 type pool struct {
+	dialer   Dialer
 	lifetime time.Duration
 	maxOpen  int // 0 means no limit
 
 	mu    sync.Mutex
 	idle  []*upstream // the last one was used last
 	open  int
+	era   int         // of what is idle
 	sweep *time.Timer // set while there is one that is kept
 }
 
@@ -42,11 +44,18 @@ func (u *upstream) Close() error { return u.close() }
 // unused is how long u is kept. A clock that was set back makes that long, too.
 func (u *upstream) unused() time.Duration { return time.Now().Round(0).Sub(u.since).Abs() }
 
-// get returns a connection that is kept, or opens one. The caller puts or closes it.
-func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*upstream, error) {
+// get returns a connection that was used within maxAge, or opens one. The caller puts or
+// closes it.
+func (p *pool) get(ctx context.Context, maxAge time.Duration) (*upstream, error) {
+	if era := p.dialer.Era(); p.began(era) {
+		p.closeIdle()
+	}
 	p.mu.Lock()
 	for len(p.idle) > 0 {
 		u := p.idle[len(p.idle)-1]
+		if age := u.unused(); age >= maxAge && age < p.lifetime {
+			break // all others are older, and good for other requests
+		}
 		p.idle = p.idle[:len(p.idle)-1]
 		if u.unused() < p.lifetime && u.quiet() {
 			p.mu.Unlock()
@@ -65,7 +74,7 @@ func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, er
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	c, err := dial(ctx)
+	c, err := p.dialer.Dial(ctx)
 	if err != nil {
 		p.closed()
 		return nil, err
@@ -76,6 +85,15 @@ func (p *pool) get(ctx context.Context, dial func(context.Context) (net.Conn, er
 		return c.Close()
 	})
 	return u, nil
+}
+
+// began reports whether era is a new one.
+func (p *pool) began(era int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.era
+	p.era = era
+	return was != era
 }
 
 func (p *pool) closed() {

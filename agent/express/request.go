@@ -107,6 +107,11 @@ func knownMethod(b []byte) string {
 	return ""
 }
 
+// reads reports whether the request changes nothing.
+func (h *requestHead) reads() bool {
+	return h.Method == "GET" || h.Method == "LIST" || h.Method == "SCAN"
+}
+
 // plainTarget reports whether b is an absolute path, with a query or without, of no other
 // characters than RFC 3986 has for one.
 func plainTarget(b []byte) bool {

@@ -72,7 +72,11 @@ func (t *transaction) run() end {
 // send writes the request to a connection that is kept, or to a new one. It returns false
 // where Vault has not seen it.
 func (t *transaction) send() bool {
-	up, err := t.lane.pool.get(t.context, t.lane.config.Dial)
+	maxAge := t.lane.config.IdleTimeout
+	if !t.head.reads() {
+		maxAge = min(maxAge, fresh)
+	}
+	up, err := t.lane.pool.get(t.context, maxAge)
 	if err != nil {
 		return false // the server behind dials again, and says what is wrong
 	}
@@ -141,8 +145,7 @@ func (t *transaction) readMore() end {
 // failed is the end after an error. A read that a kept connection gave no answer to goes
 // out again, as net/http has it: that connection was closed at the same moment.
 func (t *transaction) failed() end {
-	read := t.head.Method == "GET" || t.head.Method == "LIST" || t.head.Method == "SCAN"
-	if t.up.reused && read && len(t.out) == 0 && !timedOut(t.err) {
+	if t.up.reused && t.head.reads() && len(t.out) == 0 && !timedOut(t.err) {
 		_ = t.up.Close()
 		return unsent
 	}

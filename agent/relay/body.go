@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -46,11 +47,14 @@ func newBody(data []byte) *replayableBody {
 
 // disableRetry keeps net/http from repeating r by itself when a kept connection breaks
 // before the answer, and returns the body to send: a repetition would be a second push,
-// or a code that arrives twice.
+// or a code that arrives twice. Requests that Vault has not begun are sent again all the same
+// (vault.Transport).
 //
 // net/http repeats a GET that has no body at all, and what has no body and one of two
-// headers (net/http, Request.isReplayable). A body that turns out to be empty is not seen
-// on the wire. The headers in small letters mean the same, but net/http does not know them.
+// headers (net/http, Request.isReplayable); over HTTP/2 whatever has no body, after errors
+// that do not tell whether it was carried out. A body that turns out to be empty is not seen
+// on the wire of a GET. The headers in small letters mean the same, but net/http does not know
+// them.
 func disableRetry(r *http.Request, body *replayableBody) *replayableBody {
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values, ok := r.Header[name]; ok {
@@ -58,7 +62,7 @@ func disableRetry(r *http.Request, body *replayableBody) *replayableBody {
 			r.Header[strings.ToLower(name)] = values
 		}
 	}
-	if r.Method == http.MethodGet && body.absent() {
+	if body.absent() && (r.Method == http.MethodGet || r.URL.Scheme == "https") {
 		return &replayableBody{src: io.NopCloser(strings.NewReader("")), kept: newChunks(nil), err: io.EOF}
 	}
 	return body
@@ -153,6 +157,18 @@ func (b *replayableBody) reader() (io.ReadCloser, bool) {
 	}
 	b.closed = make(chan struct{})
 	return &bodyReader{body: b, closed: b.closed}, true
+}
+
+// errBodyGone ends the repetition of a request whose body was not kept.
+var errBodyGone = errors.New("the body of the request was not kept")
+
+// again is for http.Request.GetBody.
+func (b *replayableBody) again() (io.ReadCloser, error) {
+	reader, ok := b.reader()
+	if !ok {
+		return nil, errBodyGone
+	}
+	return reader, nil
 }
 
 // bodyReader reads what is kept, then on from src.

@@ -27,6 +27,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -56,8 +57,10 @@ func newFixture(t testing.TB, address string, changes ...func(*relay.Config)) *f
 		t.Fatal(err)
 	}
 	f := &fixture{resolver: &resolver{}, log: &syncBuffer{}, budget: relay.NewBudget(1 << 30)}
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.DisableCompression = true
+	base, err := vault.NewTransport(vault.TLS{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(base.CloseIdleConnections)
 	t.Cleanup(func() { f.givesBack(t) }) // whatever way the test's requests went
 	c := relay.Config{
@@ -93,9 +96,7 @@ func serve(t testing.TB, c relay.Config, timeout time.Duration) (url string, clo
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { express.Resume(w, q, r) })
 	lane := &express.Lane{Handler: r, Route: express.NewRoute(express.Config{
 		Host: c.Address.Host, Base: strings.TrimSuffix(c.Address.EscapedPath(), "/"), Namespace: c.Namespace,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", c.Address.Host)
-		},
+		Dialer: dialer{c.Address.Host},
 		Decide: r.Decide, Timeout: timeout, IdleTimeout: time.Minute,
 	})}
 	closeIdle = lane.CloseIdle
@@ -119,6 +120,15 @@ func serve(t testing.TB, c relay.Config, timeout time.Duration) (url string, clo
 	t.Cleanup(server.Close)
 	return server.URL, closeIdle
 }
+
+// A dialer opens connections to an upstream.
+type dialer struct{ addr string }
+
+func (d dialer) Dial(ctx context.Context) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", d.addr)
+}
+
+func (dialer) Era() int { return 0 }
 
 // withoutLane marks a Config that is served by net/http alone.
 type withoutLane struct{ relay.DenialObserver }

@@ -32,7 +32,7 @@ func (t *Transport) roundTripFollowing(r *http.Request, body *replayableBody, mo
 		if !ok {
 			return nil, &redirectError{target: r.URL.Host, reason: "the body of the request is too large to be sent again; set the vault block's address to the active node"}
 		}
-		r.Body = reader
+		r.Body, r.GetBody = reader, body.again
 		resp, err := t.config.Base.RoundTrip(r)
 		if err != nil {
 			return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/vault"
 )
 
 const (
@@ -238,7 +239,7 @@ func TestVaultIsSlow(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	address := upstream(t, func(http.ResponseWriter, *http.Request) { <-release })
-	f := newFixture(t, address, func(c *relay.Config) { c.Base.(*http.Transport).ResponseHeaderTimeout = 1 })
+	f := newFixture(t, address, func(c *relay.Config) { c.Base.(*vault.Transport).HTTP().ResponseHeaderTimeout = 1 })
 	equal(t, "answer", reply{504, `{"errors":["stepup: vault \"corp\" did not answer in time"]}` + "\n", ""}, f.send(t, "GET /v1/x", ""))
 }
 

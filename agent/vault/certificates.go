@@ -89,6 +89,27 @@ func addAuthorities(pool *x509.CertPool, file string) (int, error) {
 	}
 }
 
+// stamps tell whether the authorities may have changed since they were read. Missing files
+// have one, too.
+func (t TLS) stamps() []fileStamp {
+	files, folders := []string{t.CACert}, []string{t.CAPath}
+	if t.CACert == "" && t.CAPath == "" {
+		files, folders = systemFiles()
+	}
+	var all []fileStamp
+	for _, name := range append(files, folders...) {
+		if name == "" {
+			continue
+		}
+		var stamp fileStamp
+		if info, err := os.Stat(name); err == nil {
+			stamp = fileStamp{info.ModTime(), info.Size()}
+		}
+		all = append(all, stamp)
+	}
+	return all
+}
+
 // A clientPair is our certificate, read again when one of its files changes, so
 // that short-lived certificates work without a reload.
 type clientPair struct {

@@ -124,7 +124,7 @@ func unixServer(t *testing.T, h http.HandlerFunc) *url.URL {
 	return &url.URL{Scheme: "unix", Path: path}
 }
 
-func newTransport(t *testing.T, conf TLS) *http.Transport {
+func newTransport(t *testing.T, conf TLS) *Transport {
 	t.Helper()
 	tr, err := NewTransport(conf)
 	must(t, err)

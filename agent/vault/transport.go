@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,49 +35,54 @@ type TLS struct {
 	// ResponseHeaderTimeout is how long Vault may think about one request; zero
 	// means 150 s, as a push blocks for up to 90 s.
 	ResponseHeaderTimeout time.Duration
+	// IdleTimeout is how long an unused connection is kept; zero means [DefaultIdleTimeout].
+	IdleTimeout time.Duration
 }
 
-// NewTransport returns a transport to one Vault, for the relay and for a
-// [Client]. It adds nothing to a request: no Accept-Encoding, no cookies. The
-// forward proxy is VAULT_PROXY_ADDR, VAULT_HTTP_PROXY or what
-// [http.ProxyFromEnvironment] says, in this order. Errors name the file and
-// what is wrong with it.
-func NewTransport(t TLS) (*http.Transport, error) {
-	conf, err := t.config()
+// The limits by which a dead connection is noticed. A laptop that slept or changed its
+// network leaves connections that look alive.
+const (
+	pingAfter   = 4 * time.Second // without a byte from an HTTP/2 server
+	pingTimeout = 4 * time.Second
+	sendTimeout = pingAfter + pingTimeout // until sent bytes are acknowledged
+
+	handshakeTimeout = 10 * time.Second
+)
+
+// DefaultIdleTimeout is how long an unused connection is kept: less than load balancers and
+// firewalls keep theirs (from 50 s on), which may forget it without a word.
+const DefaultIdleTimeout = 30 * time.Second
+
+// build makes what requests go through until [Transport.Renew].
+func (t *Transport) build() (*http.Transport, error) {
+	conf, err := t.tls.config()
 	if err != nil {
 		return nil, err
 	}
+	secure := conf.Clone() // net/http changes its own
 	proxy, err := forwardProxy()
 	if err != nil {
 		return nil, err
 	}
-	dial := t.Dial
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	if t.tls.Socket != "" {
+		proxy = nil
 	}
-	if t.Socket != "" {
-		dial, proxy = socketDial(dial, t.Socket), nil
-	}
-	wait := t.ResponseHeaderTimeout
-	if wait == 0 {
-		wait = pushTimeout
-	}
+	t.secure = secure
 	return &http.Transport{
-		Proxy:                  proxy,
-		DialContext:            dial,
-		TLSClientConfig:        conf,
-		TLSHandshakeTimeout:    10 * time.Second,
-		ForceAttemptHTTP2:      true, // a TLSClientConfig of our own would switch it off
-		DisableCompression:     true,
-		MaxIdleConns:           128,
-		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        90 * time.Second,
-		ResponseHeaderTimeout:  wait,
+		Proxy:               proxy,
+		DialContext:         t.watched,
+		TLSClientConfig:     conf,
+		TLSHandshakeTimeout: handshakeTimeout,
+		ForceAttemptHTTP2:   true, // a TLSClientConfig of our own would switch it off
+		DisableCompression:  true,
+		// A thousand programs may wait for one answer of a person, and then all go on.
+		MaxIdleConns:           2048,
+		MaxIdleConnsPerHost:    1024,
+		IdleConnTimeout:        cmp.Or(t.tls.IdleTimeout, DefaultIdleTimeout),
+		ResponseHeaderTimeout:  cmp.Or(t.tls.ResponseHeaderTimeout, pushTimeout),
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 1 << 20,
-		// A laptop that slept or changed its network leaves an HTTP/2 connection
-		// that looks alive; without pings every request would hang on it.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: sendTimeout},
 	}, nil
 }
 
@@ -123,6 +129,8 @@ func (t TLS) config() (*tls.Config, error) {
 			return nil, err
 		}
 		conf.RootCAs = pool
+	} else {
+		conf.RootCAs = systemAuthorities()
 	}
 	switch {
 	case t.ClientCert != "" && t.ClientKey != "":

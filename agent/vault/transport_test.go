@@ -264,12 +264,12 @@ func TestTransportProxy(t *testing.T) {
 				return
 			}
 			must(t, err)
-			u, err := tr.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: "vault.test"}})
+			u, err := tr.HTTP().Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: "vault.test"}})
 			if err != nil || u.String() != tt.want {
 				t.Errorf("proxy = %v, %v, want %s", u, err, tt.want)
 			}
 			socket, err := NewTransport(TLS{Socket: "/run/vault.sock"})
-			if err != nil || socket.Proxy != nil {
+			if err != nil || socket.HTTP().Proxy != nil {
 				t.Errorf("a socket has a proxy (%v)", err)
 			}
 		})

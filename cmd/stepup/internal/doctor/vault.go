@@ -33,17 +33,17 @@ func checkVault(ctx context.Context, f findings, v agent.Vault) {
 	}
 	defer transport.CloseIdleConnections()
 	var chain chain
-	transport.TLSClientConfig.VerifyConnection = chain.keep
+	transport.HTTP().TLSClientConfig.VerifyConnection = chain.keep
 	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: transport})
 	if err != nil {
 		f.fail("%v", err)
 		return
 	}
-	via := wayTo(transport, base)
+	via := wayTo(transport.HTTP(), base)
 	health, err := client.Health(ctx)
 	if err != nil {
 		unreachable(f, via, err)
-		clientCertificate(f, transport)
+		clientCertificate(f, transport.HTTP())
 		return
 	}
 	checkHealth(f, v.Address.String()+via, health)
@@ -52,7 +52,7 @@ func checkVault(ctx context.Context, f findings, v agent.Vault) {
 		// tls_skip_verify lets through one that has ended.
 		f.expiry(first, doubted, "its certificate", "tell the operator of Vault")
 	}
-	clientCertificate(f, transport)
+	clientCertificate(f, transport.HTTP())
 	if v.SkipVerify {
 		f.warn("tls_skip_verify: anybody on the way may be Vault and read your tokens").with("name the authority by ca_cert in the vault block instead")
 	}
