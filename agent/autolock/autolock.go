@@ -68,6 +68,9 @@ type source struct {
 	// works, and returns why it ended.
 	listen func(ctx context.Context) error
 	lost   string // the problem when it ended
+	// appear waits while there is nothing to listen to, at most for retryMax, and reports
+	// whether that came. It may be nil.
+	appear func(ctx context.Context) bool
 }
 
 // New makes a watcher for the words of lock_on. Other words are ignored; without
@@ -119,6 +122,10 @@ func (w *Watcher) maintain(ctx context.Context, s source) {
 		w.report(s.name, s.lost, err)
 		if time.Since(began) >= stableAfter {
 			delay = w.retryMin
+		}
+		if s.appear != nil && s.appear(ctx) {
+			delay = w.retryMin
+			continue
 		}
 		select {
 		case <-ctx.Done():

@@ -20,6 +20,7 @@ func noLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 func soleWatcher(on []string, lock func(string), sources ...source) *Watcher {
 	w := New(on, lock, noLog())
 	w.sources = sources
+	w.drift.steps = nil // a bubble has no time that the kernel tells of
 	return w
 }
 
@@ -66,6 +67,55 @@ func TestClockDrift(t *testing.T) {
 	}
 }
 
+// Where the system tells of steps, a sleep is noticed at once, and several short ones are
+// added up as they are without.
+func TestClockSteps(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		locks := 0
+		steps := make(chan struct{}, 1)
+		w := soleWatcher([]string{"sleep"}, func(string) { locks++ })
+		start := time.Now()
+		var slept atomic.Int64
+		w.drift = &drift{
+			wall:  func() time.Time { return time.Now().Add(time.Duration(slept.Load())) },
+			awake: func() time.Duration { return time.Since(start) },
+			steps: func(context.Context) <-chan struct{} { return steps },
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { w.Run(ctx); close(ended) }()
+		for _, c := range []struct {
+			name         string
+			awake, sleep time.Duration
+			want         int
+		}{
+			{"long", time.Hour, 31 * time.Second, 1},
+			{"short", time.Hour, 20 * time.Second, 1},
+			{"soon again", 10 * time.Second, 20 * time.Second, 2},
+			{"short once more", time.Hour, 20 * time.Second, 2},
+			{"much later", time.Hour, 20 * time.Second, 2},
+		} {
+			time.Sleep(c.awake)
+			slept.Add(int64(c.sleep))
+			steps <- struct{}{}
+			synctest.Wait()
+			if locks != c.want {
+				t.Errorf("%s: %d locks, want %d at once", c.name, locks, c.want)
+			}
+		}
+		close(steps) // the ticks go on
+		slept.Add(int64(time.Hour))
+		time.Sleep(tickEvery)
+		synctest.Wait()
+		if locks != 3 {
+			t.Errorf("%d locks when the system no longer tells, want 3", locks)
+		}
+		cancel()
+		<-ended
+	})
+}
+
 // The monotonic clock of the system is not the wall clock: else nothing would
 // ever drift.
 func TestAwakeClockGoesOn(t *testing.T) {
@@ -109,7 +159,7 @@ func TestSourceIsMissing(t *testing.T) {
 		w := soleWatcher([]string{"screen_lock"}, nil, source{"bus", func(context.Context) error {
 			opened = append(opened, time.Now())
 			return errors.New("no such bus")
-		}, "the bus is not there"})
+		}, "the bus is not there", nil})
 		w.log = slog.New(slog.NewTextHandler(&log, nil))
 		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 		defer cancel()
@@ -155,7 +205,7 @@ func TestSourceComesBack(t *testing.T) {
 			}
 			ended = append(ended, time.Now())
 			return errors.New("gone")
-		}, "lost"})
+		}, "lost", nil})
 		w.log = slog.New(slog.NewTextHandler(&log, nil))
 		w.Run(ctx)
 		for i := range wait {

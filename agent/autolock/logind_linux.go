@@ -48,10 +48,14 @@ func systemSources(w *Watcher) []source {
 func busSources(w *Watcher, system, session string) []source {
 	var sources []source
 	if w.sleep || w.screen {
-		sources = append(sources, source{partLogind, func(ctx context.Context) error { return watchLogind(ctx, w, system) }, w.withEffect(noSystemBus)})
+		sources = append(sources, source{
+			partLogind, func(ctx context.Context) error { return watchLogind(ctx, w, system) }, w.withEffect(noSystemBus), awaitSocket(system),
+		})
 	}
 	if w.screen {
-		sources = append(sources, source{partSavers, func(ctx context.Context) error { return watchSavers(ctx, w, session) }, noSessionBus})
+		sources = append(sources, source{
+			partSavers, func(ctx context.Context) error { return watchSavers(ctx, w, session) }, noSessionBus, awaitSocket(session),
+		})
 	}
 	return sources
 }
