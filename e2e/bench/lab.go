@@ -113,6 +113,16 @@ step_up "guarded" {
 `, l.self, addr, mintPath)
 }
 
+// asked is a rule whose code a person is asked for, on a terminal that is attached.
+const asked = `mfa_method "corp_totp" { type = "totp" }
+step_up "guarded" {
+  paths   = ["kv/data/guarded/*"]
+  methods = ["corp_totp"]
+  grant "header" {}
+}
+prompt { use = ["attached"] }
+`
+
 const noExpress = "relay { express = false }\n"
 
 // config writes the configuration of an agent that listens at addr.

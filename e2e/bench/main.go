@@ -74,7 +74,7 @@ func full() plan {
 func measure(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	isFull := flags.Bool("full", false, "measure for a quarter of an hour instead of three minutes")
-	only := flags.String("only", ".", "the `parts` to measure: idle, relay, token, tls, gigabyte, streams")
+	only := flags.String("only", ".", "the `parts` to measure: idle, relay, token, prompt, tls, gigabyte, streams")
 	stepup := flags.String("stepup", "", "measure this `program` instead of building one")
 	against := flags.String("against", "../docs/benchmarks.md", "the committed `file` to compare with")
 	out := flags.String("o", "", "write the report into this `file`, too, and the chart into images/benchmarks.svg beside it")
@@ -102,7 +102,7 @@ func measure(ctx context.Context, args []string) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"idle", b.idle}, {"relay", b.relay}, {"token", b.token}, {"tls", b.tls}, {"gigabyte", b.gigabyte}, {"streams", b.streams},
+		{"idle", b.idle}, {"relay", b.relay}, {"token", b.token}, {"prompt", b.prompt}, {"tls", b.tls}, {"gigabyte", b.gigabyte}, {"streams", b.streams},
 	} {
 		if !parts.MatchString(part.name) {
 			continue
