@@ -63,7 +63,7 @@ func readRefusal(resp *http.Response) (text []byte, body io.ReadCloser) {
 	if err != nil || len(data) > maxRefusal {
 		return nil, body
 	}
-	return decode(data, resp.Header.Get("Content-Encoding") == "gzip"), body
+	return decode(data, codings(resp.Header)), body
 }
 
 // refused is Vault's own answer with one more string in errors. Where nothing

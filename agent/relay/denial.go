@@ -25,14 +25,13 @@ func observeDenial(to DenialObserver, x *exchange, resp *http.Response) {
 	if token == "" || resp.StatusCode != http.StatusForbidden || resp.ContentLength > maxBareDenial || resp.Body == nil {
 		return
 	}
-	packed := resp.Header.Get("Content-Encoding") == "gzip"
-	resp.Body = &observedBody{ReadCloser: resp.Body, packed: packed, denied: func() { to.Denied(x.asked, token) }}
+	resp.Body = &observedBody{ReadCloser: resp.Body, packed: codings(resp.Header), denied: func() { to.Denied(x.asked, token) }}
 }
 
 // An observedBody keeps its beginning until it is closed.
 type observedBody struct {
 	io.ReadCloser
-	packed bool
+	packed []string
 	denied func() // nil once it was called, or when it never will be
 	start  []byte
 }

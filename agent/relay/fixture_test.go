@@ -72,8 +72,8 @@ func newFixture(t testing.TB, address string, changes ...func(*relay.Config)) *f
 		change(&c)
 	}
 	timeout := time.Minute
-	if t, ok := c.Base.(*http.Transport); ok && t.ResponseHeaderTimeout > 0 {
-		timeout = t.ResponseHeaderTimeout
+	if t, ok := c.Base.(*vault.Transport); ok && t.HTTP().ResponseHeaderTimeout < timeout {
+		timeout = t.HTTP().ResponseHeaderTimeout
 	}
 	c.Base = express.Transport{Base: c.Base}
 	f.url, f.closeIdle = serve(t, c, timeout)

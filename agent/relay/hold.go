@@ -43,11 +43,11 @@ type heldBody struct {
 // answer where scan is false; nil is an ordinary one. The body of resp can be read from
 // its start all the same. truncated is set for a suspect that broke off or is too large.
 func readAhead(ctx context.Context, resp *http.Response, scan bool) (text []byte, truncated bool) {
-	encoded := resp.Header.Get("Content-Encoding") != ""
-	held := hold(resp.Body, scan && !encoded)
+	names := codings(resp.Header)
+	held := hold(resp.Body, scan && len(names) == 0)
 	resp.Body = held
 	all, truncated := held.body(ctx)
-	return decode(all, encoded), truncated
+	return decode(all, names), truncated
 }
 
 // hold starts to read src. With scan false nothing is decided before its end.

@@ -2,10 +2,8 @@ package relay
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"path"
@@ -37,6 +35,13 @@ type Mounts struct {
 // back as it was.
 func (t *Transport) login(x *exchange, resp *http.Response) *http.Response {
 	if !t.config.LoginMFA || x.asked.Path == "" || !mayHoldChallenge(resp) {
+		return resp
+	}
+	if names := codings(resp.Header); !canDecode(names) {
+		if t.undecodable.CompareAndSwap(false, true) {
+			t.config.Log.Warn("an answer is packed in a way that is not known: a second factor that it may ask for is not noticed",
+				"vault", t.config.Vault, "path", x.asked.Path, "encoding", strings.Join(names, ", "))
+		}
 		return resp
 	}
 	wrapped := x.wrappedLogin()
@@ -93,8 +98,7 @@ func mayHoldChallenge(resp *http.Response) bool {
 	if err != nil || media != "application/json" {
 		return false
 	}
-	encoding := resp.Header.Get("Content-Encoding")
-	return encoding == "" || encoding == "gzip"
+	return true
 }
 
 // wrappedLogin reports whether x is a login that asked for a wrapped answer. A
@@ -133,23 +137,6 @@ func (t *Transport) openWrapped(x *exchange, body []byte) (opened []byte, again 
 		return nil, newRefusal(x.request, mfa.Verdict{Outcome: mfa.Unavailable}, unreachable(t.config.Vault, err))
 	}
 	return nil, again
-}
-
-// decode undoes gzip, by which a load balancer may have packed Vault's answer.
-// What cannot be unpacked within the limit is no challenge of Vault's.
-func decode(body []byte, encoded bool) []byte {
-	if !encoded {
-		return body
-	}
-	z, err := gzip.NewReader(bytes.NewReader(body))
-	if err != nil {
-		return nil
-	}
-	text, err := io.ReadAll(io.LimitReader(z, mfa.MaxBody+1))
-	if err != nil {
-		return nil
-	}
-	return text
 }
 
 // node is the server that holds the login: the one a redirect led to. Another

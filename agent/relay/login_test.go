@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 	"io"
 	"net/http"
 	"strconv"
@@ -182,10 +184,37 @@ func TestNotAChallenge(t *testing.T) {
 
 func TestPackedChallenge(t *testing.T) {
 	t.Parallel()
-	packed := answer(200, gzipped(challenge), "Content-Type", "application/json; charset=utf-8", "Content-Encoding", "gzip")
-	f := newFixture(t, upstream(t, packed))
-	f.resolver.login = loginAnswer(200, `{}`, mfa.Verdict{Outcome: mfa.Approved})
-	equal(t, "answer", reply{200, "{}", "approved"}, f.logIn(t, alice, "Accept-Encoding", "gzip"))
+	var br, zst strings.Builder
+	b, z := brotli.NewWriter(&br), must(zstd.NewWriter(&zst))
+	for _, w := range []io.WriteCloser{b, z} {
+		_, _ = io.WriteString(w, challenge)
+		_ = w.Close()
+	}
+	for encoding, text := range map[string]string{"gzip": gzipped(challenge), "br": br.String(), "zstd": zst.String()} {
+		packed := answer(200, text, "Content-Type", "application/json; charset=utf-8", "Content-Encoding", encoding)
+		f := newFixture(t, upstream(t, packed))
+		f.resolver.login = loginAnswer(200, `{}`, mfa.Verdict{Outcome: mfa.Approved})
+		equal(t, encoding, reply{200, "{}", "approved"}, f.logIn(t, alice, "Accept-Encoding", encoding))
+	}
+}
+
+// An answer that cannot be unpacked passes, and the log says so once.
+func TestUnknownPacking(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, upstream(t, answer(200, "x", "Content-Encoding", "compress")))
+	for range 2 {
+		equal(t, "answer", reply{200, "x", ""}, f.logIn(t, alice, "Accept-Encoding", "compress"))
+	}
+	if n := strings.Count(f.log.String(), "is packed in a way"); n != 1 {
+		t.Errorf("said %d times: %s", n, f.log)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestLoginMFAOff(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vault-stepup/stepup/agent/express"
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -22,6 +23,8 @@ import (
 type Transport struct {
 	config Config
 	rules  *rule.Set
+
+	undecodable atomic.Bool // an answer that cannot be unpacked was logged
 }
 
 var _ http.RoundTripper = (*Transport)(nil)

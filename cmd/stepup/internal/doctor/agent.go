@@ -44,6 +44,13 @@ func checkAgent(d *doctor, f findings) {
 	if audit := d.agent.Audit; audit != nil && audit.Error != "" {
 		f.fail(textAudit, audit.Error).with("`stepup status` says since when, and what is missing")
 	}
+	for _, v := range d.agent.Vaults {
+		// Its way may be another than ours: other authorities, another proxy in its environment.
+		if !v.Up && v.Error != "" {
+			f.fail("it cannot reach vault %q: %s", v.Name, v.Error).
+				with("if the line of that vault below is fine, the agent has another environment (SSL_CERT_FILE, HTTPS_PROXY): start it again")
+		}
+	}
 	for _, note := range d.agent.Notes {
 		f.warn("%s", note)
 	}
