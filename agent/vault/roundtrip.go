@@ -266,8 +266,12 @@ func (t *Transport) reread() bool {
 // a body that net/http cannot have again. It has no error values for that.
 var refused = regexp.MustCompile(`^http2: Transport: cannot retry err \[(http2: Transport received Server's graceful shutdown GOAWAY|stream error: stream ID \d+; REFUSED_STREAM)`)
 
-// notBegun reports whether the server says that it has not begun the request (RFC 9113, 8.7).
-func notBegun(err error) bool { return refused.MatchString(err.Error()) }
+// notBegun reports whether the server says that it has not begun the request (RFC 9113, 8.7),
+// or net/http that it found no connection for it. Without a GetBody, net/http cannot rewind
+// only there: it has let go of the body, and has sent none of the request.
+func notBegun(err error) bool {
+	return refused.MatchString(err.Error()) || err.Error() == "net/http: cannot rewind body after connection loss"
+}
 
 // broken reports whether err means that the connection broke, before an answer began.
 func broken(err error) bool {

@@ -353,3 +353,35 @@ func TestOldConnections(t *testing.T) {
 		})
 	}
 }
+
+// A server that has gone silent is noticed by pings: a read is sent again over a new
+// connection, a write, which it may have got, is an error.
+func TestSilentConnection(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "POST"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			tr, address := frames(t, func(n int, f *framer) {
+				for i := 0; ; i++ {
+					s, _, ok := f.request()
+					if !ok {
+						return
+					}
+					if n == 0 && i == 1 {
+						<-release
+						return
+					}
+					f.answer(s, strconv.Itoa(n))
+				}
+			})
+			defer close(release)
+			_, err := post(tr, "POST", address, "warm")
+			must(t, err)
+			got, err := post(tr, method, address, strings.TrimPrefix(method, "GET"))
+			if method == "GET" && (got != "1" || err != nil) || method == "POST" && (err == nil || err.Error() != "http2: client connection lost") {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
