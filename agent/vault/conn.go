@@ -29,7 +29,6 @@ type ending struct {
 	counts
 	err    error // what ended it; nil when we closed it
 	closed bool  // the server's side had closed it
-	reset  bool  // the server's side said that it does not know it
 }
 
 // counts are what the system has counted on a TCP connection. known is false where it
@@ -99,7 +98,6 @@ func (c *conn) note(err error) {
 	c.end = &ending{
 		counts: n, err: err,
 		closed: err == io.EOF || err == nil && n.closed,
-		reset:  errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE),
 	}
 }
 

@@ -240,15 +240,14 @@ func (t *Transport) mayRepeat(a *attempt, err error, tries int) bool {
 		return true
 	case untrusted: // before a byte of the request was sent
 		return tries == 1 && t.reread()
+	case a.repeatable && a.reused && broken(err):
+		t.CloseIdleConnections() // others of the same age are as dead
+		return tries == 1
 	case a.conn == nil || !a.conn.over():
 		return false
-	case a.neverArrived():
-		t.CloseIdleConnections()
-		return true
 	}
-	// Others of the same age are as dead.
 	t.CloseIdleConnections()
-	return tries == 1 && a.repeatable && a.reused && broken(err)
+	return a.neverArrived()
 }
 
 // reread reads the authorities again, unless that has just been done.
@@ -288,12 +287,11 @@ func broken(err error) bool {
 type attempt struct {
 	repeatable bool
 
-	conn    *conn // nil before there was one, and for those that are not ours
-	secure  bool
-	reused  bool
-	offset  int64 // of the request's first byte, at the earliest
-	silence time.Duration
-	counts  counts
+	conn   *conn // nil before there was one, and for those that are not ours
+	secure bool
+	reused bool
+	offset int64 // of the request's first byte, at the earliest
+	counts counts
 }
 
 // traced is r as net/http gets it: without a way to repeat it unasked.
@@ -319,7 +317,7 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	if !ok {
 		return
 	}
-	a.conn, a.offset, a.silence = c, c.started.Load(), c.silence(time.Now())
+	a.conn, a.offset = c, c.started.Load()
 	if a.reused && !a.repeatable {
 		a.counts = readCounts(c.Conn)
 	}
@@ -327,10 +325,6 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 
 // maxAlert is the length of the TLS record that closes a connection. No request fits in it.
 const maxAlert = 31
-
-// silentFor is how long a server must have been silent for a reset to mean that it had
-// forgotten the connection, and not that it gave up on the request.
-const silentFor = time.Second
 
 // neverArrived reports whether it is certain that no byte of the request has reached the
 // server. The connection is over.
@@ -347,9 +341,9 @@ func (a *attempt) neverArrived() bool {
 	if end.acknowledged > a.offset {
 		return false
 	}
-	// The server's side acknowledges with its last packet what it has got until then. A
-	// reset does not tell that.
-	return end.closed || end.reset && a.silence >= silentFor
+	// The side that closes acknowledges what came until then. A reset does not: the request may have
+	// been carried out before it.
+	return end.closed
 }
 
 // watched dials a connection of which is known what was sent and heard.
