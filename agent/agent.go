@@ -244,6 +244,14 @@ func (g generation) closeIdle() {
 	}
 }
 
+// renewConnections lets no request use a connection from before a sleep.
+func (g generation) renewConnections() {
+	for _, v := range g.vaults {
+		v.transport.Renew()
+		v.route.CloseIdle()
+	}
+}
+
 // vaultNamed finds a vault by its name; "" is the only one.
 func (g generation) vaultNamed(name string) (*upstream, bool) {
 	if name == "" && len(g.config.Vaults) == 1 {
@@ -267,6 +275,7 @@ func (a *Agent) watchLocked(ctx context.Context) {
 		for _, note := range a.lock(context.WithoutCancel(ctx)).Notes {
 			a.options.Log.Warn("locked, but", "note", note)
 		}
+		a.inForce().renewConnections()
 	}, a.options.Log)
 	a.autolock = w
 	a.lockOn.start(ctx, w.Run)
