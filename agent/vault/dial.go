@@ -47,6 +47,7 @@ func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	keepAlive(raw)
+	d.transport.open.note(raw.RemoteAddr())
 	if d.server == "" {
 		return raw, nil
 	}

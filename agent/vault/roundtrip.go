@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -62,6 +63,29 @@ type Transport struct {
 type conns struct {
 	mu  sync.Mutex // never held while one is closed
 	all map[*conn]struct{}
+	// routes are those of the connections of a [Dialer], which are not in all, by their remote
+	// ends.
+	routes map[string]routed
+}
+
+// routed is how packets to remote left when a connection was made.
+type routed struct {
+	remote net.Addr
+	from   netip.Addr
+}
+
+// note remembers how packets to the other end of a connection leave.
+func (o *conns) note(remote net.Addr) {
+	from := route(remote)
+	if !from.IsValid() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.routes == nil {
+		o.routes = make(map[string]routed)
+	}
+	o.routes[remote.String()] = routed{remote, from}
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
@@ -204,6 +228,12 @@ func (o *conns) heard(now time.Time) bool {
 func (o *conns) moved() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for key, r := range o.routes {
+		if now := route(r.remote); now != r.from {
+			delete(o.routes, key)
+			return true
+		}
+	}
 	asked := make(map[string]bool)
 	for c := range o.all {
 		remote := c.RemoteAddr().String()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -381,6 +382,39 @@ func TestSilentConnection(t *testing.T) {
 			got, err := post(tr, method, address, strings.TrimPrefix(method, "GET"))
 			if method == "GET" && (got != "1" || err != nil) || method == "POST" && (err == nil || err.Error() != "http2: client connection lost") {
 				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+// What ends the connections of a Transport begins a new era of its Dialer, too, even where
+// all connections are the Dialer's.
+func TestEra(t *testing.T) {
+	t.Parallel()
+	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 8200}
+	for name, tt := range map[string]struct {
+		change func(*Transport)
+		ends   bool
+	}{
+		"nothing": {func(tr *Transport) { tr.wall = tr.wall.Add(-checkEvery) }, false},
+		"slept":   {func(tr *Transport) { tr.wall = tr.wall.Add(-time.Hour) }, true},
+		"moved": {func(tr *Transport) {
+			tr.wall = tr.wall.Add(-checkEvery)
+			tr.open.routes = map[string]routed{"vault": {remote, netip.MustParseAddr("192.0.2.1")}}
+		}, true},
+		"renewed": {(*Transport).Renew, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTransport(t, TLS{})
+			d := NewDialer(tr, &url.URL{Scheme: "http", Host: "192.0.2.7:8200"})
+			before := d.Era()
+			tt.change(tr)
+			if got := d.Era() != before; got != tt.ends {
+				t.Errorf("a new era: %v, want %v", got, tt.ends)
+			}
+			if tt.ends && d.Era() != before+1 {
+				t.Error("and another one at once")
 			}
 		})
 	}
