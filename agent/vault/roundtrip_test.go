@@ -396,10 +396,10 @@ func TestEra(t *testing.T) {
 		change func(*Transport)
 		ends   bool
 	}{
-		"nothing": {func(tr *Transport) { tr.wall = tr.wall.Add(-checkEvery) }, false},
+		"nothing": {func(tr *Transport) { tr.wall, tr.checked = tr.wall.Add(-checkEvery), tr.checked.Add(-checkEvery) }, false},
 		"slept":   {func(tr *Transport) { tr.wall = tr.wall.Add(-time.Hour) }, true},
 		"moved": {func(tr *Transport) {
-			tr.wall = tr.wall.Add(-checkEvery)
+			tr.wall, tr.checked = tr.wall.Add(-checkEvery), tr.checked.Add(-checkEvery)
 			tr.open.routes = map[string]routed{"vault": {remote, netip.MustParseAddr("192.0.2.1")}}
 		}, true},
 		"renewed": {(*Transport).Renew, true},
