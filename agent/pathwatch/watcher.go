@@ -18,6 +18,9 @@ const (
 	checkEvery = 5 * time.Minute
 	// retryPolls is after how many polls the system is asked again.
 	retryPolls = 10
+	// lookAgain is when paths are looked at once more after an event: Linux tells of a
+	// removal a moment before the name is gone (vfs_unlink).
+	lookAgain = 100 * time.Millisecond
 )
 
 // A Watcher notices what changes at some paths after it was made. They may be missing at any
@@ -89,13 +92,14 @@ func (w *Watcher) Run(ctx context.Context) {
 		if src != nil {
 			woken = src.woken()
 		}
-		alive := true
+		alive, again := true, false
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.replace:
 			alive = w.rewatch(src)
 		case _, alive = <-woken:
+			again = true
 			if !alive {
 				w.setProblem("the system has ended the watch")
 			}
@@ -111,7 +115,11 @@ func (w *Watcher) Run(ctx context.Context) {
 			src.close()
 			src = nil
 		}
-		timer.Reset(w.interval(src))
+		next := w.interval(src)
+		if again {
+			next = lookAgain
+		}
+		timer.Reset(next)
 	}
 }
 
