@@ -47,11 +47,10 @@ const touch = "passcode totp 1/3 'ykman' is asked for a code of totp: touch your
 // with what it says last, and may type a code instead, or say no. It has the time of a prompt.
 func TestProgramThatWaitsForATouch(t *testing.T) {
 	type test struct {
-		key    key
-		codes  []string
-		took   time.Duration
-		want   want
-		unseen bool
+		key   key
+		codes []string
+		took  time.Duration
+		want  want
 	}
 	said := []string{"Touch your YubiKey..."}
 	run(t, map[string]*test{

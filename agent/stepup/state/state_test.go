@@ -24,7 +24,7 @@ func TestCodesAreRemembered(t *testing.T) {
 		if !codes.WasUsed("totp", "111111") || codes.MarkUsed(map[string]string{"totp": "111111"}) {
 			t.Error("it is forgotten")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if codes.WasUsed("totp", "111111") {
 			t.Error("it is remembered for too long")
 		}
@@ -42,7 +42,7 @@ func TestNextCode(t *testing.T) {
 		if next := codes.NextAt("totp"); !next.Equal(start.Add(codePeriod)) || !codes.NextAt("other").IsZero() {
 			t.Errorf("next code after %v", next.Sub(start))
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if next := codes.NextAt("totp"); !next.IsZero() {
 			t.Errorf("next code after %v", next.Sub(start))
 		}
