@@ -18,9 +18,9 @@ func TestLastWordsOfAnApproval(t *testing.T) {
 		end   func(f *fixture)
 		words []string
 	}{
-		"approved":            {func(f *fixture) { f.vault.approveAt = time.Now() }, []string{"approved"}},
+		"approved":            {func(f *fixture) { f.vault.change(func(g *group) { g.approveAt = time.Now() }) }, []string{"approved"}},
 		"locked":              {func(f *fixture) { f.state.Cancel() }, []string{"given up here; the request for approval stays open in vault until it expires"}},
-		"gone at vault":       {func(f *fixture) { f.vault.pollErr = refusesPoll(400) }, []string{"the request for approval has ended"}},
+		"gone at vault":       {func(f *fixture) { f.vault.change(func(g *group) { g.pollErr = refusesPoll(400) }) }, []string{"the request for approval has ended"}},
 		"no approval in time": {func(*fixture) {}, []string{"not approved yet; the next try goes on waiting"}},
 	}, func(t *testing.T, tt struct {
 		end   func(f *fixture)

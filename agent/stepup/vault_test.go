@@ -344,6 +344,13 @@ type group struct {
 	release   func(n int) (*http.Response, error)
 }
 
+// change changes it while a request waits.
+func (g *group) change(by func(*group)) {
+	g.groupMu.Lock()
+	defer g.groupMu.Unlock()
+	by(g)
+}
+
 func (g *group) ControlGroup(ctx context.Context, _ secret.Secret, _, accessor string) (mfa.GroupState, error) {
 	g.groupMu.Lock()
 	defer g.groupMu.Unlock()
