@@ -29,8 +29,6 @@ const (
 	// how much of it is read before it is an ordinary one, as in package relay.
 	maxPause     = 250 * time.Millisecond
 	maxUndecided = 16 << 10
-	// minSplice is the rest of a body from which on the kernel copies it.
-	minSplice = 256 << 10
 )
 
 // A conn is a connection of an app. One goroutine serves it.

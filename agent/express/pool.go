@@ -173,16 +173,3 @@ func (u *upstream) quiet() bool {
 	err = raw.Control(func(fd uintptr) { quiet = nothingToRead(fd) })
 	return err == nil && quiet
 }
-
-// tcp is the connection if it is one of TCP, nil if not.
-func (u *upstream) tcp() *net.TCPConn {
-	c := u.Conn
-	if dialed, ok := c.(interface{ NetConn() net.Conn }); ok {
-		if _, secure := c.(*tls.Conn); secure {
-			return nil
-		}
-		c = dialed.NetConn()
-	}
-	tcp, _ := c.(*net.TCPConn)
-	return tcp
-}

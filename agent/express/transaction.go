@@ -1,8 +1,6 @@
 package express
 
 import (
-	"io"
-	"net"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
@@ -253,10 +251,6 @@ func (t *transaction) copyRest() (ended, clean bool) {
 		_ = t.up.SetReadDeadline(time.Time{}) // that of the head; a body may pause for hours
 	}
 	f := &t.answer.framing
-	to, _ := t.client.(io.ReaderFrom)
-	if from := t.up.tcp(); f.left >= minSplice && from != nil && to != nil {
-		return t.splice(from, to), true
-	}
 	t.out = t.server.buffers.shrink(t.out)
 	for {
 		b := t.out[:cap(t.out)]
@@ -293,15 +287,4 @@ func (t *transaction) copyRest() (ended, clean bool) {
 func (t *transaction) forget() {
 	t.server.buffers.give(t.in)
 	t.in, t.head.length, t.head.body = nil, 0, 0
-}
-
-// splice lets the kernel copy the rest of a long body. It is for two TCP connections.
-func (t *transaction) splice(from *net.TCPConn, to io.ReaderFrom) bool {
-	if t.watch == nil {
-		t.startWatch(t.up) // nothing else ends a copy that waits
-	}
-	_ = t.up.SetReadDeadline(time.Time{})
-	left := t.answer.framing.left
-	n, err := to.ReadFrom(&io.LimitedReader{R: from, N: left})
-	return err == nil && n == left
 }

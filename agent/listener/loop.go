@@ -69,9 +69,6 @@ func (d *dialedUnix) Close() error { defer d.forget(); return d.UnixConn.Close()
 // Close implements net.Conn.
 func (d *dialed) Close() error { defer d.forget(); return d.Conn.Close() }
 
-// NetConn returns the connection itself, from which the kernel can copy.
-func (d *dialedTCP) NetConn() net.Conn { return d.TCPConn }
-
 func (l *Loop) add(local, remote string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

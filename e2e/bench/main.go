@@ -102,7 +102,7 @@ func measure(ctx context.Context, args []string) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"idle", b.idle}, {"relay", b.relay}, {"token", b.token}, {"prompt", b.prompt}, {"tls", b.tls}, {"gigabyte", b.gigabyte}, {"streams", b.streams},
+		{"idle", b.idle}, {"prompt", b.prompt}, {"relay", b.relay}, {"token", b.token}, {"tls", b.tls}, {"gigabyte", b.gigabyte}, {"streams", b.streams},
 	} {
 		if !parts.MatchString(part.name) {
 			continue
