@@ -33,7 +33,7 @@ const (
 // else would be left: a program chooses it, and it must not become a rule for everything.
 func (s Suggestion) HCL() string {
 	pattern, ok := s.pattern()
-	if !ok || !writable(s.Namespace) || !writable(s.Method) || !writable(s.Vault) {
+	if !ok || !Writable(s.Namespace) || !Writable(s.Method) || !Writable(s.Vault) {
 		return ""
 	}
 	// A header may hold what no namespace is called, and no rule may name.
@@ -44,23 +44,23 @@ func (s Suggestion) HCL() string {
 	method := s.Method
 	if method == "" {
 		method = "corp_totp"
-		b.WriteString("mfa_method " + quote(method) + " { # its name in Vault\n  type = \"totp\" # or duo, okta, pingid\n}\n")
+		b.WriteString("mfa_method " + Quote(method) + " { # its name in Vault\n  type = \"totp\" # or duo, okta, pingid\n}\n")
 	}
-	b.WriteString("step_up " + quote(s.name()) + " {\n  paths        = [" + quote(pattern) + "]\n")
+	b.WriteString("step_up " + Quote(s.name()) + " {\n  paths        = [" + Quote(pattern) + "]\n")
 	if len(s.Operations) > 0 {
 		var words []string
 		for _, op := range s.Operations {
-			words = append(words, quote(string(op)))
+			words = append(words, Quote(string(op)))
 		}
 		b.WriteString("  capabilities = [" + strings.Join(words, ", ") + "]\n")
 	}
 	if s.Namespace != "" {
-		b.WriteString("  namespace    = " + quote(s.Namespace) + "\n")
+		b.WriteString("  namespace    = " + Quote(s.Namespace) + "\n")
 	}
 	if s.Vault != "" {
-		b.WriteString("  vault        = " + quote(s.Vault) + "\n")
+		b.WriteString("  vault        = " + Quote(s.Vault) + "\n")
 	}
-	b.WriteString("  methods      = [" + quote(method) + "] # what the policy names in mfa_methods\n  grant \"header\" {}\n}\n")
+	b.WriteString("  methods      = [" + Quote(method) + "] # what the policy names in mfa_methods\n  grant \"header\" {}\n}\n")
 	return b.String()
 }
 
@@ -73,7 +73,7 @@ func (s Suggestion) pattern() (string, bool) {
 	literal := false
 	for i, segment := range segments {
 		// "v1/" in front is refused as a mistake, and "+*" by Vault.
-		if !writable(segment) || strings.Contains(segment, "+*") || i == 0 && segment == "v1" {
+		if !Writable(segment) || strings.Contains(segment, "+*") || i == 0 && segment == "v1" {
 			segments[i] = "+"
 		}
 		literal = literal || strings.Trim(segments[i], "+*") != ""
@@ -83,32 +83,35 @@ func (s Suggestion) pattern() (string, bool) {
 	return text, err == nil && literal && p.String() == text && p.Match(s.Path) && norm.NFC.IsNormalString(text)
 }
 
-// writable reports whether a text can stand in a configuration and means there
+// Writable reports whether a text can stand in a configuration and means there
 // what it says: HCL brings text into the composed form of Unicode, and what cannot
 // be seen, or reorders a line, is not to be pasted unseen.
-func writable(s string) bool {
+func Writable(s string) bool {
 	return utf8.ValidString(s) && norm.NFC.IsNormalString(s) &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
-// quote is s as text of HCL. Without the last two, ${…} and %{…} in a path would be
+// Quote is s as text of HCL. Without the last two, ${…} and %{…} in a path would be
 // read by HCL, which knows variables of the environment.
-func quote(s string) string {
+func Quote(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "${", `\u0024{`, "%{", `\u0025{`).Replace(s) + `"`
 }
 
 // name makes a name for the rule out of the path that is not taken.
-func (s Suggestion) name() string {
+func (s Suggestion) name() string { return NameFor(s.Path, s.Taken) }
+
+// NameFor makes a name for a rule out of a path that is not taken.
+func NameFor(path string, taken map[string]bool) string {
 	other := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 	}
-	slug := strings.Join(strings.FieldsFunc(s.Path, other), "-")
+	slug := strings.Join(strings.FieldsFunc(path, other), "-")
 	slug = strings.Trim(slug[:min(len(slug), maxSlug)], "-")
 	if slug == "" {
 		slug = "suggested"
 	}
 	name := slug
-	for n := 2; s.Taken[name]; n++ {
+	for n := 2; taken[name]; n++ {
 		name = slug + "-" + strconv.Itoa(n)
 	}
 	return name

@@ -229,3 +229,39 @@ func ParseAuth(body []byte) (Auth, error) {
 		Renewable: answer.Auth.Renewable,
 	}, nil
 }
+
+// List lists what is below a path (without /v1/). Where there is nothing, the listing is
+// empty. At most 5 s.
+func (c *Client) List(ctx context.Context, token secret.Secret, namespace, path string) (Listing, error) {
+	var answer struct {
+		Data struct {
+			Keys []string                  `json:"keys"`
+			Info map[string]map[string]any `json:"key_info"`
+		} `json:"data"`
+	}
+	err := c.get(ctx, call{limit: probeTimeout, method: "LIST", path: path, namespace: namespace, Token: token}, &answer)
+	if status := (*StatusError)(nil); errors.As(err, &status) && status.Status == http.StatusNotFound && len(status.Errors) == 0 {
+		err = nil
+	}
+	return Listing{Keys: answer.Data.Keys, Info: answer.Data.Info}, err
+}
+
+// Read reads what is at a path (without /v1/). At most 5 s.
+func (c *Client) Read(ctx context.Context, token secret.Secret, namespace, path string) (map[string]any, error) {
+	var answer struct {
+		Data map[string]any `json:"data"`
+	}
+	err := c.get(ctx, call{limit: probeTimeout, method: http.MethodGet, path: path, namespace: namespace, Token: token}, &answer)
+	return answer.Data, err
+}
+
+func (c *Client) get(ctx context.Context, k call, answer any) error {
+	body, err := c.do(ctx, k)
+	if err != nil {
+		return err
+	}
+	if json.Unmarshal(body, answer) != nil {
+		return c.notVaults(k.path)
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/demo"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/exec"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/policies"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
 )
@@ -52,7 +53,7 @@ func rootCommand(c *cli.Console) *cobra.Command {
 func commands(c *cli.Console) []*cobra.Command {
 	return slices.Concat(
 		inGroup(groupAgent,
-			daemon.Config(c),
+			daemon.Config(c, policies.Command(c)),
 			daemon.Agent(c),
 			daemon.Status(c),
 			exec.Command(c),

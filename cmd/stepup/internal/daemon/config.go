@@ -24,8 +24,8 @@ const maxConfig = 16 << 20
 // A configuration is stepup config.
 type configuration struct{ *cli.Console }
 
-// Config is stepup config.
-func Config(c *cli.Console) *cobra.Command {
+// Config is stepup config. More are subcommands from elsewhere.
+func Config(c *cli.Console, more ...*cobra.Command) *cobra.Command {
 	a := &configuration{c}
 	initialise := &cobra.Command{Use: "init", Short: "write a commented first configuration", Long: textConfigInitLong, Args: cli.Takes(0)}
 	address := initialise.Flags().String("address", "", "address of the Vault server, such as https://vault.example.com:8200")
@@ -36,14 +36,14 @@ func Config(c *cli.Console) *cobra.Command {
 		}
 		return a.writeStarter(start)
 	}
-	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, or write a first one"},
+	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, or write a first one"}, append(more,
 		&cobra.Command{
 			Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong,
 			Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
 			RunE: func(_ *cobra.Command, args []string) error { return a.checkConfig(args) },
 		},
 		initialise,
-	)
+	)...)
 }
 
 func (a *configuration) checkConfig(args []string) error {

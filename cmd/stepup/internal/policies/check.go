@@ -1,0 +1,78 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/rule"
+)
+
+// missing are the entries that no rule covers, and those whose rule lacks a method.
+func missing(rules rule.Rules, entries []*entry) (lines []string) {
+	for _, e := range entries {
+		if !e.wants() || e.free {
+			continue
+		}
+		var uncovered []string
+		lacks := make(map[string][]string) // methods, by rule
+		for _, op := range e.operations {
+			q := e.request(op)
+			found, ok := rules.Match(q)
+			if !ok {
+				uncovered = append(uncovered, string(op))
+				continue
+			}
+			if found.Rule.Grant.Mints() || found.Rule.Silent {
+				continue // another way, or none by intention
+			}
+			named := slices.Concat(found.Rule.Groups()...)
+			for _, b := range e.blocks() {
+				for _, m := range b.all() {
+					if !slices.Contains(named, m) && slices.Contains(b.operations, op) {
+						lacks[found.Rule.Name] = rule.Join(lacks[found.Rule.Name], []string{m})
+					}
+				}
+			}
+		}
+		if len(uncovered) > 0 {
+			lines = append(lines, fmt.Sprintf("missing: no rule for %s (%s) of policy %s", e.where(), strings.Join(uncovered, ", "), strings.Join(e.policies, ", ")))
+		}
+		for name, methods := range lacks {
+			lines = append(lines, fmt.Sprintf("missing: rule %q does not name %s, which policy %s wants on %s", name, strings.Join(methods, ", "), strings.Join(e.policies, ", "), e.where()))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// tooWide are the paths of header grants and control groups on which no policy wants
+// anything. The other grants guard a path of their own.
+func tooWide(rules rule.Rules, entries []*entry) (lines []string) {
+	for _, r := range rules {
+		if r.Grant.Mints() || r.Silent {
+			continue
+		}
+		for _, p := range r.Paths {
+			path := sample(p.String())
+			first := slices.IndexFunc(entries, func(e *entry) bool {
+				return (r.Namespace == "" || rule.Namespace(r.Namespace) == e.namespace) && e.pattern.Match(path)
+			})
+			if first < 0 || !entries[first].wants() {
+				lines = append(lines, fmt.Sprintf("too wide: rule %q has the path %s, where no policy wants a factor or an approval", r.Name, p))
+			}
+		}
+	}
+	return lines
+}
+
+// wrongTypes are the declared methods that have another type on the server.
+func wrongTypes(declared []agent.Method, known map[string]method) (lines []string) {
+	for _, m := range declared {
+		if is, ok := known[m.Name]; ok && is.kind != m.Type {
+			lines = append(lines, fmt.Sprintf("wrong: mfa_method %q is of type %s on the server, not %s", m.Name, is.kind, m.Type))
+		}
+	}
+	return lines
+}

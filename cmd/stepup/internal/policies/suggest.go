@@ -1,0 +1,207 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
+)
+
+// A suggestion is stepup config suggest.
+type suggestion struct {
+	*cli.Console
+	vault     string
+	namespace string
+	check     bool
+}
+
+// Command is stepup config suggest.
+func Command(c *cli.Console) *cobra.Command {
+	s := &suggestion{Console: c}
+	cmd := &cobra.Command{
+		Use: "suggest [FILE…]", Short: "write rules for what Vault's policies want", Long: textLong,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd.Context(), args) },
+	}
+	cmd.Flags().StringVar(&s.vault, "vault", "", "the vault block whose server is read, where there are several")
+	cmd.Flags().StringVar(&s.namespace, "namespace", "", "where to begin to read, or the namespace of the files")
+	cmd.Flags().BoolVar(&s.check, "check", false, "compare with the configuration instead: exit with 1 on a difference")
+	return cmd
+}
+
+func (s *suggestion) run(ctx context.Context, files []string) error {
+	if s.namespace != "" && !rule.CanBeNamespace(s.namespace) {
+		return cli.Usage(errors.New("--namespace: there can be none of that name"), "write it as in X-Vault-Namespace: team/sub")
+	}
+	var (
+		c   *agent.Config
+		err error
+	)
+	if len(files) == 0 || s.check {
+		if c, err = s.Load(); err != nil {
+			return err
+		}
+	}
+	from, err := s.source(ctx, c, files)
+	if err != nil {
+		return err
+	}
+	entries, notes := build(from)
+	s.warn(notes)
+	all := blocks(entries)
+	if s.check {
+		return s.compare(c, from, entries)
+	}
+	if len(all) == 0 {
+		s.Notify("%d %s: none of them names mfa_methods or a control_group", len(from.acl), plural(len(from.acl), "policy", "policies"))
+		return nil
+	}
+	p := printer{source: from, taken: make(map[string]bool)}
+	if c != nil && len(c.Vaults) > 1 {
+		p.vault = s.vault
+	}
+	return p.print(s.Out, all)
+}
+
+// warn says what was left out; names in it are the server's.
+func (s *suggestion) warn(notes []string) {
+	for _, note := range notes {
+		s.Notify("warning: %s", cli.Printable(note))
+	}
+}
+
+func (s *suggestion) source(ctx context.Context, c *agent.Config, files []string) (source, error) {
+	if len(files) == 0 {
+		return s.fromServer(ctx, c)
+	}
+	namespace := rule.Namespace(s.namespace)
+	from := source{namespaces: []string{namespace}, named: s.namespace != ""}
+	for _, file := range files {
+		texts, err := s.readFiles(file)
+		if err != nil {
+			return source{}, err
+		}
+		for _, text := range texts {
+			text.namespace = namespace
+			from.acl = append(from.acl, text)
+		}
+	}
+	return from, nil
+}
+
+// readFiles reads a policy, standard input for "-", or the .hcl and .json files of a folder.
+func (s *suggestion) readFiles(name string) ([]policyText, error) {
+	if name == "-" {
+		text, err := readPolicy(s.In)
+		return []policyText{{name: "standard input", text: text}}, err
+	}
+	names := []string{name}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		names = nil
+		for _, ext := range []string{"*.hcl", "*.json"} {
+			found, err := fs.Glob(os.DirFS(name), ext)
+			if err != nil {
+				return nil, err
+			}
+			for _, one := range found {
+				names = append(names, filepath.Join(name, one))
+			}
+		}
+	}
+	var all []policyText
+	for _, one := range names {
+		f, err := os.Open(one)
+		if err != nil {
+			return nil, cli.Usage(err, "name files with policies, or none to read them from Vault")
+		}
+		text, err := readPolicy(f)
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", cli.Printable(one), err)
+		}
+		base := filepath.Base(one)
+		all = append(all, policyText{name: strings.TrimSuffix(base, filepath.Ext(base)), text: text})
+	}
+	return all, nil
+}
+
+func readPolicy(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, 2*maxPolicy))
+	return unwrapped(string(text)), err
+}
+
+// fromServer reads the policies of the server of a vault block, by the way that the
+// agent goes to it and with the token that the Vault CLI would use.
+func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, error) {
+	v, ok := c.Vault(s.vault)
+	if !ok {
+		return source{}, cli.Usage(errors.New("there is no such vault block, or there are several"), "name one with --vault NAME")
+	}
+	s.vault = v.Name
+	base, socket := vault.Base(v.Address)
+	settings := v.TLS
+	settings.Socket = socket
+	transport, err := vault.NewTransport(settings)
+	if err != nil {
+		return source{}, err
+	}
+	defer transport.CloseIdleConnections()
+	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: transport})
+	if err != nil {
+		return source{}, err
+	}
+	environ := append(os.Environ(), "VAULT_ADDR="+base.String())
+	token, err := vaultcli.Token(ctx, s.Console, environ)
+	if err != nil {
+		return source{}, err
+	}
+	r := &reader{client: client, token: token}
+	namespace := v.Namespace
+	if s.namespace != "" {
+		namespace = s.namespace
+	}
+	if err := r.read(ctx, rule.Namespace(namespace)); err != nil {
+		return source{}, &cli.Error{Err: err, Hint: "the token needs list and read on sys/policies/acl/*; or name files with policies"}
+	}
+	s.warn(r.notes)
+	return r.source, nil
+}
+
+// compare says what the configuration lacks, and what it asks for without a policy.
+func (s *suggestion) compare(c *agent.Config, from source, entries []*entry) error {
+	rules := slices.DeleteFunc(slices.Clone(c.Rules), func(r rule.Rule) bool { return r.Vault != "" && s.vault != "" && r.Vault != s.vault })
+	found := slices.Concat(missing(rules, entries), tooWide(rules, entries), wrongTypes(c.Methods, from.methods))
+	for _, line := range found {
+		s.Say("%s", cli.PrintableLine(line))
+	}
+	if len(found) > 0 {
+		return &cli.Error{Err: fmt.Errorf("the configuration differs from the policies: %s", cli.Counted(len(found), "difference")), Hint: "`stepup config suggest` writes the rules that the policies want"}
+	}
+	s.Say("the rules are those of the policies")
+	return nil
+}
+
+const textLong = `Writes the mfa_method and step_up blocks for the mfa_methods and control_group
+stanzas of policies, the most specific path first, as Vault looks at them.
+
+Without FILE, reads the policies of the server of the configuration, in every
+namespace, with the token that the Vault CLI would use: it needs list and read
+on sys/policies/acl/*. With FILE (HCL, JSON, or a folder of them; - is standard
+input), reads these. Sentinel policies and the types of methods are read where
+the token may. Read what it writes before you use it.
+
+--check compares the configuration with the policies, writes what it lacks and
+where it is too wide, and exits with 1 on a difference.`
