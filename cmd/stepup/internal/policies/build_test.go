@@ -1,0 +1,239 @@
+package policies
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/config"
+)
+
+// rules are the blocks of policies (p0, p1, …) in root, one line each.
+func rules(s source) (lines []string) {
+	if s.namespaces == nil {
+		s.namespaces = []string{""}
+	}
+	entries, _ := build(s)
+	for _, b := range blocks(entries) {
+		line := strings.TrimSpace(b.namespace + " " + strings.Join(b.paths, " ") + ": " + strings.Join(b.methods, "+"))
+		for _, p := range b.sentinel {
+			line += " " + p.Name + "=" + strings.Join(p.Methods, "+")
+		}
+		if b.grouped {
+			line += " waits"
+		}
+		if b.free {
+			line += " free"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func policy(name, text string) policyText { return policyText{name: name, text: text} }
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	const asks = `{ capabilities = ["read"] mfa_methods = ["m"] }`
+	for name, tt := range map[string]struct {
+		in   source
+		want []string
+	}{
+		"most specific first": {
+			source{acl: []policyText{policy("p", `path "a/*" `+asks+` path "a/+/c" { capabilities = ["read"] mfa_methods = ["plus"] } path "a/b/*" { capabilities = ["read"] mfa_methods = ["deep"] } path "a/b/c" { capabilities = ["read"] mfa_methods = ["exact"] }`)}},
+			[]string{"a/b/c: exact", "a/b/*: deep", "a/+/c: plus", "a/*: m"},
+		},
+		"an exception that each policy has": {
+			source{acl: []policyText{policy("p", `path "a/*" `+asks+` path "a/free/*" { capabilities = ["read"] }`)}},
+			[]string{"a/free/*: m free", "a/*: m"},
+		},
+		"a denial is one": {
+			source{acl: []policyText{policy("p", `path "a/*" `+asks+` path "a/closed" { capabilities = ["deny"] }`)}},
+			[]string{"a/closed: m free", "a/*: m"},
+		},
+		"an exception of another policy": { // who has p alone has to be asked
+			source{acl: []policyText{policy("p", `path "a/*" `+asks), policy("q", `path "a/free/*" { capabilities = ["read"] }`)}},
+			[]string{"a/*: m"},
+		},
+		"an exception for one user": { // not for the others
+			source{acl: []policyText{policy("p", `path "a/*" `+asks+` path "a/{{identity.entity.id}}/*" { capabilities = ["read"] }`)}},
+			[]string{"a/*: m"},
+		},
+		"a denied path asks for nothing": {
+			source{acl: []policyText{policy("p", `path "a" { capabilities = ["read", "deny"] mfa_methods = ["m"] } path "b" `+asks+` path "b" { capabilities = ["deny"] }`)}},
+			nil,
+		},
+		"denied by one, asked for by another": {
+			source{acl: []policyText{policy("p", `path "a" { capabilities = ["deny"] }`), policy("q", `path "a" `+asks)}},
+			[]string{"a: m"},
+		},
+		"sudo alone": {source{acl: []policyText{policy("p", `path "a" { capabilities = ["sudo"] mfa_methods = ["m"] }`)}}, nil},
+		"methods of several policies": {
+			source{acl: []policyText{policy("p", `path "a" `+asks), policy("q", `path "a" { capabilities = ["update"] mfa_methods = ["n", "m"] }`)}},
+			[]string{"a: m+n"},
+		},
+		"templates": {
+			source{acl: []policyText{policy("p", `path "kv/{{identity.entity.name}}/x" `+asks+` path "kv/u-{{identity.entity.id}}*" `+asks)}},
+			[]string{"kv/+/x kv/u-*: m"},
+		},
+		"a control group for some": {
+			source{acl: []policyText{policy("p", `path "a" { capabilities = ["read", "update"] mfa_methods = ["m"] control_group = { factor "f" { identity { group_names = ["g"] approvals = 1 } controlled_capabilities = ["update"] } } }`)}},
+			[]string{"a: m waits", "a: m"},
+		},
+		"namespaces": {
+			source{namespaces: []string{"", "ns1", "ns1/x"}, named: true, acl: []policyText{
+				policy("p", `path "ns1/kv/*" `+asks+` path "+/sys/*" `+asks+` path "ns1/x*" `+asks), {"ns1", "q", `path "kv/a" ` + asks},
+			}},
+			[]string{"+/sys/*: m", "ns1 kv/a kv/* x* sys/*: m", "ns1/x *: m"},
+		},
+		"Sentinel": {
+			source{acl: []policyText{policy("p", `path "a/*" `+asks)}, sentinel: []sentinelPolicy{{name: "e", paths: []string{"a/b/*"}, methods: []string{"s"}}, {name: "r", methods: []string{"x"}}}},
+			[]string{"a/b/*: m root/e=s", "a/*: m root/e=s"},
+		},
+		"JSON": {source{acl: []policyText{policy("p", `{"path":{"a":{"capabilities":["read"],"mfa_methods":["m"]}}}`)}}, []string{"a: m"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, rules(tt.in)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A server that says whatever the map says, and 404 or 403 for the rest.
+func newServer(t *testing.T, data map[string]any, forbidden ...string) *reader {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key := r.Method + " " + strings.Trim(r.Header.Get("X-Vault-Namespace")+"|"+strings.TrimPrefix(r.URL.Path, "/v1/"), "|")
+		answer, ok := data[key]
+		switch {
+		case slices.Contains(forbidden, key):
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(`{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`))
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"errors":[]}`))
+		default:
+			_ = json.NewEncoder(w).Encode(map[string]any{"data": answer})
+		}
+	}))
+	t.Cleanup(server.Close)
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := vault.New(vault.Config{Name: "x", Address: address, Transport: http.DefaultTransport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &reader{client: client, token: "t"}
+}
+
+func keys(names ...string) map[string]any { return map[string]any{"keys": names} }
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	r := newServer(t, map[string]any{
+		"LIST sys/namespaces":           keys("ns1/", "../x"),
+		"LIST sys/policies/acl":         keys("root", "a b", "../../auth/token/x"),
+		"GET sys/policies/acl/a b":      map[string]any{"policy": `path "a" { capabilities = ["read"] mfa_methods = ["corp"] }`},
+		"LIST ns1|sys/policies/acl":     keys("q"),
+		"GET ns1|sys/policies/acl/q":    map[string]any{"policy": `path "b" { capabilities = ["read"] mfa_methods = ["phone"] }`},
+		"LIST sys/policies/egp":         keys("e"),
+		"GET sys/policies/egp/e":        map[string]any{"policy": "main = rule { mfa.methods.corp.valid } # mfa.methods.no.valid", "paths": []string{"pay/*"}},
+		"LIST identity/mfa/method":      map[string]any{"keys": []string{"1"}, "key_info": map[string]any{"1": map[string]any{"name": "corp", "type": "totp", "digits": 8}}},
+		"GET sys/mfa/method/duo/phone":  map[string]any{"name": "phone"},
+		"GET sys/mfa/method/totp/phone": nil,
+	}, "LIST sys/policies/rgp")
+	if err := r.read(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"pay/*: root/e=corp", "a: corp", "ns1 b: phone"}, sorted(rules(r.source), "pay", "a:", "ns1")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]method{"corp": {"totp", 8}, "phone": {kind: "duo"}}, r.methods, cmp.AllowUnexported(method{})); diff != "" {
+		t.Error(diff)
+	}
+	for _, want := range []string{`"../x"`, "../../auth/token/x is no name", "may not read the Sentinel policies"} {
+		if !slices.ContainsFunc(r.notes, func(n string) bool { return strings.Contains(n, want) }) {
+			t.Errorf("no note of %s in %q", want, r.notes)
+		}
+	}
+}
+
+// sorted puts lines into the order of their beginnings.
+func sorted(lines []string, order ...string) []string {
+	at := func(line string) int {
+		return slices.IndexFunc(order, func(start string) bool { return strings.HasPrefix(line, start) })
+	}
+	slices.SortFunc(lines, func(a, b string) int { return at(a) - at(b) })
+	return lines
+}
+
+func TestReadWithoutPolicies(t *testing.T) {
+	t.Parallel()
+	if err := newServer(t, nil, "LIST sys/policies/acl").read(t.Context(), ""); err == nil {
+		t.Error("a token that may read no policies is no error")
+	}
+}
+
+// loads checks that what is printed is a configuration with these rules.
+func loads(t *testing.T, entries []*entry) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("vault \"corp\" { address = \"https://vault.example:8200\" }\nlistener \"tcp\" { address = \"127.0.0.1:8100\" }\n")
+	all := blocks(entries)
+	p := printer{source: source{named: true}, taken: make(map[string]bool)}
+	if err := p.print(&b, all); err != nil {
+		t.Fatal(err)
+	}
+	c, diagnostics := config.Parse("x.hcl", []byte(b.String()), config.Options{Env: func(string) string { return "" }, Home: "/home/alice"})
+	if err := diagnostics.Err(); err != nil {
+		t.Fatalf("%v\n%s", err, b.String())
+	}
+	if len(c.Rules) != len(all) {
+		t.Fatalf("%d rules of %d in\n%s", len(c.Rules), len(all), b.String())
+	}
+	for i, r := range c.Rules {
+		if got := r.Paths[0].String(); got != all[i].paths[0] {
+			t.Errorf("%q became %q", all[i].paths[0], got)
+		}
+	}
+}
+
+// The law: whatever a policy says, reading it ends, and what is written for it loads and
+// has its paths.
+func FuzzPolicy(f *testing.F) {
+	f.Add(`path "a/*" { capabilities = ["read"] mfa_methods = ["m"] }`)
+	f.Add(`{"path":[{"a":{"policy":"write","control_group":{"factor":{"x":{"identity":{}}}}}}]}`)
+	f.Add(`path { capabilities = 1 }`)
+	f.Add(`path "kv/${env.HOME}/%{x}" { capabilities = ["read"] mfa_methods = ["a$${b", "m:n", "${home}"] }`)
+	f.Add(`path "a" { capabilities = ["read"] control_group = { factor "f" { identity { group_names = ["${home}\n", "x\"y"] approvals = 1 } } } }`)
+	f.Add(`path "+/+" { mfa_methods = [""] }`)
+	f.Fuzz(func(t *testing.T, text string) {
+		entries, _ := build(source{namespaces: []string{"", "ns1"}, named: true, acl: []policyText{policy("p", text)}})
+		for _, e := range entries {
+			if path := sample(e.text); !e.pattern.Match(path) {
+				t.Errorf("%q does not match its sample %q", e.text, path)
+			}
+			if !rule.Writable(e.text) || !overlap(e.text, e.text) {
+				t.Errorf("%q", e.text)
+			}
+		}
+		loads(t, entries)
+		for _, line := range missing(nil, entries) {
+			if !strings.HasPrefix(line, "missing: no rule") {
+				t.Error(line)
+			}
+		}
+	})
+}
