@@ -346,7 +346,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 		return err
 	}
 	handler := control.NewHandler(control.HandlerConfig{
-		Prompts: a.broker, Status: a.Status, Lock: a.lock, Log: a.options.Log,
+		Prompts: a.broker, Status: a.Status, Lock: a.lock, LockRule: a.lockRule, Log: a.options.Log,
 		Leases: leaser{a}, Obtain: a.obtain, Resume: a.resume, Explain: a.explain,
 	})
 	a.mu.Lock()

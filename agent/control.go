@@ -65,7 +65,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		known.Vaults[name] = v.rules
 	}
 	s.Suggestions = a.suggester.List(known)
-	s.Tokens = g.tokens.list(ctx, a.options.Log)
+	s.Tokens = g.tokens.list(ctx, &a.state.Uses, a.options.Log)
 	s.Cache = g.tokens.status() // after the first use of a keyring, which tells
 	if g.audit != nil {
 		s.Audit = &control.Audit{File: g.config.Audit.File}
@@ -136,21 +136,41 @@ func (a *Agent) lock(ctx context.Context) control.LockResult {
 	return result
 }
 
-// resume unmutes what was denied three times, for the control socket. Any process of
-// the user can call it, as it can run `stepup`: so it counts once in ten minutes, and
-// the log and the audit log say which process it was.
+// lockRule is lock for what one rule has, also one that is no longer configured.
+func (a *Agent) lockRule(ctx context.Context, name string) (control.LockResult, error) {
+	g := a.inForce()
+	of := func(k cache.Key) bool { return k.Rule == name }
+	dropped := g.tokens.Drop(of) // first, as for lock
+	prompts := a.broker.CancelRule(name)
+	a.state.Acquisitions.CancelRule(name)
+	result := a.revoker.forget(ctx, g.tokens, dropped, of)
+	result.Prompts = prompts
+	known := g.config.Rules.Has(name, func(rule.Rule) bool { return true })
+	if !known && result.Forgotten == 0 && prompts == 0 {
+		return control.LockResult{}, control.ErrNoRule
+	}
+	a.options.Log.Info("locked", "rule", name, "prompts", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
+	a.record(audit.Record{Event: audit.Locked, Rule: name, Requester: peer.FromContext(ctx)})
+	return result, nil
+}
+
+// resume unmutes what was denied three times and ends the cool-downs, for the control
+// socket. Any process of the user can call it, as it can run `stepup`: so it unmutes once in
+// ten minutes, and the log and the audit log say which process it was. The end of a cool-down
+// needs no such limit: every denial after it counts towards muting.
 func (a *Agent) resume(ctx context.Context) (control.Resumed, error) {
 	ended, wait := a.state.Denials.Resume()
 	caller := peer.FromContext(ctx)
-	switch {
-	case wait > 0:
+	if wait > 0 {
 		a.options.Log.Warn("not resumed: that was done in the last ten minutes", "pid", caller.PID, "exe", caller.Exe)
 		return control.Resumed{}, &control.TooSoonError{Wait: wait}
-	case ended > 0:
-		a.options.Log.Warn("resumed: prompts are shown again", "rules", ended, "pid", caller.PID, "exe", caller.Exe)
+	}
+	pauses := a.state.Cooldowns.EndAll()
+	if ended+pauses > 0 {
+		a.options.Log.Warn("resumed: prompts are shown again", "rules", ended, "pauses", pauses, "pid", caller.PID, "exe", caller.Exe)
 		a.record(audit.Record{Event: audit.Resumed, Requester: caller})
 	}
-	return control.Resumed{Rules: ended}, nil
+	return control.Resumed{Rules: ended, Pauses: pauses}, nil
 }
 
 // obtain steps up to the token of a rule before a request needs it, for the
@@ -172,7 +192,12 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 	namespace := cmp.Or(o.Namespace, v.config.Namespace)
 	verdict := v.resolver.Obtain(asOurs(ctx), r, namespace, o.Token)
 	metricsResolver{v.resolver, a.metrics}.count(r, string(verdict.Outcome))
-	return control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}, nil
+	got := control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}
+	if got.OK() {
+		m := rule.Match{Rule: r, Request: rule.Request{Namespace: r.In(namespace)}}
+		got.Expires = v.resolver.Standing(asOurs(ctx), m, o.Token).Token.Expires
+	}
+	return got, nil
 }
 
 // ourName is what the kernel calls a process of this program.

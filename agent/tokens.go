@@ -17,6 +17,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/metrics"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/keyring"
 )
@@ -150,7 +151,7 @@ func (t *tokens) status() control.Cache {
 }
 
 // list describes what is cached, without the secrets.
-func (t *tokens) list(ctx context.Context, log *slog.Logger) []control.Token {
+func (t *tokens) list(ctx context.Context, uses *state.Uses, log *slog.Logger) []control.Token {
 	entries, err := t.List(ctx)
 	if err != nil {
 		log.Warn("step-up tokens cannot be listed", "error", err)
@@ -158,10 +159,17 @@ func (t *tokens) list(ctx context.Context, log *slog.Logger) []control.Token {
 	}
 	all := make([]control.Token, 0, len(entries))
 	for _, e := range entries {
-		all = append(all, control.Token{
+		one := control.Token{
 			Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
 			Caller: cache.Short(e.Key.Identity), Expires: e.Token.Expires, Uses: e.Token.Uses,
-		})
+		}
+		if use, ok := uses.Last(e.Key); ok {
+			one.LastUse = &control.Use{Time: use.Time, PID: use.Peer.PID}
+			if len(use.Peer.Chain) > 0 {
+				one.LastUse.Program = use.Peer.Chain[0]
+			}
+		}
+		all = append(all, one)
 	}
 	slices.SortFunc(all, func(a, b control.Token) int {
 		return cmp.Or(strings.Compare(a.Rule, b.Rule), a.Expires.Compare(b.Expires))

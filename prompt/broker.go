@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -208,6 +209,20 @@ func (b *Broker) CancelAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cancelAllLocked()
+}
+
+// CancelRule ends the pending prompts of one rule, as CancelAll does, and returns how many.
+func (b *Broker) CancelRule(rule string) (ended int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range slices.Clone(b.pending) {
+		// Ending one may have ended others.
+		if e.request.Rule == rule && slices.Contains(b.pending, e) {
+			b.decideLocked(e, failed(EventCanceled, ErrCanceled))
+			ended++
+		}
+	}
+	return ended
 }
 
 func (b *Broker) cancelAllLocked() {

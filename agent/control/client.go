@@ -156,6 +156,15 @@ func (c *Client) Lock(ctx context.Context) (LockResult, error) {
 	return r, err
 }
 
+// LockRule is Lock for the step-ups and prompts of one rule. The error wraps ErrNoRule
+// where there is neither such a rule nor anything of it.
+func (c *Client) LockRule(ctx context.Context, rule string) (LockResult, error) {
+	var r LockResult
+	at := route{http.MethodPost, "/v1/rules/" + url.PathEscape(rule) + "/lock", map[int]error{http.StatusNotFound: ErrNoRule}}
+	err := c.call(ctx, at, nil, &r)
+	return r, err
+}
+
 // Events connects and returns the stream of events, the first of which is of
 // type Watching. With attach the agent counts on this client to answer, and to show
 // the secret of a prompt that has an Enrolment. Range
@@ -191,7 +200,7 @@ func (c *Client) Events(ctx context.Context, attach bool) (iter.Seq2[prompt.Even
 	}, nil
 }
 
-// Resume unmutes rules. The agent refuses a second one within ten minutes.
+// Resume unmutes rules and ends cool-downs. The agent refuses a second one within ten minutes.
 func (c *Client) Resume(ctx context.Context) (Resumed, error) {
 	var r Resumed
 	err := c.call(ctx, route{method: http.MethodPost, path: "/v1/resume"}, nil, &r)

@@ -100,7 +100,15 @@ type Token struct {
 	Namespace string    `json:"namespace"`
 	Caller    string    `json:"caller"` // short HMAC of the caller's own token
 	Expires   time.Time `json:"expires"`
-	Uses      int       `json:"uses"` // left; 0 means any number
+	Uses      int       `json:"uses"`               // left; 0 means any number
+	LastUse   *Use      `json:"last_use,omitempty"` // since the agent was started; absent where there was none
+}
+
+// A Use is a request that a step-up token served.
+type Use struct {
+	Time    time.Time `json:"time"`
+	PID     int       `json:"pid"`     // of the program; 0 when unknown
+	Program string    `json:"program"` // its name, as the kernel has it; "" when unknown
 }
 
 // Cache is where step-up tokens are kept.
@@ -132,7 +140,8 @@ const Watching = "watching"
 
 // Resumed is the answer of POST /v1/resume.
 type Resumed struct {
-	Rules int `json:"rules"` // that are asked about again; 0 when none was muted
+	Rules  int `json:"rules"`  // that are asked about again; 0 when none was muted
+	Pauses int `json:"pauses"` // cool-downs that have ended
 }
 
 // A TooSoonError refuses a resume: there was one a moment ago.
@@ -191,8 +200,9 @@ type Obtain struct {
 
 // An Obtained is the outcome of an Obtain.
 type Obtained struct {
-	Outcome string `json:"outcome"` // a word of the Stepup-Outcome header
-	Message string `json:"message"` // for the person; "" when the outcome is a yes
+	Outcome string    `json:"outcome"`          // a word of the Stepup-Outcome header
+	Message string    `json:"message"`          // for the person; "" when the outcome is a yes
+	Expires time.Time `json:"expires,omitzero"` // of the token that is there
 }
 
 // OK reports whether the token is there.

@@ -56,7 +56,9 @@ type HandlerConfig struct {
 	// Lock forgets and revokes all tokens and cancels all prompts. Its context
 	// does not end with the client.
 	Lock func(context.Context) LockResult
-	// Resume unmutes rules. It fails with a *TooSoonError.
+	// LockRule is Lock for one rule. It fails with ErrNoRule.
+	LockRule func(ctx context.Context, rule string) (LockResult, error)
+	// Resume unmutes rules and ends cool-downs. It fails with a *TooSoonError.
 	Resume func(context.Context) (Resumed, error)
 	// Leases opens listeners for one command each.
 	Leases Leaser
@@ -85,6 +87,7 @@ func NewHandler(cfg HandlerConfig) http.Handler {
 		"/v1/prompts/{id}/answer": {http.MethodPost: h.answer},
 		"/v1/prompts/{id}/deny":   {http.MethodPost: h.deny},
 		"/v1/lock":                {http.MethodPost: h.lock},
+		"/v1/rules/{rule}/lock":   {http.MethodPost: h.lockRule},
 		"/v1/resume":              {http.MethodPost: h.resume},
 		"/v1/events":              {http.MethodGet: h.events},
 		"/v1/listeners":           {http.MethodGet: h.listeners, http.MethodPost: h.lease},
@@ -175,6 +178,15 @@ func (h *handler) lock(w http.ResponseWriter, r *http.Request) {
 	result := h.Lock(ctx)
 	result.Notes = notNil(result.Notes)
 	writeJSON(w, result)
+}
+
+// lockRule is a call of its own: a lock of all must not come of a name that is left out.
+func (h *handler) lockRule(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), lockTimeout)
+	defer cancel()
+	result, err := h.LockRule(ctx, r.PathValue("rule"))
+	result.Notes = notNil(result.Notes)
+	h.reply(w, "lock", result, err)
 }
 
 // resume unmutes rules that were denied, or not answered, too often. It is a call of

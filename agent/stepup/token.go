@@ -74,7 +74,7 @@ func (r *Resolver) Cached(ctx context.Context, m rule.Match, token secret.Secret
 
 // Served notes that the app gets the answer, which is no refusal.
 func (u *TokenUse) Served() {
-	u.request.Record(audit.Cached, time.Since(u.request.Started))
+	u.request.served()
 	u.decided(Answered{nil, mfa.Cached})
 }
 
@@ -157,8 +157,14 @@ func (q *tokenRequest) sendWith(ctx context.Context, t cache.Token) (resp *http.
 		q.discard(ctx, t)
 		return resp, false, nil
 	}
-	q.Record(audit.Cached, time.Since(q.Started))
+	q.served()
 	return resp, true, nil
+}
+
+// served notes that a token that was there has served the request.
+func (q *tokenRequest) served() {
+	q.Used()
+	q.Record(audit.Cached, time.Since(q.Started))
 }
 
 // firstWithKept sends a request with the first token that is there under one of the rules of
@@ -285,6 +291,7 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 		if err != nil {
 			return Refused{nil, factor.Unreached(err)}
 		}
+		q.Used()
 		return Answered{resp, mfa.Approved}
 	}
 	return Refused{nil, factor.Canceled()}
@@ -344,6 +351,7 @@ func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
 func (q *tokenRequest) keep(ctx context.Context, t cache.Token, v mfa.Verdict) mfa.Verdict {
 	life, err := q.CallerLife(ctx, q.token, callerMaxAge)
 	t.Owner = q.Config.State.Callers.Accessor(q.CallerKey())
+	q.Config.State.Uses.Made(q.Key)
 	if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
 		q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)
 	}

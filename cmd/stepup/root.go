@@ -60,7 +60,7 @@ func commands(c *cli.Console) []*cobra.Command {
 			service.Command(c),
 			doctor.Command(c),
 		),
-		inGroup(groupPrompts, append(attach.Commands(c), daemon.Lock(c), daemon.Resume(c))...),
+		inGroup(groupPrompts, append(attach.Commands(c), exec.Up(c), daemon.Lock(c), daemon.Resume(c))...),
 		inGroup(groupSecrets,
 			secrets.TokenHelper(c),
 			secrets.TOTP(c),

@@ -264,6 +264,9 @@ func (s *StepUp) Record(event audit.Event, took time.Duration) {
 	}
 }
 
+// Used notes that the step-up token of this caller and rule serves the request.
+func (s *StepUp) Used() { s.Config.State.Uses.Record(s.Key, s.peer) }
+
 // Challenge records that a second factor is wanted, once.
 func (s *StepUp) Challenge() {
 	if !s.Challenged {

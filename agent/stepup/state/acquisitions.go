@@ -14,6 +14,8 @@ import (
 type Acquisition struct {
 	Done    chan struct{} // closed when Verdict is set, and the token in the cache
 	Verdict mfa.Verdict
+
+	cancel context.CancelCauseFunc // nil for one that never ran
 }
 
 // Acquisitions are those that run. [New] makes them ready.
@@ -52,10 +54,13 @@ func (a *Acquisitions) Join(k Key, run func(context.Context) mfa.Verdict) (joine
 		a.inflight = make(map[Key]*Acquisition)
 	}
 	a.inflight[k] = q
-	ctx, running := a.ctx, a.running
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	running := a.running
+	q.cancel = cancel
 	running.Add(1)
 	a.all.Go(func() {
 		defer running.Done()
+		defer cancel(nil)
 		q.Verdict = run(ctx)
 		if context.Cause(ctx) != nil && !q.Verdict.OK() {
 			q.Verdict = Canceled()
@@ -73,6 +78,24 @@ func (a *Acquisitions) Context() context.Context {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.ctx
+}
+
+// CancelRule ends the acquisitions of one rule, and waits for them.
+func (a *Acquisitions) CancelRule(rule string) {
+	var ending []*Acquisition
+	a.mu.Lock()
+	for k, q := range a.inflight {
+		if k.Rule == rule {
+			ending = append(ending, q)
+		}
+	}
+	a.mu.Unlock()
+	for _, q := range ending {
+		q.cancel(prompt.ErrCanceled)
+	}
+	for _, q := range ending {
+		<-q.Done
+	}
 }
 
 // cancelAll ends the acquisitions that run and waits for them.

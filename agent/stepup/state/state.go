@@ -30,6 +30,7 @@ type State struct {
 	Acquisitions Acquisitions
 	Tries        Tries
 	Approvals    Approvals
+	Uses         Uses
 }
 
 // New returns an empty State.
@@ -62,4 +63,5 @@ func (s *State) Close() {
 	s.Cancel()
 	s.Acquisitions.all.Wait()
 	s.Tries.running.Wait()
+	s.Uses.close()
 }

@@ -90,6 +90,22 @@ func (c *Cooldowns) End(k Key) {
 	delete(c.after, k)
 }
 
+// EndAll ends every cool-down, and returns how many there were. Requests that waited for a
+// refusal still share it, and the denials go on counting towards muting.
+func (c *Cooldowns) EndAll() (ended int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for k, r := range c.after {
+		if now.Before(r.until) {
+			r.until = now
+			c.after[k] = r
+			ended++
+		}
+	}
+	return ended
+}
+
 // Find returns the refusal that holds for a request on k which arrived then. A request
 // that waited for it shares it, however long its turn took to come: left is zero. For
 // a later one, left is what remains of the cool-down.

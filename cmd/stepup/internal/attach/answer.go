@@ -25,14 +25,14 @@ const maxTyped = 16 << 10
 
 func answerCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "answer ID [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(1, "ID"), ValidArgsFunction: c.CompleteID,
-		RunE: func(cmd *cobra.Command, args []string) error { return runAnswer(cmd.Context(), c, args[0], args[1:]) },
+		Use: "answer [ID] [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(2), ValidArgsFunction: c.CompleteID,
+		RunE: func(cmd *cobra.Command, args []string) error { return runAnswer(cmd.Context(), c, args) },
 	}
 }
 
-func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) error {
+func runAnswer(ctx context.Context, c *cli.Console, args []string) error {
 	client := c.Client()
-	p, err := findPrompt(ctx, client, id)
+	p, code, err := findPrompt(ctx, client, args)
 	if err != nil {
 		return err
 	}
@@ -77,17 +77,42 @@ func runAnswer(ctx context.Context, c *cli.Console, id string, code []string) er
 	return err
 }
 
-func findPrompt(ctx context.Context, client *control.Client, id string) (prompt.Request, error) {
+// findPrompt finds the prompt that is meant by [ID] [CODE], and returns what is left of the
+// arguments. Without an ID it is the only one that is open.
+func findPrompt(ctx context.Context, client *control.Client, args []string) (p prompt.Request, code []string, err error) {
 	open, err := client.Prompts(ctx)
 	if err != nil {
-		return prompt.Request{}, err
+		return p, nil, err
 	}
-	for _, p := range open {
-		if strings.EqualFold(p.ID, strings.TrimSpace(id)) {
-			return p, nil
+	if len(args) > 0 {
+		for _, p := range open {
+			if strings.EqualFold(p.ID, strings.TrimSpace(args[0])) {
+				return p, args[1:], nil
+			}
+		}
+		// The ID of a prompt that is over must not be sent as the code of the next one:
+		// an ID is of six characters, mostly with a letter.
+		if len(args) > 1 || !looksLikeCode(args[0]) || len(open) == 1 && open[0].Kind != prompt.Passcode {
+			return p, nil, fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
 		}
 	}
-	return prompt.Request{}, fmt.Errorf("%w: it was answered, denied or has timed out", prompt.ErrUnknown)
+	switch len(open) {
+	case 1:
+		return open[0], args, nil
+	case 0:
+		return p, nil, fmt.Errorf("%w: none is open", prompt.ErrUnknown)
+	}
+	var ids []string
+	for _, p := range open {
+		ids = append(ids, p.ID)
+	}
+	return p, nil, cli.Usage(fmt.Errorf("%d prompts are open", len(open)), "say which one: "+cli.Printable(strings.Join(ids, ", "))+" (`stepup prompts` lists them)")
+}
+
+// looksLikeCode reports whether an argument is a passcode rather than an ID.
+func looksLikeCode(arg string) bool {
+	digits := strings.ReplaceAll(strings.TrimSpace(arg), " ", "")
+	return len(digits) >= 6 && strings.Trim(digits, "0123456789") == ""
 }
 
 // readAnswer takes the first line of standard input. It does not wait for the
@@ -141,7 +166,8 @@ func haveTerminal() error {
 	return tty.Close()
 }
 
-const textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists. Without CODE, the
+const textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists, without ID the only one
+that is open. Without CODE, the
 answer is asked for on the terminal, or is the first line of standard input
 where that is no terminal:
 

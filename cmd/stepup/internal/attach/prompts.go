@@ -43,12 +43,23 @@ func promptsCommand(c *cli.Console) *cobra.Command {
 
 func denyCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "deny ID", Short: "say no to a prompt", Args: cli.Takes(0, "ID"), ValidArgsFunction: c.CompleteID,
+		Use: "deny [ID]", Short: "say no to a prompt", Args: cli.Takes(1), ValidArgsFunction: c.CompleteID,
+		Long: "Says no to the prompt with the ID that \"stepup prompts\" lists, without ID to the only one\nthat is open. This also ends a push.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.Client().Deny(cmd.Context(), args[0]); err != nil {
+			client, id := c.Client(), ""
+			if len(args) > 0 {
+				id = args[0]
+			} else {
+				p, _, err := findPrompt(cmd.Context(), client, nil)
+				if err != nil {
+					return err
+				}
+				id = p.ID
+			}
+			if err := client.Deny(cmd.Context(), id); err != nil {
 				return err
 			}
-			c.Say("denied %s", cli.Printable(args[0]))
+			c.Say("denied %s", cli.Printable(id))
 			return nil
 		},
 	}

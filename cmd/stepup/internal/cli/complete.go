@@ -37,6 +37,14 @@ func (c *Console) CompleteRule(cmd *cobra.Command, _ []string, _ string) ([]stri
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// CompleteOneRule is CompleteRule for an argument.
+func (c *Console) CompleteOneRule(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.CompleteRule(cmd, args, word)
+}
+
 // CompleteVault gives the vaults, like CompleteRule.
 func (c *Console) CompleteVault(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var names []string

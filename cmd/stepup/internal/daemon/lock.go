@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -13,9 +16,10 @@ import (
 // Lock is stepup lock.
 func Lock(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "lock", Short: "revoke and forget every step-up token, cancel every prompt", Long: textLockLong, Args: cli.Takes(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := c.Client().Lock(cmd.Context())
+		Use: "lock [RULE]", Short: "revoke and forget every step-up token, cancel every prompt", Long: textLockLong, Args: cli.Takes(1),
+		ValidArgsFunction: c.CompleteOneRule,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := lock(cmd.Context(), c.Client(), args)
 			if err != nil {
 				return err
 			}
@@ -26,7 +30,24 @@ func Lock(c *cli.Console) *cobra.Command {
 }
 
 const textLockLong = `Forgets every step-up token and revokes it at Vault, and cancels every open
-prompt, as if it had been denied. The agent goes on running.`
+prompt, as if it had been denied. The agent goes on running.
+
+With RULE, the name of a step_up block, it does that for this rule alone.`
+
+func lock(ctx context.Context, client *control.Client, args []string) (control.LockResult, error) {
+	switch {
+	case len(args) == 0:
+		return client.Lock(ctx)
+	case args[0] == "":
+		// An empty variable of a script must not lock more than was meant.
+		return control.LockResult{}, cli.Usage(errors.New("the name of the rule is empty"), "`stepup lock` alone locks every rule")
+	}
+	r, err := client.LockRule(ctx, args[0])
+	if errors.Is(err, control.ErrNoRule) {
+		return r, cli.Usage(fmt.Errorf("no rule %s", cli.Printable(args[0])), "`stepup status` lists the rules")
+	}
+	return r, err
+}
 
 func lockText(r control.LockResult) string {
 	var done []string
@@ -55,7 +76,7 @@ func lockText(r control.LockResult) string {
 // Resume is stepup resume.
 func Resume(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "resume", Short: "be asked again after three prompts were denied or not answered", Long: textResumeLong, Args: cli.Takes(0),
+		Use: "resume", Short: "be asked again after prompts were denied or not answered", Long: textResumeLong, Args: cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := c.Client().Resume(cmd.Context())
 			if err != nil {
@@ -67,14 +88,24 @@ func Resume(c *cli.Console) *cobra.Command {
 	}
 }
 
-const textResumeLong = `After three prompts in ten minutes that were denied or not answered, a rule
+const textResumeLong = `After a prompt that was denied or not answered, the rule pauses: for a while its
+requests are refused without a prompt. This command ends every such pause.
+
+After three prompts in ten minutes that were denied or not answered, a rule
 is muted: its requests are refused without a prompt. An accepted second factor
 ends that, and so does this command. It works once in ten minutes, and the audit
 log says which process ran it: any program of your user can.`
 
 func resumeText(r control.Resumed) string {
-	if r.Rules == 0 {
-		return "no rule was muted\n"
+	var done []string
+	if r.Rules > 0 {
+		done = append(done, cli.Counted(r.Rules, "rule")+" may ask again")
 	}
-	return "resumed: " + cli.Counted(r.Rules, "rule") + " may ask again\n"
+	if r.Pauses > 0 {
+		done = append(done, cli.Counted(r.Pauses, "pause")+" ended")
+	}
+	if len(done) == 0 {
+		return "no rule was muted or paused\n"
+	}
+	return "resumed: " + strings.Join(done, ", ") + "\n"
 }

@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,30 +16,75 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // Status is stepup status.
 func Status(c *cli.Console) *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "show what the agent does", Long: textStatusLong, Args: cli.Takes(0)}
 	f := cli.FormatFlag(cmd)
+	watch := cmd.Flags().Bool("watch", false, "show it again and again, until ctrl-c")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := c.Client().Status(cmd.Context())
-		if err != nil {
-			return err
+		if *watch {
+			return watchStatus(cmd.Context(), c, *f)
 		}
-		if *f == cli.FormatJSON {
-			return cli.WriteJSON(c.Out, s)
-		}
-		_, err = io.WriteString(c.Out, statusText(s, time.Now()))
-		return err
+		return showStatus(cmd.Context(), c, *f, "")
 	}
 	return cmd
 }
 
+// showStatus writes the status once, behind before.
+func showStatus(ctx context.Context, c *cli.Console, format, before string) error {
+	s, err := c.Client().Status(ctx)
+	if err != nil {
+		return err
+	}
+	if format == cli.FormatJSON {
+		return cli.WriteJSON(c.Out, s)
+	}
+	_, err = io.WriteString(c.Out, before+statusText(s, time.Now()))
+	return err
+}
+
+// watchInterval is short enough for a countdown, and asks a Vault for its health no more
+// often than a load balancer does.
+const watchInterval = 2 * time.Second
+
+// watchStatus shows the status until it is interrupted, or the agent has ended. A terminal
+// shows the newest alone; elsewhere one follows the other.
+func watchStatus(ctx context.Context, c *cli.Console, format string) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	again := time.NewTicker(watchInterval)
+	defer again.Stop()
+	before := ""
+	for {
+		if err := showStatus(ctx, c, format, before); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		before = "\n"
+		if f, ok := c.Out.(*os.File); ok && terminal.IsTerminal(f) {
+			before = clearScreen
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// clearScreen puts the cursor to the upper left and clears what is below (ECMA-48).
+const clearScreen = "\x1b[H\x1b[2J"
+
 const textStatusLong = `Shows where programs connect (the export lines can be pasted into a shell), the
 Vault servers and whether they answer, the rules, open prompts, who is asked,
 and where step-up tokens are kept. A server that does not answer costs two
-seconds. With --format json it is the object that GET /v1/status gives.`
+seconds. Of each token it says how long it is left, and when and for which program it
+was used last. With --format json it is the object that GET /v1/status gives.`
 
 // statusText is the status for people.
 func statusText(st control.Status, now time.Time) string {
@@ -201,10 +250,24 @@ func askedLine(st control.Status) string {
 func cacheLines(st control.Status, now time.Time) []string {
 	lines := []string{storeLine(st.Cache)}
 	for _, t := range st.Tokens {
-		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\t%s",
-			cli.Printable(t.Rule), cli.Printable(t.Caller), cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses)))
+		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\t%s\t%s",
+			cli.Printable(t.Rule), cli.Printable(t.Caller), cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses), lastUse(t.LastUse, now)))
 	}
 	return lines
+}
+
+func lastUse(u *control.Use, now time.Time) string {
+	if u == nil {
+		return "not used since the agent was started"
+	}
+	text := "used " + cli.Duration(now.Sub(u.Time)) + " ago"
+	switch {
+	case u.PID == 0:
+		return text
+	case u.Program == "":
+		return text + fmt.Sprintf(" by pid %d", u.PID)
+	}
+	return text + fmt.Sprintf(" by %s (pid %d)", cli.Printable(u.Program), u.PID)
 }
 
 // storeLine is where tokens are kept, and why they are not in the keyring.

@@ -34,7 +34,12 @@ func TestStatusText(t *testing.T) {
 				{Name: "prod-kv", Paths: []string{"kv/data/prod/*", "transit/sign/+"}, Capabilities: []string{"read", "update"}, Methods: []string{"a", "b"}, Grant: "header"},
 				{Name: "ns", Paths: []string{"x"}, Namespace: "team/", Methods: []string{"a"}, Grant: "token"},
 			},
-			Tokens:   []control.Token{{Rule: "ns", Caller: "0a1b2c3d", Expires: now.Add(90 * time.Second), Uses: 3}},
+			Tokens: []control.Token{
+				{Rule: "ns", Caller: "0a1b2c3d", Expires: now.Add(90 * time.Second), Uses: 3},
+				{Rule: "ns", Caller: "1a", Expires: now.Add(time.Hour), LastUse: &control.Use{Time: now.Add(-2 * time.Minute), PID: 12, Program: "py\x1bthon3"}},
+				{Rule: "ns", Caller: "2a", Expires: now.Add(time.Hour), LastUse: &control.Use{Time: now, PID: 12}},
+				{Rule: "ns", Caller: "3a", Expires: now.Add(time.Hour), LastUse: &control.Use{Time: now}},
+			},
 			Prompts:  make([]prompt.Request, 2),
 			Attached: 2, Prompters: []string{"terminal", "command"},
 			Cache: control.Cache{Store: "keyring", State: "locked", Reason: "the default collection of the keyring is locked"},
@@ -53,7 +58,10 @@ rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with 
 prompts    2 prompts open: ` + "`stepup prompts`" + `
            asked by terminal, command, 2 attached terminals
 cache      memory only, the keyring is locked: the default collection of the keyring is locked
-           ns  for caller 0a1b2c3d  1m30s left  3 uses left
+           ns  for caller 0a1b2c3d  1m30s left  3 uses left         not used since the agent was started
+           ns  for caller 1a        1h0m left   any number of uses  used 2m0s ago by py?thon3 (pid 12)
+           ns  for caller 2a        1h0m left   any number of uses  used 0s ago by pid 12
+           ns  for caller 3a        1h0m left   any number of uses  used 0s ago
 note       a note
 `},
 		{"nothing", control.Status{Started: now.Add(time.Hour), Vaults: []control.Vault{{Name: "v"}}, Cache: control.Cache{Store: "memory"}},
@@ -80,6 +88,14 @@ func TestLockText(t *testing.T) {
 	got := lockText(control.LockResult{Revoked: 1, Forgotten: 2, Prompts: 3, Notes: []string{"one\nis left"}})
 	if want := "locked: 1 token revoked, 2 tokens forgotten, 3 prompts cancelled\nnote: one is left\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	for want, r := range map[string]control.Resumed{
+		"no rule was muted or paused\n": {}, "resumed: 1 rule may ask again\n": {Rules: 1},
+		"resumed: 2 pauses ended\n": {Pauses: 2}, "resumed: 2 rules may ask again, 1 pause ended\n": {Rules: 2, Pauses: 1},
+	} {
+		if got := resumeText(r); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 	got = lockText(control.LockResult{Revoked: 2, Forgotten: 2})
 	if want := "locked: 2 tokens revoked and forgotten\n"; got != want {

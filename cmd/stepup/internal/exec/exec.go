@@ -128,8 +128,12 @@ func (x *execution) execute(starting context.Context) error {
 	}
 	x.attach(starting)
 	if x.rule != "" {
-		if err := x.stepUp(starting); err != nil {
+		got, err := x.obtain(starting)
+		if err != nil {
 			return err
+		}
+		if !got.OK() {
+			return notSteppedUp(got, "not stepped up, the command was not started: ")
 		}
 	}
 	x.warnPastAgent(starting)
@@ -332,38 +336,33 @@ func (x *execution) takeToken(ctx context.Context) error {
 	return err
 }
 
-// stepUp gets the token of a rule before the command starts, so that nothing
-// interrupts it later.
-func (x *execution) stepUp(ctx context.Context) error {
-	token, err := x.kept, error(nil)
+// obtain gets the token of a rule before anything needs it, so that nothing is
+// interrupted later. A person's no is no error.
+func (x *execution) obtain(ctx context.Context) (got control.Obtained, err error) {
+	token := x.kept
 	if token == "" {
 		token, err = vaultcli.Token(ctx, x.Console, x.environ(os.Environ()))
 	}
 	if errors.Is(err, vaultcli.ErrNoToken) && !x.knownRule(ctx) {
-		return x.noRule() // no login would help
+		return got, x.noRule() // no login would help
 	}
 	if err != nil {
-		return err
+		return got, err
 	}
-	got, err := x.client.Obtain(ctx, control.Obtain{
+	got, err = x.client.Obtain(ctx, control.Obtain{
 		Rule: x.rule, Vault: x.vaultName, Namespace: cmp.Or(x.Env("VAULT_NAMESPACE"), x.Env("BAO_NAMESPACE")), Token: token,
 	})
 	switch {
 	case errors.Is(err, control.ErrHeaderGrant):
-		return cli.Usage(fmt.Errorf("rule %s has a header grant or none: it is asked about with each request", cli.Printable(x.rule)), "leave --rule out, or give the rule a token or login grant")
+		hint := "give the rule a token or login grant"
+		if x.cmd != nil {
+			hint = "leave --rule out, or " + hint
+		}
+		return got, cli.Usage(fmt.Errorf("rule %s has a header grant or none: it is asked about with each request", cli.Printable(x.rule)), hint)
 	case errors.Is(err, control.ErrNoRule):
-		return x.noRule()
-	case err != nil:
-		return err
-	case got.OK():
-		return nil
+		return got, x.noRule()
 	}
-	failed := &cli.Error{Err: fmt.Errorf("not stepped up, the command was not started: %s", cli.Printable(strings.TrimPrefix(got.Message, "stepup: "))), Code: cli.ExitFailed}
-	switch got.Outcome {
-	case "denied", "timeout", "rejected":
-		failed.Code = cli.ExitRefused
-	}
-	return failed
+	return got, err
 }
 
 func (x *execution) noRule() error {
