@@ -34,6 +34,7 @@ type entry struct {
 
 	answer string
 	err    error
+	left   func() bool // the caller has left
 }
 
 // An ending is how an entry was decided.
@@ -73,6 +74,7 @@ func (b *Broker) enqueue(ctx context.Context, r Request) (*entry, error) {
 		done:    make(chan struct{}),
 		hidden:  make(chan struct{}),
 		denied:  make(chan struct{}),
+		left:    func() bool { return ctx.Err() != nil },
 	}
 	// The prompters' context outlives the caller's by design: deciding the entry ends it,
 	// and gives the reason.
@@ -139,7 +141,8 @@ func (b *Broker) deliver(ctx context.Context, e *entry) {
 		case <-b.turn(e):
 		case <-e.done:
 		}
-		if !isClosed(e.done) {
+		// A caller that has left is about to end its question: it must not flash up.
+		if !isClosed(e.done) && !e.left() {
 			b.show(ctx, e)
 		}
 		// The next question comes only now: two at a time on one screen would mix.
