@@ -9,6 +9,17 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 )
 
+// unread are the policies that cannot be read: a comparison without them would pass for
+// a whole one.
+func unread(acl []policyText) (lines []string) {
+	for _, p := range acl {
+		if _, err := parsePolicy(p.namespace, p.name, p.text); err != nil {
+			lines = append(lines, fmt.Sprintf("unknown: policy %s cannot be read", p.name))
+		}
+	}
+	return lines
+}
+
 // missing are the entries that no rule covers, and those whose rule lacks a method.
 func missing(rules rule.Rules, entries []*entry) (lines []string) {
 	for _, e := range entries {

@@ -183,7 +183,7 @@ func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, e
 // compare says what the configuration lacks, and what it asks for without a policy.
 func (s *suggestion) compare(c *agent.Config, from source, entries []*entry) error {
 	rules := slices.DeleteFunc(slices.Clone(c.Rules), func(r rule.Rule) bool { return r.Vault != "" && s.vault != "" && r.Vault != s.vault })
-	found := slices.Concat(missing(rules, entries), tooWide(rules, entries), wrongTypes(c.Methods, from.methods))
+	found := slices.Concat(unread(from.acl), missing(rules, entries), tooWide(rules, entries), wrongTypes(c.Methods, from.methods))
 	for _, line := range found {
 		s.Say("%s", cli.PrintableLine(line))
 	}
