@@ -33,6 +33,7 @@ const (
 type tokenRequest struct {
 	*factor.StepUp
 	request
+	acquired bool // it has started the acquisition of the token
 }
 
 func newTokenRequest(ctx context.Context, q request) *tokenRequest {
@@ -291,7 +292,9 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 		if err != nil {
 			return Refused{nil, factor.Unreached(err)}
 		}
-		q.Used()
+		if q.acquired { // its process was looked up for the question; those of a crowd are not
+			q.Used()
+		}
 		return Answered{resp, mfa.Approved}
 	}
 	return Refused{nil, factor.Canceled()}
@@ -306,7 +309,8 @@ func (q *tokenRequest) acquisition(ctx context.Context) (v mfa.Verdict, ok bool)
 	if v, ok := q.Cooldown(); ok {
 		return v, true
 	}
-	running, _ := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
+	running, started := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
+	q.acquired = q.acquired || started
 	defer q.config.Meter.Waiting(ctx)()
 	select {
 	case <-running.Done:
