@@ -206,11 +206,15 @@ func (s *Server) Drain(ctx context.Context) error {
 			_ = x.client.Close()
 		}
 	}
-	ended := make(chan struct{})
-	if len(s.conns) == 0 {
-		close(ended)
-	} else {
-		s.ended = ended
+	// One channel for all that wait: a listener may be stopped while it is being retired.
+	ended := s.ended
+	if ended == nil {
+		ended = make(chan struct{})
+		if len(s.conns) == 0 {
+			close(ended)
+		} else {
+			s.ended = ended
+		}
 	}
 	s.mu.Unlock()
 	select {

@@ -814,6 +814,34 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A server may be closed while something waits for its end.
+func TestDrainTwice(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{})
+	f := newFixture(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err == nil {
+			close(begun)
+			_, _ = r.ReadByte()
+		}
+	})
+	f.dial().send(request("GET", "/v1/sys/monitor", ""))
+	<-begun
+	retired := make(chan error, 1)
+	go func() { retired <- f.server.Drain(context.Background()) }()
+	for !f.server.closing.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.server.Drain(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Drain = %v", err)
+	}
+	f.server.Close()
+	if err := <-retired; err != nil {
+		t.Error(err)
+	}
+}
+
 // Connections that are kept end after their time, and there is no timer without one.
 func TestKeptConnectionsEnd(t *testing.T) {
 	t.Parallel()
