@@ -147,7 +147,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	again := r.GetBody
 	for tries := 1; ; tries++ {
 		a := &attempt{repeatable: repeatable(r)}
-		resp, err := t.current(a.repeatable).RoundTrip(a.traced(r))
+		resp, err := a.roundTrip(t.current(a.repeatable), r)
 		if err == nil {
 			resp.Request = r
 			return resp, nil
@@ -322,6 +322,18 @@ type attempt struct {
 	reused bool
 	offset int64 // of the request's first byte, at the earliest
 	counts counts
+}
+
+// roundTrip sends r by way of to, with the body for this attempt.
+func (a *attempt) roundTrip(to *http.Transport, r *http.Request) (*http.Response, error) {
+	r = a.traced(r)
+	if r.Body == nil || r.Body == http.NoBody {
+		return to.RoundTrip(r)
+	}
+	body := &lateBody{inner: r.Body}
+	defer body.end()
+	r.Body = body
+	return to.RoundTrip(r)
 }
 
 // traced is r as net/http gets it: without a way to repeat it unasked.
