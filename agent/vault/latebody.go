@@ -15,7 +15,7 @@ type lateBody struct {
 
 	mu     sync.Mutex
 	read   bool // something was read, or tried to be
-	closed bool // was closed before that
+	closed bool // a close was put off
 	ended  bool // net/http sends it no more
 }
 
@@ -23,7 +23,7 @@ type lateBody struct {
 func (b *lateBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	if !b.ended {
-		b.read, b.closed = true, false
+		b.read = true
 	}
 	b.mu.Unlock()
 	return b.inner.Read(p)
@@ -41,7 +41,8 @@ func (b *lateBody) Close() error {
 	return b.inner.Close()
 }
 
-// end is called when net/http has returned.
+// end is called when net/http has returned. It closes what was closed before, also where
+// net/http has read of it after that: it does not close it again then.
 func (b *lateBody) end() {
 	b.mu.Lock()
 	b.ended = true

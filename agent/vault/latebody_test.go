@@ -34,7 +34,8 @@ func TestLateBody(t *testing.T) {
 		"sent":                     {"rc", false, 1},
 		"sent and done":            {"rce", false, 1},
 		"closed, then sent":        {"crc", false, 1},
-		"closed twice, then sent":  {"ccrce", false, 1},
+		"closed twice, then sent":  {"ccrce", false, 2}, // which a body must bear
+		"closed, then read once":   {"cre", false, 1},
 		"closed, never sent":       {"ce", false, 1},
 		"read after its close":     {"rcr", true, 1},
 		"closed when it was done":  {"ec", false, 1},
