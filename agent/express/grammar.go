@@ -88,8 +88,8 @@ func hasPrefix(b []byte, prefix string) bool {
 	return true
 }
 
-// plainHost reports whether net/http would send a host as it stands: no name in another
-// alphabet, no zone.
+// plainHost reports whether net/http takes a host, and would send it as it stands: no
+// blank, no name in another alphabet, no zone.
 func plainHost(s string) bool {
 	for i := range len(s) {
 		if !isAlphanumeric(s[i]) && strings.IndexByte("-._:[]", s[i]) < 0 {

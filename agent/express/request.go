@@ -156,7 +156,7 @@ func (h *requestHead) line(name, value []byte, seen *seenLines) (ok bool) {
 	case len("Host"):
 		if is(name, "host") {
 			h.host, seen.dropped = string(value), true
-			return once(&seen.host) && len(value) > 0
+			return once(&seen.host) && plainHost(h.host)
 		}
 	case len("Content-Length"):
 		if is(name, "content-length") {

@@ -46,7 +46,7 @@ type fixture struct {
 	budget   *relay.Budget
 	log      *syncBuffer
 
-	closeIdle func() // the connections that the lane keeps
+	closeIdle func() // the connections that the lane and net/http keep
 }
 
 // newFixture starts a relay to the server at address; changes may alter its Config.
@@ -76,7 +76,8 @@ func newFixture(t testing.TB, address string, changes ...func(*relay.Config)) *f
 		timeout = t.HTTP().ResponseHeaderTimeout
 	}
 	c.Base = express.Transport{Base: c.Base}
-	f.url, f.closeIdle = serve(t, c, timeout)
+	url, closeLane := serve(t, c, timeout)
+	f.url, f.closeIdle = url, func() { closeLane(); base.CloseIdleConnections() }
 	return f
 }
 
