@@ -97,6 +97,7 @@ func (b builder) vault(v Vault) (*upstream, error) {
 			Timeout:     transport.HTTP().ResponseHeaderTimeout,
 			MaxOpen:     maxOpen(base),
 			IdleTimeout: cmp.Or(v.IdleTimeout, vault.DefaultIdleTimeout),
+			Fresh:       vault.Fresh,
 		})
 	}
 	return built, nil

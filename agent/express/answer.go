@@ -13,41 +13,30 @@ type answerHead struct {
 	json    bool // may hold a challenge
 	close   bool // the connection is not used again
 	drop    []span
+	seen    answerLines
 }
 
 // parse reads the head at the beginning of b. What it calls plain is an answer that is
 // handed on as it is, but for what holds for one connection only. A redirect, a 403, an
 // interim answer and what has no length are not plain.
-func (h *answerHead) parse(b []byte) finding {
+func (h *answerHead) parse(b []byte) (f finding) {
 	*h = answerHead{drop: h.drop[:0], framing: framing{left: -1}}
-	end := bytes.Index(b[:min(len(b), maxHead)], []byte("\r\n\r\n"))
-	if end < 0 {
-		if len(b) >= maxHead {
-			return other
-		}
-		return incomplete
+	if h.length, f = parseHead(b, h); f != plain {
+		return f
 	}
-	h.length = end + 4
-	first := bytes.IndexByte(b, '\n')
-	if first < 1 || b[first-1] != '\r' || !h.parseFirst(b[:first-1]) {
-		return other
-	}
-	var seen answerLines
-	for at, n := first+1, 0; at < end+2; n++ {
-		eol := at + bytes.IndexByte(b[at:end+2], '\n')
-		name, value, ok := cutLine(b[at : eol+1])
-		if !ok || n == maxLines || !h.line(name, value, &seen) {
-			return other
-		}
-		if seen.dropped {
-			h.drop = append(h.drop, span{at, eol + 1})
-		}
-		at = eol + 1
-	}
-	return h.framed(seen)
+	return h.framed()
 }
 
-// parseFirst reads the first line of an answer.
+// parseLine implements head.
+func (h *answerHead) parseLine(name, value []byte, at span) bool {
+	use, ok := h.read(name, value)
+	if use == dropped {
+		h.drop = append(h.drop, at)
+	}
+	return ok
+}
+
+// parseFirst implements head.
 func (h *answerHead) parseFirst(line []byte) bool {
 	const version = "HTTP/1.1 "
 	if !bytes.HasPrefix(line, []byte(version)) || len(line) < len(version)+4 || line[len(version)+3] != ' ' {
@@ -58,56 +47,55 @@ func (h *answerHead) parseFirst(line []byte) bool {
 			return false
 		}
 	}
-	status, ok := parseLength(line[len(version) : len(version)+3])
-	h.status = status
-	switch status {
+	status, ok := parseDigits(line[len(version):len(version)+3], 3)
+	h.status = int(status)
+	switch h.status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect, http.StatusForbidden:
 		return false // followed, or looked at as a denial
 	}
-	return ok && status >= http.StatusOK && status < 600
+	return ok && h.status >= http.StatusOK && h.status < 600
 }
 
 // answerLines are the lines of an answer so far that may come once only.
 type answerLines struct {
 	length, chunked, connection, kind, encoding bool
-
-	dropped bool // the last line is not handed on
 }
 
-func (h *answerHead) line(name, value []byte, seen *answerLines) bool {
-	seen.dropped = false
+// read takes what a line says. It returns false where the answer is not plain.
+func (h *answerHead) read(name, value []byte) (use lineUse, ok bool) {
+	seen := &h.seen
 	switch lower(name[0]) {
 	case 'c':
 		switch {
 		case is(name, "content-length"):
-			n, ok := parseBodyLength(value)
+			n, ok := parseDigits(value, 18) // less than an exabyte
 			h.framing.left = n
-			return ok && once(&seen.length)
+			return kept, ok && once(&seen.length)
 		case is(name, "connection"):
-			h.close, seen.dropped = is(value, "close"), true
-			return once(&seen.connection) && (h.close || is(value, "keep-alive"))
+			h.close = is(value, "close")
+			return dropped, once(&seen.connection) && (h.close || is(value, "keep-alive"))
 		case is(name, "content-type"):
 			h.json = hasPrefix(value, "application/json")
-			return once(&seen.kind)
+			return kept, once(&seen.kind)
 		case is(name, "content-encoding"):
-			return once(&seen.encoding)
+			return kept, once(&seen.encoding)
 		}
 	case 't':
 		if is(name, "transfer-encoding") {
 			h.framing.chunked = true
-			return once(&seen.chunked) && is(value, "chunked")
+			return kept, once(&seen.chunked) && is(value, "chunked")
 		}
 	case 'k':
 		if is(name, "keep-alive") {
-			seen.dropped = true
-			return true
+			return dropped, true
 		}
 	}
-	return !special(name) && !is(name, "stepup-outcome")
+	return kept, !special(name) && !is(name, "stepup-outcome")
 }
 
 // framed decides by what frames the body.
-func (h *answerHead) framed(seen answerLines) finding {
+func (h *answerHead) framed() finding {
+	seen := &h.seen
 	noBody := h.status == http.StatusNoContent || h.status == http.StatusNotModified
 	switch {
 	case noBody && (seen.length || seen.chunked), seen.length && seen.chunked:
@@ -122,20 +110,6 @@ func (h *answerHead) framed(seen answerLines) finding {
 		return other // packed: the server behind looks into it
 	}
 	return plain
-}
-
-// parseBodyLength reads a Content-Length of digits, of less than an exabyte.
-func parseBodyLength(b []byte) (n int64, ok bool) {
-	if len(b) == 0 || len(b) > 18 {
-		return 0, false
-	}
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = 10*n + int64(c-'0')
-	}
-	return n, true
 }
 
 // compact takes the dropped lines out of b, which begins with the head.

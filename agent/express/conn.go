@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,22 +12,14 @@ import (
 )
 
 const (
-	// idleTimeout is how long an app may keep a connection unused, as in package listener.
-	// It is set again when less than minIdle of it is left.
-	idleTimeout = 5 * time.Minute
-	minIdle     = idleTimeout - 20*time.Second
+	// IdleTimeout is how long an app may keep a connection unused. It is set again when less
+	// than minIdle of it is left.
+	IdleTimeout = 5 * time.Minute
+	minIdle     = IdleTimeout - 20*time.Second
 	// maxWait is how long the rest of a request may take. The server behind waits longer.
 	maxWait = 20 * time.Millisecond
 	// patience is how long Vault may take before anything watches whether the app is there.
 	patience = 100 * time.Millisecond
-	// fresh is how long ago a connection must have been used to carry a write. Whatever is
-	// between us and Vault may have forgotten an older one without a word, and a write that
-	// gets no answer is not sent again.
-	fresh = 3 * time.Second
-	// maxPause is how long an answer that may be a challenge may pause, and maxUndecided
-	// how much of it is read before it is an ordinary one, as in package relay.
-	maxPause     = 250 * time.Millisecond
-	maxUndecided = 16 << 10
 )
 
 // A conn is a connection of an app. One goroutine serves it.
@@ -71,7 +62,7 @@ func (x *conn) serve() *Handed {
 		case begun:
 			return x.handOver(t.answered())
 		}
-		rest := copy(x.in, x.in[x.head.length+x.head.body:])
+		rest := copy(x.in, x.in[x.head.length+x.head.Body:])
 		x.in = x.in[:rest]
 		if x.server.closing.Load() {
 			return nil
@@ -84,7 +75,7 @@ func (x *conn) serve() *Handed {
 func (x *conn) await() bool {
 	x.in = x.server.buffers.shrink(x.in)
 	if until := time.Until(x.until); until < minIdle {
-		x.deadline(idleTimeout)
+		x.deadline(IdleTimeout)
 	}
 	x.idle.Store(true)
 	if x.server.closing.Load() {
@@ -129,9 +120,9 @@ func (x *conn) next() *Lane {
 	for {
 		h := &x.head
 		switch f := h.parse(x.in); {
-		case f == other, f == plain && h.length+h.body > maxRequest:
+		case f == other, f == plain && h.length+h.Body > maxRequest:
 			return nil
-		case f == plain && len(x.in) >= h.length+h.body:
+		case f == plain && len(x.in) >= h.length+h.Body:
 			if !x.allowed(lane) {
 				return nil
 			}
@@ -146,11 +137,10 @@ func (x *conn) next() *Lane {
 // allowed reports whether the request may pass, and nothing but passing is to be done.
 func (x *conn) allowed(lane *Lane) bool {
 	h := &x.head
-	if lane.Admit != nil && !lane.Admit(x.client) || lane.RequireHeader && !h.hasVault || x.server.Hosts != nil && !x.server.accepts(h.host) {
+	if lane.Admit != nil && !lane.Admit(x.client) || lane.RequireHeader && !h.hasVault || x.server.Accepts != nil && !x.server.Accepts(h.host) {
 		return false
 	}
 	q := h.Request
-	q.Body = h.body
 	if q.Namespace == "" {
 		q.Namespace = lane.config.Namespace
 	}
@@ -160,15 +150,6 @@ func (x *conn) allowed(lane *Lane) bool {
 		x.started = time.Now() // before, Vault may have been asked about the caller
 	}
 	return ok
-}
-
-func (s *Server) accepts(host string) bool {
-	for _, h := range s.Hosts {
-		if strings.EqualFold(h, host) {
-			return true
-		}
-	}
-	return false
 }
 
 // more reads more of a request. It returns false when that does not come at once.
@@ -206,7 +187,7 @@ func (x *conn) startWatch(up net.Conn) {
 		defer close(w.done)
 		n, err := x.client.Read(w.read[:])
 		w.n = n
-		if w.left = err != nil && !errors.Is(err, os.ErrDeadlineExceeded); w.left {
+		if w.left = err != nil && !timedOut(err); w.left {
 			_ = up.Close()
 		}
 	}()

@@ -29,19 +29,10 @@ type Lane struct {
 	RequireHeader bool
 	// Admit reports whether requests of a connection are for this lane; nil means all.
 	Admit func(net.Conn) bool
-	// Count is told the status of an answer, and the time that was spent on it here
-	// before the app could see it; nil means that nothing is counted.
+	// Count is told the status of an answer, 0 for an app that has left before it, and the
+	// time that was spent on it here before the app could see it; nil means that nothing is
+	// counted.
 	Count func(status int, spent time.Duration)
-}
-
-// A Request is what a [Route] decides by. Header has the lines that may matter to it, each
-// once at most.
-type Request struct {
-	Method, Target string
-	Body           int    // bytes
-	Token          string // X-Vault-Token
-	Authorization  string
-	Namespace      string // X-Vault-Namespace; that of the route where the request has none
 }
 
 // A Pass is how a request is sent. The zero Pass is as it stands.
@@ -49,8 +40,8 @@ type Pass struct {
 	// Token are lines that take the place of those with the token of the caller, with their
 	// ends; nil leaves these.
 	Token []byte
-	// Mark is a line for the head of the answer, with its end; nil adds none.
-	Mark []byte
+	// Mark is a line for the head of the answer, with its end; "" adds none.
+	Mark string
 	// Served is called before the app gets the answer; nil is allowed.
 	Served func()
 	// Ticket is for the handler, see [Ticket], when it has to go on with the answer.
@@ -73,8 +64,10 @@ type Config struct {
 	// MaxOpen is how many connections are open at once; 0 means no limit. More requests than
 	// that go by the server behind, which may share one connection among them.
 	MaxOpen int
-	// IdleTimeout is how long a connection to Vault is kept unused.
-	IdleTimeout time.Duration
+	// IdleTimeout is how long a connection to Vault is kept unused, and Fresh after how much
+	// of that it carries no write: whatever is in between may have forgotten it without a
+	// word, and a write that gets no answer is not sent again.
+	IdleTimeout, Fresh time.Duration
 }
 
 // A Dialer opens connections to Vault. *vault.Dialer is one.
@@ -122,8 +115,8 @@ func (r *Route) CloseIdle() {
 // A Server serves the connections of one listener until they are for the HTTP server
 // behind it.
 type Server struct {
-	// Hosts are the accepted values of Host; nil means any.
-	Hosts []string
+	// Accepts reports whether a value of Host is the listener's; nil means any.
+	Accepts func(host string) bool
 	// Lane returns the lane for the next request; nil means that there is none.
 	Lane func() *Lane
 	// Skip reports whether a connection goes to the server behind at once; nil means none.

@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// dialTimeout is more than a dialer waits.
-const dialTimeout = 30 * time.Second
-
 // A Handed is a connection of an app for the server behind. It reads what came already
 // once more, and then goes on. The answer to its first request may be there.
 type Handed struct {
@@ -24,14 +21,19 @@ type Handed struct {
 
 // Read implements net.Conn.
 func (h *Handed) Read(p []byte) (int, error) {
-	if len(h.read) > 0 {
-		n := copy(p, h.read)
-		if h.read = h.read[n:]; len(h.read) == 0 {
-			h.read = nil
-		}
+	if n := readAgain(p, &h.read); n > 0 {
 		return n, nil
 	}
 	return h.Conn.Read(p)
+}
+
+// readAgain moves what was read already into p.
+func readAgain(p []byte, read *[]byte) int {
+	n := copy(p, *read)
+	if *read = (*read)[n:]; len(*read) == 0 {
+		*read = nil
+	}
+	return n
 }
 
 // NetConn returns the connection of the app, whose methods tell the peer.
@@ -177,9 +179,7 @@ func newReplay(c net.Conn, read []byte) *replay {
 // that it has not asked for, and would write the beginning of it into the log.
 func (r *replay) Read(p []byte) (int, error) {
 	<-r.asked
-	if len(r.read) > 0 {
-		n := copy(p, r.read)
-		r.read = r.read[n:]
+	if n := readAgain(p, &r.read); n > 0 {
 		return n, nil
 	}
 	return r.Conn.Read(p)

@@ -32,7 +32,6 @@ type pool struct {
 // An upstream is a connection to Vault.
 type upstream struct {
 	net.Conn
-	pool   *pool
 	reused bool
 	since  time.Time // when it was last used, by the wall clock: the other one stands still in a sleep
 	close  func() error
@@ -47,10 +46,14 @@ func (u *upstream) unused() time.Duration { return time.Now().Round(0).Sub(u.sin
 // get returns a connection that was used within maxAge, or opens one. The caller puts or
 // closes it.
 func (p *pool) get(ctx context.Context, maxAge time.Duration) (*upstream, error) {
-	if era := p.dialer.Era(); p.began(era) {
-		p.closeIdle()
-	}
+	era := p.dialer.Era()
 	p.mu.Lock()
+	if era != p.era {
+		p.era = era
+		p.mu.Unlock()
+		p.closeIdle()
+		p.mu.Lock()
+	}
 	for len(p.idle) > 0 {
 		u := p.idle[len(p.idle)-1]
 		if age := u.unused(); age >= maxAge && age < p.lifetime {
@@ -72,28 +75,17 @@ func (p *pool) get(ctx context.Context, maxAge time.Duration) (*upstream, error)
 	}
 	p.open++
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
 	c, err := p.dialer.Dial(ctx)
 	if err != nil {
 		p.closed()
 		return nil, err
 	}
-	u := &upstream{Conn: c, pool: p}
+	u := &upstream{Conn: c}
 	u.close = sync.OnceValue(func() error {
 		p.closed()
 		return c.Close()
 	})
 	return u, nil
-}
-
-// began reports whether era is a new one.
-func (p *pool) began(era int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	was := p.era
-	p.era = era
-	return was != era
 }
 
 func (p *pool) closed() {

@@ -5,87 +5,65 @@ import (
 	"strings"
 )
 
-const (
-	// maxHead is the longest head of a request that is taken.
-	maxHead = 16 << 10
-	// maxRequest is the longest request, with its body.
-	maxRequest = 32 << 10
-	// maxLines is the largest number of lines in a head.
-	maxLines = 100
-)
+// maxRequest is the longest request that is taken, with its body.
+const maxRequest = 32 << 10
 
-// A finding is what a parser makes of the bytes so far.
-type finding int
+// A Request is what a [Route] decides by. A line of its head stands once at most.
+type Request struct {
+	Method, Target string
+	Body           int    // bytes, by its Content-Length
+	Token          string // X-Vault-Token
+	Authorization  string
+	Namespace      string // X-Vault-Namespace; that of the route where the request has none
+}
 
-const (
-	incomplete finding = iota // more bytes are needed
-	plain                     // exactly in the grammar, and nothing special
-	other                     // anything else: for the server behind
-)
+// Reads reports whether the request changes nothing.
+func (q Request) Reads() bool { return q.Method == "GET" || q.Method == "LIST" || q.Method == "SCAN" }
 
 // A requestHead is the head of a request, in the bytes that it was parsed from.
 type requestHead struct {
 	Request
 	length   int // of the head
-	body     int // Content-Length
 	host     string
 	hasVault bool   // X-Vault-Request: true, once
 	keep     []span // the lines that are sent on
 	tokens   []span // those among them with the token of the caller
+	seen     seenLines
 }
 
-// A span is a part of a head.
-type span struct{ from, to int }
-
-// parse reads the head at the beginning of b. What it calls plain can be read in one way
-// only (RFC 9112): one Host, at most one Content-Length, no other framing, no folded line,
-// no bare CR or LF, no blank before a colon. A request that two parsers read in two ways
-// could carry another one past the guard, or past a rule.
-func (h *requestHead) parse(b []byte) finding {
+// parse reads the head at the beginning of b. Besides the grammar, one Host, at most one
+// Content-Length, and no other framing are plain. A request that two parsers read in two
+// ways could carry another one past the guard, or past a rule.
+func (h *requestHead) parse(b []byte) (f finding) {
 	*h = requestHead{keep: h.keep[:0], tokens: h.tokens[:0]}
-	end := bytes.Index(b[:min(len(b), maxHead)], []byte("\r\n\r\n"))
-	if end < 0 {
-		if len(b) >= maxHead {
-			return other
-		}
-		return incomplete
-	}
-	h.length = end + 4
-	first := bytes.IndexByte(b, '\n')
-	if first < 1 || b[first-1] != '\r' || !h.parseFirst(b[:first-1]) {
+	if h.length, f = parseHead(b, h); f == plain && !h.seen.host {
 		return other
 	}
-	var seen seenLines
-	for at, n := first+1, 0; at < end+2; n++ {
-		eol := at + bytes.IndexByte(b[at:end+2], '\n')
-		name, value, ok := cutLine(b[at : eol+1])
-		if !ok || n == maxLines || !h.line(name, value, &seen) {
-			return other
-		}
-		if !seen.dropped {
-			h.keepLine(at, eol+1)
-		}
-		if seen.secret {
-			h.tokens = append(h.tokens, span{at, eol + 1})
-		}
-		at = eol + 1
-	}
-	if !seen.host {
-		return other
-	}
-	return plain
+	return f
 }
 
-// keepLine has b[from:to] sent on.
-func (h *requestHead) keepLine(from, to int) {
-	if last := len(h.keep) - 1; last >= 0 && h.keep[last].to == from {
-		h.keep[last].to = to
+// parseLine implements head.
+func (h *requestHead) parseLine(name, value []byte, at span) bool {
+	use, ok := h.read(name, value)
+	if ok && use != dropped {
+		h.keepLine(at)
+	}
+	if ok && use == secret {
+		h.tokens = append(h.tokens, at)
+	}
+	return ok
+}
+
+// keepLine has a line sent on.
+func (h *requestHead) keepLine(at span) {
+	if last := len(h.keep) - 1; last >= 0 && h.keep[last].to == at.from {
+		h.keep[last].to = at.to
 		return
 	}
-	h.keep = append(h.keep, span{from, to})
+	h.keep = append(h.keep, at)
 }
 
-// parseFirst reads the first line of a request.
+// parseFirst implements head.
 func (h *requestHead) parseFirst(line []byte) bool {
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	target, version, _ := bytes.Cut(rest, []byte(" "))
@@ -105,11 +83,6 @@ func knownMethod(b []byte) string {
 		}
 	}
 	return ""
-}
-
-// reads reports whether the request changes nothing.
-func (h *requestHead) reads() bool {
-	return h.Method == "GET" || h.Method == "LIST" || h.Method == "SCAN"
 }
 
 // plainTarget reports whether b is an absolute path, with a query or without, of no other
@@ -135,9 +108,6 @@ func plainTarget(b []byte) bool {
 // seenLines are the lines so far that may come once only.
 type seenLines struct {
 	host, length, token, authorization, namespace, vaultRequest, connection bool
-
-	dropped bool // the last line is not sent on
-	secret  bool // it has the token of the caller
 }
 
 // once notes a line and reports whether it is the first one.
@@ -147,48 +117,48 @@ func once(seen *bool) bool {
 	return first
 }
 
-// line reads a line of a request's head. It returns false for what is left to the server
-// behind: a second line of a kind that is there once, another framing, what a browser
-// adds, a second factor, a login on the way, an answer that Vault shall wrap.
-func (h *requestHead) line(name, value []byte, seen *seenLines) (ok bool) {
-	seen.dropped, seen.secret = false, false
+// read takes what a line says. It returns false for what is left to the server behind: a
+// second line of a kind that is there once, another framing, what a browser adds, a second
+// factor, a login on the way, an answer that Vault shall wrap.
+func (h *requestHead) read(name, value []byte) (use lineUse, ok bool) {
+	seen := &h.seen
 	switch len(name) {
 	case len("Host"):
 		if is(name, "host") {
-			h.host, seen.dropped = string(value), true
-			return once(&seen.host) && plainHost(h.host)
+			h.host = string(value)
+			return dropped, once(&seen.host) && plainHost(h.host)
 		}
 	case len("Content-Length"):
 		if is(name, "content-length") {
-			h.body, ok = parseLength(value)
-			return ok && once(&seen.length)
+			n, ok := parseDigits(value, 9) // a longer body is not for us
+			h.Body = int(n)
+			return kept, ok && once(&seen.length)
 		}
 	case len("Connection"):
 		if is(name, "connection") {
-			seen.dropped = true
-			return once(&seen.connection) && is(value, "keep-alive")
+			return dropped, once(&seen.connection) && is(value, "keep-alive")
 		}
 	case len("X-Vault-Token"):
 		if is(name, "x-vault-token") {
-			h.Token, seen.secret = string(value), true
-			return once(&seen.token)
+			h.Token = string(value)
+			return secret, once(&seen.token)
 		}
 		if is(name, "authorization") {
-			h.Authorization, seen.secret = string(value), true
-			return once(&seen.authorization)
+			h.Authorization = string(value)
+			return secret, once(&seen.authorization)
 		}
 	case len("X-Vault-Request"):
 		if is(name, "x-vault-request") {
 			h.hasVault = string(value) == "true"
-			return once(&seen.vaultRequest)
+			return kept, once(&seen.vaultRequest)
 		}
 	case len("X-Vault-Namespace"):
 		if is(name, "x-vault-namespace") {
 			h.Namespace = string(value)
-			return once(&seen.namespace) && len(value) > 0
+			return kept, once(&seen.namespace) && len(value) > 0
 		}
 	}
-	return !special(name)
+	return kept, !special(name)
 }
 
 // special reports whether a header is one that the server behind deals with: those of one
@@ -247,5 +217,5 @@ func (h *requestHead) appendTo(to, b []byte, c *Config, pass Pass) []byte {
 		to = append(to, "\r\n"...)
 	}
 	to = append(to, "\r\n"...)
-	return append(to, b[h.length:h.length+h.body]...)
+	return append(to, b[h.length:h.length+h.Body]...)
 }

@@ -154,7 +154,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte("GET /v1/x HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding : chunked\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h requestHead
-		if h.parse(b) != plain || len(b) < h.length+h.body {
+		if h.parse(b) != plain || len(b) < h.length+h.Body {
 			return
 		}
 		sent := h.appendTo(nil, b, &Config{Host: "vault:8200", Namespace: "team"}, Pass{})
@@ -169,7 +169,7 @@ func FuzzRequest(f *testing.F) {
 				t.Fatal(err)
 			}
 			got := []string{r.Method, r.RequestURI, r.Header.Get("X-Vault-Token"), r.Header.Get("Authorization"), strconv.Itoa(len(body)), string(body)}
-			want := []string{h.Method, h.Target, h.Token, h.Authorization, strconv.Itoa(h.body), string(b[h.length : h.length+h.body])}
+			want := []string{h.Method, h.Target, h.Token, h.Authorization, strconv.Itoa(h.Body), string(b[h.length : h.length+h.Body])}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("from %s: %s\n%q", from, d, raw)
 			}

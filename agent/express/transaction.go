@@ -16,9 +16,6 @@ const (
 	begun      // the server behind goes on with the answer
 )
 
-// statusLeft is counted for an app that left before its answer, as in package metrics.
-const statusLeft = 499
-
 // A transaction is one request on its way to Vault and back.
 type transaction struct {
 	*conn
@@ -35,15 +32,13 @@ func (t *transaction) run() end {
 	if !t.send() {
 		return unsent
 	}
-	switch e := t.readHead(); e {
-	case done:
-	case unsent, left, begun:
+	if e := t.readHead(); e != done {
 		stays := t.endWatch()
 		t.upstream.Store(nil)
 		if stays {
 			return e
 		}
-		t.count(statusLeft)
+		t.count(0)
 		_ = t.up.Close()
 		return left
 	}
@@ -71,8 +66,8 @@ func (t *transaction) run() end {
 // where Vault has not seen it.
 func (t *transaction) send() bool {
 	maxAge := t.lane.config.IdleTimeout
-	if !t.head.reads() {
-		maxAge = min(maxAge, fresh)
+	if !t.head.Reads() {
+		maxAge = min(maxAge, t.lane.config.Fresh)
 	}
 	up, err := t.lane.pool.get(t.context, maxAge)
 	if err != nil {
@@ -143,7 +138,7 @@ func (t *transaction) readMore() end {
 // failed is the end after an error. A read that a kept connection gave no answer to goes
 // out again, as net/http has it: that connection was closed at the same moment.
 func (t *transaction) failed() end {
-	if t.up.reused && t.head.reads() && len(t.out) == 0 && !timedOut(t.err) {
+	if t.up.reused && t.head.Reads() && len(t.out) == 0 && !timedOut(t.err) {
 		_ = t.up.Close()
 		return unsent
 	}
@@ -160,9 +155,6 @@ func (t *transaction) decide() end {
 	}
 	t.scan = mfa.Scanner{}
 	trial, at := h.framing, h.length
-	if trial.left == 0 && !trial.chunked {
-		return done
-	}
 	finding := mfa.Undecided
 	look := func(data []byte) { finding = t.scan.Scan(data) }
 	for {
@@ -171,11 +163,11 @@ func (t *transaction) decide() end {
 		switch {
 		case !ok || finding == mfa.Suspect:
 			return begun
-		case ended || finding == mfa.Ordinary || at-h.length > maxUndecided:
+		case ended || finding == mfa.Ordinary || at-h.length > mfa.MaxUndecided:
 			return done
 		}
 		t.out = t.server.buffers.grow(t.out)
-		_ = t.up.SetReadDeadline(time.Now().Add(maxPause))
+		_ = t.up.SetReadDeadline(time.Now().Add(mfa.MaxPause))
 		got, err := t.up.Read(t.out[len(t.out):cap(t.out)])
 		t.out = t.out[:len(t.out)+got]
 		if got == 0 && err != nil {
@@ -211,9 +203,6 @@ func (t *transaction) count(status int) {
 func (t *transaction) copyBody() (whole, clean bool) {
 	h := &t.answer
 	n, ended, ok := h.framing.advance(t.out[h.length:], nil)
-	if h.framing.left == 0 && !h.framing.chunked {
-		ended = true
-	}
 	total := h.length + n
 	if err := t.writeBeginning(total); err != nil || !ok {
 		return false, false
@@ -229,7 +218,7 @@ func (t *transaction) copyBody() (whole, clean bool) {
 func (t *transaction) writeBeginning(length int) error {
 	h, mark := &t.answer, t.pass.Mark
 	b := h.compact(t.out[:length])
-	if mark == nil {
+	if mark == "" {
 		_, err := t.client.Write(b)
 		return err
 	}
@@ -244,7 +233,7 @@ func (t *transaction) writeBeginning(length int) error {
 
 // copyRest copies until the end of the body. clean reports whether nothing came after it.
 func (t *transaction) copyRest() (ended, clean bool) {
-	if len(t.in) == t.head.length+t.head.body {
+	if len(t.in) == t.head.length+t.head.Body {
 		t.forget()
 	}
 	if t.watch != nil {
@@ -286,5 +275,5 @@ func (t *transaction) copyRest() (ended, clean bool) {
 // forget gives back the request: it is not sent again once its answer is handed on.
 func (t *transaction) forget() {
 	t.server.buffers.give(t.in)
-	t.in, t.head.length, t.head.body = nil, 0, 0
+	t.in, t.head.length, t.head.Body = nil, 0, 0
 }

@@ -77,12 +77,12 @@ func (g *Guard) ConnContext(ctx context.Context, c net.Conn) context.Context {
 // get the status of the contract and a Vault-shaped body, and their connection
 // is closed.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
-	hosts := acceptedHosts(g.Addr)
+	accepted := acceptedHosts(g.Addr)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn := connOf(r)
 		no, refused := g.checkPeer(conn)
 		if !refused {
-			no, refused = g.checkRequest(r, hosts)
+			no, refused = g.checkRequest(r, accepted)
 		}
 		if !refused {
 			next.ServeHTTP(w, r)
@@ -189,7 +189,7 @@ func (g *Guard) admits(c net.Conn) bool {
 }
 
 // checkRequest checks the target and the headers of a request.
-func (g *Guard) checkRequest(r *http.Request, hosts []string) (refusal, bool) {
+func (g *Guard) checkRequest(r *http.Request, accepted hosts) (refusal, bool) {
 	// A client that takes us for its HTTP proxy would send us requests, and
 	// credentials, that are meant for other servers.
 	if !originForm(r) {
@@ -198,14 +198,14 @@ func (g *Guard) checkRequest(r *http.Request, hosts []string) (refusal, bool) {
 	// DNS rebinding: a page's own name is made to resolve to 127.0.0.1, and the
 	// browser then treats us as that page's server, so that it can read our
 	// answers. The name in Host is what gives it away.
-	if hosts != nil && !slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, r.Host) }) {
+	if !accepted.accept(r.Host) {
 		return refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("the Host header is not this listener's; set VAULT_ADDR to http://%s", g.Addr)}, true
 	}
 	// Cross-site requests: any page can make a browser post to localhost without
 	// reading the answer, which is enough to change something. A browser runs as
 	// the right user, but adds one of these by itself and lets no page remove it. No page
 	// reaches a unix socket: what a program sends there is its own affair.
-	if hosts != nil && peer.IsBrowser(r.Header) {
+	if accepted != nil && peer.IsBrowser(r.Header) {
 		return refusal{http.StatusForbidden, RefusedBrowser, "requests of web pages are refused; use a program that sends no Origin, Referer or Sec-Fetch-Site header, or the unix socket"}, true
 	}
 	// As Vault's own agent: exactly one line with exactly this value.
@@ -224,11 +224,17 @@ func originForm(r *http.Request) bool {
 	return strings.HasPrefix(r.RequestURI, "/") || r.Method == http.MethodOptions && r.RequestURI == "*"
 }
 
-// acceptedHosts lists the values of Host for a listener: its own address and
-// localhost with its port. nil means any: a page cannot reach a unix socket.
-func acceptedHosts(a net.Addr) []string {
+// hosts are values of Host. nil means any: a page cannot reach a unix socket.
+type hosts []string
+
+func (all hosts) accept(host string) bool {
+	return all == nil || slices.ContainsFunc(all, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+// acceptedHosts are those of a listener: its own address and localhost with its port.
+func acceptedHosts(a net.Addr) hosts {
 	if a == nil {
-		return []string{}
+		return hosts{}
 	}
 	if a.Network() == "unix" {
 		return nil
@@ -236,16 +242,16 @@ func acceptedHosts(a net.Addr) []string {
 	own := a.String()
 	host, port, err := net.SplitHostPort(own)
 	if err != nil {
-		return []string{}
+		return hosts{}
 	}
-	hosts := []string{own, net.JoinHostPort("localhost", port)}
+	all := hosts{own, net.JoinHostPort("localhost", port)}
 	if port == "80" { // clients leave out the port that is usual for http
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
-		hosts = append(hosts, host, "localhost")
+		all = append(all, host, "localhost")
 	}
-	return hosts
+	return all
 }
 
 // report calls OnRefuse.

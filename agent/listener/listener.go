@@ -21,7 +21,6 @@ const (
 	// net/http allows 4 KiB more than it is told; the sum is 1 MiB.
 	maxHeaderBytes    = 1<<20 - 4<<10
 	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 5 * time.Minute
 )
 
 // stopGrace is how long [Listener.Stop] waits for answers that are under way.
@@ -66,7 +65,7 @@ func New(ctx context.Context, ln net.Listener, c Config) *Listener {
 	l.cancel = cancel
 	l.server.BaseContext = func(net.Listener) context.Context { return base }
 	l.express = &express.Server{
-		Hosts: acceptedHosts(ln.Addr()), Skip: isLimited, Admit: guard.admits, Log: c.Log,
+		Accepts: acceptedHosts(ln.Addr()).accept, Skip: isLimited, Admit: guard.admits, Log: c.Log,
 		Lane:    func() *express.Lane { return l.served.Load().lane },
 		Context: func(c net.Conn) context.Context { return guard.ConnContext(base, c) },
 	}
@@ -85,7 +84,7 @@ func newServer(h http.Handler, g *Guard, log *slog.Logger) *http.Server {
 		DisableGeneralOptionsHandler: true, // OPTIONS * is Vault's to answer
 		MaxHeaderBytes:               maxHeaderBytes,
 		ReadHeaderTimeout:            readHeaderTimeout,
-		IdleTimeout:                  idleTimeout,
+		IdleTimeout:                  express.IdleTimeout,
 		// Mistakes of clients. Errors of accepting are not among them: see identifier.
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols: &protocols,

@@ -37,8 +37,12 @@ func (m *Metrics) Measure(vault func() string, next http.Handler) http.Handler {
 	})
 }
 
-// Request counts an answer, and the time that was spent on it in the agent.
+// Request counts an answer, and the time that was spent on it in the agent. The code 0 is an
+// app that left before its answer.
 func (m *Metrics) Request(vault string, code int, spent time.Duration) {
+	if code == 0 {
+		code = statusLeft
+	}
 	m.overhead.Observe(spent.Seconds())
 	m.requests.WithLabelValues(vault, strconv.Itoa(code)).Inc()
 }
@@ -61,7 +65,7 @@ func (w *countedWriter) begun(code int) {
 	}
 	w.counted = true
 	if w.ctx.Err() != nil {
-		code = statusLeft
+		code = 0
 	}
 	w.metrics.Request(w.vault, code, w.watch.stop())
 }

@@ -1,6 +1,9 @@
 package mfa
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // A Finding is what a Scanner knows so far.
 type Finding int
@@ -26,6 +29,16 @@ type Scanner struct {
 	wantKey  bool // the next string is a key
 	key      []byte
 }
+
+// A Scanner need not see the whole of an answer.
+const (
+	// MaxUndecided is read of an answer without knowing whether it is a challenge. In a
+	// challenge everything before auth is a few hundred bytes.
+	MaxUndecided = 16 << 10
+	// MaxPause is how long an undecided answer may pause. A challenge arrives without a
+	// pause; what trickles is a stream that the app waits for.
+	MaxPause = 250 * time.Millisecond
+)
 
 // maxKey is more than the length of any key that matters.
 const maxKey = 32

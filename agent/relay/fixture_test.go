@@ -98,7 +98,7 @@ func serve(t testing.TB, c relay.Config, timeout time.Duration) (url string, clo
 	lane := &express.Lane{Handler: r, Route: express.NewRoute(express.Config{
 		Host: c.Address.Host, Base: strings.TrimSuffix(c.Address.EscapedPath(), "/"), Namespace: c.Namespace,
 		Dialer: dialer{c.Address.Host},
-		Decide: r.Decide, Timeout: timeout, IdleTimeout: time.Minute,
+		Decide: r.Decide, Timeout: timeout, IdleTimeout: time.Minute, Fresh: vault.Fresh,
 	})}
 	closeIdle = lane.CloseIdle
 	t.Cleanup(closeIdle)

@@ -10,16 +10,8 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 )
 
-const (
-	// maxUndecided is read of an answer without knowing whether it is a challenge.
-	// In a challenge everything before auth is a few hundred bytes.
-	maxUndecided = 16 << 10
-	// maxPause is how long an undecided answer may pause. A challenge arrives
-	// without one; what trickles is a stream that the app waits for.
-	maxPause = 250 * time.Millisecond
-	// firstChunk is enough for most answers.
-	firstChunk = 4 << 10
-)
+// firstChunk is enough for most answers.
+const firstChunk = 4 << 10
 
 // A heldBody is an answer's body whose beginning is read ahead. A goroutine
 // reads until the scanner has decided; after that, or when the answer is
@@ -85,7 +77,7 @@ func (h *heldBody) step(p []byte, err error) (stop bool) {
 	case finding == mfa.Suspect:
 		stop = len(h.buf) > mfa.MaxBody
 	default:
-		stop = finding == mfa.Ordinary || len(h.buf) > maxUndecided
+		stop = finding == mfa.Ordinary || len(h.buf) > mfa.MaxUndecided
 	}
 	h.reading = !stop
 	h.more.Broadcast()
@@ -96,7 +88,7 @@ func (h *heldBody) step(p []byte, err error) (stop bool) {
 // answer is an ordinary one; it can be read from its start. truncated is set for a
 // suspect that broke off or is too large.
 func (h *heldBody) body(ctx context.Context) (all []byte, truncated bool) {
-	timer := time.NewTimer(maxPause)
+	timer := time.NewTimer(mfa.MaxPause)
 	defer timer.Stop()
 	select {
 	case <-h.done:

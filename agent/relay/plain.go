@@ -23,9 +23,7 @@ func (r *Relay) Decide(ctx context.Context, q express.Request) (pass express.Pas
 		return express.Pass{}, false
 	}
 	t := r.transport
-	switch q.Method {
-	case "GET", "LIST", "SCAN":
-	default:
+	if !q.Reads() {
 		at := path.Clean("/"+u.Path) + "/"
 		if strings.Contains(at, "/auth/") || strings.Contains(at, "/sys/") {
 			return express.Pass{}, false
@@ -58,10 +56,11 @@ func (r *Relay) cached(ctx context.Context, m rule.Match, q express.Request) (ex
 	if !ok {
 		return express.Pass{}, false
 	}
-	return express.Pass{Token: lines, Mark: markCached(), Served: use.Served, Ticket: use}, true
+	return express.Pass{Token: lines, Mark: cachedMark, Served: use.Served, Ticket: use}, true
 }
 
-func markCached() []byte { return []byte(Outcome + ": " + string(mfa.Cached) + "\r\n") }
+// cachedMark is the line of an answer with a step-up token that was there.
+const cachedMark = Outcome + ": " + string(mfa.Cached) + "\r\n"
 
 // tokenLines are what [setToken] sets, as lines. A token with a character that ends a line
 // could carry lines of its own; net/http refuses it in its own way.

@@ -22,9 +22,9 @@ const (
 	maxTries = 6
 	// firstPause is before the third try, and doubles.
 	firstPause = 50 * time.Millisecond
-	// fresh is how long ago Vault must have been heard on a connection that is to carry what
+	// Fresh is how long ago Vault must have been heard on a connection that is to carry what
 	// cannot be repeated: a push, a code, a login, a write. Else a new connection is made.
-	fresh = 3 * time.Second
+	Fresh = 3 * time.Second
 	// checkEvery is how often at most the way to Vault is looked at, in use only.
 	checkEvery = 2 * time.Second
 	// rereadAfter keeps failing handshakes from reading the authorities again and again.
@@ -216,7 +216,7 @@ func (o *conns) heard(now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for c := range o.all {
-		if c.silence(now) < fresh {
+		if c.silence(now) < Fresh {
 			return true
 		}
 	}

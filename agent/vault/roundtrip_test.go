@@ -283,7 +283,7 @@ func TestQuietConnection(t *testing.T) {
 		tr.open.mu.Lock()
 		defer tr.open.mu.Unlock()
 		for c := range tr.open.all {
-			c.last.Add(-int64(fresh))
+			c.last.Add(-int64(Fresh))
 		}
 	}
 	for _, step := range []struct {
