@@ -14,6 +14,9 @@ func TestSystemAuthorities(t *testing.T) {
 	t.Setenv("SSL_CERT_FILE", write(t, dir, "ca.pem", old.pem))
 	t.Setenv("SSL_CERT_DIR", t.TempDir())
 	tr := newTransport(t, TLS{})
+	if tr.secure.RootCAs != nil {
+		t.Error("read before a handshake")
+	}
 	for _, step := range []struct {
 		authority *authority
 		ok        bool

@@ -90,10 +90,10 @@ func addAuthorities(pool *x509.CertPool, file string) (int, error) {
 }
 
 // stamps tell whether the authorities may have changed since they were read. Missing files
-// have one, too.
-func (t TLS) stamps() []fileStamp {
+// have one, too. Those of the system count where system is set.
+func (t TLS) stamps(system bool) []fileStamp {
 	files, folders := []string{t.CACert}, []string{t.CAPath}
-	if t.CACert == "" && t.CAPath == "" {
+	if system && t.CACert == "" && t.CAPath == "" {
 		files, folders = systemFiles()
 	}
 	var all []fileStamp

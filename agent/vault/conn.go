@@ -15,7 +15,6 @@ import (
 type conn struct {
 	net.Conn
 	forget  func()
-	route   netip.Addr   // the address by which packets left; not valid on this computer
 	started atomic.Int64 // bytes that were sent, or were about to be
 	last    atomic.Int64 // when the server was heard, in nanoseconds of the wall clock
 	closed  atomic.Bool
@@ -41,7 +40,7 @@ type counts struct {
 }
 
 func newConn(inner net.Conn) *conn {
-	c := &conn{Conn: inner, route: route(inner.RemoteAddr())}
+	c := &conn{Conn: inner}
 	c.hear()
 	return c
 }
@@ -129,7 +128,8 @@ func keepAlive(c net.Conn) {
 	}
 }
 
-// route is the address from which the system would send to remote now; it sends nothing.
+// route is the address from which the system would send to remote now, not valid for what is
+// on this computer. It sends nothing.
 func route(remote net.Addr) netip.Addr {
 	to, ok := remote.(*net.TCPAddr)
 	if !ok || to.IP.IsLoopback() {

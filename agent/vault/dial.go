@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // A Dialer opens connections to a Vault on which HTTP/1.1 is spoken, to the servers that its
@@ -65,9 +66,12 @@ func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
 // changed its network, or the authorities changed.
 func (d *Dialer) Era() int {
 	t := d.transport
-	t.current(true)
+	if d.server != "" {
+		t.speakTLS()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.look(time.Now())
 	return t.era
 }
 

@@ -53,6 +53,7 @@ type Transport struct {
 	era     int         // how often base was replaced
 	read    time.Time   // when the authorities of base were read
 	stamp   []fileStamp
+	speaks  bool      // TLS: only then the system's authorities are read
 	checked time.Time // when current looked, by the clock that stands still while the computer sleeps
 	wall    time.Time // the same by the wall clock
 
@@ -63,36 +64,47 @@ type Transport struct {
 type conns struct {
 	mu  sync.Mutex // never held while one is closed
 	all map[*conn]struct{}
-	// routes are those of the connections of a [Dialer], which are not in all, by their remote
-	// ends.
+	// routes are by the remote ends of connections, those of a [Dialer] among them, which are
+	// not in all.
 	routes map[string]routed
 }
 
-// routed is how packets to remote left when a connection was made.
+// maxRoutes is how many other ends are remembered.
+const maxRoutes = 64
+
+// routed is how packets to remote left when they were last looked at.
 type routed struct {
 	remote net.Addr
 	from   netip.Addr
 }
 
-// note remembers how packets to the other end of a connection leave.
+// note remembers how packets to the other end of a connection leave. What was known before
+// stays, so that moved sees what has changed since.
 func (o *conns) note(remote net.Addr) {
+	key := remote.String()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, known := o.routes[key]; known {
+		return
+	}
 	from := route(remote)
 	if !from.IsValid() {
 		return
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.routes == nil {
-		o.routes = make(map[string]routed)
+	for other := range o.routes {
+		if len(o.routes) < maxRoutes {
+			break
+		}
+		delete(o.routes, other)
 	}
-	o.routes[remote.String()] = routed{remote, from}
+	o.routes[key] = routed{remote, from}
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
 
 // NewTransport returns a transport. Errors name the file and what is wrong with it.
 func NewTransport(t TLS) (*Transport, error) {
-	tr := &Transport{tls: t, dial: t.Dial, open: conns{all: make(map[*conn]struct{})}}
+	tr := &Transport{tls: t, dial: t.Dial, open: conns{all: make(map[*conn]struct{}), routes: make(map[string]routed)}}
 	if t.Dial == nil {
 		tr.dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
@@ -122,7 +134,7 @@ func (t *Transport) Renew() {
 }
 
 func (t *Transport) renew(now time.Time) error {
-	stamp := t.tls.stamps() // before the files are read: a change in between is seen later
+	stamp := t.tls.stamps(t.speaks) // before the files are read: a change in between is seen later
 	base, err := t.build()
 	was := t.base
 	if was != nil {
@@ -146,6 +158,9 @@ func (t *Transport) CloseIdleConnections() { t.HTTP().CloseIdleConnections() }
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	again := r.GetBody
 	for tries := 1; ; tries++ {
+		if r.URL.Scheme == "https" {
+			t.speakTLS()
+		}
 		a := &attempt{repeatable: repeatable(r)}
 		resp, err := a.roundTrip(t.current(a.repeatable), r)
 		if err == nil {
@@ -198,17 +213,33 @@ func (t *Transport) current(repeatable bool) *http.Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if age := now.Round(0).Sub(t.wall); age < 0 || age >= checkEvery {
-		slept := (age - now.Sub(t.checked)).Abs() > checkEvery
-		t.checked, t.wall = now, now.Round(0)
-		if slept || t.open.moved() || !slices.Equal(t.stamp, t.tls.stamps()) {
-			_ = t.renew(now)
-		}
-	}
+	t.look(now)
 	if !repeatable && !t.open.heard(now) {
 		t.base.CloseIdleConnections()
 	}
 	return t.base
+}
+
+// look renews what requests go through where the way to Vault has changed.
+func (t *Transport) look(now time.Time) {
+	if age := now.Round(0).Sub(t.wall); age < 0 || age >= checkEvery {
+		slept := (age - now.Sub(t.checked)).Abs() > checkEvery
+		t.checked, t.wall = now, now.Round(0)
+		if slept || t.open.moved() || !slices.Equal(t.stamp, t.tls.stamps(t.speaks)) {
+			_ = t.renew(now)
+		}
+	}
+}
+
+// speakTLS has the system's authorities read before the first handshake: a Vault behind
+// plain HTTP or a socket needs none of them.
+func (t *Transport) speakTLS() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.speaks {
+		t.speaks = true
+		_ = t.renew(time.Now()) // the configured files were good a moment ago
+	}
 }
 
 // heard reports whether Vault was heard lately on any connection.
@@ -223,33 +254,24 @@ func (o *conns) heard(now time.Time) bool {
 	return false
 }
 
-// moved reports whether packets to Vault leave by another address than when their
-// connections were made: the network changed, or a VPN came or went.
+// moved reports whether packets to Vault leave by another address than before: the network
+// changed, or a VPN came or went.
 func (o *conns) moved() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	moved := false
 	for key, r := range o.routes {
 		if now := route(r.remote); now != r.from {
-			delete(o.routes, key)
-			return true
+			o.routes[key] = routed{r.remote, now}
+			moved = true
 		}
 	}
-	asked := make(map[string]bool)
-	for c := range o.all {
-		remote := c.RemoteAddr().String()
-		if !c.route.IsValid() || asked[remote] {
-			continue
-		}
-		asked[remote] = true
-		if route(c.RemoteAddr()) != c.route {
-			return true
-		}
-	}
-	return false
+	return moved
 }
 
 // add returns c as a connection that is open until it is closed.
 func (o *conns) add(inner net.Conn) *conn {
+	o.note(inner.RemoteAddr())
 	c := newConn(inner)
 	c.forget = func() {
 		o.mu.Lock()
@@ -285,7 +307,7 @@ func (t *Transport) reread() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if age := now.Round(0).Sub(t.read.Round(0)); age >= 0 && age < rereadAfter && slices.Equal(t.stamp, t.tls.stamps()) {
+	if age := now.Round(0).Sub(t.read.Round(0)); age >= 0 && age < rereadAfter && slices.Equal(t.stamp, t.tls.stamps(t.speaks)) {
 		return false
 	}
 	return t.renew(now) == nil

@@ -59,6 +59,9 @@ func (t *Transport) build() (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.speaks && conf.RootCAs == nil {
+		conf.RootCAs = systemAuthorities()
+	}
 	secure := conf.Clone() // net/http changes its own
 	proxy, err := forwardProxy()
 	if err != nil {
@@ -129,8 +132,6 @@ func (t TLS) config() (*tls.Config, error) {
 			return nil, err
 		}
 		conf.RootCAs = pool
-	} else {
-		conf.RootCAs = systemAuthorities()
 	}
 	switch {
 	case t.ClientCert != "" && t.ClientKey != "":
