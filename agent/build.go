@@ -56,10 +56,9 @@ func (b builder) vaults() (map[string]*upstream, error) {
 
 func (b builder) vault(v Vault) (*upstream, error) {
 	a, c := b.agent, b.next.config
-	base, socket := vault.Base(v.Address)
-	tls := v.TLS
-	tls.Socket, tls.Dial, tls.ResponseHeaderTimeout, tls.IdleTimeout = socket, a.loop.Dial, v.Timeout, v.IdleTimeout
-	transport, err := vault.NewTransport(tls)
+	base, way := v.TLS.For(v.Address)
+	way.Dial, way.ResponseHeaderTimeout, way.IdleTimeout = a.loop.Dial, v.Timeout, v.IdleTimeout
+	transport, err := vault.NewTransport(way)
 	if err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func (c *Config) target(in *http.Request) *url.URL {
 	u := &url.URL{Scheme: c.Address.Scheme, Host: c.Address.Host}
 	u.Path, u.RawPath = in.URL.Path, in.URL.RawPath
 	u.RawQuery, u.ForceQuery = in.URL.RawQuery, in.URL.ForceQuery
-	base := strings.TrimSuffix(c.Address.EscapedPath(), "/")
+	base := c.prefix()
 	raw, query, _ := strings.Cut(in.RequestURI, "?")
 	if raw == "" || raw[0] != '/' {
 		raw = in.URL.EscapedPath()
@@ -210,6 +210,9 @@ func (c *Config) target(in *http.Request) *url.URL {
 	u.Opaque = base
 	return u
 }
+
+// prefix is the path of the address, which stands before that of each request.
+func (c *Config) prefix() string { return strings.TrimSuffix(c.Address.EscapedPath(), "/") }
 
 // fail answers for a Vault that could not be reached, and for a body that could
 // not be read. The request of an app that left ends here, too; its answer goes nowhere.

@@ -157,7 +157,7 @@ func (t *Transport) derive(r *http.Request) (rule.Request, bool) {
 
 // deriveSent is derive of a request with this method, URL and namespace.
 func (t *Transport) deriveSent(method string, sent *url.URL, namespace string) (rule.Request, bool) {
-	base := strings.TrimSuffix(t.config.Address.EscapedPath(), "/")
+	base := t.config.prefix()
 	if base != "" {
 		full := sent.Opaque
 		if full == "" {

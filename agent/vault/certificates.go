@@ -90,10 +90,10 @@ func addAuthorities(pool *x509.CertPool, file string) (int, error) {
 }
 
 // stamps tell whether the authorities may have changed since they were read. Missing files
-// have one, too. Those of the system count where system is set.
-func (t TLS) stamps(system bool) []fileStamp {
+// have one, too.
+func (t TLS) stamps() []fileStamp {
 	files, folders := []string{t.CACert}, []string{t.CAPath}
-	if system && t.CACert == "" && t.CAPath == "" {
+	if !t.Plain && t.CACert == "" && t.CAPath == "" {
 		files, folders = systemFiles()
 	}
 	var all []fileStamp

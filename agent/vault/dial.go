@@ -66,9 +66,6 @@ func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
 // changed its network, or the authorities changed.
 func (d *Dialer) Era() int {
 	t := d.transport
-	if d.server != "" {
-		t.speakTLS()
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.look(time.Now())

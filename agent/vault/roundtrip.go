@@ -53,7 +53,6 @@ type Transport struct {
 	era     int         // how often base was replaced
 	read    time.Time   // when the authorities of base were read
 	stamp   []fileStamp
-	speaks  bool      // TLS: only then the system's authorities are read
 	checked time.Time // when current looked, by the clock that stands still while the computer sleeps
 	wall    time.Time // the same by the wall clock
 
@@ -134,7 +133,7 @@ func (t *Transport) Renew() {
 }
 
 func (t *Transport) renew(now time.Time) error {
-	stamp := t.tls.stamps(t.speaks) // before the files are read: a change in between is seen later
+	stamp := t.tls.stamps() // before the files are read: a change in between is seen later
 	base, err := t.build()
 	was := t.base
 	if was != nil {
@@ -158,9 +157,6 @@ func (t *Transport) CloseIdleConnections() { t.HTTP().CloseIdleConnections() }
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	again := r.GetBody
 	for tries := 1; ; tries++ {
-		if r.URL.Scheme == "https" {
-			t.speakTLS()
-		}
 		a := &attempt{repeatable: repeatable(r)}
 		resp, err := a.roundTrip(t.current(a.repeatable), r)
 		if err == nil {
@@ -225,20 +221,9 @@ func (t *Transport) look(now time.Time) {
 	if age := now.Round(0).Sub(t.wall); age < 0 || age >= checkEvery {
 		slept := (age - now.Sub(t.checked)).Abs() > checkEvery
 		t.checked, t.wall = now, now.Round(0)
-		if slept || t.open.moved() || !slices.Equal(t.stamp, t.tls.stamps(t.speaks)) {
+		if slept || t.open.moved() || !slices.Equal(t.stamp, t.tls.stamps()) {
 			_ = t.renew(now)
 		}
-	}
-}
-
-// speakTLS has the system's authorities read before the first handshake: a Vault behind
-// plain HTTP or a socket needs none of them.
-func (t *Transport) speakTLS() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.speaks {
-		t.speaks = true
-		_ = t.renew(time.Now()) // the configured files were good a moment ago
 	}
 }
 
@@ -307,7 +292,7 @@ func (t *Transport) reread() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if age := now.Round(0).Sub(t.read.Round(0)); age >= 0 && age < rereadAfter && slices.Equal(t.stamp, t.tls.stamps(t.speaks)) {
+	if age := now.Round(0).Sub(t.read.Round(0)); age >= 0 && age < rereadAfter && slices.Equal(t.stamp, t.tls.stamps()) {
 		return false
 	}
 	return t.renew(now) == nil

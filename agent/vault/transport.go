@@ -28,6 +28,9 @@ type TLS struct {
 	ServerName string `hcl:"tls_server_name,optional"` // expected in the server's certificate; "" means the address's host
 	SkipVerify bool   `hcl:"tls_skip_verify,optional"` // every server is taken for Vault
 
+	// Plain leaves the system's authorities to crypto/x509, which reads them once: Vault is
+	// behind plain HTTP or a socket.
+	Plain bool
 	// Socket is the path of a unix socket that every connection goes to; see [Base].
 	Socket string
 	// Dial opens connections; nil means a net.Dialer with 10 s.
@@ -37,6 +40,14 @@ type TLS struct {
 	ResponseHeaderTimeout time.Duration
 	// IdleTimeout is how long an unused connection is kept; zero means [DefaultIdleTimeout].
 	IdleTimeout time.Duration
+}
+
+// For returns what reaches the Vault at address: the base of requests, see [Base], and t
+// with its Socket and Plain.
+func (t TLS) For(address *url.URL) (base *url.URL, way TLS) {
+	base, t.Socket = Base(address)
+	t.Plain = base.Scheme == "http"
+	return base, t
 }
 
 // The limits by which a dead connection is noticed. A laptop that slept or changed its
@@ -58,9 +69,6 @@ func (t *Transport) build() (*http.Transport, error) {
 	conf, err := t.tls.config()
 	if err != nil {
 		return nil, err
-	}
-	if t.speaks && conf.RootCAs == nil {
-		conf.RootCAs = systemAuthorities()
 	}
 	secure := conf.Clone() // net/http changes its own
 	proxy, err := forwardProxy()
@@ -132,6 +140,8 @@ func (t TLS) config() (*tls.Config, error) {
 			return nil, err
 		}
 		conf.RootCAs = pool
+	} else if !t.Plain {
+		conf.RootCAs = systemAuthorities()
 	}
 	switch {
 	case t.ClientCert != "" && t.ClientKey != "":

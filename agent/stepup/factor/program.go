@@ -3,7 +3,7 @@ package factor
 import (
 	"context"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -24,12 +24,12 @@ type Program struct {
 	Run func(ctx context.Context, said func(line string)) (secret.Secret, error)
 }
 
-func (p Program) name() string { return filepath.Base(p.Command[0]) }
+func (p Program) name() string { return "`" + filepath.Base(p.Command[0]) + "`" }
 
 // message is what the person reads while the program runs. A line of the program may be the
 // trace of a script with the code in it.
 func (p Program) message(line string) string {
-	message := "`" + p.name() + "` is asked for " + p.Wants + ": touch your key?"
+	message := p.name() + " is asked for " + p.Wants + ": touch your key?"
 	if line = withoutCodes(line); line != "" {
 		message += " It says: " + line
 	}
@@ -38,27 +38,10 @@ func (p Program) message(line string) string {
 
 // withoutCodes takes out what may be a code, four digits or more.
 func withoutCodes(line string) string {
-	const shortest = 4
-	var out strings.Builder
-	for line != "" {
-		n := strings.IndexFunc(line, isDigit)
-		if n < 0 {
-			break
-		}
-		out.WriteString(line[:n])
-		line = line[n:]
-		end := len(line) - len(strings.TrimLeftFunc(line, isDigit))
-		if end < shortest {
-			out.WriteString(line[:end])
-		} else {
-			out.WriteString("...")
-		}
-		line = line[end:]
-	}
-	return out.String() + line
+	return digits.ReplaceAllLiteralString(line, "...")
 }
 
-func isDigit(r rune) bool { return r >= '0' && r <= '9' }
+var digits = regexp.MustCompile(`[0-9]{4,}`)
 
 // A programRun is a program that runs. Its goroutine ends before stop returns.
 type programRun struct {
@@ -158,7 +141,7 @@ func (e *ExitError) Reason() string {
 	if said == "" {
 		said = e.Error()
 	}
-	return "`" + e.Program.name() + "` did not give " + e.Program.Wants + " (" + said + "): type it"
+	return e.Program.name() + " did not give " + e.Program.Wants + " (" + said + "): type it"
 }
 
 func (e *ExitError) Unwrap() error { return e.Err }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -267,17 +266,14 @@ func orPush(reason string) string {
 // every further code, the person is asked: the program would print the same one again.
 // problem says then why. An answer with neither is the person's.
 func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (code, problem string, err error) {
-	command := s.Config.Commands[m.Name]
-	printed, typed, err := s.AskBeside(ctx, Program{
-		Command: command, Wants: "a code of " + m.Label(),
-		Run: func(ctx context.Context, said func(string)) (secret.Secret, error) {
-			return s.Config.Coder.Run(ctx, command, said)
-		},
-	}, prompt.Request{Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits, Attempt: q.Attempt})
+	program := Program{Command: s.Config.Commands[m.Name], Wants: "a code of " + m.Label()}
+	program.Run = func(ctx context.Context, said func(string)) (secret.Secret, error) {
+		return s.Config.Coder.Run(ctx, program.Command, said)
+	}
+	printed, typed, err := s.AskBeside(ctx, program, prompt.Request{Kind: prompt.Passcode, Method: m.Label(), MethodType: m.Type, Digits: m.Digits, Attempt: q.Attempt})
 	if typed {
 		return printed.Reveal(), "", err
 	}
-	name := "`" + filepath.Base(command[0]) + "`"
 	clean := strings.Join(strings.Fields(printed.Reveal()), "")
 	switch exit, failed := errors.AsType[*ExitError](err); {
 	case failed:
@@ -287,10 +283,10 @@ func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (cod
 		return "", "", err
 	case clean == "", m.Digits > 0 && !HasDigits(clean, m.Digits):
 		s.Config.Log.Warn("passcode command printed something else than a code, asking instead", "method", m.Name)
-		return "", name + " printed something else than a code: type one", nil
+		return "", program.name() + " printed something else than a code: type one", nil
 	case s.Config.State.Codes.WasUsed(s.usedKey(m), clean):
 		s.Config.Log.Info("passcode command printed a code that was sent already, asking instead", "method", m.Name)
-		return "", name + " gave a code that was sent already: wait for the next one", nil
+		return "", program.name() + " gave a code that was sent already: wait for the next one", nil
 	}
 	s.Method = m.Label() // for the audit log: it may be asked about nothing
 	return clean, "", nil

@@ -23,10 +23,9 @@ import (
 
 // checkVault goes the way of a request, by the transport that requests use.
 func checkVault(ctx context.Context, f findings, v agent.Vault) {
-	base, socket := vault.Base(v.Address)
-	settings := v.TLS
-	settings.Socket, settings.ResponseHeaderTimeout = socket, networkLimit
-	transport, err := vault.NewTransport(settings)
+	base, way := v.TLS.For(v.Address)
+	way.ResponseHeaderTimeout = networkLimit
+	transport, err := vault.NewTransport(way)
 	if err != nil {
 		f.fail("%v", err).with(hintConfig)
 		return

@@ -151,10 +151,8 @@ func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, e
 		return source{}, cli.Usage(errors.New("there is no such vault block, or there are several"), "name one with --vault NAME")
 	}
 	s.vault = v.Name
-	base, socket := vault.Base(v.Address)
-	settings := v.TLS
-	settings.Socket = socket
-	transport, err := vault.NewTransport(settings)
+	base, way := v.TLS.For(v.Address)
+	transport, err := vault.NewTransport(way)
 	if err != nil {
 		return source{}, err
 	}
