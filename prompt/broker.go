@@ -105,11 +105,34 @@ func (b *Broker) Ask(ctx context.Context, r Request) (string, error) {
 		return "", err
 	}
 	b.expire(ctx, e)
+	b.report(ctx, e)
 	timedOut := errors.Is(e.err, ErrTimeout) || errors.Is(e.err, context.DeadlineExceeded)
 	if timedOut && !b.seen(e) {
 		return "", fmt.Errorf("%w: %w", ErrUnseen, e.err)
 	}
 	return e.answer, e.err
+}
+
+// report tells a caller that asked for it by [ReportPrompter].
+func (b *Broker) report(ctx context.Context, e *entry) {
+	b.mu.Lock()
+	by := e.by
+	b.mu.Unlock()
+	if report, ok := ctx.Value(reportKey{}).(func(string)); ok && by != "" {
+		report(by)
+	}
+}
+
+type reportKey struct{}
+
+// Attached is the name of the prompter of answers that come over the control socket.
+const Attached = "attached"
+
+// ReportPrompter returns a context for [Broker.Ask], which calls report with the name of
+// the prompter that got the answer or the denial, before it returns. Without either, report
+// is not called.
+func ReportPrompter(ctx context.Context, report func(name string)) context.Context {
+	return context.WithValue(ctx, reportKey{}, report)
 }
 
 // seen reports whether e was in front of a person. A terminal that is attached shows one
@@ -274,7 +297,7 @@ func (b *Broker) Answer(id, answer string) error {
 	if e == nil {
 		return ErrUnknown
 	}
-	return b.acceptLocked(e, answer)
+	return b.acceptLocked(e, Attached, answer)
 }
 
 // Deny says no to a prompt; ErrUnknown when no such prompt is open.
@@ -285,6 +308,7 @@ func (b *Broker) Deny(id string) error {
 	if e == nil {
 		return ErrUnknown
 	}
+	e.by = Attached
 	b.decideLocked(e, failed(EventDenied, ErrDenied))
 	return nil
 }
@@ -340,11 +364,11 @@ func (b *Broker) answered(e *entry, prompter, answer string, err error) {
 	case err == nil && e.request.Kind == Push:
 		// It showed the notice and left; there is nothing to decide.
 	case err == nil:
-		if err := b.accept(e, answer); errors.Is(err, ErrAnswer) {
+		if err := b.accept(e, prompter, answer); errors.Is(err, ErrAnswer) {
 			log.Warn("prompter gave an answer that does not fit")
 		}
 	case errors.Is(err, ErrDenied):
-		b.decide(e, failed(EventDenied, ErrDenied))
+		b.denied(e, prompter)
 	case errors.Is(err, ErrDismissed):
 		b.dismissed(e, prompter)
 	case errors.Is(err, ErrUnavailable):
@@ -354,6 +378,16 @@ func (b *Broker) answered(e *entry, prompter, answer string, err error) {
 		}
 	default:
 		log.Warn("prompter failed", "error", err)
+	}
+}
+
+// denied decides e by the denial that a prompter got.
+func (b *Broker) denied(e *entry, by string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !isClosed(e.done) {
+		e.by = by
+		b.decideLocked(e, failed(EventDenied, ErrDenied))
 	}
 }
 

@@ -32,6 +32,7 @@ type entry struct {
 	listed      bool                    // a person saw it in a list
 	failed      *ProgramError           // of a program that was to ask
 
+	by     string // the prompter that got the answer or denial; "" where none did
 	answer string
 	err    error
 	left   func() bool // the caller has left
@@ -288,14 +289,14 @@ func (b *Broker) restartLocked(e *entry) {
 	}
 }
 
-// accept decides e by an answer, if the answer fits and e is undecided.
-func (b *Broker) accept(e *entry, answer string) error {
+// accept decides e by an answer that a prompter got, if the answer fits and e is undecided.
+func (b *Broker) accept(e *entry, by, answer string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.acceptLocked(e, answer)
+	return b.acceptLocked(e, by, answer)
 }
 
-func (b *Broker) acceptLocked(e *entry, answer string) error {
+func (b *Broker) acceptLocked(e *entry, by, answer string) error {
 	if isClosed(e.done) {
 		return ErrUnknown
 	}
@@ -306,12 +307,14 @@ func (b *Broker) acceptLocked(e *entry, answer string) error {
 	}
 	clean, err := Check(e.request, answer)
 	if err == ErrDenied { //nolint:errorlint // Check returns it bare
+		e.by = by
 		b.decideLocked(e, failed(EventDenied, ErrDenied))
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	e.by = by
 	e.answer = e.given.ChoiceAsGiven(clean)
 	b.decideLocked(e, ending{EventAnswered, nil, ErrElsewhere})
 	return nil

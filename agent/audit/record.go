@@ -56,8 +56,10 @@ type Record struct {
 	Operation  string    `json:"operation"` // Vault's capability word
 	Method     string    `json:"method"`    // the MFA method
 	Requester  peer.Peer `json:"requester"`
-	DurationMS int64     `json:"duration_ms"` // how long it took, in milliseconds
-	Token      string    `json:"token"`       // HMAC of the token, in hexadecimal; anything else is not written
+	DurationMS int64     `json:"duration_ms"`        // how long it took, in milliseconds
+	Token      string    `json:"token"`              // HMAC of the token, in hexadecimal; anything else is not written
+	Kind       string    `json:"kind,omitempty"`     // of a prompt: passcode, push, …
+	Prompter   string    `json:"prompter,omitempty"` // that got the answer behind a decision; "" where no prompter did
 }
 
 // Limits of a line, so that a hostile path or process name cannot fill the
@@ -77,7 +79,7 @@ func (r Record) encode() ([]byte, error) {
 	if y := r.Time.UTC().Year(); y < 0 || y > 9999 {
 		return nil, fmt.Errorf("audit: year %d cannot be written", y)
 	}
-	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method} {
+	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.Kind, &r.Prompter} {
 		*field = bound(*field)
 	}
 	r.Requester = boundPeer(r.Requester)
@@ -89,7 +91,7 @@ func (r Record) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	return append(printable(raw), '\n'), nil
+	return append(Printable(raw), '\n'), nil
 }
 
 // boundPeer cuts what a peer says. Its chain is never null.
@@ -128,17 +130,20 @@ func onlyHMAC(s string) string {
 	return s
 }
 
-// printable escapes what JSON leaves alone but a terminal obeys when the log is
+// Printable escapes in JSON what JSON leaves alone but a terminal obeys when the log is
 // shown by cat: DEL, the C1 control characters, marks that turn the direction of
-// text. All of them can only be inside of strings.
-func printable(raw []byte) []byte {
-	if strings.IndexFunc(string(raw), unprintable) < 0 {
+// text. All of them can only be inside of strings; line breaks can only be outside.
+func Printable(raw []byte) []byte { return escape(raw, unprintable) }
+
+// escape writes the characters of a JSON text that are bad as JSON's escapes.
+func escape(raw []byte, bad func(rune) bool) []byte {
+	if strings.IndexFunc(string(raw), bad) < 0 {
 		return raw
 	}
 	out := make([]byte, 0, len(raw)+64)
 	for _, r := range string(raw) {
 		switch {
-		case !unprintable(r):
+		case !bad(r):
 			out = utf8.AppendRune(out, r)
 		case r > 0xffff:
 			high, low := (r-0x10000)>>10+0xd800, (r-0x10000)&0x3ff+0xdc00
@@ -150,4 +155,4 @@ func printable(raw []byte) []byte {
 	return out
 }
 
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }

@@ -11,6 +11,7 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/demo"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/exec"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/history"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/policies"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/secrets"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/service"
@@ -56,6 +57,7 @@ func commands(c *cli.Console) []*cobra.Command {
 			daemon.Config(c, policies.Command(c)),
 			daemon.Agent(c),
 			daemon.Status(c),
+			history.Command(c),
 			exec.Command(c),
 			service.Command(c),
 			doctor.Command(c),

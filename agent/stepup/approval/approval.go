@@ -279,7 +279,7 @@ func (r *Request) tell(app context.Context, group mfa.GroupState) {
 		return
 	}
 	if r.notice == nil {
-		r.Record(audit.Prompt, 0)
+		r.RecordPrompt(prompt.Push)
 	}
 	r.hide(approvedSoFar(group.By))
 	r.approved = len(group.By)

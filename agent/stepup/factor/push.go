@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/prompt"
@@ -125,7 +124,7 @@ func (s *StepUp) WaitForPush(app context.Context, push Push, do Call) Reply {
 func (s *StepUp) TellOfPush(app context.Context, push Push) *prompt.Notice {
 	s.Challenge()
 	s.Method = push.Label
-	s.Record(audit.Prompt, 0)
+	s.RecordPrompt(prompt.Push)
 	s.Answered = true // if Vault accepts it: on the phone
 	return s.Tell(app, prompt.Request{
 		Kind: prompt.Push, Method: push.Label, MethodType: push.Type, Message: push.Message, Number: push.number,

@@ -130,7 +130,9 @@ type StepUp struct {
 	// stopped; nil where that is not known.
 	Refused []string
 
-	mistakes int // codes that could not be sent
+	mistakes int         // codes that could not be sent
+	kind     prompt.Kind // of the prompt shown last, "" before the first
+	prompter string      // that got the last answer; "" where none did
 
 	peer func() peer.Peer // slow the first time: asked for when it is shown
 }
@@ -158,11 +160,12 @@ func (s *StepUp) UntilDeadline(ctx context.Context) (context.Context, context.Ca
 // or app ends. Its time starts when it can be answered: not before p.NotBefore.
 func (s *StepUp) Ask(app context.Context, p prompt.Request) (string, error) {
 	s.Method = p.Method
-	s.Record(audit.Prompt, 0)
+	s.RecordPrompt(p.Kind)
 	s.extendDeadline(p.NotBefore)
 	p.Message = s.withAppWait(p.Message)
 	ctx, end := context.WithCancelCause(app)
 	defer end(nil)
+	ctx = prompt.ReportPrompter(ctx, func(name string) { s.prompter = name })
 	defer s.Config.State.Denials.Asking(s.denialKey(), end)()
 	answer, err := s.Config.Asker.Ask(ctx, s.fill(p))
 	switch {
@@ -258,10 +261,17 @@ func (s *StepUp) Record(event audit.Event, took time.Duration) {
 		Event: event, Rule: s.Rule, Vault: s.Config.VaultName, Namespace: s.Request.Namespace,
 		Path: s.Request.Path, Operation: string(s.Request.Operation), Method: s.Method,
 		Requester: s.peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
+		Kind: string(s.kind), Prompter: s.prompter,
 	})
 	if err != nil {
 		s.Config.Log.Error("audit log cannot be written", "error", err)
 	}
+}
+
+// RecordPrompt writes down that a prompt is shown, about the method that is set already.
+func (s *StepUp) RecordPrompt(kind prompt.Kind) {
+	s.kind, s.prompter = kind, ""
+	s.Record(audit.Prompt, 0)
 }
 
 // Used notes that the step-up token of this caller and rule serves the request.
