@@ -82,7 +82,7 @@ type generation struct {
 	serial int                  // from 1; 0 before the first
 	vaults map[string]*upstream // nil before the first
 	tokens *tokens
-	audit  *audit.Log // nil without an audit log
+	audit  *audit.Trail // nil without an audit log
 }
 
 // New returns an agent for c. Nothing is opened yet.
@@ -303,14 +303,11 @@ func (b *background) stop() {
 }
 
 // openAuditLocked opens the audit log of c, or keeps the one that is open.
-func (a *Agent) openAuditLocked(c Config) (*audit.Log, error) {
-	switch {
-	case c.Audit.File == "":
-		return nil, nil
-	case a.current.audit != nil && a.current.config.Audit.File == c.Audit.File:
+func (a *Agent) openAuditLocked(c Config) (*audit.Trail, error) {
+	if a.current.audit != nil && a.current.config.Audit == c.Audit {
 		return a.current.audit, nil
 	}
-	log, err := audit.Open(c.Audit.File)
+	log, err := c.Audit.Open()
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/relay"
@@ -20,17 +21,17 @@ import (
 // every default filled in and every name that it refers to there. It is not changed after
 // [New] or [Agent.Reload] got it. The tags are the grammar, which package config explains.
 type Config struct {
-	Vaults    []Vault    `hcl:"vault,block"`    // at least one, in file order
-	Listeners []Listener `hcl:"listener,block"` // at least one, in file order
-	Methods   []Method   `hcl:"mfa_method,block"`
-	Rules     rule.Rules `hcl:"step_up,block"` // in file order: the first that matches wins
-	LoginMFA  LoginMFA   `hcl:"login_mfa,block"`
-	Prompt    Prompt     `hcl:"prompt,block"`
-	Cache     Cache      `hcl:"cache,block"`
-	Relay     Relay      `hcl:"relay,block"`
-	Audit     Audit      `hcl:"audit,block"`
-	Telemetry Telemetry  `hcl:"telemetry,block"`
-	Log       Log        `hcl:"log,block"`
+	Vaults    []Vault      `hcl:"vault,block"`    // at least one, in file order
+	Listeners []Listener   `hcl:"listener,block"` // at least one, in file order
+	Methods   []Method     `hcl:"mfa_method,block"`
+	Rules     rule.Rules   `hcl:"step_up,block"` // in file order: the first that matches wins
+	LoginMFA  LoginMFA     `hcl:"login_mfa,block"`
+	Prompt    Prompt       `hcl:"prompt,block"`
+	Cache     Cache        `hcl:"cache,block"`
+	Relay     Relay        `hcl:"relay,block"`
+	Audit     audit.Config `hcl:"audit,block"`
+	Telemetry Telemetry    `hcl:"telemetry,block"`
+	Log       Log          `hcl:"log,block"`
 
 	File    string // where it came from
 	Changes string // what is new in it since the one before, in one line; for the status after a reload
@@ -181,11 +182,6 @@ type Relay struct {
 	MaxKeptBodies int64 `hcl:"max_kept_bodies,optional" max:"1GiB"`
 	// Express lets package express relay what has nothing to do with a second factor.
 	Express bool `hcl:"express,optional"`
-}
-
-// Audit is the audit log.
-type Audit struct {
-	File string `hcl:"file" form:"path"` // "" means off
 }
 
 // Telemetry is where Prometheus reads the metrics.

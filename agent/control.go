@@ -70,7 +70,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	if g.audit != nil {
 		s.Audit = &control.Audit{File: g.config.Audit.File}
 		if f := g.audit.Failure(); f.Err != nil {
-			s.Audit.Error, s.Audit.Since, s.Audit.Lost = f.Err.Error(), f.Since, f.Lost
+			s.Audit.Place, s.Audit.Error, s.Audit.Since, s.Audit.Lost = f.Place, f.Err.Error(), f.Since, f.Lost
 		}
 	}
 	s.Prompts = a.broker.Pending()

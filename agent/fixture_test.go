@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -129,7 +130,7 @@ func (r *fixture) configFor(t testing.TB, address string) agent.Config {
 		Rules:    rule.Rules{headerRule("prod", "kv/data/prod/*", "corp"), headerRule("call", "kv/data/call/*", "phone")},
 		LoginMFA: agent.LoginMFA{Enabled: true},
 		Relay:    agent.Relay{MaxKeptBodies: 64 << 20, Express: os.Getenv(noLane) == ""},
-		Audit:    agent.Audit{File: filepath.Join(r.dir, "audit.jsonl")},
+		Audit:    audit.Config{File: filepath.Join(r.dir, "audit.jsonl")},
 		Prompt:   agent.Prompt{Prompters: []prompt.Named{{Name: "script", Prompter: r.asked}}},
 	}
 }

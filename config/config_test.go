@@ -24,6 +24,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/vault"
 )
 
@@ -154,7 +155,7 @@ func TestContractExample(t *testing.T) {
 		},
 		Cache:     agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
 		Relay:     agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
-		Audit:     agent.Audit{File: "/home/alice/.local/state/stepup/audit.jsonl"},
+		Audit:     audit.Config{File: "/home/alice/.local/state/stepup/audit.jsonl"},
 		Telemetry: agent.Telemetry{Address: "127.0.0.1:9108"},
 		Log:       agent.Log{Level: slog.LevelInfo, Format: "text"},
 	}

@@ -164,10 +164,16 @@ func readPrompt(b *block) {
 }
 
 func readAudit(b *block) {
-	b.read(&b.d.cfg.Audit)
-	if t, ok := b.text("file"); ok {
-		b.d.notFolder("file", t)
-		b.d.safe("file", t, ownership.CheckPlace)
+	c := &b.d.cfg.Audit
+	b.read(c)
+	if !c.Journald && !b.has("syslog") {
+		b.need("file")
+	}
+	for _, name := range []string{"file", "syslog"} {
+		if t, ok := b.text(name); ok {
+			b.d.notFolder(name, t)
+			b.d.safe(name, t, ownership.CheckPlace)
+		}
 	}
 }
 

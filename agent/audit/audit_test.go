@@ -303,8 +303,9 @@ func TestTornLines(t *testing.T) {
 	}
 }
 
+// It starts a process, and so runs alone: from fork to exec that process holds the lock of
+// each rotation that is under way, and the rotation is put off.
 func TestManyWriters(t *testing.T) {
-	t.Parallel()
 	f := newFixture(t, rotating())
 	const processes, goroutines = 2, 4
 	var group sync.WaitGroup

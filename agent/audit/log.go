@@ -37,6 +37,7 @@ type Log struct {
 // A Failure says that a log cannot be written. Its zero value says that it can.
 type Failure struct {
 	Err   error // of the last try
+	Place string
 	Since time.Time
 	Lost  int // records since then, which are not written
 
@@ -133,7 +134,7 @@ func (l *Log) triedLocked(err error, records int) {
 	if l.failed.Err == nil {
 		l.failed.Since = l.o.Now().Round(0)
 	}
-	l.failed.Err = err
+	l.failed.Err, l.failed.Place = err, l.path
 	l.failed.Lost += records
 }
 

@@ -79,10 +79,7 @@ func (r Record) encode() ([]byte, error) {
 	if y := r.Time.UTC().Year(); y < 0 || y > 9999 {
 		return nil, fmt.Errorf("audit: year %d cannot be written", y)
 	}
-	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.Kind, &r.Prompter} {
-		*field = bound(*field)
-	}
-	r.Requester = boundPeer(r.Requester)
+	r = r.boundTo(maxField)
 	r.Token = onlyHMAC(r.Token)
 	raw, err := json.Marshal(struct {
 		Time string `json:"time"` // hides the one of Record
@@ -94,27 +91,37 @@ func (r Record) encode() ([]byte, error) {
 	return append(Printable(raw), '\n'), nil
 }
 
+// boundTo cuts what others say in r: strings to limit bytes, lists by as much.
+func (r Record) boundTo(limit int) Record {
+	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.Kind, &r.Prompter} {
+		*field = bound(*field, limit)
+	}
+	r.Requester = boundPeer(r.Requester, limit)
+	return r
+}
+
 // boundPeer cuts what a peer says. Its chain is never null.
-func boundPeer(p peer.Peer) peer.Peer {
-	chain, mayBe := p.Chain[:min(len(p.Chain), maxChain)], p.MayBe[:min(len(p.MayBe), maxChain)]
-	p.Exe, p.Chain, p.MayBe = bound(p.Exe), []string{}, nil
+func boundPeer(p peer.Peer, limit int) peer.Peer {
+	most := max(1, maxChain*limit/maxField)
+	chain, mayBe := p.Chain[:min(len(p.Chain), most)], p.MayBe[:min(len(p.MayBe), most)]
+	p.Exe, p.Chain, p.MayBe = bound(p.Exe, limit), []string{}, nil
 	for _, name := range chain {
-		p.Chain = append(p.Chain, bound(name))
+		p.Chain = append(p.Chain, bound(name, limit))
 	}
 	for _, c := range mayBe {
-		p.MayBe = append(p.MayBe, peer.Candidate{PID: c.PID, Name: bound(c.Name)})
+		p.MayBe = append(p.MayBe, peer.Candidate{PID: c.PID, Name: bound(c.Name, limit)})
 	}
 	return p
 }
 
-// bound cuts s to maxField bytes, at the end of a character.
-func bound(s string) string {
+// bound cuts s to limit bytes, at the end of a character.
+func bound(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\ufffd")
-	if len(s) <= maxField {
+	if len(s) <= limit {
 		return s
 	}
 	const mark = "…"
-	end := maxField - len(mark)
+	end := limit - len(mark)
 	for !utf8.RuneStart(s[end]) {
 		end--
 	}

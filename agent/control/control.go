@@ -120,8 +120,9 @@ type Cache struct {
 
 // An Audit is the state of the audit log.
 type Audit struct {
-	File  string    `json:"file"`
-	Error string    `json:"error"` // why it cannot be written; "" when it can
+	File  string    `json:"file"`            // "" where only servers get it
+	Place string    `json:"place,omitempty"` // that cannot be written: the file, journald or syslog; "" when all can
+	Error string    `json:"error"`           // why it cannot be written; "" when it can
 	Since time.Time `json:"since,omitzero"`
 	Lost  int       `json:"lost"` // decisions since then that are not in it
 }

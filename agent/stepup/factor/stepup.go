@@ -47,7 +47,7 @@ type Coder interface {
 	Run(ctx context.Context, command []string, said func(line string)) (secret.Secret, error)
 }
 
-// An Auditor keeps the record of decisions. *audit.Log is one.
+// An Auditor keeps the record of decisions. *audit.Trail is one.
 type Auditor interface {
 	Write(r audit.Record) error
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -127,7 +128,7 @@ func auditLines(a *control.Audit, now time.Time) []string {
 	if a == nil || a.Error == "" {
 		return nil
 	}
-	lines := []string{"error: " + fmt.Sprintf("%s cannot be written, for %s now", cli.Printable(a.File), cli.Duration(now.Sub(a.Since))), cli.Printable(a.Error)}
+	lines := []string{"error: " + fmt.Sprintf("%s cannot be written, for %s now", cli.Printable(cmp.Or(a.Place, a.File)), cli.Duration(now.Sub(a.Since))), cli.Printable(a.Error)}
 	if a.Lost > 0 {
 		lines = append(lines, fmt.Sprintf("it lacks %s since then", cli.Counted(a.Lost, "decision")))
 	}
