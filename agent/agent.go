@@ -60,7 +60,7 @@ type Agent struct {
 	suggester *suggest.Suggester
 	revoker   *revoker
 	metrics   *metrics.Metrics
-	measuring atomic.Bool    // there is a listener of the metrics: requests are counted
+	measuring atomic.Bool    // the metrics can be read: requests are counted
 	servers   sync.WaitGroup // one for each goroutine that serves a listener
 	lockOn    background     // the autolock
 
@@ -167,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watching.Go(func() { folder.watcher.Run(ctx) })
+	watching.Go(func() { a.metrics.RunExport(ctx, a.options.Log) })
 	return folder.keep(ctx, a.restoreSockets)
 }
 
@@ -226,6 +227,9 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 	a.current = next
 	a.bodies.SetLimit(c.Relay.MaxKeptBodies)
 	expect(a.metrics, c)
+	if was.serial == 0 || was.config.Telemetry.TextFile != c.Telemetry.TextFile {
+		a.metrics.Export(c.Telemetry.TextFile)
+	}
 	a.broker.Reconfigure(a.brokerConfig(c))
 	for _, address := range a.activation.Unclaimed(append(c.endpoints(), a.controlEndpoint())) {
 		a.options.Log.Warn("no listener block names this socket of the service manager: connections to it are never answered", "address", address)

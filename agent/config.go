@@ -184,10 +184,11 @@ type Relay struct {
 	Express bool `hcl:"express,optional"`
 }
 
-// Telemetry is where Prometheus reads the metrics.
+// Telemetry is where the metrics can be read.
 type Telemetry struct {
-	Address    string `hcl:"address"`              // loopback IP:port; "" means off
-	OtherUsers bool   `hcl:"other_users,optional"` // collectors of other users may read them, too
+	Address    string `hcl:"address,optional"`              // loopback IP:port for Prometheus; "" means none
+	OtherUsers bool   `hcl:"other_users,optional"`          // collectors of other users may read them there, too
+	TextFile   string `hcl:"textfile,optional" form:"path"` // for node_exporter; "" means none
 }
 
 // Log is about the agent's own log.

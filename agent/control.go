@@ -31,6 +31,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		ConfigFile: g.config.File,
 		Reload:     a.reloaded,
 		Telemetry:  a.telemetryLocked(),
+		Textfile:   g.config.Telemetry.TextFile,
 		Listeners:  leaser{a}.listenersLocked(),
 	}
 	if a.reloaded != nil {
@@ -43,6 +44,9 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	a.mu.Unlock()
 	if a.options.Notes != nil {
 		s.Notes = append(s.Notes, a.options.Notes()...)
+	}
+	if err := a.metrics.ExportError(); err != nil {
+		s.Notes = append(s.Notes, "the metrics cannot be written: "+err.Error())
 	}
 	for _, address := range unclaimed {
 		s.Notes = append(s.Notes, fmt.Sprintf("the service manager listens on %s, which no listener block names: connections to it are never answered; run `stepup service install` again", address))

@@ -168,12 +168,12 @@ func (a *Agent) measured(l *openListener) string {
 // serveMetricsLocked gives the listener of the metrics, if there is one, its
 // handler, and starts or ends the counting of requests.
 func (a *Agent) serveMetricsLocked(t Telemetry) {
-	a.measuring.Store(t.Address != "")
+	a.measuring.Store(t.Address+t.TextFile != "")
 	if t.Address == "" {
 		return
 	}
 	l := a.open[t.listener().key()]
-	handler := scrapes(a.metrics.Handler(a.options.Log))
+	handler := a.metrics.Handler(a.options.Log)
 	if t.OtherUsers {
 		handler = listener.CloseAfterOthers(handler)
 		l.SetOtherUsersTime(collectorTime)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/metrics"
@@ -13,9 +12,6 @@ import (
 
 // telemetryNetwork marks the listener of the metrics.
 const telemetryNetwork = "telemetry"
-
-// metricsPath is the only one that the listener of the metrics answers on.
-const metricsPath = "/metrics"
 
 // collectorTime is how long a connection of another user's collector may live, where
 // the metrics are for all users: as long as Prometheus waits for a scrape by default.
@@ -40,21 +36,6 @@ func (l Listener) network() string {
 		return "tcp"
 	}
 	return l.Network
-}
-
-// scrapes answers Prometheus by scraper.
-func scrapes(scraper http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path != metricsPath:
-			http.Error(w, "the metrics are at /metrics", http.StatusNotFound)
-		case r.Method != http.MethodGet:
-			w.Header().Set("Allow", http.MethodGet)
-			http.Error(w, "metrics are only read, by GET", http.StatusMethodNotAllowed)
-		default:
-			scraper.ServeHTTP(w, r)
-		}
-	})
 }
 
 // expect starts what is counted under c at zero.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -280,4 +282,30 @@ func TestMetricsOfAnAcquisition(t *testing.T) {
 	text := scrape(t, url)
 	wantLines(t, text, `stepup_challenges_total{grant="token",outcome="approved",rule="deploy"} 1`)
 	wantWithoutPerson(t, text, waited)
+}
+
+// A textfile without a listener: requests are counted for it, too, and it ends with the agent.
+func TestMetricsInATextfile(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	file := filepath.Join(r.dir, "stepup.prom")
+	has := func(line string) func() bool {
+		return func() bool {
+			raw, err := os.ReadFile(file)
+			return err == nil && strings.Contains(string(raw), line+"\n")
+		}
+	}
+	r.config.Telemetry.TextFile = file
+	r.reload(t, r.config)
+	eventually(t, "the file", has(`stepup_upstream_up{vault="corp"} 1`))
+	r.read(t, "kv/data/else")
+	// Another file is written at once.
+	file = filepath.Join(r.dir, "other.prom")
+	r.config.Telemetry.TextFile = file
+	r.reload(t, r.config)
+	eventually(t, "a request", has(`stepup_request_overhead_seconds_count 1`))
+	r.stop()
+	if left, err := filepath.Glob(filepath.Join(r.dir, "*.prom")); err != nil || len(left) > 0 {
+		t.Errorf("left: %q, %v", left, err)
+	}
 }

@@ -69,6 +69,8 @@ func TestErrors(t *testing.T) {
 		{"relative program", head + `prompt {` + "\n  use = [\"command\"]\n  command = [\"./ask\"]\n}", "6: command is not an absolute path"},
 		{"program at home", head + `prompt {` + "\n  use = [\"command\"]\n  command = [\"~/ask\"]\n}", "6: command is not an absolute path"},
 		{"folder for a log", head + `audit { file = "${env.FOLDER}" }`, "4: file is a folder"},
+		{"syslog in a folder", head + `audit { syslog = "${env.FOLDER}" }`, "4: syslog is a folder"},
+		{"a textfile with another ending", head + `telemetry { textfile = "/var/lib/stepup.txt" }`, `4: "/var/lib/stepup.txt" does not end in .prom`},
 		{"folder for a socket", head + `listener "unix" { address = "${env.FOLDER}" }`, "4: address is a folder"},
 		{"two rules of one name", head + rulesWith(``) + rulesWith(`vault = "other"`), `10: there are two step_up blocks "r"`},
 		{"grant without label", head + "step_up \"r\" {\n  paths = [\"a\"]\n  grant {}\n}", "6: grant needs"},

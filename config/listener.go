@@ -50,6 +50,15 @@ func readListener(b *block) {
 func readTelemetry(b *block) {
 	c := &b.d.cfg.Telemetry
 	b.read(c)
+	if t, ok := b.text("textfile"); ok {
+		b.d.notFolder("textfile", t)
+		if filepath.Ext(t.value) != ".prom" {
+			b.d.fail(t.at, say("%s does not end in .prom", t.shown).because("node_exporter reads no other files in its folder").
+				hint(`write it as in "/var/lib/prometheus/node-exporter/stepup.prom"`))
+		}
+	} else if !b.has("textfile") {
+		b.need("address")
+	}
 	if t, ok := b.text("address"); ok {
 		at := loopback(b, t)
 		c.Address = at.key

@@ -23,9 +23,10 @@ type Status struct {
 	PID         int              `json:"pid"`
 	Started     time.Time        `json:"started"`
 	ConfigFile  string           `json:"config_file"`
-	ConfigError string           `json:"config_error"`     // of the last reload; "" when the file is in force
-	Reload      *Reload          `json:"reload,omitempty"` // the last one; absent before the first
-	Telemetry   string           `json:"telemetry"`        // address of the metrics; "" when they are off
+	ConfigError string           `json:"config_error"`       // of the last reload; "" when the file is in force
+	Reload      *Reload          `json:"reload,omitempty"`   // the last one; absent before the first
+	Telemetry   string           `json:"telemetry"`          // address of the metrics; "" when they are off
+	Textfile    string           `json:"textfile,omitempty"` // with the metrics, for node_exporter
 	Listeners   []Listener       `json:"listeners"`
 	Vaults      []Vault          `json:"vaults"`
 	Rules       []Rule           `json:"rules"`

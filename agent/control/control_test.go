@@ -241,13 +241,13 @@ func fullStatus() Status {
 	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	return Status{
 		Version: "1.0.0", PID: 7, Started: at, ConfigFile: "/c", ConfigError: "bad", Reload: &Reload{Time: at, Changes: "c", Error: "e"},
-		Telemetry: "127.0.0.1:9108",
+		Telemetry: "127.0.0.1:9108", Textfile: "/t",
 		Listeners: []Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp", RequireHeader: true, Check: "sock_diag", PID: 9}},
 		Vaults:    []Vault{{Name: "corp", Address: "https://v", Namespace: "ns", Up: true, Version: "1.21", Sealed: true, Error: "e"}},
 		Rules:     []Rule{{Name: "r", Paths: []string{"p"}, Capabilities: []string{"read"}, Namespace: "n", Methods: []string{"m"}, Grant: "header", ControlGroup: "1m0s"}},
 		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: at.Add(5 * time.Minute), Uses: 3}},
 		Prompts:   []prompt.Request{fullRequest("abc234")}, Attached: 1, Prompters: []string{"attached"},
-		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Audit: &Audit{File: "/a", Error: "full", Since: at, Lost: 2}, Notes: []string{"n"},
+		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Audit: &Audit{File: "/a", Place: "/a", Error: "full", Since: at, Lost: 2}, Notes: []string{"n"},
 		Suggestions: []Suggestion{{Vault: "corp", Namespace: "n", Path: "kv/x", Operations: []string{"read"}, Count: 2, Last: at, Rule: "step_up"}},
 	}
 }

@@ -45,6 +45,7 @@ func (m *Metrics) Request(vault string, code int, spent time.Duration) {
 	}
 	m.overhead.Observe(spent.Seconds())
 	m.requests.WithLabelValues(vault, strconv.Itoa(code)).Inc()
+	m.file.touch()
 }
 
 // A countedWriter notices when the header of an answer is written.

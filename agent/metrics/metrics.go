@@ -31,7 +31,10 @@ type State interface {
 // Metrics is one set of metrics, in a registry of its own. Its methods may be
 // called at any time, during scrapes too.
 type Metrics struct {
-	registry   *prometheus.Registry
+	registry   *prometheus.Registry // of our own metrics
+	process    *prometheus.Registry // of Go and the process
+	state      State
+	file       *textfile
 	requests   *prometheus.CounterVec
 	overhead   prometheus.Histogram
 	challenges *prometheus.CounterVec
@@ -73,6 +76,9 @@ func New(s State) *Metrics {
 	}
 	m := &Metrics{
 		registry: registry,
+		process:  prometheus.NewRegistry(),
+		state:    s,
+		file:     newTextfile(),
 		requests: counter("stepup_requests_total", "Requests of apps by vault and status code of the answer, those that the agent refused "+
 			"included; code 499 is an app that left before its answer.", "vault", "code"),
 		overhead: auto.NewHistogram(prometheus.HistogramOpts{
@@ -96,7 +102,7 @@ func New(s State) *Metrics {
 			"from before stayed in force.", "result"),
 	}
 	registerState(registry, s)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, result := range []string{Hit, Miss, Error} {
 		m.lookups.WithLabelValues(result)
 	}
@@ -153,12 +159,23 @@ func (g gauges[V]) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// Handler answers a scrape, whatever path and method it has. More than a few at
-// once are refused with 503.
+// Handler answers Prometheus at /metrics. More than a few scrapes at once are refused with
+// 503.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+	scraper := promhttp.HandlerFor(prometheus.Gatherers{m.registry, m.process}, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: 4,
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/metrics":
+			http.Error(w, "the metrics are at /metrics", http.StatusNotFound)
+		case r.Method != http.MethodGet:
+			w.Header().Set("Allow", http.MethodGet)
+			http.Error(w, "metrics are only read, by GET", http.StatusMethodNotAllowed)
+		default:
+			scraper.ServeHTTP(w, r)
+		}
 	})
 }
 
@@ -181,19 +198,27 @@ func (m *Metrics) Expect(rule, grant string, outcomes []string) {
 // Stepup-Outcome. A held login has no rule and the grant [LoginMFA].
 func (m *Metrics) Challenge(rule, grant, outcome string) {
 	m.challenges.WithLabelValues(rule, grant, outcome).Inc()
+	m.file.touch()
 }
 
 // Prompt counts a prompt that ended, and how long it was open.
 func (m *Metrics) Prompt(kind, outcome string, took time.Duration) {
 	m.prompts.WithLabelValues(kind, outcome).Observe(max(took, 0).Seconds())
+	m.file.touch()
 }
 
 // Lookup counts a search for a cached token: Hit, Miss or Error.
-func (m *Metrics) Lookup(result string) { m.lookups.WithLabelValues(result).Inc() }
+func (m *Metrics) Lookup(result string) {
+	m.lookups.WithLabelValues(result).Inc()
+	m.file.touch()
+}
 
 // KeyringError counts an operation (get, put, delete, list) that could not use
 // the keyring.
-func (m *Metrics) KeyringError(operation string) { m.keyring.WithLabelValues(operation).Inc() }
+func (m *Metrics) KeyringError(operation string) {
+	m.keyring.WithLabelValues(operation).Inc()
+	m.file.touch()
+}
 
 // Reload counts a reload; err is why the configuration from before stays.
 func (m *Metrics) Reload(err error) {
@@ -202,4 +227,5 @@ func (m *Metrics) Reload(err error) {
 		result = reloadFailed
 	}
 	m.reloads.WithLabelValues(result).Inc()
+	m.file.touch()
 }

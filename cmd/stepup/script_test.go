@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,6 +91,7 @@ func scriptCommands() commandTable {
 		"waits":    waits,
 		"refused":  refused,
 		"reloaded": reloaded,
+		"says":     says,
 	}
 }
 
@@ -242,6 +245,15 @@ func reloaded(ts *testscript.TestScript, _ bool, args []string) {
 	eventually(ts, "the agent has reloaded", func() bool {
 		s, err := clientOf(ts).Status(context.Background())
 		return err == nil && s.Reload != nil && s.Reload.Error == "" && strings.HasPrefix(s.Reload.Changes, args[0])
+	})
+}
+
+// says TEXT: a note of the status contains that pattern.
+func says(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	eventually(ts, "the status says "+args[0], func() bool {
+		s, err := clientOf(ts).Status(context.Background())
+		return err == nil && slices.ContainsFunc(s.Notes, pattern.MatchString)
 	})
 }
 

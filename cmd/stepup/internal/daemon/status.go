@@ -94,9 +94,7 @@ func statusText(st control.Status, now time.Time) string {
 	s.Row("config", cli.Printable(st.ConfigFile))
 	s.Row("", reloadLines(st, now)...)
 	s.Row("listeners", listenerLines(st.Listeners)...)
-	if st.Telemetry != "" {
-		s.Row("metrics", "http://"+cli.Printable(st.Telemetry)+"/metrics")
-	}
+	s.Row("metrics", metricsLines(st)...)
 	s.Row("vaults", vaultLines(st.Vaults)...)
 	s.Row("rules", ruleLines(st.Rules)...)
 	s.Row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
@@ -121,6 +119,16 @@ func reloadLines(st control.Status, now time.Time) []string {
 	default:
 		return []string{"reloaded " + cli.Duration(now.Sub(r.Time)) + " ago: " + cli.Printable(r.Changes)}
 	}
+}
+
+func metricsLines(st control.Status) (lines []string) {
+	if st.Telemetry != "" {
+		lines = append(lines, "http://"+cli.Printable(st.Telemetry)+"/metrics")
+	}
+	if st.Textfile != "" {
+		lines = append(lines, cli.Printable(st.Textfile))
+	}
+	return lines
 }
 
 // auditLines report that decisions are not kept; they are empty otherwise.
