@@ -45,9 +45,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	if a.options.Notes != nil {
 		s.Notes = append(s.Notes, a.options.Notes()...)
 	}
-	if err := a.metrics.ExportError(); err != nil {
-		s.Notes = append(s.Notes, "the metrics cannot be written: "+err.Error())
-	}
+	s.Notes = append(s.Notes, a.metrics.Notes()...)
 	for _, address := range unclaimed {
 		s.Notes = append(s.Notes, fmt.Sprintf("the service manager listens on %s, which no listener block names: connections to it are never answered; run `stepup service install` again", address))
 	}

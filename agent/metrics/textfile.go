@@ -61,11 +61,14 @@ func (m *Metrics) Export(path string) {
 	f.paths <- path
 }
 
-// ExportError returns why the file could not be written last, nil where it was.
-func (m *Metrics) ExportError() error {
+// Notes says that the file could not be written last, for the status.
+func (m *Metrics) Notes() []string {
 	m.file.mu.Lock()
 	defer m.file.mu.Unlock()
-	return m.file.err
+	if m.file.err == nil {
+		return nil
+	}
+	return []string{"the metrics cannot be written: " + m.file.err.Error()}
 }
 
 // RunExport writes the file when something was counted, at most once in fifteen seconds, with

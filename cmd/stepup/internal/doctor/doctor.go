@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -67,10 +68,21 @@ func (f findings) with(format string, args ...any) {
 // about is for findings that belong to the same check and are about something else.
 func (f findings) about(what string) findings { return findings{what, f.all} }
 
-// A report is the result of stepup doctor --format json.
+// A report is the result of stepup doctor --format json. It names no person and no host: a
+// collector knows where it looks.
 type report struct {
-	OK       bool      `json:"ok"` // nothing failed
-	Findings []finding `json:"findings"`
+	Time         time.Time `json:"time"`
+	Version      string    `json:"version"`       // of this program
+	AgentVersion string    `json:"agent_version"` // of the agent that runs; "" where none answers
+	Machine      machine   `json:"machine"`
+	OK           bool      `json:"ok"` // nothing failed
+	Findings     []finding `json:"findings"`
+}
+
+// A machine is what a program runs on, in Go's words.
+type machine struct {
+	OS   string `json:"os"`
+	Arch string `json:"arch"`
 }
 
 // A check looks at one thing. run returns soon after its context ends, which is limit
@@ -131,6 +143,8 @@ func (d *doctor) run(ctx context.Context, format string) error {
 	}
 	r := runChecks(ctx, d.checks(), show)
 	if format == cli.FormatJSON {
+		r.Time, r.Version, r.AgentVersion = time.Now().Round(0), cli.Version(), cli.Printable(d.agent.Version)
+		r.Machine = machine{runtime.GOOS, runtime.GOARCH}
 		if err := cli.WriteJSON(d.Out, r); err != nil {
 			return err
 		}
