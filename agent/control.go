@@ -251,5 +251,10 @@ func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explana
 		return e, nil
 	}
 	e.Capabilities, e.Granted = words, q.Grants(words)
+	if m, err := v.client.Mount(ctx, x.Token, e.Namespace, e.Path); err == nil && q.InEngine() {
+		mount := control.Mount(m)
+		e.Mount = &mount
+		e.KV2Path, _ = rule.InKV2(m.KV2(), e.Path, q.Operation)
+	}
 	return e, nil
 }

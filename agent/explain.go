@@ -27,6 +27,7 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 	for _, one := range rules.Explain(q) {
 		e.Rules = append(e.Rules, control.RuleReason{Rule: statusRule(*one.Rule), Why: string(one.Why)})
 	}
+	e.KV2Path = q.MaybeInKV2()
 	m, ok := ruleFor(rules, q)
 	if !ok {
 		e.Nearby = rules.Nearby(q)

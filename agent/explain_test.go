@@ -12,6 +12,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -75,6 +76,42 @@ func TestExplain(t *testing.T) {
 				t.Errorf("the token is in %s (%v)", text, err)
 			}
 		})
+	}
+}
+
+// The mount table tells which kind of store a path is in; without it, a name such as kv is
+// a reason to say how the path would be written there.
+func TestExplainMount(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	r.vault.AddPolicy("keys", devvault.PathRule{Path: "transit/*", Capabilities: []string{"read"}})
+	alice, keys := secret.Secret(r.token), secret.Secret(r.vault.CreateToken([]string{"default", "keys"}, ""))
+	kv := &control.Mount{Path: "kv/", Type: "kv", Version: "2"}
+	for name, tt := range map[string]struct {
+		ask   control.Explain
+		mount *control.Mount
+		kv2   string
+	}{
+		"without data":           {control.Explain{Path: "kv/prod/db", Token: alice}, kv, "kv/data/prod/db"},
+		"a list":                 {control.Explain{Path: "kv/prod", Operation: "list", Token: alice}, kv, "kv/metadata/prod/"},
+		"with data":              {control.Explain{Path: "kv/data/prod/db", Token: alice}, kv, ""},
+		"another engine":         {control.Explain{Path: "transit/keys/x", Token: keys}, &control.Mount{Path: "transit/", Type: "transit"}, ""},
+		"nothing granted there":  {control.Explain{Path: "kv/prod/db", Token: keys}, nil, "kv/data/prod/db"},
+		"no such mount":          {control.Explain{Path: "nope/prod/db", Token: alice}, nil, ""},
+		"no token":               {control.Explain{Path: "kv/prod/db"}, nil, "kv/data/prod/db"},
+		"no token, another name": {control.Explain{Path: "transit/keys/x"}, nil, ""},
+		"Vault's own path":       {control.Explain{Path: "sys/internal/ui/mounts/kv/x", Token: alice}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, err := r.control().Explain(t.Context(), tt.ask)
+			if d := cmp.Diff(tt.mount, e.Mount); err != nil || d != "" || e.KV2Path != tt.kv2 {
+				t.Errorf("%q, %v, want %q; mount (-want +got):\n%s", e.KV2Path, err, tt.kv2, d)
+			}
+		})
+	}
+	if n := len(r.asked.Requests()); n > 0 {
+		t.Errorf("a person was asked %d times", n)
 	}
 }
 

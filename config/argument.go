@@ -206,6 +206,7 @@ func (a argument) patterns() (out []rule.Pattern) {
 				hint("use + for any one segment, as in a Vault policy"))
 		}
 		out = append(out, p)
+		a.b.found[a.name] = append(a.b.found[a.name], t)
 	}
 	return out
 }

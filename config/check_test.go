@@ -259,6 +259,44 @@ func TestDeepNesting(t *testing.T) {
 	}
 }
 
+// A path that lacks data/ is warned of where the file itself shows that its store is one of
+// KV version 2, and nowhere else.
+func TestKVVersion(t *testing.T) {
+	t.Parallel()
+	one := func(name, arguments, paths string) string {
+		return "step_up \"" + name + "\" { # of one path\n  " + arguments + "\n  paths = [" + paths + "]\n  methods = [\"m\"]\n  grant \"header\" {}\n}\n"
+	}
+	shows := one("a", "", `"kv/data/deploy/*"`)
+	for name, tt := range map[string]struct{ src, want string }{
+		"without data":       {shows + one("b", "", `"kv/prod/*"`), `12: no secret of a KV store of version 2 has the path "kv/prod/*"`},
+		"in one rule":        {one("a", "", `"kv/data/x", "kv/prod/*"`), `6: no secret`},
+		"shown by metadata":  {one("a", "", `"kv/metadata/*"`) + one("b", "", `"kv/prod/*"`), `12: no secret`},
+		"the later one":      {one("b", "", `"kv/prod/*"`) + shows, `6: no secret`},
+		"right":              {shows + one("b", "", `"kv/data/prod/*"`), ""},
+		"all of the store":   {shows + one("b", "", `"kv/*"`), ""},
+		"another store":      {shows + one("b", "", `"secret/prod/*"`), ""},
+		"version 1":          {one("a", "", `"kv/prod/*"`) + one("b", "", `"kv/dev/*"`), ""},
+		"another engine":     {shows + one("b", "", `"transit/sign/+"`), ""},
+		"another namespace":  {one("a", `namespace = "ns1"`, `"kv/data/deploy/*"`) + one("b", "", `"kv/prod/*"`), ""},
+		"the same namespace": {one("a", `namespace = "ns1/"`, `"kv/data/deploy/*"`) + one("b", `namespace = "ns1"`, `"kv/prod/*"`), `12: no secret`},
+		"a variable":         {shows + one("b", "", `"kv/${env.TEAM}/*"`), `12: no secret of a KV store of version 2 has the path "kv/${env.TEAM}/*"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opt := fixed()
+			opt.Env = func(string) string { return "hunter2" }
+			_, diags := Parse("stepup.hcl", []byte(head+tt.src), opt)
+			got := report(t, diags)
+			if !strings.Contains(got, tt.want) && !slices.ContainsFunc(diags.Warnings(), func(w string) bool { return strings.Contains(w, tt.want) }) {
+				t.Errorf("%s\nwant %q", got, tt.want)
+			}
+			if (tt.want == "") != (len(diags.All()) == 0) || strings.Contains(got, "hunter2") {
+				t.Errorf("%d diagnostics: %s", len(diags.All()), got)
+			}
+		})
+	}
+}
+
 // A timeout that would end a push is not used, and said.
 func TestShortTimeout(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -25,6 +26,7 @@ type decoder struct {
 	names     map[string][]string  // good labels by block type, in file order
 	first     map[titled]hcl.Range // of each of them: the first block that has it
 	vaults    []*block             // of cfg.Vaults
+	rules     []*block             // of cfg.Rules
 	listeners []endpoint           // of cfg.Listeners, then that of the metrics if there is one
 	resolved  map[string][]netip.Addr
 }
@@ -97,6 +99,41 @@ func (d *decoder) decode(body *hclsyntax.Body) {
 	d.checkListeners()
 	d.checkUpstreams()
 	d.checkTimeouts()
+	d.checkKV()
+}
+
+// checkKV warns of a path without data/ where other paths of the file have it in the same
+// store: then it is one of KV version 2. Nothing else shows offline which version a store has.
+func (d *decoder) checkKV() {
+	type store struct{ vault, namespace, mount string }
+	of := func(r rule.Rule, p rule.Pattern) store {
+		mount, _, _ := strings.Cut(p.String(), "/")
+		return store{r.Vault, rule.Namespace(r.Namespace), mount}
+	}
+	shows := make(map[store]text)
+	for i, r := range d.cfg.Rules {
+		for j, p := range r.Paths {
+			s := of(r, p)
+			if _, again := shows[s]; !again && (strings.HasPrefix(p.String(), s.mount+"/data/") || strings.HasPrefix(p.String(), s.mount+"/metadata/")) {
+				shows[s] = d.rules[i].found["paths"][j]
+			}
+		}
+	}
+	for i, r := range d.cfg.Rules {
+		for j, p := range r.Paths {
+			s := of(r, p)
+			other, ok := shows[s]
+			if !ok || !p.MayLackData() {
+				continue
+			}
+			t, hint := d.rules[i].found["paths"][j], "write data/ after the name of the store"
+			if written, lacks := rule.InKV2(s.mount, p.String(), r.Capabilities...); lacks && t.shown == `"`+p.String()+`"` {
+				hint = fmt.Sprintf("write %q", written)
+			}
+			d.warn(t.at, say("no secret of a KV store of version 2 has the path %s", t.shown).
+				because("line %d has %s, so this store is of version 2", other.at.Start.Line, other.shown).hint("%s", hint))
+		}
+	}
 }
 
 func readMethod(b *block) {

@@ -37,6 +37,7 @@ func readStepUp(b *block) {
 			hint(`leave methods out, or add grant "header" {} where the path wants a factor as well`))
 	}
 	b.d.cfg.Rules = append(b.d.cfg.Rules, r)
+	b.d.rules = append(b.d.rules, b)
 }
 
 // readSentinel reads one policy of r that asks for factors.

@@ -235,6 +235,8 @@ type Explanation struct {
 	Preflight bool         `json:"preflight"` // it is taken for the sake of the path behind sys/internal/ui/mounts/
 	KeptOnly  bool         `json:"kept_only"` // so, but only with a token that is there: the rule does not cover that path itself
 	Nearby    string       `json:"nearby"`    // a path with a rule that may be meant; ""
+	Mount     *Mount       `json:"mount"`     // the secrets engine that the path is in; null where it is not known
+	KV2Path   string       `json:"kv2_path"`  // the path as a KV store of version 2 has it, where this one is or may be none of it; ""
 	Login     bool         `json:"login"`     // a login, which is completed where Vault holds it
 	Methods   []Method     `json:"methods"`   // of the rule, and of its Sentinel policies
 	Grant     Grant        `json:"grant"`     // of the rule
@@ -247,6 +249,13 @@ type Explanation struct {
 	Cached  *Token `json:"cached"`  // the step-up token that would be used; null for none
 	Paused  string `json:"paused"`  // why no person would be asked now; ""
 	Waiting bool   `json:"waiting"` // requests of this caller wait for an approval
+}
+
+// A Mount is a secrets engine.
+type Mount struct {
+	Path    string `json:"path"`
+	Type    string `json:"type"`
+	Version string `json:"version"` // of a KV store: 1 or 2; else ""
 }
 
 // A RuleReason is a rule and what it has to do with the request: matches, shadowed

@@ -58,6 +58,7 @@ func read() map[string]func(context.Context, *Client) (any, error) {
 			number, known, err := c.OktaNumber(ctx, NumberRequest{Mount: "auth/okta", Nonce: "n", Namespace: "ns1"})
 			return fmt.Sprint(number, known), err
 		},
+		"mount": func(ctx context.Context, c *Client) (any, error) { return c.Mount(ctx, testToken, "ns1", "kv/prod/") },
 		"health": func(ctx context.Context, c *Client) (any, error) {
 			h, err := c.Health(ctx)
 			h.Skew = h.Skew.Round(time.Hour) // the bodies are older than the answers by the time the tests take
@@ -237,6 +238,15 @@ func TestAnswersAreRead(t *testing.T) {
 		{"enrol", "refused", 403, `{"errors":["permission denied"]}`, nil, "vault answered 403: permission denied"},
 		{"enrol", "community Vault", 404, `{"errors":["no handler for route"]}`, nil, "vault answered 404"},
 		{"enrol", "a page of a proxy", 502, `<html>` + otpauth, nil, "vault answered 502"},
+
+		{"mount", "version 2", 200, `{"data":{"path":"kv/","type":"kv","options":{"version":"2"}}}`, Mount{"kv/", "kv", "2"}, ""},
+		{"mount", "version 1", 200, `{"data":{"path":"kv/","type":"kv","options":{}}}`, Mount{"kv/", "kv", "1"}, ""},
+		{"mount", "a very old server", 200, `{"data":{"path":"kv/","type":"generic","options":null}}`, Mount{"kv/", "generic", "1"}, ""},
+		{"mount", "another engine", 200, `{"data":{"path":"kv/","type":"transit","options":{"version":"2"}}}`, Mount{"kv/", "transit", ""}, ""},
+		{"mount", "nothing granted", 403, `{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"kv/prod/\""]}`, nil, "vault answered 403: preflight"},
+		{"mount", "no data", 200, `{}`, nil, "sys/internal/ui/mounts " + not},
+		{"mount", "options of another shape", 200, `{"data":{"path":"kv/","type":"kv","options":[]}}`, nil, "sys/internal/ui/mounts/kv/prod " + not},
+		{"mount", "a page", 200, `<html>`, nil, not},
 
 		{"health", "active", 200, health(`,"initialized":true`, 0), Health{Version: "1.21.0", Initialized: true}, ""},
 		{"health", "standby", 429, health(`,"initialized":true,"standby":true`, 0), Health{Version: "1.21.0", Initialized: true, Standby: true}, ""},

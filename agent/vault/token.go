@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -253,6 +254,36 @@ func (c *Client) Read(ctx context.Context, token secret.Secret, namespace, path 
 	}
 	err := c.get(ctx, call{limit: probeTimeout, method: http.MethodGet, path: path, namespace: namespace, Token: token}, &answer)
 	return answer.Data, err
+}
+
+// Mount returns the engine that a path (without /v1/) is in. Vault tells that to each token
+// that may do something in the engine; to others it answers 403. No use of the token is
+// spent. At most 5 s.
+func (c *Client) Mount(ctx context.Context, token secret.Secret, namespace, path string) (Mount, error) {
+	const table = "sys/internal/ui/mounts"
+	at, ok := PathTo(table, strings.Trim(path, "/"))
+	if !ok {
+		return Mount{}, fmt.Errorf("%q is no path", path)
+	}
+	var answer struct {
+		Data struct {
+			Path    string            `json:"path"`
+			Type    string            `json:"type"`
+			Options map[string]string `json:"options"`
+		} `json:"data"`
+	}
+	err := c.get(ctx, call{limit: probeTimeout, method: http.MethodGet, path: at, namespace: namespace, Token: token}, &answer)
+	if err != nil {
+		return Mount{}, err
+	}
+	m := Mount{Path: answer.Data.Path, Type: answer.Data.Type}
+	if m.Path == "" || m.Type == "" {
+		return Mount{}, c.notVaults(table)
+	}
+	if m.Type == "kv" || m.Type == "generic" {
+		m.Version = cmp.Or(answer.Data.Options["version"], "1")
+	}
+	return m, nil
 }
 
 func (c *Client) get(ctx context.Context, k call, answer any) error {

@@ -194,6 +194,9 @@ func (d *doctor) checks() []check {
 		}
 		for _, v := range d.config.Vaults {
 			add("vault "+v.Name, networkLimit, func(ctx context.Context, f findings) { checkVault(ctx, f, v) })
+			if paths := kvPaths(d.config, v.Name); len(paths) > 0 {
+				add("rules", networkLimit, rulesCheck{d, v, paths}.run)
+			}
 		}
 	}
 	add("keyring", localLimit, func(ctx context.Context, f findings) { checkKeyring(ctx, d, f) })
@@ -264,12 +267,14 @@ fail, and how to put it right:
   service      whether your session starts it
   listener     whether the address is the agent's, free, or taken by somebody
   vault        name, connection, certificates, seal, version and clock
+  rules        whether their paths have the data/ of KV stores of version 2
   keyring      whether it can be used
   desktop      what you could be asked with; --test-prompt asks
   environment  what this shell tells Vault's clients
 
-It changes nothing, sends no token and shows none. Exits with 1 if anything has
-failed.
+It changes nothing and shows no token. Your token goes only to the Vault that the
+clients of this shell go to, to ask which kind of store a rule's path is in.
+Exits with 1 if anything has failed.
 
 With PATH, explains instead what would happen to a request for it, the path being
 that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule

@@ -19,6 +19,7 @@ func explainText(e control.Explanation, now time.Time) string {
 		where += ", namespace " + cli.Printable(e.Namespace)
 	}
 	s.Row("request", cli.Printable(e.Operation)+" "+cli.Printable(e.Path), where)
+	s.Row("mount", mountLines(e)...)
 	s.Row("rule", takenLine(e))
 	s.Row("others", reasonLines(e)...)
 	s.Row("methods", methodLines(e.Methods)...)
@@ -28,6 +29,40 @@ func explainText(e control.Explanation, now time.Time) string {
 		s.Row("would", line)
 	}
 	return s.String()
+}
+
+// mountLines say which engine the path is in, and what it is called there.
+func mountLines(e control.Explanation) (lines []string) {
+	kv2, path := cli.Printable(e.KV2Path), cli.Printable(e.Path)
+	switch m := e.Mount; {
+	case m == nil && kv2 != "":
+		return []string{"not known; a KV store of version 2 has no " + path + ": there it is " + kv2}
+	case m == nil:
+		return nil
+	case m.Version != "":
+		lines = append(lines, cli.Printable(m.Path)+", a KV store of version "+cli.Printable(m.Version))
+	default:
+		lines = append(lines, cli.Printable(m.Path)+", "+cli.Printable(m.Type))
+	}
+	if kv2 == "" {
+		return lines
+	}
+	lines = append(lines, "version 2 has no "+path+": there it is "+kv2)
+	for _, r := range e.Rules {
+		for _, p := range r.Paths {
+			if written, lacks := rule.InKV2(e.Mount.Path, p, operations(r)...); lacks && r.Name == e.Rule {
+				lines = append(lines, "in rule "+cli.Printable(r.Name)+", write "+cli.Printable(written)+" for "+cli.Printable(p))
+			}
+		}
+	}
+	return lines
+}
+
+func operations(r control.RuleReason) (all []rule.Operation) {
+	for _, word := range r.Rule.Capabilities {
+		all = append(all, rule.Operation(word))
+	}
+	return all
 }
 
 func takenLine(e control.Explanation) string {

@@ -23,7 +23,10 @@ func TestWouldHappen(t *testing.T) {
 	header := control.Explanation{Rule: "r", Grant: control.Grant{Kind: "header"}, Methods: totp}
 	push := control.Explanation{Rule: "r", Grant: control.Grant{Kind: "header"}, Methods: []control.Method{{Name: "phone", Type: "okta"}}}
 	token := control.Explanation{Rule: "r", Grant: control.Grant{Kind: "token", Path: "auth/token/create/x"}, Methods: totp}
-	group := control.Explanation{Rule: "r", Grant: control.Grant{ControlGroup: "10m0s", Approvers: "\x1b[31mleads"}}
+	group := control.Explanation{
+		Rule: "r", Path: "k\x1b/x", KV2Path: "k\x1b/data/x", Mount: &control.Mount{Path: "k\x1b/", Type: "\rkv", Version: "\x1b[2"},
+		Grant: control.Grant{ControlGroup: "10m0s", Approvers: "\x1b[31mleads"},
+	}
 	with := func(e control.Explanation, change func(*control.Explanation)) control.Explanation {
 		change(&e)
 		return e
