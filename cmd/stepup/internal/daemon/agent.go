@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,7 +59,11 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	}
 	output := setup.NewLogOutput(c.Log, from.Err)
 	log := output.Logger()
-	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)
+	askpass := setup.NewAskpass(from.Env)
+	for _, note := range askpass.Notes() {
+		log.Warn("environment", "warning", note)
+	}
+	c.Prompt.Prompters = setup.Prompters(c.Prompt, askpass, log)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	program := newProgram()
@@ -69,7 +74,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		Log:        log,
 		Keyring:    cli.Keyring(),
 		Sockets:    manager.sockets,
-		Notes:      func() []string { return append(program.notes(), watchNotes(watcher)...) },
+		Notes:      func() []string { return slices.Concat(program.notes(), watchNotes(watcher), askpass.Notes()) },
 		Ready: func() {
 			log.Info("ready", "config", file)
 			close(ready)
@@ -79,6 +84,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	})
 	r := &reloader{
 		console: from, agent: running, file: file, watcher: watcher, read: read, ready: ready, config: c, log: log, output: output, manager: manager,
+		askpass:  askpass,
 		terminal: terminal.Announce("") == nil && !signal.Ignored(syscall.SIGHUP), stop: stop,
 	}
 	group.Go(func() error {
@@ -106,6 +112,7 @@ type reloader struct {
 	config   *agent.Config      // in force
 	log      *slog.Logger
 	output   *setup.LogOutput
+	askpass  setup.Askpass
 	manager  serviceManager // gets the result of each reload
 	terminal bool           // the agent ends with the terminal that it was started on
 	stop     func()         // ends the agent
@@ -189,7 +196,7 @@ func (r *reloader) replace(ctx context.Context) error {
 		r.agent.ReloadFailed(err)
 		return err
 	}
-	c.Prompt.Prompters = setup.Prompters(c.Prompt, r.log)
+	c.Prompt.Prompters = setup.Prompters(c.Prompt, r.askpass, r.log)
 	c.Changes = config.Changes(r.config, c)
 	if err := r.agent.Reload(ctx, *c); err != nil {
 		return err

@@ -79,8 +79,29 @@ func checkDesktop(ctx context.Context, d *doctor, f findings) {
 	if slices.Contains(p.Use, agent.UseCommand) {
 		checkCommand(f.about("prompt command"), p.Command[0])
 	}
+	askpass := setup.NewAskpass(d.Env)
+	checkAskpass(d, f.about(setup.AskpassEnv), askpass)
 	if d.testPrompt {
-		testPrompts(ctx, f, p)
+		testPrompts(ctx, f, setup.Prompters(p, askpass, slog.New(slog.DiscardHandler)))
+	}
+}
+
+// checkAskpass looks at the program of this shell's environment. The agent has that of its own.
+func checkAskpass(d *doctor, f findings, a setup.Askpass) {
+	switch {
+	case a.Problem != "" && a.Program == "":
+		f.fail("%s", a.Problem).with("%s", a.Fix)
+		return
+	case a.Program == "":
+		return
+	case a.Problem != "":
+		f.warn("%s", a.Problem).with("%s", a.Fix)
+	default:
+		f.pass("%s", a.Program)
+	}
+	if d.running() && !slices.Contains(d.agent.Prompters, setup.AskpassName) {
+		f.warn("the agent that runs was started without it").
+			with("set it where the agent is started (~/.config/environment.d for the service), and start the agent again")
 	}
 }
 
@@ -119,9 +140,8 @@ func checkCommand(f findings, program string) {
 
 // testPrompts puts a question up everywhere at once, as the agent does, and waits
 // for one answer in each place.
-func testPrompts(ctx context.Context, f findings, p agent.Prompt) {
-	p.Use = slices.DeleteFunc(slices.Clone(p.Use), func(use string) bool { return use == agent.UseTerminal })
-	named := setup.Prompters(p, slog.New(slog.DiscardHandler))
+func testPrompts(ctx context.Context, f findings, named []prompt.Named) {
+	named = slices.DeleteFunc(named, func(n prompt.Named) bool { return n.Name == agent.UseTerminal })
 	errs := make([]error, len(named))
 	deadline := time.Now().Add(personLimit - 5*time.Second)
 	ctx, cancel := context.WithDeadline(ctx, deadline)

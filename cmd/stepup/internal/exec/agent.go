@@ -71,7 +71,7 @@ func (x *execution) privateSettings(c agent.Config, log *slog.Logger) agent.Conf
 	if !slices.Contains(c.Prompt.Use, agent.UseAttached) && terminal.Announce("") == nil {
 		c.Prompt.Use = append(c.Prompt.Use, agent.UseAttached)
 	}
-	c.Prompt.Prompters = setup.Prompters(c.Prompt, log)
+	c.Prompt.Prompters = setup.Prompters(c.Prompt, setup.NewAskpass(x.Env), log)
 	return c
 }
 

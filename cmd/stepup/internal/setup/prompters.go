@@ -15,23 +15,37 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
+func finder() desktop.Finder { return desktop.Finder{HiddenEnviron: peer.Environ} }
+
 // Dialogs returns the prompter for windows on the desktop of the requester.
 func Dialogs(log *slog.Logger) *dialog.Prompter {
-	return dialog.New(dialog.Config{Session: desktop.Finder{HiddenEnviron: peer.Environ}.Find, Log: log})
+	return dialog.New(dialog.Config{Session: finder().Find, Log: log})
 }
 
 // Notifications returns the prompter for notifications there.
 func Notifications() *notification.Prompter {
-	return notification.New(notification.Config{Bus: desktop.Finder{HiddenEnviron: peer.Environ}.FindBus})
+	return notification.New(notification.Config{Bus: finder().FindBus})
 }
 
-// Prompters makes the prompters that p.Use names. Attached terminals come by themselves.
-func Prompters(p agent.Prompt, log *slog.Logger) []prompt.Named {
+// Prompters makes the prompters that p.Use names. Attached terminals come by themselves. The
+// program of the environment asks in any case: in the place of the dialogs of the desktop,
+// which remain for what it cannot ask, so that one question has one window.
+func Prompters(p agent.Prompt, a Askpass, log *slog.Logger) []prompt.Named {
 	var all []prompt.Named
+	var program prompt.Prompter
+	if a.Program != "" {
+		program = command.NewAskpass(command.AskpassConfig{Program: a.Program, Session: finder().Find, Log: log})
+	}
+	switch dialogs := slices.Contains(p.Use, agent.UseDesktop); {
+	case dialogs && program != nil:
+		all = append(all, prompt.Named{Name: AskpassName, Prompter: firstOf{program, Dialogs(log)}})
+	case dialogs:
+		all = append(all, prompt.Named{Name: agent.UseDesktop, Prompter: Dialogs(log)})
+	case program != nil:
+		all = append(all, prompt.Named{Name: AskpassName, Prompter: program})
+	}
 	if slices.Contains(p.Use, agent.UseDesktop) {
-		all = append(all,
-			prompt.Named{Name: agent.UseDesktop, Prompter: Dialogs(log)},
-			prompt.Named{Name: "notification", Prompter: Notifications()})
+		all = append(all, prompt.Named{Name: "notification", Prompter: Notifications()})
 	}
 	if slices.Contains(p.Use, agent.UseTerminal) {
 		all = append(all, prompt.Named{Name: agent.UseTerminal, Prompter: terminal.New(terminal.Config{})})

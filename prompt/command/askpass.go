@@ -1,0 +1,199 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// modeVariable tells a program which kind of answer is wanted (readpass.c of OpenSSH).
+const modeVariable = "SSH_ASKPASS_PROMPT"
+
+// maxAsked bounds how often one question comes again after an answer that does not fit: a
+// program that answers by itself must not spin.
+const maxAsked = 3
+
+// An AskpassConfig says which program asks the person, and where.
+type AskpassConfig struct {
+	Program string // as exec.LookPath takes it
+	// Session finds the screen for a question of the requester, as for windows. Where it
+	// finds none, the program runs without one. nil means the agent's own.
+	Session func(context.Context, prompt.Requester) (prompt.Session, error)
+	Environ func() []string // nil means os.Environ; secrets are taken out
+	Log     *slog.Logger    // nil means none
+}
+
+// An Askpass asks through a program in the manner of SSH_ASKPASS: the question is its only
+// argument, the answer the first line of its standard output. Exit 0 answered and exit 1
+// denied, which is what the button Cancel of such programs does; anything else could not ask
+// now. For a Confirm, SSH_ASKPASS_PROMPT is "confirm", and exit 0 with nothing or "yes" is a
+// yes; for a Push with a number it is "none", and the end of the program means nothing. The
+// process group is killed when the question is decided or at the deadline.
+type Askpass struct {
+	config AskpassConfig
+}
+
+var _ prompt.Prompter = (*Askpass)(nil)
+
+// NewAskpass returns a prompter that runs c.Program.
+func NewAskpass(c AskpassConfig) *Askpass {
+	if c.Environ == nil {
+		c.Environ = os.Environ
+	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	return &Askpass{config: c}
+}
+
+// Prompt implements [prompt.Prompter]. It does not show a push without a number, which is
+// not for a window that wants an answer, nor the secret of an authenticator, which must not
+// be in an argument.
+func (a *Askpass) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if r.Kind == prompt.Push && r.Sanitized().Number == "" || r.Enrolment != nil {
+		return "", fmt.Errorf("%w: a program in the manner of SSH_ASKPASS is not for this", prompt.ErrUnavailable)
+	}
+	limited, cancel := context.WithDeadline(ctx, r.Deadline)
+	defer cancel()
+	answer, err := a.converse(limited, r)
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case limited.Err() != nil:
+		a.config.Log.Warn("askpass program did not answer in time", "program", a.name(), "id", r.ID)
+		return "", a.failed("no answer in time")
+	}
+	return answer, err
+}
+
+// converse asks until there is an answer that fits.
+func (a *Askpass) converse(ctx context.Context, r prompt.Request) (string, error) {
+	sanitized := r.Sanitized()
+	note := ""
+	for range maxAsked {
+		answer, err := a.run(ctx, sanitized, note)
+		if err != nil {
+			return "", err
+		}
+		if r.Kind == prompt.Push {
+			return "", nil // it only told something, and may be closed at will
+		}
+		answer, err = prompt.Check(withoutCode(sanitized), answer)
+		if !errors.Is(err, prompt.ErrAnswer) {
+			return r.ChoiceAsGiven(answer), err
+		}
+		note = "the answer did not fit"
+	}
+	return "", prompt.ErrDismissed
+}
+
+// withoutCode is r as it is asked here: there is one field, so the code is asked for later.
+func withoutCode(r prompt.Request) prompt.Request {
+	r.WithCode = prompt.WithCode{}
+	return r
+}
+
+func (a *Askpass) run(ctx context.Context, r prompt.Request, note string) (string, error) {
+	cmd := exec.CommandContext(ctx, a.config.Program, commandLine(r, note))
+	cmd.Env = a.environ(ctx, r)
+	// Standard input is empty, and standard error goes nowhere: a script under "set -x"
+	// would write the code there.
+	output, err := prompt.RunProgram(cmd, 2*prompt.MaxAnswer)
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case cmd.ProcessState == nil:
+		a.config.Log.Warn("askpass program cannot be started", "program", a.name(), "error", err)
+		return "", a.failed("it cannot be started")
+	}
+	switch code := cmd.ProcessState.ExitCode(); {
+	case r.Kind == prompt.Push && code >= 0:
+		return "", nil
+	case code == 1:
+		return "", prompt.ErrDenied
+	case code != 0:
+		a.config.Log.Warn("askpass program failed", "program", a.name(), "state", cmd.ProcessState.String())
+		return "", a.failed(cmd.ProcessState.String())
+	}
+	answer, _, _ := strings.Cut(output, "\n")
+	answer = strings.TrimSuffix(answer, "\r")
+	if r.Kind == prompt.Confirm && !isYes(answer) {
+		return "", prompt.ErrDenied
+	}
+	return answer, nil
+}
+
+// isYes is that of ssh-add -c (readpass.c, ask_permission): what is not a yes is a no.
+func isYes(answer string) bool {
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "" || answer == "y" || answer == "yes"
+}
+
+// environ is that of the screen of the requester, with the mode of the question.
+func (a *Askpass) environ(ctx context.Context, r prompt.Request) []string {
+	environ := prompt.WithoutSecrets(a.config.Environ())
+	if a.config.Session != nil {
+		if s, err := a.config.Session(ctx, r.Requester); err == nil {
+			environ = s.Environ(environ)
+		}
+	}
+	kept := make([]string, 0, len(environ)+1)
+	for _, variable := range environ {
+		if !strings.HasPrefix(variable, modeVariable+"=") {
+			kept = append(kept, variable)
+		}
+	}
+	switch r.Kind {
+	case prompt.Confirm:
+		kept = append(kept, modeVariable+"=confirm")
+	case prompt.Push:
+		kept = append(kept, modeVariable+"=none")
+	}
+	return kept
+}
+
+// commandLine is the question of a sanitised request for a command line, which every user of
+// the machine can read. So it has no message: a line that a passcode program has printed may
+// be in there. It begins with a letter, so that it is no option.
+func commandLine(r prompt.Request, note string) string {
+	lines := []string{prompt.Brief(r)}
+	r.Message = note
+	if details := strings.ReplaceAll(r.Details(), " <- ", ", "); details != "" { // a toolkit may look for markup
+		lines = append(lines, details)
+	}
+	lines = append(lines, r.Notes()...)
+	lines = append(lines, "")
+	switch r.Kind {
+	case prompt.Passcode:
+		label := "Passcode" + r.ForMethod()
+		if r.Digits > 0 {
+			label += " (" + strconv.Itoa(r.Digits) + " digits)"
+		}
+		lines = append(lines, label+":")
+	case prompt.Password:
+		lines = append(lines, "Password"+r.ForMethod()+":")
+	case prompt.Choose:
+		lines = append(append(lines, r.NumberedChoices()...), "Choose how to confirm it:")
+	case prompt.Push:
+		lines = append(lines, "Tap "+r.Number+" on your phone"+r.MethodNote())
+	default:
+		lines = append(lines, "Go on?")
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (a *Askpass) failed(state string) error {
+	return &prompt.ProgramError{Program: a.name(), State: state}
+}
+
+func (a *Askpass) name() string { return filepath.Base(a.config.Program) }
