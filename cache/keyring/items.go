@@ -101,6 +101,16 @@ func SetVerified(ctx context.Context, k Keyring, name string, value secret.Secre
 	return nil
 }
 
+// Check stores an item that means nothing, reads it back and erases it: that a keyring can
+// be reached, or read, is not enough. It blocks as long as three calls of the keyring.
+func Check(ctx context.Context, k Keyring) error {
+	const name = "check"
+	if err := SetVerified(ctx, k, name, "a test by stepup"); err != nil {
+		return err
+	}
+	return k.Delete(ctx, name)
+}
+
 // Name returns [NameLen] hexadecimal digits that stand for the fields: keyrings show the
 // names of items to every program and write them unencrypted. The beginning of the hash,
 // what, keeps kinds of items apart.

@@ -74,6 +74,19 @@ func (e *Error) Error() string {
 // Unwrap makes an Error an ErrUnavailable.
 func (e *Error) Unwrap() error { return ErrUnavailable }
 
+// Hint is the way out of a keyring that is Locked, for people; "" in other conditions.
+func (e *Error) Hint() string {
+	switch {
+	case e.Condition != Locked:
+		return ""
+	case e.Why == whyItemLocked:
+		return "KeePassXC asks before it hands out an entry: switch that off in its settings (Secret Service Integration, Confirm when passwords are retrieved by clients)"
+	case e.Why == whyWalletAsks:
+		return "switch that off in the settings of KWallet (Prompt when an application accesses a wallet)"
+	}
+	return "unlock it and try again"
+}
+
 // AsError returns the [*Error] in err. Any other error makes a keyring Failed, with its
 // text as the reason.
 func AsError(err error) *Error {

@@ -120,17 +120,33 @@ func operate(ctx context.Context, q request) (string, error) {
 	if q.Service == "" || q.Name == "" {
 		return "", fmt.Errorf("keyring %s without service or user", q.Operation)
 	}
-	if err := usable(ctx, q); err != nil {
+	switch q.Operation {
+	case opGet, opDelete:
+	case opSet:
+		q.Value = encodeValue(q.Value)
+	default:
+		return "", errors.New("unknown keyring operation")
+	}
+	stored, err := perform(ctx, q)
+	if err != nil {
 		return "", err
 	}
+	value, ok := decodeValue(stored)
+	if !ok { // of no use, and overwritten by the next
+		return "", system.ErrNotFound
+	}
+	return value, nil
+}
+
+// viaLibrary works on the item of a request with go-keyring, which returns a value for
+// [opGet].
+func viaLibrary(q request) (string, error) {
 	switch q.Operation {
 	case opGet:
 		return system.Get(q.Service, q.Name)
 	case opSet:
 		return "", system.Set(q.Service, q.Name, q.Value)
-	case opDelete:
-		return "", system.Delete(q.Service, q.Name)
 	default:
-		return "", errors.New("unknown keyring operation")
+		return "", system.Delete(q.Service, q.Name)
 	}
 }

@@ -12,6 +12,10 @@ import (
 const (
 	whyHelper   = "the helper process of the keyring failed"
 	whyProtocol = "the helper process of the keyring is of another version"
+
+	whyLocked     = "the default collection of the keyring is locked"
+	whyItemLocked = "the item in the keyring is locked"
+	whyWalletAsks = "KWallet asks before a program may use the open wallet"
 )
 
 // whyOther shortens the text of a foreign error so that it can be shown: it comes from

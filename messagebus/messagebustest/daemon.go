@@ -55,24 +55,6 @@ func (d *Daemon) Start(t *testing.T) {
 	must(t, err)
 }
 
-// StartKeyring starts a gnome-keyring whose login collection is open.
-func (d *Daemon) StartKeyring(t *testing.T) {
-	t.Helper()
-	conn := d.Connect(t)
-	news := []dbus.MatchOption{
-		dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, "org.freedesktop.secrets"),
-	}
-	must(t, conn.AddMatchSignal(news...))
-	signals := make(chan *dbus.Signal, 10)
-	conn.Signal(signals)
-	d.run(t, "password", "gnome-keyring-daemon", "--unlock", "--foreground", "--components=secrets", "--control-directory="+d.Dir)
-	for s := range signals {
-		if s.Name == "org.freedesktop.DBus.NameOwnerChanged" {
-			return
-		}
-	}
-}
-
 // Connect returns a connection that is closed at the end of the test.
 func (d *Daemon) Connect(t *testing.T, options ...dbus.ConnOption) *dbus.Conn {
 	t.Helper()

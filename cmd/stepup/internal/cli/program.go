@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -70,9 +71,6 @@ func ProgramPath() (string, error) {
 // keyring.
 const KeyringCommand = "__keyring"
 
-// HintUnlock is the hint for a keyring that is locked.
-const HintUnlock = "unlock it and try again"
-
 // HintRestart is how an agent is restarted.
 const HintRestart = "`stepup service restart`, or ctrl-c and `stepup agent` where it runs in a terminal"
 
@@ -104,10 +102,7 @@ func KeyringFailure(err error, hint string) error {
 	if !errors.As(err, &unusable) {
 		return err
 	}
-	if unusable.Condition == keyring.Locked {
-		hint = HintUnlock
-	}
-	return &Error{Err: fmt.Errorf("the keyring cannot be used: %s", unusable.Why), Hint: hint}
+	return &Error{Err: fmt.Errorf("the keyring cannot be used: %s", unusable.Why), Hint: cmp.Or(unusable.Hint(), hint)}
 }
 
 // Version is the module's version from the build, or the commit, or

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -24,29 +25,38 @@ func checkKeyring(ctx context.Context, d *doctor, f findings) {
 	case d.config != nil && d.config.Cache.Store == agent.StoreMemory && !needed:
 		f.pass("not used by this configuration")
 		return
-	case d.running() && d.agent.Cache.State == string(keyring.Available):
+	case d.usesKeyring() && d.agent.Cache.State == string(keyring.Available):
 		f.pass("used by the agent")
 		return
 	}
-	// Nothing has this name: not to be there is the good answer.
-	_, err := cli.Keyring().Get(ctx, "doctor")
-	var unusable *keyring.Error
-	switch {
-	case err == nil, errors.Is(err, keyring.ErrNotFound):
+	unusable := d.tryKeyring(ctx)
+	if unusable == nil {
 		f.pass("can be used")
 		return
-	case !errors.As(err, &unusable):
-		unusable = &keyring.Error{Condition: keyring.Failed, Why: err.Error()}
 	}
 	find, consequence := f.warn, "step-up tokens are kept in memory and gone when the agent stops"
 	if needed {
 		find, consequence = f.fail, "the configuration wants secrets from it"
 	}
 	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "memory" in the cache block`
-	if unusable.Condition == keyring.Locked {
-		hint = cli.HintUnlock
+	find("%s: %s; %s", unusable.Condition, unusable.Why, consequence).with("%s", cmp.Or(unusable.Hint(), hint))
+}
+
+// usesKeyring reports whether an agent runs that has used the keyring, or tried to.
+func (d *doctor) usesKeyring() bool {
+	return d.running() && d.agent.Cache.Store == agent.StoreKeyring && d.agent.Cache.State != string(keyring.Untested)
+}
+
+// tryKeyring returns why the keyring cannot be used, nil if it can. The word of the agent,
+// which status repeats, is the truth about its tokens.
+func (d *doctor) tryKeyring(ctx context.Context) *keyring.Error {
+	if d.usesKeyring() {
+		return &keyring.Error{Condition: keyring.Condition(d.agent.Cache.State), Why: d.agent.Cache.Reason}
 	}
-	find("%s: %s; %s", unusable.Condition, unusable.Why, consequence).with("%s", hint)
+	if err := keyring.Check(ctx, cli.Keyring()); err != nil {
+		return keyring.AsError(err)
+	}
+	return nil
 }
 
 // secretsInKeyring reports whether a configuration does not work without one.

@@ -55,7 +55,7 @@ func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
 // warnKeyring says in time that the CLI will fail for want of a keyring. It is no
 // reason to refuse: the line may be written in an SSH session for the desktop.
 func (h *tokenHelper) warnKeyring(ctx context.Context) {
-	_, err := h.logins.Get(ctx, vaultcli.DefaultServer)
+	err := keyring.Check(ctx, cli.Keyring())
 	if unusable := (*keyring.Error)(nil); errors.As(err, &unusable) {
 		h.Notify("stepup: the CLI will fail where the keyring cannot be used, and now it cannot: %s", unusable.Why)
 	}
