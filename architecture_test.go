@@ -36,7 +36,7 @@ func layers() map[string][]string {
 		"agent/autolock":        {"messagebus"},
 		"agent/express":         {"agent/mfa"},
 		"agent/listener":        {"agent/express", "agent/peer", "ownership"},
-		"agent/peer":            {},
+		"agent/peer":            {"ownership"},
 		"agent/mfa":             {},
 		"agent/pathwatch":       {},
 		"agent/rule":            {},

@@ -30,8 +30,10 @@ func UID(info fs.FileInfo) int {
 // root's is not ours.
 func Ours(info fs.FileInfo) bool { return UID(info) == os.Geteuid() }
 
-// trusted reports whether a file belongs to this user or root.
-func trusted(info fs.FileInfo) bool { return Ours(info) || UID(info) == 0 }
+// trusted reports whether a file belongs to this user or root; of the system's, to root.
+func (w *walker) trusted(info fs.FileInfo) bool {
+	return UID(info) == 0 || w.scope != systemFile && Ours(info)
+}
 
 func check(path string, s scope) error {
 	if !filepath.IsAbs(path) {
@@ -149,10 +151,13 @@ type found struct {
 // folder checks a folder on the way. entry is what is looked for in it, nil if that is
 // not there.
 func (w *walker) folder(here fs.FileInfo, entry *found) error {
-	if !trusted(here) {
+	if !w.trusted(here) {
 		return w.foreign(w.at, here)
 	}
-	others := writers(here, w.at)
+	if w.scope == systemFile && (w.at == "/media" || w.at == "/run/media") {
+		return &Unsafe{Part: w.at, problem: "holds the media of every user", fix: "move the file out of it"}
+	}
+	others := w.writers(here, w.at)
 	if others == 0 {
 		return nil
 	}
@@ -160,7 +165,7 @@ func (w *walker) folder(here fs.FileInfo, entry *found) error {
 		return w.writable(w.at, here, others)
 	}
 	// Only the owners of an entry and of the folder may replace the entry there.
-	if entry != nil && !trusted(entry.info) {
+	if entry != nil && !w.trusted(entry.info) {
 		return w.foreign(entry.name, entry.info)
 	}
 	return nil
@@ -168,20 +173,20 @@ func (w *walker) folder(here fs.FileInfo, entry *found) error {
 
 // end checks what the path leads to. A link has been followed.
 func (w *walker) end(name string, info fs.FileInfo) error {
-	if !trusted(info) {
+	if !w.trusted(info) {
 		return w.foreign(name, info)
 	}
-	if others := writers(info, name); others != 0 && w.scope == wholeFile {
+	if others := w.writers(info, name); others != 0 && w.scope != placeOnly {
 		return w.writable(name, info, others)
 	}
 	return nil
 }
 
 // writers is what the mode grants to users other than the owner: 0o020, 0o002 or both.
-func writers(info fs.FileInfo, name string) fs.FileMode {
+func (w *walker) writers(info fs.FileInfo, name string) fs.FileMode {
 	others := info.Mode().Perm() & 0o022
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if others == 0o020 && ok && ownGroup(int(st.Gid)) && !hasAccessList(name) {
+	if others == 0o020 && ok && w.scope != systemFile && ownGroup(int(st.Gid)) && !hasAccessList(name) {
 		return 0
 	}
 	return others

@@ -138,6 +138,33 @@ func TestCheckPlace(t *testing.T) {
 	}
 }
 
+// What the system has installed belongs to root, with all that is above it. The tests of
+// agent/peer look at files of an ordinary user.
+func TestCheckSystem(t *testing.T) {
+	t.Parallel()
+	shell, err := filepath.EvalSymlinks("/bin/sh")
+	must(t, err)
+	must(t, CheckSystem(shell))
+	must(t, CheckSystem("/bin/sh"))
+	for _, path := range []string{"/media/root/usb/vault", "/run/media/alice/usb/vault"} {
+		if _, err := os.Stat(filepath.Dir(filepath.Dir(filepath.Dir(path)))); err != nil {
+			continue // a machine without it
+		}
+		if err := CheckSystem(path); err == nil {
+			t.Errorf("%s counts as the system's", path)
+		}
+	}
+	dir := tree(t, "a/", "a/file")
+	file := filepath.Join(dir, "a/file")
+	if os.Geteuid() == 0 {
+		must(t, CheckSystem(file))
+		must(t, os.Chown(filepath.Join(dir, "a"), stranger, -1))
+	}
+	if err := CheckSystem(file); err == nil {
+		t.Error("a file in a folder of another user than root counts as the system's")
+	}
+}
+
 func TestRelativePath(t *testing.T) {
 	dir := tree(t, "a/", "a/file")
 	t.Chdir(dir)

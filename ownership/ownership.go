@@ -30,10 +30,17 @@ func Check(path string) error { return check(path, wholeFile) }
 // the file does not matter, only that no other user can put another in its place.
 func CheckPlace(path string) error { return check(path, placeOnly) }
 
-// A scope is how much of a path is looked at.
+// CheckSystem is [Check] for a file that nobody but root may be able to change, this user
+// neither: what the system's packages have installed. The place of a removable medium is
+// none of root's, because udisks mounts an image there for any user, and the image says
+// whose its files are.
+func CheckSystem(path string) error { return check(path, systemFile) }
+
+// A scope is how much of a path is looked at, and who may change it.
 type scope int
 
 const (
 	wholeFile scope = iota
 	placeOnly
+	systemFile
 )

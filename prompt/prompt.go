@@ -73,6 +73,10 @@ type Requester struct {
 	Exe   string   `json:"exe"`   // path of the executable, as the kernel knows it; "" when unknown
 	Chain []string `json:"chain"` // base names, from the process itself up to the session
 
+	// Origin says why Exe, the whole path, is no proof of what the program is; "" where
+	// only root could put it there.
+	Origin Origin `json:"origin,omitempty"`
+
 	// Claim is the name that the process gives itself. Any process can say anything here.
 	Claim string `json:"claim"`
 
@@ -81,6 +85,18 @@ type Requester struct {
 	Hidden bool        `json:"hidden,omitempty"`
 	MayBe  []Candidate `json:"may_be,omitempty"`
 }
+
+// An Origin says how far the path of an executable can be believed. Each has its words in
+// [Requester.Name]; one that is not listed here has those of "unknown".
+type Origin string
+
+// The origins of the agent's package peer, which has the same names for them.
+const (
+	OriginUser     Origin = "user"     // other users than root can change it
+	OriginReplaced Origin = "replaced" // another file is at the path by now, or none
+	OriginSandbox  Origin = "sandbox"  // the process has mounts of its own
+	OriginUnknown  Origin = "unknown"
+)
 
 // A Candidate is a process that a question may be for.
 type Candidate struct {

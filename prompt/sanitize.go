@@ -138,6 +138,7 @@ func sanitizeNumber(s string) string {
 
 func sanitizeRequester(p Requester) Requester {
 	p.Exe = Sanitize(p.Exe, maxPath)
+	p.Origin = Origin(Sanitize(string(p.Origin), MaxName))
 	p.Claim = Sanitize(p.Claim, 2*MaxName) // with a script and its folder
 	p.MayBe = sanitizeCandidates(p.MayBe)
 	chain := make([]string, 0, min(len(p.Chain), maxChain))
@@ -146,6 +147,15 @@ func sanitizeRequester(p Requester) Requester {
 	}
 	p.Chain = chain
 	return p
+}
+
+// ShortExe is Exe for where there is little room: its base name, in name bytes, or the path,
+// in path bytes, where the path is what tells the program from another one of its name.
+func (q Requester) ShortExe(name, path int) string {
+	if q.Origin != "" {
+		return Sanitize(q.Exe, path)
+	}
+	return Sanitize(q.Exe[strings.LastIndexByte(q.Exe, '/')+1:], name)
 }
 
 func sanitizeChoices(choices []string) []string {

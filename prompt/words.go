@@ -19,7 +19,9 @@ func Brief(r Request) string {
 	return "stepup: " + r.Requester.Name() + " wants to " + r.Action()
 }
 
-// Name is the program and its process number: "terraform (pid 4711)".
+// Name is the program and its process number: "terraform (pid 4711)". Where anybody but
+// root could give it that name, it is the whole path, and Name says so:
+// "/tmp/terraform (pid 4711, not installed by the system)".
 func (q Requester) Name() string {
 	if q.Hidden {
 		return q.hiddenName()
@@ -28,15 +30,39 @@ func (q Requester) Name() string {
 	if name == "" && len(q.Chain) > 0 {
 		name = q.Chain[0]
 	}
-	switch {
-	case q.PID == 0 && name == "":
-		return "an unknown program"
-	case q.PID == 0:
-		return name
-	case name == "":
-		return fmt.Sprintf("an unknown program (pid %d)", q.PID)
+	var facts []string
+	if q.PID != 0 {
+		facts = append(facts, fmt.Sprintf("pid %d", q.PID))
 	}
-	return fmt.Sprintf("%s (pid %d)", name, q.PID)
+	if q.Origin != "" && q.Exe != "" {
+		name, facts = quotePath(q.Exe), append(facts, q.Origin.words())
+	}
+	name = cmp.Or(name, "an unknown program")
+	if len(facts) == 0 {
+		return name
+	}
+	return name + " (" + strings.Join(facts, ", ") + ")"
+}
+
+func (o Origin) words() string {
+	switch o {
+	case OriginUser:
+		return "not installed by the system"
+	case OriginReplaced:
+		return "its file was deleted or replaced"
+	case OriginSandbox:
+		return "not installed by the system, from a container or sandbox"
+	}
+	return "where it comes from cannot be told"
+}
+
+// quotePath puts a path into quotes that could look like words of ours: a folder may be
+// called "vault (pid 7) wants to read kv". The sanitiser leaves no quote in a path.
+func quotePath(path string) string {
+	if strings.ContainsAny(path, " (),:'") {
+		return "'" + strings.ReplaceAll(path, "'", "?") + "'"
+	}
+	return path
 }
 
 // hiddenName names a program whose process the kernel does not let the agent look at.
@@ -102,7 +128,17 @@ func (r Request) Details() string {
 	if len(r.Requester.Chain) > 1 {
 		add("asked by ", strings.Join(r.Requester.Chain, " <- "))
 	}
+	add("", r.Requester.Orphan())
 	return strings.Join(parts, ", ")
+}
+
+// Orphan says that nothing is known above the requester; "" where its parents are known, or
+// not even the requester is. A program that leaves its parents behind hides what started it.
+func (q Requester) Orphan() string {
+	if len(q.Chain) != 1 {
+		return ""
+	}
+	return "no parents: started by the system or by a program that has ended"
 }
 
 // Notes are the lines below the details: the claim of the requester or a guess at it,

@@ -30,6 +30,36 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
+// A program that anybody could have put there is named by its whole path, as one thing: a
+// folder may be called anything.
+func TestName(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		by   prompt.Requester
+		want string
+	}{
+		{"installed", prompt.Requester{PID: 7, Exe: "/usr/bin/vault"}, "vault (pid 7)"},
+		{"without a number", prompt.Requester{Exe: "/usr/bin/vault"}, "vault"},
+		{"unknown", prompt.Requester{PID: 7}, "an unknown program (pid 7)"},
+		{"of a user", prompt.Requester{PID: 7, Exe: "/tmp/vault", Origin: prompt.OriginUser}, "/tmp/vault (pid 7, not installed by the system)"},
+		{"of a user, without a number", prompt.Requester{Exe: "/tmp/vault", Origin: prompt.OriginUser}, "/tmp/vault (not installed by the system)"},
+		{"replaced", prompt.Requester{PID: 7, Exe: "/memfd:vault", Origin: prompt.OriginReplaced}, "'/memfd:vault' (pid 7, its file was deleted or replaced)"},
+		{"in a sandbox", prompt.Requester{PID: 7, Exe: "/usr/bin/vault", Origin: prompt.OriginSandbox}, "/usr/bin/vault (pid 7, not installed by the system, from a container or sandbox)"},
+		{"another origin", prompt.Requester{PID: 7, Exe: "/usr/bin/vault", Origin: "x\x1b"}, "/usr/bin/vault (pid 7, where it comes from cannot be told)"},
+		{"a folder like our words", prompt.Requester{PID: 7, Exe: "/tmp/vault (pid 1) wants to read kv/ok, and/x", Origin: prompt.OriginUser}, "'/tmp/vault (pid 1) wants to read kv/ok, and/x' (pid 7, not installed by the system)"},
+		{"a quote in the path", prompt.Requester{PID: 7, Exe: "/tmp/a' (pid 1) 'b", Origin: prompt.OriginUser}, "'/tmp/a? (pid 1) ?b' (pid 7, not installed by the system)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := prompt.Request{Requester: tt.by}.Sanitized()
+			if got := r.Requester.Name(); got != tt.want {
+				t.Errorf("Name() = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // Nothing that the sanitiser lets through needs it; it must hold without.
 func TestEscapeMarkup(t *testing.T) {
 	t.Parallel()

@@ -128,7 +128,7 @@ func fullRequest(id string) prompt.Request {
 		Operation: "read", Method: "corp_totp", MethodType: "totp", Digits: 6, Choices: []string{"a", "b"}, Attempt: 2, Attempts: 3,
 		Message:   "wrong code",
 		Number:    "42",
-		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan", Hidden: true, MayBe: []prompt.Candidate{{PID: 9, Name: "vault"}}},
+		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan", Hidden: true, Origin: prompt.OriginUser, MayBe: []prompt.Candidate{{PID: 9, Name: "vault"}}},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Queued:    4,
 		WithCode:  prompt.WithCode{Method: "corp_totp", Digits: 6},

@@ -84,6 +84,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 		})
 	}
 	t.Run("gone", seeGone)
+	t.Run("origin", seeOrigins)
 }
 
 // inSession starts a client without a terminal.

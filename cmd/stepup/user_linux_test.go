@@ -23,7 +23,8 @@ import (
 // a process keeps from others of its user is tested as such a user.
 const ordinary = 61234
 
-// capableEnv names a folder with a vaultget that has a capability.
+// capableEnv names a folder of root with a vaultget that has a capability, and another one
+// in the folder plain.
 const capableEnv = "STEPUP_TEST_CAPABLE"
 
 // hideProcess does what a program does that hides.
@@ -46,9 +47,10 @@ func TestOrdinaryUser(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	capable := filepath.Join(dir, "capable")
 	must(t, errors.Join(
-		os.Chmod(dir, 0o755), os.Mkdir(capable, 0o755), os.Mkdir(filepath.Join(dir, "tmp"), 0o700),
+		os.Chmod(dir, 0o755), os.MkdirAll(filepath.Join(capable, "plain"), 0o755), os.Mkdir(filepath.Join(dir, "tmp"), 0o700),
 		os.CopyFS(filepath.Join(dir, "testdata/user"), os.DirFS("testdata/user")),
 		copyOfOurs(filepath.Join(dir, "stepup.test")), copyOfOurs(filepath.Join(capable, "vaultget")),
+		copyOfOurs(filepath.Join(capable, "plain/vaultget")),
 	))
 	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		return errors.Join(err, os.Chmod(path, 0o755))

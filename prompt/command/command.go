@@ -70,9 +70,11 @@ type requester struct {
 	UID   int      `json:"uid"`
 	Exe   string   `json:"exe"`
 	Chain []string `json:"chain"`
-	// Of a program that hides itself only, so that others look as they always did.
+	// Of a program that hides itself, or that root has not installed, so that others look as
+	// they always did.
 	Hidden bool               `json:"hidden,omitempty"`
 	MayBe  []prompt.Candidate `json:"may_be,omitempty"`
+	Origin prompt.Origin      `json:"origin,omitempty"`
 }
 
 // encode returns the question of a sanitised request as one line.
@@ -82,7 +84,7 @@ func encode(r prompt.Request) ([]byte, error) {
 		ID: r.ID, Kind: r.Kind, Rule: r.Rule, Vault: r.Vault, Namespace: r.Namespace, Path: r.Path,
 		Operation: r.Operation, Method: r.Method, MethodType: r.MethodType, Digits: r.Digits, Choices: r.Choices,
 		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Number: r.Number,
-		Requester: requester{PID: q.PID, UID: q.UID, Exe: q.Exe, Chain: q.Chain, Hidden: q.Hidden, MayBe: q.MayBe},
+		Requester: requester{PID: q.PID, UID: q.UID, Exe: q.Exe, Chain: q.Chain, Hidden: q.Hidden, MayBe: q.MayBe, Origin: q.Origin},
 		Deadline:  r.Deadline.Format(time.RFC3339),
 	})
 	if err != nil {

@@ -81,6 +81,10 @@ func TestCommandQuestion(t *testing.T) {
 			`{"id":"","kind":"password","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
 				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"","requester":{"pid":0,"uid":1000,"exe":"","chain":[],` +
 				`"hidden":true,"may_be":[{"pid":8,"name":"vault?"}]},"deadline":"2030-01-02T03:04:05Z"}`},
+		{"not installed by the system", prompt.Request{Kind: prompt.Password, Deadline: deadline, Requester: prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/vault", Origin: prompt.OriginUser}},
+			`{"id":"","kind":"password","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
+				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"","requester":{"pid":7,"uid":1000,"exe":"/tmp/vault","chain":[],` +
+				`"origin":"user"},"deadline":"2030-01-02T03:04:05Z"}`},
 		{"full", func() prompt.Request {
 			r := prompttest.Request(prompt.Choose)
 			r.Message, r.Namespace, r.Deadline = "wrong code: \"wait\"\n", "ns1", deadline

@@ -28,7 +28,7 @@ type dialogText struct {
 
 func newDialogText(r prompt.Request, now time.Time) dialogText {
 	r = r.Sanitized()
-	r.Requester.Exe = prompt.Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], prompt.MaxName)
+	r.Requester.Exe = r.Requester.ShortExe(prompt.MaxName, maxLine)
 	t := dialogText{request: r}
 	if left := r.Deadline.Sub(now); !r.Deadline.IsZero() && left > 0 {
 		t.seconds = int((left + time.Second - 1) / time.Second)
@@ -82,9 +82,18 @@ func (t dialogText) facts() string {
 	if len(r.Requester.Chain) > 1 {
 		add("Started by: ", strings.Join(r.Requester.Chain[1:], ", "))
 	}
+	add("", capitalize(r.Requester.Orphan()))
 	add("Calls itself: ", r.Requester.OtherName())
 	add("May be ", r.Requester.Guess())
 	return joinBlocks(fold(r.Requester.Name()+" wants to "+r.Action()), strings.Join(context, "\n"))
+}
+
+// capitalize makes words the beginning of a line.
+func capitalize(words string) string {
+	if words == "" {
+		return ""
+	}
+	return strings.ToUpper(words[:1]) + words[1:]
 }
 
 // problem says why the person is asked again; "" the first time.

@@ -76,6 +76,21 @@ May be (a guess): vault (pid 123), gpg-agent (pid 9)
 
 Go on?
 `},
+		{"not installed by the system", with(prompt.Confirm, func(r *prompt.Request) {
+			r.Deadline = time.Time{}
+			r.Requester = prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/" + strings.Repeat("bin/", 20) + "vault", Origin: prompt.OriginUser, Chain: []string{"vault"}, Claim: "vault kv"}
+		}), true, `
+/tmp/bin/bin/bin/bin/bin/bin/bin/bin/bin/bin/bin/bin/bin/bin/
+    bin/bin/bin/bin/bin/bin/vault (pid 7, not installed by the
+    system) wants to read kv/data/prod/db
+
+Vault: corp
+Rule: prod-kv
+No parents: started by the system or by a program that has ended
+Calls itself: vault kv
+
+Go on?
+`},
 		{"push to come", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), true, `
 terraform (pid 4711) wants to read kv/data/prod/db
 
@@ -137,15 +152,20 @@ func FuzzDialogText(f *testing.F) {
 			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message,
 			Choices: []string{s, s}, Attempt: 2, Attempts: 3, Queued: 1, Deadline: time.Now().Add(time.Minute),
 			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s,
-				MayBe: []prompt.Candidate{{PID: 1, Name: s}, {PID: 2, Name: s}}},
+				Origin: prompt.Origin(s),
+				MayBe:  []prompt.Candidate{{PID: 1, Name: s}, {PID: 2, Name: s}}},
 		}
 		got := newDialogText(r, time.Now()).text(false)
 		lines := strings.Split(got, "\n")
 		if len(lines) > 45 {
 			t.Errorf("%d lines", len(lines))
 		}
+		begins := "app (pid 1) wants to "
+		if r.Sanitized().Requester.Origin != "" {
+			begins = "/bin/app (pid 1, where it comes from cannot be told)"
+		}
 		known := []string{
-			"app (pid 1) wants to ", "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "May be (a guess): ", "Attempt 2 of 3: ",
+			begins, "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "May be (a guess): ", "Attempt 2 of 3: ",
 			"Choose how to confirm it", "1 more question is waiting", "This window closes after ", "To deny it, run: stepup deny ", "    ",
 		}
 		seen := map[string]bool{}

@@ -84,6 +84,11 @@ func TestPlainNotification(t *testing.T) {
 			r.Method, r.MethodType, r.Number, r.Message = "okta", "okta", "42", "tap 42 in Okta Verify"
 		}), postcard{"stepup: tap 42 on your phone", head +
 			"tap 42 in Okta Verify\ntap that number on your phone (okta)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
+		{"not installed by the system", with(prompt.Passcode, func(r *prompt.Request) {
+			r.Requester = prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/x/vault", Origin: prompt.OriginUser, Chain: []string{"vault"}}
+		}), postcard{"stepup: passcode for corp_totp", "/tmp/x/vault (pid 7, not installed by the system) wants to read kv/data/prod/db\n" +
+			"vault corp, rule prod-kv, no parents: started by the system or by a program that has ended\n" +
+			"to answer: stepup answer abc234\nto deny: stepup deny abc234\nopen until 03:04:05"}},
 		{"without an ID", prompt.Request{Kind: prompt.Passcode, Rule: "r"}, postcard{"stepup: passcode",
 			"an unknown program wants to pass rule r\nrule r"}},
 	} {

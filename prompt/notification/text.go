@@ -30,9 +30,11 @@ func describe(r prompt.Request, can capabilities) notice {
 		return notice{title: prompt.Brief(compact(r))}
 	}
 	r = compact(r)
-	chain := r.Requester.Chain
-	r.Requester.Chain = chain[:min(len(chain), 1)]
-	lines := []string{r.Requester.Name() + " wants to " + r.Action(), r.Details(), startedBy(chain)}
+	place := r
+	if len(r.Requester.Chain) > 1 {
+		place.Requester.Chain = nil // its parents have a line of their own
+	}
+	lines := []string{r.Requester.Name() + " wants to " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
 	lines = slices.Concat(lines, r.Notes(), []string{choices(r)}, instructions(r, can))
 	if !r.Deadline.IsZero() {
 		lines = append(lines, "open until "+r.Deadline.Local().Format("15:04:05"))
@@ -49,7 +51,7 @@ func describe(r prompt.Request, can capabilities) notice {
 // screen are lost, and the last ones have the instructions.
 func compact(r prompt.Request) prompt.Request {
 	const name, path, message = 32, 120, 200
-	r.Requester.Exe = prompt.Sanitize(r.Requester.Exe[strings.LastIndexByte(r.Requester.Exe, '/')+1:], name)
+	r.Requester.Exe = r.Requester.ShortExe(name, path)
 	r.Requester.Claim = prompt.Sanitize(r.Requester.Claim, 2*name)
 	r.Requester.MayBe = r.Requester.MayBe[:min(len(r.Requester.MayBe), 3)]
 	r.Path = prompt.Sanitize(r.Path, path)

@@ -52,7 +52,7 @@ stepup: an unknown program wants to log in at auth/userpass/login/alice
 			r.Deadline, r.Method, r.Requester = time.Time{}, "", prompt.Requester{PID: 7, Chain: []string{"vault"}}
 		}), `
 stepup: vault (pid 7) wants to read kv/data/prod/db
-  vault corp, rule prod-kv
+  vault corp, rule prod-kv, no parents: started by the system or by a program that has ended
   password (not shown, ctrl-c to deny): `},
 		{"confirm", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone"; r.Requester.PID = 0 }), `
 stepup: terraform wants to read kv/data/prod/db
@@ -100,6 +100,12 @@ stepup: a program that hides itself from you wants to read kv/data/prod/db
 stepup: a program that hides itself from you and calls itself vault (pid 123) wants to read kv/data/prod/db
   vault corp, rule prod-kv, asked by vault <- zsh
   calls itself: vault kv
+  go on? y/N (55 s, ctrl-c to deny): `},
+		{"not installed by the system", with(prompt.Confirm, func(r *prompt.Request) {
+			r.Requester = prompt.Requester{PID: 123, UID: 1000, Exe: "/tmp/x/vault", Origin: prompt.OriginUser, Chain: []string{"vault"}}
+		}), `
+stepup: /tmp/x/vault (pid 123, not installed by the system) wants to read kv/data/prod/db
+  vault corp, rule prod-kv, no parents: started by the system or by a program that has ended
   go on? y/N (55 s, ctrl-c to deny): `},
 		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: prompt.Requester{PID: 9}}, `
 stepup: an unknown program (pid 9) wants to pass rule r

@@ -244,7 +244,7 @@ func (s *StepUp) fill(p prompt.Request) prompt.Request {
 
 // requester returns the part of a peer that a question shows.
 func requester(p peer.Peer) prompt.Requester {
-	r := prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim, Hidden: p.Hidden}
+	r := prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim, Hidden: p.Hidden, Origin: prompt.Origin(p.Origin())}
 	for _, c := range p.MayBe {
 		r.MayBe = append(r.MayBe, prompt.Candidate(c))
 	}
