@@ -47,7 +47,8 @@ func startTTY(ts *testscript.TestScript, neg bool, args []string) {
 	s.cmd.Dir = ts.MkAbs(".")
 	s.ptmx, s.tty, err = pty.Open()
 	ts.Check(err)
-	ts.Check(pty.Setsize(s.ptmx, &pty.Winsize{Rows: 24, Cols: 80}))
+	// Wide, so that no line is wrapped: where depends on process numbers and on what runs the tests.
+	ts.Check(pty.Setsize(s.ptmx, &pty.Winsize{Rows: 24, Cols: 250}))
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = s.tty, &s.out, s.tty
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	for _, name := range []string{"STEPUP_RUNTIME_DIR", "STEPUP_STATE_DIR", "STEPUP_CONFIG", "HOME", "GORACE", "PATH", "DEV_VAULT", "APP_TOKEN", "VAULT_TOKEN", "SHELL"} {

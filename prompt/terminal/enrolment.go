@@ -11,7 +11,11 @@ import (
 // text, or as text alone where the screen has no room for a code, or not the
 // characters and colours for it. The code comes last, right above the question: on
 // a small screen the rest scrolls away, and is found by scrolling back.
+// It is "" for other questions.
 func (t *Prompter) enrolment(tty TTY, r prompt.Request) string {
+	if r.Enrolment == nil {
+		return ""
+	}
 	code := t.code(tty, r)
 	heading := "scan the QR code with an authenticator, or type the secret into it"
 	if code == nil {
@@ -37,7 +41,7 @@ func (t *Prompter) code(tty TTY, r prompt.Request) []string {
 		return nil
 	}
 	// The question stands below, and must not push the code off the screen.
-	rows -= (len(question(r, t.now())) + len(" 00000000") + columns) / columns
+	rows -= strings.Count(t.layout(tty).question(question(r, t.now())), "\n") + 1
 	// Readers are content with half the margin of the standard, which fits a terminal of
 	// 24 lines for a secret as Vault makes it.
 	for _, margin := range []int{prompt.QRMargin, prompt.QRMargin / 2} {

@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -100,7 +101,7 @@ func TestTerminalEnrolment(t *testing.T) {
 		// The code and the question are on the screen together.
 		if _, below, ok := strings.Cut(screen, "\x1b[38;5;16"); ok {
 			lines := strings.Split(below, "\n")
-			question := len(lines[len(lines)-1]) + len("123456")
+			question := len(regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(lines[len(lines)-1], "")) + len("123456")
 			if rows := len(lines) - 1 + (question+int(c.columns)-1)/int(c.columns); rows > int(c.rows) {
 				t.Errorf("%s: %d rows", c.name, rows)
 			}

@@ -432,3 +432,26 @@ func TestPastedAnswer(t *testing.T) {
 		f.want(<-out, want, nil)
 	}
 }
+
+// A window that is made narrower gets the open question anew, and it can still be answered.
+func TestTerminalOfAnotherSize(t *testing.T) {
+	if !inSession(t, true) {
+		return
+	}
+	f := newFixture(t)
+	resize := func(columns uint16) {
+		if err := pty.Setsize(f.ptmx, &pty.Winsize{Rows: 24, Cols: columns}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resize(100)
+	out := f.prompt(t.Context(), plain(), prompttest.Request(prompt.Passcode))
+	f.expect("vault corp, rule prod-kv, asked by terraform <- make <- zsh\r\n")
+	f.expect(asks)
+	resize(90) // looks the same
+	resize(40)
+	f.expect("\r\n  vault corp, rule prod-kv, asked by\r\n    terraform <- make <- zsh\r\n")
+	f.expect("ctrl-c to\r\n    deny): ", "ctrl-c to deny): ")
+	f.typing("123456\n")
+	f.want(<-out, "123456", nil)
+}

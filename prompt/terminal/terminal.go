@@ -51,10 +51,10 @@ type Config struct {
 // output: those may belong to a command. It asks one question at a time; push
 // notices come between the lines.
 type Prompter struct {
-	open func() (TTY, error)
-	now  func() time.Time
-	bold bool
-	draw bool // the screen has half blocks and colours
+	open   func() (TTY, error)
+	now    func() time.Time
+	colour bool // the person wants it
+	draw   bool // the screen has half blocks, the lines of a frame, and colours
 
 	keyboard chan struct{} // holds one element while a question has it
 
@@ -80,7 +80,7 @@ func New(c Config) *Prompter {
 	return &Prompter{
 		open:     c.Open,
 		now:      c.Now,
-		bold:     capable && c.Getenv("NO_COLOR") == "",
+		colour:   capable && c.Getenv("NO_COLOR") == "",
 		draw:     capable && prompt.HasUTF8(c.Getenv),
 		keyboard: make(chan struct{}, 1),
 	}
@@ -122,13 +122,11 @@ func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 
 // ask writes the block and reads until there is an answer that fits.
 func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, error) {
-	block := "\n" + t.heading(render(r))
-	if r.Enrolment != nil {
-		block += t.enrolment(tty, r)
-	}
-	if err := t.write(tty, block, ""); err != nil {
+	block := func() string { return "\n" + t.layout(tty).block(render(r)) + t.enrolment(tty, r) }
+	if err := t.write(tty, block(), ""); err != nil {
 		return "", err
 	}
+	defer t.followSize(tty, block)()
 	for {
 		line, err := t.readLine(ctx, tty, r.Kind != prompt.Password, question(r, t.now()))
 		if err != nil {
@@ -203,22 +201,23 @@ func (t *Prompter) tell(ctx context.Context, r prompt.Request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := t.announce("\n" + t.heading(render(r)) + question(r, t.now())); err != nil {
+	if err := t.announce(func(l layout) string { return "\n" + l.block(render(r)) + l.question(question(r, t.now())) }); err != nil {
 		return err
 	}
 	<-ctx.Done()
-	_ = t.announce("stepup: " + r.Action() + ": " + prompt.Withdrawn(context.Cause(ctx)) + "\n")
+	end := "stepup: " + r.Action() + ": " + prompt.Withdrawn(context.Cause(ctx))
+	_ = t.announce(func(l layout) string { return strings.Join(wrap(end, l.columns, inset), "\n") + "\n" })
 	return ctx.Err()
 }
 
 // announce writes text on a terminal of its own, above the open question.
-func (t *Prompter) announce(text string) error {
+func (t *Prompter) announce(text func(layout) string) error {
 	tty, err := t.open()
 	if err != nil {
 		return err
 	}
 	defer tty.Close()
-	return t.write(tty, text, "")
+	return t.write(tty, text(t.layout(tty)), "")
 }
 
 // write puts text on the screen, and behind it the question that is then open:
@@ -232,7 +231,10 @@ func (t *Prompter) write(tty TTY, text, question string) error {
 	if question != "" {
 		t.question = question
 	}
-	if _, err := io.WriteString(tty, text+t.question); err != nil {
+	if t.question != "" {
+		text += t.layout(tty).question(t.question)
+	}
+	if _, err := io.WriteString(tty, text); err != nil {
 		return fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
 	}
 	return nil
@@ -244,11 +246,40 @@ func (t *Prompter) setQuestion(q string) {
 	t.question = q
 }
 
-// heading makes the first line of a block stand out.
-func (t *Prompter) heading(block string) string {
-	if !t.bold {
-		return block
+// resizeDelay is how long the size of a window must be left alone before a question is written
+// anew: a person who pulls at its corner makes a hundred sizes.
+const resizeDelay = 150 * time.Millisecond
+
+// followSize writes the block of the open question, and the question, again when the window
+// has another width in which they look otherwise. The returned function ends that.
+func (t *Prompter) followSize(tty TTY, block func() string) (end func()) {
+	if _, ok := tty.(measuredTTY); !ok {
+		return func() {}
 	}
-	first, rest, _ := strings.Cut(block, "\n")
-	return "\x1b[1m" + first + "\x1b[0m\n" + rest
+	resized, ended := make(chan os.Signal, 1), make(chan struct{})
+	stop := notifyResize(resized)
+	shown := block()
+	var following sync.WaitGroup
+	following.Go(func() {
+		delay := time.NewTimer(time.Hour)
+		defer delay.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-resized:
+				delay.Reset(resizeDelay)
+			case <-delay.C:
+				if now := block(); now != shown {
+					shown = now
+					_ = t.write(tty, now, "") // what fails is seen by the reader of the line
+				}
+			}
+		}
+	})
+	return func() {
+		stop()
+		close(ended)
+		following.Wait()
+	}
 }
