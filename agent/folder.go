@@ -63,15 +63,16 @@ func (f *folder) keep(ctx context.Context, sockets func(context.Context) (int, e
 	}
 }
 
-// restoreSoon tries until [restoreTime] is over: at a new login, the folder is root's for a
-// moment.
+// restoreSoon tries until nothing is missing, or [restoreTime] is over: at a new login, the
+// folder is root's for a moment, and what was made again may be removed again at once.
 func (f *folder) restoreSoon(ctx context.Context, sockets func(context.Context) (int, error)) error {
 	end := time.Now().Add(restoreTime)
 	for wait := minRestoreWait; ; wait *= 2 {
-		err := f.restore(ctx, sockets)
-		if err == nil || ctx.Err() != nil {
+		restored, err := f.restore(ctx, sockets)
+		if err == nil && !restored || ctx.Err() != nil {
 			return nil
 		}
+		f.watcher.Look() // else what is gone before the watcher sees it has never been there
 		// Another agent has taken the folder meanwhile, and serves.
 		if errors.Is(err, listener.ErrRunning) || time.Now().Add(wait).After(end) {
 			return err
@@ -84,19 +85,19 @@ func (f *folder) restoreSoon(ctx context.Context, sockets func(context.Context) 
 	}
 }
 
-func (f *folder) restore(ctx context.Context, sockets func(context.Context) (int, error)) error {
+func (f *folder) restore(ctx context.Context, sockets func(context.Context) (int, error)) (restored bool, err error) {
 	if !f.lock.Intact() {
 		lock, err := listener.LockRuntimeDir(f.path)
 		if err != nil {
-			return err
+			return false, err
 		}
 		f.lock.Release()
-		f.lock = lock
+		f.lock, restored = lock, true
 		f.log.Warn("the runtime folder was removed, and is made again", "folder", f.path)
 	}
 	count, err := sockets(ctx)
 	if count > 0 {
 		f.log.Warn("sockets were removed, and are opened again", "count", count)
 	}
-	return err
+	return restored || count > 0, err
 }

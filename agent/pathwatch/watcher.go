@@ -69,6 +69,20 @@ func (w *Watcher) Watch(paths ...string) {
 	notify(w.replace)
 }
 
+// Look takes what is at the paths now for what was there when they were last looked at.
+func (w *Watcher) Look() {
+	w.mu.Lock()
+	paths := w.paths
+	w.mu.Unlock()
+	known := look(paths)
+	w.mu.Lock()
+	if slices.Equal(paths, w.paths) {
+		w.known = known
+	}
+	w.mu.Unlock()
+	notify(w.replace)
+}
+
 // Problem returns why the system tells of no changes, so that they are noticed up to half a
 // minute later; "" where it does.
 func (w *Watcher) Problem() string {
