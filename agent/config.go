@@ -133,6 +133,7 @@ const (
 type Prompt struct {
 	Use         []string      `hcl:"use,optional" words:"attached desktop terminal command" min:"1"` // each once
 	Command     []string      `hcl:"command,optional" form:"program"`                                // set when Use has UseCommand
+	Pinentry    string        `hcl:"pinentry,optional" form:"program"`                               // asked before the other windows of UseDesktop; "" for none
 	Timeout     time.Duration `hcl:"timeout,optional" max:"5m"`                                      // 0 means 55 s
 	Attempts    int           `hcl:"attempts,optional" min:"1" max:"20"`                             // 0 means 3
 	Cooldown    time.Duration `hcl:"cooldown,optional" max:"1h"`                                     // after a denial, timeout or rejection; 0 means 30 s

@@ -87,6 +87,9 @@ func (a argument) text() (text, bool) {
 		}
 		t.value = filepath.Clean(t.value)
 	}
+	if a.tag.Get("form") == "program" && !d.program(a.name, t) {
+		return text{}, false
+	}
 	a.b.found[a.name] = []text{t}
 	return t, true
 }

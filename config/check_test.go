@@ -56,6 +56,9 @@ func TestErrors(t *testing.T) {
 		{"vault on telemetry", `vault "x" { address = "http://localhost:9108" }` + "\n" + `listener "tcp" { address = "127.0.0.1:1" }` + "\n" + `telemetry { address = "127.0.0.1:9108" }`, `1: vault "x" points at stepup's own telemetry on line 3`},
 		{"telemetry as the unspecified address", head + `telemetry { address = "0.0.0.0:9108" }`, "4: telemetry is not on a loopback address"},
 		{"telemetry on a listener", head + `telemetry { address = "localhost:8100" }`, "4: two listeners use the address"},
+		{"relative pinentry", head + `prompt { pinentry = "bin/pinentry" }`, `4: pinentry is not an absolute path: "bin/pinentry"`},
+		{"pinentry with arguments", head + `prompt { pinentry = ["/usr/bin/rofi", "-x"] }`, `4: wrong type: this must be text in quotes`},
+		{"empty pinentry", head + `prompt { pinentry = "" }`, `4: pinentry is empty`},
 		{"vault port 0", `vault "x" { address = "https://a:0" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a:0\" has no usable port"},
 		{"vault empty port", `vault "x" { address = "https://a:" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a:\" has no usable port"},
 		{"vault fragment", `vault "x" { address = "https://a#" }` + "\n" + `listener "unix" { address = "/a" }`, "1: \"https://a#\" has a query or fragment"},
@@ -254,6 +257,31 @@ func TestDeepNesting(t *testing.T) {
 			src := "a = " + strings.Repeat(unit, (maxFile-4)/len(unit))
 			if cfg, diags := Parse("stepup.hcl", []byte(src), fixed()); cfg != nil || !diags.HasErrors() {
 				t.Errorf("%.20q loads", src)
+			}
+		})
+	}
+}
+
+// A pinentry that would not ask is warned of: it may be there where the agent runs.
+func TestPinentry(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ src, want string }{
+		"there":           {`prompt { pinentry = "/bin/sh" }`, ""},
+		"in PATH":         {`prompt { pinentry = "sh" }`, ""},
+		"missing":         {`prompt { pinentry = "/nowhere/pinentry" }`, `4: pinentry names no program that can be run here: "/nowhere/pinentry"`},
+		"not in PATH":     {`prompt { pinentry = "no-such-pinentry" }`, `4: pinentry names no program that can be run here: "no-such-pinentry"`},
+		"a folder":        {`prompt { pinentry = "/" }`, `4: pinentry names no program that can be run here: "/"`},
+		"without desktop": {"prompt {\n  use = [\"attached\"]\n  pinentry = \"sh\"\n}", `6: pinentry has no effect, because use does not name "desktop"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, diags := Parse("stepup.hcl", []byte(head+tt.src), fixed())
+			if cfg == nil || cfg.Prompt.Pinentry == "" {
+				t.Fatal(diags.Err())
+			}
+			warnings := strings.Join(diags.Warnings(), "\n")
+			if (tt.want == "") != (warnings == "") || !strings.Contains(warnings, tt.want) {
+				t.Errorf("warned %q, want %q", warnings, tt.want)
 			}
 		})
 	}

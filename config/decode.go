@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -197,6 +198,21 @@ func readPrompt(b *block) {
 		b.d.fail(b.sourceRange("use"), say(`use has "command", but there is no command`).hint(`add command = ["/path/of/program"]`))
 	case !uses && b.has("command"):
 		b.d.warn(b.sourceRange("command"), say(`command has no effect, because use does not name "command"`).hint(`add "command" to use`))
+	}
+	if t, ok := b.text("pinentry"); ok {
+		b.d.checkPinentry(b, t)
+	}
+}
+
+// checkPinentry warns of one that would not ask: other windows do in its place. That is no
+// error, because it may be there where the agent runs.
+func (d *decoder) checkPinentry(b *block, t text) {
+	if !slices.Contains(d.cfg.Prompt.Use, agent.UseDesktop) {
+		d.warn(b.sourceRange("pinentry"), say(`pinentry has no effect, because use does not name "desktop"`).hint(`add "desktop" to use`))
+	}
+	if _, err := exec.LookPath(t.value); err != nil {
+		d.warn(t.at, say("pinentry names no program that can be run here: %s", t.shown).
+			because("other windows ask in its place").hint("install it, or write its full path"))
 	}
 }
 

@@ -37,6 +37,7 @@ func TestFilesOfOthers(t *testing.T) {
 			more: "prompt {\n use = [\"command\"]\n command = [\"DIR/sub/code\", \"x\"]\n}",
 			warn: "another user could change the program of command: DIR can",
 		},
+		"pinentry": {more: `prompt { pinentry = "DIR/sub/code" }`, warn: "another user could change the program of pinentry: DIR can"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

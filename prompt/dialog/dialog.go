@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type Config struct {
 	// Session finds the screen for a question of the requester; its error wraps
 	// ErrUnavailable. macOS and Windows do not use it, other systems must have it.
 	Session  func(context.Context, prompt.Requester) (prompt.Session, error)
+	Pinentry string                       // the person's own, as LookPath takes it; asked before the others; "" for none
 	LookPath func(string) (string, error) // finds a program by its name; nil means exec.LookPath
 	Environ  func() []string              // of the programs, less every secret; nil means os.Environ
 	Log      *slog.Logger                 // nil means none
@@ -30,7 +32,8 @@ type Config struct {
 // A Prompter asks in a window, through a dialog program that the session of the
 // requester has when the question comes: pinentry, kdialog or zenity on Linux
 // and the BSDs, osascript on macOS, PowerShell on Windows. A passcode is
-// shown while it is typed unless only a pinentry is there, a password is not.
+// shown while it is typed unless only a pinentry is there, a password is not. A pinentry of
+// the person's own is asked first, on every system.
 type Prompter struct {
 	config Config
 }
@@ -64,6 +67,7 @@ const (
 // A program is one way to show a question.
 type program struct {
 	name string // looked up in PATH
+	own  bool   // the configuration names it
 	ask  func(ctx context.Context, j job) (string, error)
 }
 
@@ -98,7 +102,7 @@ func (d *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 
 // converse asks until there is an answer that fits.
 func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, error) {
-	environ, programs, err := capabilities(ctx, d.config, r)
+	environ, programs, err := d.capabilities(ctx, r)
 	if err != nil {
 		return "", err
 	}
@@ -131,6 +135,7 @@ func (d *Prompter) show(ctx context.Context, programs []program, j job) (string,
 	for _, p := range programs {
 		path, err := d.config.LookPath(p.name)
 		if err != nil {
+			d.failedOwn(p, err)
 			continue
 		}
 		j.path = path
@@ -142,12 +147,37 @@ func (d *Prompter) show(ctx context.Context, programs []program, j job) (string,
 			return answer, err
 		}
 		d.config.Log.Debug("dialog program cannot ask now", "program", p.name, "error", err)
+		d.failedOwn(p, err)
 		tried = append(tried, p.name)
 	}
 	if len(tried) > 0 {
 		return "", fmt.Errorf("%w: no window could be opened by %s", prompt.ErrUnavailable, strings.Join(tried, ", "))
 	}
 	return "", errNoProgram
+}
+
+// failedOwn says that the program of the configuration did not ask: another one does in its
+// place, and the person wonders why.
+func (d *Prompter) failedOwn(p program, err error) {
+	if p.own {
+		d.config.Log.Warn("the pinentry of the configuration cannot ask", "program", filepath.Base(p.name), "error", err)
+	}
+}
+
+// capabilities are those of the system, with the person's own pinentry before them. A new
+// secret is for a window with a picture, if there is one, and a number to tap is not for a
+// window that wants an answer.
+func (d *Prompter) capabilities(ctx context.Context, r prompt.Request) (environ []string, programs []program, err error) {
+	environ, programs, err = capabilities(ctx, d.config, r)
+	if err != nil || d.config.Pinentry == "" || r.Kind == prompt.Push {
+		return environ, programs, err
+	}
+	own := pinentryProgram(d.config.Pinentry, func(flavour string) bool { return !drawsOnTerminal(flavour) })
+	own.own = true
+	if r.Enrolment != nil {
+		return environ, append(slices.Clip(programs), own), nil
+	}
+	return environ, append([]program{own}, programs...), nil
 }
 
 // An invocation is one run of a dialog program that needs no conversation. It is
@@ -204,7 +234,7 @@ func failed(program string, code int) error {
 // error wraps ErrUnavailable and names the missing part.
 func (d *Prompter) Available(ctx context.Context) ([]string, error) {
 	us := prompt.Requester{PID: os.Getpid(), UID: os.Getuid()}
-	_, programs, err := capabilities(ctx, d.config, prompt.Request{Kind: prompt.Passcode, Requester: us})
+	_, programs, err := d.capabilities(ctx, prompt.Request{Kind: prompt.Passcode, Requester: us})
 	if err != nil {
 		return nil, err
 	}

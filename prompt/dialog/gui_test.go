@@ -29,6 +29,7 @@ type screen struct {
 	display string
 	folder  string // runtime and home folder of the session
 	allowed []string
+	own     string // the pinentry of the configuration; "" for none
 }
 
 // newScreen starts an X server and a window manager for the test; only the
@@ -66,7 +67,8 @@ func (d *screen) desktop() *Prompter {
 			UserEnvironment: func(context.Context) (string, error) { return "", errors.New("none here") },
 			Environ:         d.environ,
 		}.Find,
-		Environ: d.environ,
+		Environ:  d.environ,
+		Pinentry: d.own,
 		LookPath: func(name string) (string, error) {
 			if !slices.Contains(d.allowed, name) {
 				return "", exec.ErrNotFound

@@ -62,12 +62,19 @@ func askPinentry(a *assuan, j job, accept func(flavour string) bool) (string, er
 	if _, err := a.reply(); err != nil {
 		return "", pinentryProblem(err)
 	}
-	// It may have found no display and fallen back to curses.
+	// It may have found no display and fallen back to curses. A small one does not know the
+	// command, and is of no flavour.
 	flavour, err := a.call("GETINFO", "flavor")
-	if err != nil || !accept(flavour) {
+	if err != nil && !isAssuan(err) {
+		return "", pinentryProblem(err)
+	}
+	if !accept(flavour) {
 		return "", fmt.Errorf("%w: pinentry of flavour %q", prompt.ErrUnavailable, prompt.Sanitize(flavour, prompt.MaxName))
 	}
 	t := j.text
+	if len(assuanEscape(choicesText(t.request))) > maxAssuanText/2 {
+		return "", fmt.Errorf("%w: the choices do not fit into a pinentry", prompt.ErrUnavailable)
+	}
 	for _, option := range pinentryOptions(j) {
 		// A pinentry that does not know an option does without.
 		if _, err := a.call("OPTION", option); err != nil && !isAssuan(err) {
@@ -119,8 +126,11 @@ func pinentryTexts(t dialogText, canDeny bool) [][2]string {
 		{"SETCANCEL", prompt.LabelNotNow},
 	}
 	confirm, field := t.request.Kind == prompt.Confirm, "Password:"
-	if t.request.Kind == prompt.Passcode {
+	switch t.request.Kind {
+	case prompt.Passcode:
 		field = "Passcode:"
+	case prompt.Choose:
+		field = "Number:"
 	}
 	if confirm {
 		texts = append(texts, [2]string{"SETOK", prompt.LabelApprove})
@@ -133,7 +143,7 @@ func pinentryTexts(t dialogText, canDeny bool) [][2]string {
 	if n := t.windowSeconds(); n > 0 {
 		texts = append(texts, [2]string{"SETTIMEOUT", strconv.Itoa(n)})
 	}
-	facts, instructions := t.facts(), joinBlocks(t.seedText(), t.instructions(canDeny))
+	facts, instructions := t.facts(), joinBlocks(t.seedText(), choicesText(t.request), t.instructions(canDeny))
 	if confirm { // there it shows no error
 		facts = joinBlocks(facts, t.problem())
 	} else if problem := t.problem(); problem != "" {
@@ -144,6 +154,9 @@ func pinentryTexts(t dialogText, canDeny bool) [][2]string {
 	room := maxAssuanText - len(assuanEscape(instructions)) - len(assuanEscape("\n\n"))
 	return append(texts, [2]string{"SETDESC", clipEscaped(facts, room) + "\n\n" + instructions})
 }
+
+// choicesText are the choices in lines: a pinentry has no list, so the answer is a number.
+func choicesText(r prompt.Request) string { return strings.Join(r.NumberedChoices(), "\n") }
 
 // clipEscaped shortens a text of ours so that its escaped form has room bytes.
 func clipEscaped(text string, room int) string {
@@ -184,6 +197,9 @@ func isAssuan(err error) bool {
 }
 
 // hasWindow accepts the flavours that draw a window of their own.
-func hasWindow(flavour string) bool {
-	return flavour != "" && !strings.Contains(flavour, "curses") && !strings.Contains(flavour, "tty")
+func hasWindow(flavour string) bool { return flavour != "" && !drawsOnTerminal(flavour) }
+
+// drawsOnTerminal reports whether a flavour draws on any terminal that it finds.
+func drawsOnTerminal(flavour string) bool {
+	return strings.Contains(flavour, "curses") || strings.Contains(flavour, "tty")
 }

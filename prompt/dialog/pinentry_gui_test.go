@@ -33,3 +33,16 @@ func TestPinentry(t *testing.T) {
 		})
 	}
 }
+
+// The person's own goes before the windows that would come for these questions.
+func TestOwnPinentryWindow(t *testing.T) {
+	const own = "pinentry-qt"
+	d := newScreen(t, own, "zenity")
+	d.own = own
+	choose := fullRequest(prompt.Choose)
+	d.perform(t, "own-"+own, []gesture{
+		{"is answered", fullRequest(prompt.Passcode), keys("123 456"), keys("Return"), "123456", nil},
+		{"by number", choose, keys("2"), keys("Return"), choose.Choices[1], nil},
+		{"not now", choose, keys("2"), keys("Escape"), "", dismissed()},
+	})
+}

@@ -134,11 +134,75 @@ func TestPinentryOfGNOME(t *testing.T) {
 	}
 }
 
+// The pinentry of the configuration is asked before all other windows, whatever it is; those
+// remain for what it cannot ask.
+func TestOwnPinentry(t *testing.T) {
+	t.Parallel()
+	const zenity = "echo 654321; exit 20"
+	answers := func(answer string) string { return pinentry("echo 'D "+answer+"'; echo OK", "echo OK") }
+	of := func(flavour string) string { return strings.Replace(answers("123456"), "D qt", "D "+flavour, 1) }
+	knows := strings.Replace(answers("123456"), "echo 'D qt'; echo OK", "echo 'ERR 83886355 Unknown command'", 1)
+	numbered := func(n int) prompt.Request {
+		r := prompttest.Request(prompt.Push)
+		r.Number = fmt.Sprint(n)
+		return r
+	}
+	many := prompttest.Request(prompt.Choose)
+	for i := range 60 {
+		many.Choices = append(many.Choices, fmt.Sprintf("a_method_with_a_long_name_%d", i))
+	}
+	for name, tt := range map[string]struct {
+		own     string // its script; "" where it is not there
+		request prompt.Request
+		answer  string
+		err     error
+		warned  string
+	}{
+		"a passcode":              {answers("123456"), prompttest.Request(prompt.Passcode), "123456", nil, ""},
+		"a password with a code":  {answers("pw"), prompttest.CodeToo(prompttest.Request(prompt.Password)), "pw", nil, ""},
+		"a choice by its number":  {answers("2"), prompttest.Request(prompt.Choose), "corp_duo", nil, ""},
+		"does not tell a flavour": {knows, prompttest.Request(prompt.Passcode), "123456", nil, ""},
+		"of a flavour of its own": {of("rofi"), prompttest.Request(prompt.Passcode), "123456", nil, ""},
+		"draws on terminals":      {of("curses"), prompttest.Request(prompt.Passcode), "654321", nil, "pinentry of flavour"},
+		"a no":                    {pinentry("echo 'ERR 83886194 x'", "echo OK"), prompttest.Request(prompt.Confirm), "", prompt.ErrDenied, ""},
+		"closed":                  {pinentry("echo 'ERR 83886179 x'", "echo OK"), prompttest.Request(prompt.Passcode), "", prompt.ErrDismissed, ""},
+		"dies":                    {"exit 3", prompttest.Request(prompt.Passcode), "654321", nil, "program=own-pinentry"},
+		"is not there":            {"", prompttest.Request(prompt.Passcode), "654321", nil, "executable file not found"},
+		"a new secret":            {answers("123456"), prompttest.EnrolmentRequest(), "654321", nil, ""},
+		"a number to tap":         {answers("123456"), numbered(42), "", nil, ""},
+		"too many choices":        {answers("1"), many, "", prompt.ErrDismissed, "do not fit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scripts := map[string]string{"zenity": zenity}
+			if tt.own != "" {
+				scripts["own-pinentry"] = tt.own
+			}
+			f := newFixture(t, scripts)
+			d := f.desktop()
+			d.config.Pinentry = "own-pinentry"
+			answer, err := d.Prompt(t.Context(), tt.request)
+			if answer != tt.answer || !errors.Is(err, tt.err) {
+				t.Errorf("Prompt = %q, %v; want %q, %v", answer, err, tt.answer, tt.err)
+			}
+			log := f.log.String()
+			if warned := strings.Contains(log, "level=WARN"); warned != (tt.warned != "") || !strings.Contains(log, tt.warned) {
+				t.Errorf("logged %s, want a warning with %q", log, tt.warned)
+			}
+			if names, err := d.Available(t.Context()); err != nil || (names[0] == "own-pinentry") != (tt.own != "") {
+				t.Errorf("Available = %q, %v", names, err)
+			}
+		})
+	}
+}
+
 func TestPinentryHostileText(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []prompt.Kind{prompt.Password, prompt.Confirm} {
+	for _, kind := range []prompt.Kind{prompt.Password, prompt.Confirm, prompt.Choose} {
 		f := newFixture(t, map[string]string{"pinentry-qt": pinentry(`echo 'ERR 83886179 x'`, "echo OK")})
-		if _, err := f.desktop().Prompt(t.Context(), prompttest.HostileRequest(kind)); !errors.Is(err, prompt.ErrDismissed) {
+		d := f.desktop()
+		d.config.Pinentry = "pinentry-qt" // which is asked for a choice then, too
+		if _, err := d.Prompt(t.Context(), prompttest.HostileRequest(kind)); !errors.Is(err, prompt.ErrDismissed) {
 			t.Fatalf("Prompt = %v", err)
 		}
 		commands := f.read(t, "commands")

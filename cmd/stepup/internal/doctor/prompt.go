@@ -81,7 +81,7 @@ func checkDesktop(ctx context.Context, d *doctor, f findings) {
 		p = d.config.Prompt
 	}
 	if slices.Contains(p.Use, agent.UseDesktop) {
-		checkDialogs(ctx, f)
+		checkDialogs(ctx, f, p.Pinentry)
 		checkNotification(ctx, f.about("notification"))
 	} else {
 		f.pass("not used by this configuration, which asks by %s", strings.Join(p.Use, ", "))
@@ -117,8 +117,11 @@ func checkAskpass(d *doctor, f findings, a setup.Askpass) {
 
 const hintDesktop = "install zenity or kdialog, and run this in the session of your desktop; without one, `stepup attach` and `stepup exec` ask in a terminal"
 
-func checkDialogs(ctx context.Context, f findings) {
-	programs, err := setup.Dialogs(nil).Available(ctx)
+func checkDialogs(ctx context.Context, f findings, pinentry string) {
+	if _, err := exec.LookPath(pinentry); pinentry != "" && err != nil {
+		f.about("pinentry").warn("%s is not found in PATH: other windows ask in its place", pinentry).with("install it, or write its full path into the prompt block")
+	}
+	programs, err := setup.Dialogs(pinentry, nil).Available(ctx)
 	if err != nil {
 		f.warn("%s", missing(err)).with(hintDesktop)
 		return

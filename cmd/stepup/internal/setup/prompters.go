@@ -17,9 +17,10 @@ import (
 
 func finder() desktop.Finder { return desktop.Finder{HiddenEnviron: peer.Environ} }
 
-// Dialogs returns the prompter for windows on the desktop of the requester.
-func Dialogs(log *slog.Logger) *dialog.Prompter {
-	return dialog.New(dialog.Config{Session: finder().Find, Log: log})
+// Dialogs returns the prompter for windows on the desktop of the requester. pinentry is the
+// person's own; "" for none.
+func Dialogs(pinentry string, log *slog.Logger) *dialog.Prompter {
+	return dialog.New(dialog.Config{Session: finder().Find, Pinentry: pinentry, Log: log})
 }
 
 // Notifications returns the prompter for notifications there.
@@ -38,9 +39,9 @@ func Prompters(p agent.Prompt, a Askpass, log *slog.Logger) []prompt.Named {
 	}
 	switch dialogs := slices.Contains(p.Use, agent.UseDesktop); {
 	case dialogs && program != nil:
-		all = append(all, prompt.Named{Name: AskpassName, Prompter: firstOf{program, Dialogs(log)}})
+		all = append(all, prompt.Named{Name: AskpassName, Prompter: firstOf{program, Dialogs(p.Pinentry, log)}})
 	case dialogs:
-		all = append(all, prompt.Named{Name: agent.UseDesktop, Prompter: Dialogs(log)})
+		all = append(all, prompt.Named{Name: agent.UseDesktop, Prompter: Dialogs(p.Pinentry, log)})
 	case program != nil:
 		all = append(all, prompt.Named{Name: AskpassName, Prompter: program})
 	}
