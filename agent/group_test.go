@@ -16,7 +16,12 @@ import (
 // carol may ask. timeout is the rule's.
 func newGroupFixture(t *testing.T, timeout time.Duration) (r *fixture, carol string) {
 	t.Helper()
-	r = newFixture(t)
+	return newGroupFixtureOf(t, devvault.Enterprise, timeout)
+}
+
+func newGroupFixtureOf(t *testing.T, flavor devvault.Flavor, timeout time.Duration) (r *fixture, carol string) {
+	t.Helper()
+	r = newFixtureAt(t, flavor, nil)
 	r.vault.AddEntity("abby")
 	r.vault.AddPolicy("pay", devvault.PathRule{
 		Path: "kv/data/pay/*", Capabilities: []string{"create", "read", "update"},
@@ -110,4 +115,21 @@ func TestControlGroupStops(t *testing.T) {
 	_, err := r.control().Lock(t.Context())
 	must(t, err)
 	check(t, <-done, reply{200, "stepup lock", "denied"})
+}
+
+// OpenBao's policy default does not let the requester ask about the approval.
+func TestControlGroupOfOpenBao(t *testing.T) {
+	t.Parallel()
+	r, carol := newGroupFixtureOf(t, devvault.OpenBao, time.Minute)
+	got := r.do(t, "GET", "/v1/kv/data/pay/roll", "", "X-Vault-Token", carol)
+	if got.status != 200 || !strings.Contains(got.body, `"wrap_info":{`) || !strings.Contains(got.body, "a policy of yours has to grant update on sys/control-group/request") {
+		t.Errorf("without the right: %d %s", got.status, got.body)
+	}
+	r.vault.AddPolicy("ask", devvault.PathRule{Path: "sys/control-group/request", Capabilities: []string{"update"}})
+	may := r.vault.CreateToken([]string{"default", "pay", "ask"}, "alice")
+	done := later(func() reply { return r.do(t, "GET", "/v1/kv/data/pay/roll", "", "X-Vault-Token", may) })
+	r.approveHeld(t, 2)
+	if got := wait(t, done); got.status != 200 || !strings.Contains(got.body, `"salary":"1"`) {
+		t.Errorf("with it: %d %s", got.status, got.body)
+	}
 }

@@ -181,3 +181,36 @@ func TestSinglePhaseLogin(t *testing.T) {
 	check(t, got, reply{200, "mfa_request_id", "unavailable"})
 	check(t, got, reply{200, "stepup: there is no way to ask", "unavailable"})
 }
+
+// OpenBao says of every wrong code that it is missing or incorrect, and names the method that
+// a person has no secret for.
+func TestLoginAtOpenBao(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		method string
+		asked  []string // messages of the questions
+		status int
+		says   string
+	}{
+		"a wrong code, then the right one": {"corp", []string{"", "wrong code, or one that was used: wait for the next one"}, 200, `"client_token":"`},
+		"no secret":                        {"other", []string{""}, 403, "not present in entity"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newFixtureAt(t, devvault.OpenBao, nil)
+			r.vault.AddTOTPMethod("other")
+			people(t, r, tt.method)
+			var asked []string
+			r.person = func(ctx context.Context, q prompt.Request) (string, error) {
+				if asked = append(asked, q.Message); len(asked) == 1 {
+					return "000000", nil // which is the right one once in 300,000 times
+				}
+				return r.code(ctx, q)
+			}
+			got := r.do(t, "POST", peopleLogin, `{"password":"pw"}`)
+			if d := cmp.Diff(tt.asked, asked); d != "" || got.status != tt.status || !strings.Contains(got.body, tt.says) {
+				t.Errorf("%d %s, asked (-want +got):\n%s", got.status, got.body, d)
+			}
+		})
+	}
+}

@@ -13,20 +13,24 @@ type PathRule struct {
 	MFAMethods   []string // names of methods in the root namespace; every one must validate
 }
 
-// defaultPolicy is the part of Vault's policy "default" that this server has paths for.
-func defaultPolicy() []PathRule {
+// defaultPolicy is the part of the policy "default" that this server has paths for. That of
+// OpenBao lets nobody ask about the approval of a request.
+func (f Flavor) defaultPolicy() []PathRule {
 	update := []string{"update"}
-	return []PathRule{
+	all := []PathRule{
 		{Path: "auth/token/lookup-self", Capabilities: []string{"read"}},
 		{Path: "auth/token/renew-self", Capabilities: update},
 		{Path: "auth/token/revoke-self", Capabilities: update},
 		{Path: "sys/capabilities-self", Capabilities: update},
-		{Path: "sys/control-group/request", Capabilities: update},
 		{Path: "cubbyhole/*", Capabilities: []string{"create", "read", "update", "delete", "list"}},
 		{Path: "sys/wrapping/wrap", Capabilities: update},
 		{Path: "sys/wrapping/lookup", Capabilities: update},
 		{Path: "sys/wrapping/unwrap", Capabilities: update},
 	}
+	if f != OpenBao {
+		all = append(all, PathRule{Path: "sys/control-group/request", Capabilities: update})
+	}
+	return all
 }
 
 // An acl is what the policies of one token come to.

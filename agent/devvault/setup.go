@@ -50,7 +50,7 @@ type TokenSpec struct {
 func (s *Server) newNamespaceLocked(path string) *Namespace {
 	n := &Namespace{
 		s: s, path: path,
-		policies: map[string][]PathRule{"default": defaultPolicy()},
+		policies: map[string][]PathRule{"default": s.cfg.Flavor.defaultPolicy()},
 		mounts:   make(map[string]*mount),
 		roles:    make(map[string]TokenRole),
 	}

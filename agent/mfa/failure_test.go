@@ -45,6 +45,8 @@ func TestReadFailure(t *testing.T) {
 		"no leader":               {"local node not active but active cluster node not found", mfa.Failure{Kind: mfa.NoLeader}},
 		"a hidden method":         {"failed to satisfy enforcement e. error: failed to sanitize MFA creds, 1 error occurred:\n\t* failed to find MFA credentials associated with an MFA method ID 1-2, method name ns1/x\n\n", mfa.Failure{Kind: mfa.MissingMethod}},
 		"not enrolled":            {enforcement(`MFA secret for method ID "x" not present in entity "y" or cached MFA auth response`), mfa.Failure{Kind: mfa.NotEnrolled}},
+		"not enrolled, OpenBao":   {enforcement(`MFA secret for method ID "x" not present in entity "y"`), mfa.Failure{Kind: mfa.NotEnrolled}},
+		"no secret, OpenBao":      {enforcement(`MFA secret for method name "corp" not present in entity "y"`), mfa.Failure{Kind: mfa.NotEnrolled}},
 		"push rejected":           {enforcement("push verification explicitly rejected"), mfa.Failure{Kind: mfa.PushDenied}},
 		"push timed out":          {enforcement("push verification timed out"), mfa.Failure{Kind: mfa.PushTimeout}},
 		"push cancelled by Vault": {enforcement("duo push verification operation canceled"), mfa.Failure{Kind: mfa.PushTimeout}},

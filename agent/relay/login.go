@@ -193,12 +193,19 @@ func (t *Transport) inline(x *exchange) (*http.Response, error) {
 		return resp, err
 	}
 	login := inlineLogin(x.request.Header)
-	if !t.config.Resolver.Covers(login) {
+	covered := t.config.Resolver.Covers(login)
+	if !covered && resp.StatusCode != http.StatusInternalServerError { // which OpenBao says it with
 		return resp, nil
 	}
 	text, body := readRefusal(resp)
 	resp.Body = body
 	if !mfa.WantsInlineFactor(text) {
+		return resp, nil
+	}
+	if !covered {
+		// The program gets the answer as it is; only the log says that there is a way.
+		t.config.Log.Warn("openbao wants a second factor for a login inside a request (inline authentication): single_phase in login_mfa asks for it",
+			"vault", t.config.Vault, "path", login.Path)
 		return resp, nil
 	}
 	if !x.body.fullyBuffered() {

@@ -130,6 +130,9 @@ func TestInlineLogin(t *testing.T) {
 	t.Parallel()
 	const secret, path, in = `{"data":{"a":"b"}}`, "auth/userpass/login/alice", "ns1/auth/userpass/login/alice"
 	const wrongPassword = `{"errors":["failed to perform inline authentication: invalid username or password"]}`
+	// As OpenBao 2.6.2 says it.
+	const unreadable = `{"errors":["failed to perform inline authentication: failed raw url-safe base64 decoding header value"]}`
+	const layered = `{"errors":["failed to perform inline authentication: cannot layer inline authentication with token authentication"]}`
 	with := func(text string) string { return strings.Replace(wantsInline, `"]`, `","stepup: `+text+`"]`, 1) + "\n" }
 	type test struct {
 		header  []string
@@ -141,17 +144,21 @@ func TestInlineLogin(t *testing.T) {
 		want    reply
 		asked   []string
 		sent    int
+		told    bool // the log says what would ask
 	}
 	each(t, map[string]test{
 		"asked when OpenBao wants it": {without: wantsInline, want: reply{200, secret, "approved"}, asked: []string{in}, sent: 3},
 		"in a namespace of its own": {
 			header: []string{"X-Vault-Inline-Auth-Namespace", "ns2/"}, without: wantsInline, want: reply{200, secret, "approved"}, asked: []string{"ns2/" + path}, sent: 3,
 		},
-		"no factor is wanted":       {without: secret, want: reply{200, secret, ""}, sent: 1},
-		"another error":             {without: wrongPassword, want: reply{500, wrongPassword, ""}, sent: 1},
-		"another mount":             {path: "auth/jwt/login", without: wantsInline, want: reply{500, wantsInline, ""}, sent: 1},
-		"not configured":            {off: true, without: wantsInline, want: reply{500, wantsInline, ""}, sent: 1},
-		"a factor of the app's own": {header: []string{"X-Vault-Mfa", "ns1/totp:2|okta"}, without: wantsInline, want: reply{200, secret, ""}, sent: 1},
+		"no factor is wanted":               {without: secret, want: reply{200, secret, ""}, sent: 1},
+		"another error":                     {without: wrongPassword, want: reply{500, wrongPassword, ""}, sent: 1},
+		"another mount":                     {path: "auth/jwt/login", without: wantsInline, want: reply{500, wantsInline, ""}, sent: 1, told: true},
+		"not configured":                    {off: true, without: wantsInline, want: reply{500, wantsInline, ""}, sent: 1, told: true},
+		"not configured, and another error": {off: true, without: wrongPassword, want: reply{500, wrongPassword, ""}, sent: 1},
+		"a header that cannot be read":      {without: unreadable, want: reply{500, unreadable, ""}, sent: 1},
+		"beside a token":                    {without: layered, want: reply{500, layered, ""}, sent: 1},
+		"a factor of the app's own":         {header: []string{"X-Vault-Mfa", "ns1/totp:2|okta"}, without: wantsInline, want: reply{200, secret, ""}, sent: 1},
 		"a no is no 5xx": {
 			without: wantsInline, verdict: mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: no"}, want: reply{403, with("no"), "denied"}, asked: []string{in}, sent: 1,
 		},
@@ -177,6 +184,9 @@ func TestInlineLogin(t *testing.T) {
 		equal(t, "asked", tt.asked, s.noted())
 		if len(vault.noted()) != tt.sent {
 			t.Errorf("sent %q", vault.noted())
+		}
+		if told := strings.Contains(f.log.String(), "single_phase in login_mfa asks for it"); told != tt.told {
+			t.Errorf("logged %q", f.log.String())
 		}
 	})
 }

@@ -108,7 +108,7 @@ func TestControlGroup(t *testing.T) {
 		},
 		"the token may not ask": {
 			change: polls(refusesPoll(403)),
-			want:   want{body: heldBody, outcome: mfa.Unavailable, text: "sys/control-group/request"},
+			want:   want{body: heldBody, outcome: mfa.Unavailable, text: "a policy of yours has to grant update on sys/control-group/request"},
 		},
 		"it expires at vault": {
 			notified: 1,
@@ -187,6 +187,33 @@ func TestControlGroupWords(t *testing.T) {
 			outcome: mfa.Timeout, asked: []string{order, order + "; approved so far by Abby Jones, ?(31mBob"},
 		})
 	})
+}
+
+// The command of the approvers names the namespace. A program chooses it, so that only what
+// cannot be another command becomes a part of this one.
+func TestControlGroupNamespace(t *testing.T) {
+	const command, rest = "vault write ", "sys/control-group/authorize accessor=acc-1"
+	for namespace, want := range map[string]string{
+		"ns1":               command + "-namespace=ns1 " + rest + ";",
+		"team/sub-1":        command + "-namespace=team/sub-1 " + rest + ";",
+		"":                  command + rest + ";",
+		"a;curl x|sh":       command + rest + " (in the namespace of the request);",
+		"x$(id) `id`":       command + rest + " (in the namespace of the request);",
+		"-output-curl-x":    command + "-namespace=-output-curl-x " + rest + ";",
+		"sys":               command + rest + " (in the namespace of the request);",
+		"a\x1b[31m\nb ../c": command + rest + " (in the namespace of the request);",
+	} {
+		t.Run(want, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fixture) {
+				m := payroll(20 * time.Second)
+				m.Request.Namespace = namespace
+				f.await(t.Context(), m)
+				if asked := f.person.messages(); len(asked) == 0 || !strings.Contains(asked[0], want) {
+					t.Errorf("%q: %q, want %q in it", namespace, asked, want)
+				}
+			})
+		})
+	}
 }
 
 // Vault is asked soon, then every ten seconds, and not after the time is over.

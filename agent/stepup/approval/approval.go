@@ -218,7 +218,7 @@ func (r *Request) refused(status *vault.StatusError) {
 	known := r.Config.State.Approvals.MarkGone(r.group)
 	switch {
 	case status.Status == http.StatusForbidden:
-		r.finish(factor.Unavailablef("stepup: your token may not ask about the approval (sys/control-group/request): %v", status))
+		r.finish(factor.Unavailablef("stepup: your token may not ask about the approval: a policy of yours has to grant update on sys/control-group/request (the policy default of OpenBao does not); %v", status))
 	case known:
 		r.finish(gone())
 	default:
@@ -291,7 +291,8 @@ func (r *Request) tell(app context.Context, group mfa.GroupState) {
 // instructions say what the person has to do: find people who may approve. Vault does not
 // tell who that is; the configuration may.
 func (r *Request) instructions(group mfa.GroupState) string {
-	text := "vault wants the approval of other people: vault write sys/control-group/authorize accessor=" + r.group.Accessor
+	flag, place := inNamespace(r.StepUp.Request.Namespace)
+	text := "vault wants the approval of other people: vault write " + flag + "sys/control-group/authorize accessor=" + r.group.Accessor + place
 	if approvers := r.Match.Rule.ControlGroup.Approvers; approvers != "" {
 		text += "; ask " + factor.OneLine(approvers)
 	}
@@ -299,6 +300,22 @@ func (r *Request) instructions(group mfa.GroupState) string {
 		text += "; " + approvedSoFar(group.By)
 	}
 	return text
+}
+
+// inNamespace is for the command of the approvers: a flag, or words behind it. The program
+// chooses the namespace, and a person pastes the line into a shell: what could be another
+// command there is not repeated.
+func inNamespace(namespace string) (flag, place string) {
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./", r)
+	}
+	switch {
+	case namespace == "":
+		return "", ""
+	case rule.CanBeNamespace(namespace) && !strings.ContainsFunc(namespace, other):
+		return "-namespace=" + namespace + " ", ""
+	}
+	return "", " (in the namespace of the request)"
 }
 
 func approvedSoFar(by []string) string {

@@ -109,16 +109,17 @@ func (e *environment) export(name string) string {
 // checkToken: a token in the environment is taken before any helper or file is
 // asked, in all of Vault's clients.
 func (e *environment) checkToken() {
-	for _, name := range []string{"VAULT_TOKEN", "BAO_TOKEN"} {
-		if kept := e.keptToken(); e.Env(name) != "" && kept != "" {
+	for _, f := range []vaultcli.CLI{vaultcli.Vault(), vaultcli.OpenBao()} {
+		name := strings.ToUpper(f.Name) + "_TOKEN"
+		if kept := e.keptToken(f); e.Env(name) != "" && kept != "" {
 			e.found.about(name).warn("is set, so the token in %s is not used", kept).with("unset %s", name)
 		}
 	}
 }
 
-// keptToken says where `vault login` keeps its token, "" when it has kept none.
-func (e *environment) keptToken() string {
-	if c, err := vaultcli.Vault().ReadConfig(e.Console); err == nil && c.At >= 0 {
+// keptToken says where the login of a CLI keeps its token, "" when it has kept none.
+func (e *environment) keptToken(f vaultcli.CLI) string {
+	if c, err := f.ReadConfig(e.Console); err == nil && c.At >= 0 {
 		return "the token helper"
 	}
 	if vaultcli.HasTokenFile(e.Env) {

@@ -329,7 +329,7 @@ func (x *execution) takeToken(ctx context.Context) error {
 	if errors.Is(err, vaultcli.ErrNoToken) {
 		// There may be a kept one that no CLI was told of. A keyring that fails has said so.
 		if token, err = vaultcli.KeptToken(ctx, x.Console, environ); err != nil {
-			return &cli.Error{Err: errors.New("there is no token to give to the command"), Hint: "log in first (`vault login`)"}
+			return &cli.Error{Err: errors.New("there is no token to give to the command"), Hint: "log in first (`" + vaultcli.InUse(x.Console).Name + " login`)"}
 		}
 	}
 	x.kept = token

@@ -68,7 +68,7 @@ func (h *tokenHelper) get(ctx context.Context, f vaultcli.CLI) error {
 		return nil
 	}
 	if err != nil {
-		return cli.KeyringFailure(err, hintHelperOff)
+		return cli.KeyringFailure(err, hintHelperOff(f))
 	}
 	_, err = io.WriteString(h.Out, token.Reveal())
 	return err
@@ -96,7 +96,7 @@ func (h *tokenHelper) store(ctx context.Context, f vaultcli.CLI) error {
 	if errors.Is(err, keyring.ErrTooLarge) {
 		return errors.New("the token on standard input is too long for the keyring")
 	}
-	return cli.KeyringFailure(err, hintHelperOff)
+	return cli.KeyringFailure(err, hintHelperOff(f))
 }
 
 func (h *tokenHelper) erase(ctx context.Context, f vaultcli.CLI) error {
@@ -104,7 +104,7 @@ func (h *tokenHelper) erase(ctx context.Context, f vaultcli.CLI) error {
 	if err != nil {
 		return err
 	}
-	return cli.KeyringFailure(h.logins.Delete(ctx, at.words()...), hintHelperOff)
+	return cli.KeyringFailure(h.logins.Delete(ctx, at.words()...), hintHelperOff(f))
 }
 
 // A place is what a token is for.
@@ -220,6 +220,13 @@ program the kept token for one run:
 
 	textHelperDisableLong = `Takes the line that "enable" wrote out of the file again, and nothing else. The
 file goes when it is empty. Tokens stay in the keyring.`
-
-	hintHelperOff = "`stepup token-helper disable` makes the CLI keep tokens in ~/.vault-token again"
 )
+
+// hintHelperOff is the way back to what a CLI does without stepup.
+func hintHelperOff(f vaultcli.CLI) string {
+	command := "stepup token-helper disable"
+	if f.Name == vaultcli.OpenBao().Name {
+		command += " --bao"
+	}
+	return "`" + command + "` makes " + f.Name + " keep tokens in ~/.vault-token again"
+}

@@ -43,7 +43,7 @@ func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
 		return err
 	}
 	h.Say("wrote token_helper into %s", cli.Printable(now.File))
-	h.Hint("log in again, so that the token is in the keyring: `vault login`")
+	h.Hint("log in again, so that the token is in the keyring: `" + f.Name + " login`")
 	h.Notify("stepup: sops, vals, Ansible, hvac, consul-template and gomplate do not ask a token helper, they read VAULT_TOKEN and ~/.vault-token only")
 	if vaultcli.HasTokenFile(h.Env) {
 		h.Notify("stepup: the token in ~/.vault-token stays there: these programs go on with it, the CLI does not")

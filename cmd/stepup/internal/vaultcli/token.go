@@ -27,7 +27,7 @@ const (
 var ErrNoToken = errors.New("there is no token to step up with")
 
 // Token finds the token that a command will use, as the Vault CLI does: VAULT_TOKEN,
-// the token helper, ~/.vault-token. environ is for the helper, which needs the address
+// the token helper, ~/.vault-token; and then the token helper of OpenBao's CLI. environ is for the helper, which needs the address
 // that the command is told. Without a token the error wraps [ErrNoToken].
 func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Secret, error) {
 	if _, token := from.FirstEnv([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
@@ -43,10 +43,22 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Sec
 	} else {
 		text, err = readTokenFile(from.Env)
 	}
+	if err == nil && len(bytes.TrimSpace(text)) == 0 {
+		text, err = askOpenBao(ctx, from, environ)
+	}
 	if err != nil {
 		return "", err
 	}
-	return found(text)
+	return found(from, text)
+}
+
+// askOpenBao asks the token helper of bao, if it has one.
+func askOpenBao(ctx context.Context, from *cli.Console, environ []string) ([]byte, error) {
+	c, err := OpenBao().ReadConfig(from)
+	if err != nil || c.Helper == "" {
+		return nil, err
+	}
+	return askHelper(ctx, []string{c.Helper}, environ, from.Err)
 }
 
 // KeptToken is that of stepup's own token helper, also where no CLI uses it.
@@ -59,12 +71,12 @@ func KeptToken(ctx context.Context, from *cli.Console, environ []string) (secret
 	if err != nil {
 		return "", err
 	}
-	return found(text)
+	return found(from, text)
 }
 
-func found(text []byte) (secret.Secret, error) {
+func found(from *cli.Console, text []byte) (secret.Secret, error) {
 	if text = bytes.TrimSpace(text); len(text) == 0 {
-		return "", &cli.Error{Err: ErrNoToken, Hint: "log in first (`vault login`), or set VAULT_TOKEN"}
+		return "", &cli.Error{Err: ErrNoToken, Hint: "log in first (`" + InUse(from).Name + " login`), or set VAULT_TOKEN"}
 	}
 	return secret.Secret(text), nil
 }

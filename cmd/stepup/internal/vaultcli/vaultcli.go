@@ -19,6 +19,7 @@ import (
 
 // A CLI is one of the two programs.
 type CLI struct {
+	Name       string   // of the program
 	Link       string   // the name under which it runs stepup as its token helper
 	file       string   // its configuration in the home folder
 	fileEnv    []string // variables that name another file; the first that is set wins
@@ -29,7 +30,7 @@ type CLI struct {
 // Vault is the program vault: api/client.go (NewClient takes AgentAddress over Address), api/cliconfig.
 func Vault() CLI {
 	return CLI{
-		Link: cli.HelperName, file: ".vault", fileEnv: []string{"VAULT_CONFIG_PATH"},
+		Name: "vault", Link: cli.HelperName, file: ".vault", fileEnv: []string{"VAULT_CONFIG_PATH"},
 		Addresses: []string{"VAULT_AGENT_ADDR", "VAULT_ADDR"}, Namespaces: []string{"VAULT_NAMESPACE"},
 	}
 }
@@ -37,10 +38,19 @@ func Vault() CLI {
 // OpenBao is the program bao. It reads each variable as BAO_ and then as VAULT_ (api/env.go).
 func OpenBao() CLI {
 	return CLI{
-		Link: cli.HelperNameBao, file: ".bao", fileEnv: []string{"BAO_CONFIG_PATH", "VAULT_CONFIG_PATH"},
+		Name: "bao", Link: cli.HelperNameBao, file: ".bao", fileEnv: []string{"BAO_CONFIG_PATH", "VAULT_CONFIG_PATH"},
 		Addresses:  []string{"BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR"},
 		Namespaces: []string{"BAO_NAMESPACE", "VAULT_NAMESPACE"},
 	}
+}
+
+// InUse is the program that hints name: bao where stepup is the token helper of bao alone.
+func InUse(c *cli.Console) CLI {
+	bao, err := OpenBao().ReadConfig(c)
+	if vault, fault := Vault().ReadConfig(c); err == nil && bao.Mine() && (fault != nil || vault.Helper == "") {
+		return OpenBao()
+	}
+	return Vault()
 }
 
 // configFile is the path of its configuration. A link (into a folder of dotfiles) is
