@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"regexp"
@@ -63,8 +64,22 @@ func redact(err error) error {
 	if len(text) > maxRedactError {
 		text = strings.ToValidUTF8(text[:maxRedactError], "") + "..."
 	}
+	if hint := Hint(err); hint != "" {
+		text += ": " + hint
+	}
 	if text == err.Error() {
 		return err
 	}
 	return &redactedError{text, err}
+}
+
+// Hint is what to do about a certificate that is not trusted; "" where the error is another.
+func Hint(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "name the PEM file of its authority by ca_cert in the vault block"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "use one of its names in the address, or set tls_server_name in the vault block"
+	}
+	return ""
 }

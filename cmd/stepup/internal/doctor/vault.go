@@ -130,10 +130,10 @@ func unreachable(f findings, via string, err error) {
 	case errors.As(err, &dns):
 		f.fail("%s is not known%s", dns.Name, via).with("check the name in the vault block, and whether the VPN is up")
 	case errors.As(err, &unknown):
-		f.fail("its certificate is signed by an authority that is not known here: %s", issuer(unknown.Cert)).with("name its PEM file by ca_cert in the vault block")
+		f.fail("its certificate is signed by an authority that is not known here: %s", issuer(unknown.Cert)).with("%s", vault.Hint(err))
 	case errors.As(err, &host):
 		f.fail("its certificate is for other names: %s", strings.Join(names(host.Certificate), ", ")).
-			with("use one of these names in the address, or set tls_server_name in the vault block")
+			with("%s", vault.Hint(err))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		f.fail("its certificate is good from %s to %s only", day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)).
 			with("if the clock of this machine is right, an operator has to renew it")
