@@ -20,7 +20,7 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/answering":  {"agent/control", "cmd/stepup/internal/cli", "prompt"},
 		"cmd/stepup/internal/attach":     {"agent/control", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/cli":        {"agent", "agent/control", "agent/listener", "agent/pathwatch", "cache/keyring", "config", "ownership", "prompt", "prompt/terminal"},
-		"cmd/stepup/internal/daemon":     {"agent", "agent/control", "agent/pathwatch", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
+		"cmd/stepup/internal/daemon":     {"agent", "agent/control", "agent/pathwatch", "agent/vault", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
 		"cmd/stepup/internal/demo":       {"agent", "agent/devvault", "agent/mfa", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/listener", "agent/peer", "agent/rule", "agent/vault", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
 		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/listener", "agent/peer", "cache/secret", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "prompt", "prompt/terminal"},

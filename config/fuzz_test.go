@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(src)
 	}
-	f.Add(Starter("https://127.0.0.1:8200"))
+	f.Add(Starter("https://127.0.0.1:8200", nil, nil))
 	f.Add([]byte(head + rulesWith("")))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		cfg, diags := Parse("fuzz.hcl", src, fixed())

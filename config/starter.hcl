@@ -4,6 +4,7 @@
 # The Vault server itself. VAULT_ADDR of your tools points at the listener below.
 vault "main" {
   address = "ADDRESS"
+  # ARGUMENTS
   # namespace = "team-a"                 # for requests that name none
   # ca_cert   = "/etc/ssl/company-ca.pem"
 }
@@ -22,6 +23,7 @@ listener "unix" {
 # here; your tool gets its token. No more than this is needed for it.
 login_mfa {
   enabled = true
+  # PROPOSALS
 }
 
 # Vault Enterprise: paths whose policy has mfa_methods. Take the # away and put

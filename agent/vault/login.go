@@ -162,6 +162,20 @@ func parseNumber(body []byte) (string, bool) {
 	return text, ok && text != "" && len(text) <= maxNumber && digitsOnly(text)
 }
 
+// AuthMounts returns the auth methods with listing_visibility = "unauth", which Vault's login
+// page offers, by their paths. It sends no token. At most 5 s.
+func (c *Client) AuthMounts(ctx context.Context, namespace string) ([]AuthMount, error) {
+	body, err := c.do(ctx, call{limit: probeTimeout, method: http.MethodGet, path: "sys/internal/ui/mounts", namespace: namespace})
+	if err != nil {
+		return nil, err
+	}
+	mounts, ok := parseAuthMounts(body)
+	if !ok {
+		return nil, c.notVaults("sys/internal/ui/mounts")
+	}
+	return mounts, nil
+}
+
 // Health is the state that Vault reports.
 type Health struct {
 	Version     string

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,15 @@ func Config(c *cli.Console, more ...*cobra.Command) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.writeStarter(start)
+		path, err := a.ConfigPath()
+		if err != nil {
+			return err
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return existsAlready(path) // before the server is asked for nothing
+		}
+		a.look(cmd.Context(), &start)
+		return a.writeStarter(path, start)
 	}
 	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, or write a first one"}, append(more,
 		&cobra.Command{
@@ -84,6 +93,33 @@ type starter struct {
 	address string
 	origin  string // where the address comes from, for people; "" for a flag
 	invent  bool   // the address is only an example
+	text    []byte
+	found   []string // about the server, for people
+}
+
+// look takes what the environment says, asks the server, and makes the text. A server that
+// does not answer is no reason for no file: it may be behind a VPN.
+func (a *configuration) look(ctx context.Context, s *starter) {
+	taken := a.environment(s.address)
+	s.text = config.Starter(s.address, taken, nil)
+	for _, one := range taken {
+		s.found = append(s.found, fmt.Sprintf("%s = %s, from the environment", one.Name, cli.Printable(one.Value)))
+	}
+	if s.invent {
+		return
+	}
+	p, err := a.probe(ctx, s.text)
+	if err != nil {
+		a.Notify("warning: the server cannot be asked: %s", cli.Printable(err.Error()))
+		a.Hint("`stepup doctor` says more once the file is there")
+		return
+	}
+	s.found = append(s.found, p.lines()...)
+	proposals := p.proposals()
+	s.text = config.Starter(s.address, taken, proposals)
+	for _, one := range proposals {
+		s.found = append(s.found, fmt.Sprintf("the file proposes %s: %s", one.Name, one.About))
+	}
 }
 
 // starter finds the address of the Vault server. VAULT_ADDR is a proposal only
@@ -108,16 +144,21 @@ func (a *configuration) addressProblem(address string) string {
 	if address == "" {
 		return "it is empty"
 	}
-	problems := func(address string) []string {
-		_, d := config.Parse("", config.Starter(address), config.Options{Env: a.Env})
+	return a.starterProblem(address, nil)
+}
+
+// starterProblem is addressProblem for an address with arguments of its block.
+func (a *configuration) starterProblem(address string, arguments []config.Argument) string {
+	problems := func(address string, arguments []config.Argument) []string {
+		_, d := config.Parse("", config.Starter(address, arguments, nil), config.Options{Env: a.Env})
 		var all []string
 		for _, diagnostic := range d.All() {
 			all = append(all, diagnostic.Summary)
 		}
 		return all
 	}
-	anyway := problems(exampleAddress)
-	for _, problem := range problems(address) {
+	anyway := problems(exampleAddress, nil)
+	for _, problem := range problems(address, arguments) {
 		if !slices.Contains(anyway, problem) {
 			return problem
 		}
@@ -125,26 +166,26 @@ func (a *configuration) addressProblem(address string) string {
 	return ""
 }
 
-func (a *configuration) writeStarter(s starter) error {
-	path, err := a.ConfigPath()
-	if err != nil {
-		return err
+func existsAlready(path string) error {
+	return &cli.Error{
+		Err:  fmt.Errorf("%s exists already", cli.Printable(path)),
+		Hint: "edit it, or write another with --config FILE; `stepup config check` says whether it is good",
 	}
+}
+
+func (a *configuration) writeStarter(path string, s starter) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	// O_EXCL: a file that is there is never lost, nor what a link points to.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return &cli.Error{
-			Err:  fmt.Errorf("%s exists already", cli.Printable(path)),
-			Hint: "edit it, or write another with --config FILE; `stepup config check` says whether it is good",
-		}
+		return existsAlready(path)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(config.Starter(s.address))
+	_, err = f.Write(s.text)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(path)) // half a file would pass for a whole one
 	}
@@ -164,7 +205,13 @@ would not start on it.`
 
 	textConfigInitLong = `Writes a commented configuration, never over one that is there. Without
 --address, it takes VAULT_ADDR if that names another machine, else an example
-that has to be edited.`
+that has to be edited.
+
+The certificates, the server name and the namespace are taken from the
+environment, as Vault's clients have them: VAULT_CACERT, VAULT_CAPATH,
+VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, VAULT_NAMESPACE. The
+server is asked for its health and the auth methods that it shows to everybody, for
+five seconds at most and without a token; the file is written if it does not answer.`
 
 	textStdinName  = "standard input"
 	exampleAddress = "https://vault.example.com:8200"
@@ -178,7 +225,11 @@ func wroteText(path string, s starter, flag string) string {
 	if s.origin != "" {
 		origin = " (" + s.origin + ")"
 	}
-	fmt.Fprintf(&b, "wrote %s\nfor the Vault server at %s%s\n\nnext:\n", cli.Printable(path), cli.Printable(s.address), origin)
+	fmt.Fprintf(&b, "wrote %s\nfor the Vault server at %s%s\n", cli.Printable(path), cli.Printable(s.address), origin)
+	for _, line := range s.found {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
+	b.WriteString("\nnext:\n")
 	if s.invent {
 		fmt.Fprintf(&b, "  edit the address in %s\n", cli.Printable(filepath.Base(path)))
 	}
