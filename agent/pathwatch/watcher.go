@@ -4,6 +4,7 @@
 package pathwatch
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -13,8 +14,7 @@ import (
 const (
 	// pollEvery is how often paths are looked at where the system tells of no changes.
 	pollEvery = 30 * time.Second
-	// checkEvery is how often they are looked at where it does. It tells nothing of a mount, or
-	// of what another machine has done to a network file system.
+	// checkEvery is how often they are looked at where it does. It tells nothing of a mount.
 	checkEvery = 5 * time.Minute
 	// retryPolls is after how many polls the system is asked again.
 	retryPolls = 10
@@ -29,6 +29,7 @@ type Watcher struct {
 	changed chan struct{} // holds an element while a change was not received
 	replace chan struct{} // holds an element while Run has not seen new paths
 	open    func() (source, error)
+	outside func(chain) string // see Outside
 	poll    time.Duration
 	check   time.Duration
 
@@ -36,6 +37,7 @@ type Watcher struct {
 	paths   []string
 	known   []chain // what was there when they were last looked at
 	problem string  // why the paths are polled; "" while they are not
+	foreign string  // what Outside returns
 }
 
 // A source tells of changes by the means of the system.
@@ -53,7 +55,7 @@ type source interface {
 func New(paths ...string) *Watcher {
 	return &Watcher{
 		changed: make(chan struct{}, 1), replace: make(chan struct{}, 1),
-		open: newSource, poll: pollEvery, check: checkEvery, paths: paths, known: look(paths),
+		open: newSource, outside: elsewhere, poll: pollEvery, check: checkEvery, paths: paths, known: look(paths),
 	}
 }
 
@@ -89,6 +91,14 @@ func (w *Watcher) Problem() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.problem
+}
+
+// Outside returns why the system tells of its own changes alone: others can be made from
+// elsewhere, and are noticed up to half a minute later. It is "" where there are none.
+func (w *Watcher) Outside() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.foreign
 }
 
 // Run watches until ctx ends.
@@ -138,7 +148,7 @@ func (w *Watcher) Run(ctx context.Context) {
 }
 
 func (w *Watcher) interval(src source) time.Duration {
-	if src == nil {
+	if src == nil || w.Outside() != "" {
 		return w.poll
 	}
 	return w.check
@@ -160,6 +170,7 @@ func (w *Watcher) connect() source {
 }
 
 // rewatch lets src watch what is known, and reports whether it is of use; none is, in its way.
+// Paths that also change from elsewhere are polled besides.
 func (w *Watcher) rewatch(src source) bool {
 	if src == nil {
 		return true
@@ -171,6 +182,13 @@ func (w *Watcher) rewatch(src source) bool {
 		w.setProblem(err.Error())
 		return false
 	}
+	foreign := ""
+	for _, c := range known {
+		foreign = cmp.Or(foreign, w.outside(c))
+	}
+	w.mu.Lock()
+	w.foreign = foreign
+	w.mu.Unlock()
 	return true
 }
 

@@ -29,6 +29,7 @@ func newFixture(t *testing.T, change func(*Watcher)) fixture {
 	f.folder(t, "other")
 	f.link(t, "dotfiles", "config")
 	f.watcher = New(f.file)
+	f.watcher.outside = func(chain) string { return "" } // wherever the test runs
 	change(f.watcher)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -198,6 +199,40 @@ func TestEventsComeBack(t *testing.T) {
 	}
 	f.settle(t)
 }
+
+// What is changed from elsewhere makes no events, and is looked for; what makes some is seen
+// at once all the same.
+func TestOutside(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*Watcher){
+		"no event": func(w *Watcher) {
+			w.poll, w.check = time.Millisecond, time.Hour
+			w.open = func() (source, error) { return deaf{}, nil }
+		},
+		"events": func(w *Watcher) { w.poll, w.check = time.Hour, time.Hour },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, func(w *Watcher) {
+				w.outside = func(chain) string { return "it is far away" }
+				set(w)
+			})
+			f.settle(t)
+			f.link(t, "other", "config")
+			f.changes(t, "other")
+			if got := f.watcher.Outside(); got != "it is far away" || f.watcher.Problem() != "" {
+				t.Errorf("outside %q, problem %q", got, f.watcher.Problem())
+			}
+		})
+	}
+}
+
+// A deaf source hears of nothing.
+type deaf struct{}
+
+func (deaf) watch([]chain) error    { return nil }
+func (deaf) woken() <-chan struct{} { return nil }
+func (deaf) close()                 {}
 
 // Other paths, after a reload.
 func TestWatchOther(t *testing.T) {

@@ -173,6 +173,9 @@ func watchNotes(w *pathwatch.Watcher) []string {
 	if problem := w.Problem(); problem != "" {
 		return []string{fmt.Sprintf("the configuration file cannot be watched (%s): a change is seen within 30 s; `kill -HUP` of the agent reloads it at once", problem)}
 	}
+	if reason := w.Outside(); reason != "" {
+		return []string{fmt.Sprintf("of the configuration file, changes from elsewhere are seen within 30 s only: %s", reason)}
+	}
 	return nil
 }
 
