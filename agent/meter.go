@@ -11,7 +11,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/cache"
-	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -138,43 +137,4 @@ type timedAsker struct{ *prompt.Broker }
 func (a timedAsker) Ask(ctx context.Context, r prompt.Request) (string, error) {
 	defer metrics.Pause(ctx)()
 	return a.Broker.Ask(ctx, r)
-}
-
-// A countedKeyring counts the uses of a keyring that failed. Step-up tokens do not
-// go through it: their store knows better what was a failure.
-type countedKeyring struct {
-	keyring.Keyring
-	metrics *metrics.Metrics
-}
-
-var _ keyring.Keyring = countedKeyring{}
-
-// Get implements keyring.Keyring.
-func (k countedKeyring) Get(ctx context.Context, name string) (secret.Secret, error) {
-	value, err := k.Keyring.Get(ctx, name)
-	k.count(ctx, "get", err)
-	return value, err
-}
-
-// Set implements keyring.Keyring.
-func (k countedKeyring) Set(ctx context.Context, name string, value secret.Secret) error {
-	err := k.Keyring.Set(ctx, name, value)
-	k.count(ctx, "put", err)
-	return err
-}
-
-// Delete implements keyring.Keyring.
-func (k countedKeyring) Delete(ctx context.Context, name string) error {
-	err := k.Keyring.Delete(ctx, name)
-	k.count(ctx, "delete", err)
-	return err
-}
-
-// count leaves out errors that say nothing about the keyring: a missing item, an
-// item that is too large, and a canceled request.
-func (k countedKeyring) count(ctx context.Context, operation string, err error) {
-	if err == nil || errors.Is(err, keyring.ErrNotFound) || errors.Is(err, keyring.ErrTooLarge) || errors.Is(ctx.Err(), context.Canceled) {
-		return
-	}
-	k.metrics.KeyringError(operation)
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -252,6 +253,31 @@ func TestReloadOfTheStore(t *testing.T) {
 	r.at("http://"+secondAgent(t, r, kept).Status(t.Context()).Listeners[0].Address).wantOutcomes(t, web, "cached") // as after a restart
 	keep(false)
 	keep(true)
+}
+
+// A keyring that could not be used when the agent began is used once it can be, and the
+// next process finds what is kept there then.
+func TestKeyringThatComesLate(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	kept := &cachetest.Keyring{Before: func(context.Context, string, string) error {
+		if calls.Add(1) == 1 { // the key that callers are told apart by
+			return &keyring.Error{Condition: keyring.Locked, Why: "not yet"}
+		}
+		return nil
+	}}
+	r := newStoppedFixture(t, devvault.Config{Flavor: devvault.Enterprise, Record: true})
+	r.furnish(t)
+	r.keyring, r.config.Cache.Store = kept, agent.StoreKeyring
+	r.start(t)
+	withTokens(t, r)
+	const web = "kv/data/deploy/web"
+	r.wantOutcomes(t, web, "approved")
+	eventually(t, "the token is kept", func() bool { return tokensIn(kept) })
+	if log := r.log.String(); !strings.Contains(log, "memory only") || !strings.Contains(log, "keyring can be used: step-up tokens are kept there") {
+		t.Errorf("the log says %s", log)
+	}
+	r.at("http://"+secondAgent(t, r, kept).Status(t.Context()).Listeners[0].Address).wantOutcomes(t, web, "cached")
 }
 
 // tokensIn reports whether a keyring has a step-up token.

@@ -29,7 +29,7 @@ const identifyLimit = 4 * time.Second
 // where the configuration wants it and the machine has one.
 type tokens struct {
 	*cache.Layered
-	keyring bool
+	persistent *cache.Persistent // behind Layered; nil without a keyring
 }
 
 // A keeper opens the stores of step-up tokens and moves tokens between them.
@@ -59,6 +59,19 @@ func (s *keeper) identify(ctx context.Context, c Config) {
 	}
 }
 
+// ready keeps the key by which callers are told apart in the keyring: without it no
+// process would find a token there.
+func (s *keeper) ready(ctx context.Context) error {
+	if s.identity.Kept() {
+		return nil
+	}
+	err := s.identity.Keep(ctx, s.system)
+	if err == nil {
+		s.log.Info("keyring can be used: step-up tokens are kept there, too")
+	}
+	return err
+}
+
 // warnNoKeyring warns once: a keyring that fails does so again and again.
 func (s *keeper) warnNoKeyring(why ...any) {
 	s.warnOnce.Do(func() {
@@ -70,42 +83,46 @@ func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Store == StoreKeyr
 
 // open returns the store that a configuration wants. It asks no keyring yet.
 func (s *keeper) open(c Config) *tokens {
-	return &tokens{Layered: cache.NewLayered(&cache.Memory{}, s.backFor(c)), keyring: s.wantsKeyring(c)}
+	back, persistent := s.backFor(c)
+	return &tokens{Layered: cache.NewLayered(&cache.Memory{}, back), persistent: persistent}
 }
 
 // reopen returns the store that c wants. Another one than before keeps the tokens that
 // are in memory; moved makes it that, once nothing can fail any more.
 func (s *keeper) reopen(ctx context.Context, was generation, c Config) (store *tokens, moved func()) {
-	if was.tokens.keyring == s.wantsKeyring(c) && was.config.File == c.File {
+	if (was.tokens.persistent != nil) == s.wantsKeyring(c) && was.config.File == c.File {
 		return was.tokens, func() {}
 	}
-	store = &tokens{Layered: was.tokens.Layered, keyring: s.wantsKeyring(c)}
+	back, persistent := s.backFor(c)
+	store = &tokens{Layered: was.tokens.Layered, persistent: persistent}
 	return store, func() {
-		old := store.Replace(s.backFor(c))
+		old := store.Replace(back)
 		s.moving.start(ctx, func(ctx context.Context) { // a keyring may take its time
-			if was.tokens.keyring {
+			if was.tokens.persistent != nil {
 				s.purge(ctx, old)
 			}
-			if store.keyring {
+			if persistent != nil {
 				s.persistTokens(ctx, store)
 			}
 		})
 	}
 }
 
-// backFor returns what stands behind the memory.
-func (s *keeper) backFor(c Config) cache.Store {
+// backFor returns what stands behind the memory, and once more if that is a keyring.
+func (s *keeper) backFor(c Config) (cache.Store, *cache.Persistent) {
 	if !s.wantsKeyring(c) {
-		return &cache.Memory{}
+		return &cache.Memory{}, nil
 	}
-	return cache.NewPersistent(cache.PersistentConfig{
+	p := cache.NewPersistent(cache.PersistentConfig{
 		Keyring: s.system,
+		Ready:   s.ready,
 		Scope:   c.File, // two agents with two configurations do not share an index
 		OnError: func(operation string, err error) {
 			s.metrics.KeyringError(operation)
 			s.warnNoKeyring("operation", operation, "why", err)
 		},
 	})
+	return p, p
 }
 
 // purge removes all tokens from a store that is no longer wanted. A configuration that
@@ -120,15 +137,9 @@ func (s *keeper) purge(ctx context.Context, old cache.Store) {
 	}
 }
 
-// persistTokens brings the tokens that are in memory into the keyring, and with them the
-// key under which the next process finds them. Where there is such a key already,
-// they are of no use to it, and end with this process.
+// persistTokens brings the tokens that are in memory into the keyring.
 func (s *keeper) persistTokens(ctx context.Context, store *tokens) {
-	err := s.identity.Keep(ctx, s.keyring())
-	if err == nil {
-		_, err = store.List(ctx)
-	}
-	if err != nil && ctx.Err() == nil {
+	if _, err := store.List(ctx); err != nil && ctx.Err() == nil {
 		s.warnNoKeyring("why", err)
 	}
 }
@@ -138,12 +149,12 @@ func (s *keeper) keyring() keyring.Keyring {
 	if s.system == nil {
 		return nil
 	}
-	return countedKeyring{s.system, s.metrics}
+	return keyring.Counted{Keyring: s.system, Failed: s.metrics.KeyringError}
 }
 
 // status says where tokens are kept and why not elsewhere.
 func (t *tokens) status() control.Cache {
-	if !t.keyring {
+	if t.persistent == nil {
 		return control.Cache{Store: StoreMemory, State: string(keyring.Available)}
 	}
 	s := t.State()

@@ -11,6 +11,7 @@ import (
 	"hash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -27,8 +28,9 @@ const identityDomain = "stepup caller identity v1"
 // and shown: the same token gives the same name, and only the key tells which
 // token a name belongs to. It prints as [redacted].
 type Identifier struct {
-	raw  []byte    // what the key is made from
-	macs sync.Pool // of hash.Hash with the key: making one costs more than using it
+	raw  []byte      // what the key is made from
+	macs sync.Pool   // of hash.Hash with the key: making one costs more than using it
+	kept atomic.Bool // the key is in the keyring
 }
 
 func newIdentifier(raw []byte) *Identifier {
@@ -51,7 +53,7 @@ func LoadIdentifier(ctx context.Context, k keyring.Keyring) (*Identifier, keyrin
 	text, err := keyring.NewIdentity(k).Get(ctx)
 	if errors.Is(err, ErrNotFound) {
 		fresh := RandomIdentifier()
-		if err = fresh.store(ctx, k); err == nil {
+		if err = fresh.Keep(ctx, k); err == nil {
 			return fresh, keyring.State{Condition: keyring.Available}
 		}
 	}
@@ -63,20 +65,27 @@ func LoadIdentifier(ctx context.Context, k keyring.Keyring) (*Identifier, keyrin
 		const why = "the key that callers are told apart by is damaged in the keyring"
 		return RandomIdentifier(), keyring.State{Condition: keyring.Failed, Why: why}
 	}
-	return newIdentifier(key), keyring.State{Condition: keyring.Available}
+	loaded := newIdentifier(key)
+	loaded.kept.Store(true)
+	return loaded, keyring.State{Condition: keyring.Available}
 }
 
-// Keep stores the key in the keyring for [LoadIdentifier], unless there is one already:
-// others may depend on that. It blocks as long as two calls of the keyring.
+// Kept reports whether the key is in the keyring, so that a later process knows its names.
+func (i *Identifier) Kept() bool { return i.kept.Load() }
+
+// Keep stores the key in the keyring for [LoadIdentifier], once: the key came from there,
+// or could not be stored before. Another one that is there is replaced: what was stored
+// under its names, by an earlier process, costs its caller one more question at most. It
+// blocks as long as two calls of the keyring.
 func (i *Identifier) Keep(ctx context.Context, k keyring.Keyring) error {
-	if _, err := keyring.NewIdentity(k).Get(ctx); !errors.Is(err, ErrNotFound) {
+	if i.Kept() {
+		return nil
+	}
+	if err := keyring.NewIdentity(k).Put(ctx, secret.Secret(hex.EncodeToString(i.raw))); err != nil {
 		return err
 	}
-	return i.store(ctx, k)
-}
-
-func (i *Identifier) store(ctx context.Context, k keyring.Keyring) error {
-	return keyring.NewIdentity(k).Put(ctx, secret.Secret(hex.EncodeToString(i.raw)))
+	i.kept.Store(true)
+	return nil
 }
 
 // Identify returns the name of token, 32 hexadecimal digits (HMAC-SHA-256, 128

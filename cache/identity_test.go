@@ -107,8 +107,8 @@ func TestLoadIdentifierWithADamagedKey(t *testing.T) {
 	}
 }
 
-// The next process knows the callers of one that kept its key, and a key that is
-// there already is left alone.
+// The next process knows the callers of the last one that kept its key. A key that came
+// from the keyring is not written again.
 func TestKeepIdentity(t *testing.T) {
 	t.Parallel()
 	k := &cachetest.Keyring{}
@@ -116,11 +116,18 @@ func TestKeepIdentity(t *testing.T) {
 	must(t, first.Keep(t.Context(), k))
 	must(t, second.Keep(t.Context(), k))
 	loaded, state := cache.LoadIdentifier(t.Context(), k)
-	if state.Condition != keyring.Available || loaded.Identify("hvs.x") != first.Identify("hvs.x") || loaded.Identify("hvs.x") == second.Identify("hvs.x") {
+	if state.Condition != keyring.Available || loaded.Identify("hvs.x") != second.Identify("hvs.x") || loaded.Identify("hvs.x") == first.Identify("hvs.x") {
 		t.Errorf("state %v; the names differ", state)
 	}
+	calls := k.Calls()
+	must(t, loaded.Keep(t.Context(), k))
+	must(t, first.Keep(t.Context(), k))
+	if k.Calls() != calls {
+		t.Error("a key that was kept is kept again")
+	}
+	third := cache.RandomIdentifier()
 	locked := &cachetest.Keyring{Before: failing(keyring.Locked)}
-	if err := first.Keep(t.Context(), locked); !errors.Is(err, cache.ErrUnavailable) {
+	if err := third.Keep(t.Context(), locked); !errors.Is(err, cache.ErrUnavailable) {
 		t.Errorf("locked: %v", err)
 	}
 }

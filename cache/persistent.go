@@ -22,6 +22,9 @@ type PersistentConfig struct {
 	// Limit bounds one Get, Put or Delete; five times as much a List. Zero
 	// means 3 seconds.
 	Limit time.Duration
+	// Ready, if set, is called before each operation. Its error, which wraps ErrUnavailable,
+	// is that of the operation.
+	Ready func(ctx context.Context) error
 	// OnError, if set, is called for every operation (get, put, delete, list) that
 	// could not use the keyring, but not for those that were not tried because
 	// the keyring is paused. It must not call the store.
@@ -175,7 +178,10 @@ func (p *Persistent) do(ctx context.Context, operation string, f func(context.Co
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	begun := time.Now()
-	err := f(limited)
+	err := p.ready(limited)
+	if err == nil {
+		err = f(limited)
+	}
 	var unusable *keyring.Error
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrTooLarge):
@@ -196,6 +202,13 @@ func (p *Persistent) do(ctx context.Context, operation string, f func(context.Co
 		p.c.OnError(operation, unusable)
 	}
 	return unusable
+}
+
+func (p *Persistent) ready(ctx context.Context) error {
+	if p.c.Ready == nil {
+		return nil
+	}
+	return p.c.Ready(ctx)
 }
 
 // paused returns the error of the last use while the keyring is paused.

@@ -332,3 +332,27 @@ func TestPersistentSizes(t *testing.T) {
 		t.Errorf("a full index makes the state %v", f.State())
 	}
 }
+
+// Nothing goes into a keyring that is not ready, and the state says why.
+func TestPersistentThatIsNotReady(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := &cachetest.Keyring{}
+		locked := &keyring.Error{Condition: keyring.Locked, Why: "w"}
+		err := error(locked)
+		p := cache.NewPersistent(cache.PersistentConfig{Keyring: k, Ready: func(context.Context) error { return err }})
+		store := cache.NewLayered(&cache.Memory{}, p)
+		key := cache.Key{Vault: "v", Identity: "i", Rule: "r"}
+		must(t, store.Put(t.Context(), key, cache.Token{Secret: "hvs.x", Created: time.Now(), Expires: time.Now().Add(time.Hour)}))
+		if want := keyring.State(*locked); k.Calls() != 0 || store.State() != want {
+			t.Errorf("%d calls of the keyring, the state is %v", k.Calls(), store.State())
+		}
+		err = nil
+		time.Sleep(keyring.Locked.Pause())
+		_, listErr := store.List(t.Context())
+		must(t, listErr)
+		if len(k.Items()) != 2 || store.State().Condition != keyring.Available {
+			t.Errorf("%d items in the keyring, the state is %v", len(k.Items()), store.State())
+		}
+	})
+}
