@@ -41,7 +41,7 @@ func (t *Prompter) code(tty TTY, r prompt.Request) []string {
 		return nil
 	}
 	// The question stands below, and must not push the code off the screen.
-	rows -= strings.Count(t.layout(tty).question(question(r, t.now())), "\n") + 1
+	rows -= strings.Count(t.style.on(tty).question(question(r, t.now())), "\n") + 1
 	// Readers are content with half the margin of the standard, which fits a terminal of
 	// 24 lines for a secret as Vault makes it.
 	for _, margin := range []int{prompt.QRMargin, prompt.QRMargin / 2} {

@@ -20,9 +20,8 @@ type layout struct {
 	colour  bool // and colours, and the person wants them
 }
 
-// layout looks at the screen as it is now: a window may have another size at each line.
-func (t *Prompter) layout(tty TTY) layout {
-	l := layout{framed: t.draw, colour: t.colour}
+// on looks at the screen as it is now: a window may have another size at each line.
+func (l layout) on(tty TTY) layout {
 	if screen, ok := tty.(measuredTTY); ok {
 		if columns, _ := screen.Size(); columns > 0 {
 			l.columns = max(columns, fewestColumns)

@@ -51,15 +51,18 @@ type Config struct {
 // output: those may belong to a command. It asks one question at a time; push
 // notices come between the lines.
 type Prompter struct {
-	open   func() (TTY, error)
-	now    func() time.Time
-	colour bool // the person wants it
-	draw   bool // the screen has half blocks, the lines of a frame, and colours
+	open  func() (TTY, error)
+	now   func() time.Time
+	style layout
+	draw  bool // the screen has half blocks and colours
 
 	keyboard chan struct{} // holds one element while a question has it
 
-	mu       sync.Mutex // guards question and keeps writes whole; no read under it
+	mu       sync.Mutex // guards what follows and keeps writes whole; no read under it
 	question string     // the line that waits for an answer, "" when none does
+	denied   time.Time  // when a question was last denied by ctrl-c; zero for never
+
+	held heldLines
 }
 
 var _ prompt.Prompter = (*Prompter)(nil)
@@ -77,12 +80,14 @@ func New(c Config) *Prompter {
 	}
 	term := c.Getenv("TERM")
 	capable := term != "" && term != "dumb"
+	draws := capable && prompt.HasUTF8(c.Getenv)
 	return &Prompter{
 		open:     c.Open,
 		now:      c.Now,
-		colour:   capable && c.Getenv("NO_COLOR") == "",
-		draw:     capable && prompt.HasUTF8(c.Getenv),
+		style:    layout{framed: draws, colour: capable && c.Getenv("NO_COLOR") == ""},
+		draw:     draws,
 		keyboard: make(chan struct{}, 1),
+		held:     heldLines{lock: make(chan struct{}, 1)},
 	}
 }
 
@@ -107,6 +112,11 @@ func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 		return "", err
 	}
 	defer tty.Close()
+	release, err := t.hold(ctx, tty)
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	answer, err := t.ask(ctx, tty, shown)
 	if err != nil {
 		err = t.closeQuestion(ctx, tty, err)
@@ -122,7 +132,7 @@ func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 
 // ask writes the block and reads until there is an answer that fits.
 func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, error) {
-	block := func() string { return "\n" + t.layout(tty).block(render(r)) + t.enrolment(tty, r) }
+	block := func() string { return "\n" + t.style.on(tty).block(render(r)) + t.enrolment(tty, r) }
 	if err := t.write(tty, block(), ""); err != nil {
 		return "", err
 	}
@@ -187,6 +197,9 @@ func (t *Prompter) closeQuestion(ctx context.Context, tty TTY, err error) error 
 		_ = t.write(tty, "\n  "+prompt.Withdrawn(context.Cause(ctx))+"\n", "")
 		return ctx.Err()
 	case errors.Is(err, prompt.ErrDenied):
+		t.mu.Lock()
+		t.denied = t.now()
+		t.mu.Unlock()
 		_ = t.write(tty, "  denied\n", "")
 		return prompt.ErrDenied
 	case errors.Is(err, io.EOF):
@@ -217,7 +230,7 @@ func (t *Prompter) announce(text func(layout) string) error {
 		return err
 	}
 	defer tty.Close()
-	return t.write(tty, text(t.layout(tty)), "")
+	return t.write(tty, text(t.style.on(tty)), "")
 }
 
 // write puts text on the screen, and behind it the question that is then open:
@@ -232,7 +245,7 @@ func (t *Prompter) write(tty TTY, text, question string) error {
 		t.question = question
 	}
 	if t.question != "" {
-		text += t.layout(tty).question(t.question)
+		text += t.style.on(tty).question(t.question)
 	}
 	if _, err := io.WriteString(tty, text); err != nil {
 		return fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)

@@ -134,7 +134,8 @@ type StepUp struct {
 	kind     prompt.Kind // of the prompt shown last, "" before the first
 	prompter string      // that got the last answer; "" where none did
 
-	peer func() peer.Peer // slow the first time: asked for when it is shown
+	peer  func() peer.Peer // slow the first time: asked for when it is shown
+	asked prompt.Requester // as the last question or notice shows it; the zero value before
 }
 
 // Begin starts the step-up of a request with token. ruleName is "" for a login.
@@ -235,11 +236,21 @@ func (s *StepUp) fill(p prompt.Request) prompt.Request {
 	p.Namespace = s.Request.Namespace
 	p.Path = s.Request.Path
 	p.Operation = string(s.Request.Operation)
-	p.Requester = requester(s.peer())
+	s.asked = requester(s.peer())
+	p.Requester = s.asked
 	p.Deadline = s.Deadline
 	p.Attempts = s.Config.Attempts
 	p.Attempt = max(p.Attempt, 1)
 	return p
+}
+
+// program names the caller as a question did, or would.
+func (s *StepUp) program() string {
+	r := s.asked
+	if r.PID == 0 && r.Exe == "" {
+		r = requester(s.peer())
+	}
+	return prompt.Request{Requester: r}.Sanitized().Requester.Name()
 }
 
 // requester returns the part of a peer that a question shows.
@@ -400,7 +411,8 @@ func (s *StepUp) Conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 	if app.Err() != nil {
 		return v
 	}
-	s.Config.Log.Info("step-up decided", "outcome", v.Outcome, "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path)
+	s.Config.Log.Info("step-up decided", "outcome", v.Outcome, "rule", s.Rule, "vault", s.Config.VaultName,
+		"operation", s.Request.Operation, "path", s.Request.Path, "program", s.program())
 	switch v.Outcome {
 	case mfa.Approved:
 		s.Config.State.Cooldowns.End(s.TurnKey())

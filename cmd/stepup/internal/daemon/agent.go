@@ -41,8 +41,9 @@ func Agent(c *cli.Console) *cobra.Command {
 }
 
 func runAgent(ctx context.Context, from *cli.Console) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	screen := terminal.New(terminal.Config{Getenv: from.Env})
+	ctx, stop, release := untilSignal(ctx, func() bool { return screen.JustDenied(secondPress) })
+	defer release()
 	manager := newServiceManager()
 	file, err := from.ConfigPath()
 	if err != nil {
@@ -57,13 +58,13 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	if err := from.NoOtherAgent(ctx); err != nil {
 		return err
 	}
-	output := setup.NewLogOutput(c.Log, from.Err)
+	output := setup.NewForegroundLog(c.Log, from.Err, screen)
 	log := output.Logger()
 	askpass := setup.NewAskpass(from.Env)
 	for _, note := range askpass.Notes() {
 		log.Warn("environment", "warning", note)
 	}
-	c.Prompt.Prompters = setup.Prompters(c.Prompt, askpass, log)
+	c.Prompt.Prompters = setup.ForegroundPrompters(c.Prompt, askpass, log, screen)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	program := newProgram()
@@ -84,7 +85,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	})
 	r := &reloader{
 		console: from, agent: running, file: file, watcher: watcher, read: read, ready: ready, config: c, log: log, output: output, manager: manager,
-		askpass:  askpass,
+		askpass: askpass, screen: screen,
 		terminal: terminal.Announce("") == nil && !signal.Ignored(syscall.SIGHUP), stop: stop,
 	}
 	group.Go(func() error {
@@ -113,9 +114,10 @@ type reloader struct {
 	log      *slog.Logger
 	output   *setup.LogOutput
 	askpass  setup.Askpass
-	manager  serviceManager // gets the result of each reload
-	terminal bool           // the agent ends with the terminal that it was started on
-	stop     func()         // ends the agent
+	screen   *terminal.Prompter // of this process, for every configuration
+	manager  serviceManager     // gets the result of each reload
+	terminal bool               // the agent ends with the terminal that it was started on
+	stop     func()             // ends the agent
 }
 
 func (r *reloader) run(ctx context.Context) {
@@ -199,7 +201,7 @@ func (r *reloader) replace(ctx context.Context) error {
 		r.agent.ReloadFailed(err)
 		return err
 	}
-	c.Prompt.Prompters = setup.Prompters(c.Prompt, r.askpass, r.log)
+	c.Prompt.Prompters = setup.ForegroundPrompters(c.Prompt, r.askpass, r.log, r.screen)
 	c.Changes = config.Changes(r.config, c)
 	if err := r.agent.Reload(ctx, *c); err != nil {
 		return err

@@ -16,11 +16,13 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // One question has one window: the program asks in the place of the dialogs.
 func TestAskpassAmongPrompters(t *testing.T) {
 	t.Parallel()
+	log, screen := slog.New(slog.DiscardHandler), terminal.New(terminal.Config{})
 	for name, tt := range map[string]struct {
 		use  []string
 		with Askpass
@@ -34,7 +36,7 @@ func TestAskpassAmongPrompters(t *testing.T) {
 		"one that is not used": {[]string{agent.UseDesktop}, Askpass{Problem: "p"}, []string{"desktop", "notification"}},
 	} {
 		var got []string
-		for _, n := range Prompters(agent.Prompt{Use: tt.use, Command: []string{"/c"}}, tt.with, slog.New(slog.DiscardHandler)) {
+		for _, n := range ForegroundPrompters(agent.Prompt{Use: tt.use, Command: []string{"/c"}}, tt.with, log, screen) {
 			got = append(got, n.Name)
 		}
 		if d := cmp.Diff(tt.want, got); d != "" {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
 // A LogOutput is where the agent's log goes and in what form. A reload may change
@@ -15,6 +17,7 @@ import (
 type LogOutput struct {
 	level slog.LevelVar
 	json  atomic.Bool
+	human bool // w is the terminal of a person, who reads what is not JSON
 	w     io.Writer
 }
 
@@ -22,6 +25,18 @@ type LogOutput struct {
 func NewLogOutput(c agent.Log, w io.Writer) *LogOutput {
 	o := &LogOutput{w: &oneLine{w: w}}
 	o.Set(c)
+	return o
+}
+
+// NewForegroundLog is [NewLogOutput] for an agent that may ask on a screen of its own: if w is
+// a terminal, its lines are for a person, and none lands on an open question.
+func NewForegroundLog(c agent.Log, w io.Writer, screen *terminal.Prompter) *LogOutput {
+	file, ok := w.(*os.File)
+	if !ok || !terminal.IsTerminal(file) {
+		return NewLogOutput(c, w)
+	}
+	o := NewLogOutput(c, screen.LogWriter(w))
+	o.human = true
 	return o
 }
 
@@ -34,7 +49,11 @@ func (o *LogOutput) Set(c agent.Log) {
 // Logger returns a logger that follows the output.
 func (o *LogOutput) Logger() *slog.Logger {
 	options := &slog.HandlerOptions{Level: &o.level}
-	return slog.New(&entryHandler{output: o, text: slog.NewTextHandler(o.w, options), json: slog.NewJSONHandler(o.w, options)})
+	h := &entryHandler{output: o, text: slog.NewTextHandler(o.w, options), json: slog.NewJSONHandler(o.w, options)}
+	if o.human {
+		h.text = &humanHandler{w: o.w, level: &o.level}
+	}
+	return slog.New(h)
 }
 
 // An entryHandler writes to its output in the format that is in force.

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"regexp"
 	"sync"
@@ -65,5 +66,47 @@ func TestLogOutputLinesAreWhole(t *testing.T) {
 	}
 	if n := len(lines) - 1; n != 800 {
 		t.Errorf("%d lines", n)
+	}
+}
+
+// At a terminal, a person reads what happened; what a stranger wrote steers nothing there.
+func TestHumanLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	output := NewLogOutput(agent.Log{Level: slog.LevelInfo, Format: "text"}, &out)
+	output.human = true
+	log := output.Logger()
+	for _, tt := range []struct {
+		name string
+		do   func()
+		want string
+	}{
+		{"a decision", func() {
+			log.Info("step-up decided", "outcome", "approved", "rule", "prod", "operation", "read", "path", "kv/data/prod/db", "program", "vault (pid 123)")
+		}, "approved: read kv/data/prod/db, vault (pid 123)"},
+		{"a decision of a rule alone", func() {
+			log.Info("step-up decided", "outcome", "denied", "rule", "prod", "operation", "", "path", "", "program", "stepup (pid 7)")
+		}, "denied: rule prod, stepup (pid 7)"},
+		{"facts", func() { log.Info("listening", "network", "tcp", "empty", "", "address", "127.0.0.1:8100") }, "listening: network tcp, address 127.0.0.1:8100"},
+		{"no facts", func() { log.Info("stopped") }, "stopped"},
+		{"a warning", func() { log.Warn("slow", "after", 2) }, "warning: slow: after 2"},
+		{"an error", func() { log.Error("failed", "error", errors.New("no route")) }, "error: failed: error no route"},
+		{"groups", func() { log.With("a", 1).WithGroup("g").With("b", 2).Info("shown", "c", 3) }, "shown: a 1, g.b 2, g.c 3"},
+		{"hostile", func() { log.Info("read", "path", "kv/\x1b[2J\r\nerror: \u202e") }, "read: path kv/?[2J??error: ?"},
+		{"below the level", func() { log.Debug("hidden") }, ""},
+	} {
+		tt.do()
+		got := out.String()
+		out.Reset()
+		if tt.want == "" && got == "" {
+			continue
+		}
+		if !regexp.MustCompile(`^\d\d:\d\d:\d\d ` + regexp.QuoteMeta(tt.want) + `\n$`).MatchString(got) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	output.Set(agent.Log{Level: slog.LevelInfo, Format: "json"})
+	if log.Info("shown"); !bytes.HasPrefix(out.Bytes(), []byte(`{"time":`)) {
+		t.Errorf("json is %q", out.String())
 	}
 }

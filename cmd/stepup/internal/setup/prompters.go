@@ -28,7 +28,17 @@ func Notifications() *notification.Prompter {
 	return notification.New(notification.Config{Bus: finder().FindBus})
 }
 
-// Prompters makes the prompters that p.Use names. Attached terminals come by themselves. The
+// ForegroundPrompters are [Prompters] and, if p.Use names the terminal, screen.
+func ForegroundPrompters(p agent.Prompt, a Askpass, log *slog.Logger, screen *terminal.Prompter) []prompt.Named {
+	all := Prompters(p, a, log)
+	if slices.Contains(p.Use, agent.UseTerminal) {
+		all = append(all, prompt.Named{Name: agent.UseTerminal, Prompter: screen})
+	}
+	return all
+}
+
+// Prompters makes the prompters that p.Use names, less the terminal of the agent itself. Attached
+// terminals come by themselves. The
 // program of the environment asks in any case: in the place of the dialogs of the desktop,
 // which remain for what it cannot ask, so that one question has one window.
 func Prompters(p agent.Prompt, a Askpass, log *slog.Logger) []prompt.Named {
@@ -47,9 +57,6 @@ func Prompters(p agent.Prompt, a Askpass, log *slog.Logger) []prompt.Named {
 	}
 	if slices.Contains(p.Use, agent.UseDesktop) {
 		all = append(all, prompt.Named{Name: "notification", Prompter: Notifications()})
-	}
-	if slices.Contains(p.Use, agent.UseTerminal) {
-		all = append(all, prompt.Named{Name: agent.UseTerminal, Prompter: terminal.New(terminal.Config{})})
 	}
 	if slices.Contains(p.Use, agent.UseCommand) {
 		all = append(all, prompt.Named{
