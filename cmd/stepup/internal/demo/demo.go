@@ -135,8 +135,8 @@ func (d *demo) tour(ctx context.Context) error {
 		if d.auto {
 			d.script.expect(s.replies)
 		} else {
-			d.page.print(wrap(s.story, 2, 2))
-			if _, err := d.guide.keyboard.ask(ctx, s.question()); err != nil {
+			d.page.print(d.page.wrap(s.story, 2, 2))
+			if _, err := d.guide.keyboard.ask(ctx, s.question(d.page)); err != nil {
 				return left(err)
 			}
 		}
@@ -147,11 +147,11 @@ func (d *demo) tour(ctx context.Context) error {
 		case err != nil && d.auto:
 			return fmt.Errorf("step %d, %s: %s", i+1, s.title, strings.ReplaceAll(err.Error(), "\n", "; "))
 		case err != nil:
-			d.page.print("\n" + wrap("that went another way than the step describes, which is fine:", 2, 2) + indent(err.Error(), 4))
+			d.page.print("\n" + d.page.wrap(anotherWay(err, i+1 < len(all)), 2, 2))
 		case d.auto:
 			d.page.detail(s.after)
 		default:
-			d.page.print("\n" + wrap(s.after, 2, 2))
+			d.page.print("\n" + d.page.wrap(s.after, 2, 2))
 		}
 	}
 	return nil

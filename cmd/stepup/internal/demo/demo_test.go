@@ -179,7 +179,7 @@ func TestDemoWords(t *testing.T) {
 		p.phoneLine(methodPayroll, "", false) + p.phoneLine(methodPayroll, "123456", true) + p.phoneLine(methodPayroll, "123456", false) +
 		strings.TrimPrefix(countdown(methodPayroll), "\r") + "\n" + phoneQuestion + "\n" + textLong + "\n"
 	for i, s := range steps() {
-		text += p.title(i+1, 6, s.title) + wrap(s.story, 2, 2) + s.question() + "\n" + wrap(s.after, 5, 7)
+		text += p.title(i+1, 6, s.title) + p.wrap(s.story, 2, 2) + s.question(p) + "\n" + p.wrap(s.after, 5, 7)
 	}
 	for line := range strings.Lines(text) {
 		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 79 {

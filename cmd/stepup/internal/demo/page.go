@@ -16,7 +16,7 @@ import (
 	"github.com/vault-stepup/stepup/prompt/terminal"
 )
 
-// A page is where the story is written: standard output. No line is wider than 78 columns.
+// A page is where the story is written: standard output. No line is wider than width.
 type page struct {
 	terminal bool
 	bolds    bool
@@ -42,7 +42,7 @@ func (p *page) print(text string) {
 }
 
 // detail writes a line below a step's title.
-func (p *page) detail(line string) { p.print(wrap(line, 5, 7)) }
+func (p *page) detail(line string) { p.print(p.wrap(line, 5, 7)) }
 
 // bold makes text stand out where the terminal can.
 func (p *page) bold(text string) string {
@@ -58,10 +58,10 @@ func (p *page) opening(auto bool) string {
 		return p.bold("stepup demo: the tour, with a scripted person\n")
 	}
 	return p.bold("stepup demo: six steps, about two minutes\n") + "\n" +
-		wrap("a development Vault and an agent run in this process, on loopback addresses. "+
+		p.wrap("a development Vault and an agent run in this process, on loopback addresses. "+
 			"nothing is configured, no network is used, nothing is left behind", 2, 2) +
-		wrap("you are "+demoUser+"; the demo shows what your phone would show", 2, 2) +
-		wrap("ctrl-c at a prompt denies it, anywhere else it ends the demo", 2, 2)
+		p.wrap("you are "+demoUser+"; the demo shows what your phone would show", 2, 2) +
+		p.wrap("ctrl-c at a prompt denies it, anywhere else it ends the demo", 2, 2)
 }
 
 func (p *page) title(n, of int, title string) string {
@@ -91,32 +91,32 @@ func untilNext() int {
 	return int((left + time.Second - 1) / time.Second)
 }
 
-func callLine(a demoApp, c appCall) string {
+func (p *page) callLine(a demoApp, c appCall) string {
 	line := fmt.Sprintf("app    %s %s/v1/%s", c.method, a.url, c.path)
 	if a.note != "" {
 		line += "  " + a.note
 	}
-	return "\n" + wrap(line, 2, 9)
+	return "\n" + p.wrap(line, 2, 9)
 }
 
 // longAnswer shows what the app received.
-func longAnswer(got appAnswer) string {
+func (p *page) longAnswer(got appAnswer) string {
 	var b strings.Builder
-	b.WriteString(wrap("app    got "+statusLine(got), 2, 9))
+	b.WriteString(p.wrap("app    got "+statusLine(got), 2, 9))
 	body := got.read()
 	for _, e := range body.Errors {
-		b.WriteString(wrap("error: "+strings.Join(strings.Fields(e), " "), 9, 11))
+		b.WriteString(p.wrap("error: "+strings.Join(strings.Fields(e), " "), 9, 11))
 	}
 	if len(body.Data.Data) > 0 {
 		data, _ := json.Marshal(body.Data.Data) // which was JSON
-		b.WriteString(wrap("data: "+string(data), 9, 11))
+		b.WriteString(p.wrap("data: "+string(data), 9, 11))
 	}
 	if len(body.Data.Policies) > 0 {
-		b.WriteString(wrap("policies: "+strings.Join(body.Data.Policies, ", "), 9, 11))
+		b.WriteString(p.wrap("policies: "+strings.Join(body.Data.Policies, ", "), 9, 11))
 	}
 	if t := body.Auth.ClientToken; t != "" {
 		// Of a Vault that ends with the demo, and only its beginning.
-		b.WriteString(wrap("token: "+t[:min(len(t), 10)]+"…, policies "+strings.Join(body.Auth.Policies, ", "), 9, 11))
+		b.WriteString(p.wrap("token: "+t[:min(len(t), 10)]+"…, policies "+strings.Join(body.Auth.Policies, ", "), 9, 11))
 	}
 	return b.String()
 }
@@ -165,18 +165,38 @@ func (p *page) playground(s *sandbox, vaultCLI bool) string {
 		login = "vault login -no-store -method=userpass username=" + demoUser + " password=" + demoPassword
 	}
 	return "\n" + p.bold("that was the tour; the agent stays for you") + "\n" +
-		wrap("in another terminal:", 2, 2) +
+		p.wrap("in another terminal:", 2, 2) +
 		set("VAULT_ADDR", s.tcp.url) + set("VAULT_TOKEN", s.vault.token) + "\n" +
-		wrap("then try, and answer here:", 2, 2) +
+		p.wrap("then try, and answer here:", 2, 2) +
 		"    " + plain + "\n    " + read + "\n    " + login + "\n\n" +
-		wrap("and look at the agent itself:", 2, 2) +
+		p.wrap("and look at the agent itself:", 2, 2) +
 		set("STEPUP_RUNTIME_DIR", s.dir) + "    stepup status\n"
+}
+
+// Widths of the story, in columns: as it was written for, and the bounds on a terminal.
+const (
+	usualWidth  = 78
+	leastWidth  = 38
+	widestWidth = 100
+)
+
+// width is that of the window at this moment.
+func (p *page) width() int {
+	f, ok := p.out.(*os.File)
+	if !ok || !p.terminal {
+		return usualWidth
+	}
+	columns := terminal.Columns(f)
+	if columns == 0 {
+		return usualWidth
+	}
+	return min(max(columns-2, leastWidth), widestWidth)
 }
 
 // wrap breaks text between words; the first line is indented by one number of
 // blanks, the others by another.
-func wrap(text string, first, rest int) string {
-	const width = 78
+func (p *page) wrap(text string, first, rest int) string {
+	width := p.width()
 	var b strings.Builder
 	line := strings.Repeat(" ", first)
 	for i, word := range strings.SplitAfter(text, " ") {
@@ -187,13 +207,4 @@ func wrap(text string, first, rest int) string {
 		line += word
 	}
 	return b.String() + strings.TrimRight(line, " ") + "\n"
-}
-
-// indent puts blanks before each line.
-func indent(text string, by int) string {
-	var b strings.Builder
-	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		b.WriteString(wrap(line, by, by+2))
-	}
-	return b.String()
 }

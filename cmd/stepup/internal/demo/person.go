@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -170,7 +171,7 @@ func (g *guide) Prompt(ctx context.Context, r prompt.Request) (string, error) {
 	if r.Kind != prompt.Push {
 		g.page.print("\n")
 		g.showCode(ctx, r.Method)
-		return g.terminal.Prompt(ctx, r)
+		return g.terminal.Prompt(context.WithValue(ctx, methodKey{}, r.Method), r)
 	}
 	select {
 	case <-g.shown: // of a question before
@@ -231,14 +232,22 @@ type sharedTTY struct {
 	guide *guide
 }
 
-// ReadLine implements [terminal.TTY].
+// methodKey is the key of the method of a question in its context.
+type methodKey struct{}
+
+// ReadLine implements [terminal.TTY]. Behind an empty answer, the phone is shown again: the
+// person may have waited for a code that is another one by now.
 func (t sharedTTY) ReadLine(ctx context.Context, shown bool, ask func() error) (string, error) {
 	release, err := t.guide.keyboard.take(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	return t.TTY.ReadLine(ctx, shown, ask)
+	line, err := t.TTY.ReadLine(ctx, shown, ask)
+	if method, ok := ctx.Value(methodKey{}).(string); ok && err == nil && strings.TrimSpace(line) == "" {
+		t.guide.showCode(ctx, method)
+	}
+	return line, err
 }
 
 // Close implements [terminal.TTY].

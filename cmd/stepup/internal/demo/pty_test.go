@@ -241,8 +241,25 @@ func TestDemoAnotherWay(t *testing.T) {
 	f.code(methodCorp)
 	f.types(ctrlC)
 	f.sees(`got 403 Forbidden, Stepup-Outcome: denied`)
-	f.sees(`that went another way than the step describes, which is fine:`)
-	f.sees(`3/6 `)
+	f.sees(`you said no, so the program got Vault's 403; Enter goes on`)
+	f.begins(`3/6 `)
+	for _, again := range []string{"111111", "222222", "333333"} { // the same one would not be sent
+		code := otherCode(strings.ReplaceAll(f.code(methodPayroll), " ", ""))
+		f.types(code[:3] + again[:3] + enter)
+	}
+	f.sees(`got 403 Forbidden, Stepup-Outcome: rejected`)
+	f.sees(`you used your three tries, so the program got Vault's 403; Enter goes\s+on`)
+
+	// An empty answer shows the phone again.
+	f.begins(`4/6 `)
+	f.code(methodLogin)
+	f.types(enter)
+	code := f.sees(`phone +` + methodLogin + ` +(\d{3} \d{3})`)
+	f.sees(`please type the code`)
+	f.sees(`ctrl-c to deny\): `)
+	f.types(code + enter)
+	f.sees(`the token works`)
+	f.sees(`5/6 `)
 	f.sees(`enter to start: `)
 	f.types(ctrlC)
 	f.sees(`the demo is over`)

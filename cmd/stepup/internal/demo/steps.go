@@ -146,11 +146,11 @@ func guarded(path string, codes ...int) []string {
 }
 
 // question is what the person goes on from.
-func (s step) question() string {
+func (s step) question(p *page) string {
 	if s.do == "" {
 		return "\n  enter to start: "
 	}
-	return "\n" + wrap("you: "+s.do, 2, 7) + "\n  enter to start: "
+	return "\n" + p.wrap("you: "+s.do, 2, 7) + "\n  enter to start: "
 }
 
 // runStep makes the calls of a step, and reports everything that is not as it should be.
@@ -163,7 +163,9 @@ func (d *demo) runStep(ctx context.Context, s step) error {
 		if err != nil {
 			return err
 		}
-		errs = append(errs, d.verify(c, got))
+		if err := d.verify(c, got); err != nil {
+			errs = append(errs, &deviation{got: got, error: err})
+		}
 		if sent := d.sandbox.vault.phone.Sent() - pushes; sent != c.pushes {
 			errs = append(errs, fmt.Errorf("%d pushes were sent, not %d", sent, c.pushes))
 		}
@@ -189,7 +191,7 @@ func (d *demo) do(ctx context.Context, c appCall, token string) (appAnswer, erro
 		token = ""
 	}
 	if !d.auto {
-		d.page.print(callLine(a, c))
+		d.page.print(d.page.callLine(a, c))
 	}
 	before := d.prompts.count()
 	got, err := a.do(ctx, c, token)
@@ -204,7 +206,7 @@ func (d *demo) do(ctx context.Context, c appCall, token string) (appAnswer, erro
 	if d.prompts.count() > before {
 		d.page.print("\n") // the prompt stands between the call and its answer
 	}
-	d.page.print(longAnswer(got))
+	d.page.print(d.page.longAnswer(got))
 	return got, nil
 }
 
