@@ -158,28 +158,40 @@ func (r Request) Notes() []string {
 	return notes
 }
 
-// Title is the heading of a window or notification.
+// Title is the heading of a window or notification: what a question is about, or what to do
+// for a push.
 func (r Request) Title() string {
-	if r.Enrolment != nil {
-		return "stepup: a new secret" + r.ForMethod()
-	}
-	switch r.Kind {
-	case Passcode:
-		return "stepup: passcode" + r.ForMethod()
-	case Password:
-		return "stepup: password" + r.ForMethod()
-	case Choose:
-		return "stepup: your choice"
-	case Confirm:
-		return "stepup: go on?"
-	}
 	switch {
+	case r.Enrolment != nil:
+		return "stepup: a new secret" + r.ForMethod()
+	case r.Kind != Push:
+		return "stepup: allow " + r.doing() + "?"
 	case r.MethodType == ControlGroup:
 		return "stepup: somebody else has to approve it"
 	case r.Number != "":
 		return "stepup: tap " + r.Number + " on your phone"
 	}
 	return "stepup: approve it on your phone"
+}
+
+// doing is [Request.Action] in words that follow "allow": "reading kv/data/prod/db".
+func (r Request) doing() string {
+	const most = 80 // of a path, in a bar that has no second line
+	path := Sanitize(r.Path, most)
+	forms := map[string]string{
+		"create": "creating", "read": "reading", "update": "updating", "patch": "patching", "delete": "deleting", "list": "listing",
+	}
+	switch {
+	case r.Rule == "" && r.Path == "":
+		return "a login"
+	case r.Rule == "":
+		return "a login at " + path
+	case r.Path == "":
+		return "rule " + r.Rule
+	case forms[r.Operation] == "":
+		return "the use of " + path
+	}
+	return forms[r.Operation] + " " + path
 }
 
 // PushInstructions say how to decide a Push, for which nothing is typed.

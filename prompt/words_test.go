@@ -2,6 +2,7 @@ package prompt_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/vault-stepup/stepup/prompt"
@@ -57,6 +58,26 @@ func TestName(t *testing.T) {
 				t.Errorf("Name() = %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestTitle(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]prompt.Request{
+		"stepup: allow reading kv/data/prod/db?":          {Kind: prompt.Passcode, Rule: "r", Path: "kv/data/prod/db", Operation: "read"},
+		"stepup: allow updating transit/sign/k?":          {Kind: prompt.Confirm, Rule: "r", Path: "transit/sign/k", Operation: "update"},
+		"stepup: allow the use of kv/x?":                  {Kind: prompt.Choose, Rule: "r", Path: "kv/x", Operation: "sudo"},
+		"stepup: allow rule r?":                           {Kind: prompt.Password, Rule: "r"},
+		"stepup: allow a login at auth/ldap/login/alice?": {Kind: prompt.Passcode, Path: "auth/ldap/login/alice", Operation: "update"},
+		"stepup: allow a login?":                          {Kind: prompt.Passcode},
+		"stepup: tap 42 on your phone":                    {Kind: prompt.Push, Rule: "r", Number: "42"},
+		"stepup: approve it on your phone":                {Kind: prompt.Push, Rule: "r"},
+		"stepup: somebody else has to approve it":         {Kind: prompt.Push, Rule: "r", MethodType: prompt.ControlGroup},
+		"stepup: allow reading kv/" + strings.Repeat("a", 36) + "..." + strings.Repeat("a", 37) + "z?": {Kind: prompt.Passcode, Rule: "r", Path: "kv/" + strings.Repeat("a", 99) + "z", Operation: "read"},
+	} {
+		if got := r.Sanitized().Title(); got != want {
+			t.Errorf("Title() = %q, want %q", got, want)
+		}
 	}
 }
 

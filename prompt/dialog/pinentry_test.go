@@ -76,7 +76,7 @@ func TestPinentryCommands(t *testing.T) {
 GETINFO flavor
 OPTION no-grab
 OPTION lc-ctype=C.UTF-8
-SETTITLE stepup: password for corp_totp
+SETTITLE stepup: allow reading kv/data/prod/db?
 SETCANCEL Not now
 SETOK OK
 SETPROMPT Password:
@@ -89,7 +89,7 @@ GETPIN
 GETINFO flavor
 OPTION no-grab
 OPTION lc-ctype=C.UTF-8
-SETTITLE stepup: go on?
+SETTITLE stepup: allow reading kv/data/prod/db?
 SETCANCEL Not now
 SETOK Approve
 SETNOTOK Deny

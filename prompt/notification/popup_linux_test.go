@@ -197,10 +197,11 @@ func TestNotificationContent(t *testing.T) {
 		title string
 		body  string
 	}{
-		{"modern", modern(), prompt.Passcode, "stepup: passcode for corp_totp", head + "to answer: stepup answer abc234\nopen until 23:59:58"},
-		{"kde", kde(), prompt.Passcode, "stepup: passcode for corp_totp", head + "type it here, or: stepup answer abc234\nopen until 23:59:58"},
+		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head + "open until 23:59:58"},
+		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "type it here, or: stepup answer abc234\n" + head + "open until 23:59:58"},
 		{"push", modern(), prompt.Push, "stepup: approve it on your phone", head +
 			"approve it on your phone (corp_totp, totp)\ndeny it if you did not ask for this\nopen until 23:59:58"},
+		{"mako", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "to go on, press Approve, or: stepup answer abc234 yes\n" + head + "open until 23:59:58"},
 		{"title only", nil, prompt.Passcode, "stepup: a?b (pid 4711) wants to read kv/data/prod/db", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,9 +22,9 @@ type notice struct {
 	body  string // lines; markup if the capabilities say so
 }
 
-// describe words the notification for a sanitised request. The title has the
-// instruction, because a closed drawer shows nothing else; the body begins with the
-// requester.
+// describe words the notification for a sanitised request. The title says what is asked, or
+// what to do for a push, because a closed drawer shows nothing else; the body begins with how
+// to answer, because mako cuts it off after three lines, and goes on with the requester.
 func describe(r prompt.Request, can capabilities) notice {
 	if !can.body {
 		return notice{title: prompt.Brief(compact(r))}
@@ -34,8 +34,8 @@ func describe(r prompt.Request, can capabilities) notice {
 	if len(r.Requester.Chain) > 1 {
 		place.Requester.Chain = nil // its parents have a line of their own
 	}
-	lines := []string{r.Requester.Name() + " wants to " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
-	lines = slices.Concat(lines, r.Notes(), []string{choices(r)}, instructions(r, can))
+	lines := []string{instruction(r, can), r.Requester.Name() + " wants to " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
+	lines = slices.Concat(lines, r.Notes(), []string{choices(r)}, pushNotes(r, can), []string{denial(r, can)})
 	if !r.Deadline.IsZero() {
 		lines = append(lines, "open until "+r.Deadline.Local().Format("15:04:05"))
 	}
@@ -90,30 +90,45 @@ func choices(r prompt.Request) string {
 	return strings.Join(parts, ", ")
 }
 
-// instructions say how to answer and how to deny, where no button does.
-func instructions(r prompt.Request, can capabilities) []string {
+// instruction says how to answer, also where a button does: mako has them, and shows none.
+func instruction(r prompt.Request, can capabilities) string {
 	id := prompt.Sanitize(r.ID, prompt.MaxName)
-	var lines []string
 	switch {
 	case r.Kind == prompt.Push:
-		lines = append(lines, r.PushInstructions())
-		if can.buttons {
-			return append(lines, "deny it if you did not ask for this")
-		}
+		return "" // the title says it
 	case r.Enrolment != nil:
-		lines = append(lines, "it is shown in a window, or on a terminal by: stepup attach")
-	case id == "", r.Kind == prompt.Confirm && can.buttons:
+		return "it is shown in a window, or on a terminal by: stepup attach"
+	case id == "":
+		return ""
+	case r.Kind == prompt.Confirm && can.buttons:
+		return "to go on, press " + prompt.LabelApprove + ", or: stepup answer " + id + " yes"
 	case r.Kind == prompt.Confirm:
-		lines = append(lines, "to go on: stepup answer "+id+" yes")
+		return "to go on: stepup answer " + id + " yes"
 	case can.reply:
-		lines = append(lines, "type it here, or: stepup answer "+id)
-	default:
-		lines = append(lines, "to answer: stepup answer "+id)
+		return "type it here, or: stepup answer " + id
 	}
-	if !can.buttons && id != "" {
-		lines = append(lines, "to deny: stepup deny "+id)
+	return "to answer: stepup answer " + id
+}
+
+// pushNotes say where a push is decided, and when the button is for it.
+func pushNotes(r prompt.Request, can capabilities) []string {
+	switch {
+	case r.Kind != prompt.Push:
+		return nil
+	case can.buttons:
+		return []string{r.PushInstructions(), "deny it if you did not ask for this"}
 	}
-	return lines
+	return []string{r.PushInstructions()}
+}
+
+// denial says how to deny, where no button does.
+func denial(r prompt.Request, can capabilities) string {
+	id := prompt.Sanitize(r.ID, prompt.MaxName)
+	switch {
+	case can.buttons || id == "":
+		return ""
+	}
+	return "to deny: stepup deny " + id
 }
 
 const appName = "stepup"
