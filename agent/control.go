@@ -188,6 +188,8 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 		return control.Obtained{}, control.ErrNoRule
 	case !r.Grant.Mints():
 		return control.Obtained{}, control.ErrHeaderGrant
+	case r.Grant.Scope == rule.ProgramScope:
+		return control.Obtained{}, control.ErrProgramScope
 	}
 	// As the relay does it for a request: its cached token is found only under
 	// the same namespace.
@@ -197,7 +199,8 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 	got := control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}
 	if got.OK() {
 		m := rule.Match{Rule: r, Request: rule.Request{Namespace: r.In(namespace)}}
-		got.Expires = v.resolver.Standing(asOurs(ctx), m, o.Token).Token.Expires
+		t := v.resolver.Standing(asOurs(ctx), m, o.Token).Token
+		got.Expires, got.Scope = t.Expires, t.Bound
 	}
 	return got, nil
 }

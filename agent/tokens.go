@@ -173,6 +173,7 @@ func (t *tokens) list(ctx context.Context, uses *state.Uses, log *slog.Logger) [
 		one := control.Token{
 			Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
 			Caller: cache.Short(e.Key.Identity), Expires: e.Token.Expires, Uses: e.Token.Uses,
+			Scope: e.Token.Bound,
 		}
 		if use, ok := uses.Last(e.Key); ok {
 			one.LastUse = &control.Use{Time: use.Time, PID: use.Peer.PID}

@@ -18,6 +18,9 @@ type Key struct {
 	Namespace string `json:"namespace"` // Vault namespace without slashes at its ends; "" is root
 	Identity  string `json:"identity"`  // HMAC of the caller's own token, from an [Identifier]
 	Rule      string `json:"rule"`      // name of the step_up block
+	// Scope is the session or program that the token is for; "" is every one that has the
+	// caller's own token.
+	Scope string `json:"scope,omitempty"`
 }
 
 // A Token is a step-up token with what is needed to stop using it in time. The tags are
@@ -36,6 +39,8 @@ type Token struct {
 	Index string `json:"index,omitempty"`
 	// Owner is the accessor of the caller's own token, "" when it was not known.
 	Owner string `json:"owner,omitempty"`
+	// Bound names the Scope of its key for people, "" without one.
+	Bound string `json:"bound,omitempty"`
 	// Grant stands for what the token was made by and with, as far as a changed
 	// configuration may want something else; see the caller of Put.
 	Grant string `json:"grant,omitempty"`

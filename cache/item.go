@@ -52,7 +52,11 @@ func decodeItem(raw secret.Secret) (Entry, bool) {
 }
 
 func itemName(scope string, k Key) string {
-	return keyring.Name("stepup item v1", scope, k.Vault, k.Namespace, k.Identity, k.Rule)
+	parts := []string{scope, k.Vault, k.Namespace, k.Identity, k.Rule}
+	if k.Scope != "" {
+		parts = append(parts, k.Scope)
+	}
+	return keyring.Name("stepup item v1", parts...)
 }
 
 func indexName(scope string) string {

@@ -31,7 +31,7 @@ func FuzzItem(f *testing.F) {
 	f.Add("corp", "ns", "00ff", "hvs.x", int64(1_700_000_000), 3)
 	f.Add("", "", "", "\x00\xff", int64(-1), -1)
 	f.Fuzz(func(t *testing.T, vault, namespace, rest, token string, unix int64, uses int) {
-		k := Key{vault, namespace, rest, "of " + rest}
+		k := Key{vault, namespace, rest, "of " + rest, token}
 		want := Token{
 			Secret: secret.Secret(token), Created: time.Unix(unix, 0), Expires: time.Unix(unix, 999_999_999),
 			Uses: uses, Index: rest,
@@ -108,7 +108,7 @@ func TestItemsOfEarlierReleases(t *testing.T) {
 		Secret: "hvs.x", Accessor: "a",
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Expires: time.Date(2026, 1, 2, 3, 9, 5, 0, time.UTC),
 	}
-	if k := (Key{"corp", "ns", "00ff", "r"}); !ok || found != (Entry{k, want}) {
+	if k := (Key{"corp", "ns", "00ff", "r", ""}); !ok || found != (Entry{k, want}) {
 		t.Errorf("item is read as %v, %v", found, ok)
 	}
 	again, err := encodeItem(found.Key, found.Token)

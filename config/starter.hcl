@@ -38,3 +38,11 @@ login_mfa {
 #   methods = ["my_totp"]
 #   grant "header" {}
 # }
+#
+# step_up "secure" {                      # any Vault, OpenBao: a code once, then nothing for a while
+#   paths = ["kv/data/secure/*"]
+#   grant "login" {
+#     path  = "auth/stepup/login/you"     # a second login, which wants the factor
+#     scope = "terminal"                  # or "program", or "caller": all that have your token
+#   }
+# }

@@ -26,7 +26,7 @@ func TestStarter(t *testing.T) {
 	if len(diags.All()) > 0 {
 		t.Fatal(report(t, diags))
 	}
-	if len(cfg.Rules) != 1 || len(cfg.Methods) != 1 {
+	if len(cfg.Rules) != 2 || len(cfg.Methods) != 1 || cfg.Rules[1].Grant.Scope != "terminal" {
 		t.Errorf("the example in the starter file has %d rules and %d methods", len(cfg.Rules), len(cfg.Methods))
 	}
 }

@@ -31,6 +31,7 @@ step_up "secure" {
     path     = "auth/stepup/login/alice"
     password = "prompt" # or "keyring", or command = ["pass", "show", "vault"]
     max_ttl  = "10m"
+    scope    = "terminal" # serves the programs of the terminal that was asked about
   }
 }
 

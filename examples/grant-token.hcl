@@ -38,6 +38,7 @@ step_up "prod-deploy" {
     path     = "auth/token/create/prod-stepup"
     policies = ["prod-stepup"]
     ttl      = "5m"
+    scope    = "terminal" # serves the programs of the terminal that was asked about
   }
 }
 

@@ -43,8 +43,9 @@ type Request struct {
 	Choices    []string  `json:"choices"`
 	Attempt    int       `json:"attempt"` // from 1
 	Attempts   int       `json:"attempts"`
-	Message    string    `json:"message"` // what happened before and what to do, for the person; may be ""
-	Number     string    `json:"number"`  // of a push: what to tap on the phone, in digits; "" when there is none
+	Message    string    `json:"message"`          // what happened before and what to do, for the person; may be ""
+	Allows     string    `json:"allows,omitempty"` // what a yes allows, where that is more than this request
+	Number     string    `json:"number"`           // of a push: what to tap on the phone, in digits; "" when there is none
 	Requester  Requester `json:"requester"`
 	Deadline   time.Time `json:"deadline"` // zero on the way into the broker means its Timeout
 	Queued     int       `json:"queued"`   // other questions that wait; given by the broker

@@ -119,6 +119,7 @@ func (r Request) Sanitized() Request {
 	r.Method = Sanitize(r.Method, MaxName)
 	r.MethodType = Sanitize(r.MethodType, MaxName)
 	r.Message = SanitizeText(r.Message, maxMessage)
+	r.Allows = SanitizeText(r.Allows, maxMessage)
 	r.Number = sanitizeNumber(r.Number)
 	r.WithCode.Method = Sanitize(r.WithCode.Method, MaxName)
 	r.Requester = sanitizeRequester(r.Requester)

@@ -141,7 +141,7 @@ func (q Requester) Orphan() string {
 	return "no parents: started by the system or by a program that has ended"
 }
 
-// Notes are the lines below the details: the claim of the requester or a guess at it,
+// Notes are the lines below the details: what a yes allows, the claim of the requester or a guess at it,
 // what happened before, the attempt, and the questions that wait.
 func (r Request) Notes() []string {
 	var notes []string
@@ -150,6 +150,7 @@ func (r Request) Notes() []string {
 			notes = append(notes, label+value)
 		}
 	}
+	add("allows ", r.Allows)
 	add("calls itself: ", r.Requester.OtherName())
 	add("it may be ", r.Requester.Guess())
 	add("", r.Message)

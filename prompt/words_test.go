@@ -89,3 +89,16 @@ func TestEscapeMarkup(t *testing.T) {
 		t.Errorf("EscapeMarkup(%q) = %q, want %q", in, got, want)
 	}
 }
+
+// What a yes allows stands before all that strangers say.
+func TestNotesSayWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	r := prompt.Request{Allows: "this, and all of kv/\x1b[2J*, for up to 5 min", Message: "wrong code", Requester: prompt.Requester{Claim: "vault kv"}}
+	notes := r.Sanitized().Notes()
+	if want := "allows this, and all of kv/?(2J*, for up to 5 min"; notes[0] != want || len(notes) != 3 {
+		t.Errorf("Notes() = %q, want %q first", notes, want)
+	}
+	if notes = (prompt.Request{Message: "wrong code"}).Notes(); len(notes) != 1 {
+		t.Errorf("Notes() = %q", notes)
+	}
+}

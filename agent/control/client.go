@@ -244,7 +244,7 @@ func (c *Client) Release(ctx context.Context, id string) error {
 // rule or vault, and ErrHeaderGrant.
 func (c *Client) Obtain(ctx context.Context, o Obtain) (Obtained, error) {
 	var got Obtained
-	at := route{http.MethodPost, "/v1/stepup", map[int]error{http.StatusNotFound: ErrNoRule, http.StatusConflict: ErrHeaderGrant}}
+	at := route{http.MethodPost, "/v1/stepup", map[int]error{http.StatusNotFound: ErrNoRule, http.StatusConflict: ErrHeaderGrant, http.StatusUnprocessableEntity: ErrProgramScope}}
 	err := c.call(ctx, at, obtainBody{o, o.Token.Reveal()}, &got)
 	return got, err
 }

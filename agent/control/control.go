@@ -102,6 +102,7 @@ type Token struct {
 	Caller    string    `json:"caller"` // short HMAC of the caller's own token
 	Expires   time.Time `json:"expires"`
 	Uses      int       `json:"uses"`               // left; 0 means any number
+	Scope     string    `json:"scope,omitempty"`    // the terminal, application or program that it is for; "" is all of the caller's
 	LastUse   *Use      `json:"last_use,omitempty"` // since the agent was started; absent where there was none
 }
 
@@ -205,6 +206,7 @@ type Obtained struct {
 	Outcome string    `json:"outcome"`          // a word of the Stepup-Outcome header
 	Message string    `json:"message"`          // for the person; "" when the outcome is a yes
 	Expires time.Time `json:"expires,omitzero"` // of the token that is there
+	Scope   string    `json:"scope,omitempty"`  // its scope, as in Token
 }
 
 // OK reports whether the token is there.
@@ -303,6 +305,8 @@ var (
 	// ErrHeaderGrant: the rule's factor, or the approval of others, goes with each
 	// request, so nothing can be got beforehand.
 	ErrHeaderGrant = errors.New("the rule has a header grant or none: each request is asked about by itself")
+	// ErrProgramScope: the rule's step-ups are for one program each, and no program asks yet.
+	ErrProgramScope = errors.New("the rule's step-ups are for one program each, and serve only the one that causes the question")
 	// ErrNoPath: the text names no path of Vault's API, or the operation is none.
 	ErrNoPath = errors.New("this is no path of Vault's API, or no operation")
 )

@@ -319,6 +319,7 @@ func (h *handler) reply(w http.ResponseWriter, what string, v any, err error) {
 	for known, status := range map[error]int{
 		ErrNoVault: http.StatusNotFound, ErrNoRule: http.StatusNotFound, ErrNoPath: http.StatusBadRequest,
 		ErrNoPeer: http.StatusForbidden, ErrHeaderGrant: http.StatusConflict,
+		ErrProgramScope: http.StatusUnprocessableEntity,
 	} {
 		if errors.Is(err, known) {
 			writeError(w, status, known.Error())

@@ -141,14 +141,19 @@ func plainFile(arg string) bool {
 	return base != "." && base != "/" && base[0] != '-' && len(base) <= maxFile
 }
 
-// shortFolder is the end of a path, in whole names. A name cannot look like words of ours.
-func shortFolder(folder string) string {
-	clean := strings.Map(func(r rune) rune {
+// withoutPunctuation makes that a name cannot look like more than a name.
+func withoutPunctuation(name string) string {
+	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(" ,:;()", r) || r < ' ' {
 			return '?'
 		}
 		return r
-	}, folder)
+	}, name)
+}
+
+// shortFolder is the end of a path, in whole names. A name cannot look like words of ours.
+func shortFolder(folder string) string {
+	clean := withoutPunctuation(folder)
 	if len(clean) <= maxFolder {
 		return clean
 	}

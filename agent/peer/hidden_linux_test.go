@@ -120,10 +120,16 @@ func seeHidden(t *testing.T, network string, hide func(*exec.Cmd)) {
 		if in || !errors.Is(err, ErrUnknown) {
 			t.Errorf("DescendantOf = %t, %v, want %v", in, err, ErrUnknown)
 		}
+		if p.Session.ID != "" || p.Program.ID != "" {
+			t.Errorf("Describe() = %+v, want nothing that it shares with others", p)
+		}
 		return
 	}
 	if p.PID != pid || len(p.MayBe) > 0 || len(p.Chain) < 2 || p.Chain[0] != st.name {
 		t.Errorf("Describe() = %+v, want process %d by the name %s, and its parents", p, pid, st.name)
+	}
+	if p.Session.ID == "" || p.Program.ID != "" {
+		t.Errorf("Describe() = %+v, want its session and no program", p)
 	}
 	// Its own environment names no display, ours may: it is ours that can be read.
 	if want := !graphical(os.Environ()); p.Detached != want {

@@ -9,6 +9,7 @@ func describe(id identity) Peer {
 	p := Peer{UID: id.uid}
 	if proc, read, ok := holder(id); ok {
 		p.PID, p.Exe, p.Chain = proc.pid, proc.exe, chain(proc, read)
+		p.Session, p.Program = session(proc, read), program(proc)
 	}
 	return p
 }

@@ -19,6 +19,11 @@ type Peer struct {
 	// session, and so no person in front of it. False when unknown.
 	Detached bool `json:"-"`
 
+	// Session is the terminal session or desktop application that the process belongs to,
+	// Program its executable. Both are unknown for a process that cannot be found.
+	Session Binding `json:"-"`
+	Program Binding `json:"-"`
+
 	// Hidden reports that the kernel lets other processes of the same user look
 	// neither at the executable nor at the open files: the executable has
 	// capabilities, or the process has switched PR_SET_DUMPABLE off. With a PID the
@@ -36,6 +41,15 @@ type Peer struct {
 type Candidate struct {
 	PID  int    `json:"pid"`
 	Name string `json:"name"`
+}
+
+// A Binding is what a permission can be bound to besides its user: a terminal session, a
+// desktop application, a program.
+type Binding struct {
+	// ID is the same for everything that shares the Binding, and for nothing else, also
+	// after a restart of this process and of the machine; "" when it cannot be told.
+	ID   string
+	Name string // for people; "" likewise
 }
 
 type contextKey struct{}

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"fmt"
 	"iter"
 	"path/filepath"
 	"slices"
@@ -79,4 +80,22 @@ func Descends(pid, root int) bool {
 	read := processes()
 	p, err := read(pid)
 	return err == nil && root > 1 && slices.Contains(lineage(p, read), root)
+}
+
+// bindingTo binds to a process, for as long as it runs. clock tells the starts of one run of
+// the machine from those of another, where start does not.
+func bindingTo(kind string, p process, clock string) Binding {
+	if p.start == 0 {
+		return Binding{}
+	}
+	return Binding{
+		ID:   fmt.Sprintf("%s %d %d %s", kind, p.pid, p.start, clock),
+		Name: fmt.Sprintf("%s %s (pid %d)", kind, bare(p.label()), p.pid),
+	}
+}
+
+// bare is the name of a process, which may be of its own choice.
+func bare(name string) string {
+	name = withoutPunctuation(name)
+	return name[:min(len(name), maxWord)]
 }

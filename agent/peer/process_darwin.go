@@ -3,6 +3,8 @@ package peer
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +34,15 @@ func readProcess(pid int) (process, error) {
 		name:     string(comm),
 		terminal: k.Eproc.Flag&sessionLeader != 0 && k.Eproc.Tdev != -1,
 	}, nil
+}
+
+// fileNumber is what tells a file from another one of its path.
+func fileNumber(info os.FileInfo) string {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 // executable reads the path in front of a process's arguments: the number of

@@ -24,6 +24,7 @@ func describe(id identity) Peer {
 	}
 	p.PID, p.Exe, p.Hidden = proc.pid, proc.exe, proc.hidden
 	p.Chain = chain(proc, read)
+	p.Session, p.Program = session(proc, id.uid), program(proc)
 	command, _ := readList(proc.pid, "cmdline")
 	folder, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", proc.pid))
 	p.Claim = claim(command, folder)

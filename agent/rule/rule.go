@@ -17,6 +17,16 @@ const (
 	LoginGrant  GrantKind = "login"  // a short token from a login with Login MFA
 )
 
+// A Scope is what a step-up token serves besides the requests with the caller's own token.
+type Scope string
+
+// The scopes of a token or login grant.
+const (
+	CallerScope   Scope = "caller"   // every program of the user that has the caller's token
+	TerminalScope Scope = "terminal" // only one terminal session or desktop application
+	ProgramScope  Scope = "program"  // only one executable
+)
+
 // A Grant says how to get the answer of a guarded path. The tags here and below are
 // the grammar of package config, which explains them.
 type Grant struct {
@@ -28,8 +38,9 @@ type Grant struct {
 	NoParent        bool          `hcl:"no_parent,optional" only:"token"`
 	Password        string        `hcl:"password,optional" only:"login"` // "prompt" or "keyring"; "" with PasswordCommand
 	PasswordCommand []string      `hcl:"command,optional" only:"login" form:"program"`
-	Eager           bool          `hcl:"eager,optional" only:"token login"`             // step up before the first 403
-	MaxTTL          time.Duration `hcl:"max_ttl,optional" only:"token login" max:"24h"` // 0 means cache.max_ttl alone
+	Eager           bool          `hcl:"eager,optional" only:"token login"`                                 // step up before the first 403
+	MaxTTL          time.Duration `hcl:"max_ttl,optional" only:"token login" max:"24h"`                     // 0 means cache.max_ttl alone
+	Scope           Scope         `hcl:"scope,optional" only:"token login" words:"terminal program caller"` // "" is CallerScope
 	RevokeOnStop    bool          `hcl:"revoke_on_stop,optional" only:"token login"`
 }
 

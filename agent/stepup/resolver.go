@@ -162,6 +162,8 @@ type request struct {
 func (c *Config) begin(ctx context.Context, m rule.Match, token secret.Secret) *factor.StepUp {
 	s := c.Begin(ctx, m.Request, m.Rule.Name, token)
 	s.NeverPrompt = m.Rule.Silent
+	s.Allows = factor.Allowance{Rule: m.Rule, Life: c.MaxTTL}
+	s.Bind(m.Rule.Grant.Scope)
 	return s
 }
 
@@ -311,7 +313,7 @@ func (r *Resolver) Standing(ctx context.Context, m rule.Match, token secret.Secr
 		Caller: s.Key.Identity, Rule: s.Rule, Namespace: s.Key.Namespace,
 		Waiting: token != "" && r.config.State.Approvals.Waits(s.Key),
 	}
-	if m.Rule.Grant.Mints() && token != "" {
+	if m.Rule.Grant.Mints() && token != "" && !s.Unbound {
 		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 		defer cancel()
 		if t, err := r.config.Tokens.Get(ctx, s.Key); err == nil {

@@ -205,7 +205,10 @@ func (q *tokenRequest) eagerly(ctx context.Context) (Decision, error) {
 // were made for it end. While Vault cannot be asked, a caller that was alive half a minute ago
 // still is; any other one is sent to Vault with its own token, whose answer is then the truth.
 func (q *tokenRequest) usable(ctx context.Context) (cache.Token, bool) {
-	_, err := q.find(ctx, q.config.Tokens.Get)
+	var err error = cache.ErrNotFound
+	if !q.Unbound {
+		_, err = q.find(ctx, q.config.Tokens.Get)
+	}
 	if err != nil {
 		q.config.Meter.Lookup(err)
 		return cache.Token{}, false
@@ -355,6 +358,7 @@ func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
 func (q *tokenRequest) keep(ctx context.Context, t cache.Token, v mfa.Verdict) mfa.Verdict {
 	life, err := q.CallerLife(ctx, q.token, callerMaxAge)
 	t.Owner = q.Config.State.Callers.Accessor(q.CallerKey())
+	t.Bound = q.Bound
 	q.Config.State.Uses.Made(q.Key)
 	if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
 		q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)
@@ -377,6 +381,9 @@ const deadCaller = "stepup: vault does not know your token; log in again"
 
 // obtain gets the token before any request needs it.
 func (q *tokenRequest) obtain(ctx context.Context) mfa.Verdict {
+	if q.Unbound {
+		return factor.Unavailable("stepup: which terminal asks cannot be told, and the rule's step-ups are for one terminal each")
+	}
 	// Get, not Take: a token that serves one request is left for that. Nor is such a token
 	// looked up, which would be one of its uses.
 	t, err := q.config.Tokens.Get(ctx, q.Key)

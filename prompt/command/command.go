@@ -58,6 +58,7 @@ type question struct {
 	Attempt    int         `json:"attempt"`
 	Attempts   int         `json:"attempts"`
 	Message    string      `json:"message"`
+	Allows     string      `json:"allows"`
 	Number     string      `json:"number"`
 	Requester  requester   `json:"requester"`
 	Deadline   string      `json:"deadline"`
@@ -83,7 +84,7 @@ func encode(r prompt.Request) ([]byte, error) {
 	line, err := json.Marshal(question{
 		ID: r.ID, Kind: r.Kind, Rule: r.Rule, Vault: r.Vault, Namespace: r.Namespace, Path: r.Path,
 		Operation: r.Operation, Method: r.Method, MethodType: r.MethodType, Digits: r.Digits, Choices: r.Choices,
-		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Number: r.Number,
+		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Allows: r.Allows, Number: r.Number,
 		Requester: requester{PID: q.PID, UID: q.UID, Exe: q.Exe, Chain: q.Chain, Hidden: q.Hidden, MayBe: q.MayBe, Origin: q.Origin},
 		Deadline:  r.Deadline.Format(time.RFC3339),
 	})

@@ -75,15 +75,15 @@ func TestCommandQuestion(t *testing.T) {
 	}{
 		{"empty", prompt.Request{Kind: prompt.Password, Deadline: deadline, Requester: prompt.Requester{UID: -1}},
 			`{"id":"","kind":"password","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
-				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"","requester":{"pid":0,"uid":-1,"exe":"","chain":[]},` +
+				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","allows":"","number":"","requester":{"pid":0,"uid":-1,"exe":"","chain":[]},` +
 				`"deadline":"2030-01-02T03:04:05Z"}`},
 		{"hidden", prompt.Request{Kind: prompt.Password, Deadline: deadline, Requester: prompt.Requester{UID: 1000, Hidden: true, MayBe: []prompt.Candidate{{PID: 8, Name: "vault\x1b"}}}},
 			`{"id":"","kind":"password","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
-				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"","requester":{"pid":0,"uid":1000,"exe":"","chain":[],` +
+				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","allows":"","number":"","requester":{"pid":0,"uid":1000,"exe":"","chain":[],` +
 				`"hidden":true,"may_be":[{"pid":8,"name":"vault?"}]},"deadline":"2030-01-02T03:04:05Z"}`},
 		{"not installed by the system", prompt.Request{Kind: prompt.Password, Deadline: deadline, Requester: prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/vault", Origin: prompt.OriginUser}},
 			`{"id":"","kind":"password","rule":"","vault":"","namespace":"","path":"","operation":"","method":"","method_type":"",` +
-				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","number":"","requester":{"pid":7,"uid":1000,"exe":"/tmp/vault","chain":[],` +
+				`"digits":0,"choices":[],"attempt":0,"attempts":0,"message":"","allows":"","number":"","requester":{"pid":7,"uid":1000,"exe":"/tmp/vault","chain":[],` +
 				`"origin":"user"},"deadline":"2030-01-02T03:04:05Z"}`},
 		{"full", func() prompt.Request {
 			r := prompttest.Request(prompt.Choose)
@@ -93,7 +93,7 @@ func TestCommandQuestion(t *testing.T) {
 		}(),
 			`{"id":"abc234","kind":"choose","rule":"prod-kv","vault":"corp","namespace":"ns1","path":"kv/data/prod/db","operation":"read",` +
 				`"method":"corp_totp","method_type":"totp","digits":6,"choices":["corp_totp","corp_duo","?b??(id)??2J"],"attempt":1,"attempts":3,` +
-				`"message":"wrong code: 'wait'","number":"","requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","make","zsh"]},` +
+				`"message":"wrong code: 'wait'","allows":"","number":"","requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","make","zsh"]},` +
 				`"deadline":"2030-01-02T03:04:05Z"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

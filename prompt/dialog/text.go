@@ -85,7 +85,11 @@ func (t dialogText) facts() string {
 	add("", capitalize(r.Requester.Orphan()))
 	add("Calls itself: ", r.Requester.OtherName())
 	add("May be ", r.Requester.Guess())
-	return joinBlocks(fold(r.Requester.Name()+" wants to "+r.Action()), strings.Join(context, "\n"))
+	allows := ""
+	if r.Allows != "" {
+		allows = fold("A yes allows " + r.Allows)
+	}
+	return joinBlocks(fold(r.Requester.Name()+" wants to "+r.Action()), allows, strings.Join(context, "\n"))
 }
 
 // capitalize makes words the beginning of a line.

@@ -59,6 +59,7 @@ func compact(r prompt.Request) prompt.Request {
 		*field = prompt.Sanitize(*field, name)
 	}
 	r.Message = prompt.SanitizeText(r.Message, message)
+	r.Allows = prompt.SanitizeText(r.Allows, path)
 	return r
 }
 

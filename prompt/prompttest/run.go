@@ -57,7 +57,7 @@ func HostileRequest(kind prompt.Kind) prompt.Request {
 	r, h := Request(kind), Hostile()
 	r.Requester.Origin = prompt.OriginUser // shows the whole path
 	for _, field := range []*string{
-		&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.MethodType, &r.Message, &r.Number, &r.Requester.Exe,
+		&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.MethodType, &r.Message, &r.Allows, &r.Number, &r.Requester.Exe,
 	} {
 		*field = h
 	}

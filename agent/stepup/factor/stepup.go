@@ -6,6 +6,7 @@ package factor
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,6 +135,10 @@ type StepUp struct {
 	kind     prompt.Kind // of the prompt shown last, "" before the first
 	prompter string      // that got the last answer; "" where none did
 
+	Allows  Allowance
+	Bound   string // names the scope of the key for people; "" without one
+	Unbound bool   // there should be a scope, and it cannot be told: the key is that of no other request
+
 	peer  func() peer.Peer // slow the first time: asked for when it is shown
 	asked prompt.Requester // as the last question or notice shows it; the zero value before
 }
@@ -149,6 +154,25 @@ func (c *Config) Begin(ctx context.Context, q rule.Request, ruleName string, tok
 		Started:  now,
 		Deadline: now.Add(c.Timeout),
 		peer:     func() peer.Peer { return peer.FromContext(ctx) },
+	}
+}
+
+// Bind puts the scope of a grant into the key. A process that cannot be told (it hides, or
+// has ended) must not share a token with others like it: it gets a key of its own for each
+// request, under which nothing is there.
+func (s *StepUp) Bind(scope rule.Scope) {
+	var to peer.Binding
+	switch scope {
+	case rule.TerminalScope:
+		to = s.peer().Session
+	case rule.ProgramScope:
+		to = s.peer().Program
+	default:
+		return
+	}
+	s.Key.Scope, s.Bound = to.ID, to.Name
+	if s.Unbound = to.ID == ""; s.Unbound {
+		s.Key.Scope, s.Bound = "unknown "+rand.Text(), "one request"
 	}
 }
 
@@ -238,6 +262,9 @@ func (s *StepUp) fill(p prompt.Request) prompt.Request {
 	p.Operation = string(s.Request.Operation)
 	s.asked = requester(s.peer())
 	p.Requester = s.asked
+	if p.MethodType != prompt.ControlGroup { // that is asked of others
+		p.Allows = s.Allows.words(s)
+	}
 	p.Deadline = s.Deadline
 	p.Attempts = s.Config.Attempts
 	p.Attempt = max(p.Attempt, 1)
@@ -352,7 +379,8 @@ func (s *StepUp) TurnKey() state.Key {
 		return s.denialKey()
 	}
 	k := state.Key{Key: s.Key}
-	k.Namespace = ""
+	// Nor is the scope: a program could open another terminal for each question.
+	k.Namespace, k.Scope = "", ""
 	if s.Rule == "" || s.Unauthenticated {
 		// Not by process: the same user can start another one.
 		k.Path = s.Request.Path

@@ -40,3 +40,17 @@ step_up "no mount" {
     path = "auth/login/alice"
   }
 }
+step_up "scoped" {
+  paths = ["v"]
+  grant "login" {
+    path  = "auth/stepup/login/alice"
+    scope = "tab"
+  }
+}
+step_up "header" {
+  paths   = ["u"]
+  methods = ["m"]
+  grant "header" {
+    scope = "terminal"
+  }
+}

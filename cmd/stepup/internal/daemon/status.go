@@ -259,8 +259,12 @@ func askedLine(st control.Status) string {
 func cacheLines(st control.Status, now time.Time) []string {
 	lines := []string{storeLine(st.Cache)}
 	for _, t := range st.Tokens {
-		lines = append(lines, fmt.Sprintf("%s\tfor caller %s\t%s left\t%s\t%s",
-			cli.Printable(t.Rule), cli.Printable(t.Caller), cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses), lastUse(t.LastUse, now)))
+		whose := "caller " + cli.Printable(t.Caller)
+		if t.Scope != "" {
+			whose += ", " + cli.Printable(t.Scope)
+		}
+		lines = append(lines, fmt.Sprintf("%s\tfor %s\t%s left\t%s\t%s",
+			cli.Printable(t.Rule), whose, cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses), lastUse(t.LastUse, now)))
 	}
 	return lines
 }

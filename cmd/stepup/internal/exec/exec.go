@@ -359,6 +359,8 @@ func (x *execution) obtain(ctx context.Context) (got control.Obtained, err error
 			hint = "leave --rule out, or " + hint
 		}
 		return got, cli.Usage(fmt.Errorf("rule %s has a header grant or none: it is asked about with each request", cli.Printable(x.rule)), hint)
+	case errors.Is(err, control.ErrProgramScope):
+		return got, cli.Usage(fmt.Errorf("rule %s: %w", cli.Printable(x.rule), control.ErrProgramScope), "run the program, which is asked about then, or give the grant scope = \"terminal\"")
 	case errors.Is(err, control.ErrNoRule):
 		return got, x.noRule()
 	}

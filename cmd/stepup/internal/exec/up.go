@@ -67,6 +67,9 @@ func upText(rule string, got control.Obtained, now time.Time) string {
 	if !got.Expires.IsZero() {
 		text += ", " + cli.Duration(got.Expires.Sub(now)) + " left"
 	}
+	if got.Scope != "" {
+		text += ", for " + cli.Printable(got.Scope)
+	}
 	return text
 }
 
