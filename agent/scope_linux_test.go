@@ -2,15 +2,19 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/cache/cachetest"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -44,6 +48,30 @@ func TestScopeOfATerminal(t *testing.T) {
 	r.stop()
 	r.start(t)
 	r.wantOutcomes(t, web, "cached")
+}
+
+// A step-up ahead is for the terminal that it was asked for on; for a program there is none.
+func TestScopeOfAStepUpAhead(t *testing.T) {
+	t.Parallel()
+	r := newTokenFixture(t)
+	ahead := control.Obtain{Rule: "deploy", Token: secret.Secret(r.token)}
+	for _, scope := range []rule.Scope{rule.ProgramScope, rule.TerminalScope} {
+		r.change(t, func(c *agent.Config) {
+			c.Rules = slices.Clone(c.Rules)
+			c.Rules[0].Grant.Scope = scope
+		})
+		got, err := r.control().Obtain(t.Context(), ahead)
+		if scope == rule.ProgramScope {
+			if !errors.Is(err, control.ErrProgramScope) {
+				t.Errorf("for a program: %+v, %v", got, err)
+			}
+			continue
+		}
+		if err != nil || !got.OK() || got.Scope == "" {
+			t.Errorf("for a terminal: %+v, %v", got, err)
+		}
+	}
+	r.wantOutcomes(t, "kv/data/deploy/web", "cached")
 }
 
 // fromAnotherTerminal reads path by curl on a terminal of its own.

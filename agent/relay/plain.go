@@ -45,7 +45,7 @@ func (r *Relay) Decide(ctx context.Context, q express.Request) (pass express.Pas
 // that is there. A body might have to be sent again.
 func (r *Relay) cached(ctx context.Context, m rule.Match, q express.Request) (express.Pass, bool) {
 	token := tokenOf(q.Token, []string{q.Authorization})
-	if token == "" || q.Body > 0 || !m.Rule.Grant.Mints() || len(m.Kept) > 0 || m.Rule.ControlGroup.Timeout > 0 {
+	if token == "" || q.Body > 0 || !m.Rule.Grant.Mints() || m.Rule.Confirm || len(m.Kept) > 0 || m.Rule.ControlGroup.Timeout > 0 {
 		return express.Pass{}, false
 	}
 	use, ok := r.transport.config.Resolver.Cached(ctx, m, token)

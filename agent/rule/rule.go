@@ -63,6 +63,7 @@ type Rule struct {
 	Methods      []string     `hcl:"methods,optional" names:"mfa_method"`                                     // every one must be satisfied
 	Vault        string       `hcl:"vault,optional" names:"vault"`                                            // only for this vault; "" means for all
 	Silent       bool         `hcl:"prompt,optional" words:"ask never"`                                       // no prompts; a cached token still serves
+	Confirm      bool         `hcl:"confirm,optional"`                                                        // a yes before each use of a token that is there
 	Grant        Grant        `hcl:"grant,block"`
 	Sentinel     []Policy     `hcl:"sentinel,block"` // what denials by these policies call for; other ones then call for nothing
 	ControlGroup ControlGroup `hcl:"control_group,block"`

@@ -34,6 +34,7 @@ type tokenRequest struct {
 	*factor.StepUp
 	request
 	acquired bool // it has started the acquisition of the token
+	made     bool // that has made one: its question was about this request
 }
 
 func newTokenRequest(ctx context.Context, q request) *tokenRequest {
@@ -58,7 +59,7 @@ type TokenUse struct {
 // not known to be alive, or the token serves a number of requests.
 func (r *Resolver) Cached(ctx context.Context, m rule.Match, token secret.Secret) (use *TokenUse, ok bool) {
 	q := newTokenRequest(ctx, request{config: &r.config, match: m, token: token})
-	if _, ok := q.config.Tokens.Known(q.Key); !ok {
+	if _, ok := q.config.Tokens.Known(q.Key); !ok || m.Rule.Confirm {
 		return nil, false
 	}
 	if life, _ := q.CallerLife(ctx, token, callerMaxAge); life != state.Alive {
@@ -105,6 +106,11 @@ func (r request) firstWithToken(ctx context.Context) (Decision, error) {
 		return r.firstWithKept(ctx)
 	}
 	q := newTokenRequest(ctx, r)
+	if q.confirms() && q.isThere(ctx) {
+		if v := q.confirmed(ctx); !v.OK() {
+			return q.refusedUse(ctx, v)
+		}
+	}
 	t, ok := q.usable(ctx)
 	switch {
 	case ok:
@@ -263,6 +269,11 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 	q := newTokenRequest(ctx, r)
 	if q.match.NoReplay {
 		// Nothing was tried before, because it can be sent only once.
+		if q.confirms() && q.isThere(ctx) {
+			if v := q.confirmed(ctx); !v.OK() {
+				return Refused{nil, v}
+			}
+		}
 		resp, used, err := q.sendCached(ctx)
 		switch {
 		case err != nil:
@@ -283,6 +294,9 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 		v, ok := q.acquisition(ctx)
 		if !ok {
 			continue
+		}
+		if v.OK() && q.confirms() && !q.made {
+			v = q.confirmed(ctx) // the question was about another request
 		}
 		if !v.OK() {
 			return Refused{nil, v}
@@ -358,7 +372,7 @@ func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
 func (q *tokenRequest) keep(ctx context.Context, t cache.Token, v mfa.Verdict) mfa.Verdict {
 	life, err := q.CallerLife(ctx, q.token, callerMaxAge)
 	t.Owner = q.Config.State.Callers.Accessor(q.CallerKey())
-	t.Bound = q.Bound
+	t.Bound, q.made = q.Bound, true
 	q.Config.State.Uses.Made(q.Key)
 	if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
 		q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)

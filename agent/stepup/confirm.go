@@ -1,0 +1,55 @@
+package stepup
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/stepup/factor"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
+	"github.com/vault-stepup/stepup/cache"
+	"github.com/vault-stepup/stepup/prompt"
+)
+
+// confirms reports whether a person must allow each use of a token that is there. The look at
+// a mount before a read is no use: it would make two questions of each.
+func (q *tokenRequest) confirms() bool { return q.match.Rule.Confirm && !q.match.Preflight }
+
+// isThere reports whether a token could serve the request. It counts no use.
+func (q *tokenRequest) isThere(ctx context.Context) bool {
+	if q.Unbound {
+		return false
+	}
+	if _, err := q.find(ctx, q.config.Tokens.Get); err != nil {
+		return false
+	}
+	life, _ := q.CallerLife(ctx, q.token, 0) // nobody is asked for a dead caller
+	return life == state.Alive
+}
+
+// confirmed asks whether the token that is there may serve this request.
+func (q *tokenRequest) confirmed(ctx context.Context) mfa.Verdict {
+	if v, ok := q.Muted(); ok {
+		return v
+	}
+	q.Allows = factor.Allowance{} // beyond this request, nothing
+	return q.InTurn(ctx, func() mfa.Verdict {
+		if _, err := q.Ask(ctx, prompt.Request{Kind: prompt.Confirm, Message: "the step-up token that is there would be used"}); err != nil {
+			return factor.VerdictOf(ctx, err)
+		}
+		return factor.Approved()
+	})
+}
+
+// refusedUse is the decision for a request whose use of the token was not allowed: Vault's
+// answer to the caller's own token, which says no unless that suffices.
+func (q *tokenRequest) refusedUse(ctx context.Context, v mfa.Verdict) (Decision, error) {
+	resp, err := q.send(ctx, nil, cache.Token{})
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode != http.StatusForbidden:
+		return PassThrough{resp}, nil
+	}
+	return Refused{resp, v}, nil
+}
