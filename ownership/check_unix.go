@@ -30,12 +30,20 @@ func UID(info fs.FileInfo) int {
 // root's is not ours.
 func Ours(info fs.FileInfo) bool { return UID(info) == os.Geteuid() }
 
-// trusted reports whether a file belongs to this user or root; of the system's, to root.
-func (w *walker) trusted(info fs.FileInfo) bool {
-	return UID(info) == 0 || w.scope != systemFile && Ours(info)
+func check(path string, s scope) error {
+	w := walker{scope: s, owner: os.Geteuid()}
+	if s == systemFile {
+		w.owner = 0
+	}
+	return walk(path, w)
 }
 
-func check(path string, s scope) error {
+func checkAdmin(path string, admin int) error {
+	return walk(path, walker{scope: wholeFile, owner: admin, admin: true})
+}
+
+// walk checks path as w says.
+func walk(path string, w walker) error {
 	if !filepath.IsAbs(path) {
 		wd, err := os.Getwd()
 		if err != nil {
@@ -43,7 +51,7 @@ func check(path string, s scope) error {
 		}
 		path = wd + "/" + path
 	}
-	w := walker{scope: s, path: path, at: "/", todo: strings.Split(path, "/")}
+	w.path, w.at, w.todo = path, "/", strings.Split(path, "/")
 	here, err := os.Lstat("/")
 	if err == nil {
 		err = w.walk(here)
@@ -65,11 +73,16 @@ var errLinks = fmt.Errorf("more than %d symbolic links", maxLinks)
 // nothing even if a is a link.
 type walker struct {
 	scope scope
+	owner int    // whose files are trusted besides root's
+	admin bool   // the owner is not the user that is asked for
 	path  string // as it was asked for
 	at    string // a folder without links in its name
 	todo  []string
 	links int
 }
+
+// trusted reports whether a file belongs to the owner or root.
+func (w *walker) trusted(info fs.FileInfo) bool { return UID(info) == w.owner || UID(info) == 0 }
 
 // walk goes on from the folder here, which is at w.at.
 func (w *walker) walk(here fs.FileInfo) error {
@@ -186,7 +199,7 @@ func (w *walker) end(name string, info fs.FileInfo) error {
 func (w *walker) writers(info fs.FileInfo, name string) fs.FileMode {
 	others := info.Mode().Perm() & 0o022
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if others == 0o020 && ok && w.scope != systemFile && ownGroup(int(st.Gid)) && !hasAccessList(name) {
+	if others == 0o020 && ok && w.scope != systemFile && !w.admin && ownGroup(int(st.Gid)) && !hasAccessList(name) {
 		return 0
 	}
 	return others
@@ -196,12 +209,16 @@ func (w *walker) foreign(part string, info fs.FileInfo) error {
 	uid := UID(info)
 	// What holds the file belongs to the user; what lies above, to root.
 	owner := "root"
-	if part == w.path || part == filepath.Dir(w.path) {
+	if !w.admin && (part == w.path || part == filepath.Dir(w.path)) {
 		owner = userName(os.Geteuid())
+	}
+	whose := "another user, "
+	if uid == os.Geteuid() {
+		whose = ""
 	}
 	return &Unsafe{
 		Part:    part,
-		problem: fmt.Sprintf("belongs to another user, %s (uid %d)", userName(uid), uid),
+		problem: fmt.Sprintf("belongs to %s%s (uid %d)", whose, userName(uid), uid),
 		fix:     asRoot(0) + "chown " + owner + " " + quote(part),
 	}
 }

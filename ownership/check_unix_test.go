@@ -165,6 +165,56 @@ func TestCheckSystem(t *testing.T) {
 	}
 }
 
+// What binds this user belongs to an administrator: this user's own files do not do.
+func TestCheckAdmin(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		admin   int
+		changes []change
+		part    string
+	}{
+		"the administrator's":          {admin: os.Geteuid()},
+		"root's beside another":        {admin: stranger, changes: []change{{"a", owner(0), true}, {"a/file", owner(0), true}}},
+		"of another administrator":     {admin: stranger, changes: []change{{"a/file", owner(stranger), true}}},
+		"a stranger's":                 {admin: os.Geteuid(), changes: []change{{"a/file", owner(stranger), true}}, part: "a/file"},
+		"in a stranger's folder":       {admin: os.Geteuid(), changes: []change{{"a", owner(stranger), true}}, part: "a"},
+		"open to every user":           {admin: os.Geteuid(), changes: []change{{"a/file", mode(0o646), false}}, part: "a/file"},
+		"in an open folder":            {admin: os.Geteuid(), changes: []change{{"a", mode(0o777), false}}, part: "a"},
+		"open to the user's own group": {admin: os.Geteuid(), changes: []change{{"a/file", mode(0o664), false}}, part: "a/file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree(t, "a/", "a/file")
+			for _, c := range tt.changes {
+				if c.root && os.Geteuid() != 0 {
+					t.Skip("needs root, to give files away")
+				}
+				must(t, c.do(filepath.Join(dir, c.name)))
+			}
+			err := CheckAdmin(filepath.Join(dir, "a/file"), tt.admin)
+			found, _ := errors.AsType[*Unsafe](err)
+			switch {
+			case tt.part == "" && err != nil:
+				t.Error(err)
+			case tt.part != "" && (found == nil || found.Part != filepath.Join(dir, tt.part)):
+				t.Errorf("error %v, want one about %s", err, tt.part)
+			}
+		})
+	}
+}
+
+// A user who is not the administrator may own nothing of it.
+func TestCheckAdminOfAnother(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() == 0 {
+		t.Skip("needs a user other than root")
+	}
+	dir := tree(t, "file")
+	if err := CheckAdmin(filepath.Join(dir, "file"), 0); err == nil {
+		t.Error("the user's own file passes for root's")
+	}
+}
+
 func TestRelativePath(t *testing.T) {
 	dir := tree(t, "a/", "a/file")
 	t.Chdir(dir)

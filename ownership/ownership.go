@@ -26,6 +26,11 @@ func (e *Unsafe) Fix() string { return e.fix }
 // nothing is looked at: access lists say there what each user may do.
 func Check(path string) error { return check(path, wholeFile) }
 
+// CheckAdmin is [Check] for a file that binds this user as well: it and each folder on the
+// way belong to root, or to the user admin, and nobody else may write to them, not even this
+// user. On Windows they belong to the system or its administrators, and admin is ignored.
+func CheckAdmin(path string, admin int) error { return checkAdmin(path, admin) }
+
 // CheckPlace is [Check] for a file that this process makes private itself: the mode of
 // the file does not matter, only that no other user can put another in its place.
 func CheckPlace(path string) error { return check(path, placeOnly) }

@@ -17,10 +17,11 @@ type chain []step
 
 // A step is one folder, link or file.
 type step struct {
-	path   string
-	info   fs.FileInfo // of the link itself; nil where it is missing, or must not be seen
-	target string      // of a link
-	last   bool        // nothing comes behind it
+	path    string
+	info    fs.FileInfo // of the link itself; nil where it is missing, or must not be seen
+	target  string      // of a link
+	last    bool        // nothing comes behind it
+	entries []string    // of a folder that is the last step
 }
 
 // follow resolves a path one step at a time.
@@ -37,6 +38,9 @@ func follow(path string) chain {
 		}
 		s := stepAt(filepath.Join(at, name))
 		s.last = s.info == nil || len(rest) == 0 && s.target == ""
+		if s.folder() {
+			s.entries = entries(s.path)
+		}
 		all = append(all, s)
 		switch {
 		case s.info == nil:
@@ -72,6 +76,19 @@ func stepAt(path string) step {
 	return s
 }
 
+// folder reports whether the path leads to a folder, which is s.
+func (s step) folder() bool { return s.last && s.info != nil && s.info.IsDir() }
+
+// entries are the names in a folder. Its time would not do: two entries of one tick of the
+// clock leave it as it is.
+func entries(folder string) (names []string) {
+	all, _ := os.ReadDir(folder) // what cannot be read has none
+	for _, e := range all {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
 // complete reports whether the path leads to something.
 func (c chain) complete() bool {
 	end := c[len(c)-1]
@@ -82,7 +99,7 @@ func (c chain) same(other chain) bool { return slices.EqualFunc(c, other, step.s
 
 // same compares what a reader of the file could notice.
 func (s step) same(other step) bool {
-	if s.path != other.path || s.target != other.target || (s.info == nil) != (other.info == nil) {
+	if s.path != other.path || s.target != other.target || (s.info == nil) != (other.info == nil) || !slices.Equal(s.entries, other.entries) {
 		return false
 	}
 	if s.info == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,8 @@ const (
 	fileEvents   = selfEvents | unix.IN_MODIFY | unix.IN_ATTRIB // the latter also when the name is gone
 	linkEvents   = selfEvents | unix.IN_ATTRIB
 	folderEvents = selfEvents
-	// searchEvents are those of the folders while a path leads to nothing.
+	// searchEvents are those of the folder in which a path ends with nothing, and of a folder
+	// that it leads to.
 	searchEvents = folderEvents | unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM
 )
 
@@ -62,7 +64,7 @@ func (i *inotify) watch(chains []chain) error {
 	for _, c := range chains {
 		for _, s := range c {
 			if s.info != nil {
-				masks[s.path] |= eventsOf(s, c.complete())
+				masks[s.path] |= eventsOf(s, c)
 			}
 		}
 	}
@@ -93,13 +95,15 @@ func (i *inotify) watch(chains []chain) error {
 	return nil
 }
 
-func eventsOf(s step, found bool) uint32 {
+// eventsOf is what is of interest at a step of c.
+func eventsOf(s step, c chain) uint32 {
+	searched := func() bool { return filepath.Dir(c[len(c)-1].path) == s.path }
 	switch {
 	case s.target != "":
 		return linkEvents
 	case !s.info.IsDir():
 		return fileEvents
-	case !found:
+	case s.last, !c.complete() && searched():
 		return searchEvents
 	}
 	return folderEvents

@@ -59,6 +59,9 @@ func (f *folderSource) watch(chains []chain) error {
 			if i > 0 && (s.last || s.target != "" || i == len(c)-2) {
 				now[filepath.Dir(s.path)] = true
 			}
+			if s.folder() {
+				now[s.path] = true
+			}
 		}
 	}
 	for path := range now {

@@ -1,6 +1,6 @@
 // Package pathwatch notices that what is at a path has changed: the file, a folder above it,
-// or a link on the way to it. It looks at these alone, so that other files beside them wake
-// nothing.
+// or a link on the way to it, and of a folder which entries it has. It looks at these alone,
+// so that other files beside them wake nothing.
 package pathwatch
 
 import (

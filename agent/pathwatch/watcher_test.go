@@ -251,3 +251,42 @@ func TestWatchOther(t *testing.T) {
 		}
 	}
 }
+
+// Of a folder it is told what comes and goes there, also when it comes later itself, and
+// not what is written into a file in it.
+func TestWatchFolder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(w *Watcher) { w.poll, w.check = time.Hour, time.Hour })
+	f.settle(t)
+	folder := filepath.Join(f.home, "config", "stepup", "more.d")
+	f.watcher.Watch(folder)
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"made", func() error { return os.Mkdir(folder, 0o700) }},
+		{"a file comes", func() error { return os.WriteFile(filepath.Join(folder, "a"), nil, 0o600) }},
+		{"it gets another name", func() error { return os.Rename(filepath.Join(folder, "a"), filepath.Join(folder, "b")) }},
+		{"it goes", func() error { return os.Remove(filepath.Join(folder, "b")) }},
+		{"the folder goes", func() error { return os.Remove(folder) }},
+		{"made again", func() error { return os.Mkdir(folder, 0o700) }},
+	} {
+		known := follow(folder)
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.After(30 * time.Second); ; { // what was told of before may come once more
+			select {
+			case <-f.watcher.Changed():
+			case <-end:
+				t.Fatalf("%s: not noticed", step.name)
+			}
+			f.watcher.mu.Lock()
+			seen := f.watcher.known[0]
+			f.watcher.mu.Unlock()
+			if !seen.same(known) {
+				break
+			}
+		}
+	}
+}
