@@ -57,7 +57,9 @@ func layers() map[string][]string {
 		"cache/cachetest":       {"cache", "cache/keyring", "cache/secret"},
 		"prompt":                {"cache/secret"},
 		"prompt/prompttest":     {"prompt"},
-		"config":                {"agent", "agent/rule", "ownership"},
+		"config":                {"agent", "agent/rule", "config/excerpt", "config/layers", "ownership"},
+		"config/excerpt":        {},
+		"config/layers":         {"config/excerpt", "ownership"},
 		"messagebus":            {},
 		"ownership":             {},
 		"packaging":             {},
@@ -84,7 +86,7 @@ type confinement struct {
 
 func confinements() []confinement {
 	return []confinement{
-		{module + "/config", []string{"cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/doctor", "cmd/stepup/internal/demo", "cmd/stepup/internal/daemon"}, "only cmd knows files; everything else gets plain values"},
+		{module + "/config", []string{"config", "config/layers", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/service", "cmd/stepup/internal/secrets", "cmd/stepup/internal/doctor", "cmd/stepup/internal/demo", "cmd/stepup/internal/daemon"}, "only cmd knows files; everything else gets plain values"},
 		{module + "/agent/devvault", []string{"cmd/stepup/internal/demo"}, "the development Vault belongs to the demo, never to the daemon"},
 		{"github.com/hashicorp/vault/api", []string{"agent/vault"}, "it reads VAULT_* of the environment; one package knows how to stop that"},
 		{"github.com/zalando/go-keyring", []string{"cache/keyring"}, "its calls may hang for ever; cache/keyring makes them bounded and killable"},
@@ -92,9 +94,9 @@ func confinements() []confinement {
 		{"github.com/gen2brain/beeep", []string{"prompt/notification"}, "only prompt/notification shows notifications, and sanitises them"},
 		{"github.com/godbus/dbus/v5", []string{"messagebus", "messagebus/messagebustest"}, "its reader panics on what a bus should not say, and its shared connections belong to go-keyring; messagebus guards against both"},
 		{"github.com/vishvananda/netlink", []string{"agent/peer"}, "only peer asks the kernel who is at the other end"},
-		{"github.com/hashicorp/hcl/v2", []string{"config"}, "only config knows the file format"},
+		{"github.com/hashicorp/hcl/v2", []string{"config", "config/excerpt", "config/layers"}, "only config knows the file format"},
 		{"github.com/hashicorp/hcl/hcl", []string{"cmd/stepup/internal/policies"}, "only policies are in the grammar of old"},
-		{"github.com/zclconf/go-cty", []string{"config"}, "only config knows the file format"},
+		{"github.com/zclconf/go-cty", []string{"config", "config/layers"}, "only config knows the file format"},
 		{"github.com/prometheus", []string{"agent/metrics"}, "only metrics knows how they are counted and served; the others tell it what happened"},
 		{"github.com/spf13/cobra", []string{"cmd/*"}, "only cmd knows command lines"},
 		{"testing", []string{"cache/cachetest", "messagebus/messagebustest", "prompt/prompttest"}, "test code and its flags do not belong in the program"},

@@ -33,8 +33,9 @@ type Config struct {
 	Telemetry Telemetry    `hcl:"telemetry,block"`
 	Log       Log          `hcl:"log,block"`
 
-	File    string // where it came from
-	Changes string // what is new in it since the one before, in one line; for the status after a reload
+	File    string   // where it came from: the user's own file if there is one
+	Files   []string // all of them, in the order in which they were read
+	Changes string   // what is new in it since the one before, in one line; for the status after a reload
 }
 
 // Vault returns the vault of that name; "" is the only one.
@@ -134,13 +135,13 @@ type Prompt struct {
 	Use         []string      `hcl:"use,optional" words:"attached desktop terminal command" min:"1"` // each once
 	Command     []string      `hcl:"command,optional" form:"program"`                                // set when Use has UseCommand
 	Pinentry    string        `hcl:"pinentry,optional" form:"program"`                               // asked before the other windows of UseDesktop; "" for none
-	Timeout     time.Duration `hcl:"timeout,optional" max:"5m"`                                      // 0 means 55 s
-	Attempts    int           `hcl:"attempts,optional" min:"1" max:"20"`                             // 0 means 3
-	Cooldown    time.Duration `hcl:"cooldown,optional" max:"1h"`                                     // after a denial, timeout or rejection; 0 means 30 s
-	ConfirmPush bool          `hcl:"confirm_push,optional"`                                          // ask before Vault is made to push
-	MaxPending  int           `hcl:"max_pending,optional" min:"1" max:"1000"`                        // prompts that may wait at once; 0 means 64
+	Timeout     time.Duration `hcl:"timeout,optional" max:"5m" strict:"less"`                        // 0 means 55 s
+	Attempts    int           `hcl:"attempts,optional" min:"1" max:"20" strict:"less"`               // 0 means 3
+	Cooldown    time.Duration `hcl:"cooldown,optional" max:"1h" strict:"more"`                       // after a denial, timeout or rejection; 0 means 30 s
+	ConfirmPush bool          `hcl:"confirm_push,optional" strict:"more"`                            // ask before Vault is made to push
+	MaxPending  int           `hcl:"max_pending,optional" min:"1" max:"1000" strict:"less"`          // prompts that may wait at once; 0 means 64
 	// Never are programs that get no prompts; "*" at the end of a name stands for any rest.
-	Never    []string `hcl:"never,optional" min:"1"`
+	Never    []string `hcl:"never,optional" min:"1" strict:"more"`
 	Detached string   `hcl:"detached,optional" words:"ask never"` // for programs without a terminal or graphical session
 
 	// Prompters all show each prompt at once. The caller makes them of Use.
@@ -173,8 +174,8 @@ const (
 // Cache says how long step-up tokens live and where.
 type Cache struct {
 	Store  string        `hcl:"store,optional" words:"keyring memory"`
-	MaxTTL time.Duration `hcl:"max_ttl,optional" max:"24h"`                 // a token is never used longer; 0 means 15 m
-	LockOn []string      `hcl:"lock_on,optional" words:"sleep screen_lock"` // empty never locks by itself
+	MaxTTL time.Duration `hcl:"max_ttl,optional" max:"24h" strict:"less"`                 // a token is never used longer; 0 means 15 m
+	LockOn []string      `hcl:"lock_on,optional" words:"sleep screen_lock" strict:"more"` // empty never locks by itself
 }
 
 // Relay is about the requests of all vaults.
@@ -187,9 +188,9 @@ type Relay struct {
 
 // Telemetry is where the metrics can be read.
 type Telemetry struct {
-	Address    string `hcl:"address,optional"`              // loopback IP:port for Prometheus; "" means none
-	OtherUsers bool   `hcl:"other_users,optional"`          // collectors of other users may read them there, too
-	TextFile   string `hcl:"textfile,optional" form:"path"` // for node_exporter; "" means none
+	Address    string `hcl:"address,optional"`                   // loopback IP:port for Prometheus; "" means none
+	OtherUsers bool   `hcl:"other_users,optional" strict:"less"` // collectors of other users may read them there, too
+	TextFile   string `hcl:"textfile,optional" form:"path"`      // for node_exporter; "" means none
 }
 
 // Log is about the agent's own log.

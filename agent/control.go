@@ -34,6 +34,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		Textfile:   g.config.Telemetry.TextFile,
 		Listeners:  leaser{a}.listenersLocked(),
 	}
+	s.ConfigFiles = g.config.Files
 	if a.reloaded != nil {
 		s.ConfigError = a.reloaded.Error
 	}

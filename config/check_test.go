@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 		{"size of a wrong type", "vault \"a\" {\n  max_kept_body = true\n}", "2: wrong type: this must be a number of bytes"},
 		{"flag for a number", head + "prompt { attempts = true }", "4: wrong type: this must be a whole number, not true or false"},
 		{"invalid UTF-8", head + "log { level = \"\xff\" }", "4: syntax: invalid character encoding"},
-		{"too large", head + strings.Repeat("#\n", maxFile/2), "1: the configuration is larger than 256 KiB"},
+		{"too large", head + strings.Repeat("#\n", 256<<10/2), "1: the configuration is larger than 256 KiB"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestDeepNesting(t *testing.T) {
 	for _, unit := range []string{"(", "[", "{", "!", "-", "\"${", "a ? b : ", "\"%{ if a }", "a.*", "a && ", "a[", "<<A\n${", "\nx {\n"} {
 		t.Run(unit, func(t *testing.T) {
 			t.Parallel()
-			src := "a = " + strings.Repeat(unit, (maxFile-4)/len(unit))
+			src := "a = " + strings.Repeat(unit, (256<<10-4)/len(unit))
 			if cfg, diags := Parse("stepup.hcl", []byte(src), fixed()); cfg != nil || !diags.HasErrors() {
 				t.Errorf("%.20q loads", src)
 			}

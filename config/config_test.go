@@ -114,7 +114,7 @@ func TestContractExample(t *testing.T) {
 		t.Fatal(report(t, diags))
 	}
 	want := &agent.Config{
-		File: "testdata/contract.hcl",
+		File: "testdata/contract.hcl", Files: []string{"testdata/contract.hcl"},
 		Vaults: []agent.Vault{{
 			Name: "corp", Address: &url.URL{Scheme: "https", Host: "vault.corp.example:8200"},
 			TLS: vault.TLS{CACert: cert}, MaxBody: 1 << 20, Timeout: 150 * time.Second, IdleTimeout: 30 * time.Second,
@@ -182,7 +182,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(report(t, diags))
 	}
 	want := &agent.Config{
-		File: "stepup.hcl",
+		File: "stepup.hcl", Files: []string{"stepup.hcl"},
 		Vaults: []agent.Vault{{
 			Name: "main", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"},
 			MaxBody: 1 << 20, Timeout: 150 * time.Second, IdleTimeout: 30 * time.Second,
@@ -301,7 +301,7 @@ log {
 		t.Fatal(report(t, diags))
 	}
 	want := &agent.Config{
-		File: "stepup.hcl",
+		File: "stepup.hcl", Files: []string{"stepup.hcl"},
 		Vaults: []agent.Vault{
 			{
 				Name: "a", Address: &url.URL{Scheme: "https", Host: "vault.example:8200"}, Namespace: "team-a",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/config/layers"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -35,6 +36,31 @@ type decoder struct {
 // A titled names blocks by their type and label.
 type titled struct{ kind, label string }
 
+// load makes the configuration of a tree, of which path is the user's own file.
+func (d *decoder) load(tree *layers.Tree, path string) (*agent.Config, Diagnostics) {
+	d.tree = tree
+	first, own := ownSource(tree)
+	d.name = first.Path
+	for _, p := range tree.Problems {
+		d.problem(p)
+	}
+	if !d.diags.HasErrors() {
+		d.decode(tree.Body)
+	}
+	out := d.finish()
+	if out.HasErrors() {
+		return nil, out
+	}
+	for _, s := range tree.Sources {
+		d.cfg.Files = append(d.cfg.Files, s.Path)
+	}
+	d.cfg.File = path
+	if !own {
+		d.cfg.File = first.Path
+	}
+	return &d.cfg, out
+}
+
 // collectLabels fills names and first.
 func (d *decoder) collectLabels(all hclsyntax.Blocks) {
 	for _, in := range all {
@@ -53,7 +79,7 @@ func (d *decoder) collectLabels(all hclsyntax.Blocks) {
 func (d *decoder) unique(kind string, label text) {
 	if at := d.first[titled{kind, label.value}]; at != label.at {
 		d.fail(label.at, say("there are two %s blocks %s", kind, label.shown).
-			hint("the first is on line %d: give one of them another name", at.Start.Line))
+			hint("the first is %s: give one of them another name", layers.Where(at, label.at)))
 	}
 }
 
@@ -76,6 +102,7 @@ func (d *decoder) decode(body *hclsyntax.Body) {
 	root := block{
 		d: d, body: body, header: d.start(), shape: shapeOf(reflect.TypeFor[agent.Config](), ""), single: make(map[string]hcl.Range),
 	}
+	d.setVariables()
 	root.checkWords()
 	d.collectLabels(body.Blocks)
 	if len(root.inner("vault")) == 0 {

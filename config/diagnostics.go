@@ -7,16 +7,18 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/vault-stepup/stepup/config/excerpt"
+	"github.com/vault-stepup/stepup/config/layers"
 )
 
-// Diagnostics are the errors and warnings of one file, in the order of the file. The zero
-// value has none.
+// Diagnostics are the errors and warnings of all files, in the order in which they were read.
+// The zero value has none.
 type Diagnostics struct {
 	list hcl.Diagnostics
-	src  []byte
+	tree *layers.Tree // nil where nothing was read
 }
 
 // All returns the diagnostics. Where there is a file, each has a Subject within
@@ -53,7 +55,7 @@ func (d Diagnostics) lines(severity hcl.DiagnosticSeverity) []string {
 		if diag.Subject != nil {
 			line = fmt.Sprintf("%s:%d: %s", filepath.Base(diag.Subject.Filename), diag.Subject.Start.Line, line)
 		}
-		out = append(out, printable(line))
+		out = append(out, excerpt.Printable(line))
 	}
 	return out
 }
@@ -62,23 +64,33 @@ func (d Diagnostics) lines(severity hcl.DiagnosticSeverity) []string {
 // is broken, and long lines of the file are cut, at width columns; 0 does
 // neither.
 func (d Diagnostics) Write(w io.Writer, width int, color bool) error {
-	p := printer{width: width, color: color, src: d.src}
-	for i, diag := range d.list {
-		if i > 0 {
-			p.out.WriteByte('\n')
-		}
-		p.diagnostic(diag)
+	p := excerpt.Printer{Width: width, Color: color, Source: d.tree.Text}
+	for _, diag := range d.list {
+		p.Print(diag)
 	}
-	_, err := io.WriteString(w, p.out.String())
+	_, err := io.WriteString(w, p.String())
 	return err
 }
 
 // A file is the text that is being read, with the meaning of its variables and its errors.
 type file struct {
 	opt   Options
-	name  string
-	src   []byte
+	name  string       // of the user's own file
+	tree  *layers.Tree // with the texts; nil while they are read
+	vars  map[string]string
 	diags hcl.Diagnostics
+}
+
+// problem takes over one of the files as such.
+func (f *file) problem(p layers.Problem) {
+	m, severity, at := message{p.Summary, p.Detail, p.Hint}, hcl.DiagError, &p.At
+	if p.Warning {
+		severity = hcl.DiagWarning
+	}
+	if p.At.Filename == "" {
+		at = nil
+	}
+	f.diags = append(f.diags, m.diagnostic(severity, at))
 }
 
 // diagnostic is the message at a place, with itself as Extra.
@@ -104,49 +116,34 @@ func (f *file) start() hcl.Range {
 	return hcl.Range{Filename: f.name, Start: hcl.InitialPos, End: hcl.InitialPos}
 }
 
-// finish sorts by place. It moves subjects that the parser has put outside of the file into
-// it, so that they can be printed.
+// finish sorts by place: what has none, then file by file. It moves subjects that the parser has
+// put outside of their file into it, so that they can be printed.
 func (f *file) finish() Diagnostics {
+	order := map[string]int{}
+	for i, s := range f.tree.Sources {
+		order[s.Path] = i + 1
+	}
 	for _, diag := range f.diags {
-		if diag.Subject == nil || diag.Subject.Start.Line < 1 {
-			at := f.start()
+		if diag.Subject == nil {
+			at := hcl.Range{}
 			diag.Subject = &at
+			continue
 		}
 		at := *diag.Subject
-		at.End.Byte = min(max(at.End.Byte, 0), len(f.src))
+		if at.Start.Line < 1 {
+			at = f.start()
+		}
+		at.End.Byte = min(max(at.End.Byte, 0), len(f.tree.Text(at.Filename)))
 		at.Start.Byte = min(max(at.Start.Byte, 0), at.End.Byte)
 		diag.Subject = &at
 	}
 	slices.SortStableFunc(f.diags, func(x, y *hcl.Diagnostic) int {
-		return cmp.Compare(x.Subject.Start.Byte, y.Subject.Start.Byte)
+		return cmp.Or(cmp.Compare(order[x.Subject.Filename], order[y.Subject.Filename]), cmp.Compare(x.Subject.Start.Byte, y.Subject.Start.Byte))
 	})
-	return Diagnostics{list: f.diags, src: f.src}
-}
-
-// syntaxErrors brings the errors of the HCL parser into our style. A quote that is not closed
-// is an error of each line that follows: only the first of such a run is kept.
-func syntaxErrors(diags hcl.Diagnostics) hcl.Diagnostics {
-	var out hcl.Diagnostics
-	last := map[string]int{} // line by summary
-	for _, diag := range diags {
-		if diag.Subject != nil {
-			line, seen := last[diag.Summary]
-			last[diag.Summary] = diag.Subject.Start.Line
-			if seen && diag.Subject.Start.Line <= line+1 {
-				continue
-			}
+	for _, diag := range f.diags {
+		if diag.Subject.Filename == "" {
+			diag.Subject = nil
 		}
-		ours := *diag
-		ours.Summary = "syntax: " + lower(diag.Summary)
-		ours.Detail = lower(strings.TrimSuffix(diag.Detail, "."))
-		out = append(out, &ours)
 	}
-	return out
-}
-
-func lower(s string) string {
-	if len(s) > 1 && s[1] >= 'a' && s[1] <= 'z' {
-		return strings.ToLower(s[:1]) + s[1:]
-	}
-	return s
+	return Diagnostics{list: f.diags, tree: f.tree}
 }

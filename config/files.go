@@ -2,8 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,29 +49,4 @@ func (f *file) notFolder(name string, t text) {
 	if info, err := os.Stat(t.value); err == nil && info.IsDir() {
 		f.fail(t.at, say("%s is a folder: %s", name, t.shown).hint("name a file in it"))
 	}
-}
-
-// readFile reads a regular file of at most limit bytes. A device or FIFO would
-// block or never end, and the agent reads its configuration while it serves.
-func readFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("is too large: more than %d bytes", limit)
-	}
-	return b, nil
 }

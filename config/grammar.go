@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/vault-stepup/stepup/config/layers"
 )
 
 // The grammar is the structs below [agent.Config]: their tags are those of HCL's package gohcl,
@@ -26,6 +28,7 @@ import (
 //	form:"x"      of a text: path, namespace; of a list: program, mount
 //	min, max      of a number, duration or size; elements of a list, bytes of a text
 //	only:"a b"    an argument of the blocks with these labels
+//	strict:"x"    what is stricter, where the shared file locks it: less, more; else only the same
 //
 // gohcl itself does not read the file: it takes "6" for 6 and 5 for "5", computes operators
 // and conditions, and has no place of an element of a list.
@@ -118,7 +121,7 @@ func (b *block) open(in *hclsyntax.Block) (out *block, ok bool) {
 		return nil, false
 	}
 	if first, again := b.single[in.Type]; again {
-		b.d.fail(out.header, say("there are two %s blocks", in.Type).hint("join it with the one on line %d", first.Start.Line))
+		b.d.fail(out.header, say("there are two %s blocks", in.Type).hint("join it with the one %s", layers.Where(first, out.header)))
 		return nil, false
 	}
 	if single {
@@ -171,11 +174,53 @@ func (b *block) read(target any) {
 	for _, f := range b.shape.args {
 		name := wordOf(f)
 		if a, ok := b.body.Attributes[name]; ok {
-			argument{b: b, name: name, expr: a.Expr, tag: f.Tag}.read(v.FieldByIndex(f.Index))
+			b.readArgument(a, f, v.FieldByIndex(f.Index))
 		} else if f.Tag.Get("hcl") == name {
 			b.need(name)
 		}
 	}
+}
+
+// readArgument reads an argument into a field. Where it stands in the place of one that the shared
+// file locks, it may only be stricter.
+func (b *block) readArgument(a *hclsyntax.Attribute, f reflect.StructField, field reflect.Value) {
+	name := wordOf(f)
+	if before := b.d.tree.Overridden[a]; b.d.tree.Locked[before] {
+		shared, other := reflect.New(field.Type()).Elem(), *b
+		other.found, other.mounts = make(map[string][]text), make(map[string]string)
+		argument{b: &other, name: name, expr: before.Expr, tag: f.Tag}.read(shared)
+		failed := len(b.d.diags)
+		argument{b: b, name: name, expr: a.Expr, tag: f.Tag}.read(field)
+		if len(b.d.diags) == failed && !asStrict(f.Tag.Get("strict"), shared, field) {
+			b.d.fail(a.SrcRange, wordsLocked(name, before.SrcRange))
+		}
+		return
+	}
+	argument{b: b, name: name, expr: a.Expr, tag: f.Tag}.read(field)
+}
+
+// asStrict reports whether a value is what a locked one is, or stricter by the tag.
+func asStrict(tag string, locked, value reflect.Value) bool {
+	if reflect.DeepEqual(locked.Interface(), value.Interface()) {
+		return true
+	}
+	less, more := locked, value
+	switch tag {
+	case "less":
+		less, more = value, locked
+	case "more":
+	default:
+		return false
+	}
+	switch {
+	case less.CanInt():
+		return less.Int() <= more.Int()
+	case less.Kind() == reflect.Bool:
+		return !less.Bool() || more.Bool()
+	}
+	all, _ := more.Interface().([]string)
+	some, _ := less.Interface().([]string)
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
 // checkWords reports arguments and blocks that the shape does not have.

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,9 +36,14 @@ func readListener(b *block) {
 			at.key = socketKey(l.Address)
 		}
 	}
-	switch vaults := d.names["vault"]; {
+	// A vault of the user's own is not what a shared listener could mean.
+	vaults := slices.Clone(d.names["vault"])
+	if d.tree.Shared(b.header) {
+		vaults = slices.DeleteFunc(vaults, func(name string) bool { return !d.tree.Shared(d.first[titled{"vault", name}]) })
+	}
+	switch {
 	case b.has("vault"):
-	case len(d.vaults) > 1:
+	case len(vaults) > 1:
 		d.fail(b.header, say("the listener does not say which vault it stands for").because("there are several vault blocks").
 			hint(`add vault = "NAME"; declared are: %s`, strings.Join(vaults, ", ")))
 	case len(vaults) == 1:

@@ -14,23 +14,21 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/vault-stepup/stepup/agent"
-	"github.com/vault-stepup/stepup/ownership"
+	"github.com/vault-stepup/stepup/config/layers"
 )
 
 // Limits of what is read; those of arguments are in their tags: beyond them a value is a
 // slip of the pen, and a late surprise.
 const (
-	maxFile     = 256 << 10
 	maxPemFile  = 4 << 20
 	maxUnixPath = 104 // sun_path of macOS; Linux has 108
-	maxNesting  = 32
-	maxOddities = 1000
 	maxResolve  = 2 * time.Second
 )
 
@@ -40,6 +38,11 @@ type Options struct {
 	Home       string              // ${home}; "": from Env
 	RuntimeDir string              // ${runtime_dir}; "": [RuntimeDir]
 	StateDir   string              // ${state_dir}; "": [StateDir]
+	User       string              // ${user} where no variables block sets it; "": from Env
+	// Shared is the file for all users of the machine, which need not be there; "" for none. It
+	// belongs to root, or to the user Admin.
+	Shared string
+	Admin  int
 	// Resolve finds the addresses of an upstream host, to refuse one that is a
 	// listener of ours. It is asked only when the ports are equal. nil:
 	// net.DefaultResolver. It is given 2 s.
@@ -58,73 +61,81 @@ func (o Options) filled() Options {
 	return o
 }
 
-// Load reads and checks the file at path, and refuses it if another user could change
-// it. With errors among the diagnostics the Config is nil. It reads the certificate files
-// that the configuration names, and may block for 2 s per vault on name resolution, but
-// changes nothing.
+// Load reads and checks the user's file at path, together with the shared one and with all that
+// they include. It refuses files that another user could change. With errors among the
+// diagnostics the Config is nil. It reads the certificate files that the configuration names,
+// and may block for 2 s per vault on name resolution, but changes nothing.
 func Load(path string, opt Options) (*agent.Config, Diagnostics) {
-	if found, bad := errors.AsType[*ownership.Unsafe](ownership.Check(path)); bad {
-		return nil, withoutPlace(say("another user could change the configuration: %v", found).
-			because("the configuration decides which server gets your tokens, and which programs run as you").hint("%s", found.Fix()))
-	}
-	src, err := readFile(path, maxFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	return loadWith(newDecoder(path, opt), path)
+}
+
+func loadWith(d *decoder, path string) (*agent.Config, Diagnostics) {
+	tree := layers.Read(places(d, path))
+	if missing(tree, path, d.opt) {
 		return nil, withoutPlace(say("there is no configuration at %s", path).hint("stepup config init --address https://… writes one"))
-	case err != nil:
-		return nil, withoutPlace(say("cannot read the configuration %s: %s", path, cause(err)))
 	}
-	return Parse(path, src, opt)
+	return d.load(tree, path)
 }
 
 // Parse is [Load] for a text instead of a path; name stands for the path in diagnostics.
 func Parse(name string, src []byte, opt Options) (*agent.Config, Diagnostics) {
-	d := &decoder{
-		file: &file{opt: opt.filled(), name: name, src: src}, cfg: defaults(),
-		names: map[string][]string{}, first: map[titled]hcl.Range{}, resolved: map[string][]netip.Addr{},
-	}
-	if len(src) > maxFile {
-		d.fail(d.start(), say("the configuration is larger than %d KiB", maxFile>>10).hint("is this the right file?"))
-		return nil, d.finish()
-	}
-	if at, deep := tooDeep(name, src); deep {
-		d.fail(at, say("the configuration is nested too deeply"))
-		return nil, d.finish()
-	}
-	parsed, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-	if diags.HasErrors() {
-		// What follows a syntax error is guesswork: reporting it would be noise.
-		d.diags = syntaxErrors(diags)
-		return nil, d.finish()
-	}
-	d.decode(parsed.Body.(*hclsyntax.Body)) // documented by ParseConfig
-	out := d.finish()
-	if out.HasErrors() {
-		return nil, out
-	}
-	d.cfg.File = name
-	return &d.cfg, out
+	return newDecoder(name, opt).load(layers.Parse(name, src), name)
 }
 
-// tooDeep finds nesting that would overflow the stack of hclsyntax's parser,
-// which recurses without a limit: a panic that cannot be recovered. Besides
-// brackets it recurses on the operators and directives counted here, none of
-// which this grammar has a use for.
-func tooDeep(name string, src []byte) (hcl.Range, bool) {
-	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser reports the same errors again
-	depth, odd := 0, 0
-	for _, t := range tokens {
-		switch t.Type {
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp:
-			depth++
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd:
-			depth = max(0, depth-1)
-		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenQuestion, hclsyntax.TokenStar, hclsyntax.TokenTemplateControl:
-			odd++
+// Files are the files of a configuration.
+type Files struct {
+	Watch  []string // files and folders whose changes may change it, whether they are there or not
+	Digest string   // tells one content from another; "" where there is none
+}
+
+// FilesOf finds the files that [Load] reads.
+func FilesOf(path string, opt Options) Files {
+	d := newDecoder(path, opt)
+	tree := layers.Read(places(d, path))
+	if len(tree.Sources)+len(tree.Problems) == 0 {
+		return Files{Watch: tree.Watch}
+	}
+	return Files{tree.Watch, tree.Digest()}
+}
+
+func newDecoder(name string, opt Options) *decoder {
+	return &decoder{
+		file: &file{opt: opt.filled(), name: name}, cfg: defaults(),
+		names: map[string][]string{}, first: map[titled]hcl.Range{}, resolved: map[string][]netip.Addr{},
+	}
+}
+
+// places are those of the files that belong to the user's one at path.
+func places(d *decoder, path string) layers.Options {
+	return layers.Options{
+		Shared: d.opt.Shared, Admin: d.opt.Admin, Own: path,
+		Expand: func(e hclsyntax.Expression) (string, bool) {
+			t, ok := d.textOf(e, wantText)
+			return t.value, ok
+		},
+	}
+}
+
+// missing reports whether there is nothing to read at path. Where there is a shared file, a user
+// need not have one, but a file that was named must be there.
+func missing(tree *layers.Tree, path string, opt Options) bool {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) || len(tree.Problems) > 0 {
+		return false
+	}
+	_, own := ownSource(tree)
+	return !own && (len(tree.Sources) == 0 || path != userPath(opt.Env))
+}
+
+// ownSource is the first file that is not shared, else the first of all; ok is false without
+// one that is not shared.
+func ownSource(tree *layers.Tree) (first layers.Source, ok bool) {
+	for _, s := range tree.Sources {
+		if !s.Shared {
+			return s, true
 		}
-		if depth > maxNesting || odd > maxOddities {
-			return t.Range, true
+		if first.Path == "" {
+			first = s
 		}
 	}
-	return hcl.Range{}, false
+	return first, false
 }

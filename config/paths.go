@@ -17,7 +17,25 @@ func DefaultPath(env func(string) string) string {
 	if path := env("STEPUP_CONFIG"); path != "" {
 		return path
 	}
+	return userPath(env)
+}
+
+// userPath is where the user's own configuration is when nothing names another.
+func userPath(env func(string) string) string {
 	return under(UserConfigDir(env), "stepup", "stepup.hcl")
+}
+
+// SharedPath is where the configuration for all users of the machine is. No variable of the
+// environment says so, which a user could set: the file binds them. It is "" where the system
+// does not tell.
+func SharedPath() string {
+	switch runtime.GOOS {
+	case "windows":
+		return under(programData(), "stepup", "stepup.hcl")
+	case "darwin":
+		return "/Library/Application Support/stepup/stepup.hcl"
+	}
+	return "/etc/stepup/stepup.hcl"
 }
 
 // UserConfigDir is the folder in which programs keep the user's configuration. It

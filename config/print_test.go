@@ -61,6 +61,7 @@ func TestWriteColor(t *testing.T) {
 	if err := diags.Write(&b, 0, true); err != nil {
 		t.Fatal(err)
 	}
+	const red, reset = "\x1b[1;31m", "\x1b[0m"
 	if !strings.HasPrefix(b.String(), red+"error:"+reset+" ") || strings.Count(b.String(), reset) != strings.Count(b.String(), "\x1b[")/2 {
 		t.Errorf("%q", b.String())
 	}

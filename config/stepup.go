@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/config/layers"
 )
 
 // defaultApproval ends before Vault's API client gives up: the program then gets
@@ -68,7 +69,7 @@ func readGrant(b *block) (g rule.Grant) {
 	}
 	for _, again := range all[1:] {
 		b.d.fail(again.DefRange(), say("%s has two grants", b.title).
-			hint("the first is on line %d: make a step_up block of its own for the other", all[0].DefRange().Start.Line))
+			hint("the first is %s: make a step_up block of its own for the other", layers.Where(all[0].DefRange(), again.DefRange())))
 	}
 	kinds := []string{string(rule.HeaderGrant), string(rule.TokenGrant), string(rule.LoginGrant)}
 	in, ok := b.open(all[0])

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -10,6 +12,9 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/vault-stepup/stepup/config/excerpt"
+	"github.com/vault-stepup/stepup/config/layers"
 )
 
 // A text is a string of the file with its place.
@@ -92,27 +97,69 @@ func (f *file) template(e *hclsyntax.TemplateExpr) (cty.Value, bool) {
 	return cty.StringVal(all.String()), true
 }
 
-// variable returns env.NAME, home, runtime_dir or state_dir.
+// variable returns env.NAME, home, runtime_dir, state_dir, user, or one of a variables block.
 func (f *file) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 	at, root := e.Range(), e.Traversal.RootName()
-	value, known := map[string]string{"home": f.opt.Home, "runtime_dir": f.opt.RuntimeDir, "state_dir": f.opt.StateDir}[root]
+	value, known := f.builtin()[root]
+	if set, ok := f.vars[root]; ok {
+		value, known = set, true
+	} else if root == "user" {
+		value = cmp.Or(f.opt.User, f.opt.Env("USER"), f.opt.Env("LOGNAME"), f.opt.Env("USERNAME"))
+	}
 	switch {
 	case root == "env":
 		return f.environment(e)
 	case !known:
 		hint := fmt.Sprintf("put text in quotes: %q", root)
-		if n := nearest(root, []string{"env", "home", "runtime_dir", "state_dir"}); n != "" {
+		if n := nearest(root, slices.Concat([]string{"env"}, slices.Sorted(maps.Keys(f.builtin())), slices.Sorted(maps.Keys(f.vars)))); n != "" {
 			hint = fmt.Sprintf("did you mean %q?", n)
 		}
 		f.fail(at, say("there is no variable %q", root).hint("%s", hint))
 	case len(e.Traversal) != 1:
 		f.fail(at, wordsExpression())
+	case value == "" && root == "user":
+		f.fail(at, say("user is not known on this machine").hint(`add variables { user = "…" }`))
 	case value == "":
 		f.fail(at, say("%s is not known on this machine", root).hint("set HOME, or write the whole path"))
 	default:
 		return cty.StringVal(value), true
 	}
 	return cty.NilVal, false
+}
+
+// builtin are the variables that need no block.
+func (f *file) builtin() map[string]string {
+	return map[string]string{"home": f.opt.Home, "runtime_dir": f.opt.RuntimeDir, "state_dir": f.opt.StateDir, "user": f.opt.User}
+}
+
+// setVariables reads the variables blocks of all files: one of the shared ones, with what the
+// user's own one puts in its place.
+func (f *file) setVariables() {
+	set := map[string]string{}
+	for i, b := range f.tree.Variables {
+		if i > 0 {
+			f.fail(b.DefRange(), say("there are two variables blocks").hint("join it with the one %s", layers.Where(f.tree.Variables[0].DefRange(), b.DefRange())))
+		}
+		if len(b.Labels)+len(b.Body.Blocks) > 0 {
+			f.fail(b.DefRange(), say("variables has only arguments").hint(`write variables { user = "…" }`))
+		}
+		for name, a := range b.Body.Attributes {
+			t, ok := f.textOf(a.Expr, wantText)
+			before := f.tree.Overridden[a]
+			switch _, fixed := f.builtin()[name]; {
+			case !ok:
+			case t.value == "":
+				f.fail(t.at, say("%s is empty", name))
+			case fixed && name != "user" || name == "env":
+				f.fail(a.NameRange, say("%s is a variable of stepup's own", name).hint("give yours another name"))
+			case f.tree.Locked[before]:
+				f.fail(a.SrcRange, wordsLocked(name, before.SrcRange))
+			default:
+				set[name] = t.value
+			}
+		}
+	}
+	f.vars = set // only now: one is not made of another
 }
 
 func (f *file) environment(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
@@ -162,10 +209,11 @@ func (f *file) textOf(e hclsyntax.Expression, want string) (text, bool) {
 
 // textAt is the text of the file at a range, in one line and without secrets.
 func (f *file) textAt(r hcl.Range) string {
-	if !r.CanSliceBytes(f.src) {
+	src := f.tree.Text(r.Filename)
+	if !r.CanSliceBytes(src) {
 		return ""
 	}
-	return printable(shorten(mask(string(r.SliceBytes(f.src))), 80))
+	return excerpt.Printable(excerpt.Shorten(excerpt.Mask(string(r.SliceBytes(src))), 80))
 }
 
 func kindOfValue(v cty.Value) string {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/config/layers"
 	"github.com/vault-stepup/stepup/ownership"
 )
 
@@ -110,7 +111,7 @@ func (d *decoder) checkUpstreams() {
 		for _, l := range d.listeners {
 			if l.key != "" && d.sameSocket(u, l) {
 				at, _ := b.text("address")
-				d.fail(at.at, say("%s points at stepup's own %s on line %d", b.title, l.b.title, l.b.header.Start.Line).
+				d.fail(at.at, say("%s points at stepup's own %s %s", b.title, l.b.title, layers.Where(l.b.header, at.at)).
 					because("every request would come back to the agent for ever").
 					hint("address is the Vault server itself; only apps have the agent in VAULT_ADDR"))
 				break
@@ -214,7 +215,7 @@ func readPEM(b *block, name string) (t text, content []byte, ok bool) {
 	if !ok || !b.d.safe(name, t, ownership.Check) {
 		return t, nil, false
 	}
-	content, err := readFile(t.value, maxPemFile)
+	content, err := layers.ReadFile(t.value, maxPemFile)
 	if err != nil {
 		b.d.fail(t.at, wordsUnreadable(name, t, err))
 	}

@@ -1,12 +1,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/agext/levenshtein"
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/vault-stepup/stepup/config/layers"
 )
 
 // A message is the text of a diagnostic: lower case, no full stop. The summary names the
@@ -26,6 +27,9 @@ func (m message) hint(format string, args ...any) message {
 	m.fix = fmt.Sprintf(format, args...)
 	return m
 }
+
+// Hint is the way out, for the printer.
+func (m message) Hint() string { return m.fix }
 
 // nearest is the candidate that was probably meant, or "".
 func nearest(given string, candidates []string) string {
@@ -80,17 +84,15 @@ func wordsRelative(name string, t text) message {
 }
 
 func wordsUnreadable(name string, t text, err error) message {
-	return say("%s cannot be read: %s: %s", name, t.shown, cause(err))
-}
-
-// cause is the part of a file error that does not repeat the path.
-func cause(err error) string {
-	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-		return pathErr.Err.Error()
-	}
-	return err.Error()
+	return say("%s cannot be read: %s: %s", name, t.shown, layers.Cause(err))
 }
 
 func wordsPort(t text) message {
 	return say("%s has no usable port", t.shown).hint("a port is a number up to 65535")
+}
+
+// wordsLocked is about an argument that weakens the shared one at a place.
+func wordsLocked(name string, by hcl.Range) message {
+	return say("%s is locked by the shared configuration at %s:%d", name, by.Filename, by.Start.Line).
+		because("this would weaken what the administrator of this machine has set").hint("take it out here")
 }

@@ -31,7 +31,7 @@ func TestExamplesLoad(t *testing.T) {
 			}
 			opt := config.Options{
 				Env:  func(string) string { return "" },
-				Home: "/home/alice", RuntimeDir: "/run/user/1000/stepup", StateDir: "/home/alice/.local/state/stepup",
+				User: "alice", Home: "/home/alice", RuntimeDir: "/run/user/1000/stepup", StateDir: "/home/alice/.local/state/stepup",
 			}
 			_, diags := config.Parse(name, src, opt)
 			if len(diags.All()) > 0 {

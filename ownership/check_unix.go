@@ -199,7 +199,7 @@ func (w *walker) end(name string, info fs.FileInfo) error {
 func (w *walker) writers(info fs.FileInfo, name string) fs.FileMode {
 	others := info.Mode().Perm() & 0o022
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if others == 0o020 && ok && w.scope != systemFile && !w.admin && ownGroup(int(st.Gid)) && !hasAccessList(name) {
+	if others == 0o020 && ok && w.scope != systemFile && w.owner == os.Geteuid() && ownGroup(int(st.Gid)) && !hasAccessList(name) {
 		return 0
 	}
 	return others

@@ -173,14 +173,13 @@ func TestCheckAdmin(t *testing.T) {
 		changes []change
 		part    string
 	}{
-		"the administrator's":          {admin: os.Geteuid()},
-		"root's beside another":        {admin: stranger, changes: []change{{"a", owner(0), true}, {"a/file", owner(0), true}}},
-		"of another administrator":     {admin: stranger, changes: []change{{"a/file", owner(stranger), true}}},
-		"a stranger's":                 {admin: os.Geteuid(), changes: []change{{"a/file", owner(stranger), true}}, part: "a/file"},
-		"in a stranger's folder":       {admin: os.Geteuid(), changes: []change{{"a", owner(stranger), true}}, part: "a"},
-		"open to every user":           {admin: os.Geteuid(), changes: []change{{"a/file", mode(0o646), false}}, part: "a/file"},
-		"in an open folder":            {admin: os.Geteuid(), changes: []change{{"a", mode(0o777), false}}, part: "a"},
-		"open to the user's own group": {admin: os.Geteuid(), changes: []change{{"a/file", mode(0o664), false}}, part: "a/file"},
+		"the administrator's":      {admin: os.Geteuid()},
+		"root's beside another":    {admin: stranger, changes: []change{{"a", owner(0), true}, {"a/file", owner(0), true}}},
+		"of another administrator": {admin: stranger, changes: []change{{"a/file", owner(stranger), true}}},
+		"a stranger's":             {admin: os.Geteuid(), changes: []change{{"a/file", owner(stranger), true}}, part: "a/file"},
+		"in a stranger's folder":   {admin: os.Geteuid(), changes: []change{{"a", owner(stranger), true}}, part: "a"},
+		"open to every user":       {admin: os.Geteuid(), changes: []change{{"a/file", mode(0o646), false}}, part: "a/file"},
+		"in an open folder":        {admin: os.Geteuid(), changes: []change{{"a", mode(0o777), false}}, part: "a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,6 +23,7 @@ type Status struct {
 	PID         int              `json:"pid"`
 	Started     time.Time        `json:"started"`
 	ConfigFile  string           `json:"config_file"`
+	ConfigFiles []string         `json:"config_files"`       // all that were read, in their order
 	ConfigError string           `json:"config_error"`       // of the last reload; "" when the file is in force
 	Reload      *Reload          `json:"reload,omitempty"`   // the last one; absent before the first
 	Telemetry   string           `json:"telemetry"`          // address of the metrics; "" when they are off
@@ -314,6 +315,7 @@ var (
 // complete makes every list of s a list in JSON.
 func (s Status) complete() Status {
 	s.Listeners, s.Vaults, s.Tokens = notNil(s.Listeners), notNil(s.Vaults), notNil(s.Tokens)
+	s.ConfigFiles = notNil(s.ConfigFiles)
 	s.Prompters, s.Notes, s.Suggestions = notNil(s.Prompters), notNil(s.Notes), notNil(s.Suggestions)
 	s.Prompts, s.Rules = completePrompts(s.Prompts), slices.Clone(notNil(s.Rules))
 	for i := range s.Rules {

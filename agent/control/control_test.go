@@ -241,7 +241,7 @@ func wantFull(t *testing.T, v any) {
 func fullStatus() Status {
 	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	return Status{
-		Version: "1.0.0", PID: 7, Started: at, ConfigFile: "/c", ConfigError: "bad", Reload: &Reload{Time: at, Changes: "c", Error: "e"},
+		Version: "1.0.0", PID: 7, Started: at, ConfigFile: "/c", ConfigFiles: []string{"/etc/c", "/c"}, ConfigError: "bad", Reload: &Reload{Time: at, Changes: "c", Error: "e"},
 		Telemetry: "127.0.0.1:9108", Textfile: "/t",
 		Listeners: []Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp", RequireHeader: true, Check: "sock_diag", PID: 9}},
 		Vaults:    []Vault{{Name: "corp", Address: "https://v", Namespace: "ns", Up: true, Version: "1.21", Sealed: true, Error: "e"}},

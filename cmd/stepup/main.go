@@ -13,15 +13,18 @@ import (
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
-func main() {
+func main() { os.Exit(run(cli.MachineConfig())) }
+
+// run executes the command line and returns the exit code.
+func run(shared cli.SharedConfig) int {
 	// First, before there is a secret. Every command does it: most take or hold one.
 	unprotected, err := protectMemory()
-	c := &cli.Console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Unprotected: unprotected}
+	c := &cli.Console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Shared: shared, Unprotected: unprotected}
 	if err != nil {
 		fmt.Fprintf(c.Err, "stepup: warning: your other programs can read the memory of this process: %v\n", err)
 	}
 	// net/http writes there, whole, what a server sends without being asked: the end
 	// of an answer that is longer than it says, a token perhaps.
 	log.SetOutput(io.Discard)
-	os.Exit(cli.Run(context.Background(), rootCommand(c), cli.CommandLine(os.Args), c))
+	return cli.Run(context.Background(), rootCommand(c), cli.CommandLine(os.Args), c)
 }

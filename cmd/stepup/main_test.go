@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 			if os.Getenv(keepTTY) == "" {
 				_, _ = syscall.Setsid()
 			}
-			main()
+			os.Exit(run(cli.SharedConfig{Path: os.Getenv(sharedConfig), Admin: os.Geteuid()}))
 		},
 		"vault": func() {
 			text, code := vaultProgram(os.Args[1:])
@@ -42,6 +42,10 @@ func TestMain(m *testing.M) {
 		"hiddenget": func() { hideProcess(); getter() },
 	})
 }
+
+// sharedConfig names the file for all users in a script. The program itself knows no such
+// variable.
+const sharedConfig = "TEST_SHARED_CONFIG"
 
 // getter is vaultget as a program.
 func getter() {

@@ -33,9 +33,24 @@ type Console struct {
 	In         io.Reader
 	Out, Err   io.Writer
 	Env        func(string) string
+	Shared     SharedConfig
 	// Unprotected runs start, which starts a program of the person's, so that the program
 	// does not inherit the protection of our memory; nil runs start as it is.
 	Unprotected func(start func() error) error
+}
+
+// A SharedConfig is the configuration for all users of the machine. The zero value is none.
+type SharedConfig struct {
+	Path  string
+	Admin int // the user that it belongs to, if not to root
+}
+
+// MachineConfig is the one of this machine, which need not be there.
+func MachineConfig() SharedConfig { return SharedConfig{Path: config.SharedPath()} }
+
+// ConfigOptions are what the configuration depends on.
+func (c *Console) ConfigOptions() config.Options {
+	return config.Options{Env: c.Env, Shared: c.Shared.Path, Admin: c.Shared.Admin}
 }
 
 // Say prints a line of a result.
@@ -187,7 +202,9 @@ func (c *Console) LoadWith(env func(string) string) (*agent.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	read, diagnostics := config.Load(file, config.Options{Env: env})
+	options := c.ConfigOptions()
+	options.Env = env
+	read, diagnostics := config.Load(file, options)
 	return read, c.PrintDiagnostics(diagnostics)
 }
 
@@ -205,7 +222,7 @@ func (c *Console) PrintDiagnostics(d config.Diagnostics) error {
 
 // quietConfig reads the configuration and prints nothing; it is empty if it has errors.
 func (c *Console) quietConfig() agent.Config {
-	read, _ := config.Load(c.ConfigFile(), config.Options{Env: c.Env})
+	read, _ := config.Load(c.ConfigFile(), c.ConfigOptions())
 	if read == nil {
 		return agent.Config{}
 	}

@@ -49,8 +49,8 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	if err != nil {
 		return err
 	}
-	watcher := pathwatch.New(file)
-	read, _ := os.ReadFile(file) // Load reports errors
+	files := config.FilesOf(file, from.ConfigOptions())
+	watcher := pathwatch.New(files.Watch...)
 	c, err := from.Load()
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		},
 	})
 	r := &reloader{
-		console: from, agent: running, file: file, watcher: watcher, read: read, ready: ready, config: c, log: log, output: output, manager: manager,
+		console: from, agent: running, file: file, watcher: watcher, files: files, ready: ready, config: c, log: log, output: output, manager: manager,
 		askpass: askpass, screen: screen,
 		terminal: terminal.Announce("") == nil && !signal.Ignored(syscall.SIGHUP), stop: stop,
 	}
@@ -107,8 +107,8 @@ type reloader struct {
 	console  *cli.Console
 	agent    *agent.Agent
 	file     string
-	watcher  *pathwatch.Watcher // of the file, from before it was read
-	read     []byte             // its content when it was last read
+	watcher  *pathwatch.Watcher // of the files
+	files    config.Files       // as they were last read
 	ready    <-chan struct{}    // closed when the agent takes another one
 	config   *agent.Config      // in force
 	log      *slog.Logger
@@ -139,7 +139,7 @@ func (r *reloader) run(ctx context.Context) {
 				r.stop()
 				return
 			}
-			r.read, _ = os.ReadFile(r.file)
+			r.changed()
 			r.reload(ctx)
 		case <-ready:
 			// The file may have changed meanwhile.
@@ -161,13 +161,27 @@ func (r *reloader) run(ctx context.Context) {
 				r.log.Warn("the configuration cannot be watched: it is looked at every 30 s, a SIGHUP reloads at once", "error", now)
 			}
 			problem = r.watcher.Problem()
-			now, err := os.ReadFile(r.file)
-			if err == nil && string(now) != string(r.read) {
-				r.read = now
+			if r.changed() {
 				r.reload(ctx)
 			}
 		}
 	}
+}
+
+// changed reports whether the files are others than when they were last read, and are there. From
+// then on those are watched that are now of interest.
+func (r *reloader) changed() bool {
+	now := config.FilesOf(r.file, r.console.ConfigOptions())
+	if !slices.Equal(now.Watch, r.files.Watch) {
+		r.watcher.Watch(now.Watch...)
+		now.Digest = config.FilesOf(r.file, r.console.ConfigOptions()).Digest // they were not watched yet
+		r.files.Watch = now.Watch
+	}
+	if now.Digest == "" || now.Digest == r.files.Digest {
+		return false
+	}
+	r.files.Digest = now.Digest
+	return true
 }
 
 // watchNotes are for the status.
@@ -193,7 +207,7 @@ func (r *reloader) reload(ctx context.Context) {
 
 // replace gives the agent the present content of the file.
 func (r *reloader) replace(ctx context.Context) error {
-	c, diagnostics := config.Load(r.file, config.Options{Env: r.console.Env})
+	c, diagnostics := config.Load(r.file, r.console.ConfigOptions())
 	for _, warning := range diagnostics.Warnings() {
 		r.log.Warn("configuration", "warning", warning)
 	}

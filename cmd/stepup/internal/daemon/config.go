@@ -45,18 +45,18 @@ func Config(c *cli.Console, more ...*cobra.Command) *cobra.Command {
 		a.look(cmd.Context(), &start)
 		return a.writeStarter(path, start)
 	}
-	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, or write a first one"}, append(more,
-		&cobra.Command{
-			Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong,
-			Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
-			RunE: func(_ *cobra.Command, args []string) error { return a.checkConfig(args) },
-		},
-		initialise,
-	)...)
+	check := &cobra.Command{
+		Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong,
+		Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
+	}
+	shared := sharedFlag(check)
+	check.RunE = func(_ *cobra.Command, args []string) error { return a.checkConfig(args, *shared) }
+	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, show it, or write a first one"},
+		append(more, check, a.show(), initialise)...)
 }
 
-func (a *configuration) checkConfig(args []string) error {
-	name, parsed, diagnostics, err := a.parse(args)
+func (a *configuration) checkConfig(args []string, shared string) error {
+	name, parsed, diagnostics, err := a.parse(args, shared)
 	if err != nil {
 		return err
 	}
@@ -68,8 +68,8 @@ func (a *configuration) checkConfig(args []string) error {
 	return nil
 }
 
-// parse reads the file that the arguments or the environment name.
-func (a *configuration) parse(args []string) (name string, c *agent.Config, d config.Diagnostics, err error) {
+// parse reads the file that the arguments or the environment name. name is what it is called.
+func (a *configuration) parse(args []string, shared string) (name string, c *agent.Config, d config.Diagnostics, err error) {
 	if len(args) > 0 && args[0] == "-" {
 		text, err := io.ReadAll(io.LimitReader(a.In, maxConfig))
 		if err != nil {
@@ -78,14 +78,15 @@ func (a *configuration) parse(args []string) (name string, c *agent.Config, d co
 		c, d = config.Parse(textStdinName, text, config.Options{Env: a.Env})
 		return textStdinName, c, d, nil
 	}
-	file := ""
-	if len(args) > 0 {
-		file = args[0]
-	} else if file, err = a.ConfigPath(); err != nil {
+	file, options, err := a.files(args, shared)
+	if err != nil {
 		return "", nil, d, err
 	}
-	c, d = config.Load(file, config.Options{Env: a.Env})
-	return filepath.Base(file), c, d, nil
+	name = filepath.Base(file)
+	if c, d = config.Load(file, options); c != nil && len(c.Files) > 1 {
+		name = strings.Join(c.Files, ", ")
+	}
+	return name, c, d, nil
 }
 
 // A starter is a first configuration.
@@ -199,9 +200,9 @@ func (a *configuration) writeStarter(path string, s starter) error {
 
 // The help, and texts of several places.
 const (
-	textConfigCheckLong = `Reads FILE (- is standard input; default: the file that the agent would read)
-and says what is wrong with it, with file and line. Exits with 2 when the agent
-would not start on it.`
+	textConfigCheckLong = `Reads FILE (- is standard input; default: the file that the agent would read), the
+file for all users of the machine, and what they include, and says what is wrong
+with them, with file and line. Exits with 2 when the agent would not start on it.`
 
 	textConfigInitLong = `Writes a commented configuration, never over one that is there. Without
 --address, it takes VAULT_ADDR if that names another machine, else an example

@@ -91,7 +91,7 @@ was used last. With --format json it is the object that GET /v1/status gives.`
 func statusText(st control.Status, now time.Time) string {
 	var s cli.Sheet
 	s.Row("agent", fmt.Sprintf("stepup %s, pid %d, up %s", cli.Printable(st.Version), st.PID, cli.Duration(now.Sub(st.Started))))
-	s.Row("config", cli.Printable(st.ConfigFile))
+	s.Row("config", configLines(st)...)
 	s.Row("", reloadLines(st, now)...)
 	s.Row("listeners", listenerLines(st.Listeners)...)
 	s.Row("metrics", metricsLines(st)...)
@@ -107,6 +107,17 @@ func statusText(st control.Status, now time.Time) string {
 		s.Row("note", cli.Printable(note))
 	}
 	return s.String()
+}
+
+// configLines are the files of the configuration.
+func configLines(st control.Status) (lines []string) {
+	for _, file := range st.ConfigFiles {
+		lines = append(lines, cli.Printable(file))
+	}
+	if len(lines) == 0 { // of an older agent
+		lines = []string{cli.Printable(st.ConfigFile)}
+	}
+	return lines
 }
 
 // reloadLines describe the last change of the configuration.

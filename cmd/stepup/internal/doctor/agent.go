@@ -35,8 +35,8 @@ func checkAgent(d *doctor, f findings) {
 	if d.agent.ConfigError != "" {
 		f.warn("the last reload failed, the configuration from before is in force: %s", d.agent.ConfigError).with(hintConfig)
 	}
-	if d.noConfig == nil && d.agent.ConfigFile != d.file {
-		f.warn("it uses %s, this shell %s", d.agent.ConfigFile, d.file).with("set STEPUP_CONFIG to that file, or start the agent again")
+	if ours := fileInUse(d); d.noConfig == nil && d.agent.ConfigFile != ours {
+		f.warn("it uses %s, this shell %s", d.agent.ConfigFile, ours).with("set STEPUP_CONFIG to that file, or start the agent again")
 	}
 	if len(d.agent.Prompters) == 0 && d.agent.Attached == 0 {
 		f.warn("nobody is asked: no prompter is configured and no terminal is attached").with("`stepup attach` answers on this terminal")
@@ -54,6 +54,14 @@ func checkAgent(d *doctor, f findings) {
 	for _, note := range d.agent.Notes {
 		f.warn("%s", note)
 	}
+}
+
+// fileInUse is the user's own file, or the shared one where there is no other.
+func fileInUse(d *doctor) string {
+	if d.config != nil {
+		return d.config.File
+	}
+	return d.file
 }
 
 const hintReinstall = "`stepup service install` again"

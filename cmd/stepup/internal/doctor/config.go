@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/ownership"
@@ -22,7 +23,7 @@ func checkConfig(d *doctor, f findings) {
 		return
 	}
 	if err := d.diagnostics.Err(); err == nil {
-		f.pass("%s: %s, %s, %s", d.file, cli.Counted(len(d.config.Vaults), "vault"),
+		f.pass("%s: %s, %s, %s", strings.Join(d.config.Files, ", "), cli.Counted(len(d.config.Vaults), "vault"),
 			cli.Counted(len(d.config.Listeners), "listener"), cli.Counted(len(d.config.Rules), "rule"))
 	} else if _, gone := os.Stat(d.file); errors.Is(gone, fs.ErrNotExist) {
 		f.fail("%v", err).with("`stepup config init --address https://vault.example.com:8200` writes one")

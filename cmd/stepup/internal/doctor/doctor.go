@@ -169,7 +169,7 @@ func (d *doctor) collect(ctx context.Context) {
 	})
 	collecting.Go(func() {
 		if d.file, d.noConfig = d.ConfigPath(); d.noConfig == nil {
-			d.config, d.diagnostics = config.Load(d.file, config.Options{Env: d.Env})
+			d.config, d.diagnostics = config.Load(d.file, d.ConfigOptions())
 		}
 	})
 	collecting.Wait()

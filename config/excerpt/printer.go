@@ -1,4 +1,6 @@
-package config
+// Package excerpt lays out the diagnostics of a configuration for a terminal, with the lines of
+// the file that they are about, and covers what may be a secret in them.
+package excerpt
 
 import (
 	"bytes"
@@ -11,13 +13,21 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// A printer lays out diagnostics for a terminal.
-type printer struct {
-	width int
-	color bool
-	src   []byte
-	out   strings.Builder
+// A Printer lays out diagnostics. Text is broken, and long lines of the file are cut, at Width
+// columns; 0 does neither.
+type Printer struct {
+	Width  int
+	Color  bool
+	Source func(file string) []byte // nil or empty where it is not known
+
+	out strings.Builder
 }
+
+// A Hint is the Extra of a diagnostic with a way out.
+type Hint interface{ Hint() string }
+
+// String is what was printed.
+func (p *Printer) String() string { return p.out.String() }
 
 const (
 	bold   = "\x1b[1m"
@@ -27,14 +37,18 @@ const (
 	reset  = "\x1b[0m"
 )
 
-func (p *printer) paint(style, s string) string {
-	if !p.color {
+func (p *Printer) paint(style, s string) string {
+	if !p.Color {
 		return s
 	}
 	return style + s + reset
 }
 
-func (p *printer) diagnostic(diag *hcl.Diagnostic) {
+// Print adds a diagnostic, with an empty line before it if it is not the first.
+func (p *Printer) Print(diag *hcl.Diagnostic) {
+	if p.out.Len() > 0 {
+		p.out.WriteByte('\n')
+	}
 	word, style := "error:", red
 	if diag.Severity == hcl.DiagWarning {
 		word, style = "warning:", yellow
@@ -46,20 +60,20 @@ func (p *printer) diagnostic(diag *hcl.Diagnostic) {
 	if diag.Detail != "" {
 		p.prose("  ", 2, diag.Detail)
 	}
-	if m, ok := diag.Extra.(message); ok && m.fix != "" {
-		p.prose(p.paint(bold, "hint:")+" ", 6, m.fix)
+	if m, ok := diag.Extra.(Hint); ok && m.Hint() != "" {
+		p.prose(p.paint(bold, "hint:")+" ", 6, m.Hint())
 	}
 }
 
 // prose writes text after a prefix that is indent columns wide, broken between words.
-func (p *printer) prose(prefix string, indent int, s string) {
+func (p *Printer) prose(prefix string, indent int, s string) {
 	p.out.WriteString(prefix)
 	column := indent
-	for i, word := range strings.Fields(printable(s)) {
+	for i, word := range strings.Fields(Printable(s)) {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
-		case p.width > 0 && column+1+n > p.width:
+		case p.Width > 0 && column+1+n > p.Width:
 			p.out.WriteString("\n" + strings.Repeat(" ", indent))
 			column = indent
 		default:
@@ -73,25 +87,26 @@ func (p *printer) prose(prefix string, indent int, s string) {
 }
 
 // excerpt writes the place and its first line, with the subject underlined.
-func (p *printer) excerpt(at hcl.Range, style string) {
-	fmt.Fprintf(&p.out, "  %s\n", p.paint(blue, fmt.Sprintf("%s:%d", printable(at.Filename), at.Start.Line)))
-	if at.Empty() || !at.CanSliceBytes(p.src) {
+func (p *Printer) excerpt(at hcl.Range, style string) {
+	fmt.Fprintf(&p.out, "  %s\n", p.paint(blue, Place(at)))
+	src := p.Source(at.Filename)
+	if at.Empty() || !at.CanSliceBytes(src) {
 		return
 	}
-	from := bytes.LastIndexByte(p.src[:at.Start.Byte], '\n') + 1
-	to := len(p.src)
-	if n := bytes.IndexByte(p.src[from:], '\n'); n >= 0 {
+	from := bytes.LastIndexByte(src[:at.Start.Byte], '\n') + 1
+	to := len(src)
+	if n := bytes.IndexByte(src[from:], '\n'); n >= 0 {
 		to = from + n
 	}
-	raw := mask(strings.ToValidUTF8(string(p.src[from:to]), "?"))
-	start := utf8.RuneCountInString(strings.ToValidUTF8(string(p.src[from:at.Start.Byte]), "?"))
-	line := []rune(printable(strings.TrimRight(raw, "\r")))
+	raw := Mask(strings.ToValidUTF8(string(src[from:to]), "?"))
+	start := utf8.RuneCountInString(strings.ToValidUTF8(string(src[from:at.Start.Byte]), "?"))
+	line := []rune(Printable(strings.TrimRight(raw, "\r")))
 	start = min(start, len(line))
-	length := utf8.RuneCountInString(strings.ToValidUTF8(string(p.src[at.Start.Byte:max(at.Start.Byte, min(at.End.Byte, to))]), "?"))
+	length := utf8.RuneCountInString(strings.ToValidUTF8(string(src[at.Start.Byte:max(at.Start.Byte, min(at.End.Byte, to))]), "?"))
 	end := min(start+max(length, 1), max(len(line), start+1))
 
 	gutter := fmt.Sprintf("  %4d | ", at.Start.Line)
-	if room := p.width - len(gutter); p.width > 0 && len(line) > room && room > 10 {
+	if room := p.Width - len(gutter); p.Width > 0 && len(line) > room && room > 10 {
 		line, start, end = crop(line, start, end, room)
 	}
 	p.out.WriteString(p.paint(blue, gutter) + string(line) + "\n")
@@ -113,9 +128,12 @@ func crop(line []rune, start, end, room int) (cut []rune, from, to int) {
 	return cut, from, max(from+1, min(end-first, room))
 }
 
-// printable replaces characters that could move the cursor or reorder a line: names and
+// Place is file:line.
+func Place(at hcl.Range) string { return fmt.Sprintf("%s:%d", Printable(at.Filename), at.Start.Line) }
+
+// Printable replaces characters that could move the cursor or reorder a line: names and
 // lines of a file are shown on terminals.
-func printable(s string) string {
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r == '\n':
@@ -127,7 +145,8 @@ func printable(s string) string {
 	}, s)
 }
 
-func shorten(s string, limit int) string {
+// Shorten cuts a text to limit characters.
+func Shorten(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "?")
 	if r := []rune(s); len(r) > limit {
 		return string(r[:limit-1]) + "…"
@@ -140,9 +159,9 @@ var (
 	userInfo       = regexp.MustCompile(`(://)([^\s"]*)(@)`) // greedy: a password may have "/" and "@" in it
 )
 
-// mask covers text that may be a secret in a line of the file. Secrets have no place in the
+// Mask covers text that may be a secret in a line of the file. Secrets have no place in the
 // file; one that was put there by mistake must not reach a log with the diagnostic.
-func mask(line string) string {
+func Mask(line string) string {
 	cover := func(s string) string { return strings.Repeat("*", utf8.RuneCountInString(s)) }
 	line = secretArgument.ReplaceAllStringFunc(line, func(s string) string {
 		m := secretArgument.FindStringSubmatch(s)
