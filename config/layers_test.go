@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vault-stepup/stepup/config/paths"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -130,14 +132,14 @@ func TestWithoutOwnFile(t *testing.T) {
 	if text := f.says(t); !strings.Contains(text, "error: there is no configuration at DIR/own/stepup.hcl") {
 		t.Errorf("a named file: %s", text)
 	}
-	for _, path := range []string{userPath(f.opt.Env), f.opt.Shared} {
+	for _, path := range []string{paths.UserPath(f.opt.Env), f.opt.Shared} {
 		c, diags := Load(path, f.opt)
 		if c == nil || c.File != f.opt.Shared || len(c.Files) != 1 {
 			t.Errorf("%q: %+v, %v", path, c, diags.Err())
 		}
 	}
 	f.opt.Shared = filepath.Join(f.dir, "nothing.hcl")
-	if c, diags := Load(userPath(f.opt.Env), f.opt); c != nil || !strings.Contains(diags.Err().Error(), "there is no configuration") {
+	if c, diags := Load(paths.UserPath(f.opt.Env), f.opt); c != nil || !strings.Contains(diags.Err().Error(), "there is no configuration") {
 		t.Errorf("without any: %v", diags.Err())
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/config/layers"
+	"github.com/vault-stepup/stepup/config/paths"
 )
 
 // Limits of what is read; those of arguments are in their tags: beyond them a value is a
@@ -38,7 +39,7 @@ type Options struct {
 	Home       string              // ${home}; "": from Env
 	RuntimeDir string              // ${runtime_dir}; "": [RuntimeDir]
 	StateDir   string              // ${state_dir}; "": [StateDir]
-	User       string              // ${user} where no variables block sets it; "": from Env
+	User       string              // ${user} where no variables block sets it; "": from Env, or the system
 	// Shared is the file for all users of the machine, which need not be there; "" for none. It
 	// belongs to root, or to the user Admin.
 	Shared string
@@ -50,9 +51,9 @@ type Options struct {
 }
 
 func (o Options) filled() Options {
-	o.Home = cmp.Or(o.Home, homeDir(o.Env))
-	o.RuntimeDir = cmp.Or(o.RuntimeDir, RuntimeDir(o.Env))
-	o.StateDir = cmp.Or(o.StateDir, StateDir(o.Env))
+	o.Home = cmp.Or(o.Home, paths.Home(o.Env))
+	o.RuntimeDir = cmp.Or(o.RuntimeDir, paths.RuntimeDir(o.Env))
+	o.StateDir = cmp.Or(o.StateDir, paths.StateDir(o.Env))
 	if o.Resolve == nil {
 		o.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -123,7 +124,7 @@ func missing(tree *layers.Tree, path string, opt Options) bool {
 		return false
 	}
 	_, own := ownSource(tree)
-	return !own && (len(tree.Sources) == 0 || path != userPath(opt.Env))
+	return !own && (len(tree.Sources) == 0 || path != paths.UserPath(opt.Env))
 }
 
 // ownSource is the first file that is not shared, else the first of all; ok is false without

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/config/excerpt"
 	"github.com/vault-stepup/stepup/config/layers"
+	"github.com/vault-stepup/stepup/config/paths"
 )
 
 // A text is a string of the file with its place.
@@ -104,7 +105,7 @@ func (f *file) variable(e *hclsyntax.ScopeTraversalExpr) (cty.Value, bool) {
 	if set, ok := f.vars[root]; ok {
 		value, known = set, true
 	} else if root == "user" {
-		value = cmp.Or(f.opt.User, f.opt.Env("USER"), f.opt.Env("LOGNAME"), f.opt.Env("USERNAME"))
+		value = cmp.Or(f.opt.User, paths.UserName(f.opt.Env))
 	}
 	switch {
 	case root == "env":

@@ -31,7 +31,10 @@ const fileDeleteChild = 0x40
 
 // checkAdmin looks at the file and its folder. Every user may make a folder in
 // %ProgramData%, and owns it then; the folders above are the system's.
-func checkAdmin(path string, _ int) error {
+func checkAdmin(path string, admin int) error {
+	if admin != 0 {
+		return nil // of a user, whose profile is closed to others
+	}
 	for _, part := range []string{filepath.Dir(path), path} {
 		sd, err := windows.GetNamedSecurityInfo(part, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -28,7 +28,8 @@ func Check(path string) error { return check(path, wholeFile) }
 
 // CheckAdmin is [Check] for a file that binds this user as well: it and each folder on the
 // way belong to root, or to the user admin, and nobody else may write to them, not even this
-// user. On Windows they belong to the system or its administrators, and admin is ignored.
+// user. On Windows, they belong to the system or its administrators where admin is 0, and
+// nothing is looked at where it is another.
 func CheckAdmin(path string, admin int) error { return checkAdmin(path, admin) }
 
 // CheckPlace is [Check] for a file that this process makes private itself: the mode of

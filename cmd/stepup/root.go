@@ -7,6 +7,7 @@ import (
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/attach"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/configtest"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/daemon"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/demo"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/doctor"
@@ -54,7 +55,7 @@ func rootCommand(c *cli.Console) *cobra.Command {
 func commands(c *cli.Console) []*cobra.Command {
 	return slices.Concat(
 		inGroup(groupAgent,
-			daemon.Config(c, policies.Command(c)),
+			daemon.Config(c, policies.Command(c), configtest.Command(c)),
 			daemon.Agent(c),
 			daemon.Status(c),
 			history.Command(c),

@@ -291,11 +291,12 @@ func (r *reader) syntaxErrors(start hcl.Range, diags hcl.Diagnostics) {
 				continue
 			}
 		}
-		r.report(Problem{At: at, Summary: "syntax: " + lower(diag.Summary), Detail: lower(strings.TrimSuffix(diag.Detail, "."))})
+		r.report(Problem{At: at, Summary: "syntax: " + Lower(diag.Summary), Detail: Lower(strings.TrimSuffix(diag.Detail, "."))})
 	}
 }
 
-func lower(s string) string {
+// Lower gives a sentence of the HCL library no capital letter.
+func Lower(s string) string {
 	if len(s) > 1 && s[1] >= 'a' && s[1] <= 'z' {
 		return strings.ToLower(s[:1]) + s[1:]
 	}

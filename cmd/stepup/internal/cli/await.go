@@ -6,13 +6,13 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/pathwatch"
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/config/paths"
 )
 
 // AgentProcess is the number of the agent's process, 0 when none runs. It does not connect:
 // that could start an agent which a person has just stopped.
 func (c *Console) AgentProcess() int {
-	for _, dir := range config.RuntimeDirs(c.Env) {
+	for _, dir := range paths.RuntimeDirs(c.Env) {
 		if pid := listener.LockHolder(dir); pid != 0 {
 			return pid
 		}
@@ -24,7 +24,7 @@ func (c *Console) AgentProcess() int {
 // It fails when ctx ends before.
 func (c *Console) AwaitAgent(ctx context.Context, done func(pid int) bool) (pid int, err error) {
 	var locks []string
-	for _, dir := range config.RuntimeDirs(c.Env) {
+	for _, dir := range paths.RuntimeDirs(c.Env) {
 		locks = append(locks, filepath.Join(dir, listener.LockName))
 	}
 	watcher := pathwatch.New(locks...)

@@ -22,6 +22,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/config/paths"
 	"github.com/vault-stepup/stepup/ownership"
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/terminal"
@@ -37,20 +38,6 @@ type Console struct {
 	// Unprotected runs start, which starts a program of the person's, so that the program
 	// does not inherit the protection of our memory; nil runs start as it is.
 	Unprotected func(start func() error) error
-}
-
-// A SharedConfig is the configuration for all users of the machine. The zero value is none.
-type SharedConfig struct {
-	Path  string
-	Admin int // the user that it belongs to, if not to root
-}
-
-// MachineConfig is the one of this machine, which need not be there.
-func MachineConfig() SharedConfig { return SharedConfig{Path: config.SharedPath()} }
-
-// ConfigOptions are what the configuration depends on.
-func (c *Console) ConfigOptions() config.Options {
-	return config.Options{Env: c.Env, Shared: c.Shared.Path, Admin: c.Shared.Admin}
 }
 
 // Say prints a line of a result.
@@ -147,7 +134,7 @@ const HintConfigFlag = "name it with --config FILE or STEPUP_CONFIG"
 
 // ConfigFile is --config, else STEPUP_CONFIG, else the default.
 func (c *Console) ConfigFile() string {
-	return cmp.Or(c.ConfigFlag, config.DefaultPath(c.Env))
+	return cmp.Or(c.ConfigFlag, paths.DefaultPath(c.Env))
 }
 
 // ConfigPath is the absolute path of the configuration file.
@@ -160,7 +147,7 @@ func (c *Console) ConfigPath() (string, error) {
 }
 
 // RuntimeDir is the folder with the sockets of the agent.
-func (c *Console) RuntimeDir() string { return config.RuntimeDir(c.Env) }
+func (c *Console) RuntimeDir() string { return paths.RuntimeDir(c.Env) }
 
 // Client talks to the agent of this runtime folder, or else to one of this user that was
 // started with another environment.
@@ -172,7 +159,7 @@ func (c *Console) ControlSocket() string { return c.sockets()[0] }
 // sockets are the control sockets that an agent of this user may have, that of RuntimeDir
 // first.
 func (c *Console) sockets() []string {
-	dirs := config.RuntimeDirs(c.Env)
+	dirs := paths.RuntimeDirs(c.Env)
 	for i := range dirs {
 		dirs[i] = filepath.Join(dirs[i], agent.ControlSocket)
 	}
@@ -204,6 +191,41 @@ func (c *Console) LoadWith(env func(string) string) (*agent.Config, error) {
 	}
 	options := c.ConfigOptions()
 	options.Env = env
+	read, diagnostics := config.Load(file, options)
+	return read, c.PrintDiagnostics(diagnostics)
+}
+
+// ConfigOptions are what the configuration depends on.
+func (c *Console) ConfigOptions() config.Options {
+	return config.Options{Env: c.Env, Shared: c.Shared.Path, Admin: c.Shared.Admin}
+}
+
+// OptionsWith are [Console.ConfigOptions] with the value of --shared.
+func (c *Console) OptionsWith(shared string) (config.Options, error) {
+	options := c.ConfigOptions()
+	switch shared {
+	case "":
+	case "none":
+		options.Shared = ""
+	default:
+		if _, err := os.Stat(shared); err != nil {
+			return options, Usage(fmt.Errorf("--shared: %w", err), "name a file, or none")
+		}
+		options.Shared, options.Admin = shared, os.Geteuid() // it is looked at here, and binds nobody
+	}
+	return options, nil
+}
+
+// LoadBeside is [Console.Load] with the value of --shared.
+func (c *Console) LoadBeside(shared string) (*agent.Config, error) {
+	file, err := c.ConfigPath()
+	if err != nil {
+		return nil, err
+	}
+	options, err := c.OptionsWith(shared)
+	if err != nil {
+		return nil, err
+	}
 	read, diagnostics := config.Load(file, options)
 	return read, c.PrintDiagnostics(diagnostics)
 }

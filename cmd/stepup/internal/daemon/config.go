@@ -49,7 +49,7 @@ func Config(c *cli.Console, more ...*cobra.Command) *cobra.Command {
 		Use: "check [FILE]", Short: "say what is wrong with a configuration", Long: textConfigCheckLong,
 		Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
 	}
-	shared := sharedFlag(check)
+	shared := cli.SharedFlag(check)
 	check.RunE = func(_ *cobra.Command, args []string) error { return a.checkConfig(args, *shared) }
 	return cli.Group(&cobra.Command{Use: "config", Short: "check a configuration, show it, or write a first one"},
 		append(more, check, a.show(), initialise)...)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,7 @@ func (a *configuration) show() *cobra.Command {
 		Use: "show [FILE]", Short: "print what all files of the configuration say together", Long: textConfigShowLong,
 		Args: cli.Takes(1), ValidArgsFunction: cli.CompleteConfig,
 	}
-	format, shared := cli.FormatFlag(cmd), sharedFlag(cmd)
+	format, shared := cli.FormatFlag(cmd), cli.SharedFlag(cmd)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		file, options, err := a.files(args, *shared)
 		if err != nil {
@@ -37,24 +36,10 @@ func (a *configuration) show() *cobra.Command {
 	return cmd
 }
 
-// sharedFlag is --shared, for the commands that only look at files. The agent has none: what the
-// shared file locks is locked for it.
-func sharedFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("shared", "", "the file for all users, instead of the one of this machine; none for no such file")
-}
-
 // files are the user's own file, which the arguments or the environment name, and what belongs to it.
 func (a *configuration) files(args []string, shared string) (file string, options config.Options, err error) {
-	options = a.ConfigOptions()
-	switch shared {
-	case "":
-	case "none":
-		options.Shared = ""
-	default:
-		if _, err := os.Stat(shared); err != nil {
-			return "", options, cli.Usage(fmt.Errorf("--shared: %w", err), "name a file, or none")
-		}
-		options.Shared, options.Admin = shared, os.Geteuid() // it is looked at here, and binds nobody
+	if options, err = a.OptionsWith(shared); err != nil {
+		return "", options, err
 	}
 	if len(args) > 0 {
 		return args[0], options, nil

@@ -15,7 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/config/paths"
 )
 
 func (h *tokenHelper) enable(ctx context.Context, f vaultcli.CLI) error {
@@ -81,7 +81,7 @@ func (h *tokenHelper) disable(_ context.Context, f vaultcli.CLI) error {
 // linkPath is where the link to stepup is made.
 func (h *tokenHelper) linkPath(f vaultcli.CLI) (string, error) {
 	// The user's folder, whatever configuration this one command was given.
-	standard := config.DefaultPath(func(name string) string {
+	standard := paths.DefaultPath(func(name string) string {
 		if name == "STEPUP_CONFIG" {
 			return ""
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/supervisor"
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/config/paths"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -64,13 +64,13 @@ func (a *actions) pin(p *packaging.Agent, file string, env func(string) string) 
 		}
 		return env(name)
 	}
-	if file != config.DefaultPath(bare) {
+	if file != paths.DefaultPath(bare) {
 		p.Config = file
 	}
-	if dir := a.RuntimeDir(); dir != config.RuntimeDir(bare) {
+	if dir := a.RuntimeDir(); dir != paths.RuntimeDir(bare) {
 		p.Env = append(p.Env, "STEPUP_RUNTIME_DIR="+dir)
 	}
-	if dir := config.StateDir(a.Env); dir != config.StateDir(bare) {
+	if dir := paths.StateDir(a.Env); dir != paths.StateDir(bare) {
 		p.Env = append(p.Env, "STEPUP_STATE_DIR="+dir)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/config/paths"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -64,7 +64,7 @@ func runProgram(ctx context.Context, name string, args ...string) (string, error
 	limited, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, name, args...)
-	if dir := config.SessionDir(); dir != "" && os.Getenv("XDG_RUNTIME_DIR") == "" {
+	if dir := paths.SessionDir(); dir != "" && os.Getenv("XDG_RUNTIME_DIR") == "" {
 		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir) // su and sudo take it away
 	}
 	cmd.WaitDelay = time.Second

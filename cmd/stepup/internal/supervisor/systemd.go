@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
-	"github.com/vault-stepup/stepup/config"
+	"github.com/vault-stepup/stepup/config/paths"
 	"github.com/vault-stepup/stepup/packaging"
 )
 
@@ -26,7 +26,7 @@ type Systemd struct {
 
 func newSystemd(c *cli.Console, run commander) Systemd {
 	return Systemd{
-		console: c, run: run, dir: filepath.Join(config.UserConfigDir(c.Env), "systemd", "user"),
+		console: c, run: run, dir: filepath.Join(paths.UserConfigDir(c.Env), "systemd", "user"),
 		booted: func() bool { _, err := os.Stat("/run/systemd/system"); return err == nil },
 	}
 }

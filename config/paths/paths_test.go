@@ -1,4 +1,4 @@
-package config
+package paths
 
 import (
 	"fmt"
@@ -70,23 +70,6 @@ func TestRelativeRuntimeDirBecomesAbsolute(t *testing.T) {
 	env := func(name string) string { return map[string]string{"STEPUP_RUNTIME_DIR": "run"}[name] }
 	if got := RuntimeDir(env); !filepath.IsAbs(got) || filepath.Base(got) != "run" {
 		t.Errorf("RuntimeDir = %q", got)
-	}
-}
-
-// Without folders, Options take them from the environment that Env gives.
-func TestOptionsFromEnv(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	opt := Options{Env: func(name string) string {
-		return map[string]string{"STEPUP_RUNTIME_DIR": dir, "STEPUP_STATE_DIR": dir, "HOME": dir, "USERPROFILE": dir}[name]
-	}}
-	src := "vault \"a\" { address = \"https://vault.example\" }\nlistener \"unix\" { address = \"${runtime_dir}/v\" }\naudit { file = \"${home}/a\" }"
-	cfg, diags := Parse("stepup.hcl", []byte(src), opt)
-	if diags.HasErrors() {
-		t.Fatal(report(t, diags))
-	}
-	if cfg.Listeners[0].Address != filepath.Join(dir, "v") || cfg.Audit.File != filepath.Join(dir, "a") {
-		t.Errorf("%+v, %+v", cfg.Listeners, cfg.Audit)
 	}
 }
 

@@ -1,11 +1,14 @@
-package config
+// Package paths says where configuration, sockets and state are on each system.
+package paths
 
 import (
 	"cmp"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/vault-stepup/stepup/ownership"
 )
@@ -17,11 +20,11 @@ func DefaultPath(env func(string) string) string {
 	if path := env("STEPUP_CONFIG"); path != "" {
 		return path
 	}
-	return userPath(env)
+	return UserPath(env)
 }
 
-// userPath is where the user's own configuration is when nothing names another.
-func userPath(env func(string) string) string {
+// UserPath is where the user's own configuration is when nothing names another.
+func UserPath(env func(string) string) string {
 	return under(UserConfigDir(env), "stepup", "stepup.hcl")
 }
 
@@ -45,9 +48,9 @@ func UserConfigDir(env func(string) string) string {
 	case "windows":
 		return under(env("AppData"))
 	case "darwin":
-		return under(homeDir(env), "Library", "Application Support")
+		return under(Home(env), "Library", "Application Support")
 	}
-	return cmp.Or(under(env("XDG_CONFIG_HOME")), under(homeDir(env), ".config"))
+	return cmp.Or(under(env("XDG_CONFIG_HOME")), under(Home(env), ".config"))
 }
 
 // RuntimeDir is the absolute path of the folder for sockets: STEPUP_RUNTIME_DIR,
@@ -107,9 +110,9 @@ func StateDir(env func(string) string) string {
 	case "windows":
 		return under(env("LocalAppData"), "stepup")
 	case "darwin":
-		return cmp.Or(under(env("XDG_STATE_HOME"), "stepup"), under(homeDir(env), "Library", "Application Support", "stepup"))
+		return cmp.Or(under(env("XDG_STATE_HOME"), "stepup"), under(Home(env), "Library", "Application Support", "stepup"))
 	}
-	return cmp.Or(under(env("XDG_STATE_HOME"), "stepup"), under(homeDir(env), ".local", "state", "stepup"))
+	return cmp.Or(under(env("XDG_STATE_HOME"), "stepup"), under(Home(env), ".local", "state", "stepup"))
 }
 
 func absolute(dir string) string {
@@ -128,8 +131,20 @@ func under(dir string, elements ...string) string {
 	return filepath.Join(append([]string{dir}, elements...)...)
 }
 
-// homeDir is the environment's word for the home folder, or the system's.
-func homeDir(env func(string) string) string {
+// UserName is the environment's word for the name of the user, or the system's.
+func UserName(env func(string) string) string {
+	if name := cmp.Or(env("USER"), env("LOGNAME"), env("USERNAME")); name != "" {
+		return name
+	}
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username[strings.LastIndexByte(u.Username, '\\')+1:] // behind the domain, on Windows
+}
+
+// Home is the environment's word for the home folder, or the system's.
+func Home(env func(string) string) string {
 	name := "HOME"
 	if runtime.GOOS == "windows" {
 		name = "USERPROFILE"

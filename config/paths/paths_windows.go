@@ -1,4 +1,4 @@
-package config
+package paths
 
 import "golang.org/x/sys/windows"
 

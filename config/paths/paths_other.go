@@ -1,6 +1,6 @@
 //go:build !windows
 
-package config
+package paths
 
 // programData is of Windows.
 func programData() string { return "" }
