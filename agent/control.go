@@ -13,6 +13,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/suggest"
+	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -251,7 +252,7 @@ func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explana
 	e.Caller = cache.Short(a.keeper.identity.Identify(x.Token))
 	words, err := v.client.Capabilities(ctx, x.Token, e.Namespace, e.Path)
 	if err != nil {
-		e.CapabilitiesError = err.Error()
+		e.CapabilitiesError = vault.WhyUnknown(err)
 		return e, nil
 	}
 	e.Capabilities, e.Granted = words, q.Grants(words)

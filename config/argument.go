@@ -208,6 +208,10 @@ func (a argument) patterns() (out []rule.Pattern) {
 			a.b.d.warn(t.at, say("a * that is not at the end of %s stands for itself", t.shown).
 				hint("use + for any one segment, as in a Vault policy"))
 		}
+		if p.HasInnerPlus() {
+			a.b.d.warn(t.at, say("a + in %s stands for itself, because there is more in its segment", t.shown).
+				hint("use + alone between two slashes for any one segment, as in a Vault policy"))
+		}
 		out = append(out, p)
 		a.b.found[a.name] = append(a.b.found[a.name], t)
 	}

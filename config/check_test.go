@@ -91,6 +91,7 @@ func TestErrors(t *testing.T) {
 		{"policy without name", head + rulesWith("sentinel { methods = [\"m\"] }"), "8: sentinel needs"},
 		{"policy without methods", head + rulesWith("sentinel \"root/p\" {}"), "8: sentinel \"root/p\" lacks methods"},
 		{"policy with no methods", head + rulesWith("sentinel \"root/p\" { methods = [] }"), "8: methods is an empty list"},
+		{"a type in place of a name", head + `login_mfa { prefer = ["m", "totp"] }`, `4: prefer names a type of methods: "totp"`},
 		{"policy with a method that is not declared", head + rulesWith("sentinel \"p\" { methods = [\"x\"] }"), `8: sentinel "p" names mfa_method "x", which is not declared`},
 		{"policy twice", head + rulesWith("sentinel \"p\" { methods = [\"m\"] }\nsentinel \"root/p\" { methods = [\"m\"] }"), `9: sentinel names "root/p" twice`},
 		{"policy and token", head + "step_up \"r\" {\n  paths = [\"a\"]\n  methods = [\"m\"]\n  sentinel \"p\" { methods = [\"m\"] }\n  grant \"token\" { path = \"auth/token/create\" }\n}", `7: a sentinel block does not go with grant "token"`},
@@ -340,6 +341,34 @@ func TestShortTimeout(t *testing.T) {
 				return strings.Contains(w, "4: timeout is 5s, which is shorter than a push takes")
 			}); warned != (kind == "okta") {
 				t.Errorf("warned %q", diags.Warnings())
+			}
+		})
+	}
+}
+
+// Rules that do not do what they look like are said.
+func TestOddRules(t *testing.T) {
+	t.Parallel()
+	one := func(name, more, paths string) string {
+		return "step_up \"" + name + "\" {\n  paths = [" + paths + "]\n  methods = [\"m\"]\n  grant \"header\" {}\n  " + more + "\n}\n"
+	}
+	for name, tt := range map[string]struct{ src, want string }{
+		"hidden":              {one("all", "", `"kv/data/*"`) + one("prod", "", `"kv/data/prod/*", "kv/data/x"`), `10: step_up "prod" is never used: step_up "all", on line 4, takes all of its requests`},
+		"hidden by the third": {one("a", "", `"x"`) + one("b", "", `"kv/data/+"`) + one("c", "", `"kv/data/y"`), `16: step_up "c" is never used: step_up "b"`},
+		"the right order":     {one("prod", "", `"kv/data/prod/*"`) + one("all", "", `"kv/data/*"`), ""},
+		"one path is left":    {one("all", "", `"kv/data/*"`) + one("prod", "", `"kv/data/prod/*", "transit/x"`), ""},
+		"for other requests":  {one("all", `capabilities = ["read"]`, `"kv/data/*"`) + one("prod", "", `"kv/data/prod/*"`), ""},
+		"in a namespace":      {one("all", "", `"kv/data/*"`) + one("prod", `namespace = "team"`, `"kv/data/prod/*"`), ""},
+		"a plus in a segment": {one("a", "", `"kv/data/team+x/*"`), `5: a + in "kv/data/team+x/*" stands for itself`},
+		"a plus alone":        {one("a", "", `"kv/data/+/x"`), ""},
+		"declared as a type":  {"mfa_method \"totp\" { type = \"totp\" }\nlogin_mfa { prefer = [\"totp\"] }\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, diags := Parse("stepup.hcl", []byte(head+tt.src), fixed())
+			warned := strings.Join(diags.Warnings(), "\n")
+			if diags.HasErrors() || !strings.Contains(warned, tt.want) || (tt.want == "") != (warned == "") {
+				t.Errorf("warns %q, want %q; errors %v", warned, tt.want, diags.Err())
 			}
 		})
 	}

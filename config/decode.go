@@ -128,6 +128,24 @@ func (d *decoder) decode(body *hclsyntax.Body) {
 	d.checkUpstreams()
 	d.checkTimeouts()
 	d.checkKV()
+	if !d.diags.HasErrors() { // else it may be only half read
+		d.checkHidden()
+	}
+}
+
+// checkHidden warns of rules that no request comes to, because an earlier one takes all of it.
+func (d *decoder) checkHidden() {
+	place := func(r rule.Rule) hcl.Range { return d.first[titled{"step_up", r.Name}] }
+	for i := range d.cfg.Rules {
+		other := &d.cfg.Rules[i]
+		j := slices.IndexFunc(d.cfg.Rules[:i], func(r rule.Rule) bool { return r.Hides(other) })
+		if j < 0 {
+			continue
+		}
+		first := d.cfg.Rules[j]
+		d.warn(place(*other), say("step_up %q is never used: step_up %q, %s, takes all of its requests", other.Name, first.Name, layers.Where(place(first), place(*other))).
+			hint("the first rule that matches is used: put the narrower one first"))
+	}
 }
 
 // checkKV warns of a path without data/ where other paths of the file have it in the same
@@ -193,6 +211,13 @@ func readLoginMFA(b *block) {
 	for _, name := range []string{"single_phase_methods", "single_phase_mounts"} {
 		if b.has(name) && !c.SinglePhase {
 			b.d.fail(b.at(name), say("%s does nothing without single_phase = true", name).hint("add single_phase = true, or take it out"))
+		}
+	}
+	for _, t := range b.found["prefer"] {
+		// Its name may be that word; then it is declared, which tells.
+		if types := []string{"totp", "duo", "okta", "pingid"}; slices.Contains(types, t.value) && !slices.Contains(b.d.names["mfa_method"], t.value) {
+			b.d.fail(t.at, say("prefer names a type of methods: %s", t.shown).because("Vault may have several methods of a type").
+				hint("write the name or the ID of the method in Vault; if its name is %s, declare it in an mfa_method block", t.shown))
 		}
 	}
 	if !c.SinglePhase {

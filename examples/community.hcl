@@ -13,5 +13,5 @@ listener "tcp" {
 
 login_mfa {
   enabled = true
-  prefer  = ["totp"] # where one of several methods is enough; without it you are asked
+  prefer  = ["corp_totp"] # its name in Vault, where one of several methods is enough; without it you are asked
 }

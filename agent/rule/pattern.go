@@ -63,3 +63,28 @@ func (p Pattern) mountIs(path string) bool {
 	segments := strings.Split(path, "/")
 	return slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
 }
+
+// Contains reports whether p matches every path that q matches.
+func (p Pattern) Contains(q Pattern) bool {
+	pattern, prefix := strings.CutSuffix(p.text, "*")
+	inner, innerPrefix := strings.CutSuffix(q.text, "*")
+	for {
+		want, patternRest, more := strings.Cut(pattern, "/")
+		have, innerRest, innerMore := strings.Cut(inner, "/")
+		switch {
+		case prefix && !more:
+			// A "+" may be anything; a prefix of the rest is the whole rest.
+			return want == "" || have != "+" && strings.HasPrefix(have, want)
+		case innerPrefix && !innerMore, more != innerMore, want != "+" && want != have:
+			return false
+		case !more:
+			return true
+		}
+		pattern, inner = patternRest, innerRest
+	}
+}
+
+// HasInnerPlus reports whether a "+" stands for itself, because there is more in its segment.
+func (p Pattern) HasInnerPlus() bool {
+	return slices.ContainsFunc(strings.Split(p.text, "/"), func(s string) bool { return s != "+" && strings.Contains(s, "+") })
+}

@@ -142,6 +142,25 @@ func (r *Rule) matches(q Request) (in Request, ok bool) {
 	return in, ok && r.takes(in)
 }
 
+// Hides reports whether r takes every request that other would take, so that other is of no use
+// behind it. It may be wrong about one that is hidden, and never about one that is not.
+func (r *Rule) Hides(other *Rule) bool {
+	switch {
+	case r.Vault != "" && r.Vault != other.Vault, Namespace(r.Namespace) != Namespace(other.Namespace), (r.Namespace == "") != (other.Namespace == ""):
+		return false
+	case slices.Contains(other.Capabilities, Scan) && !slices.Contains(r.Capabilities, Scan): // see takes
+		return false
+	case len(r.Capabilities) > 0 && len(other.Capabilities) == 0:
+		return false
+	}
+	if len(r.Capabilities) > 0 && slices.ContainsFunc(other.Capabilities, func(op Operation) bool { return !slices.Contains(r.Capabilities, op) }) {
+		return false
+	}
+	return !slices.ContainsFunc(other.Paths, func(q Pattern) bool {
+		return !slices.ContainsFunc(r.Paths, func(p Pattern) bool { return p.Contains(q) })
+	})
+}
+
 // covers knows that a POST may turn out to be a create.
 func (r *Rule) covers(op Operation) bool {
 	return len(r.Capabilities) == 0 || slices.Contains(r.Capabilities, op) ||

@@ -185,6 +185,9 @@ type Health struct {
 	Skew        time.Duration // Vault's clock less ours, good to a second; codes fail from about 30 s on
 }
 
+// ErrSpeaksTLS means that what answers at an http address wants https.
+var ErrSpeaksTLS = errors.New("it speaks https, not http")
+
 // Health asks for the state of Vault. Every status is an answer, because sys/health
 // says "sealed" and "standby" by status. An error means that there was no answer, or
 // one that is not Vault's. At most 5 s.
@@ -195,6 +198,10 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 		return Health{}, err
 	}
 	received := time.Now()
+	// net/http, and nginx, to a request without TLS.
+	if text := string(body); status == http.StatusBadRequest && (strings.Contains(text, "HTTP request to an HTTPS server") || strings.Contains(text, "HTTP request was sent to HTTPS port")) {
+		return Health{}, ErrSpeaksTLS
+	}
 	var h api.HealthResponse
 	if err := json.Unmarshal(body, &h); err != nil || h.ServerTimeUTC == 0 {
 		return Health{}, fmt.Errorf("vault %q: sys/health answered %d, but not as Vault does", c.name, status)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +40,19 @@ func (c *Client) Capabilities(ctx context.Context, token secret.Secret, namespac
 		}
 	}
 	return nil, fmt.Errorf("sys/capabilities-self of vault %q says nothing about the path", c.name)
+}
+
+// WhyUnknown says, by the error of [Client.Capabilities], why Vault does not tell what a token may do.
+func WhyUnknown(err error) string {
+	refused, ok := errors.AsType[*StatusError](err)
+	if !ok || refused.Status != http.StatusForbidden {
+		return err.Error()
+	}
+	if slices.ContainsFunc(refused.Errors, func(text string) bool { return strings.Contains(text, "invalid token") }) {
+		return "it does not know this token, which has ended, was revoked or is mistyped: log in again"
+	}
+	// OpenBao says the same of a dead token and of a missing policy.
+	return "it does not know this token (log in again), or no policy of it allows sys/capabilities-self"
 }
 
 // A TokenInfo is what Vault knows of a token.

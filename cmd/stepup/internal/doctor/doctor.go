@@ -283,4 +283,5 @@ grant there, and whether a step-up token is there for it. Nobody is asked, and
 nothing is changed.
 
 The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
-or ~/.vault-token). Without a running agent, the configuration alone is explained.`
+or ~/.vault-token). Without a running agent, and with --config, the configuration
+alone is explained.`

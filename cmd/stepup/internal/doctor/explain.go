@@ -81,7 +81,12 @@ func explanation(ctx context.Context, c *cli.Console, x control.Explain) (e cont
 	client := c.Client()
 	// Whether there is an agent first: without one the token is of no use, and its
 	// helper might ask for a finger.
-	if _, err = client.Listeners(ctx); !errors.Is(err, control.ErrNoAgent) {
+	// The file that --config names may be none of the agent's.
+	err = control.ErrNoAgent
+	if c.ConfigFlag == "" {
+		_, err = client.Listeners(ctx)
+	}
+	if !errors.Is(err, control.ErrNoAgent) {
 		x.Token, err = vaultcli.Token(ctx, c, os.Environ())
 		if err != nil && !errors.Is(err, vaultcli.ErrNoToken) {
 			c.Notify("stepup: going on without a token: %v", err)

@@ -122,7 +122,7 @@ func methodLines(all []control.Method) (lines []string) {
 func tokenLines(e control.Explanation) []string {
 	switch {
 	case !e.Agent:
-		return []string{"not looked at: no agent is running, so this is the configuration alone"}
+		return []string{"not looked at: no agent was asked, so this is the configuration alone"}
 	case e.Caller == "":
 		return []string{"none: what your policies grant is not known (log in, or set VAULT_TOKEN)"}
 	case e.CapabilitiesError != "":

@@ -139,6 +139,8 @@ func unreachable(f findings, via string, err error) {
 			with("if the clock of this machine is right, an operator has to renew it")
 	case errors.As(err, &notTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		f.fail("it speaks http, not https").with("check the scheme and the port of the address in the vault block")
+	case errors.Is(err, vault.ErrSpeaksTLS), strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // an alert of TLS
+		f.fail("%v", vault.ErrSpeaksTLS).with("write https:// in the address of the vault block")
 	case cli.ConnectionRefused(err):
 		f.fail("nobody listens %s%s", refusedAt(err), via).with("check host and port in the vault block, and whether Vault runs")
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):

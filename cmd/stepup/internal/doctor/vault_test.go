@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -192,9 +193,10 @@ func TestUnreachableVault(t *testing.T) {
 		err  error
 		says string
 	}{
-		"name":    {wrap(&net.OpError{Op: "dial", Err: &net.DNSError{Name: "vault.example", Err: "no such host"}}), "vault.example is not known by the proxy p:1"},
-		"time":    {wrap(context.DeadlineExceeded), "no answer in time by the proxy p:1"},
-		"hung up": {wrap(io.EOF), "the connection was closed without an answer by the proxy p:1"},
+		"name":         {wrap(&net.OpError{Op: "dial", Err: &net.DNSError{Name: "vault.example", Err: "no such host"}}), "vault.example is not known by the proxy p:1"},
+		"time":         {wrap(context.DeadlineExceeded), "no answer in time by the proxy p:1"},
+		"alert of TLS": {wrap(errors.New(`net/http: HTTP/1.x transport connection broken: malformed HTTP response "\x15\x03\x01\x00\x02\x02"`)), "it speaks https, not http"},
+		"hung up":      {wrap(io.EOF), "the connection was closed without an answer by the proxy p:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -207,6 +209,14 @@ func TestUnreachableVault(t *testing.T) {
 	refused := foundAt(t, agent.Vault{Address: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}})
 	if !strings.Contains(refused, "fail  vault v: nobody listens at 127.0.0.1:1\n") {
 		t.Errorf("%q", refused)
+	}
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	plain := foundAt(t, agent.Vault{Address: &url.URL{Scheme: "http", Host: secure.Listener.Addr().String()}})
+	if !strings.Contains(plain, "fail  vault v: it speaks https, not http\n      hint: write https:// in the address") {
+		t.Errorf("%q", plain)
 	}
 	socket := foundAt(t, agent.Vault{Address: &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "none.sock")}})
 	if !strings.HasPrefix(socket, "fail  vault v: ") {
