@@ -228,5 +228,5 @@ func hintHelperOff(f vaultcli.CLI) string {
 	if f.Name == vaultcli.OpenBao().Name {
 		command += " --bao"
 	}
-	return "`" + command + "` makes " + f.Name + " keep tokens in ~/.vault-token again"
+	return "`" + command + "` makes the CLI keep tokens in ~/.vault-token again"
 }
