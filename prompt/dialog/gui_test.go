@@ -214,7 +214,7 @@ func (d *screen) ask(ctx context.Context, r prompt.Request) (end func(answer str
 type gesture struct {
 	name    string
 	request prompt.Request
-	typed   []string // into the fields, one after the other
+	typed   []string // into the field
 	keys    []string // pressed then
 	answer  string
 	errs    []error
@@ -225,31 +225,17 @@ type gesture struct {
 func (d *screen) perform(t *testing.T, program string, gestures []gesture) {
 	for _, g := range gestures {
 		kind := string(g.request.Kind)
-		if g.request.TakesCode() {
-			kind += "-code"
-		}
 		t.Run(kind+" "+g.name, func(t *testing.T) {
 			d.t = t
 			end := d.ask(t.Context(), g.request)
 			d.shown()
-			d.fill(g.typed...)
+			for _, text := range g.typed {
+				d.write(text)
+			}
 			d.shoot(fmt.Sprintf("%s-%s-%s", program, kind, strings.ReplaceAll(g.name, " ", "-")))
 			d.press(g.keys...)
 			end(g.answer, g.errs...)
 		})
-	}
-}
-
-// fill types into the fields of a dialog.
-func (d *screen) fill(fields ...string) {
-	d.t.Helper()
-	for i, text := range fields {
-		if i > 0 {
-			d.press("Tab")
-		}
-		if text != "" {
-			d.write(text)
-		}
 	}
 }
 

@@ -9,8 +9,9 @@ import (
 
 // sessionPrograms lists the programs for a kind of question in a session, best
 // first. A passcode goes to those that show it while it is typed; a password to
-// pinentry, which keeps it in memory that is not swapped, unless a code may come
-// with it: only zenity has a window with two fields.
+// pinentry, which keeps it in memory that is not swapped. A code that may come with the
+// password has a window of its own later: in one with two fields, as zenity has it, Enter
+// sends nothing.
 func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 	zenity := withPicture(oneShot("zenity", zenityPicture), oneShot("zenity", zenityInvocation))
 	kdialog := withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation))
@@ -19,8 +20,6 @@ func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 		slices.Reverse(boxes)
 	}
 	switch {
-	case r.TakesCode():
-		return slices.Concat([]program{zenity}, pinentries(s, qt), []program{kdialog})
 	case r.Kind == prompt.Password:
 		return append(pinentries(s, qt), boxes...)
 	case r.Kind == prompt.Choose, r.Kind == prompt.Push:

@@ -184,7 +184,7 @@ func TestPrograms(t *testing.T) {
 		{"choice on KDE", on(kde, request(prompt.Choose)), "kdialog zenity"},
 		{"confirmation", on(x11, request(prompt.Confirm)), "zenity kdialog pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry"},
 		{"password and code on KDE", on(kde, prompttest.CodeToo(request(prompt.Password))),
-			"zenity pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry kdialog"},
+			"pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry kdialog zenity"},
 		{"macOS", macPrograms(prompt.Passcode), "/usr/bin/osascript"},
 		{"macOS, password", macPrograms(prompt.Password), "pinentry-mac /opt/homebrew/bin/pinentry-mac /usr/local/bin/pinentry-mac " +
 			"/usr/local/MacGPG2/libexec/pinentry-mac.app/Contents/MacOS/pinentry-mac /usr/bin/osascript"},

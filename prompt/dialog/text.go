@@ -20,10 +20,9 @@ const (
 // A dialogText is the text of one dialog. Every string in it came through the
 // sanitiser.
 type dialogText struct {
-	request   prompt.Request // sanitised
-	note      string         // why the same question comes again; "" the first time
-	seconds   int            // until the deadline; 0 when there is none
-	codeField bool           // the window has a field for the code beside that for the password
+	request prompt.Request // sanitised
+	note    string         // why the same question comes again; "" the first time
+	seconds int            // until the deadline; 0 when there is none
 }
 
 func newDialogText(r prompt.Request, now time.Time) dialogText {
@@ -127,11 +126,6 @@ func ofAttempts(r prompt.Request) string {
 func (t dialogText) instructions(canDeny bool) string {
 	r := t.request
 	lines := []string{fold(t.label())}
-	if t.codeField {
-		code := "Code for " + r.WithCode.Method + digits(r.WithCode.Digits) + "; left empty, it is asked for later"
-		// Enter sends nothing there: zenity's fields do not press its button.
-		lines = append(lines, fold(code), "Enter does not send it: press OK, with the mouse or by Tab")
-	}
 	if waiting := r.QueuedNote(); waiting != "" {
 		lines = append(lines, waiting)
 	}
@@ -200,8 +194,6 @@ func retryNote(r prompt.Request) string {
 		return "Nothing was chosen"
 	case r.Kind == prompt.Passcode:
 		return "That was no passcode"
-	case r.TakesCode():
-		return "That was no password, or no code beside it"
 	}
 	return "That was no password"
 }

@@ -34,18 +34,12 @@ func zenityArgs(t dialogText, ok string) []string {
 // zenityInvocation asks with zenity 3.20 or later.
 func zenityInvocation(t dialogText) invocation {
 	r, ok := t.request, prompt.LabelOK
-	t.codeField = r.TakesCode()
 	text := t.text(true)
 	// An entry's text has no markup, but an underscore is taken for the mark of a
 	// shortcut key.
 	entryText := "--text=" + strings.ReplaceAll(text, "_", "__")
 	var args []string
 	switch {
-	case t.codeField:
-		// The labels of the fields are ours alone: a long one would make the window wide.
-		args = []string{
-			"--forms", "--separator=\n", "--text=" + prompt.EscapeMarkup(text), "--add-password=Password", "--add-entry=Code",
-		}
 	case r.Kind == prompt.Passcode:
 		args = []string{"--entry", entryText}
 	case r.Kind == prompt.Password:

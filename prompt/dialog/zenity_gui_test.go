@@ -64,10 +64,6 @@ func TestZenityConforms(t *testing.T) {
 				}
 			},
 			Deny: func() { d.press("shift+Tab", "Return") },
-			AnswerBoth: func(password, code string) {
-				d.fill(password, code)
-				d.press("Tab", "Tab", "Return") // by the button Not now
-			},
 		}
 	})
 }
@@ -94,33 +90,13 @@ func (q questions) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	return answer, err
 }
 
-// TestZenityPasswordAndCode: one window for both, with the keys of a person.
-func TestZenityPasswordAndCode(t *testing.T) {
-	d, both := newScreen(t, "zenity", "pinentry-gtk-2"), prompttest.CodeToo(fullRequest(prompt.Password))
-	hostile := prompttest.CodeToo(prompttest.HostileRequest(prompt.Password))
-	ok := keys("Tab", "Tab", "Return")
+// TestPasswordThenCode: where a code may come with the password, the window has one field, and
+// Enter sends it. The code has the next window.
+func TestPasswordThenCode(t *testing.T) {
+	d, both := newScreen(t, "zenity"), prompttest.CodeToo(fullRequest(prompt.Password))
 	d.perform(t, "zenity", []gesture{
-		{"both", both, keys("a|b\\n c", "123 456"), ok, "a|b\\n c\n123456", nil},
-		{"enter sends nothing, the button does", both, keys("pw", "123456"), keys("Return", "Tab", "Tab", "Return"), "pw\n123456", nil},
-		{"password alone", both, keys("Deny", ""), ok, "Deny", nil},
-		{"denied", both, keys("pw", "123456"), keys("Tab", "Tab", "Tab", "Return"), "", denied()},
-		{"not now", both, keys("pw", ""), keys("Tab", "Return"), "", dismissed()},
-		{"escape", both, keys("pw", "123456"), keys("Escape"), "", dismissed()},
-		{"closed", both, keys("pw", "123456"), keys("alt+F4"), "", dismissed()},
-		{"hostile", hostile, keys("pw", ""), ok, "pw", nil},
-	})
-	t.Run("no password, then one", func(t *testing.T) {
-		d.t = t
-		end := d.ask(t.Context(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
-		d.shown()
-		first := d.owner()
-		d.fill("", "123456")
-		d.press(ok...)
-		d.next(first)
-		d.shoot("zenity-password-code-again")
-		d.fill("pw", "123456")
-		d.press(ok...)
-		end("pw\n123456")
+		{"then its code", both, keys("two words"), keys("Return"), "two words", nil},
+		{"denied", both, nil, keys("shift+Tab", "Return"), "", denied()},
 	})
 }
 
