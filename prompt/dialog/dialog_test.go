@@ -176,7 +176,7 @@ func TestDesktopEnvironment(t *testing.T) {
 		}
 	}
 	want := []string{
-		"DBUS_SESSION_BUS_ADDRESS=disabled:", "DISPLAY=:7", "HOME=/home/a", "LANG=C", "LC_ALL=C.UTF-8", "XDG_CURRENT_DESKTOP=GNOME",
+		"DBUS_SESSION_BUS_ADDRESS=disabled:", "DISPLAY=:7", "GSK_RENDERER=cairo", "HOME=/home/a", "LANG=C", "LC_ALL=C.UTF-8", "XDG_CURRENT_DESKTOP=GNOME",
 		"ZENITY_CANCEL=21", "ZENITY_ESC=22", "ZENITY_EXTRA=23", "ZENITY_OK=20",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -64,6 +64,9 @@ func zenityInvocation(t dialogText) invocation {
 		env: []string{
 			"ZENITY_OK=" + strconv.Itoa(zenityOK), "ZENITY_CANCEL=" + strconv.Itoa(zenityCanceled),
 			"ZENITY_ESC=" + strconv.Itoa(zenityClosed), "ZENITY_EXTRA=" + strconv.Itoa(zenityExtra),
+			// Without an OpenGL driver (a minimal X, VNC, some virtual machines) GTK 4 opens a
+			// window and draws nothing in it. GTK 3 does not know the variable.
+			"GSK_RENDERER=cairo",
 		},
 		read: func(code int, output string) (string, error) { return readZenity(r, code, output) },
 	}
