@@ -168,12 +168,13 @@ func (p Prompt) never() factor.NeverPrompt {
 // The stores of Cache.
 const (
 	StoreKeyring = "keyring" // in memory and in the keyring, so that tokens survive a restart
+	StoreKernel  = "kernel"  // the same with the keyring of the kernel, which needs no desktop
 	StoreMemory  = "memory"
 )
 
 // Cache says how long step-up tokens live and where.
 type Cache struct {
-	Store  string        `hcl:"store,optional" words:"keyring memory"`
+	Store  string        `hcl:"store,optional" words:"keyring kernel memory"`
 	MaxTTL time.Duration `hcl:"max_ttl,optional" max:"24h" strict:"less"`                 // a token is never used longer; 0 means 15 m
 	LockOn []string      `hcl:"lock_on,optional" words:"sleep screen_lock" strict:"more"` // empty never locks by itself
 }

@@ -280,6 +280,29 @@ func TestKeyringThatComesLate(t *testing.T) {
 	r.at("http://"+secondAgent(t, r, kept).Status(t.Context()).Listeners[0].Address).wantOutcomes(t, web, "cached")
 }
 
+// Where no desktop is, the next process finds what the kernel keeps.
+func TestKernelKeepsTokens(t *testing.T) {
+	t.Parallel()
+	if err := keyring.Check(t.Context(), keyring.Kernel{}); err != nil {
+		t.Logf("nothing to see in a container: %v", err)
+		return
+	}
+	r := newStoppedFixture(t, devvault.Config{Flavor: devvault.Enterprise, Record: true})
+	r.furnish(t)
+	r.config.Cache.Store = agent.StoreKernel
+	r.start(t)
+	withTokens(t, r)
+	const web = "kv/data/deploy/web"
+	r.wantOutcomes(t, web, "approved")
+	second := secondAgent(t, r, nil)
+	if s := second.Status(t.Context()).Cache; s.Store != "kernel" || s.State != string(keyring.Available) {
+		t.Errorf("%+v", s)
+	}
+	r.at("http://"+second.Status(t.Context()).Listeners[0].Address).wantOutcomes(t, web, "cached")
+	_, err := r.control().Lock(t.Context()) // leaves nothing in this user's keyring
+	must(t, err)
+}
+
 // tokensIn reports whether a keyring has a step-up token.
 func tokensIn(kept *cachetest.Keyring) bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(kept.Items())), func(value secret.Secret) bool {

@@ -30,6 +30,7 @@ const identifyLimit = 4 * time.Second
 type tokens struct {
 	*cache.Layered
 	persistent *cache.Persistent // behind Layered; nil without a keyring
+	store      string            // the word of the configuration
 }
 
 // A keeper opens the stores of step-up tokens and moves tokens between them.
@@ -40,34 +41,39 @@ type keeper struct {
 	identity *cache.Identifier // set by identify
 	moving   background
 	warnOnce sync.Once
+	kept     sync.Map // stores whose keyring has the key of identity
 }
 
 // identify finds the key by which callers are told apart. It is kept in the
 // keyring, so that a token that was kept there is found after a restart; without
 // a keyring there is nothing to find, and a new key does.
 func (s *keeper) identify(ctx context.Context, c Config) {
-	if !s.wantsKeyring(c) {
+	k := s.keyringFor(c)
+	if k == nil {
 		s.identity = cache.RandomIdentifier()
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, identifyLimit)
 	defer cancel()
-	identity, state := cache.LoadIdentifier(ctx, s.keyring())
+	identity, state := cache.LoadIdentifier(ctx, s.counted(k))
 	s.identity = identity
-	if state.Condition != keyring.Available {
-		s.warnNoKeyring("state", state.Condition, "why", state.Why)
+	if state.Condition == keyring.Available {
+		s.kept.Store(c.Cache.Store, true)
+		return
 	}
+	s.warnNoKeyring("state", state.Condition, "why", state.Why)
 }
 
-// ready keeps the key by which callers are told apart in the keyring: without it no
+// ready keeps the key by which callers are told apart in the keyring of c: without it no
 // process would find a token there.
-func (s *keeper) ready(ctx context.Context) error {
-	if s.identity.Kept() {
+func (s *keeper) ready(ctx context.Context, c Config) error {
+	if _, kept := s.kept.Load(c.Cache.Store); kept {
 		return nil
 	}
-	err := s.identity.Keep(ctx, s.system)
+	err := s.identity.Keep(ctx, s.keyringFor(c))
 	if err == nil {
-		s.log.Info("keyring can be used: step-up tokens are kept there, too")
+		s.kept.Store(c.Cache.Store, true)
+		s.log.Info("keyring can be used: step-up tokens are kept there, too", "store", c.Cache.Store)
 	}
 	return err
 }
@@ -79,22 +85,31 @@ func (s *keeper) warnNoKeyring(why ...any) {
 	})
 }
 
-func (s *keeper) wantsKeyring(c Config) bool { return c.Cache.Store == StoreKeyring && s.system != nil }
+// keyringFor returns the keyring for the tokens of c, nil if they are in memory only.
+func (s *keeper) keyringFor(c Config) keyring.Keyring {
+	switch c.Cache.Store {
+	case StoreKeyring:
+		return s.system
+	case StoreKernel:
+		return keyring.Kernel{}
+	}
+	return nil
+}
 
 // open returns the store that a configuration wants. It asks no keyring yet.
 func (s *keeper) open(c Config) *tokens {
 	back, persistent := s.backFor(c)
-	return &tokens{Layered: cache.NewLayered(&cache.Memory{}, back), persistent: persistent}
+	return &tokens{Layered: cache.NewLayered(&cache.Memory{}, back), persistent: persistent, store: c.Cache.Store}
 }
 
 // reopen returns the store that c wants. Another one than before keeps the tokens that
 // are in memory; moved makes it that, once nothing can fail any more.
 func (s *keeper) reopen(ctx context.Context, was generation, c Config) (store *tokens, moved func()) {
-	if (was.tokens.persistent != nil) == s.wantsKeyring(c) && was.config.File == c.File {
+	if was.config.Cache.Store == c.Cache.Store && was.config.File == c.File {
 		return was.tokens, func() {}
 	}
 	back, persistent := s.backFor(c)
-	store = &tokens{Layered: was.tokens.Layered, persistent: persistent}
+	store = &tokens{Layered: was.tokens.Layered, persistent: persistent, store: c.Cache.Store}
 	return store, func() {
 		old := store.Replace(back)
 		s.moving.start(ctx, func(ctx context.Context) { // a keyring may take its time
@@ -110,12 +125,13 @@ func (s *keeper) reopen(ctx context.Context, was generation, c Config) (store *t
 
 // backFor returns what stands behind the memory, and once more if that is a keyring.
 func (s *keeper) backFor(c Config) (cache.Store, *cache.Persistent) {
-	if !s.wantsKeyring(c) {
+	k := s.keyringFor(c)
+	if k == nil {
 		return &cache.Memory{}, nil
 	}
 	p := cache.NewPersistent(cache.PersistentConfig{
-		Keyring: s.system,
-		Ready:   s.ready,
+		Keyring: k,
+		Ready:   func(ctx context.Context) error { return s.ready(ctx, c) },
 		Scope:   c.File, // two agents with two configurations do not share an index
 		OnError: func(operation string, err error) {
 			s.metrics.KeyringError(operation)
@@ -149,7 +165,11 @@ func (s *keeper) keyring() keyring.Keyring {
 	if s.system == nil {
 		return nil
 	}
-	return keyring.Counted{Keyring: s.system, Failed: s.metrics.KeyringError}
+	return s.counted(s.system)
+}
+
+func (s *keeper) counted(k keyring.Keyring) keyring.Keyring {
+	return keyring.Counted{Keyring: k, Failed: s.metrics.KeyringError}
 }
 
 // status says where tokens are kept and why not elsewhere.
@@ -158,7 +178,7 @@ func (t *tokens) status() control.Cache {
 		return control.Cache{Store: StoreMemory, State: string(keyring.Available)}
 	}
 	s := t.State()
-	return control.Cache{Store: StoreKeyring, State: string(s.Condition), Reason: s.Why}
+	return control.Cache{Store: t.store, State: string(s.Condition), Reason: s.Why}
 }
 
 // list describes what is cached, without the secrets.

@@ -11,7 +11,6 @@ import (
 	"hash"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -28,9 +27,8 @@ const identityDomain = "stepup caller identity v1"
 // and shown: the same token gives the same name, and only the key tells which
 // token a name belongs to. It prints as [redacted].
 type Identifier struct {
-	raw  []byte      // what the key is made from
-	macs sync.Pool   // of hash.Hash with the key: making one costs more than using it
-	kept atomic.Bool // the key is in the keyring
+	raw  []byte    // what the key is made from
+	macs sync.Pool // of hash.Hash with the key: making one costs more than using it
 }
 
 func newIdentifier(raw []byte) *Identifier {
@@ -65,27 +63,14 @@ func LoadIdentifier(ctx context.Context, k keyring.Keyring) (*Identifier, keyrin
 		const why = "the key that callers are told apart by is damaged in the keyring"
 		return RandomIdentifier(), keyring.State{Condition: keyring.Failed, Why: why}
 	}
-	loaded := newIdentifier(key)
-	loaded.kept.Store(true)
-	return loaded, keyring.State{Condition: keyring.Available}
+	return newIdentifier(key), keyring.State{Condition: keyring.Available}
 }
 
-// Kept reports whether the key is in the keyring, so that a later process knows its names.
-func (i *Identifier) Kept() bool { return i.kept.Load() }
-
-// Keep stores the key in the keyring for [LoadIdentifier], once: the key came from there,
-// or could not be stored before. Another one that is there is replaced: what was stored
-// under its names, by an earlier process, costs its caller one more question at most. It
-// blocks as long as two calls of the keyring.
+// Keep stores the key in the keyring for [LoadIdentifier]. Another one that is there is
+// replaced: what was stored under its names, by an earlier process, costs its caller one
+// more question at most. It blocks as long as two calls of the keyring.
 func (i *Identifier) Keep(ctx context.Context, k keyring.Keyring) error {
-	if i.Kept() {
-		return nil
-	}
-	if err := keyring.NewIdentity(k).Put(ctx, secret.Secret(hex.EncodeToString(i.raw))); err != nil {
-		return err
-	}
-	i.kept.Store(true)
-	return nil
+	return keyring.NewIdentity(k).Put(ctx, secret.Secret(hex.EncodeToString(i.raw)))
 }
 
 // Identify returns the name of token, 32 hexadecimal digits (HMAC-SHA-256, 128

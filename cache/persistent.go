@@ -102,7 +102,7 @@ func (p *Persistent) Put(ctx context.Context, k Key, t Token) error {
 				return err
 			}
 		}
-		return p.write(ctx, name, value)
+		return p.write(ctx, name, value, t.Expires)
 	})
 }
 
@@ -244,13 +244,22 @@ func (p *Persistent) read(ctx context.Context, name string) (Entry, error) {
 }
 
 // write stores value, the first one with a look at what became of it.
-func (p *Persistent) write(ctx context.Context, name string, value secret.Secret) error {
+func (p *Persistent) write(ctx context.Context, name string, value secret.Secret, end time.Time) error {
+	if k, ok := p.c.Keyring.(expiring); ok {
+		return k.SetUntil(ctx, name, value, end)
+	}
 	if p.verified {
 		return p.c.Keyring.Set(ctx, name, value)
 	}
 	err := keyring.SetVerified(ctx, p.c.Keyring, name, value)
 	p.verified = err == nil
 	return err
+}
+
+// An expiring keyring forgets a value at its end by itself. It is one of ours, which cuts
+// nothing short.
+type expiring interface {
+	SetUntil(ctx context.Context, name string, value secret.Secret, end time.Time) error
 }
 
 func (p *Persistent) readIndex(ctx context.Context) (index, error) {

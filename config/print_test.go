@@ -47,7 +47,7 @@ func TestWriteMarksTheSubject(t *testing.T) {
   stepup.hcl:4
      4 |  cache { /* ü */ store = "disk" }
        |                          ^^^^^^
-hint: use one of: keyring, memory
+hint: use one of: keyring, kernel, memory
 `
 	if got := report(t, diags); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

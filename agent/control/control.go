@@ -116,7 +116,7 @@ type Use struct {
 
 // Cache is where step-up tokens are kept.
 type Cache struct {
-	Store  string `json:"store"` // keyring or memory
+	Store  string `json:"store"` // keyring, kernel or memory
 	State  string `json:"state"`
 	Reason string `json:"reason"` // why it is not as configured; ""
 }

@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -47,6 +48,12 @@ func child(role string, args []string) int {
 		for range 1 << 10 {
 			fmt.Print(strings.Repeat("{", 1<<10))
 		}
+	case "child-kernel":
+		value, err := keyring.Kernel{}.Get(context.Background(), args[0])
+		if err != nil {
+			return 1
+		}
+		fmt.Print(value.Reveal())
 	case "child-crashes":
 		return 3
 	case "child-hangs": // with a child of its own, as security(1) is on macOS

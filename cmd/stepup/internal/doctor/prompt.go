@@ -25,11 +25,11 @@ func checkKeyring(ctx context.Context, d *doctor, f findings) {
 	case d.config != nil && d.config.Cache.Store == agent.StoreMemory && !needed:
 		f.pass("not used by this configuration")
 		return
-	case d.usesKeyring() && d.agent.Cache.State == string(keyring.Available):
+	case d.usesKeyring(needed) && d.agent.Cache.State == string(keyring.Available):
 		f.pass("used by the agent")
 		return
 	}
-	unusable := d.tryKeyring(ctx)
+	unusable := d.tryKeyring(ctx, needed)
 	if unusable == nil {
 		f.pass("can be used")
 		return
@@ -38,22 +38,28 @@ func checkKeyring(ctx context.Context, d *doctor, f findings) {
 	if needed {
 		find, consequence = f.fail, "the configuration wants secrets from it"
 	}
-	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "memory" in the cache block`
+	hint := `on a desktop, start its keyring (gnome-keyring, KWallet); elsewhere set store = "kernel" (Linux) or "memory" in the cache block`
 	find("%s: %s; %s", unusable.Condition, unusable.Why, consequence).with("%s", cmp.Or(unusable.Hint(), hint))
 }
 
-// usesKeyring reports whether an agent runs that has used the keyring, or tried to.
-func (d *doctor) usesKeyring() bool {
-	return d.running() && d.agent.Cache.Store == agent.StoreKeyring && d.agent.Cache.State != string(keyring.Untested)
+// usesKeyring reports whether an agent runs that has used the keyring, or tried to. That of
+// the kernel keeps step-up tokens only, not what a configuration may need besides.
+func (d *doctor) usesKeyring(needed bool) bool {
+	return d.running() && d.agent.Cache.State != string(keyring.Untested) &&
+		(d.agent.Cache.Store == agent.StoreKeyring || d.agent.Cache.Store == agent.StoreKernel && !needed)
 }
 
 // tryKeyring returns why the keyring cannot be used, nil if it can. The word of the agent,
 // which status repeats, is the truth about its tokens.
-func (d *doctor) tryKeyring(ctx context.Context) *keyring.Error {
-	if d.usesKeyring() {
+func (d *doctor) tryKeyring(ctx context.Context, needed bool) *keyring.Error {
+	if d.usesKeyring(needed) {
 		return &keyring.Error{Condition: keyring.Condition(d.agent.Cache.State), Why: d.agent.Cache.Reason}
 	}
-	if err := keyring.Check(ctx, cli.Keyring()); err != nil {
+	var k keyring.Keyring = cli.Keyring()
+	if d.config != nil && d.config.Cache.Store == agent.StoreKernel && !needed {
+		k = keyring.Kernel{}
+	}
+	if err := keyring.Check(ctx, k); err != nil {
 		return keyring.AsError(err)
 	}
 	return nil
