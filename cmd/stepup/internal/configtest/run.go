@@ -219,7 +219,7 @@ func (s *stage) scriptOf(t requests.Request, used *rule.Rule, path string) scrip
 // lines are the words of a question, without what belongs to this run: the program that asked.
 func lines(r prompt.Request) (all []string) {
 	r.Requester = prompt.Requester{}
-	all = append(all, strings.TrimPrefix(r.Title(), "stepup: "), "wants to "+r.Action())
+	all = append(all, strings.TrimPrefix(r.Title(), "stepup: "), string(r.Kind)+r.ForMethod(), "wants to "+r.Action())
 	add := func(text string) {
 		if text != "" {
 			all = append(all, text)
