@@ -211,7 +211,7 @@ func (q *tokenRequest) eagerly(ctx context.Context) (Decision, error) {
 // were made for it end. While Vault cannot be asked, a caller that was alive half a minute ago
 // still is; any other one is sent to Vault with its own token, whose answer is then the truth.
 func (q *tokenRequest) usable(ctx context.Context) (cache.Token, bool) {
-	var err error = cache.ErrNotFound
+	err := cache.ErrNotFound
 	if !q.Unbound {
 		_, err = q.find(ctx, q.config.Tokens.Get)
 	}
