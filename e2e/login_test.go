@@ -242,6 +242,54 @@ func TestLoginRequestGone(t *testing.T) {
 	}
 }
 
+// A login grant whose held login is lost with its node logs in anew with the password at hand:
+// nobody is asked twice.
+func TestLoginGrantOutlivesItsNode(t *testing.T) {
+	t.Parallel()
+	srv, key := startRaft(t)
+	srv.write(t, "sys/auth/userpass", map[string]any{"type": "userpass"})
+	srv.write(t, "sys/mounts/kv", map[string]any{"type": "kv"})
+	srv.write(t, "kv/prod", map[string]any{"key": "value"})
+	u := srv.newUser(t)
+	token := u.token(t) // without the policy
+	policy := srv.policy(t, `path "kv/prod" { capabilities = ["read"] }`)
+	srv.write(t, "auth/userpass/users/"+u.name, map[string]any{"password": u.password, "token_policies": policy})
+	c := u.totp(t)
+	u.enforce(t, c.id)
+	release := make(chan struct{})
+	p := newResponder(t, func(ctx context.Context, a asked) answer {
+		if a.Kind == "password" {
+			return answer{text: u.password}
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return code(c.next())
+	})
+	a := startAgent(t, setup{upstream: srv.addr, responder: p, hide: []string{u.password, token, c.secret}, extra: fmt.Sprintf(`
+step_up "prod" {
+  paths = ["kv/prod"]
+  grant "login" {
+    path     = "auth/userpass/login/%s"
+    password = "prompt"
+  }
+}
+`, u.name)})
+	answered := async(func() got { return request("GET", "kv/prod", token).send(t, a.addr) })
+	p.wait(t, 1)
+	check(t, srv.root.Sys().Seal())
+	srv.unseal(t, key)
+	close(release)
+	select {
+	case g := <-answered:
+		g.wantStep(t, 200, "approved")
+	case <-time.After(2 * patience):
+		t.Fatal("the request does not end")
+	}
+	equal(t, "prompts", p.kinds(t), "password passcode")
+}
+
 // A login without any enforcement, a wrong password and a login with a factor of
 // its own are relayed as they are.
 func TestLoginOrdinary(t *testing.T) {

@@ -46,6 +46,32 @@ func TestPasswordFromKeyring(t *testing.T) {
 	contains(t, "the reason to ask again", p.prompts(t)[3].Message, "wrong password")
 }
 
+// Five wrong passwords lock the user at Vault, and then the right one is refused, too: that is
+// said, and the kept password stays.
+func TestLockedUserKeepsPassword(t *testing.T) {
+	t.Parallel()
+	d := newDesktop(t)
+	w := newFixture(t, "login")
+	p := w.typist(t)
+	s := w.setup(p).withPassword(`password = "keyring"`)
+	s.store, s.env = "keyring", d.env
+	a := w.start(t, s)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	wrong := request("POST", w.source, "").with(`{"password":"not it"}`)
+	for range 5 {
+		wrong.send(t, w.server.addr).wantPlain(t, 400)
+	}
+	wrong.with(fmt.Sprintf(`{"password":%q}`, w.password)).send(t, w.server.addr).wantPlain(t, 403)
+	a.stepup("").ok(t, "lock")
+	g := w.get().send(t, a.addr)
+	g.wantStep(t, 403, "unavailable")
+	contains(t, "the reason", g.body, "five wrong ones have locked the user")
+	mount, name, _ := strings.Cut(strings.TrimPrefix(w.source, "auth/"), "/login/")
+	w.server.write(t, fmt.Sprintf("sys/locked-users/%s/unlock/%s", w.server.accessor(t, mount), name), nil)
+	w.get().send(t, a.addr).wantStep(t, 200, "approved")
+	equal(t, "prompts", p.kinds(t), "password passcode passcode")
+}
+
 func TestPasswordFromCommand(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, "login")
