@@ -100,13 +100,13 @@ func New(c Config, o Options) *Agent {
 	}
 	a.revoker = newRevoker(a)
 	a.metrics = metrics.New(&scraped{agent: a, slot: make(chan struct{}, 1)})
-	a.keeper = &keeper{system: o.Keyring, metrics: a.metrics, log: o.Log}
+	a.keeper = &keeper{known: make(chan struct{}), system: o.Keyring, metrics: a.metrics, log: o.Log}
 	a.current = generation{config: c, tokens: a.keeper.open(c)}
 	a.secrets = &secrets{a.keeper.keyring()}
 	a.loop.Dialer.Timeout = 10 * time.Second
 	a.broker = prompt.NewBroker(a.brokerConfig(c))
 	a.suggester = suggest.New(suggest.Config{
-		Identify: func(token secret.Secret) string { return a.keeper.identity.Identify(token) }, // set by Run
+		Identify: a.keeper.Identify,
 		Capabilities: func(ctx context.Context, name string, q rule.Request, token secret.Secret) ([]string, error) {
 			v, ok := a.inForce().vaults[name] // as it is configured at the time of the question
 			if !ok {

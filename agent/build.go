@@ -142,7 +142,7 @@ func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
 			NeverPrompt: c.Prompt.never(),
 			ConfirmPush: c.Prompt.ConfirmPush,
 			State:       a.state,
-			Identify:    a.keeper.identity.Identify,
+			Identify:    a.keeper.Identify,
 			Audit:       b.auditor(),
 			Log:         a.options.Log,
 		},

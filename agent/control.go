@@ -249,7 +249,7 @@ func (a *Agent) explain(ctx context.Context, x control.Explain) (control.Explana
 	if x.Token == "" {
 		return e, nil
 	}
-	e.Caller = cache.Short(a.keeper.identity.Identify(x.Token))
+	e.Caller = cache.Short(a.keeper.Identify(x.Token))
 	words, err := v.client.Capabilities(ctx, x.Token, e.Namespace, e.Path)
 	if err != nil {
 		e.CapabilitiesError = vault.WhyUnknown(err)

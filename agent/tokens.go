@@ -20,6 +20,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/keyring"
+	"github.com/vault-stepup/stepup/cache/secret"
 )
 
 // identifyLimit bounds what a start waits for the keyring.
@@ -38,16 +39,24 @@ type keeper struct {
 	system   keyring.Keyring // nil without a keyring
 	metrics  *metrics.Metrics
 	log      *slog.Logger
-	identity *cache.Identifier // set by identify
+	identity *cache.Identifier
+	known    chan struct{} // closed when identity is set: the control socket is served before
 	moving   background
 	warnOnce sync.Once
 	kept     sync.Map // stores whose keyring has the key of identity
+}
+
+// Identify tells callers apart. It waits for identify.
+func (s *keeper) Identify(token secret.Secret) string {
+	<-s.known
+	return s.identity.Identify(token)
 }
 
 // identify finds the key by which callers are told apart. It is kept in the
 // keyring, so that a token that was kept there is found after a restart; without
 // a keyring there is nothing to find, and a new key does.
 func (s *keeper) identify(ctx context.Context, c Config) {
+	defer close(s.known)
 	k := s.keyringFor(c)
 	if k == nil {
 		s.identity = cache.RandomIdentifier()
@@ -67,6 +76,11 @@ func (s *keeper) identify(ctx context.Context, c Config) {
 // ready keeps the key by which callers are told apart in the keyring of c: without it no
 // process would find a token there.
 func (s *keeper) ready(ctx context.Context, c Config) error {
+	select {
+	case <-s.known:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if _, kept := s.kept.Load(c.Cache.Store); kept {
 		return nil
 	}

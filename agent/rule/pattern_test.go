@@ -40,11 +40,11 @@ func FuzzContains(f *testing.F) {
 	f.Fuzz(func(t *testing.T, outer, inner, path string) {
 		p, err := rule.ParsePattern(outer)
 		if err != nil {
-			t.Skip()
+			return
 		}
 		q, err := rule.ParsePattern(inner)
 		if err != nil {
-			t.Skip()
+			return
 		}
 		if p.Contains(q) && q.Match(path) && !p.Match(path) {
 			t.Errorf("%q contains %q, but not %q", outer, inner, path)
