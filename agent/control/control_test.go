@@ -454,3 +454,25 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// Each route, and each field of the status, is in the page for other programs.
+func TestTheAPIIsDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/control-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, allowed := range new(handler).routes() {
+		for method := range allowed {
+			if !strings.Contains(string(page), "| `"+method+" "+path+"`") {
+				t.Errorf("%s %s is not in docs/control-api.md", method, path)
+			}
+		}
+	}
+	for field := range reflect.TypeFor[Status]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("status: %s is not in docs/control-api.md", name)
+		}
+	}
+}

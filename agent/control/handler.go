@@ -81,20 +81,7 @@ type handler struct {
 func NewHandler(cfg HandlerConfig) http.Handler {
 	h := &handler{cfg}
 	mux := http.NewServeMux()
-	for path, allowed := range map[string]methods{
-		"/v1/status":              {http.MethodGet: h.status},
-		"/v1/prompts":             {http.MethodGet: h.prompts},
-		"/v1/prompts/{id}/answer": {http.MethodPost: h.answer},
-		"/v1/prompts/{id}/deny":   {http.MethodPost: h.deny},
-		"/v1/lock":                {http.MethodPost: h.lock},
-		"/v1/rules/{rule}/lock":   {http.MethodPost: h.lockRule},
-		"/v1/resume":              {http.MethodPost: h.resume},
-		"/v1/events":              {http.MethodGet: h.events},
-		"/v1/listeners":           {http.MethodGet: h.listeners, http.MethodPost: h.lease},
-		"/v1/listeners/{id}":      {http.MethodDelete: h.release},
-		"/v1/stepup":              {http.MethodPost: h.obtain},
-		"/v1/explain":             {http.MethodPost: h.explain},
-	} {
+	for path, allowed := range h.routes() {
 		mux.Handle(path, allowed)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -111,6 +98,24 @@ func NewHandler(cfg HandlerConfig) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// routes are what docs/control-api.md promises.
+func (h *handler) routes() map[string]methods {
+	return map[string]methods{
+		"/v1/status":              {http.MethodGet: h.status},
+		"/v1/prompts":             {http.MethodGet: h.prompts},
+		"/v1/prompts/{id}/answer": {http.MethodPost: h.answer},
+		"/v1/prompts/{id}/deny":   {http.MethodPost: h.deny},
+		"/v1/lock":                {http.MethodPost: h.lock},
+		"/v1/rules/{rule}/lock":   {http.MethodPost: h.lockRule},
+		"/v1/resume":              {http.MethodPost: h.resume},
+		"/v1/events":              {http.MethodGet: h.events},
+		"/v1/listeners":           {http.MethodGet: h.listeners, http.MethodPost: h.lease},
+		"/v1/listeners/{id}":      {http.MethodDelete: h.release},
+		"/v1/stepup":              {http.MethodPost: h.obtain},
+		"/v1/explain":             {http.MethodPost: h.explain},
+	}
 }
 
 // methods are the handlers of one path.
