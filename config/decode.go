@@ -143,8 +143,12 @@ func (d *decoder) checkHidden() {
 			continue
 		}
 		first := d.cfg.Rules[j]
+		way := "the first rule that matches is used: put the narrower one first"
+		if d.tree.Shared(place(first)) && !d.tree.Shared(place(*other)) {
+			way = "a lock in the shared configuration keeps its rule in front of yours: take yours out"
+		}
 		d.warn(place(*other), say("step_up %q is never used: step_up %q, %s, takes all of its requests", other.Name, first.Name, layers.Where(place(first), place(*other))).
-			hint("the first rule that matches is used: put the narrower one first"))
+			hint("%s", way))
 	}
 }
 

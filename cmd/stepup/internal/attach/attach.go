@@ -85,5 +85,5 @@ When the agent stops, it waits, and goes on with the next one. Exits with 0 when
 you leave, and with 4 when no agent runs at the beginning.`
 
 	hintAttachAgain = "run `stepup attach` again"
-	textAttached    = "stepup: waiting for prompts (ctrl-c says no to one, and leaves when there is none)"
+	textAttached    = "stepup: waiting for prompts (ctrl-c denies one, and leaves when there is none)"
 )

@@ -102,10 +102,10 @@ func resumeText(r control.Resumed) string {
 		done = append(done, cli.Counted(r.Rules, "rule")+" may ask again")
 	}
 	if r.Pauses > 0 {
-		done = append(done, cli.Counted(r.Pauses, "pause")+" ended")
+		done = append(done, cli.Counted(r.Pauses, "cool-down")+" ended")
 	}
 	if len(done) == 0 {
-		return "no rule was muted or paused\n"
+		return "no rule was muted or in a cool-down\n"
 	}
 	return "resumed: " + strings.Join(done, ", ") + "\n"
 }

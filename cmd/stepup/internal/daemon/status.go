@@ -58,6 +58,10 @@ func watchStatus(ctx context.Context, c *cli.Console, format string) error {
 	defer stop()
 	again := time.NewTicker(watchInterval)
 	defer again.Stop()
+	onTerminal := false
+	if f, ok := c.Out.(*os.File); ok {
+		onTerminal = terminal.IsTerminal(f)
+	}
 	before := ""
 	for {
 		if err := showStatus(ctx, c, format, before); err != nil {
@@ -67,12 +71,15 @@ func watchStatus(ctx context.Context, c *cli.Console, format string) error {
 			return err
 		}
 		before = "\n"
-		if f, ok := c.Out.(*os.File); ok && terminal.IsTerminal(f) {
+		if onTerminal {
 			before = clearScreen
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
+			if onTerminal {
+				c.Say("") // behind the ^C
+			}
 			return nil
 		}
 	}

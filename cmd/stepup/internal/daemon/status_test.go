@@ -90,8 +90,8 @@ func TestLockText(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for want, r := range map[string]control.Resumed{
-		"no rule was muted or paused\n": {}, "resumed: 1 rule may ask again\n": {Rules: 1},
-		"resumed: 2 pauses ended\n": {Pauses: 2}, "resumed: 2 rules may ask again, 1 pause ended\n": {Rules: 2, Pauses: 1},
+		"no rule was muted or in a cool-down\n": {}, "resumed: 1 rule may ask again\n": {Rules: 1},
+		"resumed: 2 cool-downs ended\n": {Pauses: 2}, "resumed: 2 rules may ask again, 1 cool-down ended\n": {Rules: 2, Pauses: 1},
 	} {
 		if got := resumeText(r); got != want {
 			t.Errorf("got %q, want %q", got, want)
