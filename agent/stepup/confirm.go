@@ -15,6 +15,18 @@ import (
 // a mount before a read is no use: it would make two questions of each.
 func (q *tokenRequest) confirms() bool { return q.match.Rule.Confirm && !q.match.Preflight }
 
+// confirm asks about the token that is there, if the rule wants that. One that comes after
+// this look, or whose caller cannot be looked up, is not asked about, and does not serve.
+func (q *tokenRequest) confirm(ctx context.Context) mfa.Verdict {
+	if !q.confirms() {
+		return factor.Approved()
+	}
+	if q.barred = !q.isThere(ctx); q.barred {
+		return factor.Approved() // of the request without it
+	}
+	return q.confirmed(ctx)
+}
+
 // isThere reports whether a token could serve the request. It counts no use.
 func (q *tokenRequest) isThere(ctx context.Context) bool {
 	if q.Unbound {
@@ -24,10 +36,14 @@ func (q *tokenRequest) isThere(ctx context.Context) bool {
 		return false
 	}
 	life, _ := q.CallerLife(ctx, q.token, 0) // nobody is asked for a dead caller
+	if life == state.Dead {
+		q.endCaller()
+	}
 	return life == state.Alive
 }
 
-// confirmed asks whether the token that is there may serve this request.
+// confirmed asks whether the token that is there may serve this request. Any program of the
+// user can send the yes, so it ends the mute of no rule.
 func (q *tokenRequest) confirmed(ctx context.Context) mfa.Verdict {
 	if v, ok := q.Muted(); ok {
 		return v
@@ -37,6 +53,7 @@ func (q *tokenRequest) confirmed(ctx context.Context) mfa.Verdict {
 		if _, err := q.Ask(ctx, prompt.Request{Kind: prompt.Confirm, Message: "the step-up token that is there would be used"}); err != nil {
 			return factor.VerdictOf(ctx, err)
 		}
+		q.AnsweredYes()
 		return factor.Approved()
 	})
 }

@@ -1,10 +1,15 @@
 package stepup_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/stepup"
+	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -63,5 +68,82 @@ func TestConfirmForADeadCaller(t *testing.T) {
 		f.vault.dies()
 		f.request(t.Context(), m)
 		equal(t, "questions", 0, len(f.person.asked))
+	})
+}
+
+// While Vault does not tell whether the caller is alive, nobody is asked, and no token that is
+// there serves.
+func TestConfirmWithoutLookup(t *testing.T) {
+	for name, noReplay := range map[string]bool{"replay": false, "no replay": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fixture) {
+				m := deploy()
+				m.Rule.Confirm, m.NoReplay = true, noReplay
+				f.person.codes("yes")
+				f.cached(t, keyOf("tok"), "new")
+				f.up.right = "token new"
+				send := f.request
+				if noReplay {
+					send = f.stepUp
+				}
+				send(t.Context(), m).check(t, want{outcome: mfa.Cached})
+				f.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{}, errors.New("too many requests") }
+				if r := send(t.Context(), m); r.v.Outcome == mfa.Cached {
+					t.Error("served without a yes")
+				}
+				equal(t, "questions", 1, len(f.person.asked))
+			})
+		})
+	}
+}
+
+// lateTokens are tokens that come after the first look for them.
+type lateTokens struct {
+	*cache.Memory
+	looked bool
+}
+
+func (l *lateTokens) Get(ctx context.Context, k cache.Key) (cache.Token, error) {
+	if !l.looked {
+		l.looked = true
+		return cache.Token{}, cache.ErrNotFound
+	}
+	return l.Memory.Get(ctx, k)
+}
+
+// A token that another request gets between two looks is asked about, too.
+func TestConfirmALateToken(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		m := deploy()
+		m.Rule.Confirm = true
+		f.person.codes("no")
+		f.cached(t, keyOf("tok"), "new")
+		f.up.right = "token new"
+		f.change(func(c *stepup.Config) { c.Tokens = &lateTokens{Memory: f.tokens} })
+		f.request(t.Context(), m).check(t, want{outcome: mfa.Denied})
+	})
+}
+
+// A yes, which any program can send, does not end the mute of a rule that was denied too often,
+// and is no reason to mute its own.
+func TestConfirmUnmutesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		m, denied := deploy(), secure()
+		m.Rule.Confirm = true
+		answers := []string{"no", "no", "no"}
+		for range 20 {
+			answers = append(answers, "yes")
+		}
+		f.person.codes(answers...)
+		f.cached(t, keyOf("tok"), "new")
+		f.up.right = "token new"
+		for range 3 {
+			f.request(t.Context(), denied).check(t, want{outcome: mfa.Denied})
+			time.Sleep(time.Minute) // the cool-down
+		}
+		for range 20 {
+			f.request(t.Context(), m).check(t, want{outcome: mfa.Cached})
+		}
+		equal(t, "muted", []string{"secure"}, f.state.Denials.All())
 	})
 }

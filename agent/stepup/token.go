@@ -35,6 +35,7 @@ type tokenRequest struct {
 	request
 	acquired bool // it has started the acquisition of the token
 	made     bool // that has made one: its question was about this request
+	barred   bool // a token that is there must not serve: nobody was asked about this request
 }
 
 func newTokenRequest(ctx context.Context, q request) *tokenRequest {
@@ -106,10 +107,8 @@ func (r request) firstWithToken(ctx context.Context) (Decision, error) {
 		return r.firstWithKept(ctx)
 	}
 	q := newTokenRequest(ctx, r)
-	if q.confirms() && q.isThere(ctx) {
-		if v := q.confirmed(ctx); !v.OK() {
-			return q.refusedUse(ctx, v)
-		}
+	if v := q.confirm(ctx); !v.OK() {
+		return q.refusedUse(ctx, v)
 	}
 	t, ok := q.usable(ctx)
 	switch {
@@ -212,7 +211,7 @@ func (q *tokenRequest) eagerly(ctx context.Context) (Decision, error) {
 // still is; any other one is sent to Vault with its own token, whose answer is then the truth.
 func (q *tokenRequest) usable(ctx context.Context) (cache.Token, bool) {
 	err := cache.ErrNotFound
-	if !q.Unbound {
+	if !q.Unbound && !q.barred {
 		_, err = q.find(ctx, q.config.Tokens.Get)
 	}
 	if err != nil {
@@ -269,10 +268,8 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 	q := newTokenRequest(ctx, r)
 	if q.match.NoReplay {
 		// Nothing was tried before, because it can be sent only once.
-		if q.confirms() && q.isThere(ctx) {
-			if v := q.confirmed(ctx); !v.OK() {
-				return Refused{nil, v}
-			}
+		if v := q.confirm(ctx); !v.OK() {
+			return Refused{nil, v}
 		}
 		resp, used, err := q.sendCached(ctx)
 		switch {

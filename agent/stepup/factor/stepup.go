@@ -204,6 +204,13 @@ func (s *StepUp) Ask(app context.Context, p prompt.Request) (string, error) {
 	return answer, err
 }
 
+// AnsweredYes notes that the answer was a yes, without a factor: more of them may be asked for,
+// but denials go on counting.
+func (s *StepUp) AnsweredYes() {
+	s.Answered = false
+	s.Config.State.Denials.Allowed(s.denialKey())
+}
+
 // extendDeadline gives the next question the whole of its time, from now on or from a moment
 // that is later. A question that had to wait must not count as unanswered for that.
 func (s *StepUp) extendDeadline(from time.Time) {

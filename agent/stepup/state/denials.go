@@ -77,6 +77,16 @@ func (d *Denials) Asking(k Key, end context.CancelCauseFunc) (done func()) {
 	}
 }
 
+// Allowed takes the newest question for k back, which was answered with a yes: each use of a
+// token may need one. Any program can send it, so it ends nothing.
+func (d *Denials) Allowed(k Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h := d.byKey[k]; h != nil && len(h.questions) > 0 {
+		h.questions = h.questions[:len(h.questions)-1]
+	}
+}
+
 // Record counts a denial or an unanswered question.
 func (d *Denials) Record(k Key) {
 	d.mu.Lock()
