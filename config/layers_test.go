@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -256,6 +257,33 @@ func TestSharedBelongsToAdministrator(t *testing.T) {
 	}
 	if text := f.says(t); text != "" {
 		t.Errorf("in the end: %s", text)
+	}
+}
+
+// A folder that cannot be listed may hold what is locked: nothing is in force without it.
+func TestFolderThatCannotBeListed(t *testing.T) {
+	t.Parallel()
+	for name, include := range map[string]string{"etc/stepup/stepup.d": "", "etc/stepup/rules": `include "rules/*/*.hcl"`} {
+		f := newFixture(t, shared+include+"\n")
+		if err := os.Symlink(filepath.Base(name), filepath.Join(f.dir, name)); err != nil { // a loop; root reads all others
+			t.Fatal(err)
+		}
+		if got := f.says(t); strings.Count(got, "cannot list the folder DIR/"+name) != 1 {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// Who can write to the folder can take away what is locked there: also when nothing is left.
+func TestEmptyFolderBelongsToAdministrator(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, shared)
+	folder := filepath.Join(f.dir, "etc/stepup/stepup.d")
+	if err := errors.Join(os.Mkdir(folder, 0o755), os.Chmod(folder, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.says(t); !strings.Contains(got, "must be an administrator's alone: DIR/etc/stepup/stepup.d can be written to by every user") {
+		t.Error(got)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -121,7 +122,11 @@ type reader struct {
 	chain  []string      // that include one another; the last is read now
 }
 
-func (r *reader) report(p Problem) { r.tree.Problems = append(r.tree.Problems, p) }
+func (r *reader) report(p Problem) {
+	if !slices.Contains(r.tree.Problems, p) { // a folder is listed for each part of a pattern
+		r.tree.Problems = append(r.tree.Problems, p)
+	}
+}
 
 // main reads a file if it is there, and those of the folder beside it.
 func (r *reader) main(path string) (blocks hclsyntax.Blocks) {
@@ -169,15 +174,8 @@ func (r *reader) file(path string, at hcl.Range) hclsyntax.Blocks {
 
 // load reads a file that only its owner can have changed.
 func (r *reader) load(path string) (text []byte, info fs.FileInfo, problem Problem) {
-	summary, detail := "another user could change the configuration: %v", "the configuration decides which server gets your tokens, and which programs run as you"
-	check := ownership.Check
-	if r.shared {
-		// Else a user could write what binds the others, or this one take away what binds it.
-		summary, detail = "the shared configuration must be an administrator's alone: %v", "it is in force for every user of this machine"
-		check = func(path string) error { return ownership.CheckAdmin(path, r.opt.Admin) }
-	}
-	if found, bad := errors.AsType[*ownership.Unsafe](check(path)); bad {
-		return nil, nil, Problem{Summary: fmt.Sprintf(summary, found), Detail: detail, Hint: found.Fix()}
+	if problem := r.unsafe(path); problem.Summary != "" {
+		return nil, nil, problem
 	}
 	text, err := ReadFile(path, maxFile+1)
 	if err == nil {
@@ -192,11 +190,37 @@ func (r *reader) load(path string) (text []byte, info fs.FileInfo, problem Probl
 	return text, info, problem
 }
 
+// unsafe says who else can change what is at a path; the zero value means nobody.
+func (r *reader) unsafe(path string) Problem {
+	summary, detail := "another user could change the configuration: %v", "the configuration decides which server gets your tokens, and which programs run as you"
+	check := ownership.Check
+	if r.shared {
+		// Else a user could write what binds the others, or this one take away what binds it.
+		summary, detail = "the shared configuration must be an administrator's alone: %v", "it is in force for every user of this machine"
+		check = func(path string) error { return ownership.CheckAdmin(path, r.opt.Admin) }
+	}
+	if found, bad := errors.AsType[*ownership.Unsafe](check(path)); bad {
+		return Problem{Summary: fmt.Sprintf(summary, found), Detail: detail, Hint: found.Fix()}
+	}
+	return Problem{}
+}
+
 // glob lists the files of a folder whose names, below it, are as pattern says. There may be none.
 func (r *reader) glob(folder, pattern string, at hcl.Range) (files []string) {
-	names, err := fs.Glob(os.DirFS(folder), pattern)
-	if err != nil {
+	if _, err := os.Stat(folder); err == nil && r.shared {
+		if problem := r.unsafe(folder); problem.Summary != "" {
+			problem.At = at
+			r.report(problem)
+			return nil
+		}
+	}
+	tree := &listed{FS: os.DirFS(folder)}
+	names, err := fs.Glob(tree, pattern)
+	switch {
+	case err != nil:
 		r.report(Problem{At: at, Summary: "include has a pattern that cannot be read", Hint: `write it as in "rules/*.hcl"`})
+	case tree.err != nil:
+		r.report(Problem{At: at, Summary: fmt.Sprintf("cannot list the folder %s: %s", folder, Cause(tree.err))})
 	}
 	for _, name := range names {
 		// Editors put what is not finished into hidden files.
@@ -206,4 +230,20 @@ func (r *reader) glob(folder, pattern string, at hcl.Range) (files []string) {
 	}
 	slices.Sort(files)
 	return files
+}
+
+// A listed file system keeps the error of a folder that is there and cannot be listed. Glob
+// takes no notice of it, and what is locked in such a folder would not be.
+type listed struct {
+	fs.FS
+	err error
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (l *listed) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(l.FS, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		l.err = err
+	}
+	return entries, err
 }
