@@ -36,7 +36,7 @@ func pathOfExe(pid int) string {
 // status asks no remote file system, nor a program of the user that plays one: it could let
 // the agent wait for ever.
 func status(path string, flags int) (st unix.Statx_t, err error) {
-	err = unix.Statx(unix.AT_FDCWD, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st)
+	err = unix.Statx(unix.AT_FDCWD, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO|unix.STATX_CTIME, &st)
 	return st, err
 }
 

@@ -105,20 +105,20 @@ func ttyName(tty int) string {
 	return fmt.Sprintf("%d:%d", major, minor)
 }
 
-// program is the executable of p: a file that was replaced, or one of the same path in a
-// container, is another.
+// program is the executable of p: a file that was replaced or written to, or one of the same
+// path in a container, is another. Nobody but root can set the time of a change.
 func program(p process) Binding {
 	if p.exe == "" {
 		return Binding{}
 	}
-	info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", p.pid))
+	st, err := status(fmt.Sprintf("/proc/%d/exe", p.pid), 0)
 	if err != nil {
 		return Binding{}
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
 	// Looked at once more: the file must be that of the same process.
-	if again, err := readStat(p.pid); !ok || err != nil || again.start != p.start {
+	if again, err := readStat(p.pid); err != nil || again.start != p.start {
 		return Binding{}
 	}
-	return Binding{ID: fmt.Sprintf("program %d:%d %s", st.Dev, st.Ino, p.exe), Name: "program " + p.exe}
+	id := fmt.Sprintf("program %d:%d:%d %d.%d %s", st.Dev_major, st.Dev_minor, st.Ino, st.Ctime.Sec, st.Ctime.Nsec, p.exe)
+	return Binding{ID: id, Name: "program " + p.exe}
 }

@@ -161,6 +161,30 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// A file that was written to keeps its number, and is another program all the same.
+func TestProgramWrittenTo(t *testing.T) {
+	t.Parallel()
+	path := copyOfCat(t, filepath.Join(t.TempDir(), "vault"))
+	run := func() Binding {
+		cmd := exec.Command(path)
+		in, err := cmd.StdinPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		defer func() { _ = in.Close(); _ = cmd.Wait() }()
+		p, err := readProcess(cmd.Process.Pid)
+		must(t, err)
+		return program(p)
+	}
+	before, again := run(), run()
+	if before.ID == "" || again != before {
+		t.Errorf("the same program: %+v, %+v", before, again)
+	}
+	copyOfCat(t, path)
+	if after := run(); after.ID == "" || after.ID == before.ID {
+		t.Errorf("after a write: %+v", after)
+	}
+}
+
 // What the table of docs/users.md says, for processes as the systems have them that a test
 // cannot start: the user is 1000, and each list is from a process up to the first of the system.
 func TestSessionTable(t *testing.T) {
