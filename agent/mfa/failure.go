@@ -47,7 +47,7 @@ type Failure struct {
 
 // tryAgain takes a Go duration followed by the word seconds: Vault prints "30s
 // seconds", OpenBao "30.000000002s seconds", older ones "30 seconds".
-var tryAgain = regexp.MustCompile(`(?:try again|available) in ([0-9a-zµ.]+) seconds`)
+var tryAgain = regexp.MustCompile(`(?:try again|available) in ([0-9a-zµ.]{1,32}) seconds`)
 
 // duoEnrolment is a message with the page on which Duo takes new people.
 var duoEnrolment = regexp.MustCompile(`" - "https?://`)
@@ -123,13 +123,16 @@ func (f Failure) Brief() string {
 }
 
 // missingMethod is a method that an enforcement wants. Its name is free text, and has its
-// namespace before it.
-var missingMethod = regexp.MustCompile(`failed to find MFA credentials associated with an MFA method ID ([^\s,]+), method name ([^\n]*)`)
+// namespace before it. Patterns that count take a millisecond to compile: those that are used
+// once for an answer of a person are not compiled at the start of each command.
+func missingMethod() *regexp.Regexp {
+	return regexp.MustCompile(`failed to find MFA credentials associated with an MFA method ID ([^\s,]{1,64}), method name ([^\n]{0,256})`)
+}
 
 // Wanted are the names of the methods that a failure of the kind MissingMethod is about, or
 // the ID of one that has no name; hostile until sanitised.
 func (f Failure) Wanted() (names []string) {
-	for _, m := range missingMethod.FindAllStringSubmatch(f.Reason, maxPolicies) {
+	for _, m := range missingMethod().FindAllStringSubmatch(f.Reason, maxPolicies) {
 		if name := strings.TrimSpace(m[2]); name != "" {
 			names = append(names, name)
 		} else {
@@ -140,13 +143,15 @@ func (f Failure) Wanted() (names []string) {
 }
 
 // refusedMethods are the IDs of the methods of the enforcement that was not satisfied.
-var refusedMethods = regexp.MustCompile(`login MFA validation failed for methodID: \[([^\]\n]+)\]`)
+func refusedMethods() *regexp.Regexp {
+	return regexp.MustCompile(`login MFA validation failed for methodID: \[([^\]\n]{1,1000})\]`)
+}
 
 // RefusedMethods are the IDs of the methods of the enforcement that stopped a validate; nil
 // where the text does not say. Of another enforcement, Vault has spent the code or not looked
 // at it.
 func (f Failure) RefusedMethods() []string {
-	m := refusedMethods.FindStringSubmatch(f.Reason)
+	m := refusedMethods().FindStringSubmatch(f.Reason)
 	if m == nil {
 		return nil
 	}
@@ -263,7 +268,7 @@ func appendTo(body []byte, field, text string) []byte {
 // denial matches the text of a Sentinel denial: an endpoint (egp) or role (rgp)
 // governing policy, its enforcement level where Vault gives it, and its name, which
 // begins with its namespace in newer versions ("root/NAME").
-var denial = regexp.MustCompile(`\b[er]gp (?:[a-z-]+ ){0,2}policy "([^"\x00-\x1f]+)" evaluation resulted in denial`)
+var denial = regexp.MustCompile(`\b[er]gp (?:[a-z-]{1,32} ){0,2}policy "([^"\x00-\x1f]{1,256})" evaluation resulted in denial`)
 
 // sentinelText is what every such answer has.
 const sentinelText = "evaluation resulted in denial"
@@ -274,11 +279,8 @@ func DeniedByPolicy(errors []string) bool {
 	return slices.ContainsFunc(errors, func(text string) bool { return strings.Contains(text, sentinelText) })
 }
 
-// maxPolicies and maxPolicyName bound what a text may make us look up.
-const (
-	maxPolicies   = 16
-	maxPolicyName = 256
-)
+// maxPolicies bounds what a text may make us look up.
+const maxPolicies = 16
 
 // sentinel reads the text of a Sentinel denial. brief is that text without the
 // trace, which repeats the policy's source and is too long for a prompt.
@@ -291,7 +293,7 @@ func sentinel(reason string) (brief string, policies []string, ok bool) {
 		if len(policies) == maxPolicies {
 			break
 		}
-		if len(m[1]) <= maxPolicyName && !slices.Contains(policies, m[1]) {
+		if !slices.Contains(policies, m[1]) {
 			policies, lines = append(policies, m[1]), append(lines, m[0])
 		}
 	}

@@ -87,24 +87,20 @@ func LegacyFailure(body []byte) Failure {
 	return f
 }
 
-// maxURL is the longest address that is shown, and maxHost the longest host in it.
-const (
-	maxURL  = 700
-	maxHost = 200
-)
-
 // enrolURL takes only what a person may follow: https, and characters that neither
 // end the address early nor do anything to a terminal.
-var enrolURL = regexp.MustCompile(`\((https://[A-Za-z0-9.-]+(?::[0-9]+)?/[A-Za-z0-9._~/?&=%+-]*)\)$`)
+func enrolURL() *regexp.Regexp {
+	return regexp.MustCompile(`\((https://[A-Za-z0-9.-]{1,200}(?::[0-9]{1,5})?/[A-Za-z0-9._~/?&=%+-]{0,500})\)$`)
+}
 
 // EnrolURL is the address at which a person enrols with Duo, "" when the text does
 // not end in one.
 func EnrolURL(reason string) string {
-	m := enrolURL.FindStringSubmatch(strings.TrimSpace(reason))
+	m := enrolURL().FindStringSubmatch(strings.TrimSpace(reason))
 	if m == nil {
 		return ""
 	}
-	if u, err := url.Parse(m[1]); err != nil || u.Host == "" || len(u.Host) > maxHost || len(m[1]) > maxURL {
+	if u, err := url.Parse(m[1]); err != nil || u.Host == "" {
 		return ""
 	}
 	return m[1]
