@@ -62,6 +62,18 @@ func New(cfg Config) (*Client, error) {
 	}, nil
 }
 
+// Connect returns a client of the Vault at address that goes by t, and its transport, whose idle
+// connections the caller closes. It sends nothing.
+func Connect(name string, address *url.URL, t TLS) (*Client, *Transport, error) {
+	_, way := t.For(address)
+	transport, err := NewTransport(way)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := New(Config{Name: name, Address: address, Transport: transport})
+	return client, transport, err
+}
+
 // Base splits the address of a Vault into the URL that requests are made for and
 // the path of the unix socket that they go to, "" where there is none. The
 // base of unix:///path is http://localhost, as in Vault's own clients.

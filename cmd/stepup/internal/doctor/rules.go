@@ -105,18 +105,17 @@ func newMountTable(ctx context.Context, d *doctor, v agent.Vault) (*mountTable, 
 	if err != nil {
 		return nil, err
 	}
-	_, way := v.TLS.For(v.Address)
+	way := v.TLS
 	way.ResponseHeaderTimeout = networkLimit
-	transport, err := vault.NewTransport(way)
+	client, transport, err := vault.Connect(v.Name, v.Address, way)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, transport.CloseIdleConnections) // each check has a context of its own, which ends with it
-	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: transport})
 	ask := func(ctx context.Context, namespace, path string) (vault.Mount, error) {
 		return client.Mount(ctx, token, namespace, path)
 	}
-	return &mountTable{ask: ask, known: make(map[[2]string]mountAnswer)}, err
+	return &mountTable{ask: ask, known: make(map[[2]string]mountAnswer)}, nil
 }
 
 // goesTo reports whether clients of this shell reach v, through the agent or past it. Else

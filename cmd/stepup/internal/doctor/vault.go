@@ -23,9 +23,9 @@ import (
 
 // checkVault goes the way of a request, by the transport that requests use.
 func checkVault(ctx context.Context, f findings, v agent.Vault) {
-	base, way := v.TLS.For(v.Address)
+	way := v.TLS
 	way.ResponseHeaderTimeout = networkLimit
-	transport, err := vault.NewTransport(way)
+	client, transport, err := vault.Connect(v.Name, v.Address, way)
 	if err != nil {
 		f.fail("%v", err).with(hintConfig)
 		return
@@ -33,11 +33,7 @@ func checkVault(ctx context.Context, f findings, v agent.Vault) {
 	defer transport.CloseIdleConnections()
 	var chain chain
 	transport.HTTP().TLSClientConfig.VerifyConnection = chain.keep
-	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: transport})
-	if err != nil {
-		f.fail("%v", err)
-		return
-	}
+	base, _ := vault.Base(v.Address)
 	via := wayTo(transport.HTTP(), base)
 	health, err := client.Health(ctx)
 	if err != nil {

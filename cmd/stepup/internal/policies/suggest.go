@@ -151,16 +151,12 @@ func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, e
 		return source{}, cli.Usage(errors.New("there is no such vault block, or there are several"), "name one with --vault NAME")
 	}
 	s.vault = v.Name
-	base, way := v.TLS.For(v.Address)
-	transport, err := vault.NewTransport(way)
+	client, transport, err := vault.Connect(v.Name, v.Address, v.TLS)
 	if err != nil {
 		return source{}, err
 	}
 	defer transport.CloseIdleConnections()
-	client, err := vault.New(vault.Config{Name: v.Name, Address: v.Address, Transport: transport})
-	if err != nil {
-		return source{}, err
-	}
+	base, _ := vault.Base(v.Address)
 	environ := append(os.Environ(), "VAULT_ADDR="+base.String())
 	token, err := vaultcli.Token(ctx, s.Console, environ)
 	if err != nil {
