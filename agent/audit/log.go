@@ -131,11 +131,17 @@ func (l *Log) triedLocked(err error, records int) {
 		l.failed = Failure{}
 		return
 	}
-	if l.failed.Err == nil {
-		l.failed.Since = l.o.Now().Round(0)
+	l.failed.Place = l.path
+	l.failed.add(err, records, l.o.Now())
+}
+
+// add counts records that were not written.
+func (f *Failure) add(err error, records int, now time.Time) {
+	if f.Err == nil {
+		f.Since = now.Round(0)
 	}
-	l.failed.Err, l.failed.Place = err, l.path
-	l.failed.Lost += records
+	f.Err = err
+	f.Lost += records
 }
 
 // Close closes the file. A later Write is still kept; it opens the file for itself.

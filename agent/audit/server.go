@@ -41,13 +41,6 @@ func severity(e Event) int {
 	return notice
 }
 
-func orDefault(socket string) string {
-	if socket == "" {
-		return journalSocket
-	}
-	return socket
-}
-
 // A server takes records as datagrams on a unix socket. go-systemd's package journal does not
 // serve here: it writes without a deadline, so that a journald that was stopped would stop
 // every step-up.
@@ -123,12 +116,8 @@ func (s *server) triedLocked(err error, records int) error {
 		s.failed = Failure{}
 		return nil
 	}
-	if s.failed.Err == nil {
-		s.failed.Since = time.Now().Round(0)
-	}
 	s.failed.Place = s.name
-	s.failed.Err = fmt.Errorf("audit: %s at %s: %w", s.name, s.path, err)
-	s.failed.Lost += records
+	s.failed.add(fmt.Errorf("audit: %s at %s: %w", s.name, s.path, err), records, time.Now())
 	return s.failed.Err
 }
 

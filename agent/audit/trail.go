@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -36,7 +37,7 @@ func (c Config) Open() (*Trail, error) {
 		t.file = file
 	}
 	if c.Journald {
-		t.servers = append(t.servers, newServer("journald", orDefault(c.JournalSocket), journalFrame))
+		t.servers = append(t.servers, newServer("journald", cmp.Or(c.JournalSocket, journalSocket), journalFrame))
 	}
 	if c.Syslog != "" {
 		t.servers = append(t.servers, newServer("syslog", c.Syslog, syslogFrames().frame))
