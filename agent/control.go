@@ -29,13 +29,12 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 		Version:    a.options.Version,
 		PID:        os.Getpid(),
 		Started:    a.started,
-		ConfigFile: g.config.File,
-		Reload:     a.reloaded,
-		Telemetry:  a.telemetryLocked(),
-		Textfile:   g.config.Telemetry.TextFile,
-		Listeners:  leaser{a}.listenersLocked(),
+		ConfigFile: g.config.File, ConfigFiles: g.config.Files,
+		Reload:    a.reloaded,
+		Telemetry: a.telemetryLocked(),
+		Textfile:  g.config.Telemetry.TextFile,
+		Listeners: leaser{a}.listenersLocked(),
 	}
-	s.ConfigFiles = g.config.Files
 	if a.reloaded != nil {
 		s.ConfigError = a.reloaded.Error
 	}

@@ -73,15 +73,7 @@ func (w *Watcher) Watch(paths ...string) {
 
 // Look takes what is at the paths now for what was there when they were last looked at.
 func (w *Watcher) Look() {
-	w.mu.Lock()
-	paths := w.paths
-	w.mu.Unlock()
-	known := look(paths)
-	w.mu.Lock()
-	if slices.Equal(paths, w.paths) {
-		w.known = known
-	}
-	w.mu.Unlock()
+	w.news()
 	notify(w.replace)
 }
 

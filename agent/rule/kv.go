@@ -22,10 +22,7 @@ func InKV2(mount, path string, operations ...Operation) (written string, ok bool
 		return "", false
 	}
 	below := rest[len(front):]
-	if !slices.EqualFunc(front, rest[:len(front)], func(s, pattern string) bool { return pattern == "+" || pattern == s }) {
-		return "", false
-	}
-	if below[0] == "" || below[0] == "+" {
+	if !sameMount(front, rest[:len(front)]) || below[0] == "" || below[0] == "+" {
 		return "", false
 	}
 	begins, prefix := strings.CutSuffix(below[0], "*")
@@ -57,7 +54,7 @@ func (p Pattern) MayLackData() bool {
 	return lacks
 }
 
-// InEngine reports whether q is for a secrets engine that somebody has mounted.
+// InEngine reports whether q is for a mounted secrets engine.
 func (q Request) InEngine() bool { return inEngine(q.Path) }
 
 // inEngine is false for the paths that every Vault has.

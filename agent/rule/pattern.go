@@ -60,8 +60,12 @@ func (p Pattern) mountIs(path string) bool {
 		return false // no mount alone
 	}
 	n := 1 + max(0, slices.IndexFunc(mount[1:], func(s string) bool { return s == "data" || s == "metadata" }))
-	segments := strings.Split(path, "/")
-	return slices.EqualFunc(segments, mount[:n], func(s, want string) bool { return want == "+" || s == want })
+	return sameMount(strings.Split(path, "/"), mount[:n])
+}
+
+// sameMount reports whether a mount is what a pattern begins with.
+func sameMount(mount, pattern []string) bool {
+	return slices.EqualFunc(mount, pattern, func(s, want string) bool { return want == "+" || s == want })
 }
 
 // Contains reports whether p matches every path that q matches.

@@ -190,7 +190,7 @@ func (r *reader) load(path string) (text []byte, info fs.FileInfo, problem Probl
 	return text, info, problem
 }
 
-// unsafe says who else can change what is at a path; the zero value means nobody.
+// unsafe says which other user can change what is at a path; the zero value means none.
 func (r *reader) unsafe(path string) Problem {
 	summary, detail := "another user could change the configuration: %v", "the configuration decides which server gets your tokens, and which programs run as you"
 	check := ownership.Check

@@ -16,8 +16,14 @@ import (
 // one, and every other can be.
 func (t *Tree) merge(shared, own hclsyntax.Blocks) {
 	at := 1 + lastIndex(shared, func(b *hclsyntax.Block) bool { return b.Type == "step_up" && t.locked(b.Body) })
-	late := slices.DeleteFunc(slices.Clone(shared), func(b *hclsyntax.Block) bool { return b.Type != "step_up" || slices.Index(shared, b) < at })
-	all := slices.DeleteFunc(slices.Clone(shared), func(b *hclsyntax.Block) bool { return slices.Contains(late, b) })
+	var all, late hclsyntax.Blocks
+	for i, b := range shared {
+		if b.Type == "step_up" && i >= at {
+			late = append(late, b)
+		} else {
+			all = append(all, b)
+		}
+	}
 	joined := map[string]*hclsyntax.Block{} // the user's own, by their titles
 	for _, b := range own {
 		i := slices.IndexFunc(shared, func(s *hclsyntax.Block) bool { return title(s) == title(b) })
@@ -84,7 +90,8 @@ func lastIndex(all hclsyntax.Blocks, is func(*hclsyntax.Block) bool) int {
 
 // Shared reports whether a place is in a shared file.
 func (t *Tree) Shared(at hcl.Range) bool {
-	return slices.ContainsFunc(t.Sources, func(s Source) bool { return s.Path == at.Filename && s.Shared })
+	i := t.index(at.Filename)
+	return i >= 0 && t.Sources[i].Shared
 }
 
 // Where says where something is, to a reader at another place: "on line 5", or in which file.

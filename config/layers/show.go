@@ -44,12 +44,15 @@ func (t *Tree) Text(file string) []byte {
 	if t == nil { // before anything is read
 		return nil
 	}
-	for _, s := range t.Sources {
-		if s.Path == file {
-			return s.Text
-		}
+	if i := t.index(file); i >= 0 {
+		return t.Sources[i].Text
 	}
 	return nil
+}
+
+// index is the place of a file in the order in which they were read; -1 where it was not.
+func (t *Tree) index(file string) int {
+	return slices.IndexFunc(t.Sources, func(s Source) bool { return s.Path == file })
 }
 
 func (t *Tree) section(b *hclsyntax.Block) Section {
@@ -59,7 +62,7 @@ func (t *Tree) section(b *hclsyntax.Block) Section {
 	}
 	// In the order of the files: those of the block first.
 	order := func(a, b *hclsyntax.Attribute) int {
-		return cmp.Or(cmp.Compare(t.rank(a.SrcRange), t.rank(b.SrcRange)), cmp.Compare(a.SrcRange.Start.Byte, b.SrcRange.Start.Byte))
+		return cmp.Or(cmp.Compare(t.index(a.SrcRange.Filename), t.index(b.SrcRange.Filename)), cmp.Compare(a.SrcRange.Start.Byte, b.SrcRange.Start.Byte))
 	}
 	for _, a := range slices.SortedFunc(maps.Values(b.Body.Attributes), order) {
 		s.Settings = append(s.Settings, Setting{
@@ -71,16 +74,6 @@ func (t *Tree) section(b *hclsyntax.Block) Section {
 		s.Blocks = append(s.Blocks, t.section(in))
 	}
 	return s
-}
-
-// rank is the place of a file in the order in which they were read.
-func (t *Tree) rank(at hcl.Range) int {
-	for i, s := range t.Sources {
-		if s.Path == at.Filename {
-			return i
-		}
-	}
-	return len(t.Sources)
 }
 
 // valueText is an argument's value as it stands in the file, in one line. Of a program only the
