@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -39,7 +38,8 @@ type AskpassConfig struct {
 // yes; for a Push with a number it is "none", and the end of the program means nothing. The
 // process group is killed when the question is decided or at the deadline.
 type Askpass struct {
-	config AskpassConfig
+	config  AskpassConfig
+	program program
 }
 
 var _ prompt.Prompter = (*Askpass)(nil)
@@ -49,8 +49,8 @@ func NewAskpass(c AskpassConfig) *Askpass {
 	if c.Environ == nil {
 		c.Environ = os.Environ
 	}
-	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	return &Askpass{config: c}
+	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	return &Askpass{config: c, program: program{kind: "askpass program", word: "program", path: c.Program, log: log}}
 }
 
 // Prompt implements [prompt.Prompter]. It does not show a push without a number, which is
@@ -63,17 +63,7 @@ func (a *Askpass) Prompt(ctx context.Context, r prompt.Request) (string, error) 
 	if r.Kind == prompt.Push && r.Sanitized().Number == "" || r.Enrolment != nil {
 		return "", fmt.Errorf("%w: a program in the manner of SSH_ASKPASS is not for this", prompt.ErrUnavailable)
 	}
-	limited, cancel := context.WithDeadline(ctx, r.Deadline)
-	defer cancel()
-	answer, err := a.converse(limited, r)
-	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case limited.Err() != nil:
-		a.config.Log.Warn("askpass program did not answer in time", "program", a.name(), "id", r.ID)
-		return "", a.failed("no answer in time")
-	}
-	return answer, err
+	return a.program.within(ctx, r, func(ctx context.Context) (string, error) { return a.converse(ctx, r) })
 }
 
 // converse asks until there is an answer that fits.
@@ -106,24 +96,14 @@ func withoutCode(r prompt.Request) prompt.Request {
 func (a *Askpass) run(ctx context.Context, r prompt.Request, note string) (string, error) {
 	cmd := exec.CommandContext(ctx, a.config.Program, commandLine(r, note))
 	cmd.Env = a.environ(ctx, r)
-	// Standard input is empty, and standard error goes nowhere: a script under "set -x"
-	// would write the code there.
-	output, err := prompt.RunProgram(cmd, 2*prompt.MaxAnswer)
-	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case cmd.ProcessState == nil:
-		a.config.Log.Warn("askpass program cannot be started", "program", a.name(), "error", err)
-		return "", a.failed("it cannot be started")
-	}
-	switch code := cmd.ProcessState.ExitCode(); {
-	case r.Kind == prompt.Push && code >= 0:
+	output, err := a.program.output(ctx, cmd, 2*prompt.MaxAnswer) // standard input is empty
+	switch exited := cmd.ProcessState != nil && cmd.ProcessState.ExitCode() >= 0; {
+	case r.Kind == prompt.Push && exited && ctx.Err() == nil:
 		return "", nil
-	case code == 1:
-		return "", prompt.ErrDenied
-	case code != 0:
-		a.config.Log.Warn("askpass program failed", "program", a.name(), "state", cmd.ProcessState.String())
-		return "", a.failed(cmd.ProcessState.String())
+	case errors.Is(err, errExit):
+		return "", a.program.ended(cmd)
+	case err != nil:
+		return "", err
 	}
 	answer, _, _ := strings.Cut(output, "\n")
 	answer = strings.TrimSuffix(answer, "\r")
@@ -191,9 +171,3 @@ func commandLine(r prompt.Request, note string) string {
 	}
 	return strings.Join(lines, "\n")
 }
-
-func (a *Askpass) failed(state string) error {
-	return &prompt.ProgramError{Program: a.name(), State: state}
-}
-
-func (a *Askpass) name() string { return filepath.Base(a.config.Program) }

@@ -6,11 +6,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
@@ -28,7 +28,8 @@ type Config struct {
 // anything else cannot ask now. Its process group is killed when the question is
 // decided or at the deadline.
 type Prompter struct {
-	config Config
+	config  Config
+	program program
 }
 
 var _ prompt.Prompter = (*Prompter)(nil)
@@ -38,8 +39,8 @@ func New(c Config) *Prompter {
 	if c.Environ == nil {
 		c.Environ = os.Environ
 	}
-	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	return &Prompter{config: c}
+	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	return &Prompter{config: c, program: program{kind: "prompt command", word: "command", path: c.Args[0], log: log}}
 }
 
 // question is the JSON of the contract; no field is ever left out.
@@ -107,16 +108,8 @@ func (c *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
 	}
-	limited, cancel := context.WithDeadline(ctx, r.Deadline)
-	defer cancel()
-	answer, err := c.run(limited, input)
-	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case limited.Err() != nil:
-		c.config.Log.Warn("prompt command did not answer in time", "command", c.name(), "id", r.ID)
-		return "", c.failed("no answer in time")
-	case err != nil:
+	answer, err := c.program.within(ctx, r, func(ctx context.Context) (string, error) { return c.run(ctx, input) })
+	if err != nil {
 		return "", err
 	}
 	return r.ChoiceAsGiven(answer), nil
@@ -126,31 +119,12 @@ func (c *Prompter) run(ctx context.Context, input []byte) (string, error) {
 	cmd := exec.CommandContext(ctx, c.config.Args[0], c.config.Args[1:]...)
 	cmd.Env = prompt.WithoutSecrets(c.config.Environ())
 	cmd.Stdin = bytes.NewReader(input)
-	// Standard error goes nowhere: a script under "set -x" would write the code there.
-	answer, err := prompt.RunProgram(cmd, prompt.MaxAnswer)
-	if ctx.Err() != nil {
-		return "", ctx.Err()
+	answer, err := c.program.output(ctx, cmd, prompt.MaxAnswer)
+	switch {
+	case !errors.Is(err, errExit):
+		return answer, err
+	case cmd.ProcessState.ExitCode() == 2:
+		return "", c.program.failed("exit status 2: it cannot ask now")
 	}
-	if cmd.ProcessState == nil {
-		c.config.Log.Warn("prompt command cannot be started", "command", c.name(), "error", err)
-		return "", c.failed("it cannot be started")
-	}
-	switch code := cmd.ProcessState.ExitCode(); code {
-	case 0:
-		return answer, nil
-	case 1:
-		return "", prompt.ErrDenied
-	case 2:
-		return "", c.failed("exit status 2: it cannot ask now")
-	default:
-		c.config.Log.Warn("prompt command failed", "command", c.name(), "state", cmd.ProcessState.String())
-		return "", c.failed(cmd.ProcessState.String())
-	}
+	return "", c.program.ended(cmd)
 }
-
-func (c *Prompter) failed(state string) error {
-	return &prompt.ProgramError{Program: c.name(), State: state}
-}
-
-// name returns the program's name for logs; its arguments may say more than they should.
-func (c *Prompter) name() string { return filepath.Base(c.config.Args[0]) }
