@@ -111,7 +111,8 @@ func (f fixture) dialFrom(prepare func(*exec.Cmd)) (pid int, c *Conn) {
 	if prepare != nil {
 		prepare(cmd)
 	}
-	line, err := bufio.NewReader(start(f.t, cmd)).ReadString('\n')
+	_, out := start(f.t, cmd)
+	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || line != "connected\n" {
 		f.t.Fatalf("client said %q, %v", line, err)
 	}
@@ -119,7 +120,7 @@ func (f fixture) dialFrom(prepare func(*exec.Cmd)) (pid int, c *Conn) {
 }
 
 // start starts a program that ends with its standard input, which is when the test ends.
-func start(t testing.TB, cmd *exec.Cmd) (stdout io.Reader) {
+func start(t testing.TB, cmd *exec.Cmd) (stdin io.Writer, stdout io.Reader) {
 	t.Helper()
 	in, err := cmd.StdinPipe()
 	must(t, err)
@@ -130,5 +131,5 @@ func start(t testing.TB, cmd *exec.Cmd) (stdout io.Reader) {
 		_ = in.Close()
 		_ = cmd.Wait()
 	})
-	return out
+	return in, out
 }

@@ -166,16 +166,8 @@ func startCat(t *testing.T, cmd *exec.Cmd) int {
 	if !strings.Contains(cmd.Path, "unshare") {
 		cmd.Args = []string{"cat"}
 	}
-	in, err := cmd.StdinPipe()
-	must(t, err)
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	_, err = io.WriteString(in, "it runs\n")
+	in, out := start(t, cmd)
+	_, err := io.WriteString(in, "it runs\n")
 	must(t, err)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || line != "it runs\n" {
