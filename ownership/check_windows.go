@@ -50,7 +50,7 @@ func checkAdmin(path string, admin int) error {
 			return found
 		}
 		list, _, err := sd.DACL()
-		if err != nil || list == nil { // without a list, everybody may do everything
+		if err != nil || list == nil { // without a list, every user may do everything
 			found.problem = "can be written to by every user"
 			return found
 		}

@@ -27,8 +27,8 @@ func (e *Unsafe) Fix() string { return e.fix }
 func Check(path string) error { return check(path, wholeFile) }
 
 // CheckAdmin is [Check] for a file that binds this user as well: it and each folder on the
-// way belong to root, or to the user admin, and nobody else may write to them, not even this
-// user. On Windows, they belong to the system or its administrators where admin is 0, and
+// way belong to root, or to the user admin, and no other user may write to them, not even
+// this one. On Windows, they belong to the system or its administrators where admin is 0, and
 // nothing is looked at where it is another.
 func CheckAdmin(path string, admin int) error { return checkAdmin(path, admin) }
 
@@ -36,8 +36,8 @@ func CheckAdmin(path string, admin int) error { return checkAdmin(path, admin) }
 // the file does not matter, only that no other user can put another in its place.
 func CheckPlace(path string) error { return check(path, placeOnly) }
 
-// CheckSystem is [Check] for a file that nobody but root may be able to change, this user
-// neither: what the system's packages have installed. The place of a removable medium is
+// CheckSystem is [Check] for a file that only root may be able to change, not even this
+// user: what the system's packages have installed. The place of a removable medium is
 // none of root's, because udisks mounts an image there for any user, and the image says
 // whose its files are.
 func CheckSystem(path string) error { return check(path, systemFile) }

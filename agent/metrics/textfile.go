@@ -79,7 +79,7 @@ func (m *Metrics) RunExport(ctx context.Context, log *slog.Logger) {
 		changed, due := m.file.changed, (<-chan time.Time)(nil)
 		switch {
 		case path == "":
-		case dirty: // it is known: the next request wakes nobody
+		case dirty: // it is known: the next request wakes nothing
 			changed, due = nil, time.After(time.Until(last.Add(writeEvery)))
 		case m.ages():
 			due = time.After(ageEvery)

@@ -106,7 +106,7 @@ func ttyName(tty int) string {
 }
 
 // program is the executable of p: a file that was replaced or written to, or one of the same
-// path in a container, is another. Nobody but root can set the time of a change.
+// path in a container, is another. Only root can set the time of a change.
 func program(p process) Binding {
 	if p.exe == "" {
 		return Binding{}

@@ -35,7 +35,7 @@ func (q *tokenRequest) isThere(ctx context.Context) bool {
 	if _, err := q.find(ctx, q.config.Tokens.Get); err != nil {
 		return false
 	}
-	life, _ := q.CallerLife(ctx, q.token, 0) // nobody is asked for a dead caller
+	life, _ := q.CallerLife(ctx, q.token, 0) // no question for a dead caller
 	if life == state.Dead {
 		q.endCaller()
 	}

@@ -35,7 +35,7 @@ type tokenRequest struct {
 	request
 	acquired bool // it has started the acquisition of the token
 	made     bool // that has made one: its question was about this request
-	barred   bool // a token that is there must not serve: nobody was asked about this request
+	barred   bool // a token that is there must not serve: there was no question about this request
 }
 
 func newTokenRequest(ctx context.Context, q request) *tokenRequest {

@@ -18,8 +18,8 @@ type AuthMount struct {
 // maxMounts is more than a login page would show.
 const maxMounts = 50
 
-// parseAuthMounts reads an answer. A mount whose name nobody could type is left out: whoever
-// answers could break out of the file or the line that the name is written to.
+// parseAuthMounts reads an answer. A mount whose name has other characters than
+// plain ones is left out: a server could break out of the file or the line that it is written to.
 func parseAuthMounts(body []byte) (mounts []AuthMount, ok bool) {
 	var answer struct {
 		Data *struct {

@@ -211,7 +211,7 @@ func (c *Console) OptionsWith(shared string) (config.Options, error) {
 		if _, err := os.Stat(shared); err != nil {
 			return options, Usage(fmt.Errorf("--shared: %w", err), "name a file, or none")
 		}
-		options.Shared, options.Admin = shared, os.Geteuid() // it is looked at here, and binds nobody
+		options.Shared, options.Admin = shared, os.Geteuid() // it is looked at here, and binds no user
 	}
 	return options, nil
 }

@@ -38,9 +38,9 @@ func ForegroundPrompters(p agent.Prompt, a Askpass, log *slog.Logger, screen *te
 }
 
 // Prompters makes the prompters that p.Use names, less the terminal of the agent itself. Attached
-// terminals come by themselves. The
-// program of the environment asks in any case: in the place of the dialogs of the desktop,
-// which remain for what it cannot ask, so that one question has one window.
+// terminals come by themselves. The program of the environment asks in any case: in the place of
+// the dialogs of the desktop, which remain for what it cannot ask, so that one question has one
+// window.
 func Prompters(p agent.Prompt, a Askpass, log *slog.Logger) []prompt.Named {
 	var all []prompt.Named
 	var program prompt.Prompter

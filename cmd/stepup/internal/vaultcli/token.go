@@ -27,8 +27,9 @@ const (
 var ErrNoToken = errors.New("there is no token to step up with")
 
 // Token finds the token that a command will use, as the Vault CLI does: VAULT_TOKEN,
-// the token helper, ~/.vault-token; and then the token helper of OpenBao's CLI. environ is for the helper, which needs the address
-// that the command is told. Without a token the error wraps [ErrNoToken].
+// the token helper, ~/.vault-token; and then the token helper of OpenBao's CLI. environ is for
+// the helper, which needs the address that the command is told. Without a token the error wraps
+// [ErrNoToken].
 func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Secret, error) {
 	if _, token := from.FirstEnv([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
 		return secret.Secret(token), nil
