@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -186,6 +187,7 @@ func (b *bench) token(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	closeAll = sync.OnceFunc(closeAll)
 	defer closeAll()
 	request, served := guarded.request("GET", 0), make(chan error, 1)
 	go func() {
@@ -213,6 +215,7 @@ func (b *bench) token(ctx context.Context) error {
 		return guarded.process.explain(err)
 	}
 	b.report.add("from the code to the last of 1,000 waiting requests", "ms", "50", time.Since(started).Seconds()*1e3)
+	closeAll() // the search for the process of a connection reads all that it has open
 	all, err := b.rounds(ctx, 16, plain, guarded)
 	if err != nil {
 		return err
