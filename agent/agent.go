@@ -20,6 +20,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/listener"
 	"github.com/vault-stepup/stepup/agent/metrics"
+	"github.com/vault-stepup/stepup/agent/notice"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
@@ -60,6 +61,7 @@ type Agent struct {
 	suggester *suggest.Suggester
 	revoker   *revoker
 	metrics   *metrics.Metrics
+	notice    *notice.Watcher
 	measuring atomic.Bool    // the metrics can be read: requests are counted
 	servers   sync.WaitGroup // one for each goroutine that serves a listener
 	lockOn    background     // the autolock
@@ -99,6 +101,8 @@ func New(c Config, o Options) *Agent {
 		activation: &listener.Activation{},
 	}
 	a.revoker = newRevoker(a)
+	a.notice = notice.New(func(ctx context.Context, rule string) { _, _ = a.lockRule(ctx, rule) }, o.Log)
+	a.state.Uses.Observer = a.notice
 	a.metrics = metrics.New(&scraped{agent: a, slot: make(chan struct{}, 1)})
 	a.keeper = &keeper{known: make(chan struct{}), system: o.Keyring, metrics: a.metrics, log: o.Log}
 	a.current = generation{config: c, tokens: a.keeper.open(c)}
@@ -231,6 +235,7 @@ func (a *Agent) applyLocked(ctx context.Context, c Config) error {
 		a.metrics.Export(c.Telemetry.TextFile)
 	}
 	a.broker.Reconfigure(a.brokerConfig(c))
+	a.notice.Configure(c.Prompt.Notify, c.Prompt.Prompters)
 	for _, address := range a.activation.Unclaimed(append(c.endpoints(), a.controlEndpoint())) {
 		a.options.Log.Warn("no listener block names this socket of the service manager: connections to it are never answered", "address", address)
 	}
@@ -383,6 +388,7 @@ func (a *Agent) stop() {
 	a.broker.Close()
 	a.suggester.Close()
 	a.state.Close()
+	a.notice.Close()
 	var closing sync.WaitGroup
 	for _, l := range all {
 		closing.Go(l.Stop)

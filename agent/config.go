@@ -4,12 +4,11 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
-	"github.com/vault-stepup/stepup/agent/peer"
+	"github.com/vault-stepup/stepup/agent/notice"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
@@ -141,26 +140,19 @@ type Prompt struct {
 	ConfirmPush bool          `hcl:"confirm_push,optional" strict:"more"`                            // ask before Vault is made to push
 	MaxPending  int           `hcl:"max_pending,optional" min:"1" max:"1000" strict:"less"`          // prompts that may wait at once; 0 means 64
 	// Never are programs that get no prompts; "*" at the end of a name stands for any rest.
-	Never    []string `hcl:"never,optional" min:"1" strict:"more"`
-	Detached string   `hcl:"detached,optional" words:"ask never"` // for programs without a terminal or graphical session
+	Never    []string    `hcl:"never,optional" min:"1" strict:"more"`
+	Detached string      `hcl:"detached,optional" words:"ask never"`                    // for programs without a terminal or graphical session
+	Notify   notice.Mode `hcl:"notify,optional" words:"never first each" strict:"more"` // which uses of a step-up token the person is told of
 
 	// Prompters all show each prompt at once. The caller makes them of Use.
 	Prompters []prompt.Named
 }
 
-// never is for the requesters that must cause no prompt: any program in their chain may
-// be one that Never names.
+// never is for the requesters that must cause no prompt.
 func (p Prompt) never() factor.NeverPrompt {
 	n := factor.NeverPrompt{Detached: p.Detached == "never"}
 	if len(p.Never) > 0 {
-		n.Match = func(requester peer.Peer) bool {
-			return slices.ContainsFunc(requester.Chain, func(program string) bool {
-				return slices.ContainsFunc(p.Never, func(name string) bool {
-					start, any := strings.CutSuffix(name, "*")
-					return program == name || any && strings.HasPrefix(program, start)
-				})
-			})
-		}
+		n.Match = factor.MatchNames(p.Never)
 	}
 	return n
 }

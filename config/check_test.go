@@ -56,6 +56,7 @@ func TestErrors(t *testing.T) {
 		{"vault on telemetry", `vault "x" { address = "http://localhost:9108" }` + "\n" + `listener "tcp" { address = "127.0.0.1:1" }` + "\n" + `telemetry { address = "127.0.0.1:9108" }`, `1: vault "x" points at stepup's own telemetry on line 3`},
 		{"telemetry as the unspecified address", head + `telemetry { address = "0.0.0.0:9108" }`, "4: telemetry is not on a loopback address"},
 		{"telemetry on a listener", head + `telemetry { address = "localhost:8100" }`, "4: two listeners use the address"},
+		{"unknown notify", head + `prompt { notify = "always" }`, `4: notify cannot be "always"`},
 		{"relative pinentry", head + `prompt { pinentry = "bin/pinentry" }`, `4: pinentry is not an absolute path: "bin/pinentry"`},
 		{"pinentry with arguments", head + `prompt { pinentry = ["/usr/bin/rofi", "-x"] }`, `4: wrong type: this must be text in quotes`},
 		{"empty pinentry", head + `prompt { pinentry = "" }`, `4: pinentry is empty`},

@@ -25,6 +25,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/audit"
+	"github.com/vault-stepup/stepup/agent/notice"
 	"github.com/vault-stepup/stepup/agent/vault"
 )
 
@@ -151,7 +152,7 @@ func TestContractExample(t *testing.T) {
 		},
 		Prompt: agent.Prompt{
 			Use: []string{"attached", "desktop", "terminal"}, Command: []string{"/usr/local/bin/my-askpass"},
-			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask",
+			Timeout: 55 * time.Second, Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask", Notify: notice.First,
 		},
 		Cache:     agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep", "screen_lock"}},
 		Relay:     agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
@@ -191,7 +192,7 @@ func TestDefaults(t *testing.T) {
 		LoginMFA:  agent.LoginMFA{Enabled: true},
 		Prompt: agent.Prompt{
 			Use: []string{"attached", "desktop", "terminal"}, Timeout: 55 * time.Second,
-			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask",
+			Attempts: 3, Cooldown: 30 * time.Second, MaxPending: 64, Detached: "ask", Notify: notice.First,
 		},
 		Cache: agent.Cache{Store: "keyring", MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},
 		Relay: agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
@@ -282,6 +283,7 @@ prompt {
   attempts     = 1
   never        = ["cron", "jenkins*"]
   detached     = "never"
+  notify       = "each"
 }
 cache {
   store   = "memory"
@@ -338,6 +340,7 @@ log {
 		Prompt: agent.Prompt{
 			Use: []string{"command"}, Command: []string{"ask"}, Timeout: 55 * time.Second, Attempts: 1,
 			Cooldown: 30 * time.Second, ConfirmPush: true, MaxPending: 2, Never: []string{"cron", "jenkins*"}, Detached: "never",
+			Notify: notice.Each,
 		},
 		Cache: agent.Cache{Store: "memory", MaxTTL: 15 * time.Minute},
 		Relay: agent.Relay{MaxKeptBodies: 256 << 20, Express: false},

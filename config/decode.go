@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/notice"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/config/layers"
 	"github.com/vault-stepup/stepup/ownership"
@@ -299,6 +300,7 @@ func defaults() agent.Config {
 			Cooldown:   30 * time.Second,
 			MaxPending: 64,
 			Detached:   "ask",
+			Notify:     notice.First,
 		},
 		Relay: agent.Relay{MaxKeptBodies: 64 << 20, Express: true},
 		Cache: agent.Cache{Store: agent.StoreKeyring, MaxTTL: 15 * time.Minute, LockOn: []string{"sleep"}},

@@ -28,7 +28,7 @@ import (
 //	form:"x"      of a text: path, namespace; of a list: program, mount
 //	min, max      of a number, duration or size; elements of a list, bytes of a text
 //	only:"a b"    an argument of the blocks with these labels
-//	strict:"x"    what is stricter, where the shared file locks it: less, more; else only the same
+//	strict:"x"    what is stricter, where the shared file locks it: less, more (of words a later one); else only the same
 //
 // gohcl itself does not read the file: it takes "6" for 6 and 5 for "5", computes operators
 // and conditions, and has no place of an element of a list.
@@ -191,7 +191,7 @@ func (b *block) readArgument(a *hclsyntax.Attribute, f reflect.StructField, fiel
 		argument{b: &other, name: name, expr: before.Expr, tag: f.Tag}.read(shared)
 		failed := len(b.d.diags)
 		argument{b: b, name: name, expr: a.Expr, tag: f.Tag}.read(field)
-		if len(b.d.diags) == failed && !asStrict(f.Tag.Get("strict"), shared, field) {
+		if len(b.d.diags) == failed && !asStrict(f.Tag, shared, field) {
 			b.d.fail(a.SrcRange, wordsLocked(name, before.SrcRange))
 		}
 		return
@@ -200,12 +200,12 @@ func (b *block) readArgument(a *hclsyntax.Attribute, f reflect.StructField, fiel
 }
 
 // asStrict reports whether a value is what a locked one is, or stricter by the tag.
-func asStrict(tag string, locked, value reflect.Value) bool {
+func asStrict(tag reflect.StructTag, locked, value reflect.Value) bool {
 	if reflect.DeepEqual(locked.Interface(), value.Interface()) {
 		return true
 	}
 	less, more := locked, value
-	switch tag {
+	switch tag.Get("strict") {
 	case "less":
 		less, more = value, locked
 	case "more":
@@ -217,6 +217,9 @@ func asStrict(tag string, locked, value reflect.Value) bool {
 		return less.Int() <= more.Int()
 	case less.Kind() == reflect.Bool:
 		return !less.Bool() || more.Bool()
+	case less.Kind() == reflect.String: // the strictest of its words is the last
+		words := strings.Fields(tag.Get("words"))
+		return slices.Index(words, less.String()) <= slices.Index(words, more.String())
 	}
 	all, _ := more.Interface().([]string)
 	some, _ := less.Interface().([]string)

@@ -155,7 +155,11 @@ cache {
   store   = "keyring"
   locked  = true
 }
-prompt { timeout = "20s" }
+prompt {
+  timeout = "40s"
+  notify  = "first"
+  locked  = true
+}
 variables { team = "shared" }
 step_up "r" {
   paths = ["kv/${team}/${user}/${home}"]
@@ -167,7 +171,10 @@ cache {
   max_ttl = "5m"
   lock_on = ["screen_lock", "sleep"]
 }
-prompt { timeout = "40s" }
+prompt {
+  timeout = "40s"
+  notify  = "each"
+}
 mfa_method "m" { digits = 8 }
 variables {
   user = "alice.smith"
@@ -178,6 +185,9 @@ listener "unix" { address = "/run/user/1000/stepup/own.sock" }
 	c, diags := Load(f.own(), f.opt)
 	if c == nil {
 		t.Fatal(report(t, diags))
+	}
+	if c.Prompt.Notify != "each" {
+		t.Errorf("notify is %q", c.Prompt.Notify)
 	}
 	if c.Cache.MaxTTL.Minutes() != 5 || !slices.Equal(c.Cache.LockOn, []string{"screen_lock", "sleep"}) || c.Cache.Store != "keyring" {
 		t.Errorf("%+v", c.Cache)

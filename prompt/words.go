@@ -44,6 +44,23 @@ func (q Requester) Name() string {
 	return name + " (" + strings.Join(facts, ", ") + ")"
 }
 
+// ShortName is Name for a title: where the kernel says that an interpreter runs, by its own
+// word with the script, as in "python3 deploy.py".
+func (q Requester) ShortName() string {
+	word, script, _ := strings.Cut(q.Claim, " ")
+	exe := q.Exe[strings.LastIndexByte(q.Exe, '/')+1:]
+	switch {
+	case q.Hidden, exe == "":
+	case q.Origin == OriginUnknown && q.PID != 0: // most often, it has ended
+		return fmt.Sprintf("%s (pid %d)", quotePath(q.Exe), q.PID)
+	case q.Origin == OriginUnknown:
+		return quotePath(q.Exe)
+	case q.Origin == "" && word != "" && script != "" && strings.HasPrefix(exe, word):
+		return Sanitize(q.Claim, MaxName)
+	}
+	return q.Name()
+}
+
 func (o Origin) words() string {
 	switch o {
 	case OriginUser:

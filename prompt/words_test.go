@@ -102,3 +102,30 @@ func TestNotesSayWhatIsAllowed(t *testing.T) {
 		t.Errorf("Notes() = %q", notes)
 	}
 }
+
+func TestShortName(t *testing.T) {
+	t.Parallel()
+	python := prompt.Requester{PID: 7, Exe: "/usr/bin/python3.11", Claim: "python3 deploy.py in /src"}
+	with := func(change func(*prompt.Requester)) prompt.Requester {
+		q := python
+		change(&q)
+		return q
+	}
+	for name, tt := range map[string]struct {
+		requester prompt.Requester
+		want      string
+	}{
+		"a script":           {python, "python3 deploy.py in /src"},
+		"no script":          {with(func(q *prompt.Requester) { q.Claim = "python3" }), "python3.11 (pid 7)"},
+		"another name":       {with(func(q *prompt.Requester) { q.Claim = "vault kv" }), "python3.11 (pid 7)"},
+		"of the user":        {with(func(q *prompt.Requester) { q.Origin = prompt.OriginUser }), "/usr/bin/python3.11 (pid 7, not installed by the system)"},
+		"it has ended":       {with(func(q *prompt.Requester) { q.Origin = prompt.OriginUnknown }), "/usr/bin/python3.11 (pid 7)"},
+		"its path has words": {with(func(q *prompt.Requester) { q.Origin, q.Exe = prompt.OriginUnknown, "/a (pid 1)" }), "'/a (pid 1)' (pid 7)"},
+		"it hides":           {prompt.Requester{Hidden: true, Claim: "a b"}, "a program that hides itself from you"},
+		"nothing is known":   {prompt.Requester{}, "an unknown program"},
+	} {
+		if got := tt.requester.ShortName(); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}

@@ -75,6 +75,13 @@ func interpreterOf(name string) (interpreter, bool) {
 	return all[i], true
 }
 
+// RunsScripts reports whether the executable is one that runs many programs, which only their
+// claims tell apart.
+func (p Peer) RunsScripts() bool {
+	_, ok := interpreterOf(filepath.Base(p.Exe))
+	return ok
+}
+
 // script finds what is run, in words, and the arguments behind it; nothing where that is
 // program text, or does not look like the name of a file.
 func (l interpreter) script(args []string) (words, rest []string) {

@@ -54,18 +54,34 @@ type Binding struct {
 
 type contextKey struct{}
 
-// NewContext returns ctx with a way to find the peer of its connection.
-// describe is called only where the peer is shown, not on the hot path; it may block
-// for the time of a few file reads.
+// A Lookup finds the peer of one connection: each connection has its own.
+type Lookup struct{ describe func() Peer }
+
+// NewLookup returns the Lookup of a connection. describe may block for the time of a few
+// file reads.
+func NewLookup(describe func() Peer) *Lookup { return &Lookup{describe} }
+
+// Peer is called only where the peer is shown, not on the hot path: it may block. The peer
+// of nil is an unknown one.
+func (l *Lookup) Peer() Peer {
+	if l == nil {
+		return Peer{UID: -1}
+	}
+	return l.describe()
+}
+
+// NewContext returns ctx with a way to find the peer of its connection, as [NewLookup] has it.
 func NewContext(ctx context.Context, describe func() Peer) context.Context {
-	return context.WithValue(ctx, contextKey{}, describe)
+	return context.WithValue(ctx, contextKey{}, NewLookup(describe))
+}
+
+// LookupFrom returns the Lookup of the connection that ctx belongs to, nil where there is
+// none.
+func LookupFrom(ctx context.Context) *Lookup {
+	l, _ := ctx.Value(contextKey{}).(*Lookup)
+	return l
 }
 
 // FromContext returns the peer of the connection that ctx belongs to, an unknown one
 // where there is none.
-func FromContext(ctx context.Context) Peer {
-	if describe, ok := ctx.Value(contextKey{}).(func() Peer); ok {
-		return describe()
-	}
-	return Peer{UID: -1}
-}
+func FromContext(ctx context.Context) Peer { return LookupFrom(ctx).Peer() }

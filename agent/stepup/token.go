@@ -33,9 +33,8 @@ const (
 type tokenRequest struct {
 	*factor.StepUp
 	request
-	acquired bool // it has started the acquisition of the token
-	made     bool // that has made one: its question was about this request
-	barred   bool // a token that is there must not serve: there was no question about this request
+	made   bool // that has made one: its question was about this request
+	barred bool // a token that is there must not serve: there was no question about this request
 }
 
 func newTokenRequest(ctx context.Context, q request) *tokenRequest {
@@ -306,9 +305,7 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 		if err != nil {
 			return Refused{nil, factor.Unreached(err)}
 		}
-		if q.acquired { // its process was looked up for the question; those of a crowd are not
-			q.Used()
-		}
+		q.Used()
 		return Answered{resp, mfa.Approved}
 	}
 	return Refused{nil, factor.Canceled()}
@@ -323,8 +320,7 @@ func (q *tokenRequest) acquisition(ctx context.Context) (v mfa.Verdict, ok bool)
 	if v, ok := q.Cooldown(); ok {
 		return v, true
 	}
-	running, started := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
-	q.acquired = q.acquired || started
+	running, _ := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
 	defer q.config.Meter.Waiting(ctx)()
 	select {
 	case <-running.Done:
@@ -370,7 +366,7 @@ func (q *tokenRequest) keep(ctx context.Context, t cache.Token, v mfa.Verdict) m
 	life, err := q.CallerLife(ctx, q.token, callerMaxAge)
 	t.Owner = q.Config.State.Callers.Accessor(q.CallerKey())
 	t.Bound, q.made = q.Bound, true
-	q.Config.State.Uses.Made(q.Key)
+	q.Made()
 	if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
 		q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)
 	}

@@ -9,13 +9,20 @@ import "github.com/gen2brain/beeep"
 // escaped by their rules: only because describe writes nothing outside the
 // sanitiser's alphabet ($, backtick and double quote are not in it) is it never run.
 func systemDesktop(c Config) desktop {
-	c.Send = func(title, body string) error {
+	name := func() {
 		// beeep's own way to set it. The sender runs one at a time, and only its first
 		// call writes.
 		if beeep.AppName != appName {
 			beeep.AppName = appName
 		}
+	}
+	c.Send = func(title, body string) error {
+		name()
 		return beeep.Alert(title, body, "")
+	}
+	c.SendQuietly = func(title, body string) error {
+		name()
+		return beeep.Notify(title, body, "")
 	}
 	return newSender(c)
 }

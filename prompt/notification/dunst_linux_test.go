@@ -34,6 +34,10 @@ const dunstConfig = `[global]
     icon_position = off
     show_indicators = no
     dmenu = %[1]s/menu
+[urgency_normal]
+    background = "#24283b"
+    foreground = "#ffffff"
+    timeout = 0
 [urgency_critical]
     background = "#24283b"
     foreground = "#ffffff"
@@ -178,4 +182,49 @@ func TestDunst(t *testing.T) {
 		a.want(t, "", context.Canceled)
 		s.until(t, true)
 	})
+}
+
+// A use is shown without a question, and its button is the only thing that ends the step-up.
+func TestDunstShowsUse(t *testing.T) {
+	t.Parallel()
+	s := startDunst(t)
+	n := s.notifier()
+	r := prompttest.Request(prompt.Confirm)
+	r.Rule, r.Message = "prod", "another program than the one that asked for it"
+	r.Requester.Exe, r.Requester.Claim, r.Requester.Origin = "/usr/bin/python3.11", "python3 deploy.py", ""
+	r.Requester.Chain = []string{"python3.11", "bash", "gnome-terminal"}
+	for _, c := range []struct {
+		name, press string
+		change      func(*prompt.Request)
+		lock        bool
+	}{
+		{"lock", "Lock", func(*prompt.Request) {}, true},
+		{"ok", "OK", func(*prompt.Request) {}, false},
+		{"hostile", "OK", func(r *prompt.Request) { *r = prompttest.HostileRequest(prompt.Confirm) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			shown := r
+			c.change(&shown)
+			type result struct {
+				lock bool
+				err  error
+			}
+			results := make(chan result, 1)
+			go func() {
+				lock, err := n.ShowUse(t.Context(), shown)
+				results <- result{lock, err}
+			}()
+			keep(t, "notification-use-"+c.name, s.until(t, false))
+			s.press(t, c.press)
+			select {
+			case got := <-results:
+				if got.lock != c.lock || got.err != nil {
+					t.Errorf("%+v", got)
+				}
+			case <-time.After(patience):
+				t.Fatal("it does not return")
+			}
+			s.until(t, true)
+		})
+	}
 }

@@ -21,6 +21,8 @@ type Config struct {
 	// with buttons on Linux, a plain notification on macOS and Windows. Title and body are
 	// fit to be shown; the body has several lines.
 	Send func(title, body string) error
+	// SendQuietly is Send for what needs no answer; nil means Send.
+	SendQuietly func(title, body string) error
 	// Limit is how long each step may take before the desktop counts as hung; 0 means
 	// 2 s, and 5 s where Send is used.
 	Limit time.Duration
@@ -58,6 +60,25 @@ func (n *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 	return n.PromptOrNotify(ctx, r, func() {})
 }
 
+// ShowUse shows that a step-up token has served r, without a noise and not above all else. It
+// blocks until the person closes that, ctx ends, or the person presses a button that the
+// notification may have: lock reports that the step-up is to end. The error wraps
+// ErrUnavailable where nothing could be shown.
+func (n *Prompter) ShowUse(ctx context.Context, r prompt.Request) (lock bool, err error) {
+	r.Kind = used
+	answer, err := n.Prompt(ctx, r)
+	if errors.Is(err, prompt.ErrDismissed) {
+		err = nil
+	}
+	return answer == lockAnswer, err
+}
+
+// used is the kind of a notification that tells of a use. It is no question.
+const used prompt.Kind = "used"
+
+// lockAnswer is what its button returns.
+const lockAnswer = "lock"
+
 // PromptOrNotify implements [prompt.Notifier].
 func (n *Prompter) PromptOrNotify(ctx context.Context, r prompt.Request, notified func()) (string, error) {
 	if err := ctx.Err(); err != nil {
@@ -82,12 +103,17 @@ var errHung = errors.New("the desktop does not answer")
 // A sender shows notifications that can be neither answered nor taken back.
 type sender struct {
 	send    func(title, body string) error
+	quietly func(title, body string) error
 	limit   time.Duration
 	sending chan struct{} // holds one element while send runs
 }
 
 func newSender(c Config) *sender {
-	return &sender{send: c.Send, limit: cmp.Or(c.Limit, 5*time.Second), sending: make(chan struct{}, 1)}
+	s := &sender{send: c.Send, quietly: c.SendQuietly, limit: cmp.Or(c.Limit, 5*time.Second), sending: make(chan struct{}, 1)}
+	if s.quietly == nil {
+		s.quietly = c.Send
+	}
+	return s
 }
 
 func (p *sender) show(ctx context.Context, r prompt.Request, notified func()) (string, error) {
@@ -101,10 +127,13 @@ func (p *sender) show(ctx context.Context, r prompt.Request, notified func()) (s
 		return "", errHung // by an earlier one: never more than one goroutine hangs
 	}
 	done := make(chan error, 1)
-	n := describe(r, capabilities{body: true})
+	n, send := describe(r, capabilities{body: true}), p.send
+	if r.Kind == used {
+		send = p.quietly
+	}
 	// Nothing can stop send, and the broker must not hang with it.
 	go func() {
-		err := p.send(n.title, n.body)
+		err := send(n.title, n.body)
 		<-p.sending
 		done <- err
 	}()

@@ -37,8 +37,9 @@ func systemDesktop(c Config) desktop {
 
 func (s server) show(ctx context.Context, r prompt.Request, notified func()) (string, error) {
 	requester := r.Requester
-	if r.Kind == prompt.Confirm {
-		// The requester must not choose the screen on which it is approved.
+	if r.Kind == prompt.Confirm || r.Kind == used {
+		// The requester must not choose the screen on which it is approved, or on which the
+		// person would see what it has done.
 		requester = prompt.Requester{}
 	}
 	p, err := s.open(ctx, requester, r)
@@ -89,7 +90,7 @@ type popup struct {
 	// The keys of our buttons. Another notification may have had our number, before a
 	// logout or in a server that counts anew. A key that cannot be guessed and is used
 	// once keeps a click on that one from being taken for an approval.
-	approve, deny, notNow string
+	approve, deny, notNow, lock string
 
 	id    uint32              // 0 when it is not on the screen
 	since messagebus.Sequence // of the reply that gave the id
@@ -117,6 +118,7 @@ func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup
 	p := &popup{
 		bus: b, server: messagebus.Object{Of: owner, Path: notifyPath}, request: r,
 		approve: "approve:" + rand.Text(), deny: "deny:" + rand.Text(), notNow: "not-now:" + rand.Text(),
+		lock: "lock:" + rand.Text(),
 	}
 	var listed []string
 	if err := messagebus.Result(b.Call(ctx, p.server, notifyName+".GetCapabilities"), &listed); err != nil {
@@ -177,6 +179,10 @@ func (p *popup) actions() []string {
 	if !p.can.buttons {
 		return []string{}
 	}
+	if p.request.Kind == used {
+		// Never Lock alone either.
+		return []string{p.lock, labelLock, p.notNow, prompt.LabelOK}
+	}
 	var keys []string
 	if p.can.reply {
 		keys = append(keys, replyKey, "Enter code")
@@ -193,6 +199,14 @@ func (p *popup) actions() []string {
 }
 
 func (p *popup) hints() map[string]messagebus.Variant {
+	if p.request.Kind == used {
+		return map[string]messagebus.Variant{
+			// Normal, not low: GNOME and KDE do not put that on the screen at all.
+			"urgency":        messagebus.MakeVariant(byte(1)),
+			"suppress-sound": messagebus.MakeVariant(true),
+			"category":       messagebus.MakeVariant("x-stepup.use"),
+		}
+	}
 	hints := map[string]messagebus.Variant{
 		"urgency":  messagebus.MakeVariant(byte(2)), // critical: shown in "do not disturb", not hidden after seconds
 		"category": messagebus.MakeVariant("x-stepup.authentication"),
@@ -204,8 +218,12 @@ func (p *popup) hints() map[string]messagebus.Variant {
 	return hints
 }
 
-// expiry is in milliseconds; 0 is never. It takes the popup down when we cannot.
+// expiry is in milliseconds; 0 is never, and -1 leaves it to the server. It takes the popup
+// down when we cannot.
 func (p *popup) expiry() int32 {
+	if p.request.Kind == used {
+		return -1
+	}
 	if p.request.Deadline.IsZero() {
 		return 0
 	}
@@ -250,10 +268,12 @@ func (p *popup) pressed(ctx context.Context, key any) (string, error) {
 	switch {
 	case !p.can.buttons:
 		return "", errOpen
-	case key == p.deny:
-		return "", prompt.ErrDenied
+	case key == p.lock && p.request.Kind == used:
+		return lockAnswer, nil
 	case key == p.approve && p.request.Kind == prompt.Confirm:
 		return "yes", nil
+	case key == p.deny && p.request.Kind != used:
+		return "", prompt.ErrDenied
 	case key == p.notNow && p.request.Kind == prompt.Push:
 		p.takeDown(ctx)
 	case key == p.notNow:

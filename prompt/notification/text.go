@@ -26,6 +26,9 @@ type notice struct {
 // what to do for a push, because a closed drawer shows nothing else; the body begins with how
 // to answer, because mako cuts it off after three lines, and goes on with the requester.
 func describe(r prompt.Request, can capabilities) notice {
+	if r.Kind == used {
+		return describeUse(r, can)
+	}
 	if !can.body {
 		return notice{title: prompt.Brief(compact(r))}
 	}
@@ -45,6 +48,33 @@ func describe(r prompt.Request, can capabilities) notice {
 		body = prompt.EscapeMarkup(body)
 	}
 	return notice{title: r.Title(), body: body}
+}
+
+// labelLock is on the button that ends a step-up.
+const labelLock = "Lock"
+
+// describeUse is describe for a use of a step-up. The title says which program it was, because
+// a closed drawer shows nothing else.
+func describeUse(r prompt.Request, can capabilities) notice {
+	r = compact(r)
+	n := notice{title: r.Requester.ShortName() + " used the step-up " + r.Rule}
+	if !can.body {
+		return n
+	}
+	end := "to end this step-up: stepup lock " + r.Rule
+	if can.buttons {
+		end = "to end it, press " + labelLock + ", or: stepup lock " + r.Rule
+	}
+	place := r
+	place.Requester.Chain, place.Rule = nil, ""
+	lines := []string{r.Requester.Name() + ": " + r.Action(), end, place.Details(), startedBy(r.Requester.Chain)}
+	lines = append(lines, place.Notes()...)
+	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
+	n.body = strings.Join(lines, "\n")
+	if can.markup {
+		n.body = prompt.EscapeMarkup(n.body)
+	}
+	return n
 }
 
 // compact shortens r. A notification does not scroll: the lines that do not fit on the

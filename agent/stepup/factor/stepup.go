@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,6 +102,19 @@ type NeverPrompt struct {
 	Match    func(peer.Peer) bool // nil means no others
 }
 
+// MatchNames matches requesters that have one of these programs in their chain; "*" at the end
+// of a name stands for any rest.
+func MatchNames(names []string) func(peer.Peer) bool {
+	return func(requester peer.Peer) bool {
+		return slices.ContainsFunc(requester.Chain, func(program string) bool {
+			return slices.ContainsFunc(names, func(name string) bool {
+				start, any := strings.CutSuffix(name, "*")
+				return program == name || any && strings.HasPrefix(program, start)
+			})
+		})
+	}
+}
+
 // covers reports whether p may be one of those, although it is not known which process it
 // is. Otherwise a program would get prompts by hiding: a capability of its file is enough
 // for that, and so is one call to the kernel.
@@ -139,8 +153,8 @@ type StepUp struct {
 	Bound   string // names the scope of the key for people; "" without one
 	Unbound bool   // there should be a scope, and it cannot be told: the key is that of no other request
 
-	peer  func() peer.Peer // slow the first time: asked for when it is shown
-	asked prompt.Requester // as the last question or notice shows it; the zero value before
+	lookup *peer.Lookup     // slow the first time: asked for when it is shown
+	asked  prompt.Requester // as the last question or notice shows it; the zero value before
 }
 
 // Begin starts the step-up of a request with token. ruleName is "" for a login.
@@ -153,7 +167,7 @@ func (c *Config) Begin(ctx context.Context, q rule.Request, ruleName string, tok
 		Rule:     ruleName,
 		Started:  now,
 		Deadline: now.Add(c.Timeout),
-		peer:     func() peer.Peer { return peer.FromContext(ctx) },
+		lookup:   peer.LookupFrom(ctx),
 	}
 }
 
@@ -164,9 +178,9 @@ func (s *StepUp) Bind(scope rule.Scope) {
 	var to peer.Binding
 	switch scope {
 	case rule.TerminalScope:
-		to = s.peer().Session
+		to = s.lookup.Peer().Session
 	case rule.ProgramScope:
-		to = s.peer().Program
+		to = s.lookup.Peer().Program
 	default:
 		return
 	}
@@ -245,7 +259,7 @@ func (s *StepUp) withAppWait(message string) string {
 func (s *StepUp) appLeft() {
 	waited := time.Since(s.Started)
 	s.Config.Log.Info("question withdrawn: the program no longer waits for its answer; give it more time (VAULT_CLIENT_TIMEOUT, or the time-out of its library)",
-		"waited", waited.Round(time.Millisecond), "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path, "pid", s.peer().PID, "exe", s.peer().Exe)
+		"waited", waited.Round(time.Millisecond), "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path, "pid", s.lookup.Peer().PID, "exe", s.lookup.Peer().Exe)
 	s.Record(audit.Withdrawn, waited)
 }
 
@@ -267,7 +281,7 @@ func (s *StepUp) fill(p prompt.Request) prompt.Request {
 	p.Namespace = s.Request.Namespace
 	p.Path = s.Request.Path
 	p.Operation = string(s.Request.Operation)
-	s.asked = requester(s.peer())
+	s.asked = Requester(s.lookup.Peer())
 	p.Requester = s.asked
 	if p.MethodType != prompt.ControlGroup { // that is asked of others
 		p.Allows = s.Allows.words(s)
@@ -282,13 +296,13 @@ func (s *StepUp) fill(p prompt.Request) prompt.Request {
 func (s *StepUp) program() string {
 	r := s.asked
 	if r.PID == 0 && r.Exe == "" {
-		r = requester(s.peer())
+		r = Requester(s.lookup.Peer())
 	}
 	return prompt.Request{Requester: r}.Sanitized().Requester.Name()
 }
 
-// requester returns the part of a peer that a question shows.
-func requester(p peer.Peer) prompt.Requester {
+// Requester returns the part of a peer that a question shows.
+func Requester(p peer.Peer) prompt.Requester {
 	r := prompt.Requester{PID: p.PID, UID: p.UID, Exe: p.Exe, Chain: p.Chain, Claim: p.Claim, Hidden: p.Hidden, Origin: prompt.Origin(p.Origin())}
 	for _, c := range p.MayBe {
 		r.MayBe = append(r.MayBe, prompt.Candidate(c))
@@ -305,7 +319,7 @@ func (s *StepUp) Record(event audit.Event, took time.Duration) {
 	err := s.Config.Audit.Write(audit.Record{
 		Event: event, Rule: s.Rule, Vault: s.Config.VaultName, Namespace: s.Request.Namespace,
 		Path: s.Request.Path, Operation: string(s.Request.Operation), Method: s.Method,
-		Requester: s.peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
+		Requester: s.lookup.Peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
 		Kind: string(s.kind), Prompter: s.prompter,
 	})
 	if err != nil {
@@ -320,7 +334,12 @@ func (s *StepUp) RecordPrompt(kind prompt.Kind) {
 }
 
 // Used notes that the step-up token of this caller and rule serves the request.
-func (s *StepUp) Used() { s.Config.State.Uses.Record(s.Key, s.peer) }
+func (s *StepUp) Used() {
+	s.Config.State.Uses.Record(s.Key, state.Use{Operation: string(s.Request.Operation), Path: s.Request.Path}, s.lookup)
+}
+
+// Made notes that the request has got a step-up token.
+func (s *StepUp) Made() { s.Config.State.Uses.Made(s.Key, s.lookup.Peer()) }
 
 // Challenge records that a second factor is wanted, once.
 func (s *StepUp) Challenge() {
@@ -337,11 +356,11 @@ func (s *StepUp) Muted() (mfa.Verdict, bool) {
 	switch {
 	case s.NeverPrompt:
 		return s.MutedRule()
-	case never.covers(s.peer):
+	case never.covers(s.lookup.Peer):
 		return Unavailable("stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells"), true
-	case never.Detached && s.peer().Detached:
+	case never.Detached && s.lookup.Peer().Detached:
 		return Unavailable("stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"), true
-	case never.Match != nil && never.Match(s.peer()):
+	case never.Match != nil && never.Match(s.lookup.Peer()):
 		return Unavailable("stepup: this program is on the list of those that are never prompted"), true
 	}
 	return s.MutedRule()

@@ -2,6 +2,7 @@ package state
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,44 +19,64 @@ const maxRest = 200 * time.Millisecond
 
 // A Use is a request that a step-up token served.
 type Use struct {
-	Time time.Time
-	Peer peer.Peer // unknown until it has been described
+	Time      time.Time
+	Operation string
+	Path      string
+	Peer      peer.Peer // unknown until it has been described
+}
+
+// An Observer is told of the step-up tokens and their uses. Its methods do not block.
+type Observer interface {
+	// Made is told a new token, and the process whose request it was made for.
+	Made(k cache.Key, by peer.Peer)
+	// Used is told a use, some time after it: of those of one connection at one time the
+	// newest.
+	Used(k cache.Key, u Use)
 }
 
 // Uses remembers the last use of each step-up token. Finding the process behind a
 // connection can take milliseconds, and no request waits for that here: one goroutine does
 // it while there is something to describe. The zero value is ready.
 type Uses struct {
+	Observer Observer // nil for none; set before the first use
+
 	mu      sync.Mutex
 	last    map[cache.Key]Use
-	queue   map[cache.Key]describing // the newest of each token
+	queue   map[source]Use
 	working bool
 	closed  bool
 	all     sync.WaitGroup
 }
 
-type describing struct {
-	at   time.Time
-	peer func() peer.Peer
+// A source is a connection whose requests a token serves. One use must not hide behind
+// another one's: each connection may be of another program.
+type source struct {
+	key  cache.Key
+	peer *peer.Lookup
 }
 
 // Record notes a use of the token of k. It does not wait.
-func (u *Uses) Record(k cache.Key, by func() peer.Peer) {
+func (u *Uses) Record(k cache.Key, use Use, by *peer.Lookup) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
 		return
 	}
 	if u.queue == nil {
-		u.last, u.queue = make(map[cache.Key]Use), make(map[cache.Key]describing)
+		u.last, u.queue = make(map[cache.Key]Use), make(map[source]Use)
 	}
-	now := time.Now().Round(0)
+	use.Time = time.Now().Round(0)
 	if _, known := u.last[k]; !known && len(u.last) >= maxUses {
 		u.forgetOldestLocked()
 	}
 	// The program of the use before must not stand beside the time of this one.
-	u.last[k] = Use{Time: now, Peer: peer.Peer{UID: -1}}
-	u.queue[k] = describing{now, by}
+	use.Peer = peer.Peer{UID: -1}
+	u.last[k] = use
+	from := source{k, by}
+	if _, queued := u.queue[from]; !queued && len(u.queue) >= maxUses {
+		from.peer = nil // too many connections to look at: one of a program that is not known
+	}
+	u.queue[from] = use
 	if !u.working {
 		u.working = true
 		u.all.Go(u.describe)
@@ -66,23 +87,32 @@ func (u *Uses) describe() {
 	for {
 		u.mu.Lock()
 		queue := u.queue
-		u.queue = make(map[cache.Key]describing)
+		u.queue = make(map[source]Use)
 		if u.working = len(queue) > 0 && !u.closed; !u.working {
 			u.mu.Unlock()
 			return
 		}
 		u.mu.Unlock()
 		begun := time.Now()
-		for k, d := range queue {
-			by := d.peer()
-			u.mu.Lock()
-			if u.last[k].Time.Equal(d.at) {
-				u.last[k] = Use{Time: d.at, Peer: by}
-			}
-			u.mu.Unlock()
+		older := func(a, b source) int { return queue[a].Time.Compare(queue[b].Time) }
+		for _, from := range slices.SortedFunc(maps.Keys(queue), older) {
+			use := queue[from]
+			use.Peer = from.peer.Peer()
+			u.described(from.key, use)
 		}
 		// A tenth of one core at most, however many connections come.
 		time.Sleep(min(9*time.Since(begun), maxRest))
+	}
+}
+
+func (u *Uses) described(k cache.Key, use Use) {
+	u.mu.Lock()
+	if u.last[k].Time.Equal(use.Time) {
+		u.last[k] = use
+	}
+	u.mu.Unlock()
+	if u.Observer != nil {
+		u.Observer.Used(k, use)
 	}
 }
 
@@ -94,12 +124,15 @@ func (u *Uses) Last(k cache.Key) (use Use, ok bool) {
 	return use, ok
 }
 
-// Made forgets the uses of the token before, under the same key.
-func (u *Uses) Made(k cache.Key) {
+// Made forgets the uses of the token before, under the same key: there is a new one, for a
+// request of this process.
+func (u *Uses) Made(k cache.Key, by peer.Peer) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	delete(u.last, k)
-	delete(u.queue, k)
+	u.mu.Unlock()
+	if u.Observer != nil {
+		u.Observer.Made(k, by)
+	}
 }
 
 func (u *Uses) forgetOldestLocked() {
