@@ -371,6 +371,8 @@ func (b *Broker) answered(e *entry, prompter, answer string, err error) {
 		b.denied(e, prompter)
 	case errors.Is(err, ErrDismissed):
 		b.dismissed(e, prompter)
+	case errors.Is(err, ErrReopened):
+		b.reopen(e)
 	case errors.Is(err, ErrUnavailable):
 		log.Debug("prompter cannot ask now", "error", err)
 		if program, ok := errors.AsType[*ProgramError](err); ok {

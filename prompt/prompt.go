@@ -128,6 +128,9 @@ var (
 	// ErrDismissed: the person closed the question without an answer, which is
 	// "not now" and no denial. Other prompters keep showing it.
 	ErrDismissed = errors.New("closed without an answer")
+	// ErrReopened: the person wants the question shown everywhere anew, because its window
+	// was closed or is out of sight.
+	ErrReopened = errors.New("to be shown anew")
 	// ErrTimeout: no answer came before the deadline.
 	ErrTimeout = errors.New("nobody answered in time")
 	// ErrUnseen: the time was over before the question was shown: others were open.
@@ -161,7 +164,7 @@ func (e *ProgramError) Unwrap() error { return ErrUnavailable }
 type Prompter interface {
 	// Prompt blocks until there is an answer, ctx ends or the request cannot be
 	// shown. The request has a Deadline. Prompt returns ErrDenied for an explicit no, ErrDismissed when the person
-	// closed it, an error wrapping ErrUnavailable when it cannot ask now, and ctx.Err()
+	// closed it, ErrReopened when they ask for its windows, an error wrapping ErrUnavailable when it cannot ask now, and ctx.Err()
 	// when ctx ended. In the last case nothing of the question stays on the screen as if
 	// it were open. For a Push it only tells, and blocks until ctx ends.
 	Prompt(ctx context.Context, r Request) (answer string, err error)

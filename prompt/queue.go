@@ -18,6 +18,7 @@ type entry struct {
 	withdraw context.CancelCauseFunc // takes it from the prompters, with the reason
 
 	first   chan struct{} // closed when the prompters are free for it; a new one when it is put aside
+	again   chan struct{} // holds one element when it has a new turn, after its last one is over
 	noticed chan struct{} // closed when a person attached or listed the prompts
 	done    chan struct{} // closed when decided; answer and err are final then
 	hidden  chan struct{} // closed when no prompter shows it any more
@@ -71,6 +72,7 @@ func (b *Broker) enqueue(ctx context.Context, r Request) (*entry, error) {
 		given:   r,
 		request: r.Sanitized(),
 		first:   make(chan struct{}),
+		again:   make(chan struct{}, 1),
 		noticed: make(chan struct{}),
 		done:    make(chan struct{}),
 		hidden:  make(chan struct{}),
@@ -148,18 +150,20 @@ func (b *Broker) deliver(ctx context.Context, e *entry) {
 		}
 		// The next question comes only now: two at a time on one screen would mix.
 		again = b.release(e)
-	}
-	if e.request.Kind != Push {
-		b.awaitAttach(e)
+		if !again && e.request.Kind != Push {
+			again = b.awaitAttach(e)
+		}
 	}
 	<-e.done
+	b.release(e) // it may have got a turn at the moment of its end
 	e.shown.Wait()
 }
 
 // awaitAttach ends a question that no prompter shows, unless a person attaches or lists
 // the prompts within the grace period. A terminal that is attached is a way to ask, also
-// where the configuration does not wait for one.
-func (b *Broker) awaitAttach(e *entry) {
+// where the configuration does not wait for one. again reports that the person wants it
+// shown once more; else the question is decided.
+func (b *Broker) awaitAttach(e *entry) (again bool) {
 	b.mu.Lock()
 	attachable, grace := b.config.Attachable || b.attached > 0, b.config.Grace
 	b.mu.Unlock()
@@ -168,9 +172,16 @@ func (b *Broker) awaitAttach(e *entry) {
 		defer timer.Stop()
 		select {
 		case <-e.done:
-			return
-		case <-e.noticed:
-			return // it stays open until its deadline
+			return false
+		case <-e.again:
+			return true
+		case <-e.noticed: // it stays open until its deadline
+			select {
+			case <-e.done:
+				return false
+			case <-e.again:
+				return true
+			}
 		case <-timer.C:
 		}
 	}
@@ -187,6 +198,7 @@ func (b *Broker) awaitAttach(e *entry) {
 	default:
 		b.decide(e, failed(EventUnavailable, ErrUnavailable))
 	}
+	return false
 }
 
 // programFailed remembers why a program did not ask.
@@ -240,6 +252,35 @@ func (b *Broker) putAsideLocked(e *entry) {
 	e.first = make(chan struct{})
 	b.queue = append(b.queue, e)
 	b.publishPutAsideLocked(e)
+}
+
+// reopen shows e on every prompter anew, before all others: the person has closed its window,
+// or lost sight of it, and wants to answer now.
+func (b *Broker) reopen(e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if isClosed(e.done) {
+		return
+	}
+	e.closedOn = nil
+	if e.putAside != nil {
+		e.putAside(ErrReopened)
+		e.putAside = nil
+	}
+	e.first = make(chan struct{})
+	b.queue = slices.Insert(slices.DeleteFunc(b.queue, func(x *entry) bool { return x == e }), 0, e)
+	switch b.showing {
+	case e: // release lets it have the next turn
+		return
+	case nil:
+		b.advanceLocked()
+	default:
+		b.putAsideLocked(b.showing)
+	}
+	select {
+	case e.again <- struct{}{}:
+	default: // it has a new turn already
+	}
 }
 
 // publishPutAsideLocked has attached terminals put e behind the questions that wait.

@@ -295,6 +295,7 @@ func Withdrawn(cause error) string {
 		{ErrCanceled, "cancelled"},
 		{ErrDismissed, "closed without an answer"},
 		{ErrUnavailable, "given up"},
+		{ErrReopened, "shown anew"},
 		{ErrPutAside, "put aside: another question comes first"},
 	} {
 		if errors.Is(cause, end.cause) {
@@ -309,6 +310,7 @@ const (
 	LabelApprove = "Approve"
 	LabelDeny    = "Deny"
 	LabelNotNow  = "Not now"
+	LabelAnswer  = "Answer"
 	LabelOK      = "OK"
 )
 

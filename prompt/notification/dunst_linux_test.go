@@ -145,6 +145,7 @@ func TestDunst(t *testing.T) {
 		{"passcode-retry", "Deny", prompt.Passcode, func(r *prompt.Request) {
 			r.Attempt, r.Queued, r.Message = 2, 2, "wrong code: wait for the next one"
 		}, "", prompt.ErrDenied},
+		{"passcode-answer", "Answer", prompt.Passcode, func(*prompt.Request) {}, "", prompt.ErrReopened},
 		{"choose", "Not now", prompt.Choose, func(*prompt.Request) {}, "", prompt.ErrDismissed},
 		{"push", "Deny", prompt.Push, func(r *prompt.Request) { r.Method, r.MethodType = "corp_duo", "duo" }, "", prompt.ErrDenied},
 		{"hostile", "Deny", prompt.Push, func(r *prompt.Request) {

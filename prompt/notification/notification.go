@@ -88,7 +88,7 @@ func (n *Prompter) PromptOrNotify(ctx context.Context, r prompt.Request, notifie
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
-	case err == nil, errors.Is(err, prompt.ErrDenied), errors.Is(err, prompt.ErrDismissed):
+	case err == nil, errors.Is(err, prompt.ErrDenied), errors.Is(err, prompt.ErrDismissed), errors.Is(err, prompt.ErrReopened):
 		return answer, err
 	}
 	if errors.Is(err, prompt.ErrUnavailable) {

@@ -90,7 +90,7 @@ type popup struct {
 	// The keys of our buttons. Another notification may have had our number, before a
 	// logout or in a server that counts anew. A key that cannot be guessed and is used
 	// once keeps a click on that one from being taken for an approval.
-	approve, deny, notNow, lock string
+	approve, deny, notNow, lock, answer string
 
 	id    uint32              // 0 when it is not on the screen
 	since messagebus.Sequence // of the reply that gave the id
@@ -118,7 +118,7 @@ func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup
 	p := &popup{
 		bus: b, server: messagebus.Object{Of: owner, Path: notifyPath}, request: r,
 		approve: "approve:" + rand.Text(), deny: "deny:" + rand.Text(), notNow: "not-now:" + rand.Text(),
-		lock: "lock:" + rand.Text(),
+		lock: "lock:" + rand.Text(), answer: "answer:" + rand.Text(),
 	}
 	var listed []string
 	if err := messagebus.Result(b.Call(ctx, p.server, notifyName+".GetCapabilities"), &listed); err != nil {
@@ -189,6 +189,9 @@ func (p *popup) actions() []string {
 	}
 	if p.request.Kind == prompt.Confirm {
 		keys = append(keys, p.approve, prompt.LabelApprove)
+	}
+	if reopens(p.request, p.can) {
+		keys = append(keys, p.answer, prompt.LabelAnswer)
 	}
 	// Never a denial alone: dunst takes a click on the text for the only button.
 	keys = append(keys, p.deny, prompt.LabelDeny, p.notNow)
@@ -270,6 +273,8 @@ func (p *popup) pressed(ctx context.Context, key any) (string, error) {
 		return "", errOpen
 	case key == p.lock && p.request.Kind == used:
 		return lockAnswer, nil
+	case key == p.answer && reopens(p.request, p.can):
+		return "", prompt.ErrReopened
 	case key == p.approve && p.request.Kind == prompt.Confirm:
 		return "yes", nil
 	case key == p.deny && p.request.Kind != used:

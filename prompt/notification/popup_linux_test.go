@@ -102,12 +102,14 @@ func TestNotificationIsAnswered(t *testing.T) {
 		{"not now", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, false},
 		{"close a confirmation", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(2), "", prompt.ErrDismissed, false},
 		{"close a confirmation that cannot be answered", "simple", prompt.Confirm, []string{}, closed(2), "", prompt.ErrDismissed, true},
-		{"deny a passcode", "modern", prompt.Passcode, []string{"Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
+		{"bring a passcode back", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
+		{"bring a password back", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
+		{"deny a passcode", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
 		{"type a passcode", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, reply("123 456"), "123456", nil, false},
 		{"deny a passcode that could be typed", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
 		{"close a passcode", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, closed(2), "", prompt.ErrDismissed, false},
-		{"never a password", "kde", prompt.Password, []string{"Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
-		{"choose", "kde", prompt.Choose, []string{"Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, true},
+		{"never a password", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
+		{"choose", "kde", prompt.Choose, []string{"Answer", "Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, true},
 		{"deny a push", "modern", prompt.Push, []string{"Deny", "OK"}, press("Deny"), "", prompt.ErrDenied, false},
 		{"the desktop lets it expire", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(1), "", prompt.ErrUnavailable, false},
 		{"another program closes it", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(3), "", prompt.ErrUnavailable, false},
@@ -197,7 +199,7 @@ func TestNotificationContent(t *testing.T) {
 		title string
 		body  string
 	}{
-		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head + "open until 23:59:58"},
+		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "to answer, press Answer, or: stepup answer abc234\n" + head + "open until 23:59:58"},
 		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "type it here, or: stepup answer abc234\n" + head + "open until 23:59:58"},
 		{"push", modern(), prompt.Push, "stepup: approve it on your phone", head +
 			"approve it on your phone (corp_totp, totp)\ndeny it if you did not ask for this\nopen until 23:59:58"},

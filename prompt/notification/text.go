@@ -127,6 +127,8 @@ func instruction(r prompt.Request, can capabilities) string {
 	switch {
 	case r.Kind == prompt.Push:
 		return "" // the title says it
+	case r.Enrolment != nil && can.buttons:
+		return "it is shown in a window: press " + prompt.LabelAnswer + ", or on a terminal: stepup attach"
 	case r.Enrolment != nil:
 		return "it is shown in a window, or on a terminal by: stepup attach"
 	case id == "":
@@ -137,8 +139,15 @@ func instruction(r prompt.Request, can capabilities) string {
 		return "to go on: stepup answer " + id + " yes"
 	case can.reply:
 		return "type it here, or: stepup answer " + id
+	case can.buttons:
+		return "to answer, press " + prompt.LabelAnswer + ", or: stepup answer " + id
 	}
 	return "to answer: stepup answer " + id
+}
+
+// reopens reports whether the question is answered elsewhere, in a window or on a terminal.
+func reopens(r prompt.Request, can capabilities) bool {
+	return can.buttons && !can.reply && r.Kind != prompt.Push && r.Kind != prompt.Confirm && r.Kind != used
 }
 
 // pushNotes say where a push is decided, and when the button is for it.
