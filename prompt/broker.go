@@ -320,15 +320,19 @@ func (b *Broker) show(ctx context.Context, e *entry) {
 	b.mu.Lock()
 	prompters, r := b.config.Prompters, b.viewLocked(e)
 	prompters = e.open(prompters)
-	e.putAside, e.asking = putAside, len(prompters)
+	e.putAside, e.asking, e.updates = putAside, len(prompters), nil
+	for range prompters {
+		e.updates = append(e.updates, make(chan int, 1))
+	}
+	updates := e.updates
 	b.mu.Unlock()
 	var asked sync.WaitGroup
-	for _, p := range prompters {
+	for i, p := range prompters {
 		asked.Add(1)
 		done := sync.OnceFunc(func() { b.asked(e); asked.Done() })
 		e.shown.Go(func() {
 			defer done()
-			answer, err := askPrompter(showing, p.Prompter, r, func() {
+			answer, err := askPrompter(context.WithValue(showing, updatesKey{}, updates[i]), p.Prompter, r, func() {
 				b.markNotified(e)
 				done()
 			})

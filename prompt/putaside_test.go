@@ -154,3 +154,40 @@ func TestPutAsideOnAttachedTerminals(t *testing.T) {
 		}
 	})
 }
+
+// The question that is shown says how many others wait, also those that come and go meanwhile.
+func TestUpdates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []int
+		s := prompttest.Func(func(ctx context.Context, r prompt.Request) (string, error) {
+			told = append(told, r.Queued)
+			for {
+				select {
+				case queued := <-prompt.Updates(ctx):
+					told = append(told, queued)
+				case <-ctx.Done():
+					return "", ctx.Err()
+				}
+			}
+		})
+		deaf := waiting() // must hold up nothing
+		f := newFixture(t, prompt.BrokerConfig{}, s, deaf)
+		f.ask(t.Context(), about("a"))
+		ctx, cancel := context.WithCancel(t.Context())
+		f.ask(ctx, about("b"))
+		f.ask(t.Context(), about("c"))
+		cancel()
+		synctest.Wait()
+		if err := f.Deny(f.Pending()[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]int{0, 1, 2, 1, 0}, told); diff != "" {
+			t.Errorf("(-want +got): %s", diff)
+		}
+		if prompt.Updates(t.Context()) != nil {
+			t.Error("updates without a broker")
+		}
+	})
+}

@@ -30,6 +30,7 @@ type entry struct {
 	asking      int                     // prompters that may still bring an answer
 	closedOn    []string                // the prompters that a person closed it on
 	putAside    context.CancelCauseFunc // takes it from the prompters, and it stays open; nil where they do not have it
+	updates     []chan int              // of the prompters that have it: how many others wait
 	listed      bool                    // a person saw it in a list
 	failed      *ProgramError           // of a program that was to ask
 
@@ -132,7 +133,31 @@ func (b *Broker) admitLocked(e *entry) error {
 	if b.showing != nil && len(b.showing.closedOn) > 0 {
 		b.putAsideLocked(b.showing)
 	}
+	b.updateLocked()
 	return nil
+}
+
+// updateLocked lets the question that is shown say how many others wait.
+func (b *Broker) updateLocked() {
+	if b.showing == nil || isClosed(b.showing.done) {
+		return
+	}
+	for _, updates := range b.showing.updates {
+		select {
+		case <-updates: // it is old
+		default:
+		}
+		updates <- len(b.queue) // there is room: nothing is put there without the lock
+	}
+}
+
+type updatesKey struct{}
+
+// Updates returns a channel with the newest [Request.Queued] of the question that a prompter
+// is called for, where that changes while it is shown; nil where it never does.
+func Updates(ctx context.Context) <-chan int {
+	updates, _ := ctx.Value(updatesKey{}).(chan int)
+	return updates
 }
 
 // deliver hands e to the prompters when it is first in the queue. When none of them can
@@ -384,6 +409,7 @@ func (b *Broker) decideLocked(e *entry, v ending) {
 		close(e.denied)
 	}
 	e.withdraw(v.cause)
+	b.updateLocked()
 	r := b.viewLocked(e)
 	if d, ok := v.cause.(Decided); ok { //nolint:errorlint // likewise
 		r.Message = d.Message

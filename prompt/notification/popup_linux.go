@@ -140,6 +140,7 @@ func (p *popup) ask(ctx context.Context, notified func()) (string, error) {
 		return "", err
 	}
 	defer p.takeDown(ctx)
+	updates := prompt.Updates(ctx)
 	if p.request.Kind != prompt.Push && !p.answerable() {
 		notified()
 	}
@@ -147,6 +148,10 @@ func (p *popup) ask(ctx context.Context, notified func()) (string, error) {
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()
+		case p.request.Queued = <-updates:
+			if err := p.display(ctx); err != nil {
+				return "", err
+			}
 		case s, ok := <-p.bus.Signals():
 			if !ok {
 				return "", errors.New("the session bus is gone")

@@ -260,6 +260,33 @@ func TestNotificationOfHostileText(t *testing.T) {
 	}
 }
 
+// A notification that is on the screen says that another question waits.
+func TestNotificationIsUpdated(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, modern())
+	b := prompt.NewBroker(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "notification", Prompter: f.notifier()}}})
+	t.Cleanup(b.Close)
+	ask := func(ctx context.Context) {
+		r := prompttest.Request(prompt.Confirm)
+		r.Deadline = time.Time{}
+		go func() { _, _ = b.Ask(ctx, r) }()
+	}
+	const waits = "1 more question is waiting"
+	ask(t.Context())
+	first := <-f.shown
+	ctx, cancel := context.WithCancel(t.Context())
+	ask(ctx)
+	second := <-f.shown
+	cancel()
+	third := <-f.shown
+	if strings.Contains(first.Body, waits) || !strings.Contains(second.Body, waits) || strings.Contains(third.Body, waits) {
+		t.Errorf("%s\n%s\n%s", first.Body, second.Body, third.Body)
+	}
+	if second.Instead != first.ID || third.Instead != first.ID {
+		t.Errorf("in the place of %d, %d and %d", first.ID, second.Instead, third.Instead)
+	}
+}
+
 // What was typed into the notification and is no code is asked for again in its
 // place. Desktops close the first one, with the same number, on their own.
 func TestReplyThatIsNoCode(t *testing.T) {
