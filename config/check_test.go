@@ -289,6 +289,26 @@ func TestPinentry(t *testing.T) {
 	}
 }
 
+// A notify that no desktop is there for is warned of, where it is meant to show something.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	const attached = "prompt {\n  use = [\"attached\"]\n"
+	for src, want := range map[string]string{
+		"prompt { notify = \"each\" }":       "",
+		attached + "}":                       "",
+		attached + "  notify = \"never\"\n}": "",
+		attached + "  notify = \"first\"\n}": `6: notify has no effect, because use does not name "desktop"`,
+	} {
+		cfg, diags := Parse("stepup.hcl", []byte(head+src), fixed())
+		if cfg == nil {
+			t.Fatal(diags.Err())
+		}
+		if got := strings.Join(diags.Warnings(), "\n"); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: warned %q, want %q", src, got, want)
+		}
+	}
+}
+
 // A path that lacks data/ is warned of where the file itself shows that its store is one of
 // KV version 2, and nowhere else.
 func TestKVVersion(t *testing.T) {

@@ -259,6 +259,9 @@ func readPrompt(b *block) {
 	if t, ok := b.text("pinentry"); ok {
 		b.d.checkPinentry(b, t)
 	}
+	if b.has("notify") && c.Notify != notice.Never && !slices.Contains(c.Use, agent.UseDesktop) {
+		b.d.warn(b.sourceRange("notify"), say(`notify has no effect, because use does not name "desktop"`).hint(`add "desktop" to use`))
+	}
 }
 
 // checkPinentry warns of one that would not ask: other windows do in its place. That is no

@@ -25,6 +25,11 @@ cache {
   locked  = true
 }
 
+prompt {
+  notify = "first" # of each program that uses a step-up; a user may have "each"
+  locked = true
+}
+
 audit {
   file   = "${state_dir}/audit.jsonl"
   locked = true
