@@ -279,20 +279,25 @@ func TestLateDenialLeavesTheNewToken(t *testing.T) {
 	})
 }
 
-// No request waits for a search through the process table that is about its use of the token.
+// No request waits for a search through the process table that is about its use of the token:
+// that is done while it waits for the person.
 func TestWaitersDoNotWaitForLookups(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		f.person.says("10s 111111")
 		f.vault.mint, f.up.right = mints("totp:111111", "new"), "token new"
 		var lookedUp atomic.Int32
 		release := make(chan struct{})
-		together(20, func(int) {
+		together(20, func(i int) {
 			ctx := peer.NewContext(t.Context(), sync.OnceValue(func() peer.Peer {
-				if lookedUp.Add(1) > 1 { // the first is for the question
+				lookedUp.Add(1)
+				if i > 0 {
 					<-release
 				}
 				return peer.Peer{}
 			}))
+			if i > 0 { // the first is asked about
+				time.Sleep(time.Second)
+			}
 			f.stepUp(ctx, deploy()).check(t, want{outcome: mfa.Approved})
 		})
 		close(release)

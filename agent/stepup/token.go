@@ -321,6 +321,7 @@ func (q *tokenRequest) acquisition(ctx context.Context) (v mfa.Verdict, ok bool)
 		return v, true
 	}
 	running, _ := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
+	q.Expected()
 	defer q.config.Meter.Waiting(ctx)()
 	select {
 	case <-running.Done:

@@ -338,6 +338,9 @@ func (s *StepUp) Used() {
 	s.Config.State.Uses.Record(s.Key, state.Use{Operation: string(s.Request.Operation), Path: s.Request.Path}, s.lookup)
 }
 
+// Expected notes that a step-up token may serve the request soon.
+func (s *StepUp) Expected() { s.Config.State.Uses.Expect(s.lookup) }
+
 // Made notes that the request has got a step-up token.
 func (s *StepUp) Made() { s.Config.State.Uses.Made(s.Key, s.lookup.Peer()) }
 

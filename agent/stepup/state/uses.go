@@ -62,19 +62,33 @@ func (u *Uses) Record(k cache.Key, use Use, by *peer.Lookup) {
 	if u.closed {
 		return
 	}
-	if u.queue == nil {
-		u.last, u.queue = make(map[cache.Key]Use), make(map[source]Use)
-	}
 	use.Time = time.Now().Round(0)
 	if _, known := u.last[k]; !known && len(u.last) >= maxUses {
 		u.forgetOldestLocked()
 	}
-	// The program of the use before must not stand beside the time of this one.
-	use.Peer = peer.Peer{UID: -1}
-	u.last[k] = use
 	from := source{k, by}
 	if _, queued := u.queue[from]; !queued && len(u.queue) >= maxUses {
 		from.peer = nil // too many connections to look at: one of a program that is not known
+	}
+	// The program of the use before must not stand beside the time of this one.
+	use.Peer = peer.Peer{UID: -1}
+	u.queueLocked(from, use)
+	u.last[k] = use
+}
+
+// Expect has the process looked up while it waits: it may end as soon as it has its answer. It
+// does not wait.
+func (u *Uses) Expect(by *peer.Lookup) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed && len(u.queue) < maxUses {
+		u.queueLocked(source{peer: by}, Use{})
+	}
+}
+
+func (u *Uses) queueLocked(from source, use Use) {
+	if u.queue == nil {
+		u.last, u.queue = make(map[cache.Key]Use), make(map[source]Use)
 	}
 	u.queue[from] = use
 	if !u.working {
@@ -97,8 +111,9 @@ func (u *Uses) describe() {
 		older := func(a, b source) int { return queue[a].Time.Compare(queue[b].Time) }
 		for _, from := range slices.SortedFunc(maps.Keys(queue), older) {
 			use := queue[from]
-			use.Peer = from.peer.Peer()
-			u.described(from.key, use)
+			if use.Peer = from.peer.Peer(); !use.Time.IsZero() {
+				u.described(from.key, use)
+			}
 		}
 		// A tenth of one core at most, however many connections come.
 		time.Sleep(min(9*time.Since(begun), maxRest))

@@ -85,6 +85,7 @@ func TestUsesOfEachConnectionAreObserved(t *testing.T) {
 		}
 		theirs, mine := from(1, release), from(2, release)
 		u.Made(k, peer.Peer{PID: 1})
+		u.Expect(theirs) // is no use
 		u.Record(k, Use{Path: "a"}, theirs)
 		synctest.Wait()
 		u.Record(k, Use{Path: "secret"}, mine)
