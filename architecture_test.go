@@ -46,7 +46,7 @@ func layers() map[string][]string {
 		"agent/stepup":          {"agent/audit", "agent/mfa", "agent/rule", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/vault", "cache", "cache/secret", "prompt"},
 		"agent/stepup/approval": {"agent/audit", "agent/mfa", "agent/rule", "agent/stepup/factor", "agent/stepup/state", "agent/vault", "cache/secret", "prompt"},
 		"agent/stepup/factor":   {"agent/audit", "agent/mfa", "agent/peer", "agent/rule", "agent/stepup/state", "agent/vault", "cache", "cache/secret", "prompt"},
-		"agent/stepup/state":    {"agent/mfa", "agent/peer", "agent/vault", "cache", "cache/secret", "prompt"},
+		"agent/stepup/state":    {"agent/mfa", "agent/peer", "agent/rule", "agent/vault", "cache", "cache/secret", "prompt"},
 		"agent/suggest":         {"agent/control", "agent/mfa", "agent/rule", "cache/secret"},
 		"agent/vault":           {"agent/mfa", "cache/secret"},
 		"agent/control":         {"agent/peer", "cache/secret", "ownership", "prompt"},

@@ -14,6 +14,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache"
 )
 
 // An upstream is everything that stands between a listener and one upstream.
@@ -154,6 +155,7 @@ func (b builder) resolver(v Vault, client *vault.Client) *stepup.Resolver {
 		Prefer:      c.LoginMFA.Prefer,
 		SinglePhase: stepup.SinglePhase{Methods: c.LoginMFA.SinglePhaseMethods, Mounts: c.LoginMFA.SinglePhaseMounts},
 		End:         func(caller stepup.Caller) { a.revoker.end(b.next.tokens, caller) },
+		EndToken:    func(e cache.Entry) { a.revoker.add(deadCaller{store: b.next.tokens, dropped: []cache.Entry{e}}) },
 		Meter:       resolveMeter{a.metrics},
 	})
 }

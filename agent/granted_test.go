@@ -68,11 +68,47 @@ func TestTokensUnderAChangedRule(t *testing.T) {
 	}
 }
 
+// A token that the person wants until a lock serves longer than the ttl of its rule, and not
+// longer than what limits the choice: the ceiling of the rule, of the cache, or a ttl that is
+// locked by now.
+func TestTokensUntilALock(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		age    time.Duration
+		change func(r *rule.Rule)
+		serves bool
+	}{
+		"longer than the ttl":         {10 * time.Minute, func(*rule.Rule) {}, true},
+		"longer than the cache's":     {16 * time.Minute, func(*rule.Rule) {}, false},
+		"longer than the max_ttl":     {10 * time.Minute, func(r *rule.Rule) { r.Grant.MaxTTL = 9 * time.Minute }, false},
+		"longer than a locked ttl":    {10 * time.Minute, func(r *rule.Rule) { r.Grant.FixedTTL = true }, false},
+		"no longer than a locked ttl": {4 * time.Minute, func(r *rule.Rule) { r.Grant.FixedTTL = true }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			back := &cache.Memory{}
+			front := cache.NewLayered(&cache.Memory{}, back)
+			short := func(r *rule.Rule) { r.Grant.TTL = 5 * time.Minute; tt.change(r) }
+			store := policyCheckedStore{front, tokenPolicies(tokenRule(short))}
+			k, now := cache.Key{Vault: "corp", Identity: "caller", Rule: "deploy"}, time.Now().Round(0)
+			if err := store.Put(t.Context(), k, cache.Token{Secret: "hvs.x", Created: now.Add(-tt.age), Expires: now.Add(time.Hour), Keep: "lock"}); err != nil {
+				t.Fatal(err)
+			}
+			if kept, _ := back.List(t.Context()); len(kept) > 0 {
+				t.Error("it outlives the agent")
+			}
+			if _, err := store.Get(t.Context(), k); (err == nil) != tt.serves {
+				t.Errorf("get: %v; serves: want %t", err, tt.serves)
+			}
+		})
+	}
+}
+
 // A new field of a grant needs a decision: do tokens from before still fit? The scope is in
 // their key.
 func TestFingerprintKnowsEveryField(t *testing.T) {
 	t.Parallel()
-	if n := reflect.TypeFor[rule.Grant]().NumField(); n != 12 {
+	if n := reflect.TypeFor[rule.Grant]().NumField(); n != 13 {
 		t.Errorf("a grant has %d fields: does fingerprint need the new ones?", n)
 	}
 }

@@ -46,7 +46,8 @@ type revoker struct {
 	working sync.WaitGroup
 }
 
-// A deadCaller is a caller, with the tokens that were taken from memory.
+// A deadCaller is a caller, with the tokens that were taken from memory; without a caller, the
+// tokens are all.
 type deadCaller struct {
 	stepup.Caller
 	store   *tokens
@@ -66,10 +67,15 @@ func (r *revoker) end(store *tokens, c stepup.Caller) {
 	if c.Identity != "" {
 		job.dropped = store.Drop(func(k cache.Key) bool { return k.Vault == c.Vault && k.Identity == c.Identity })
 	}
+	r.add(job)
+}
+
+// add leaves tokens that serve nothing more to the goroutine.
+func (r *revoker) add(job deadCaller) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.queue) >= maxCallers {
-		r.log.Warn("step-up tokens of a dead caller are not revoked", "caller", cache.Short(c.Identity), "tokens", len(job.dropped))
+		r.log.Warn("step-up tokens are not revoked", "caller", cache.Short(job.Identity), "tokens", len(job.dropped))
 		return
 	}
 	r.queue = append(r.queue, job)
@@ -126,12 +132,12 @@ func (r *revoker) endTokens(ctx context.Context, job deadCaller) {
 	result := r.forget(ctx, job.store, job.dropped, func(k cache.Key) bool {
 		return k.Vault == job.Vault && identities[k.Identity]
 	})
-	if result.Forgotten > 0 {
+	if result.Forgotten > 0 && job.Vault != "" {
 		r.log.Info("the caller's own token is dead: its step-up tokens have ended",
 			"caller", cache.Short(job.Identity), "revoked", result.Revoked, "forgotten", result.Forgotten)
 	}
 	for _, note := range result.Notes {
-		r.log.Warn("step-up token of a dead caller", "note", note)
+		r.log.Warn("step-up token that has ended", "note", note)
 	}
 }
 
@@ -143,7 +149,8 @@ func (r *revoker) revokeOnStop(g generation) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopRevokeLimit)
 	defer cancel()
 	result := r.forget(ctx, g.tokens, nil, func(k cache.Key) bool {
-		return g.config.Rules.Has(k.Rule, func(r rule.Rule) bool { return r.Grant.RevokeOnStop })
+		t, _ := g.tokens.Known(k) // one until a lock is in memory only
+		return t.Keep != "" || g.config.Rules.Has(k.Rule, func(r rule.Rule) bool { return r.Grant.RevokeOnStop })
 	})
 	for _, note := range result.Notes {
 		r.log.Warn("stopping", "note", note)

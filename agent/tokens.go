@@ -3,10 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -15,12 +12,12 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/agent/metrics"
-	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/keyring"
 	"github.com/vault-stepup/stepup/cache/secret"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 // identifyLimit bounds what a start waits for the keyring.
@@ -207,7 +204,7 @@ func (t *tokens) list(ctx context.Context, uses *state.Uses, log *slog.Logger) [
 		one := control.Token{
 			Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
 			Caller: cache.Short(e.Key.Identity), Expires: e.Token.Expires, Uses: e.Token.Uses,
-			Scope: e.Token.Bound,
+			Scope: e.Token.Bound, Keep: e.Token.Keep,
 		}
 		if use, ok := uses.Last(e.Key); ok {
 			one.LastUse = &control.Use{Time: use.Time, PID: use.Peer.PID}
@@ -244,6 +241,7 @@ var _ stepup.Tokens = policyCheckedStore{}
 type tokenPolicy struct {
 	grant string        // fingerprint of the grant
 	life  time.Duration // the longest that one is used
+	limit time.Duration // likewise, where the person wants it kept until a lock
 }
 
 // defaultLife is the max_ttl of a configuration that has none.
@@ -253,24 +251,10 @@ const defaultLife = 15 * time.Minute
 func tokenPolicies(c Config) map[string]tokenPolicy {
 	all := make(map[string]tokenPolicy)
 	for _, r := range c.Rules {
-		life := cmp.Or(c.Cache.MaxTTL, defaultLife)
-		for _, limit := range []time.Duration{r.Grant.MaxTTL, r.Grant.TTL} {
-			if limit > 0 {
-				life = min(life, limit)
-			}
-		}
-		all[r.Name] = tokenPolicy{grant: fingerprint(r), life: life}
+		most := cmp.Or(c.Cache.MaxTTL, defaultLife)
+		all[r.Name] = tokenPolicy{grant: r.TokenFingerprint(), life: r.Grant.Life(most), limit: r.Grant.Limit(most)}
 	}
 	return all
-}
-
-// fingerprint stands for everything that a token of r owes its powers to, and for
-// the factors that it cost.
-func fingerprint(r rule.Rule) string {
-	g := r.Grant
-	text := fmt.Sprintf("%q %q %q %d %t %q", g.Kind, g.Path, g.Policies, g.NumUses, g.NoParent, r.Methods)
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:8])
 }
 
 // Get implements stepup.Tokens.
@@ -300,7 +284,11 @@ func (s policyCheckedStore) Put(ctx context.Context, k cache.Key, t cache.Token)
 // serves reports whether t was made as the configuration has it.
 func (s policyCheckedStore) serves(k cache.Key, t cache.Token) bool {
 	want, ok := s.policies[k.Rule]
-	return ok && t.Grant == want.grant && time.Now().Round(0).Before(t.Created.Add(want.life))
+	life := want.life
+	if t.Keep == string(prompt.KeepLock) {
+		life = want.limit
+	}
+	return ok && t.Grant == want.grant && time.Now().Round(0).Before(t.Created.Add(life))
 }
 
 func (s policyCheckedStore) check(ctx context.Context, k cache.Key, t cache.Token, err error) (cache.Token, error) {

@@ -41,6 +41,12 @@ type Token struct {
 	Owner string `json:"owner,omitempty"`
 	// Bound names the Scope of its key for people, "" without one.
 	Bound string `json:"bound,omitempty"`
+	// Keep says how long the person wants the token kept, where that is not for the time of
+	// its rule; "" otherwise. Such a token is never written to another store than memory: an
+	// agent that is not there notices no lock.
+	Keep string `json:"-"`
+	// For names the one request that the token is for; "" for any.
+	For string `json:"-"`
 	// Grant stands for what the token was made by and with, as far as a changed
 	// configuration may want something else; see the caller of Put.
 	Grant string `json:"grant,omitempty"`

@@ -240,8 +240,11 @@ func (l *Layered) flush(ctx context.Context) error {
 }
 
 // write makes the back hold t under k, or nothing when t is too large: memory
-// only must not leave its predecessor behind.
+// only must not leave its predecessor behind. So is one that ends with the process.
 func write(ctx context.Context, back Store, k Key, t Token) error {
+	if t.Keep != "" {
+		return back.Delete(ctx, k)
+	}
 	if err := back.Put(ctx, k, t); !errors.Is(err, ErrTooLarge) {
 		return err
 	}

@@ -83,6 +83,8 @@ func readGrant(b *block) (g rule.Grant) {
 	if g.Kind == rule.LoginGrant {
 		checkPassword(in)
 	}
+	ttl := in.body.Attributes["ttl"]
+	g.FixedTTL = b.d.tree.Locked[ttl] || b.d.tree.Locked[b.d.tree.Overridden[ttl]]
 	path, ok := in.text("path")
 	if !ok {
 		return g

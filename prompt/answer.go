@@ -17,9 +17,22 @@ const (
 // Confirm. A password loses only its line end; where r has a WithCode, the second line
 // is a passcode, and no such line remains where that is empty. It returns ErrAnswer
 // when the answer does not fit r, and ErrDenied when it is a no to a Confirm. The
-// length of a passcode is not checked here.
+// length of a passcode is not checked here. A choice behind the answer stays there, as
+// [WithKeep] writes it.
 func Check(r Request, answer string) (string, error) {
-	answer = WithoutPasteMarks(answer)
+	answer, keep, fits := CutKeep(r, WithoutPasteMarks(answer))
+	if !fits {
+		return "", ErrAnswer
+	}
+	clean, err := check(r, answer)
+	if err != nil {
+		return "", err
+	}
+	return WithKeep(clean, keep), nil
+}
+
+// check is Check of an answer without a choice behind it.
+func check(r Request, answer string) (string, error) {
 	trimmed := strings.TrimSpace(answer)
 	switch r.Kind {
 	case Passcode:

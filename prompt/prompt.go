@@ -30,25 +30,26 @@ const ControlGroup = "control_group"
 // broker sanitises each with [Sanitize] before any prompter sees it. The JSON tags are
 // those of the control socket: a new field needs omitempty or omitzero there.
 type Request struct {
-	ID         string    `json:"id"` // given by the broker; short, safe to type
-	Kind       Kind      `json:"kind"`
-	Rule       string    `json:"rule"` // "" for a login
-	Vault      string    `json:"vault"`
-	Namespace  string    `json:"namespace"`
-	Path       string    `json:"path"`      // without /v1/
-	Operation  string    `json:"operation"` // Vault's capability word
-	Method     string    `json:"method"`
-	MethodType string    `json:"method_type"`
-	Digits     int       `json:"digits"` // length of a passcode, 0 when unknown
-	Choices    []string  `json:"choices"`
-	Attempt    int       `json:"attempt"` // from 1
-	Attempts   int       `json:"attempts"`
-	Message    string    `json:"message"`          // what happened before and what to do, for the person; may be ""
-	Allows     string    `json:"allows,omitempty"` // what a yes allows, where that is more than this request
-	Number     string    `json:"number"`           // of a push: what to tap on the phone, in digits; "" when there is none
-	Requester  Requester `json:"requester"`
-	Deadline   time.Time `json:"deadline"` // zero on the way into the broker means its Timeout
-	Queued     int       `json:"queued"`   // other questions that wait; given by the broker
+	ID         string       `json:"id"` // given by the broker; short, safe to type
+	Kind       Kind         `json:"kind"`
+	Rule       string       `json:"rule"` // "" for a login
+	Vault      string       `json:"vault"`
+	Namespace  string       `json:"namespace"`
+	Path       string       `json:"path"`      // without /v1/
+	Operation  string       `json:"operation"` // Vault's capability word
+	Method     string       `json:"method"`
+	MethodType string       `json:"method_type"`
+	Digits     int          `json:"digits"` // length of a passcode, 0 when unknown
+	Choices    []string     `json:"choices"`
+	Attempt    int          `json:"attempt"` // from 1
+	Attempts   int          `json:"attempts"`
+	Message    string       `json:"message"`          // what happened before and what to do, for the person; may be ""
+	Allows     string       `json:"allows,omitempty"` // what a yes allows, where that is more than this request
+	Keeps      []KeepChoice `json:"keeps,omitempty"`  // what may stand behind the answer; see [CutKeep]
+	Number     string       `json:"number"`           // of a push: what to tap on the phone, in digits; "" when there is none
+	Requester  Requester    `json:"requester"`
+	Deadline   time.Time    `json:"deadline"` // zero on the way into the broker means its Timeout
+	Queued     int          `json:"queued"`   // other questions that wait; given by the broker
 
 	// NotBefore is when the question can be answered: when the device shows its next code. The
 	// broker's Timeout counts from then on. Zero means at once.

@@ -420,7 +420,7 @@ func (b *Broker) decideLocked(e *entry, v ending) {
 // viewLocked returns the request of e for the outside: a copy with its own slices.
 func (b *Broker) viewLocked(e *entry) Request {
 	r := e.request
-	r.Choices = slices.Clone(r.Choices)
+	r.Choices, r.Keeps = slices.Clone(r.Choices), slices.Clone(r.Keeps)
 	r.Requester.Chain = slices.Clone(r.Requester.Chain)
 	r.Requester.MayBe = slices.Clone(r.Requester.MayBe)
 	for _, q := range b.queue {

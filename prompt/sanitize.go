@@ -121,6 +121,7 @@ func (r Request) Sanitized() Request {
 	r.Message = SanitizeText(r.Message, maxMessage)
 	r.Allows = SanitizeText(r.Allows, maxMessage)
 	r.Number = sanitizeNumber(r.Number)
+	r.Keeps = sanitizeKeeps(r.Keeps)
 	r.WithCode.Method = Sanitize(r.WithCode.Method, MaxName)
 	r.Requester = sanitizeRequester(r.Requester)
 	r.Choices = sanitizeChoices(r.Choices)

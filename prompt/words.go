@@ -171,9 +171,25 @@ func (r Request) Notes() []string {
 	add("calls itself: ", r.Requester.OtherName())
 	add("it may be ", r.Requester.Guess())
 	add("", r.Message)
+	if r.Kind == Passcode {
+		add("", r.KeepNote("the code"))
+	}
 	add("", r.AttemptNote())
 	add("", r.QueuedNote())
 	return notes
+}
+
+// KeepNote says which words may stand behind an answer, what being "the code"; "" where
+// there is nothing to choose.
+func (r Request) KeepNote(what string) string {
+	var ways []string
+	for _, c := range r.Keeps {
+		ways = append(ways, "'"+string(c.Word)+"' ("+c.Means+")")
+	}
+	if len(ways) == 0 {
+		return ""
+	}
+	return "behind " + what + " you may type " + strings.Join(ways, " or ")
 }
 
 // Title is the heading of a window or notification: what a question is about, or what to do

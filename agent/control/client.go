@@ -141,7 +141,7 @@ func (c *Client) Prompts(ctx context.Context) ([]prompt.Request, error) {
 
 // Answer answers a prompt. prompt.ErrAnswer leaves it open.
 func (c *Client) Answer(ctx context.Context, id, answer string) error {
-	return c.call(ctx, promptRoute(id, "answer"), answerBody{&answer}, nil)
+	return c.call(ctx, promptRoute(id, "answer"), answerBody{Answer: &answer}, nil)
 }
 
 // Deny says no to a prompt.

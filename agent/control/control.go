@@ -104,6 +104,7 @@ type Token struct {
 	Expires   time.Time `json:"expires"`
 	Uses      int       `json:"uses"`               // left; 0 means any number
 	Scope     string    `json:"scope,omitempty"`    // the terminal, application or program that it is for; "" is all of the caller's
+	Keep      string    `json:"keep,omitempty"`     // lock where the person wanted it kept until then, once for one request more
 	LastUse   *Use      `json:"last_use,omitempty"` // since the agent was started; absent where there was none
 }
 

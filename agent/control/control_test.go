@@ -128,6 +128,7 @@ func fullRequest(id string) prompt.Request {
 		Operation: "read", Method: "corp_totp", MethodType: "totp", Digits: 6, Choices: []string{"a", "b"}, Attempt: 2, Attempts: 3,
 		Message:   "wrong code",
 		Allows:    "this, and all of kv/data/prod/*, for up to 5 min",
+		Keeps:     []prompt.KeepChoice{{Word: prompt.KeepLock, Means: "until stepup lock, for up to 15 min"}},
 		Number:    "42",
 		Requester: prompt.Requester{PID: 4711, UID: 1000, Exe: "/usr/bin/terraform", Chain: []string{"terraform", "zsh"}, Claim: "terraform plan", Hidden: true, Origin: prompt.OriginUser, MayBe: []prompt.Candidate{{PID: 9, Name: "vault"}}},
 		Deadline:  time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -246,7 +247,7 @@ func fullStatus() Status {
 		Listeners: []Listener{{Network: "tcp", Address: "127.0.0.1:8100", Vault: "corp", RequireHeader: true, Check: "sock_diag", PID: 9}},
 		Vaults:    []Vault{{Name: "corp", Address: "https://v", Namespace: "ns", Up: true, Version: "1.21", Sealed: true, Error: "e"}},
 		Rules:     []Rule{{Name: "r", Paths: []string{"p"}, Capabilities: []string{"read"}, Namespace: "n", Methods: []string{"m"}, Grant: "header", ControlGroup: "1m0s"}},
-		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: at.Add(5 * time.Minute), Uses: 3, Scope: "terminal pts/3 of zsh (pid 9)"}},
+		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: at.Add(5 * time.Minute), Uses: 3, Scope: "terminal pts/3 of zsh (pid 9)", Keep: "lock"}},
 		Prompts:   []prompt.Request{fullRequest("abc234")}, Attached: 1, Prompters: []string{"attached"},
 		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Audit: &Audit{File: "/a", Place: "/a", Error: "full", Since: at, Lost: 2}, Notes: []string{"n"},
 		Suggestions: []Suggestion{{Vault: "corp", Namespace: "n", Path: "kv/x", Operations: []string{"read"}, Count: 2, Last: at, Rule: "step_up"}},
@@ -431,7 +432,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	roundTrip := func(answer string) (string, error) {
-		b, err := json.Marshal(answerBody{&answer})
+		b, err := json.Marshal(answerBody{Answer: &answer})
 		if err != nil {
 			return "", err
 		}

@@ -24,7 +24,8 @@ type listenerList struct {
 }
 
 type answerBody struct {
-	Answer *string `json:"answer"`
+	Answer *string     `json:"answer"`
+	Keep   prompt.Keep `json:"keep,omitempty"`
 }
 
 // obtainBody and explainBody are requests with the token that secret.Secret keeps out
@@ -42,7 +43,7 @@ type (
 
 var errBody = errors.New("not an answer")
 
-// decodeAnswer reads {"answer":"…"}. Other members are allowed and ignored. Text
+// decodeAnswer reads {"answer":"…"}, with the choice in "keep" behind it. Other members are allowed and ignored. Text
 // that is not what was typed (invalid UTF-8 and lone surrogates, which
 // encoding/json replaces) is refused: a changed code is a wrong code, and costs
 // one of few attempts. The error never says what was read.
@@ -57,7 +58,7 @@ func decodeAnswer(body []byte) (string, error) {
 	if strings.ContainsRune(*b.Answer, utf8.RuneError) {
 		return "", errBody
 	}
-	return *b.Answer, nil
+	return prompt.WithKeep(*b.Answer, b.Keep), nil
 }
 
 // eventLine is an event as it is sent. The secret that a question is about stands

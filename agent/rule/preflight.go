@@ -107,6 +107,13 @@ type spelling struct {
 	lists bool // as a folder: secrets are listed in their metadata
 }
 
+// IsLookAt reports whether a look at the path asked is one that `vault kv` takes before a
+// request for path.
+func IsLookAt(asked, path string) bool {
+	path = strings.TrimSuffix(path, "/")
+	return slices.ContainsFunc(spellings(asked, 1), func(s spelling) bool { return s.path == path })
+}
+
 // spellings are those of a typed path: itself, and with data or metadata behind its
 // mount. How long that is, is not known yet; at least rest segments are behind it.
 func spellings(path string, rest int) []spelling {

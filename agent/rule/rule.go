@@ -1,6 +1,9 @@
 package rule
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +45,26 @@ type Grant struct {
 	MaxTTL          time.Duration `hcl:"max_ttl,optional" only:"token login" max:"24h"`                     // 0 means cache.max_ttl alone
 	Scope           Scope         `hcl:"scope,optional" only:"token login" words:"terminal program caller"` // "" is CallerScope
 	RevokeOnStop    bool          `hcl:"revoke_on_stop,optional" only:"token login"`
+	FixedTTL        bool          // TTL is locked by a shared configuration: no choice of the person exceeds it
+}
+
+// Life is how long a token is kept at most, where nothing may be kept longer than most.
+func (g Grant) Life(most time.Duration) time.Duration { return shortest(g.Limit(most), g.TTL) }
+
+// Limit is the longest that the person may choose in the place of [Grant.Life].
+func (g Grant) Limit(most time.Duration) time.Duration {
+	if g.FixedTTL {
+		most = shortest(most, g.TTL)
+	}
+	return shortest(most, g.MaxTTL)
+}
+
+// shortest is d, or limit where that is set and shorter.
+func shortest(d, limit time.Duration) time.Duration {
+	if limit > 0 {
+		return min(d, limit)
+	}
+	return d
 }
 
 // Mints reports whether a grant gets a token, which later requests can use.
@@ -67,6 +90,15 @@ type Rule struct {
 	Grant        Grant        `hcl:"grant,block"`
 	Sentinel     []Policy     `hcl:"sentinel,block"` // what denials by these policies call for; other ones then call for nothing
 	ControlGroup ControlGroup `hcl:"control_group,block"`
+}
+
+// TokenFingerprint stands for everything that a token of r owes its powers to, and for
+// the factors that it cost.
+func (r Rule) TokenFingerprint() string {
+	g := r.Grant
+	text := fmt.Sprintf("%q %q %q %d %t %q", g.Kind, g.Path, g.Policies, g.NumUses, g.NoParent, r.Methods)
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Rules are tried in file order; the first that matches wins.

@@ -11,11 +11,16 @@ import (
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
+	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
+
+// afterLook is how long a token that was allowed once waits for the request behind a look at
+// its mount.
+const afterLook = 30 * time.Second
 
 // slack is taken off a token's life, for the way to Vault and clocks that differ a little.
 const slack = 5 * time.Second
@@ -29,7 +34,7 @@ func (q *tokenRequest) mint(ctx context.Context) (*http.Response, mfa.Verdict) {
 		Send: func(ctx context.Context, f factor.Factors) (*http.Response, error) {
 			return q.config.Vault.Mint(ctx, vault.MintRequest{
 				Path: g.Path, Namespace: q.Key.Namespace, Token: q.token, Credentials: f.Credentials(),
-				Policies: g.Policies, TTL: g.TTL, NumUses: g.NumUses, NoParent: g.NoParent,
+				Policies: g.Policies, TTL: q.mintTTL(), NumUses: g.NumUses, NoParent: g.NoParent,
 			})
 		},
 		Read: func(r factor.Reply, f factor.Factors) (mfa.Verdict, string) { return q.readMint(ctx, r, f) },
@@ -73,17 +78,64 @@ func (q *tokenRequest) readToken(resp *http.Response) (cache.Token, mfa.Verdict)
 	if err != nil {
 		return cache.Token{}, q.noToken()
 	}
-	life := q.config.MaxTTL
-	for _, limit := range []time.Duration{q.match.Rule.Grant.MaxTTL, auth.TTL} {
-		if limit > 0 {
-			life = min(life, limit)
-		}
+	life := q.match.Rule.Grant.Limit(q.config.MaxTTL)
+	if auth.TTL > 0 {
+		life = min(life, auth.TTL)
 	}
 	now := time.Now().Round(0) // wall clock: the monotonic one stops while the machine sleeps
 	return cache.Token{
 		Secret: auth.Token, Accessor: auth.Accessor, Created: now, Expires: now.Add(life - min(slack, life/10)),
-		Uses: auth.Uses, Index: vault.Index(resp),
+		Uses: auth.Uses, Index: vault.Index(resp), Keep: q.kept(),
 	}, factor.Approved()
+}
+
+// keepOnce leaves a token that was just made to the requests that wait for it, where the person
+// has said so. v is the verdict by now.
+func (q *tokenRequest) keepOnce(running *state.Acquisition, t cache.Token, v mfa.Verdict) {
+	switch {
+	case q.Keep != prompt.KeepOnce:
+		return
+	case !v.OK():
+		q.endToken(t)
+		return
+	}
+	t.Owner, t.Bound = q.Config.State.Callers.Accessor(q.CallerKey()), q.Bound
+	running.Once = &state.Once{Token: t, End: func() { q.endToken(t) }}
+}
+
+// endToken ends a token that is in no store.
+func (q *tokenRequest) endToken(t cache.Token) {
+	q.config.EndToken(cache.Entry{Key: q.Key, Token: t})
+}
+
+// keepBehindLook keeps a token for the request that the process has looked at the mount for:
+// `vault kv get` makes two of one command, and a yes to one of them would be none to it.
+func (q *tokenRequest) keepBehindLook(ctx context.Context, resp *http.Response, t cache.Token) bool {
+	if q.Process() == 0 || resp.StatusCode != http.StatusOK || t.Uses == 1 {
+		return false
+	}
+	t.Keep, t.Uses, t.For = string(prompt.KeepOnce), 1, state.BehindLook(q.Process(), q.Request.Path)
+	if until := time.Now().Round(0).Add(afterLook); until.Before(t.Expires) {
+		t.Expires = until
+	}
+	return q.config.Tokens.Put(ctx, q.Key, t) == nil
+}
+
+// kept is what a token remembers of the person's choice.
+func (q *tokenRequest) kept() string {
+	if q.Keep == prompt.KeepLock {
+		return string(q.Keep)
+	}
+	return ""
+}
+
+// mintTTL is the life that Vault is asked for. It gives less where its own limits say so, and is
+// not asked to renew that: what it has given for this factor is the end.
+func (q *tokenRequest) mintTTL() time.Duration {
+	if g := q.match.Rule.Grant; q.Keep == prompt.KeepLock {
+		return g.Limit(q.config.MaxTTL)
+	}
+	return q.match.Rule.Grant.TTL
 }
 
 func (q *tokenRequest) noToken() mfa.Verdict {

@@ -123,7 +123,7 @@ func (l *heldLogin) newEnrolment(m mfa.Method) *enrolment {
 }
 
 // acquire runs the enrolment and hands its end to the login, or concludes by itself.
-func (e *enrolment) acquire(ctx context.Context) mfa.Verdict {
+func (e *enrolment) acquire(ctx context.Context, _ *state.Acquisition) mfa.Verdict {
 	asking, cancel := e.login.UntilDeadline(ctx)
 	defer cancel()
 	d := e.run(ctx, asking)

@@ -43,13 +43,14 @@ type fixture struct {
 	secrets  *secrets
 	state    *state.State
 	ended    []stepup.Caller
+	revoked  chan string // tokens that were in no store
 }
 
 func newFixture(t *testing.T, change func(*stepup.Config)) *fixture {
 	t.Helper()
 	f := &fixture{
 		person: &person{}, vault: newFakeVault(), up: &upstream{right: "-"}, audit: &auditor{},
-		tokens: &cache.Memory{}, secrets: &secrets{}, state: state.New(),
+		tokens: &cache.Memory{}, secrets: &secrets{}, state: state.New(), revoked: make(chan string, 9),
 	}
 	t.Cleanup(f.state.Close)
 	f.broker = prompt.NewBroker(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "person", Prompter: f.person}}})
@@ -67,7 +68,8 @@ func newFixture(t *testing.T, change func(*stepup.Config)) *fixture {
 			},
 		},
 		Vault: f.vault, Tokens: f.tokens, Secrets: f.secrets, Meter: unmetered{}, End: f.end,
-		Okta: []string{"auth/okta"},
+		EndToken: func(e cache.Entry) { f.revoked <- e.Token.Secret.Reveal() },
+		Okta:     []string{"auth/okta"},
 	}
 	if change != nil {
 		change(&f.config)

@@ -11,38 +11,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/vault"
 )
 
-// Of one held login Vault and OpenBao take one validate at a time: another one meanwhile gets
-// "invalid request ID" at once, be its code right or not.
-const (
-	raceTries = 3
-	racePause = 100 * time.Millisecond // doubled each time
-)
-
-// validateInRace validates, and again where another validate of the same login may have been
-// in work. "invalid request ID" comes before Vault looks at any code, so none is used up.
-func (l *heldLogin) validateInRace(ctx context.Context, payload map[string][]string) (*http.Response, error) {
-	for try, pause := 0, racePause; ; try, pause = try+1, 2*pause {
-		resp, err := l.config.Vault.Validate(ctx, l.challenge, payload)
-		if try == raceTries || (factor.Reply{Response: resp, Err: err}).Failure().Kind != mfa.Expired {
-			return resp, err
-		}
-		if !sleep(ctx, pause) {
-			return resp, err
-		}
-		_ = resp.Body.Close()
-	}
-}
-
-// sleep is false where ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // How long a cluster may take to get another active node: 6 to 7 s were seen.
 const (
 	leaderWithin = 15 * time.Second
@@ -56,7 +24,7 @@ type relogin func(ctx context.Context) (*http.Response, error)
 // had it, resp and err being what came of the first validate. The codes in it were looked at
 // by nothing that is left; where they were, Vault refuses them and they are asked for anew.
 func (l *heldLogin) afterLeader(ctx context.Context, payload map[string][]string, resp *http.Response, err error) (*http.Response, error) {
-	if !lost(resp, err) || ctx.Err() != nil {
+	if !factor.Lost(resp, err) || ctx.Err() != nil {
 		return resp, err
 	}
 	again, challenge, ok := l.loginAnew(ctx)
@@ -73,13 +41,11 @@ func (l *heldLogin) afterLeader(ctx context.Context, payload map[string][]string
 	return l.validateInRace(ctx, payload)
 }
 
-// lost reports whether Vault did not look at a validate, or may not have.
-func lost(resp *http.Response, err error) bool {
-	if resp == nil {
-		return err != nil
-	}
-	kind := (factor.Reply{Response: resp}).Failure().Kind
-	return kind == mfa.Expired || kind == mfa.NoLeader || kind == mfa.Unknown && resp.StatusCode >= http.StatusInternalServerError
+// validateInRace validates as factor.ValidateInRace does.
+func (l *heldLogin) validateInRace(ctx context.Context, payload map[string][]string) (*http.Response, error) {
+	return factor.ValidateInRace(ctx, func(ctx context.Context) (*http.Response, error) {
+		return l.config.Vault.Validate(ctx, l.challenge, payload)
+	})
 }
 
 // loginAnew logs in again, and waits for an active node for that. The challenge is one that
@@ -91,11 +57,11 @@ func (l *heldLogin) loginAnew(ctx context.Context) (resp *http.Response, c mfa.C
 		if err == nil && resp.StatusCode/100 == 2 {
 			return l.newChallenge(resp)
 		}
-		again := lost(resp, err)
+		again := factor.Lost(resp, err)
 		if resp != nil {
 			_ = resp.Body.Close()
 		}
-		if !again || time.Now().After(until) || !sleep(ctx, leaderPause) {
+		if !again || time.Now().After(until) || !factor.Sleep(ctx, leaderPause) {
 			return nil, c, false
 		}
 	}

@@ -88,8 +88,16 @@ type Config struct {
 	Okta        []string // the Okta mounts, without slashes at their ends
 	// End ends the step-up tokens of a caller: they serve nothing more when it returns, and
 	// are revoked after that.
-	End   func(Caller)
-	Meter Meter
+	End func(Caller)
+	// EndToken revokes one token, which is in no store.
+	EndToken func(cache.Entry)
+	Meter    Meter
+}
+
+// A SinglePhase says which logins take their factors with them.
+type SinglePhase struct {
+	Methods []string // names of declared methods, all of which are sent; none means that no login does
+	Mounts  []string // "auth/ldap"; none means every auth method; see rule.IsLogin
 }
 
 // A Caller names the caller whose step-up tokens are to end.
@@ -236,7 +244,7 @@ func (r *Resolver) LoginWith(ctx context.Context, q rule.Request, noReplay bool,
 	x := factor.Exchange{
 		StepUp: s, Methods: r.config.MethodsOf(r.config.SinglePhase.Methods), Send: withCredentials(send),
 		Read: func(r factor.Reply, f factor.Factors) (mfa.Verdict, string) {
-			return readSinglePhase(s, r, f, noReplay)
+			return s.ReadSinglePhase(r, f, noReplay)
 		},
 	}
 	v := s.InTurn(ctx, func() mfa.Verdict { return x.Run(ctx, factor.Question{}) })

@@ -14,6 +14,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 const (
@@ -162,6 +163,13 @@ func (q *tokenRequest) sendWith(ctx context.Context, t cache.Token) (resp *http.
 		q.discard(ctx, t)
 		return resp, false, nil
 	}
+	if t.For != "" {
+		state.WatchAnswer(resp, func(kept bool) {
+			if !kept {
+				q.endToken(t)
+			}
+		})
+	}
 	q.served()
 	return resp, true, nil
 }
@@ -237,10 +245,19 @@ func (q *tokenRequest) find(ctx context.Context, by func(context.Context, cache.
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
 	t, err := by(ctx, q.Key)
+	if err == nil && !q.maybeFor(t) {
+		return cache.Token{}, cache.ErrNotFound
+	}
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
 		q.Config.Log.Warn("step-up token cannot be looked up", "rule", q.Rule, "error", err)
 	}
 	return t, err
+}
+
+// maybeFor reports whether a token that is there may serve this request. One that is for one
+// request alone is not there for any other.
+func (q *tokenRequest) maybeFor(t cache.Token) bool {
+	return t.For == "" || !q.match.Preflight && state.IsBehindLook(t.For, q.Process(), q.Request.Path)
 }
 
 // discard removes a token that is dead. Looking that up takes its time: what another request
@@ -287,7 +304,7 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 		}
 	}
 	for ctx.Err() == nil {
-		v, ok := q.acquisition(ctx)
+		running, v, ok := q.acquisition(ctx)
 		if !ok {
 			continue
 		}
@@ -295,9 +312,18 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 			v = q.confirmed(ctx) // the question was about another request
 		}
 		if !v.OK() {
+			if running != nil {
+				q.Config.State.Acquisitions.Leave(running, false)
+			}
 			return Refused{nil, v}
 		}
-		t, err := q.config.Tokens.Take(ctx, q.Key)
+		if running.Once != nil {
+			if d, sent := q.sendOnce(ctx, running); sent {
+				return d
+			}
+			continue
+		}
+		t, err := q.find(ctx, q.config.Tokens.Take)
 		if err != nil {
 			continue // others used it up: with num_uses a token serves only so many
 		}
@@ -311,30 +337,54 @@ func (r request) sendWithNewToken(ctx context.Context) Decision {
 	return Refused{nil, factor.Canceled()}
 }
 
+// sendOnce sends the request with the token of an acquisition that it has waited for. ok is
+// false where others have used that up.
+func (q *tokenRequest) sendOnce(ctx context.Context, running *state.Acquisition) (d Decision, ok bool) {
+	leave := func(kept bool) { q.Config.State.Acquisitions.Leave(running, kept) }
+	t, ok := q.Config.State.Acquisitions.Take(running)
+	if !ok {
+		leave(false)
+		return nil, false
+	}
+	resp, err := q.send(ctx, nil, t)
+	if err != nil {
+		leave(false)
+		return Refused{nil, factor.Unreached(err)}, true
+	}
+	if q.match.Preflight && q.keepBehindLook(ctx, resp, t) {
+		leave(true)
+	} else {
+		state.WatchAnswer(resp, leave)
+	}
+	return Answered{resp, mfa.Approved}, true
+}
+
 // acquisition joins the acquisition of this caller and rule, or starts it, and waits until it
-// is decided; ok is false when ctx ended before. A prompt that must not be shown decides it.
-func (q *tokenRequest) acquisition(ctx context.Context) (v mfa.Verdict, ok bool) {
+// is decided; ok is false when ctx ended before. A prompt that must not be shown decides it:
+// then there is none. One with a Once wants a Leave.
+func (q *tokenRequest) acquisition(ctx context.Context) (running *state.Acquisition, v mfa.Verdict, ok bool) {
 	if v, ok := q.Muted(); ok {
-		return v, true
+		return nil, v, true
 	}
 	if v, ok := q.Cooldown(); ok {
-		return v, true
+		return nil, v, true
 	}
-	running, _ := q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
+	running, _ = q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
 	q.Expected()
 	defer q.config.Meter.Waiting(ctx)()
 	select {
 	case <-running.Done:
-		return running.Verdict, true
+		return running, running.Verdict, true
 	case <-ctx.Done():
-		return mfa.Verdict{}, false
+		q.Config.State.Acquisitions.Leave(running, false)
+		return nil, mfa.Verdict{}, false
 	}
 }
 
 // acquire looks into the cache once more, because the acquisition before may have ended
 // meanwhile, and then asks, mints or logs in. ctx is that of the acquisition.
-func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
-	if _, err := q.config.Tokens.Get(ctx, q.Key); err == nil {
+func (q *tokenRequest) acquire(ctx context.Context, running *state.Acquisition) mfa.Verdict {
+	if _, err := q.find(ctx, q.config.Tokens.Get); err == nil {
 		return factor.Approved()
 	}
 	q.Challenged, q.OutlivesApp = false, true
@@ -354,6 +404,7 @@ func (q *tokenRequest) acquire(ctx context.Context) mfa.Verdict {
 		t, v := q.readToken(resp)
 		if v.OK() {
 			v = q.keep(ctx, t, v)
+			q.keepOnce(running, t, v)
 		}
 		return v
 	})
@@ -368,8 +419,10 @@ func (q *tokenRequest) keep(ctx context.Context, t cache.Token, v mfa.Verdict) m
 	t.Owner = q.Config.State.Callers.Accessor(q.CallerKey())
 	t.Bound, q.made = q.Bound, true
 	q.Made()
-	if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
-		q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)
+	if q.Keep != prompt.KeepOnce {
+		if err := q.config.Tokens.Put(ctx, q.Key, t); err != nil {
+			q.Config.Log.Warn("step-up token is kept in memory only", "rule", q.Rule, "error", err)
+		}
 	}
 	if life == state.Alive {
 		// From memory, unless a revocation was seen before the token was in the store.
@@ -394,7 +447,7 @@ func (q *tokenRequest) obtain(ctx context.Context) mfa.Verdict {
 	}
 	// Get, not Take: a token that serves one request is left for that. Nor is such a token
 	// looked up, which would be one of its uses.
-	t, err := q.config.Tokens.Get(ctx, q.Key)
+	t, err := q.find(ctx, q.config.Tokens.Get)
 	if v, ok := q.Proven(ctx, q.token); !ok {
 		if v.Outcome == "" && err == nil {
 			q.endCaller()
@@ -407,8 +460,16 @@ func (q *tokenRequest) obtain(ctx context.Context) mfa.Verdict {
 		}
 		q.discard(ctx, t)
 	}
-	if v, ok := q.acquisition(ctx); ok {
+	running, v, ok := q.acquisition(ctx)
+	switch {
+	case !ok:
+		return factor.Canceled()
+	case running == nil:
 		return v
 	}
-	return factor.Canceled()
+	q.Config.State.Acquisitions.Leave(running, false)
+	if running.Once != nil { // the question was about a request
+		return factor.Unavailable("stepup: the step-up was allowed for one request alone; run it again")
+	}
+	return v
 }

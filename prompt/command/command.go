@@ -60,9 +60,11 @@ type question struct {
 	Attempts   int         `json:"attempts"`
 	Message    string      `json:"message"`
 	Allows     string      `json:"allows"`
-	Number     string      `json:"number"`
-	Requester  requester   `json:"requester"`
-	Deadline   string      `json:"deadline"`
+	// So that a question without a choice looks as it always did.
+	Keeps     []prompt.KeepChoice `json:"keeps,omitempty"`
+	Number    string              `json:"number"`
+	Requester requester           `json:"requester"`
+	Deadline  string              `json:"deadline"`
 }
 
 // requester has the fields of the contract, which are fewer than those of the control
@@ -85,7 +87,7 @@ func encode(r prompt.Request) ([]byte, error) {
 	line, err := json.Marshal(question{
 		ID: r.ID, Kind: r.Kind, Rule: r.Rule, Vault: r.Vault, Namespace: r.Namespace, Path: r.Path,
 		Operation: r.Operation, Method: r.Method, MethodType: r.MethodType, Digits: r.Digits, Choices: r.Choices,
-		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Allows: r.Allows, Number: r.Number,
+		Attempt: r.Attempt, Attempts: r.Attempts, Message: r.Message, Allows: r.Allows, Keeps: r.Keeps, Number: r.Number,
 		Requester: requester{PID: q.PID, UID: q.UID, Exe: q.Exe, Chain: q.Chain, Hidden: q.Hidden, MayBe: q.MayBe, Origin: q.Origin},
 		Deadline:  r.Deadline.Format(time.RFC3339),
 	})

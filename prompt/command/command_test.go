@@ -88,12 +88,13 @@ func TestCommandQuestion(t *testing.T) {
 		{"full", func() prompt.Request {
 			r := prompttest.Request(prompt.Choose)
 			r.Message, r.Namespace, r.Deadline = "wrong code: \"wait\"\n", "ns1", deadline
+			r.Keeps = []prompt.KeepChoice{{Word: prompt.KeepOnce, Means: "for the requests that wait for it"}}
 			r.Choices = append(r.Choices, "<b>$(id)\x1b[2J")
 			return r
 		}(),
 			`{"id":"abc234","kind":"choose","rule":"prod-kv","vault":"corp","namespace":"ns1","path":"kv/data/prod/db","operation":"read",` +
 				`"method":"corp_totp","method_type":"totp","digits":6,"choices":["corp_totp","corp_duo","?b??(id)??2J"],"attempt":1,"attempts":3,` +
-				`"message":"wrong code: 'wait'","allows":"","number":"","requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","make","zsh"]},` +
+				`"message":"wrong code: 'wait'","allows":"","keeps":[{"word":"once","means":"for the requests that wait for it"}],"number":"","requester":{"pid":4711,"uid":1000,"exe":"/usr/bin/terraform","chain":["terraform","make","zsh"]},` +
 				`"deadline":"2030-01-02T03:04:05Z"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -126,6 +126,9 @@ func ofAttempts(r prompt.Request) string {
 func (t dialogText) instructions(canDeny bool) string {
 	r := t.request
 	lines := []string{fold(t.label())}
+	if keep := r.KeepNote("the code"); r.Kind == prompt.Passcode && keep != "" {
+		lines = append(lines, fold(capitalize(keep)))
+	}
 	if waiting := r.QueuedNote(); waiting != "" {
 		lines = append(lines, waiting)
 	}

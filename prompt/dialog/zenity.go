@@ -58,6 +58,9 @@ func zenityInvocation(t dialogText) invocation {
 		// Enter, meant for another window, must not be a yes.
 		ok = prompt.LabelApprove
 		args = []string{"--question", "--no-markup", "--no-wrap", "--default-cancel", "--text=" + text}
+		for _, c := range r.Keeps {
+			args = append(args, "--extra-button="+keepLabel(c.Word))
+		}
 	}
 	return invocation{
 		args: append(zenityArgs(t, ok), args...),
@@ -86,10 +89,29 @@ func readZenity(r prompt.Request, code int, output string) (string, error) {
 		return output, nil
 	case slices.Contains([]int{zenityClosed, zenityExtra}, code) && output == prompt.LabelDeny:
 		return "", prompt.ErrDenied
+	case slices.Contains([]int{zenityClosed, zenityExtra}, code) && keepOf(r, output) != "":
+		return prompt.WithKeep("yes", keepOf(r, output)), nil
 	case code == zenityClosed, code == zenityCanceled, code == zenityTimeout:
 		return "", prompt.ErrDismissed // time is over: we take it down before that, if we are there
 	}
 	return "", failed("zenity", code)
+}
+
+// keepLabel is the button of a yes with a choice.
+func keepLabel(k prompt.Keep) string {
+	return prompt.LabelApprove + map[prompt.Keep]string{
+		prompt.KeepOnce: " once", prompt.KeepRule: " for the rule's time", prompt.KeepLock: " until a lock",
+	}[k]
+}
+
+// keepOf is the choice of such a button; "" for any other.
+func keepOf(r prompt.Request, button string) prompt.Keep {
+	for _, c := range r.Keeps {
+		if r.Kind == prompt.Confirm && button == keepLabel(c.Word) {
+			return c.Word
+		}
+	}
+	return ""
 }
 
 // choiceOf returns the choice with a number as NumberedChoices writes it, and "" for

@@ -90,6 +90,7 @@ func compact(r prompt.Request) prompt.Request {
 	}
 	r.Message = prompt.SanitizeText(r.Message, message)
 	r.Allows = prompt.SanitizeText(r.Allows, path)
+	r.Keeps = nil // there is no room for them
 	return r
 }
 

@@ -142,7 +142,7 @@ func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, 
 		if err != nil {
 			return "", err
 		}
-		if r.Kind == prompt.Confirm && !isYes(line) {
+		if yes, _, fits := prompt.CutKeep(r, line); r.Kind == prompt.Confirm && fits && !isYes(yes) {
 			return "", prompt.ErrDenied // the capital N is the default
 		}
 		answer, err := prompt.Check(r, line)

@@ -16,6 +16,12 @@ func render(r prompt.Request) string {
 	var b strings.Builder
 	b.WriteString(prompt.Brief(r) + "\n")
 	lines := append([]string{r.Details()}, r.Notes()...)
+	switch {
+	case r.Kind == prompt.Confirm:
+		lines = append(lines, r.KeepNote("y"))
+	case r.TakesCode():
+		lines = append(lines, r.KeepNote("the code"))
+	}
 	if r.Kind == prompt.Choose {
 		lines = append(lines, r.NumberedChoices()...)
 	}

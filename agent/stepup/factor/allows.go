@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/prompt"
 )
 
 // shownPaths is how many paths of a rule a question names.
@@ -23,6 +24,9 @@ func (a Allowance) words(s *StepUp) string {
 	if a.Rule == nil || !a.Rule.Grant.Mints() {
 		return ""
 	}
+	if s.Keep == prompt.KeepOnce {
+		return "the requests that wait for it, and no other: you chose once"
+	}
 	if s.Unbound {
 		return "this request alone: where it comes from cannot be told"
 	}
@@ -30,7 +34,38 @@ func (a Allowance) words(s *StepUp) string {
 	if from == "" {
 		from = "every program with your Vault token"
 	}
-	return a.what(s.Request) + " " + a.howLong() + ", from " + from
+	long := a.howLong()
+	if s.Keep == prompt.KeepLock {
+		long = untilLock(a.limit())
+	}
+	return a.what(s.Request) + " " + long + ", from " + from
+}
+
+// limit is the longest that the person may choose.
+func (a Allowance) limit() time.Duration { return a.Rule.Grant.Limit(a.Life) }
+
+func untilLock(limit time.Duration) string {
+	return "until stepup lock, for up to " + duration(limit)
+}
+
+// keeps are the choices at a question of s, and the time of the rule where the person has
+// chosen otherwise before. A token that could not be shared, and one for a single request,
+// leave none; that of a lock is one only where it is longer.
+func (a Allowance) keeps(s *StepUp) (all []prompt.KeepChoice) {
+	if a.Rule == nil || !a.Rule.Grant.Mints() || s.Unbound {
+		return nil
+	}
+	g := a.Rule.Grant
+	if g.NumUses != 1 && s.Request.Path != "" && s.Keep != prompt.KeepOnce {
+		all = append(all, prompt.KeepChoice{Word: prompt.KeepOnce, Means: "for the requests that wait for it, and no other"})
+	}
+	if g.Life(a.Life) < a.limit() && s.Keep != prompt.KeepLock {
+		all = append(all, prompt.KeepChoice{Word: prompt.KeepLock, Means: untilLock(a.limit())})
+	}
+	if s.Keep == prompt.KeepOnce || s.Keep == prompt.KeepLock {
+		all = append(all, prompt.KeepChoice{Word: prompt.KeepRule, Means: a.howLong()})
+	}
+	return all
 }
 
 // what are the requests that the rule is about.
@@ -65,12 +100,8 @@ func (a Allowance) what(q rule.Request) string {
 
 // howLong is the shortest of what is known to end a token.
 func (a Allowance) howLong() string {
-	g, life := a.Rule.Grant, a.Life
-	for _, limit := range []time.Duration{g.MaxTTL, g.TTL} {
-		if limit > 0 {
-			life = min(life, limit)
-		}
-	}
+	g := a.Rule.Grant
+	life := g.Life(a.Life)
 	if g.NumUses > 0 {
 		return fmt.Sprintf("%d times within %s", g.NumUses, duration(life))
 	}

@@ -395,6 +395,25 @@ func (s *StepUp) ClassifyValidate(r Reply, sent Factors) (v mfa.Verdict, again s
 	return mfa.Verdict{}, vaultSays(f.Brief())
 }
 
+// ReadSinglePhase reads Vault's answer to a login with its factors.
+func (s *StepUp) ReadSinglePhase(r Reply, f Factors, noReplay bool) (v mfa.Verdict, again string) {
+	if r.Response.StatusCode != http.StatusForbidden || !mfa.RefusedInLogin(PeekBody(r.Response)) {
+		// Any other refusal is not about the factor, and accepts none: a wrong password is
+		// reported before a junk code.
+		s.Answered = s.Answered && r.OK()
+		return Approved(), ""
+	}
+	switch {
+	case r.RefusedPush(), !f.Typed():
+		return RefusedPush(), ""
+	case r.AnsweredLate():
+		return AnsweredLate(), ""
+	case noReplay:
+		return RejectedCodes(), ""
+	}
+	return mfa.Verdict{}, WrongCode
+}
+
 // countWrong counts the codes that Vault refused, and puts what is left of a lock into f.
 func (s *StepUp) countWrong(f *mfa.Failure, sent Factors) {
 	if f.Kind != mfa.WrongCode && f.Kind != mfa.RateLimited {

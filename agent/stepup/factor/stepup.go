@@ -150,8 +150,9 @@ type StepUp struct {
 	prompter string      // that got the last answer; "" where none did
 
 	Allows  Allowance
-	Bound   string // names the scope of the key for people; "" without one
-	Unbound bool   // there should be a scope, and it cannot be told: the key is that of no other request
+	Keep    prompt.Keep // how long the person wants a token kept; "" before they chose
+	Bound   string      // names the scope of the key for people; "" without one
+	Unbound bool        // there should be a scope, and it cannot be told: the key is that of no other request
 
 	lookup *peer.Lookup     // slow the first time: asked for when it is shown
 	asked  prompt.Requester // as the last question or notice shows it; the zero value before
@@ -206,10 +207,14 @@ func (s *StepUp) Ask(app context.Context, p prompt.Request) (string, error) {
 	defer end(nil)
 	ctx = prompt.ReportPrompter(ctx, func(name string) { s.prompter = name })
 	defer s.Config.State.Denials.Asking(s.denialKey(), end)()
-	answer, err := s.Config.Asker.Ask(ctx, s.fill(p))
+	p = s.fill(p)
+	answer, err := s.Config.Asker.Ask(ctx, p)
 	switch {
 	case err == nil:
 		s.Answered = true
+		var keep prompt.Keep
+		answer, keep, _ = prompt.CutKeep(p, answer)
+		s.Keep = cmp.Or(keep, s.Keep) // a choice holds for the questions after it
 	case errors.Is(context.Cause(ctx), state.ErrMuted):
 		return "", state.ErrMuted
 	case errors.Is(context.Cause(app), context.Canceled):
@@ -286,6 +291,9 @@ func (s *StepUp) fill(p prompt.Request) prompt.Request {
 	if p.MethodType != prompt.ControlGroup { // that is asked of others
 		p.Allows = s.Allows.words(s)
 	}
+	if p.Enrolment == nil {
+		p.Keeps = s.Allows.keeps(s)
+	}
 	p.Deadline = s.Deadline
 	p.Attempts = s.Config.Attempts
 	p.Attempt = max(p.Attempt, 1)
@@ -320,12 +328,23 @@ func (s *StepUp) Record(event audit.Event, took time.Duration) {
 		Event: event, Rule: s.Rule, Vault: s.Config.VaultName, Namespace: s.Request.Namespace,
 		Path: s.Request.Path, Operation: string(s.Request.Operation), Method: s.Method,
 		Requester: s.lookup.Peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
-		Kind: string(s.kind), Prompter: s.prompter,
+		Kind: string(s.kind), Prompter: s.prompter, Keep: s.keepOf(event),
 	})
 	if err != nil {
 		s.Config.Log.Error("audit log cannot be written", "error", err)
 	}
 }
+
+// keepOf is the person's choice, for the line of the decision.
+func (s *StepUp) keepOf(event audit.Event) string {
+	if event != audit.Approved {
+		return ""
+	}
+	return string(s.Keep)
+}
+
+// Process is the process that the request is from; 0 where that cannot be told.
+func (s *StepUp) Process() int { return s.lookup.Peer().PID }
 
 // RecordPrompt writes down that a prompt is shown, about the method that is set already.
 func (s *StepUp) RecordPrompt(kind prompt.Kind) {

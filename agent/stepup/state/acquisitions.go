@@ -14,8 +14,12 @@ import (
 type Acquisition struct {
 	Done    chan struct{} // closed when Verdict is set, and the token in the cache
 	Verdict mfa.Verdict
+	Once    *Once // the token that is for those who waited, and not in the cache; nil mostly
 
 	cancel context.CancelCauseFunc // nil for one that never ran
+
+	waiting int  // those that have joined and not left; guarded by the mu of Acquisitions
+	over    bool // likewise
 }
 
 // Acquisitions are those that run. [New] makes them ready.
@@ -37,14 +41,16 @@ func (a *Acquisitions) Find(k Key) *Acquisition {
 }
 
 // Join returns the acquisition for k, and starts it by run where none runs: then
-// started is true. run gets a context that ends when acquisitions are cancelled.
-func (a *Acquisitions) Join(k Key, run func(context.Context) mfa.Verdict) (joined *Acquisition, started bool) {
+// started is true. run gets a context that ends when acquisitions are cancelled, and may set
+// the Once of the acquisition.
+func (a *Acquisitions) Join(k Key, run func(context.Context, *Acquisition) mfa.Verdict) (joined *Acquisition, started bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if running, ok := a.inflight[k]; ok {
+		running.waiting++
 		return running, false
 	}
-	q := &Acquisition{Done: make(chan struct{})}
+	q := &Acquisition{Done: make(chan struct{}), waiting: 1}
 	if a.closed {
 		q.Verdict = mfa.Verdict{Outcome: mfa.Unavailable, Message: Canceled().Message}
 		close(q.Done)
@@ -61,13 +67,16 @@ func (a *Acquisitions) Join(k Key, run func(context.Context) mfa.Verdict) (joine
 	a.all.Go(func() {
 		defer running.Done()
 		defer cancel(nil)
-		q.Verdict = run(ctx)
+		q.Verdict = run(ctx, q)
 		if context.Cause(ctx) != nil && !q.Verdict.OK() {
 			q.Verdict = Canceled()
 		}
 		a.mu.Lock()
 		delete(a.inflight, k)
+		q.over = true
+		q.waiting++ // until here
 		a.mu.Unlock()
+		a.Leave(q, false)
 		close(q.Done)
 	})
 	return q, true

@@ -24,16 +24,24 @@ import (
 const maxTyped = 16 << 10
 
 func answerCommand(c *cli.Console) *cobra.Command {
-	return &cobra.Command{
+	keep := ""
+	cmd := &cobra.Command{
 		Use: "answer [ID] [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(2), ValidArgsFunction: c.CompleteID,
-		RunE: func(cmd *cobra.Command, args []string) error { return runAnswer(cmd.Context(), c, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runAnswer(cmd.Context(), c, args, prompt.Keep(keep))
+		},
 	}
+	cmd.Flags().StringVar(&keep, "keep", "", "how long the step-up is kept: once, rule or lock")
+	return cmd
 }
 
-func runAnswer(ctx context.Context, c *cli.Console, args []string) error {
+func runAnswer(ctx context.Context, c *cli.Console, args []string, keep prompt.Keep) error {
 	client := c.Client()
 	p, code, err := findPrompt(ctx, client, args)
 	if err != nil {
+		return err
+	}
+	if err := checkKeep(p, keep); err != nil {
 		return err
 	}
 	var answer string
@@ -67,7 +75,7 @@ func runAnswer(ctx context.Context, c *cli.Console, args []string) error {
 			return err
 		}
 	}
-	err = client.Answer(ctx, p.ID, answer)
+	err = client.Answer(ctx, p.ID, prompt.WithKeep(answer, keep))
 	if errors.Is(err, prompt.ErrAnswer) {
 		return &cli.Error{Err: prompt.ErrAnswer, Hint: answerHint(p)}
 	}
@@ -75,6 +83,24 @@ func runAnswer(ctx context.Context, c *cli.Console, args []string) error {
 		c.Say("answered %s", p.ID)
 	}
 	return err
+}
+
+// checkKeep fails where p has no such choice.
+func checkKeep(p prompt.Request, keep prompt.Keep) error {
+	if keep == "" || keep == prompt.KeepRule {
+		return nil
+	}
+	hint := "leave --keep out"
+	if len(p.Keeps) == 0 {
+		hint += ": there is nothing to choose"
+	}
+	for _, c := range p.Keeps {
+		if c.Word == keep {
+			return nil
+		}
+		hint += fmt.Sprintf(", or use --keep %s (%s)", c.Word, cli.Printable(c.Means))
+	}
+	return cli.Usage(fmt.Errorf("this prompt cannot be answered with --keep %s", cli.Printable(string(keep))), hint)
 }
 
 // findPrompt finds the prompt that is meant by [ID] [CODE], and returns what is left of the
@@ -176,6 +202,10 @@ where that is no terminal:
 A CODE on the command line can be read by every user of this machine while the
 command runs (ps), and stays in the shell's history. For a one-time code that
 is a small risk. A password is refused there: type it or pipe it.
+
+With --keep once the step-up serves the requests that wait for it, and no other;
+with --keep lock it is kept until "stepup lock", a locked screen or the end of the
+agent, within the limits of the rule. The same words may stand behind the code.
 
 The answer to a choice is its name or its number. Exits with 1 when there is no
 such prompt or the answer does not fit, and with 3 when it asked you and you

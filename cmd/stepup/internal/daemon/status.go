@@ -282,9 +282,17 @@ func cacheLines(st control.Status, now time.Time) []string {
 			whose += ", " + cli.Printable(t.Scope)
 		}
 		lines = append(lines, fmt.Sprintf("%s\tfor %s\t%s left\t%s\t%s",
-			cli.Printable(t.Rule), whose, cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses), lastUse(t.LastUse, now)))
+			cli.Printable(t.Rule), whose, untilLock(t)+cli.Duration(t.Expires.Sub(now)), cli.UsesLeft(t.Uses), lastUse(t.LastUse, now)))
 	}
 	return lines
+}
+
+// untilLock says that the person wanted a token kept until a lock.
+func untilLock(t control.Token) string {
+	if t.Keep == "lock" {
+		return "until a lock, at most "
+	}
+	return ""
 }
 
 func lastUse(u *control.Use, now time.Time) string {

@@ -176,6 +176,12 @@ func answerText(e *entry) string {
 	case e.Kind == "push" && (e.Event == audit.Approved || e.Event == audit.Denied):
 		parts = append(parts, "phone")
 	}
+	switch e.Keep {
+	case "once":
+		parts = append(parts, "once")
+	case "lock":
+		parts = append(parts, "until a lock")
+	}
 	if e.Event != audit.Refused {
 		parts = append(parts, short(e.Method))
 	}
