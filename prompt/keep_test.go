@@ -10,11 +10,7 @@ import (
 )
 
 // keeping is a question that offers once and until a lock.
-func keeping(kind prompt.Kind) prompt.Request {
-	r := prompttest.Request(kind)
-	r.Keeps = []prompt.KeepChoice{{Word: prompt.KeepOnce, Means: "for the requests that wait for it"}, {Word: prompt.KeepLock, Means: "until stepup lock"}}
-	return r
-}
+func keeping(kind prompt.Kind) prompt.Request { return prompttest.Keeping(prompttest.Request(kind)) }
 
 func TestCheckKeep(t *testing.T) {
 	t.Parallel()

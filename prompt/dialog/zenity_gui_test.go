@@ -18,6 +18,7 @@ func TestZenity(t *testing.T) {
 	newScreen(t, "zenity").perform(t, "zenity", []gesture{
 		{"is answered", passcode, keys("123 456"), enter, "123456", nil},
 		{"denied", passcode, none, deny, "", denied()},
+		{"kept once", prompttest.Keeping(passcode), keys("123 456 once"), enter, prompt.WithKeep("123456", prompt.KeepOnce), nil},
 		{"closed", passcode, keys("123"), keys("alt+F4"), "", dismissed()},
 		{"not now", passcode, keys("123"), keys("Escape"), "", dismissed()},
 		{"that is a label", password, keys("Deny"), enter, "Deny", nil},
@@ -29,6 +30,8 @@ func TestZenity(t *testing.T) {
 		{"closed", choose, none, keys("alt+F4"), "", dismissed()},
 		{"enter meant for another window", confirm, none, enter, "", dismissed()},
 		{"approved", confirm, none, keys("Tab", "Return"), "yes", nil},
+		{"kept until a lock", prompttest.Keeping(confirm), none, keys("shift+Tab", "Return"), prompt.WithKeep("yes", prompt.KeepLock), nil},
+		{"kept once", prompttest.Keeping(confirm), none, keys("shift+Tab", "shift+Tab", "Return"), prompt.WithKeep("yes", prompt.KeepOnce), nil},
 		{"denied", confirm, none, deny, "", denied()},
 		{"closed", confirm, none, keys("alt+F4"), "", dismissed()},
 		{"seen", push, none, keys("Tab", "Return"), "", nil},

@@ -46,6 +46,15 @@ func CodeToo(r prompt.Request) prompt.Request {
 	return r
 }
 
+// Keeping is r with the choice how long a step-up is kept.
+func Keeping(r prompt.Request) prompt.Request {
+	r.Keeps = []prompt.KeepChoice{
+		{Word: prompt.KeepOnce, Means: "only the requests that wait"},
+		{Word: prompt.KeepLock, Means: "until stepup lock, for up to 15 min"},
+	}
+	return r
+}
+
 // Hostile is a string that tries everything: escape sequences, line ends, bidi
 // marks, quotes, expansions, invalid UTF-8, a leading dash and its length.
 func Hostile() string {
@@ -62,6 +71,7 @@ func HostileRequest(kind prompt.Kind) prompt.Request {
 		*field = h
 	}
 	r.Requester.Chain = []string{h, h}
+	r.Keeps = []prompt.KeepChoice{{Word: prompt.Keep(h), Means: h}}
 	if kind == prompt.Choose {
 		r.Choices = []string{h + "1", h + "2"}
 	}
@@ -107,6 +117,9 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 	} {
 		t.Run(c.name, func(t *testing.T) { testAnswer(t, s, exchange{Request(c.kind), c.typed, c.want}) })
 	}
+	t.Run("with a choice behind the code", func(t *testing.T) {
+		testAnswer(t, s, exchange{Keeping(Request(prompt.Passcode)), "123456 once", prompt.WithKeep("123456", prompt.KeepOnce)})
+	})
 	t.Run("hostile request is answered", func(t *testing.T) {
 		testAnswer(t, s, exchange{HostileRequest(prompt.Passcode), "123456", "123456"})
 	})

@@ -57,7 +57,7 @@ func (a Allowance) keeps(s *StepUp) (all []prompt.KeepChoice) {
 	}
 	g := a.Rule.Grant
 	if g.NumUses != 1 && s.Request.Path != "" && s.Keep != prompt.KeepOnce {
-		all = append(all, prompt.KeepChoice{Word: prompt.KeepOnce, Means: "for the requests that wait for it, and no other"})
+		all = append(all, prompt.KeepChoice{Word: prompt.KeepOnce, Means: "only the requests that wait"})
 	}
 	if g.Life(a.Life) < a.limit() && s.Keep != prompt.KeepLock {
 		all = append(all, prompt.KeepChoice{Word: prompt.KeepLock, Means: untilLock(a.limit())})
