@@ -77,6 +77,29 @@ func ruleOf(name, more string) string {
 	return "step_up \"" + name + "\" {\n  paths = [\"kv/" + name + "\"]\n  methods = [\"m\"]\n  grant \"header\" {}\n  " + more + "\n}\n"
 }
 
+// The ttl of a locked rule is a limit for what the person may choose at a question; that of
+// another one is not.
+func TestLockedTTL(t *testing.T) {
+	t.Parallel()
+	token := func(name, inRule, inGrant string) string {
+		return "step_up \"" + name + "\" {\n  paths = [\"kv/" + name + "\"]\n  methods = [\"m\"]\n  " + inRule + "\n" +
+			"  grant \"token\" {\n    path = \"auth/token/create/x\"\n    ttl = \"5m\"\n    " + inGrant + "\n  }\n}\n"
+	}
+	f := newFixture(t, shared+token("locked", "locked = true", "")+token("grant", "", "locked = true")+
+		token("free", "", "")+"-- own/stepup.hcl --\n"+token("own", "", ""))
+	c, diags := Load(f.own(), f.opt)
+	if c == nil {
+		t.Fatal(report(t, diags))
+	}
+	got := make(map[string]bool)
+	for _, r := range c.Rules {
+		got[r.Name] = r.Grant.FixedTTL
+	}
+	if diff := cmp.Diff(map[string]bool{"locked": true, "grant": true, "free": false, "own": false}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // The order of files is that of blocks, and of the rules among them.
 func TestOrderOfFiles(t *testing.T) {
 	t.Parallel()

@@ -22,9 +22,6 @@ type KeepChoice struct {
 	Means string `json:"means"`
 }
 
-// maxKeeps is more than there are ways.
-const maxKeeps = 3
-
 // keepMark stands before the choice in an answer that a program has put together. Nobody
 // types it.
 const keepMark = "\x00"
@@ -74,10 +71,13 @@ func WithKeep(answer string, keep Keep) string {
 	return answer + keepMark + string(keep)
 }
 
+// sanitizeKeeps leaves each way at most once, in words that are short.
 func sanitizeKeeps(all []KeepChoice) []KeepChoice {
 	var out []KeepChoice
-	for _, c := range all[:min(len(all), maxKeeps)] {
-		out = append(out, KeepChoice{Keep(Sanitize(string(c.Word), MaxName)), SanitizeText(c.Means, 2*MaxName)})
+	for _, way := range []Keep{KeepOnce, KeepLock, KeepRule} {
+		if i := slices.IndexFunc(all, func(c KeepChoice) bool { return c.Word == way }); i >= 0 {
+			out = append(out, KeepChoice{way, SanitizeText(all[i].Means, MaxName)})
+		}
 	}
 	return out
 }

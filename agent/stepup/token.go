@@ -404,6 +404,9 @@ func (q *tokenRequest) acquire(ctx context.Context, running *state.Acquisition) 
 		t, v := q.readToken(resp)
 		if v.OK() {
 			v = q.keep(ctx, t, v)
+			if ctx.Err() != nil && q.Keep == prompt.KeepOnce { // a lock, which would not find it
+				v = state.Canceled()
+			}
 			q.keepOnce(running, t, v)
 		}
 		return v

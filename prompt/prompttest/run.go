@@ -72,6 +72,9 @@ func HostileRequest(kind prompt.Kind) prompt.Request {
 	}
 	r.Requester.Chain = []string{h, h}
 	r.Keeps = []prompt.KeepChoice{{Word: prompt.Keep(h), Means: h}}
+	if kind == prompt.Passcode {
+		r.Keeps = append(r.Keeps, prompt.KeepChoice{Word: prompt.KeepOnce, Means: h})
+	}
 	if kind == prompt.Choose {
 		r.Choices = []string{h + "1", h + "2"}
 	}
