@@ -40,10 +40,11 @@ func (a *Acquisitions) Take(q *Acquisition) (t cache.Token, ok bool) {
 func (a *Acquisitions) Leave(q *Acquisition, kept bool) {
 	a.mu.Lock()
 	q.waiting--
-	if q.Once != nil {
+	end := false
+	if q.over && q.Once != nil { // before that, it is the acquisition's own
 		q.Once.kept = q.Once.kept || kept
+		end = q.waiting == 0 && !q.Once.kept
 	}
-	end := q.over && q.waiting == 0 && q.Once != nil && !q.Once.kept
 	a.mu.Unlock()
 	if end {
 		q.Once.End()
