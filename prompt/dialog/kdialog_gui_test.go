@@ -15,6 +15,7 @@ func TestKdialog(t *testing.T) {
 	hostile, enter, none := prompttest.HostileRequest, keys("Return"), []string(nil)
 	newScreen(t, "kdialog").perform(t, "kdialog", []gesture{
 		{"is answered", passcode, keys("123 456"), enter, "123456", nil},
+		{"kept once", prompttest.Keeping(passcode), keys("123 456 once"), enter, prompt.WithKeep("123456", prompt.KeepOnce), nil},
 		{"closed", passcode, keys("123"), keys("alt+F4"), "", dismissed()},
 		{"not now", passcode, keys("123"), keys("Escape"), "", dismissed()},
 		{"is answered", password, keys("two  words! <b>"), enter, "two  words! <b>", nil},
