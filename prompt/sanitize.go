@@ -151,6 +151,25 @@ func sanitizeRequester(p Requester) Requester {
 	return p
 }
 
+// Shortened is a sanitised r for where there is little room: each detail in detail bytes, and
+// what a person decides by (requester, path, what a yes allows) in decisive bytes. What is
+// longer loses its middle.
+func (r Request) Shortened(detail, decisive int) Request {
+	q := &r.Requester
+	q.Exe, q.Claim = r.Requester.ShortExe(detail, decisive), Sanitize(q.Claim, detail)
+	q.MayBe = q.MayBe[:min(len(q.MayBe), 3)]
+	q.Chain = slices.Clone(q.Chain)
+	for i, name := range q.Chain {
+		q.Chain[i] = Sanitize(name, detail/2)
+	}
+	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Method, &r.MethodType} {
+		*field = Sanitize(*field, detail)
+	}
+	r.Operation = Sanitize(r.Operation, detail/2)
+	r.Path, r.Allows, r.Message = Sanitize(r.Path, decisive), SanitizeText(r.Allows, decisive), SanitizeText(r.Message, 2*detail)
+	return r
+}
+
 // ShortExe is Exe for where there is little room: its base name, in name bytes, or the path,
 // in path bytes, where the path is what tells the program from another one of its name.
 func (q Requester) ShortExe(name, path int) string {

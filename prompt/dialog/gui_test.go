@@ -239,6 +239,65 @@ func (d *screen) perform(t *testing.T, program string, gestures []gesture) {
 	}
 }
 
+// longest is the request with the most text that a stranger can cause.
+func longest(kind prompt.Kind) prompt.Request {
+	r, h := prompttest.HostileRequest(kind), prompttest.Hostile()
+	r.Requester.Claim, r.Attempt, r.Queued, r.Number = h, 2, 2, "42"
+	for len(r.Requester.Chain) < 12 {
+		r.Requester.Chain = append(r.Requester.Chain, h)
+	}
+	for range 9 {
+		r.Requester.MayBe = append(r.Requester.MayBe, prompt.Candidate{PID: 4711, Name: h})
+		if kind == prompt.Choose {
+			r.Choices = append(r.Choices, h)
+		}
+	}
+	return r
+}
+
+// TestLongestFits: the buttons of every window are on a screen of 1280 by 720, whatever a
+// stranger calls things.
+func TestLongestFits(t *testing.T) {
+	const room = 700 - 24 // rows of pixels, less the title of the window
+	enrolment := longest(prompt.Passcode)
+	enrolment.Enrolment = prompttest.EnrolmentRequest().Enrolment
+	requests := map[string]prompt.Request{"enrolment": enrolment}
+	for _, kind := range prompttest.Kinds() {
+		requests[string(kind)] = longest(kind)
+	}
+	for _, program := range []string{"zenity", "kdialog", "pinentry-gtk-2", "pinentry-qt"} {
+		d := newScreen(t, program)
+		for name, r := range requests {
+			own := strings.HasPrefix(program, "pinentry")
+			if own && (r.Kind == prompt.Push || r.Kind == prompt.Choose) {
+				continue // not for a pinentry that is not the person's own
+			}
+			t.Run(program+" "+name, func(t *testing.T) {
+				d.t = t
+				ctx, cancel := context.WithCancelCause(t.Context())
+				end := d.ask(ctx, r)
+				d.shown()
+				d.shoot("longest-" + program + "-" + name)
+				geometry, err := d.do("getwindowgeometry", "--shell", d.windows()[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				var width, height int
+				for line := range strings.Lines(geometry) {
+					_, _ = fmt.Sscanf(line, "WIDTH=%d", &width)
+					_, _ = fmt.Sscanf(line, "HEIGHT=%d", &height)
+				}
+				if height == 0 || height > room || width > 1024 {
+					t.Errorf("a window of %d by %d pixels", width, height)
+				}
+
+				cancel(prompt.ErrElsewhere)
+				end("", context.Canceled)
+			})
+		}
+	}
+}
+
 // keys are those of one gesture.
 func keys(names ...string) []string { return names }
 

@@ -88,7 +88,7 @@ func kdialogPicture(t dialogText) invocation {
 	paragraph(nextTitle)
 	b.WriteString("</qt>\n")
 	return invocation{
-		args:  []string{"--title", t.request.Title(), "--textbox", "-", "620", "720"},
+		args:  []string{"--title", t.request.Title(), "--textbox", "-", "620", "640"},
 		input: b.String(),
 		read: func(code int, _ string) (string, error) {
 			switch code {

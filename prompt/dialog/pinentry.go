@@ -23,6 +23,10 @@ const (
 	gpgFullyCanceled = 198 // the window was closed
 )
 
+// maxPinentryChoices leaves the field and the buttons on the screen: there they are lines of
+// the text, which does not scroll.
+const maxPinentryChoices = 12
+
 // pinentryProgram asks through a pinentry, in a conversation line by line (Assuan):
 // https://www.gnupg.org/documentation/manuals/assuan/. It hides all that is typed.
 func pinentryProgram(name string, accept func(flavour string) bool) program {
@@ -73,7 +77,7 @@ func askPinentry(a *assuan, j job, accept func(flavour string) bool) (string, er
 	}
 	t := j.text
 	t.request.Keeps = nil // nobody types a word that is not shown
-	if len(assuanEscape(choicesText(t.request))) > maxAssuanText/2 {
+	if len(t.request.Choices) > maxPinentryChoices || len(assuanEscape(choicesText(t.request))) > maxAssuanText/2 {
 		return "", fmt.Errorf("%w: the choices do not fit into a pinentry", prompt.ErrUnavailable)
 	}
 	for _, option := range pinentryOptions(j) {

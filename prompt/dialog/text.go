@@ -15,6 +15,11 @@ import (
 const (
 	dialogColumns = 64
 	maxLine       = 200 // of one line that a stranger has a part in
+
+	// The buttons stand below the text, and a screen may have 720 rows of pixels: what is
+	// longer would push them over its edge, with the field.
+	maxLines        = 26
+	maxPictureLines = 16 // above a QR code
 )
 
 // A dialogText is the text of one dialog. Every string in it came through the
@@ -23,17 +28,43 @@ type dialogText struct {
 	request prompt.Request // sanitised
 	note    string         // why the same question comes again; "" the first time
 	seconds int            // until the deadline; 0 when there is none
+	detail  int            // room for one line of the details, in bytes
 }
 
 func newDialogText(r prompt.Request, now time.Time) dialogText {
 	r = r.Sanitized()
 	r.Requester.Exe = r.Requester.ShortExe(prompt.MaxName, maxLine)
-	t := dialogText{request: r}
+	t := dialogText{request: r, detail: maxLine}
 	if left := r.Deadline.Sub(now); !r.Deadline.IsZero() && left > 0 {
 		t.seconds = int((left + time.Second - 1) / time.Second)
 	}
+	return t.bounded()
+}
+
+// bounded is t with as many lines as a window has room for. What tells least is shortened
+// first: a stranger who makes names long must not hide what a person decides by.
+func (t dialogText) bounded() dialogText {
+	full := t.request
+	for _, room := range []struct{ detail, decisive int }{{64, 256}, {48, 256}, {48, 200}, {48, 150}, {40, 120}, {40, 100}, {40, 80}, {32, 60}} {
+		if t.fits() {
+			break
+		}
+		t.request, t.detail = full.Shortened(room.detail, room.decisive), room.detail
+	}
 	return t
 }
+
+func (t dialogText) fits() bool {
+	if t.request.Enrolment != nil && countLines(t.pictureText()) > maxPictureLines {
+		return false
+	}
+	return countLines(t.text(false)) <= maxLines
+}
+
+func countLines(text string) int { return strings.Count(text, "\n") + 1 }
+
+// pictureText is what a window says above a QR code.
+func (t dialogText) pictureText() string { return joinBlocks(t.facts(), t.problem(), nextTitle) }
 
 // windowSeconds is how long the program keeps its window open by itself; 0 when there is
 // no deadline. It is for the case that we are killed: else the window would stay for ever.
@@ -72,7 +103,7 @@ func (t dialogText) facts() string {
 	context := make([]string, 0, 6)
 	add := func(label, value string) {
 		if value != "" {
-			context = append(context, fold(label+prompt.Sanitize(value, maxLine)))
+			context = append(context, fold(label+prompt.Sanitize(value, t.detail)))
 		}
 	}
 	add("Vault: ", r.Vault)

@@ -149,7 +149,7 @@ func FuzzDialogText(f *testing.F) {
 	f.Add("kv/data/prod "+strings.Repeat("Rule: harmless ", 30), "x\nThis window closes after 9 s")
 	f.Fuzz(func(t *testing.T, s, message string) {
 		r := prompt.Request{
-			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message,
+			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message, Allows: s,
 			Choices: []string{s, s}, Attempt: 2, Attempts: 3, Queued: 1, Deadline: time.Now().Add(time.Minute),
 			Requester: prompt.Requester{PID: 1, Exe: "/bin/app", Chain: []string{s, s, s, s, s, s, s, s}, Claim: s,
 				Origin: prompt.Origin(s),
@@ -157,15 +157,15 @@ func FuzzDialogText(f *testing.F) {
 		}
 		got := newDialogText(r, time.Now()).text(false)
 		lines := strings.Split(got, "\n")
-		if len(lines) > 45 {
-			t.Errorf("%d lines", len(lines))
+		if len(lines) > maxLines {
+			t.Errorf("%d lines in\n%s", len(lines), got)
 		}
 		begins := "app (pid 1) wants to "
 		if r.Sanitized().Requester.Origin != "" {
 			begins = "/bin/app (pid 1, where it comes from cannot be told)"
 		}
 		known := []string{
-			begins, "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "May be (a guess): ", "Attempt 2 of 3: ",
+			begins, "A yes allows ", "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "May be (a guess): ", "Attempt 2 of 3: ",
 			"Choose how to confirm it", "1 more question is waiting", "This window closes after ", "To deny it, run: stepup deny ", "    ",
 		}
 		seen := map[string]bool{}

@@ -132,9 +132,11 @@ const lineSeparator = "\u2028"
 // zenityPicture shows the secret as a list of one row, which comes by standard
 // input: a picture, which it opens as a file, and the text beside it.
 func zenityPicture(t dialogText) invocation {
+	text := t.pictureText()
+	height := min(380+18*countLines(text), 660) // the list with the picture scrolls where that is too little
 	args := append(zenityArgs(t, "Continue"),
-		"--list", "--imagelist", "--hide-header", "--column=picture", "--column=secret", "--width=760", "--height=540",
-		"--text="+prompt.EscapeMarkup(joinBlocks(t.facts(), t.problem(), nextTitle)))
+		"--list", "--imagelist", "--hide-header", "--column=picture", "--column=secret", "--width=760", "--height="+strconv.Itoa(height),
+		"--text="+prompt.EscapeMarkup(text))
 	const groupsPerLine = 4 // beside the picture
 	lines := append([]string{scanTitle, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
 	v := zenityInvocation(t)
