@@ -323,11 +323,13 @@ func Withdrawn(cause error) string {
 
 // Labels of the buttons, the same in windows and notifications.
 const (
-	LabelApprove = "Approve"
-	LabelDeny    = "Deny"
-	LabelNotNow  = "Not now"
-	LabelAnswer  = "Answer"
-	LabelOK      = "OK"
+	LabelApprove  = "Allow" // as the title asks: "allow reading kv/data/prod/db?"
+	LabelSend     = "Send"  // a code or a password
+	LabelContinue = "Continue"
+	LabelDeny     = "Deny"
+	LabelNotNow   = "Not now"
+	LabelAnswer   = "Answer"
+	LabelOK       = "OK" // there is nothing to decide here
 )
 
 // EscapeMarkup returns text in which nothing is markup any more, for Pango, Qt and

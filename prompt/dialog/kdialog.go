@@ -31,9 +31,9 @@ func kdialogInvocation(t dialogText) invocation {
 		}
 		args = append(args, kdialogDeny, denyChoice)
 	case prompt.Push:
-		args = append(buttons(prompt.LabelOK), "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(t.text(true)), "<qt>"))
+		args = append(buttons(t.goLabel()), "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(t.text(true)), "<qt>"))
 	default:
-		args = append(buttons(prompt.LabelApprove), t.text(true))
+		args = append(buttons(t.goLabel()), t.text(true))
 	}
 	return invocation{
 		args: args,

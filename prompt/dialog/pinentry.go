@@ -31,6 +31,9 @@ const maxPinentryChoices = 12
 // https://www.gnupg.org/documentation/manuals/assuan/. It hides all that is typed.
 func pinentryProgram(name string, accept func(flavour string) bool) program {
 	return program{name: name, ask: func(ctx context.Context, j job) (string, error) {
+		if len(j.text.request.Choices) > maxPinentryChoices {
+			return "", fmt.Errorf("%w: the choices do not fit into a pinentry", prompt.ErrUnavailable)
+		}
 		run, end := context.WithCancel(ctx)
 		defer end()
 		cmd := exec.CommandContext(run, j.path)
@@ -77,7 +80,7 @@ func askPinentry(a *assuan, j job, accept func(flavour string) bool) (string, er
 	}
 	t := j.text
 	t.request.Keeps = nil // nobody types a word that is not shown
-	if len(t.request.Choices) > maxPinentryChoices || len(assuanEscape(choicesText(t.request))) > maxAssuanText/2 {
+	if len(assuanEscape(choicesText(t.request))) > maxAssuanText/2 {
 		return "", fmt.Errorf("%w: the choices do not fit into a pinentry", prompt.ErrUnavailable)
 	}
 	for _, option := range pinentryOptions(j) {
@@ -137,10 +140,9 @@ func pinentryTexts(t dialogText, canDeny bool) [][2]string {
 	case prompt.Choose:
 		field = "Number:"
 	}
-	if confirm {
-		texts = append(texts, [2]string{"SETOK", prompt.LabelApprove})
-	} else {
-		texts = append(texts, [2]string{"SETOK", prompt.LabelOK}, [2]string{"SETPROMPT", field})
+	texts = append(texts, [2]string{"SETOK", t.goLabel()})
+	if !confirm {
+		texts = append(texts, [2]string{"SETPROMPT", field})
 	}
 	if canDeny {
 		texts = append(texts, [2]string{"SETNOTOK", prompt.LabelDeny})

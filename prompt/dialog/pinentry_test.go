@@ -78,7 +78,7 @@ OPTION no-grab
 OPTION lc-ctype=C.UTF-8
 SETTITLE stepup: allow reading kv/data/prod/db?
 SETCANCEL Not now
-SETOK OK
+SETOK Send
 SETPROMPT Password:
 SETTIMEOUT 57
 SETERROR Attempt 2 of 3: wrong password
@@ -91,10 +91,10 @@ OPTION no-grab
 OPTION lc-ctype=C.UTF-8
 SETTITLE stepup: allow reading kv/data/prod/db?
 SETCANCEL Not now
-SETOK Approve
+SETOK Allow
 SETNOTOK Deny
 SETTIMEOUT 57
-SETDESC terraform (pid 4711) wants to read kv/data/prod/db%0A%0AVault: corp%0ARule: prod-kv%0AStarted by: make, zsh%0A%0AAttempt 2 of 3: wrong password%0A%0AGo on?%0AThis window closes after 55 s
+SETDESC terraform (pid 4711) wants to read kv/data/prod/db%0A%0AVault: corp%0ARule: prod-kv%0AStarted by: make, zsh%0A%0AAttempt 2 of 3: wrong password%0A%0AAllow it?%0AThis window closes after 55 s
 CONFIRM
 `,
 	} {

@@ -52,7 +52,7 @@ func newScriptData(t dialogText) scriptData {
 	d := scriptData{
 		Title:   r.Title(),
 		Text:    joinBlocks(t.facts(), t.problem(), t.seedText(), t.instructions(true)),
-		OK:      prompt.LabelOK,
+		OK:      t.goLabel(),
 		Cancel:  prompt.LabelNotNow,
 		Deny:    prompt.LabelDeny,
 		Entry:   r.Kind == prompt.Passcode || r.Kind == prompt.Password,
@@ -61,10 +61,7 @@ func newScriptData(t dialogText) scriptData {
 		Seconds: t.windowSeconds(),
 		Picture: base64.StdEncoding.EncodeToString(t.picture()),
 	}
-	switch r.Kind {
-	case prompt.Confirm:
-		d.OK = prompt.LabelApprove
-	case prompt.Choose:
+	if r.Kind == prompt.Choose {
 		d.Choices = r.NumberedChoices()
 	}
 	return d

@@ -134,19 +134,19 @@ func TestScriptResults(t *testing.T) {
 		want   string
 		err    error
 	}{
-		{"passcode", prompt.Passcode, 0, `{"button":"OK","text":"123 456","gaveUp":false}`, "123 456", nil},
-		{"password", prompt.Password, 0, `{"button":"OK","text":"p\u00e4ss\"\\"}`, `päss"\`, nil},
+		{"passcode", prompt.Passcode, 0, `{"button":"Send","text":"123 456","gaveUp":false}`, "123 456", nil},
+		{"password", prompt.Password, 0, `{"button":"Send","text":"p\u00e4ss\"\\"}`, `päss"\`, nil},
 		{"denied", prompt.Passcode, 0, `{"button":"Deny","text":"123"}`, "", prompt.ErrDenied},
 		{"not now", prompt.Passcode, 0, `{"button":"Not now"}`, "", prompt.ErrDismissed},
-		{"gave up", prompt.Confirm, 0, `{"button":"Approve","gaveUp":true}`, "", prompt.ErrDismissed},
-		{"approved", prompt.Confirm, 0, `{"button":"Approve"}`, "yes", nil},
-		{"button of another question", prompt.Confirm, 0, `{"button":"OK"}`, "", prompt.ErrDismissed},
-		{"choice", prompt.Choose, 0, `{"button":"OK","text":"2) corp_duo"}`, "corp_duo", nil},
-		{"no choice", prompt.Choose, 0, `{"button":"OK","text":""}`, "", nil},
-		{"denied in the list", prompt.Choose, 0, `{"button":"OK","text":"3) Deny this request"}`, "", prompt.ErrDenied},
+		{"gave up", prompt.Confirm, 0, `{"button":"Allow","gaveUp":true}`, "", prompt.ErrDismissed},
+		{"approved", prompt.Confirm, 0, `{"button":"Allow"}`, "yes", nil},
+		{"button of another question", prompt.Confirm, 0, `{"button":"Send"}`, "", prompt.ErrDismissed},
+		{"choice", prompt.Choose, 0, `{"button":"Continue","text":"2) corp_duo"}`, "corp_duo", nil},
+		{"no choice", prompt.Choose, 0, `{"button":"Continue","text":""}`, "", nil},
+		{"denied in the list", prompt.Choose, 0, `{"button":"Continue","text":"3) Deny this request"}`, "", prompt.ErrDenied},
 		{"no desktop", prompt.Passcode, 2, "", "", prompt.ErrUnavailable},
 		{"nonsense", prompt.Passcode, 0, "OK", "", prompt.ErrUnavailable},
-		{"failed with an answer", prompt.Passcode, 1, `{"button":"OK","text":"1"}`, "", prompt.ErrUnavailable},
+		{"failed with an answer", prompt.Passcode, 1, `{"button":"Send","text":"1"}`, "", prompt.ErrUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

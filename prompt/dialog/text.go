@@ -119,7 +119,16 @@ func (t dialogText) facts() string {
 	if r.Allows != "" {
 		allows = fold("A yes allows " + r.Allows)
 	}
-	return joinBlocks(fold(r.Requester.Name()+" wants to "+r.Action()), allows, strings.Join(context, "\n"))
+	return joinBlocks(fold(t.asker()+" wants to "+r.Action()), allows, strings.Join(context, "\n"))
+}
+
+// asker is the requester at the beginning of a sentence. The name of a program stays as it is.
+func (t dialogText) asker() string {
+	name := t.request.Requester.Name()
+	if t.request.Requester.Hidden || strings.HasPrefix(name, "an unknown program") {
+		return capitalize(name)
+	}
+	return name
 }
 
 // capitalize makes words the beginning of a line.
@@ -136,7 +145,7 @@ func (t dialogText) problem() string {
 	message := cmp.Or(t.note, r.Message)
 	switch {
 	case r.Attempt <= 1 || t.note != "":
-		return fold(message)
+		return fold(capitalize(message))
 	case message == "":
 		message = "please try again"
 	}
@@ -196,7 +205,20 @@ func (t dialogText) label() string {
 	case prompt.Push:
 		return "Tap " + r.Number + " on your phone" + r.MethodNote()
 	}
-	return "Go on?"
+	return "Allow it?"
+}
+
+// goLabel names the button that is the way forward.
+func (t dialogText) goLabel() string {
+	switch t.request.Kind {
+	case prompt.Passcode, prompt.Password:
+		return prompt.LabelSend
+	case prompt.Choose:
+		return prompt.LabelContinue
+	case prompt.Push:
+		return prompt.LabelOK
+	}
+	return prompt.LabelApprove
 }
 
 // Words of the windows that show a new secret.

@@ -57,7 +57,7 @@ To deny it, run: stepup deny abc234
 		{"login by an unknown program", with(prompt.Choose, func(r *prompt.Request) {
 			r.Rule, r.Path, r.Requester, r.Deadline = "", "auth/userpass/login/alice", prompt.Requester{UID: -1}, time.Time{}
 		}), true, `
-an unknown program wants to log in at auth/userpass/login/alice
+An unknown program wants to log in at auth/userpass/login/alice
 
 Vault: corp
 
@@ -67,14 +67,14 @@ Choose how to confirm it
 			r.Deadline = time.Time{}
 			r.Requester = prompt.Requester{UID: 1000, Hidden: true, MayBe: []prompt.Candidate{{PID: 123, Name: "vault"}, {PID: 9, Name: "gpg-agent"}}}
 		}), true, `
-a program that hides itself from you wants to read
+A program that hides itself from you wants to read
     kv/data/prod/db
 
 Vault: corp
 Rule: prod-kv
 May be (a guess): vault (pid 123), gpg-agent (pid 9)
 
-Go on?
+Allow it?
 `},
 		{"not installed by the system", with(prompt.Confirm, func(r *prompt.Request) {
 			r.Deadline = time.Time{}
@@ -89,7 +89,7 @@ Rule: prod-kv
 No parents: started by the system or by a program that has ended
 Calls itself: vault kv
 
-Go on?
+Allow it?
 `},
 		{"push to come", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), true, `
 terraform (pid 4711) wants to read kv/data/prod/db
@@ -98,9 +98,9 @@ Vault: corp
 Rule: prod-kv
 Started by: make, zsh
 
-a push will be sent to your phone
+A push will be sent to your phone
 
-Go on?
+Allow it?
 This window closes after 55 s
 `},
 		{"number to tap", with(prompt.Push, func(r *prompt.Request) {
@@ -111,7 +111,7 @@ terraform (pid 4711) wants to log in at kv/data/prod/db
 Vault: corp
 Started by: make, zsh
 
-tap 42 in Okta Verify
+Tap 42 in Okta Verify
 
 Tap 42 on your phone (okta)
 This window closes after 55 s
@@ -129,7 +129,7 @@ Vault: corp
 Rule: prod-kv
 Started by: make, zsh
 
-Go on?
+Allow it?
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

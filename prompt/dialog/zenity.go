@@ -33,7 +33,7 @@ func zenityArgs(t dialogText, ok string) []string {
 
 // zenityInvocation asks with zenity 3.20 or later.
 func zenityInvocation(t dialogText) invocation {
-	r, ok := t.request, prompt.LabelOK
+	r, ok := t.request, t.goLabel()
 	text := t.text(true)
 	// An entry's text has no markup, but an underscore is taken for the mark of a
 	// shortcut key.
@@ -56,7 +56,6 @@ func zenityInvocation(t dialogText) invocation {
 		args = []string{"--question", "--no-wrap", "--default-cancel", "--text=" + t.markup()}
 	default:
 		// Enter, meant for another window, must not be a yes.
-		ok = prompt.LabelApprove
 		args = []string{"--question", "--no-markup", "--no-wrap", "--default-cancel", "--text=" + text}
 		for _, c := range r.Keeps {
 			args = append(args, "--extra-button="+keepLabel(c.Word))
@@ -134,7 +133,7 @@ const lineSeparator = "\u2028"
 func zenityPicture(t dialogText) invocation {
 	text := t.pictureText()
 	height := min(380+18*countLines(text), 660) // the list with the picture scrolls where that is too little
-	args := append(zenityArgs(t, "Continue"),
+	args := append(zenityArgs(t, prompt.LabelContinue),
 		"--list", "--imagelist", "--hide-header", "--column=picture", "--column=secret", "--width=760", "--height="+strconv.Itoa(height),
 		"--text="+prompt.EscapeMarkup(text))
 	const groupsPerLine = 4 // beside the picture

@@ -132,7 +132,7 @@ func TestConnectionIsOurOwn(t *testing.T) {
 	p := <-f.shown
 	must(t, beeep.Notify("beside", "it", ""))
 	<-f.shown
-	f.press(t, p, "Approve")
+	f.press(t, p, "Allow")
 	open.want(t, "yes", nil)
 
 	got := make(chan error, 1)

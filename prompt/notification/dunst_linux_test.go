@@ -140,7 +140,7 @@ func TestDunst(t *testing.T) {
 		answer      string
 		err         error
 	}{
-		{"confirm-approve", "Approve", prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }, "yes", nil},
+		{"confirm-approve", "Allow", prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }, "yes", nil},
 		{"confirm-deny", "Deny", prompt.Confirm, func(*prompt.Request) {}, "", prompt.ErrDenied},
 		{"passcode-retry", "Deny", prompt.Passcode, func(r *prompt.Request) {
 			r.Attempt, r.Queued, r.Message = 2, 2, "wrong code: wait for the next one"

@@ -97,10 +97,10 @@ func TestNotificationIsAnswered(t *testing.T) {
 		err           error
 		notified      bool
 	}{
-		{"approve", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, press("Approve"), "yes", nil, false},
-		{"deny a confirmation", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
-		{"not now", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, false},
-		{"close a confirmation", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(2), "", prompt.ErrDismissed, false},
+		{"approve", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, press("Allow"), "yes", nil, false},
+		{"deny a confirmation", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
+		{"not now", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, false},
+		{"close a confirmation", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, closed(2), "", prompt.ErrDismissed, false},
 		{"close a confirmation that cannot be answered", "simple", prompt.Confirm, []string{}, closed(2), "", prompt.ErrDismissed, true},
 		{"bring a passcode back", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
 		{"bring a password back", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
@@ -111,8 +111,8 @@ func TestNotificationIsAnswered(t *testing.T) {
 		{"never a password", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
 		{"choose", "kde", prompt.Choose, []string{"Answer", "Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, true},
 		{"deny a push", "modern", prompt.Push, []string{"Deny", "OK"}, press("Deny"), "", prompt.ErrDenied, false},
-		{"the desktop lets it expire", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(1), "", prompt.ErrUnavailable, false},
-		{"another program closes it", "modern", prompt.Confirm, []string{"Approve", "Deny", "Not now"}, closed(3), "", prompt.ErrUnavailable, false},
+		{"the desktop lets it expire", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, closed(1), "", prompt.ErrUnavailable, false},
+		{"another program closes it", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, closed(3), "", prompt.ErrUnavailable, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := desktops[c.desktop]
@@ -203,7 +203,7 @@ func TestNotificationContent(t *testing.T) {
 		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "type it here, or: stepup answer abc234\n" + head + "open until 23:59:58"},
 		{"push", modern(), prompt.Push, "stepup: approve it on your phone", head +
 			"approve it on your phone (corp_totp, totp)\ndeny it if you did not ask for this\nopen until 23:59:58"},
-		{"mako", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "to go on, press Approve, or: stepup answer abc234 yes\n" + head + "open until 23:59:58"},
+		{"mako", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "to go on, press Allow, or: stepup answer abc234 yes\n" + head + "open until 23:59:58"},
 		{"title only", nil, prompt.Passcode, "stepup: a?b (pid 4711) wants to read kv/data/prod/db", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestForgedSignals(t *testing.T) {
 	forger := f.Connect(t)
 	a := f.ask(t.Context(), prompt.Confirm)
 	p := <-f.shown
-	yes := p.key(t, "Approve")
+	yes := p.key(t, "Allow")
 	unicast := func(conn *dbus.Conn, iface, member string, args ...any) {
 		conn.Send(&dbus.Message{Type: dbus.TypeSignal, Body: args, Headers: map[dbus.HeaderField]dbus.Variant{
 			dbus.FieldDestination: dbus.MakeVariant(p.Sender), dbus.FieldPath: dbus.MakeVariant(notificationsPath),
@@ -453,7 +453,7 @@ func TestForgedSignals(t *testing.T) {
 		"a stale key":                    func() { f.emit("ActionInvoked", p.ID, "approve:AAAAAAAAAAAAAAAAAAAAAAAAAA") },
 		"no nonce":                       func() { f.emit("ActionInvoked", p.ID, "approve") },
 		"the default action":             func() { f.emit("ActionInvoked", p.ID, "default") },
-		"the label":                      func() { f.emit("ActionInvoked", p.ID, "Approve") },
+		"the label":                      func() { f.emit("ActionInvoked", p.ID, "Allow") },
 		"key of another type":            func() { f.emit("ActionInvoked", p.ID, []string{yes}) },
 		"nothing":                        func() { f.emit("ActionInvoked") },
 		"too much":                       func() { f.emit("ActionInvoked", p.ID, yes, "") },
@@ -484,7 +484,7 @@ func TestNotificationOnMalformedMessages(t *testing.T) {
 			return messagebustest.Answer{Body: []any{[]string{"actions", "body"}}}
 		},
 		"Notify": func(args []any) messagebustest.Answer {
-			yes := popup{Actions: args[5].([]string)}.key(t, "Approve")
+			yes := popup{Actions: args[5].([]string)}.key(t, "Allow")
 			return messagebustest.Answer{Body: []any{uint32(7)}, Then: &dbus.Signal{
 				Path: notificationsPath, Name: notifications + ".ActionInvoked", Body: []any{uint32(7), yes},
 			}}

@@ -1,5 +1,5 @@
 'use strict';
-const q = JSON.parse("{\"title\":\"stepup: allow reading kv/data/prod/db?\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nAttempt 2 of 3: wrong code: wait for the next one\\n\\nChoose how to confirm it\\nThis window closes after 55 s\",\"ok\":\"OK\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":false,\"hidden\":false,\"choices\":[\"1) corp_totp\",\"2) corp_duo\",\"3) Deny this request\"],\"seconds\":57}");
+const q = JSON.parse("{\"title\":\"stepup: allow reading kv/data/prod/db?\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nAttempt 2 of 3: wrong code: wait for the next one\\n\\nChoose how to confirm it\\nThis window closes after 55 s\",\"ok\":\"Continue\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":false,\"hidden\":false,\"choices\":[\"1) corp_totp\",\"2) corp_duo\",\"3) Deny this request\"],\"seconds\":57}");
 const app = Application.currentApplication();
 app.includeStandardAdditions = true;
 function ask() {

@@ -1,5 +1,5 @@
 'use strict';
-const q = JSON.parse("{\"title\":\"stepup: allow reading kv/data/prod/db?\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nAttempt 2 of 3: wrong code: wait for the next one\\n\\nPasscode for corp_totp (6 digits)\\nThis window closes after 55 s\",\"ok\":\"OK\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":true,\"hidden\":false,\"choices\":[],\"seconds\":57}");
+const q = JSON.parse("{\"title\":\"stepup: allow reading kv/data/prod/db?\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nAttempt 2 of 3: wrong code: wait for the next one\\n\\nPasscode for corp_totp (6 digits)\\nThis window closes after 55 s\",\"ok\":\"Send\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":true,\"hidden\":false,\"choices\":[],\"seconds\":57}");
 const app = Application.currentApplication();
 app.includeStandardAdditions = true;
 function ask() {
