@@ -172,12 +172,23 @@ func (p *popup) display(ctx context.Context) error {
 	n := describe(p.request, p.can)
 	// A call that is given up would leave a notification whose number we do not know.
 	call := p.bus.Call(context.WithoutCancel(ctx), p.server, notifyName+".Notify",
-		appName, p.id, "dialog-password", n.title, n.body, p.actions(), p.hints(), p.expiry())
+		appName, p.id, icon(installedIcon), n.title, n.body, p.actions(), p.hints(), p.expiry())
 	if err := messagebus.Result(call, &p.id); err != nil {
 		return err
 	}
 	p.since = call.ResponseSequence
 	return nil
+}
+
+// installedIcon is where the package puts our icon; only root can.
+const installedIcon = "/usr/share/icons/hicolor/scalable/apps/stepup.svg"
+
+// icon names the icon of the theme that a notification has: ours, where file is installed.
+func icon(file string) string {
+	if _, err := os.Stat(file); err != nil {
+		return "dialog-password"
+	}
+	return appName
 }
 
 func (p *popup) actions() []string {
