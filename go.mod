@@ -3,6 +3,7 @@ module github.com/vault-stepup/stepup
 go 1.26.0
 
 require (
+	github.com/Microsoft/go-winio v0.6.4
 	github.com/agext/levenshtein v1.2.3
 	github.com/andybalholm/brotli v1.3.0
 	github.com/boombuler/barcode v1.1.0

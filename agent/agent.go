@@ -346,7 +346,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 	at := a.controlEndpoint()
 	ln, err := a.activation.Adopt(at)
 	if ln == nil && err == nil {
-		ln, err = listener.Listen(ctx, at.Network, at.Address)
+		ln, err = listener.ListenControl(ctx, at.Address)
 	}
 	if err != nil {
 		return err
@@ -357,7 +357,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.newListener(ctx, ln, Listener{Network: "unix"})
+	l := a.newListener(ctx, ln, Listener{Network: ln.Addr().Network()})
 	l.SetHandler(handler)
 	a.open[listenerKey{"control", ""}] = l
 	a.serve(l)

@@ -1,16 +1,20 @@
 package control
 
 import (
+	"context"
 	"errors"
-	"io/fs"
-	"syscall"
+	"fmt"
+	"net"
 
-	"golang.org/x/sys/windows"
+	"github.com/vault-stepup/stepup/agent/pipe"
 )
 
-// isSocket: Windows has shown unix sockets as irregular files or as sockets.
-func isSocket(info fs.FileInfo) bool { return info.Mode()&(fs.ModeSocket|fs.ModeIrregular) != 0 }
-
-func notListening(err error) bool {
-	return errors.Is(err, windows.WSAECONNREFUSED) || errors.Is(err, syscall.ERROR_FILE_NOT_FOUND)
+// dial connects to an agent of the same user only. In the place of the socket there is a
+// named pipe.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	c, err := pipe.Dial(ctx, socket)
+	if errors.Is(err, pipe.ErrAbsent) {
+		return nil, fmt.Errorf("%w: %w", ErrNoAgent, err)
+	}
+	return c, err
 }

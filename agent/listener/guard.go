@@ -236,7 +236,7 @@ func acceptedHosts(a net.Addr) hosts {
 	if a == nil {
 		return hosts{}
 	}
-	if a.Network() == "unix" {
+	if _, ok := a.(*net.UnixAddr); ok { // or a named pipe
 		return nil
 	}
 	own := a.String()

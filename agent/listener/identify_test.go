@@ -102,8 +102,8 @@ func TestIdentifierEnds(t *testing.T) {
 	}
 }
 
-// pipe is a connection whose peer is unknown.
-func pipe(t *testing.T) (ours, theirs net.Conn) {
+// unknownPeer is a connection whose peer is unknown.
+func unknownPeer(t *testing.T) (ours, theirs net.Conn) {
 	t.Helper()
 	ours, theirs = net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
@@ -117,7 +117,7 @@ func TestOtherUsersConnectionsShareFewPlaces(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	var open []net.Conn
 	for range maxOthers {
-		c, _ := pipe(t)
+		c, _ := unknownPeer(t)
 		admitted := f.admit(c, peer.Identify(c), logger)
 		if admitted == nil {
 			t.Fatalf("%d connections, want %d", len(open), maxOthers)
@@ -125,7 +125,7 @@ func TestOtherUsersConnectionsShareFewPlaces(t *testing.T) {
 		open = append(open, admitted)
 	}
 	for range 100 {
-		c, client := pipe(t)
+		c, client := unknownPeer(t)
 		if f.admit(c, peer.Identify(c), logger) != nil {
 			t.Fatal("one more was admitted")
 		}
@@ -139,7 +139,7 @@ func TestOtherUsersConnectionsShareFewPlaces(t *testing.T) {
 	_ = open[0].Close()
 	_ = open[0].Close() // gives back one place only
 	for i := range 2 {
-		c, _ := pipe(t)
+		c, _ := unknownPeer(t)
 		if admitted := f.admit(c, peer.Identify(c), logger) != nil; admitted != (i == 0) {
 			t.Errorf("connection %d after one was closed: admitted %v", i, admitted)
 		}

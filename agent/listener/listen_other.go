@@ -3,9 +3,11 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"syscall"
 
@@ -16,6 +18,11 @@ import (
 
 // exclusivePort has nothing to do: these systems give a port to one user.
 func exclusivePort(string, string, syscall.RawConn) error { return nil }
+
+// ListenControl opens the control socket at path, as [Listen] opens a unix socket.
+func ListenControl(ctx context.Context, path string) (net.Listener, error) {
+	return Listen(ctx, "unix", path)
+}
 
 // privateSocket gives a socket its mode before it gets its name. Linux makes the
 // file with that mode; other systems refuse, and the caller changes it later.

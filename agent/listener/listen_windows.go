@@ -1,13 +1,17 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/vault-stepup/stepup/agent/pipe"
 )
 
 // exclusivePort keeps programs that ask to share ports from taking ours.
@@ -19,6 +23,9 @@ func exclusivePort(_, _ string, c syscall.RawConn) error {
 	})
 	return errors.Join(err, optErr)
 }
+
+// ListenControl opens the control socket at path, here a named pipe.
+func ListenControl(_ context.Context, path string) (net.Listener, error) { return pipe.Listen(path) }
 
 // privateSocket has nothing to do: a file has the access list of its folder.
 func privateSocket(string, string, syscall.RawConn) error { return nil }

@@ -10,6 +10,9 @@ import (
 )
 
 func lookupUnix(c net.Conn) (identity, error) {
+	if pipe, ok := c.(interface{ Fd() uintptr }); ok {
+		return lookupPipe(windows.Handle(pipe.Fd()))
+	}
 	const getPeerPID = 0x58000100 // SIO_AF_UNIX_GETPEERPID of afunix.h
 	var pid, n uint32
 	err := control(c, func(fd uintptr) error {
@@ -18,6 +21,16 @@ func lookupUnix(c net.Conn) (identity, error) {
 	})
 	if err != nil {
 		return unidentified(), err
+	}
+	return ofProcess(pid)
+}
+
+// lookupPipe asks for the client of a named pipe. Its access list, not the number of a
+// process, is what keeps other users away.
+func lookupPipe(pipe windows.Handle) (identity, error) {
+	var pid uint32
+	if err := windows.GetNamedPipeClientProcessId(pipe, &pid); err != nil {
+		return unidentified(), fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	return ofProcess(pid)
 }
