@@ -10,7 +10,6 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -188,10 +187,7 @@ func (f *fixture) client(t *testing.T) *Client {
 func listen(t *testing.T, h http.Handler) (socket string) {
 	t.Helper()
 	socket = filepath.Join(shortDir(t), "control.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listenAt(t, socket)
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() {

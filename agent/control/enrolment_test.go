@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,7 +62,7 @@ func TestEnrolmentIsNotListed(t *testing.T) {
 	}
 	for _, query := range []string{"", "?attach=true", "?enrolment=false"} {
 		f := newFixture()
-		conn, err := net.Dial("unix", f.serve(t))
+		conn, err := dial(t.Context(), f.serve(t))
 		if err != nil {
 			t.Fatal(err)
 		}

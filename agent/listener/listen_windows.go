@@ -30,6 +30,9 @@ func ListenControl(_ context.Context, path string) (net.Listener, error) { retur
 // privateSocket has nothing to do: a file has the access list of its folder.
 func privateSocket(string, string, syscall.RawConn) error { return nil }
 
+// noUnixSockets reports whether the system does not know unix sockets.
+func noUnixSockets(err error) bool { return errors.Is(err, windows.WSAEAFNOSUPPORT) }
+
 // privateFolder makes sure that dir is a folder. In the user's profile, where the
 // runtime folder is by default, a new one is for that user alone.
 func privateFolder(dir string) error {

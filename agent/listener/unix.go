@@ -44,6 +44,9 @@ func openUnix(ctx context.Context, path string) (*net.UnixListener, fs.FileInfo,
 	}
 	lc := net.ListenConfig{Control: privateSocket}
 	opened, err := lc.Listen(ctx, "unix", path)
+	if noUnixSockets(err) {
+		return nil, nil, fmt.Errorf("listener: this Windows has no unix sockets, as version 1803 of Windows 10 and later ones have; use a listener \"tcp\" in its place: %w", err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("listener: %w", err)
 	}
