@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,7 +140,7 @@ func sanitizeNumber(s string) string {
 }
 
 func sanitizeRequester(p Requester) Requester {
-	p.Exe = Sanitize(p.Exe, maxPath)
+	p.Exe = Sanitize(filepath.ToSlash(p.Exe), maxPath) // Windows takes both, and a backslash is not shown
 	p.Origin = Origin(Sanitize(string(p.Origin), MaxName))
 	p.Claim = Sanitize(p.Claim, 2*MaxName) // with a script and its folder
 	p.MayBe = sanitizeCandidates(p.MayBe)
