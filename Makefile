@@ -81,6 +81,10 @@ cross: ## build for darwin and windows on amd64 and arm64, and throw the result 
 		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o "$$dir/" ./...; \
 	done; done
 
+.PHONY: wine
+wine: ## run tests of Windows under Wine 10, in a Debian 13 of its own (root, 2 GB)
+	@GO=$(GO) tools/wine "$${XDG_CACHE_HOME:-$$HOME/.cache}/stepup/wine"
+
 .PHONY: packages
 packages: ## build deb, rpm, apk and Arch packages with SBOM and checksums into dist/
 	@rm -rf dist
