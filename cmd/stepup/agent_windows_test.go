@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,15 +22,36 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// program is the name under which the test binary is stepup.
-const program = "stepup.exe"
+// The names under which the test binary is stepup, or an app that looks at Vault's health
+// and ends with 7.
+const program, app = "stepup.exe", "app.exe"
 
-// TestMain lets the test binary be stepup.
+// TestMain lets the test binary be another program.
 func TestMain(m *testing.M) {
-	if exe, err := os.Executable(); err == nil && filepath.Base(exe) == program {
+	switch exe, _ := os.Executable(); filepath.Base(exe) {
+	case program:
 		os.Exit(run(cli.SharedConfig{}))
+	case app:
+		fmt.Println(get(context.Background(), os.Getenv("VAULT_ADDR")+"/v1/sys/health", ""))
+		os.Exit(7)
 	}
 	os.Exit(m.Run())
+}
+
+// get is an app: it returns status, outcome and body, or why there is no answer.
+func get(ctx context.Context, url, token string) string {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err.Error()
+	}
+	req.Header.Set("X-Vault-Token", token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return fmt.Sprintf("%d %s %s", resp.StatusCode, resp.Header.Get("Stepup-Outcome"), body)
 }
 
 // patience ends what would hang.
@@ -71,7 +93,9 @@ func newFixture(t *testing.T) *fixture {
 	f.must(err)
 	binary, err := os.ReadFile(exe)
 	f.must(err)
-	f.must(os.WriteFile(filepath.Join(f.dir, program), binary, 0o700))
+	for _, name := range []string{program, app} {
+		f.must(os.WriteFile(filepath.Join(f.dir, name), binary, 0o700))
+	}
 	f.must(os.WriteFile(filepath.Join(f.dir, "stepup.hcl"), fmt.Appendf(nil, windowsConfig, url), 0o600))
 	return f
 }
@@ -145,19 +169,7 @@ func (f *fixture) agent() (base string, stop func()) {
 // read reads the secret through the agent, as an app of this process.
 func (f *fixture) read(base string) <-chan string {
 	answer := make(chan string, 1)
-	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, base+"/v1/kv/data/prod/db", nil)
-	f.must(err)
-	req.Header.Set("X-Vault-Token", f.token)
-	go func() {
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			answer <- err.Error()
-			return
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		answer <- fmt.Sprintf("%d %s %s", resp.StatusCode, resp.Header.Get("Stepup-Outcome"), body)
-	}()
+	go func() { answer <- get(f.t.Context(), base+"/v1/kv/data/prod/db", f.token) }()
 	return answer
 }
 
@@ -222,6 +234,24 @@ func TestAgent(t *testing.T) {
 	stop()
 	f.stepup(4, "", "status")
 	f.agent() // where one was killed
+}
+
+// A command of exec finds the agent in its environment, also one that a private listener knows
+// by the table of processes, and exec ends with its code.
+func TestExec(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	command := []string{"--", filepath.Join(f.dir, app)}
+	check := func(what string, args ...string) {
+		out, code := f.try("", append(append([]string{"exec"}, args...), command...)...)
+		if code != 7 || !strings.HasPrefix(out, "200 ") && !strings.Contains(out, "\n200 ") {
+			t.Errorf("%s: exit code %d\n%s", what, code, out)
+		}
+	}
+	check("without an agent")
+	f.agent()
+	check("with an agent")
+	check("private", "--listen", "private")
 }
 
 // The Credential Manager keeps what is stored there from one process to the next.
