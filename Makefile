@@ -30,6 +30,10 @@ test: bin/gotestsum ## run the tests; says at the end what was skipped and why
 	@bin/gotestsum --format-hide-empty-pkg $(forbid) -- $(race) ./...
 	@cd tools && ../bin/gotestsum --format-hide-empty-pkg -- ./...
 
+.PHONY: debian13
+debian13: ## run the tests of desktops, keyrings and the agent in Debian 13 (root, debootstrap; 8 minutes)
+	@GO=$(GO) SKIPS=$(SKIPS) tools/debian13
+
 .PHONY: e2e
 e2e: bin/gotestsum ## run the suite against a real Vault (first build: 30 minutes, 12 GB)
 	@vault=$$($(GO) run -C e2e ./getvault) && $(GO) run -C e2e ./getclients && \
