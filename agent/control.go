@@ -78,7 +78,7 @@ func (a *Agent) Status(ctx context.Context) control.Status {
 	}
 	s.Prompts = a.broker.Pending()
 	s.Attached = a.broker.Attached()
-	s.Prompters = a.broker.Prompters()
+	s.Prompters, s.CannotAsk = a.broker.Prompters(), a.broker.CannotAsk(ctx)
 	return s
 }
 

@@ -34,7 +34,7 @@ func Explain(c Config, x control.Explain) (control.Explanation, error) {
 		q.Operation = rule.Update
 		if e.Login = c.LoginMFA.Enabled && rule.IsLogin(q, nil); e.Login {
 			in, _ := q.Login()
-			e.Namespace, e.Path = in.Namespace, in.Path
+			e.Namespace, e.Path, e.Operation = in.Namespace, in.Path, string(q.Operation)
 		}
 		return e, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,6 +16,9 @@ import (
 type Named struct {
 	Name     string
 	Prompter Prompter
+	// Check returns nil if the prompter could show a question now, as far as can be known
+	// without showing one; a nil Check knows nothing. It returns soon after its context ends.
+	Check func(context.Context) error
 }
 
 // A BrokerConfig says which prompters ask, and for how long.
@@ -285,6 +289,35 @@ func (b *Broker) Prompters() []string {
 		names = append(names, p.Name)
 	}
 	return names
+}
+
+// checkLimit is how long prompters may take to say whether they could ask.
+const checkLimit = 2 * time.Second
+
+// CannotAsk says of each configured prompter that could show nothing now what is missing, as
+// far as that can be known without a question. A requester may have a screen all the same.
+// It blocks for two seconds at most.
+func (b *Broker) CannotAsk(ctx context.Context) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	b.mu.Lock()
+	all := b.config.Prompters
+	b.mu.Unlock()
+	errs := make([]error, len(all))
+	var checking sync.WaitGroup
+	for i, p := range all {
+		if p.Check != nil {
+			checking.Go(func() { errs[i] = p.Check(ctx) })
+		}
+	}
+	checking.Wait()
+	missing := make(map[string]string)
+	for i, p := range all {
+		if errs[i] != nil && ctx.Err() == nil {
+			missing[p.Name] = strings.TrimPrefix(errs[i].Error(), ErrUnavailable.Error()+": ")
+		}
+	}
+	return missing
 }
 
 // Answer decides a prompt. It fails with ErrUnknown when no such prompt is

@@ -400,3 +400,24 @@ func TestOnEndComesFirst(t *testing.T) {
 		t.Errorf("a push that was decided: %q", ends[len(ends)-1])
 	}
 }
+
+// What cannot ask now is told with what it lacks; a check that does not end holds up nobody.
+func TestCannotAsk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		named := func(name string, err error) prompt.Named {
+			return prompt.Named{Name: name, Check: func(context.Context) error { return err }}
+		}
+		f := newFixture(t, prompt.BrokerConfig{Prompters: []prompt.Named{
+			{Name: "terminal"}, named("notification", nil), named("desktop", fmt.Errorf("%w: no graphical session", prompt.ErrUnavailable)),
+		}})
+		if got := f.CannotAsk(t.Context()); len(got) != 1 || got["desktop"] != "no graphical session" {
+			t.Errorf("%q", got)
+		}
+		f.Reconfigure(prompt.BrokerConfig{Prompters: []prompt.Named{{Name: "hung", Check: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}}})
+		start := time.Now()
+		if got := f.CannotAsk(t.Context()); len(got) != 0 || time.Since(start) > 3*time.Second {
+			t.Errorf("%v after %v", got, time.Since(start))
+		}
+	})
+}

@@ -35,9 +35,12 @@ type Status struct {
 	Prompts     []prompt.Request `json:"prompts"`
 	Attached    int              `json:"attached"` // clients that stream events and answer prompts
 	Prompters   []string         `json:"prompters"`
-	Cache       Cache            `json:"cache"`
-	Audit       *Audit           `json:"audit,omitempty"` // absent without an audit log
-	Notes       []string         `json:"notes"`           // what a person should know, one sentence each
+	// CannotAsk says what those of the prompters lack that could show nothing now on the
+	// agent's own desktop; a program may bring its screen with it.
+	CannotAsk map[string]string `json:"cannot_ask,omitempty"`
+	Cache     Cache             `json:"cache"`
+	Audit     *Audit            `json:"audit,omitempty"` // absent without an audit log
+	Notes     []string          `json:"notes"`           // what a person should know, one sentence each
 	// Suggestions are the paths that probably want a second factor and have no rule,
 	// the newest first.
 	Suggestions []Suggestion `json:"suggestions"`

@@ -244,7 +244,7 @@ func fullStatus() Status {
 		Vaults:    []Vault{{Name: "corp", Address: "https://v", Namespace: "ns", Up: true, Version: "1.21", Sealed: true, Error: "e"}},
 		Rules:     []Rule{{Name: "r", Paths: []string{"p"}, Capabilities: []string{"read"}, Namespace: "n", Methods: []string{"m"}, Grant: "header", ControlGroup: "1m0s"}},
 		Tokens:    []Token{{Rule: "r", Vault: "corp", Namespace: "n", Caller: "0a1b2c3d", Expires: at.Add(5 * time.Minute), Uses: 3, Scope: "terminal pts/3 of zsh (pid 9)", Keep: "lock"}},
-		Prompts:   []prompt.Request{fullRequest("abc234")}, Attached: 1, Prompters: []string{"attached"},
+		Prompts:   []prompt.Request{fullRequest("abc234")}, Attached: 1, Prompters: []string{"attached"}, CannotAsk: map[string]string{"desktop": "no graphical session"},
 		Cache: Cache{Store: "keyring", State: "memory", Reason: "locked"}, Audit: &Audit{File: "/a", Place: "/a", Error: "full", Since: at, Lost: 2}, Notes: []string{"n"},
 		Suggestions: []Suggestion{{Vault: "corp", Namespace: "n", Path: "kv/x", Operations: []string{"read"}, Count: 2, Last: at, Rule: "step_up"}},
 	}

@@ -94,9 +94,14 @@ func (c *Console) Terminal() (*os.File, bool) {
 	return f, ok && terminal.IsTerminal(f)
 }
 
-// Width is how wide text for people may be.
-func (c *Console) Width() int {
-	if f, ok := c.Terminal(); ok {
+// Width is how wide text for people on standard error may be.
+func (c *Console) Width() int { return width(c.Err) }
+
+// ResultWidth is how wide a result for people may be.
+func (c *Console) ResultWidth() int { return width(c.Out) }
+
+func width(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
 		if w := terminal.Columns(f); w > 0 {
 			return w
 		}

@@ -104,7 +104,7 @@ func statusText(st control.Status, now time.Time) string {
 	s.Row("metrics", metricsLines(st)...)
 	s.Row("vaults", vaultLines(st.Vaults)...)
 	s.Row("rules", ruleLines(st.Rules)...)
-	s.Row("prompts", promptsLine(len(st.Prompts)), askedLine(st))
+	s.Row("prompts", append([]string{promptsLine(len(st.Prompts))}, askedLines(st)...)...)
 	s.Row("cache", cacheLines(st, now)...)
 	s.Row("audit", auditLines(st.Audit, now)...)
 	for _, suggestion := range st.Suggestions {
@@ -259,19 +259,24 @@ func promptsLine(n int) string {
 	return cli.Counted(n, "prompt") + " open: `stepup prompts`"
 }
 
-// askedLine lists the prompters, or the command to run where there is none.
-func askedLine(st control.Status) string {
-	var ways []string
+// askedLines are the prompters, or the command to run where none can ask, and what the others
+// lack.
+func askedLines(st control.Status) []string {
+	var ways, others []string
 	for _, name := range st.Prompters {
+		if missing, ok := st.CannotAsk[name]; ok {
+			others = append(others, "not by "+cli.Printable(name)+": "+cli.Printable(missing))
+			continue
+		}
 		ways = append(ways, cli.Printable(name))
 	}
 	if st.Attached > 0 {
 		ways = append(ways, cli.Counted(st.Attached, "attached terminal"))
 	}
 	if len(ways) == 0 {
-		return "no prompt can be shown now: run `stepup attach`"
+		return append([]string{"no prompt can be shown now: run `stepup attach`"}, others...)
 	}
-	return "asked by " + strings.Join(ways, ", ")
+	return append([]string{"asked by " + strings.Join(ways, ", ")}, others...)
 }
 
 func cacheLines(st control.Status, now time.Time) []string {

@@ -41,7 +41,7 @@ func TestStatusText(t *testing.T) {
 				{Rule: "ns", Caller: "3a", Expires: now.Add(time.Hour), LastUse: &control.Use{Time: now}},
 			},
 			Prompts:  make([]prompt.Request, 2),
-			Attached: 2, Prompters: []string{"terminal", "command"},
+			Attached: 2, Prompters: []string{"terminal", "desktop", "command"}, CannotAsk: map[string]string{"desktop": "no graphical\x1b session"},
 			Cache: control.Cache{Store: "keyring", State: "locked", Reason: "the default collection of the keyring is locked"},
 			Notes: []string{"a note"},
 		}, `agent      stepup v1.2.3, pid 4711, up 3h4m
@@ -57,6 +57,7 @@ rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with 
            ns       x in namespace team/            all operations  token with a
 prompts    2 prompts open: ` + "`stepup prompts`" + `
            asked by terminal, command, 2 attached terminals
+           not by desktop: no graphical? session
 cache      memory only, the keyring is locked: the default collection of the keyring is locked
            ns  for caller 0a1b2c3d  1m30s left  3 uses left         not used since the agent was started
            ns  for caller 1a        1h0m left   any number of uses  used 2m0s ago by py?thon3 (pid 12)

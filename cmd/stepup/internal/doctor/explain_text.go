@@ -18,7 +18,11 @@ func explainText(e control.Explanation, now time.Time) string {
 	if e.Namespace != "" {
 		where += ", namespace " + cli.Printable(e.Namespace)
 	}
-	s.Row("request", cli.Printable(e.Operation)+" "+cli.Printable(e.Path), where)
+	what := cli.Printable(e.Operation) + " "
+	if e.Login {
+		what = "log in at "
+	}
+	s.Row("request", what+cli.Printable(e.Path), where)
 	s.Row("mount", mountLines(e)...)
 	s.Row("rule", takenLine(e))
 	s.Row("others", reasonLines(e)...)

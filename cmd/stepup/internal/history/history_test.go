@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,8 +176,9 @@ func TestTextIsHarmless(t *testing.T) {
 		if i := strings.IndexFunc(out.String(), func(r rune) bool { return r != '\n' && r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x202e) }); i >= 0 {
 			t.Errorf("%s: %q", format, out.String()[i:])
 		}
-		if lines := strings.Count(out.String(), "\n"); format != cli.FormatJSON && lines != 2 {
-			t.Errorf("%s: %d lines", format, lines)
+		if lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n"); format == formatCSV && len(lines) != 2 ||
+			format == "text" && slices.ContainsFunc(lines[1:], func(l string) bool { return !strings.HasPrefix(l, "    ") }) {
+			t.Errorf("%s: %q", format, lines)
 		}
 	}
 }
@@ -222,4 +224,50 @@ func FuzzSince(f *testing.F) {
 			t.Errorf("%q is %v", s, got)
 		}
 	})
+}
+
+// A table is as wide as it may be, then tighter, then a paragraph for each entry; the end of
+// a path is always there.
+func TestTextFits(t *testing.T) {
+	t.Parallel()
+	f := newFixture().add("challenge 4711", "prompt 4711 passcode corp_totp", "approved 4711 passcode corp_totp")
+	entries := entriesOf(f.records)
+	entries[0].Prompter, entries[0].Uses = "attached", 2
+	at := entries[0].Time.Local().Format(timeLayout)
+	for width, want := range map[int]string{
+		120: "TIME                 EVENT     RULE  PROGRAM              REQUEST               ANSWERED             TOOK  USES\n" +
+			at + "  approved  prod  program-4711 (4711)  read kv/data/prod/db  attached, corp_totp  3.0s  2\n",
+		102: "TIME              EVENT     RULE  PROGRAM       REQUEST               ANSWERED             TOOK  USES\n" +
+			at[:16] + "  approved  prod  program-4711  read kv/data/prod/db  attached, corp_totp  3.0s  2\n",
+		60: at + "  approved   read kv/data/prod/db\n" +
+			"    rule prod, program-4711 (4711), attached, corp_totp\n    took 3.0s, 2 uses\n",
+		40: at + "  approved   re…od/db\n    rule prod, program-4711 (4711)\n    attached, corp_totp, took 3.0s\n    2 uses\n",
+	} {
+		if diff := cmp.Diff(want, strings.Join(entryText(entries, width), "\n")+"\n"); diff != "" {
+			t.Errorf("width %d: %s", width, diff)
+		}
+	}
+	entries[0].Path = "kv/data/" + strings.Repeat("team/", 30) + "prod/payments"
+	for width := 40; width < 200; width++ {
+		lines := entryText(entries, width)
+		if widest(lines) > width {
+			t.Errorf("width %d: %q", width, lines)
+		}
+		if text := strings.Join(lines, "\n"); width >= 60 && !strings.Contains(text, "prod/payments") {
+			t.Errorf("width %d: no end of the path in %q", width, text)
+		}
+	}
+}
+
+// Outcomes that nobody had are left out where the room is short.
+func TestSummaryFits(t *testing.T) {
+	t.Parallel()
+	s := summary{Rules: []figures{{Rule: "prod", StepUps: 2, Approved: 1, Rejected: 1}}}
+	if got := summaryText(s, 120)[0]; !strings.Contains(got, "DENIED  TIMEOUT  REJECTED  LEFT  NO ANSWER") {
+		t.Errorf("%q", got)
+	}
+	lines := summaryText(s, 80)
+	if widest(lines) > 80 || !strings.Contains(lines[0], "REJECTED") || strings.Contains(lines[0], "LEFT") {
+		t.Errorf("%q", lines)
+	}
 }

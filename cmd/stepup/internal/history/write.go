@@ -3,13 +3,9 @@ package history
 import (
 	"bytes"
 	"encoding/csv"
-	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
@@ -34,7 +30,7 @@ func (h *command) writeEntries(entries []*entry, found audit.History) error {
 		h.Say("the audit log has nothing of that kind")
 		return nil
 	}
-	return h.writeText(entryLines(entries))
+	return h.sayLines(entryText(entries, h.ResultWidth()))
 }
 
 func (h *command) writeSummary(s summary) error {
@@ -49,7 +45,7 @@ func (h *command) writeSummary(s summary) error {
 		return nil
 	}
 	h.Say("")
-	return h.writeText(summaryLines(s))
+	return h.sayLines(summaryText(s, h.ResultWidth()))
 }
 
 // writeJSON writes v for programs; a terminal that shows it has nothing to obey.
@@ -62,18 +58,9 @@ func (h *command) writeJSON(v any) error {
 	return err
 }
 
-// writeText writes a table. Its cells are printable.
-func (h *command) writeText(rows [][]string) error {
-	var b strings.Builder
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(table, strings.Join(row, "\t"))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(b.String()) {
-		h.Say("%s", strings.TrimRight(line, " \n"))
+func (h *command) sayLines(lines []string) error {
+	for _, line := range lines {
+		h.Say("%s", line)
 	}
 	return nil
 }
@@ -102,119 +89,6 @@ func harmless() func(string) string {
 	return func(s string) string { return formula.ReplaceAllString(cli.PrintableLine(s), "$1'$2") }
 }
 
-const timeLayout = "2006-01-02 15:04:05"
-
-// maxCell is how many characters a cell of the table for people has.
-const maxCell = 60
-
-// short is s for people.
-func short(s string) string {
-	s = cli.Printable(s)
-	if utf8.RuneCountInString(s) <= maxCell {
-		return s
-	}
-	return string([]rune(s)[:maxCell-1]) + "…"
-}
-
-func entryLines(entries []*entry) [][]string {
-	rows := [][]string{{"TIME", "EVENT", "RULE", "PROGRAM", "REQUEST", "ANSWERED", "TOOK", "USES"}}
-	for _, e := range entries {
-		rows = append(rows, []string{
-			e.Time.Local().Format(timeLayout), short(string(e.Event)), ruleText(e), programText(e), requestText(e), answerText(e),
-			tookText(e), usesText(e),
-		})
-	}
-	return rows
-}
-
-func ruleText(e *entry) string {
-	switch e.Event {
-	case audit.Locked, audit.Resumed, audit.Refused:
-		return short(e.Rule)
-	}
-	return ruleName(e.Rule)
-}
-
-// ruleName is a rule for people. Logins have none.
-func ruleName(rule string) string {
-	if rule == "" {
-		return "(login)"
-	}
-	return short(rule)
-}
-
-func programText(e *entry) string {
-	text := short(e.Program)
-	switch {
-	case e.Requester.PID != 0 && text != "":
-		return fmt.Sprintf("%s (%d)", text, e.Requester.PID)
-	case e.Requester.PID != 0:
-		return fmt.Sprintf("pid %d", e.Requester.PID)
-	case text == "" && e.Requester.Hidden:
-		return "(hidden)"
-	}
-	return text
-}
-
-func requestText(e *entry) string {
-	text := strings.TrimSpace(e.Operation + " " + e.Path)
-	if e.Namespace != "" {
-		text += " in " + e.Namespace
-	}
-	if e.Event == audit.Refused {
-		text = e.Method // why
-	}
-	return short(text)
-}
-
-// answerText says where the question was answered, and what it was about.
-func answerText(e *entry) string {
-	var parts []string
-	switch {
-	case e.Prompter != "":
-		parts = append(parts, short(e.Prompter))
-	case e.Kind == "push" && (e.Event == audit.Approved || e.Event == audit.Denied):
-		parts = append(parts, "phone")
-	}
-	switch e.Keep {
-	case "once":
-		parts = append(parts, "once")
-	case "lock":
-		parts = append(parts, "until a lock")
-	}
-	if e.Event != audit.Refused {
-		parts = append(parts, short(e.Method))
-	}
-	if e.Prompts > 1 {
-		parts = append(parts, fmt.Sprintf("%d prompts", e.Prompts))
-	}
-	return strings.Trim(strings.Join(parts, ", "), ", ")
-}
-
-func tookText(e *entry) string {
-	if e.DurationMS == 0 || e.Event == audit.Cached {
-		return ""
-	}
-	return seconds(e.DurationMS)
-}
-
-func seconds(ms int64) string {
-	if ms == 0 {
-		return "-"
-	}
-	if d := time.Duration(ms) * time.Millisecond; d >= 2*time.Minute {
-		return cli.Duration(d)
-	}
-	return strconv.FormatFloat(float64(ms)/1000, 'f', 1, 64) + "s"
-}
-
-func usesText(e *entry) string {
-	if e.Uses == 0 {
-		return ""
-	}
-	return strconv.Itoa(e.Uses)
-}
-
 func entryTable(entries []*entry) [][]string {
 	rows := [][]string{{
 		"time", "event", "rule", "vault", "namespace", "path", "operation", "method", "kind", "prompter", "program", "pid", "exe",
@@ -226,24 +100,6 @@ func entryTable(entries []*entry) [][]string {
 			e.Prompter, e.Program, strconv.Itoa(e.Requester.PID), e.Requester.Exe, strconv.Itoa(e.Prompts), strconv.FormatBool(e.Resent),
 			strconv.FormatInt(e.DurationMS, 10), strconv.Itoa(e.Uses), e.Token,
 		})
-	}
-	return rows
-}
-
-func summaryLines(s summary) [][]string {
-	rows := [][]string{{"RULE", "STEP-UPS", "APPROVED", "DENIED", "TIMEOUT", "REJECTED", "LEFT", "NO ANSWER", "FAILED", "MEDIAN", "95 %", "RESENT", "USES"}}
-	line := func(name string, f figures) []string {
-		row := []string{name}
-		for _, n := range []int{f.StepUps, f.Approved, f.Denied, f.Timeout, f.Rejected, f.Withdrawn, f.Unanswered} {
-			row = append(row, strconv.Itoa(n))
-		}
-		return append(row, percent(f.FailureRate), seconds(f.MedianMS), seconds(f.P95MS), percent(f.ResendRate), strconv.Itoa(f.Uses))
-	}
-	for _, f := range s.Rules {
-		rows = append(rows, line(ruleName(f.Rule), f))
-	}
-	if len(s.Rules) > 1 {
-		rows = append(rows, line("(all)", s.Total))
 	}
 	return rows
 }

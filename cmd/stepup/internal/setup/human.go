@@ -88,13 +88,22 @@ func sentence(message string, attrs []slog.Attr) string {
 	var facts []string
 	for _, a := range attrs {
 		if a.Key != "" && a.Value.String() != "" {
-			facts = append(facts, a.Key+" "+a.Value.String())
+			facts = append(facts, fact(a))
 		}
 	}
 	if len(facts) == 0 {
 		return message
 	}
 	return message + ": " + strings.Join(facts, ", ")
+}
+
+// fact is a value with its key, or alone where the value says what it is.
+func fact(a slog.Attr) string {
+	switch a.Key {
+	case "address", "cause", "error", "network", "reason", "state", "why":
+		return a.Value.String()
+	}
+	return a.Key + " " + a.Value.String()
 }
 
 // printable replaces what a stranger could steer the terminal with, or begin a line.

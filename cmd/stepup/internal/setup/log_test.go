@@ -87,10 +87,10 @@ func TestHumanLog(t *testing.T) {
 		{"a decision of a rule alone", func() {
 			log.Info("step-up decided", "outcome", "denied", "rule", "prod", "operation", "", "path", "", "program", "stepup (pid 7)")
 		}, "denied: rule prod, stepup (pid 7)"},
-		{"facts", func() { log.Info("listening", "network", "tcp", "empty", "", "address", "127.0.0.1:8100") }, "listening: network tcp, address 127.0.0.1:8100"},
+		{"facts", func() { log.Info("listening", "network", "tcp", "empty", "", "address", "127.0.0.1:8100") }, "listening: tcp, 127.0.0.1:8100"},
 		{"no facts", func() { log.Info("stopped") }, "stopped"},
 		{"a warning", func() { log.Warn("slow", "after", 2) }, "warning: slow: after 2"},
-		{"an error", func() { log.Error("failed", "error", errors.New("no route")) }, "error: failed: error no route"},
+		{"an error", func() { log.Error("failed", "error", errors.New("no route")) }, "error: failed: no route"},
 		{"groups", func() { log.With("a", 1).WithGroup("g").With("b", 2).Info("shown", "c", 3) }, "shown: a 1, g.b 2, g.c 3"},
 		{"hostile", func() { log.Info("read", "path", "kv/\x1b[2J\r\nerror: \u202e") }, "read: path kv/?[2J??error: ?"},
 		{"below the level", func() { log.Debug("hidden") }, ""},

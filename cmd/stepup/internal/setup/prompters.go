@@ -2,6 +2,7 @@
 package setup
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 
@@ -47,16 +48,21 @@ func Prompters(p agent.Prompt, a Askpass, log *slog.Logger) []prompt.Named {
 	if a.Program != "" {
 		program = command.NewAskpass(command.AskpassConfig{Program: a.Program, Session: finder().Find, Log: log})
 	}
-	switch dialogs := slices.Contains(p.Use, agent.UseDesktop); {
-	case dialogs && program != nil:
-		all = append(all, prompt.Named{Name: AskpassName, Prompter: firstOf{program, Dialogs(p.Pinentry, log)}})
-	case dialogs:
-		all = append(all, prompt.Named{Name: agent.UseDesktop, Prompter: Dialogs(p.Pinentry, log)})
+	dialogs := Dialogs(p.Pinentry, log)
+	switch onDesktop := slices.Contains(p.Use, agent.UseDesktop); {
+	case onDesktop && program != nil:
+		all = append(all, prompt.Named{Name: AskpassName, Prompter: firstOf{program, dialogs}})
+	case onDesktop:
+		all = append(all, prompt.Named{Name: agent.UseDesktop, Prompter: dialogs, Check: func(ctx context.Context) error {
+			_, err := dialogs.Available(ctx)
+			return err
+		}})
 	case program != nil:
 		all = append(all, prompt.Named{Name: AskpassName, Prompter: program})
 	}
 	if slices.Contains(p.Use, agent.UseDesktop) {
-		all = append(all, prompt.Named{Name: "notification", Prompter: Notifications()})
+		popups := Notifications()
+		all = append(all, prompt.Named{Name: "notification", Prompter: popups, Check: popups.Available})
 	}
 	if slices.Contains(p.Use, agent.UseCommand) {
 		all = append(all, prompt.Named{
