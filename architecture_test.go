@@ -23,7 +23,7 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/configtest": {"agent", "agent/rule", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config/layers", "config/requests", "prompt"},
 		"cmd/stepup/internal/daemon":     {"agent", "agent/control", "agent/pathwatch", "agent/vault", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "config", "prompt/terminal"},
 		"cmd/stepup/internal/demo":       {"agent", "agent/devvault", "agent/mfa", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "config", "prompt", "prompt/terminal"},
-		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/listener", "agent/peer", "agent/rule", "agent/vault", "cache/keyring", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
+		"cmd/stepup/internal/doctor":     {"agent", "agent/control", "agent/listener", "agent/peer", "agent/rule", "agent/vault", "cache/keyring", "cache/secret", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/supervisor", "cmd/stepup/internal/vaultcli", "config", "ownership", "prompt"},
 		"cmd/stepup/internal/exec":       {"agent", "agent/control", "agent/listener", "agent/peer", "cache/secret", "cmd/stepup/internal/answering", "cmd/stepup/internal/cli", "cmd/stepup/internal/setup", "cmd/stepup/internal/vaultcli", "prompt", "prompt/terminal"},
 		"cmd/stepup/internal/history":    {"agent/audit", "agent/peer", "cmd/stepup/internal/cli"},
 		"cmd/stepup/internal/policies":   {"agent", "agent/rule", "agent/vault", "cache/secret", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli"},

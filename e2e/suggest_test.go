@@ -52,7 +52,18 @@ path "sys/policies/acl/*" { capabilities = ["read"] }
 	if again := stepup.run(t, "config", "suggest", "--check"); strings.Contains(again.stdout, fmt.Sprintf("suggest%d", n)) {
 		t.Errorf("%s%s", again.stdout, again.stderr)
 	}
+	// A name that no policy has, for the doctor.
+	wrong := strings.ReplaceAll(head+got.stdout, `"suggest_duo"`, `"suggest_dou"`)
+	check(t, os.WriteFile(file, []byte(wrong), 0o600))
+	stepup.env = append(stepup.env, "VAULT_ADDR="+srv.addr)
+	const unknown = `method "suggest_dou": no policy that your token may read names it`
+	if doctor := stepup.run(t, "doctor").stdout; !strings.Contains(doctor, "warn  rules: "+unknown) || strings.Contains(doctor, `"suggest_totp"`) {
+		t.Errorf("not of suggest_dou alone in\n%s", doctor)
+	}
 	stepup.env = append(stepup.env, "VAULT_TOKEN="+srv.newUser(t).token(t))
+	if doctor := stepup.run(t, "doctor").stdout; strings.Contains(doctor, "suggest_dou") {
+		t.Errorf("said with a token that may not know:\n%s", doctor)
+	}
 	stepup.run(t, "config", "suggest").wantFailure(t, 1, "permission denied")
 }
 

@@ -61,7 +61,7 @@ func commands(c *cli.Console) []*cobra.Command {
 			history.Command(c),
 			exec.Command(c),
 			service.Command(c),
-			doctor.Command(c),
+			doctor.Command(c, policies.UnknownMethods),
 		),
 		inGroup(groupPrompts, append(attach.Commands(c), exec.Up(c), daemon.Lock(c), daemon.Resume(c))...),
 		inGroup(groupSecrets,

@@ -114,12 +114,13 @@ type doctor struct {
 	service     supervisor.State
 	serviceErr  error
 	testPrompt  bool
+	unknown     UnknownMethods
 }
 
 // Command is stepup doctor.
-func Command(c *cli.Console) *cobra.Command {
+func Command(c *cli.Console, unknown UnknownMethods) *cobra.Command {
 	cmd := &cobra.Command{Use: "doctor [PATH]", Short: "check what stepup needs, with the fix for what is missing", Long: textLong, Args: cli.Takes(1)}
-	d, format := doctor{Console: c}, cli.FormatFlag(cmd)
+	d, format := doctor{Console: c, unknown: unknown}, cli.FormatFlag(cmd)
 	cmd.Flags().BoolVar(&d.testPrompt, "test-prompt", false, "also show a test question in each place where you may be asked, and wait for your answer")
 	x := explainFlags(c, cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -194,8 +195,8 @@ func (d *doctor) checks() []check {
 		}
 		for _, v := range d.config.Vaults {
 			add("vault "+v.Name, networkLimit, func(ctx context.Context, f findings) { checkVault(ctx, f, v) })
-			if paths := kvPaths(d.config, v.Name); len(paths) > 0 {
-				add("rules", networkLimit, rulesCheck{d, v, paths}.run)
+			if len(d.config.Rules)+len(d.config.Methods) > 0 {
+				add("rules", networkLimit, rulesCheck{d, v, kvPaths(d.config, v.Name)}.run)
 			}
 		}
 	}
@@ -267,7 +268,8 @@ fail, and how to put it right:
   service      whether your session starts it
   listener     whether the address is the agent's, free, or taken by somebody
   vault        name, connection, certificates, seal, version and clock
-  rules        whether their paths have the data/ of KV stores of version 2
+  rules        whether their paths have the data/ of KV stores of version 2, and
+               whether the server has their methods, if your token may see that
   keyring      whether it can be used
   desktop      what you could be asked with; --test-prompt asks
   environment  what this shell tells Vault's clients

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
@@ -50,7 +52,14 @@ type rulesCheck struct {
 // run asks Vault's mount table. Where that tells nothing, a name such as kv is a reason to
 // say how the path would be written, and no more: a store of version 1 is nothing to warn of.
 func (c rulesCheck) run(ctx context.Context, f findings) {
-	t, unasked := newMountTable(ctx, c.d, c.vault)
+	token, unasked := c.d.tokenFor(ctx, c.vault)
+	if unasked == nil {
+		c.methods(ctx, f, token)
+	}
+	var t *mountTable
+	if unasked == nil && len(c.paths) > 0 {
+		t, unasked = newMountTable(ctx, c.vault, token)
+	}
 	for _, one := range c.paths {
 		namespace := one.rule.In(c.vault.Namespace)
 		m, err := vault.Mount{}, unasked
@@ -69,6 +78,22 @@ func (c rulesCheck) run(ctx context.Context, f findings) {
 			f.pass("rule %q: %s is right for a KV store of version 1; for one of version 2, write %s", one.rule.Name, one.pattern, written).
 				with("which one %s/ is, is not known: %s", mount, reason(err))
 		}
+	}
+}
+
+// An UnknownMethods returns the names of methods in a configuration that the server of a
+// vault block does not have, each with what lacks it.
+type UnknownMethods func(ctx context.Context, c *agent.Config, v agent.Vault, token secret.Secret) (map[string]string, error)
+
+// methods looks for names that no policy and no method of the server has: Vault says of
+// them what it says of a wrong code. A server that does not tell is nothing to say.
+func (c rulesCheck) methods(ctx context.Context, f findings, token secret.Secret) {
+	unknown, err := c.d.unknown(ctx, c.d.config, c.vault, token)
+	if err != nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(unknown)) {
+		f.warn("method %q: %s", name, unknown[name]).with("`stepup config suggest` writes the names that the policies have; `vault list sys/mfa/method` and identity/mfa/method have all")
 	}
 }
 
@@ -96,15 +121,15 @@ var (
 	errEnough    = errors.New("there are too many rules to ask about")
 )
 
-// newMountTable takes the token of this shell.
-func newMountTable(ctx context.Context, d *doctor, v agent.Vault) (*mountTable, error) {
+// tokenFor is the token of this shell, if it is one of v.
+func (d *doctor) tokenFor(ctx context.Context, v agent.Vault) (secret.Secret, error) {
 	if !d.goesTo(v) {
-		return nil, errElsewhere
+		return "", errElsewhere
 	}
-	token, err := vaultcli.Token(ctx, d.Console, os.Environ())
-	if err != nil {
-		return nil, err
-	}
+	return vaultcli.Token(ctx, d.Console, os.Environ())
+}
+
+func newMountTable(ctx context.Context, v agent.Vault, token secret.Secret) (*mountTable, error) {
 	way := v.TLS
 	way.ResponseHeaderTimeout = networkLimit
 	client, transport, err := vault.Connect(v.Name, v.Address, way)
