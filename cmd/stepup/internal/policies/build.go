@@ -70,6 +70,7 @@ func build(s source) ([]*entry, []string) {
 	byPriority(all)
 	inherit(all)
 	markFree(all)
+	markOthers(all)
 	return all, b.notes
 }
 
@@ -235,6 +236,27 @@ func markFree(all []*entry) {
 	for _, e := range all {
 		if e.free {
 			e.groups, e.sentinel = nil, nil
+		}
+	}
+}
+
+// markOthers finds, for an entry that wants a factor, the methods that a token needs instead
+// if it lacks the policies of the entry: for that token, Vault picks an entry further below.
+func markOthers(all []*entry) {
+	for i, e := range all {
+		if !e.wants() || e.free {
+			continue
+		}
+		for _, later := range all[i+1:] {
+			elsewhere := slices.ContainsFunc(later.asking, func(p string) bool { return !slices.Contains(e.policies, p) })
+			if later.namespace != e.namespace || !elsewhere || !overlap(e.text, later.text) {
+				continue
+			}
+			for _, m := range later.methods {
+				if !slices.Contains(e.methods, m) {
+					e.others = rule.Join(e.others, []string{m})
+				}
+			}
 		}
 	}
 }

@@ -33,6 +33,11 @@ func rules(s source) (lines []string) {
 		if b.free {
 			line += " free"
 		}
+		for _, note := range b.notes {
+			if methods, ok := strings.CutPrefix(note, "a token without this policy needs "); ok {
+				line += " else " + strings.Fields(methods)[0]
+			}
+		}
 		lines = append(lines, line)
 	}
 	return lines
@@ -62,6 +67,10 @@ func TestRules(t *testing.T) {
 		"an exception of another policy": { // who has p alone has to be asked
 			source{acl: []policyText{policy("p", `path "a/*" `+asks), policy("q", `path "a/free/*" { capabilities = ["read"] }`)}},
 			[]string{"a/*: m"},
+		},
+		"a narrower path of another policy": { // who has q alone needs m for a/b, too
+			source{acl: []policyText{policy("p", `path "a/b" { capabilities = ["read"] mfa_methods = ["n"] } path "a/c/*" { capabilities = ["read"] mfa_methods = ["n"] }`), policy("q", `path "a/*" `+asks+` path "a/c/*" `+asks)}},
+			[]string{"a/b: n else m", "a/c/*: n+m", "a/*: m"},
 		},
 		"an exception for one user": { // not for the others
 			source{acl: []policyText{policy("p", `path "a/*" `+asks+` path "a/{{identity.entity.id}}/*" { capabilities = ["read"] }`)}},

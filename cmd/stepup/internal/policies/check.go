@@ -70,9 +70,29 @@ func tooWide(rules rule.Rules, entries []*entry) (lines []string) {
 			first := slices.IndexFunc(entries, func(e *entry) bool {
 				return (r.Namespace == "" || rule.Namespace(r.Namespace) == e.namespace) && e.pattern.Match(path)
 			})
-			if first < 0 || !entries[first].wants() {
+			if first >= 0 && entries[first].wants() {
+				lines = append(lines, tooMany(&r, p.String(), entries)...)
+			} else {
 				lines = append(lines, fmt.Sprintf("too wide: rule %q has the path %s, where no policy wants a factor or an approval", r.Name, p))
 			}
+		}
+	}
+	return lines
+}
+
+// tooMany are the methods that a rule names for a path, and no policy wants for anything there.
+func tooMany(r *rule.Rule, path string, entries []*entry) (lines []string) {
+	var wanted []string
+	for _, e := range entries {
+		if (r.Namespace == "" || rule.Namespace(r.Namespace) == e.namespace) && overlap(e.text, path) {
+			for _, b := range e.blocks() {
+				wanted = rule.Join(wanted, b.all())
+			}
+		}
+	}
+	for _, m := range rule.Join(r.Groups()...) {
+		if !slices.Contains(wanted, m) {
+			lines = append(lines, fmt.Sprintf("too wide: rule %q asks for %s, which no policy wants on %s", r.Name, m, path))
 		}
 	}
 	return lines

@@ -24,6 +24,7 @@ type entry struct {
 	differ     bool     // they want different methods
 	free       bool     // it wants nothing, and takes its requests from an entry that does
 	templated  bool
+	others     []string // methods that a token without its policies needs for the same requests
 }
 
 // wants reports whether Vault wants something for the entry.

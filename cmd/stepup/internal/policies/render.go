@@ -53,6 +53,9 @@ func (e *entry) blocks() []block {
 	if e.differ {
 		b.notes = append(b.notes, "the policies name different methods: a token with one of them needs fewer")
 	}
+	if len(e.others) > 0 {
+		b.notes = append(b.notes, "a token without this policy needs "+comment(strings.Join(e.others, ", "))+" here, by a wider path of another policy")
+	}
 	if e.templated {
 		b.notes = append(b.notes, `"+" or "*" stands for a template of the policy`)
 	}
