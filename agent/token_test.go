@@ -63,7 +63,7 @@ func TestTokenGrant(t *testing.T) {
 			check(t, r.read(t, path), reply{200, path, "cached"})
 			r.wantAsked(t, prompts)
 			r.person = deny
-			r.as(r.vault.CreateToken([]string{"default"}, "bob")).wantOutcomes(t, path, "denied")
+			r.as(r.vault.CreateToken([]string{"default", "minter"}, "bob")).wantOutcomes(t, path, "denied")
 			check(t, r.do(t, "GET", "/v1/"+path, ""), reply{403, "", ""})
 		})
 	}

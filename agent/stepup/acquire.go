@@ -26,9 +26,13 @@ const afterLook = 30 * time.Second
 const slack = 5 * time.Second
 
 // mint asks for the factors and creates a token on the guarded path of a token grant, with the
-// caller's own token. The factors go with the request, so a push blocks it.
+// caller's own token. The factors go with the request, so a push blocks it. A caller that may
+// not mint there is not asked: no code would help.
 func (q *tokenRequest) mint(ctx context.Context) (*http.Response, mfa.Verdict) {
 	g := q.match.Rule.Grant
+	if q.mayNotMint(ctx) {
+		return nil, q.notMinted()
+	}
 	x := factor.Exchange{
 		StepUp: q.StepUp, Methods: q.Config.MethodsOf(q.match.Rule.Methods),
 		Send: func(ctx context.Context, f factor.Factors) (*http.Response, error) {
@@ -59,12 +63,22 @@ func (q *tokenRequest) readMint(ctx context.Context, r factor.Reply, f factor.Fa
 	case r.Response.StatusCode != http.StatusForbidden || failure.Kind == mfa.InvalidToken:
 		return factor.Unavailablef("stepup: vault does not create a token at %s: %s", path, factor.OneLine(failure.Reason)), ""
 	}
-	capabilities, err := q.Config.Prober.Capabilities(ctx, q.token, q.Key.Namespace, path)
-	minting := rule.Request{Operation: rule.Update}
-	if err == nil && !minting.Grants(capabilities) {
-		return factor.Unavailablef("stepup: your token may not create tokens at %s; its policies must grant update there", path), ""
+	if q.mayNotMint(ctx) { // by now
+		return q.notMinted(), ""
 	}
 	return mfa.Verdict{}, factor.WrongCode
+}
+
+// mayNotMint reports whether Vault says that the caller's token may not create tokens at the
+// path of the grant. Where Vault does not say, trying tells.
+func (q *tokenRequest) mayNotMint(ctx context.Context) bool {
+	capabilities, err := q.Config.Prober.Capabilities(ctx, q.token, q.Key.Namespace, q.match.Rule.Grant.Path)
+	minting := rule.Request{Operation: rule.Update}
+	return err == nil && !minting.Grants(capabilities)
+}
+
+func (q *tokenRequest) notMinted() mfa.Verdict {
+	return factor.Unavailablef("stepup: your token may not create tokens at %s; its policies must grant update there", q.match.Rule.Grant.Path)
 }
 
 // readToken reads the token out of the answer to a mint or login.

@@ -30,7 +30,7 @@ func TestMintRefused(t *testing.T) {
 	may, no := []string{"update"}, []string{"deny"}
 	run(t, map[string]test{
 		"wrong codes":         {403, generic, may, mfa.Rejected, "did not accept", 3},
-		"may not mint at all": {403, generic, no, mfa.Unavailable, "may not create tokens at auth/token/create/stepup", 1},
+		"may not mint at all": {403, generic, no, mfa.Unavailable, "may not create tokens at auth/token/create/stepup", 0},
 		"dead token":          {403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`, may, mfa.Unavailable, "invalid token", 1},
 		"bad role":            {400, `{"errors":["unknown role stepup"]}`, may, mfa.Unavailable, "unknown role stepup", 1},
 		"no token in it":      {200, `{"data":{}}`, may, mfa.Unavailable, "without a token", 1},
@@ -40,6 +40,9 @@ func TestMintRefused(t *testing.T) {
 		f.vault.capabilities, f.vault.mint = tt.capabilities, always(tt.status, tt.body)
 		f.stepUp(t.Context(), deploy()).check(t, want{outcome: tt.outcome, text: tt.text})
 		equal(t, "mints", tt.mints, len(f.vault.mints))
+		if tt.mints == 0 && len(f.person.asked) > 0 {
+			t.Errorf("asked for nothing: %v", f.person.asked)
+		}
 	})
 }
 

@@ -288,9 +288,13 @@ func TestLoginPromptSaysWhatItIsFor(t *testing.T) {
 // stepup lock cancels what is open; for the app that is a denial.
 func TestLockCancels(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
-		f.person.codes("never")
+		f.person.codes("never", "never")
 		time.AfterFunc(time.Second, f.broker.CancelAll)
 		f.login(t.Context(), anyOf(totp("m1", "totp"))).check(t, want{outcome: mfa.Denied, text: "stepup lock"})
 		equal(t, "end of the audit log", audit.Denied, f.audit.last.Event)
+		// It is no pause: the next login is asked about at once.
+		time.AfterFunc(time.Second, f.broker.CancelAll)
+		f.login(t.Context(), anyOf(totp("m1", "totp"))).check(t, want{outcome: mfa.Denied, text: "stepup lock"})
+		equal(t, "questions", 2, len(f.person.asked))
 	})
 }

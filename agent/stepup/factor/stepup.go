@@ -496,8 +496,10 @@ func (s *StepUp) Conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 			s.Config.State.Denials.Unmute()
 		}
 	case mfa.Denied, mfa.Timeout, mfa.Rejected:
-		// A person who sets up an authenticator is at it, and the next try waits for that.
-		if v.Message != stillEnrolling && v.Message != notSeen {
+		// A person who sets up an authenticator is at it, and the next try waits for that. A
+		// lock at a login is no word about the login, which is the way back after a lock.
+		locked := s.Rule == "" && v == state.Canceled()
+		if v.Message != stillEnrolling && v.Message != notSeen && !locked {
 			s.Config.State.Cooldowns.Start(s.TurnKey(), v, s.Config.Cooldown)
 		}
 	}
