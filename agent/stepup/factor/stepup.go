@@ -560,11 +560,6 @@ func (s *StepUp) Proven(ctx context.Context, own secret.Secret) (mfa.Verdict, bo
 	return mfa.Verdict{}, false
 }
 
-// CallerUnknown is the verdict where Vault cannot be asked about the caller.
-func CallerUnknown(err error) mfa.Verdict {
-	return Unavailablef("stepup: cannot tell whether vault knows your token: auth/token/lookup-self: %v", err)
-}
-
 // Dead reports whether Vault does not know a step-up token. Where Vault cannot be asked, it
 // is taken for alive: a 403 stands, or each ordinary denial would mean a prompt.
 func (s *StepUp) Dead(ctx context.Context, token secret.Secret) bool {
@@ -598,9 +593,4 @@ func (s *StepUp) HasCapability(ctx context.Context, token secret.Secret) (mfa.Ve
 		return ProbeFailed(err), false
 	}
 	return mfa.Verdict{}, s.Request.Grants(capabilities)
-}
-
-// ProbeFailed is the verdict where Vault does not tell the caller's capabilities.
-func ProbeFailed(err error) mfa.Verdict {
-	return Unavailablef("stepup: cannot tell whether a second factor would help: sys/capabilities-self: %v", err)
 }

@@ -83,6 +83,16 @@ func Unreached(err error) mfa.Verdict {
 	return Unavailablef("stepup: vault could not be reached with the second factor: %v", err)
 }
 
+// CallerUnknown is the verdict where Vault cannot be asked about the caller.
+func CallerUnknown(err error) mfa.Verdict {
+	return Unavailablef("stepup: cannot tell whether vault knows your token: auth/token/lookup-self: %v", err)
+}
+
+// ProbeFailed is the verdict where Vault does not tell the caller's capabilities.
+func ProbeFailed(err error) mfa.Verdict {
+	return Unavailablef("stepup: cannot tell whether a second factor would help: sys/capabilities-self: %v", err)
+}
+
 // BadStatus is the verdict on an answer that says nothing of the factors.
 func BadStatus(status int) mfa.Verdict {
 	return Unavailablef("stepup: vault could not check the second factor (status %d); try again later", status)
