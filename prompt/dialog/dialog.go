@@ -4,6 +4,7 @@ package dialog
 import (
 	"cmp"
 	"context"
+	_ "embed" // for the icon
 	"errors"
 	"fmt"
 	"log/slog"
@@ -187,37 +188,68 @@ type invocation struct {
 	env   []string // in addition
 	input string   // for its standard input
 	file  []byte   // readable for it as memoryFilePath; nil for none
+	icon  string   // option for the picture of the window; "" for none
 	// read returns the answer that the end of the program means: its exit code and its
 	// standard output less one line end.
 	read func(code int, output string) (string, error)
 }
 
+// icon is packaging/icons/stepup.svg in 48 pixels.
+//
+//go:embed icon.png
+var icon []byte
+
 // oneShot returns a program that runs once for a question.
 func oneShot(name string, build func(dialogText) invocation) program {
 	return program{name: name, ask: func(ctx context.Context, j job) (string, error) {
 		v := build(j.text)
-		cmd := exec.CommandContext(ctx, j.path, v.args...)
-		cmd.Env = append(slices.Clip(j.environ), v.env...)
-		cmd.Stdin = strings.NewReader(v.input)
-		if v.file != nil {
-			f, err := memoryFile(v.file)
-			if err != nil {
-				return "", fmt.Errorf("%w: %w", prompt.ErrUnavailable, err)
-			}
-			defer f.Close()
-			cmd.ExtraFiles = []*os.File{f}
+		code, output, err := v.run(ctx, j)
+		if err == nil && code == unknownOption {
+			// zenity 4 says that it will not know the option for the icon one day.
+			v.icon = ""
+			code, output, err = v.run(ctx, j)
 		}
-		hideConsole(cmd)
-		// More than fits, so that Check sees an answer that is too long.
-		output, err := prompt.RunProgram(cmd, 2*prompt.MaxAnswer)
 		switch {
 		case ctx.Err() != nil:
 			return "", ctx.Err()
-		case cmd.ProcessState == nil:
+		case err != nil:
 			return "", fmt.Errorf("%w: %s cannot be started: %w", prompt.ErrUnavailable, name, err)
 		}
-		return v.read(cmd.ProcessState.ExitCode(), output)
+		return v.read(code, output)
 	}}
+}
+
+// unknownOption is how zenity ends that was given an option it does not have.
+const unknownOption = 255
+
+// run runs the program until its end. An error means that it was not started.
+func (v invocation) run(ctx context.Context, j job) (code int, output string, err error) {
+	cmd := exec.CommandContext(ctx, j.path, v.args...)
+	cmd.Env = append(slices.Clip(j.environ), v.env...)
+	cmd.Stdin = strings.NewReader(v.input)
+	if v.file != nil {
+		f, err := memoryFile(v.file)
+		if err != nil {
+			return 0, "", err
+		}
+		defer f.Close()
+		cmd.ExtraFiles = []*os.File{f}
+	}
+	// Without a name it needs no folder where another user could put a file of theirs.
+	if v.icon != "" {
+		if f, err := memoryFile(icon); err == nil {
+			defer f.Close()
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+			cmd.Args = append(cmd.Args, v.icon, fmt.Sprint("/proc/self/fd/", 2+len(cmd.ExtraFiles)))
+		}
+	}
+	hideConsole(cmd)
+	// More than fits, so that Check sees an answer that is too long.
+	output, err = prompt.RunProgram(cmd, 2*prompt.MaxAnswer)
+	if cmd.ProcessState == nil {
+		return 0, "", err
+	}
+	return cmd.ProcessState.ExitCode(), output, nil
 }
 
 // memoryFilePath is where a program finds the file of its invocation: the first

@@ -89,6 +89,9 @@ func TestDesktopFallsBack(t *testing.T) {
 		{"the next one", prompt.Passcode, map[string]string{"zenity": broken, "kdialog": "echo 123456"}, "123456", nil},
 		{"not after a dismissal", prompt.Passcode, map[string]string{"zenity": "exit 22", "kdialog": "echo 123456"}, "", prompt.ErrDismissed},
 		{"not after a denial", prompt.Passcode, map[string]string{"zenity": "echo Deny; exit 22", "kdialog": "echo 1"}, "", prompt.ErrDenied},
+		{"a zenity without the option for the icon", prompt.Passcode, map[string]string{
+			"zenity": `case "$*" in *window-icon*) exit 255 ;; esac; echo 123456; exit 20`,
+		}, "123456", nil},
 		{"button of zenity 4", prompt.Passcode, map[string]string{"zenity": "echo Deny; exit 23"}, "", prompt.ErrDenied},
 		{"double click", prompt.Choose, map[string]string{"zenity": "echo '2|2'; exit 20"}, "corp_duo", nil},
 		{"password of some length", prompt.Password, map[string]string{"zenity": "head -c 4096 /dev/zero | tr '\\0' x; exit 20"}, strings.Repeat("x", 4096), nil},

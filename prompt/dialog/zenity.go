@@ -63,6 +63,7 @@ func zenityInvocation(t dialogText) invocation {
 	}
 	return invocation{
 		args: append(zenityArgs(t, ok), args...),
+		icon: "--window-icon", // zenity 4 takes it for --icon
 		env: []string{
 			"ZENITY_OK=" + strconv.Itoa(zenityOK), "ZENITY_CANCEL=" + strconv.Itoa(zenityCanceled),
 			"ZENITY_ESC=" + strconv.Itoa(zenityClosed), "ZENITY_EXTRA=" + strconv.Itoa(zenityExtra),
