@@ -163,3 +163,18 @@ func (q QRCode) Size() int { return q.size }
 func (q QRCode) Dark(x, y int) bool {
 	return x >= 0 && y >= 0 && x < q.size && y < q.size && q.dark[y*q.size+x]
 }
+
+// HalfBlocks draws the code with a margin, two modules to a character: the ink is dark,
+// the paper light.
+func (q QRCode) HalfBlocks(margin int) []string {
+	blocks := map[[2]bool]string{{true, true}: "█", {true, false}: "▀", {false, true}: "▄", {}: " "}
+	var lines []string
+	for y := -margin; y < q.size+margin; y += 2 {
+		line := ""
+		for x := -margin; x < q.size+margin; x++ {
+			line += blocks[[2]bool{q.Dark(x, y), q.Dark(x, y+1)}]
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -263,3 +263,27 @@ func TestDesktopIsKilledWithItsChildren(t *testing.T) {
 		})
 	}
 }
+
+// TestZenityMajor: whatever the program says about itself, the question is asked.
+func TestZenityMajor(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		script string
+		want   int
+	}{
+		"zenity 3":        {"echo 3.44.0", 3},
+		"zenity 4":        {"echo 4.1.90", 4},
+		"says nothing":    {"exit 0", 0},
+		"fails":           {"echo 4.1.90; exit 20", 0},
+		"says much":       {"head -c 100000 /dev/zero | tr '\\0' 4", 0},
+		"is another tool": {"echo yad 12.3", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, map[string]string{"zenity": test.script})
+			if got := zenityMajor(t.Context(), job{path: f.folder + "/zenity", environ: os.Environ()}); got != test.want {
+				t.Errorf("%d, want %d", got, test.want)
+			}
+		})
+	}
+}

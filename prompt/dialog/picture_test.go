@@ -83,3 +83,19 @@ func TestEnrolmentInvocations(t *testing.T) {
 		t.Errorf("the dialog without a picture has no text: %s", v.input)
 	}
 }
+
+// TestZenityTextPicture: zenity 4 gets the code and the words as text, and no argument of it
+// has the secret.
+func TestZenityTextPicture(t *testing.T) {
+	t.Parallel()
+	text := scriptText(prompt.Passcode)
+	text.request.Enrolment, text.request.Attempt = prompttest.EnrolmentRequest().Enrolment, 1
+	v := zenityTextPicture(text)
+	if said := strings.Join(append(v.args, v.env...), " "); strings.Contains(said, "JBSW") {
+		t.Errorf("every user can read the secret in %q", said)
+	}
+	if v.file != nil {
+		t.Error("there is a file with the secret")
+	}
+	golden(t, "zenity4-enrolment.txt", v.input)
+}

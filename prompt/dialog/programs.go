@@ -13,7 +13,7 @@ import (
 // password has a window of its own later: in one with two fields, as zenity has it, Enter
 // sends nothing.
 func sessionPrograms(r prompt.Request, s prompt.Session) []program {
-	zenity := withPicture(oneShot("zenity", zenityPicture), oneShot("zenity", zenityInvocation))
+	zenity := withPicture(zenityPictureProgram(), oneShot("zenity", zenityInvocation))
 	kdialog := withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation))
 	boxes, qt := []program{zenity, kdialog}, prefersQt(s)
 	if qt {

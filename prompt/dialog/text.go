@@ -240,6 +240,15 @@ func (t dialogText) seedText() string {
 	return "Put this into your authenticator:\n" + strings.Join(lines, "\n")
 }
 
+// typedText is the secret below a code that is text itself.
+func (t dialogText) typedText() string {
+	lines := t.request.Enrolment.Lines(prompt.GroupsPerLine)
+	for i, line := range lines {
+		lines[i] = fold(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // denyChoice stands below the choices where there is no button for a no.
 const denyChoice = "Deny this request"
 

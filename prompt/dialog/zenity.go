@@ -1,9 +1,12 @@
 package dialog
 
 import (
+	"context"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -141,11 +144,64 @@ func zenityPicture(t dialogText) invocation {
 	lines := append([]string{scanTitle, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
 	v := zenityInvocation(t)
 	v.args, v.input, v.file = args, memoryFilePath+"\n"+strings.Join(lines, lineSeparator)+"\n", t.picture()
-	v.read = func(code int, output string) (string, error) {
+	v.read = readPictureSeen(t.request)
+	return v
+}
+
+// readPictureSeen reads the end of a window whose way forward says nothing more.
+func readPictureSeen(r prompt.Request) func(int, string) (string, error) {
+	return func(code int, output string) (string, error) {
 		if code == zenityOK {
 			return "", nil // any row may be selected
 		}
-		return readZenity(t.request, code, output)
+		return readZenity(r, code, output)
 	}
+}
+
+// zenityPictureProgram shows the secret with the zenity that is installed: from 4 on, a
+// picture in a list is 16 pixels wide; before that, lines of text have gaps between them.
+func zenityPictureProgram() program {
+	list, text := oneShot("zenity", zenityPicture), oneShot("zenity", zenityTextPicture)
+	return program{name: "zenity", ask: func(ctx context.Context, j job) (string, error) {
+		if zenityMajor(ctx, j) >= 4 {
+			return text.ask(ctx, j)
+		}
+		return list.ask(ctx, j)
+	}}
+}
+
+// zenityMajor is the first number of the version; 0 when the program does not say one.
+func zenityMajor(ctx context.Context, j job) int {
+	const patience = 3 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, j.path, "--version")
+	cmd.Env = j.environ
+	hideConsole(cmd)
+	output, err := prompt.RunProgram(cmd, 64)
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(output, ".")
+	major, err := strconv.Atoi(first)
+	if err != nil {
+		return 0
+	}
+	return major
+}
+
+// zenityTextPicture shows the secret as text, which comes by standard input, with the
+// code drawn in it. What has no room in the window stands below the code, and is scrolled to.
+func zenityTextPicture(t dialogText) invocation {
+	drawn := ""
+	if code, err := prompt.NewQRCode(t.request.Enrolment.URI()); err == nil {
+		drawn = strings.Join(code.HalfBlocks(prompt.QRMargin), "\n")
+	}
+	v := zenityInvocation(t)
+	v.args = append(zenityArgs(t, prompt.LabelContinue), "--text-info", "--font=Monospace 9", "--width=640", "--height=660")
+	v.input = joinBlocks(t.pictureText(), scanTitle+", or type the secret below it\n"+drawn, t.typedText()) + "\n"
+	// Light on dark, as a dark theme has it, is a code that many readers do not take.
+	v.env = append(v.env, "ADW_DEBUG_COLOR_SCHEME=prefer-light")
+	v.read = readPictureSeen(t.request)
 	return v
 }

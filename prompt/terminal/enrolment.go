@@ -61,25 +61,11 @@ const (
 	plainAgain   = "\x1b[0m"
 )
 
-// drawQR draws a QR code with half blocks, two modules to a character.
+// drawQR draws a QR code in the colours that readers take.
 func drawQR(code prompt.QRCode, margin int) []string {
-	var lines []string
-	for y := -margin; y < code.Size()+margin; y += 2 {
-		var b strings.Builder
-		b.WriteString(blackOnWhite)
-		for x := -margin; x < code.Size()+margin; x++ {
-			switch upper, lower := code.Dark(x, y), code.Dark(x, y+1); {
-			case upper && lower:
-				b.WriteString("█")
-			case upper:
-				b.WriteString("▀")
-			case lower:
-				b.WriteString("▄")
-			default:
-				b.WriteString(" ")
-			}
-		}
-		lines = append(lines, b.String()+plainAgain)
+	lines := code.HalfBlocks(margin)
+	for i, line := range lines {
+		lines[i] = blackOnWhite + line + plainAgain
 	}
 	return lines
 }
