@@ -27,8 +27,12 @@ func (d *Daemon) StartKeyring(t *testing.T) {
 func (d *Daemon) StartWallet(t *testing.T) (open func()) {
 	t.Helper()
 	d.Env = append(d.Env, "QT_QPA_PLATFORM=offscreen")
+	program := "kwalletd5"
+	if _, err := exec.LookPath(program); err != nil {
+		program = "kwalletd6" // of Plasma 6, which has the names of the older one on the bus too
+	}
 	var wallet *os.Process
-	start := func() { wallet, _ = d.run(t, "", "kwalletd5") }
+	start := func() { wallet, _ = d.run(t, "", program) }
 	d.startSecrets(t, start)
 	conn := d.Connect(t)
 	open = func() {
