@@ -175,7 +175,8 @@ func (b *Broker) deliver(ctx context.Context, e *entry) {
 		}
 		// The next question comes only now: two at a time on one screen would mix.
 		again = b.release(e)
-		if !again && e.request.Kind != Push {
+		// One whose caller has left ends by that, not for want of a prompter.
+		if !again && e.request.Kind != Push && !e.left() {
 			again = b.awaitAttach(e)
 		}
 	}
