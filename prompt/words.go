@@ -323,7 +323,7 @@ func Withdrawn(cause error) string {
 
 // Labels of the buttons, the same in windows and notifications.
 const (
-	LabelApprove  = "Allow" // as the title asks: "allow reading kv/data/prod/db?"
+	LabelAllow    = "Allow" // as the title asks: "allow reading kv/data/prod/db?"
 	LabelSend     = "Send"  // a code or a password
 	LabelContinue = "Continue"
 	LabelDeny     = "Deny"

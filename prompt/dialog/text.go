@@ -218,7 +218,7 @@ func (t dialogText) goLabel() string {
 	case prompt.Push:
 		return prompt.LabelOK
 	}
-	return prompt.LabelApprove
+	return prompt.LabelAllow
 }
 
 // Words of the windows that show a new secret.

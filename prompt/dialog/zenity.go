@@ -102,7 +102,7 @@ func readZenity(r prompt.Request, code int, output string) (string, error) {
 
 // keepLabel is the button of a yes with a choice.
 func keepLabel(k prompt.Keep) string {
-	return prompt.LabelApprove + map[prompt.Keep]string{
+	return prompt.LabelAllow + map[prompt.Keep]string{
 		prompt.KeepOnce: " once", prompt.KeepRule: " for the rule's time", prompt.KeepLock: " until a lock",
 	}[k]
 }

@@ -204,7 +204,7 @@ func (p *popup) actions() []string {
 		keys = append(keys, replyKey, "Enter code")
 	}
 	if p.request.Kind == prompt.Confirm {
-		keys = append(keys, p.approve, prompt.LabelApprove)
+		keys = append(keys, p.approve, prompt.LabelAllow)
 	}
 	if reopens(p.request, p.can) {
 		keys = append(keys, p.answer, prompt.LabelAnswer)

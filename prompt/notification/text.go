@@ -135,7 +135,7 @@ func instruction(r prompt.Request, can capabilities) string {
 	case id == "":
 		return ""
 	case r.Kind == prompt.Confirm && can.buttons:
-		return "to go on, press " + prompt.LabelApprove + ", or: stepup answer " + id + " yes"
+		return "to go on, press " + prompt.LabelAllow + ", or: stepup answer " + id + " yes"
 	case r.Kind == prompt.Confirm:
 		return "to go on: stepup answer " + id + " yes"
 	case can.reply:
