@@ -14,8 +14,10 @@ import (
 // described.
 const maxUses = 1024
 
-// maxRest bounds what the end of the agent may wait for.
-const maxRest = 200 * time.Millisecond
+const (
+	minRest = 20 * time.Millisecond
+	maxRest = 200 * time.Millisecond // the end of the agent may wait for it
+)
 
 // A Use is a request that a step-up token served.
 type Use struct {
@@ -115,8 +117,9 @@ func (u *Uses) describe() {
 				u.described(from.key, use)
 			}
 		}
-		// A tenth of one core at most, however many connections come.
-		time.Sleep(min(9*time.Since(begun), maxRest))
+		// A tenth of one core at most, however many connections come; and not once for each
+		// request where all are known.
+		time.Sleep(min(max(9*time.Since(begun), minRest), maxRest))
 	}
 }
 

@@ -23,6 +23,7 @@ func TestUses(t *testing.T) {
 		}
 		pid := func(want int) {
 			t.Helper()
+			time.Sleep(maxRest + minRest)
 			synctest.Wait()
 			if use, ok := u.Last(k); !ok || use.Peer.PID != want {
 				t.Errorf("%+v %v, want pid %d", use, ok, want)
