@@ -233,14 +233,10 @@ func (t dialogText) seedText() string {
 	if t.request.Enrolment == nil {
 		return ""
 	}
-	lines := t.request.Enrolment.Lines(prompt.GroupsPerLine)
-	for i, line := range lines {
-		lines[i] = fold(line)
-	}
-	return "Put this into your authenticator:\n" + strings.Join(lines, "\n")
+	return "Put this into your authenticator:\n" + t.typedText()
 }
 
-// typedText is the secret below a code that is text itself.
+// typedText is the secret, to be typed.
 func (t dialogText) typedText() string {
 	lines := t.request.Enrolment.Lines(prompt.GroupsPerLine)
 	for i, line := range lines {
