@@ -196,7 +196,7 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 	// the same namespace.
 	namespace := cmp.Or(o.Namespace, v.config.Namespace)
 	verdict := v.resolver.Obtain(asOurs(ctx), r, namespace, o.Token)
-	metricsResolver{v.resolver, a.metrics}.count(r, string(verdict.Outcome))
+	count(a.metrics, r, string(verdict.Outcome))
 	got := control.Obtained{Outcome: string(verdict.Outcome), Message: verdict.Message}
 	if got.OK() {
 		m := rule.Match{Rule: r, Request: rule.Request{Namespace: r.In(namespace)}}

@@ -31,15 +31,6 @@ func (c metricsResolver) First(ctx context.Context, m rule.Match, token secret.S
 	return c.counted(m.Rule, d), err
 }
 
-// Cached implements relay.Resolver.
-func (c metricsResolver) Cached(ctx context.Context, m rule.Match, token secret.Secret) (*stepup.TokenUse, bool) {
-	use, ok := c.Resolver.Cached(ctx, m, token)
-	if ok {
-		use.Decided = func(d stepup.Decision) { c.counted(m.Rule, d) }
-	}
-	return use, ok
-}
-
 // StepUp implements relay.Resolver.
 func (c metricsResolver) StepUp(ctx context.Context, m rule.Match, token secret.Secret, send stepup.Send) stepup.Decision {
 	defer metrics.Pause(ctx)()
@@ -85,17 +76,18 @@ func (c metricsResolver) countedApproval(r *rule.Rule, d stepup.Decision) stepup
 
 // counted counts a decision that the app is told. r is nil for a login.
 func (c metricsResolver) counted(r *rule.Rule, d stepup.Decision) stepup.Decision {
-	c.count(r, outcomeOf(d))
+	count(c.metrics, r, outcomeOf(d))
 	return d
 }
 
-func (c metricsResolver) count(r *rule.Rule, outcome string) {
+// count counts how a step-up under r ended, a login without one. "" is none.
+func count(m *metrics.Metrics, r *rule.Rule, outcome string) {
 	switch {
 	case outcome == "":
 	case r == nil:
-		c.metrics.Challenge("", metrics.LoginMFA, outcome)
+		m.Challenge("", metrics.LoginMFA, outcome)
 	default:
-		c.metrics.Challenge(r.Name, string(r.Grant.Kind), outcome)
+		m.Challenge(r.Name, string(r.Grant.Kind), outcome)
 	}
 }
 
@@ -126,6 +118,9 @@ func (m resolveMeter) Lookup(err error) {
 		m.metrics.Lookup(metrics.Error)
 	}
 }
+
+// Decided implements stepup.Meter.
+func (m resolveMeter) Decided(r *rule.Rule, d stepup.Decision) { count(m.metrics, r, outcomeOf(d)) }
 
 // Waiting implements stepup.Meter.
 func (m resolveMeter) Waiting(ctx context.Context) (done func()) { return metrics.Pause(ctx) }

@@ -73,6 +73,9 @@ func Derive(method string, u *url.URL, namespace string) (r Request, ok bool) {
 // operation is what a method does, "" when that has no capability.
 func operation(method string, query url.Values) Operation {
 	is := func(name string) bool {
+		if query == nil {
+			return false
+		}
 		v, err := strconv.ParseBool(query.Get(name))
 		return err == nil && v
 	}

@@ -70,6 +70,8 @@ type Meter interface {
 	// Lookup tells how a search for a cached token ended: nil, cache.ErrNotFound, or what
 	// kept the store from answering.
 	Lookup(err error)
+	// Decided tells the decision about the request of a [TokenUse].
+	Decided(r *rule.Rule, d Decision)
 	// Waiting begins when a request waits for what another one has begun, and lasts until
 	// the returned function is called.
 	Waiting(ctx context.Context) (done func())

@@ -48,53 +48,57 @@ func (q *tokenRequest) sendOwn(ctx context.Context) (Decision, error) {
 	return PassThrough{resp}, err
 }
 
-// A TokenUse is a request that may be sent with a step-up token that is there.
+// A TokenUse is a request that may be sent with a step-up token that is there. Most requests
+// under a rule are one, so it is small, and nothing of a step-up is made before [TokenUse.First].
 type TokenUse struct {
-	Token   cache.Token
-	Decided func(Decision) // told the decision; nil is allowed
-	request *tokenRequest
+	Token cache.Token
+
+	start  factor.Start
+	config *Config
+	rule   *rule.Rule
+	caller secret.Secret
 }
 
 // Cached returns the use of the token that is there for a request on a rule's path. ok is
 // false where [Resolver.First] has more to do than to send the request with it: the caller is
 // not known to be alive, or the token serves a number of requests.
 func (r *Resolver) Cached(ctx context.Context, m rule.Match, token secret.Secret) (use *TokenUse, ok bool) {
-	q := newTokenRequest(ctx, request{config: &r.config, match: m, token: token})
-	if _, ok := q.config.Tokens.Known(q.Key); !ok || m.Rule.Confirm {
+	c := &r.config
+	s := c.Start(ctx, m.Request, m.Rule.Name, token)
+	if _, ok := s.Bind(m.Rule.Grant.Scope); !ok || m.Rule.Confirm {
 		return nil, false
 	}
-	if life, _ := q.CallerLife(ctx, token, callerMaxAge); life != state.Alive {
-		return nil, false
+	t, ok := c.Tokens.Known(s.Key)
+	if ok && !c.State.Callers.WasAlive(state.CallerOf(s.Key), callerMaxAge) {
+		if life, _ := s.Begin().CallerLife(ctx, token, callerMaxAge); life != state.Alive {
+			return nil, false
+		}
+		t, ok = c.Tokens.Known(s.Key) // looking the caller up takes its time, in which its tokens may have ended
 	}
-	// Looking the caller up takes its time, in which its tokens may have ended.
-	t, ok := q.config.Tokens.Known(q.Key)
 	if !ok || t.Uses > 0 {
 		return nil, false
 	}
-	q.config.Meter.Lookup(nil)
-	return &TokenUse{Token: t, request: q}, true
+	c.Meter.Lookup(nil)
+	return &TokenUse{Token: t, start: s, config: c, rule: m.Rule, caller: token}, true
 }
 
 // Served notes that the app gets the answer, which is no refusal.
 func (u *TokenUse) Served() {
-	u.request.served()
-	u.decided(Answered{nil, mfa.Cached})
-}
-
-func (u *TokenUse) decided(d Decision) {
-	if u.Decided != nil {
-		u.Decided(d)
+	u.start.RecordUse()
+	if u.config.Audit != nil {
+		u.start.Begin().Record(audit.Cached, time.Since(u.start.Time))
 	}
+	u.config.Meter.Decided(u.rule, Answered{nil, mfa.Cached})
 }
 
 // First goes on where the answer may be a refusal. It is [Resolver.First], but for the token:
 // send sends the request with that at first.
 func (u *TokenUse) First(ctx context.Context, m rule.Match, send Send) (Decision, error) {
-	q := *u.request
-	q.match, q.send = m, send
+	q := newTokenRequest(ctx, request{config: u.config, match: m, token: u.caller, send: send})
+	q.Started = u.start.Time
 	d, err := q.firstWithThis(ctx, u.Token)
 	if err == nil {
-		u.decided(d)
+		u.config.Meter.Decided(u.rule, d)
 	}
 	return d, err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
+	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
@@ -452,5 +453,6 @@ func (a *auditor) all() []audit.Event {
 // unmetered counts nothing.
 type unmetered struct{}
 
-func (unmetered) Lookup(error)                   {}
-func (unmetered) Waiting(context.Context) func() { return func() {} }
+func (unmetered) Lookup(error)                        {}
+func (unmetered) Waiting(context.Context) func()      { return func() {} }
+func (unmetered) Decided(*rule.Rule, stepup.Decision) {}

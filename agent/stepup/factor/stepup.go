@@ -158,35 +158,14 @@ type StepUp struct {
 	asked  prompt.Requester // as the last question or notice shows it; the zero value before
 }
 
-// Begin starts the step-up of a request with token. ruleName is "" for a login.
-func (c *Config) Begin(ctx context.Context, q rule.Request, ruleName string, token secret.Secret) *StepUp {
-	now := time.Now()
-	return &StepUp{
-		Config:   c,
-		Key:      cache.Key{Vault: c.VaultKey(), Namespace: rule.Namespace(q.Namespace), Identity: c.Identify(token), Rule: ruleName},
-		Request:  q,
-		Rule:     ruleName,
-		Started:  now,
-		Deadline: now.Add(c.Timeout),
-		lookup:   peer.LookupFrom(ctx),
-	}
-}
-
-// Bind puts the scope of a grant into the key. A process that cannot be told (it hides, or
-// has ended) must not share a token with others like it: it gets a key of its own for each
-// request, under which nothing is there.
+// Bind puts the scope of a grant into the key. A process that cannot be told must not share a
+// token with others like it: it gets a key of its own for each request, under which nothing is
+// there.
 func (s *StepUp) Bind(scope rule.Scope) {
-	var to peer.Binding
-	switch scope {
-	case rule.TerminalScope:
-		to = s.lookup.Peer().Session
-	case rule.ProgramScope:
-		to = s.lookup.Peer().Program
-	default:
-		return
-	}
-	s.Key.Scope, s.Bound = to.ID, to.Name
-	if s.Unbound = to.ID == ""; s.Unbound {
+	at := Start{Key: s.Key, lookup: s.lookup}
+	name, ok := at.Bind(scope)
+	s.Key, s.Bound = at.Key, name
+	if s.Unbound = !ok; !ok {
 		s.Key.Scope, s.Bound = "unknown "+rand.Text(), "one request"
 	}
 }
@@ -354,7 +333,7 @@ func (s *StepUp) RecordPrompt(kind prompt.Kind) {
 
 // Used notes that the step-up token of this caller and rule serves the request.
 func (s *StepUp) Used() {
-	s.Config.State.Uses.Record(s.Key, state.Use{Operation: string(s.Request.Operation), Path: s.Request.Path}, s.lookup)
+	(&Start{Config: s.Config, Key: s.Key, Request: s.Request, lookup: s.lookup}).RecordUse()
 }
 
 // Expected notes that a step-up token may serve the request soon.
@@ -532,9 +511,7 @@ func countsAsDenial(v mfa.Verdict) bool {
 
 // CallerKey is the caller of the request. Vault takes the namespace into account, so what is
 // known holds for that one only.
-func (s *StepUp) CallerKey() state.CallerKey {
-	return state.CallerKey{Vault: s.Key.Vault, Namespace: s.Key.Namespace, Identity: s.Key.Identity}
-}
+func (s *StepUp) CallerKey() state.CallerKey { return state.CallerOf(s.Key) }
 
 // CallerLife says whether the caller's own token is alive: what Vault said within maxAge, or
 // says now.

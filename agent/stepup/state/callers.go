@@ -11,6 +11,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache"
 )
 
 // maxCallers bounds what is remembered of callers; the oldest is forgotten first.
@@ -62,6 +63,11 @@ func ProvesLife(texts []string) bool {
 // A CallerKey names one caller at one Vault, in one namespace: a token of a child
 // namespace is nothing to its parent.
 type CallerKey struct{ Vault, Namespace, Identity string }
+
+// CallerOf is the caller that a step-up token is for.
+func CallerOf(k cache.Key) CallerKey {
+	return CallerKey{Vault: k.Vault, Namespace: k.Namespace, Identity: k.Identity}
+}
 
 // A caller is one that Vault knew when it was asked last.
 type caller struct {

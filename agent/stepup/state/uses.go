@@ -43,8 +43,8 @@ type Uses struct {
 	Observer Observer // nil for none; set before the first use
 
 	mu      sync.Mutex
-	last    map[cache.Key]Use
-	queue   map[source]Use
+	last    map[cache.Key]*Use
+	queue   map[source]*Use
 	working bool
 	closed  bool
 	all     sync.WaitGroup
@@ -64,18 +64,25 @@ func (u *Uses) Record(k cache.Key, use Use, by *peer.Lookup) {
 	if u.closed {
 		return
 	}
-	use.Time = time.Now().Round(0)
-	if _, known := u.last[k]; !known && len(u.last) >= maxUses {
+	// The program of the use before must not stand beside the time of this one.
+	use.Time, use.Peer = time.Now().Round(0), peer.Peer{UID: -1}
+	from := source{k, by}
+	if queued := u.queue[from]; queued != nil {
+		*queued = use
+	} else {
+		if len(u.queue) >= maxUses {
+			from.peer = nil // too many connections to look at: one of a program that is not known
+		}
+		u.queueLocked(from, use)
+	}
+	if last := u.last[k]; last != nil {
+		*last = use
+		return
+	}
+	if len(u.last) >= maxUses {
 		u.forgetOldestLocked()
 	}
-	from := source{k, by}
-	if _, queued := u.queue[from]; !queued && len(u.queue) >= maxUses {
-		from.peer = nil // too many connections to look at: one of a program that is not known
-	}
-	// The program of the use before must not stand beside the time of this one.
-	use.Peer = peer.Peer{UID: -1}
-	u.queueLocked(from, use)
-	u.last[k] = use
+	u.last[k] = new(use)
 }
 
 // Expect has the process looked up while it waits: it may end as soon as it has its answer. It
@@ -90,9 +97,9 @@ func (u *Uses) Expect(by *peer.Lookup) {
 
 func (u *Uses) queueLocked(from source, use Use) {
 	if u.queue == nil {
-		u.last, u.queue = make(map[cache.Key]Use), make(map[source]Use)
+		u.last, u.queue = make(map[cache.Key]*Use), make(map[source]*Use)
 	}
-	u.queue[from] = use
+	u.queue[from] = new(use)
 	if !u.working {
 		u.working = true
 		u.all.Go(u.describe)
@@ -103,7 +110,7 @@ func (u *Uses) describe() {
 	for {
 		u.mu.Lock()
 		queue := u.queue
-		u.queue = make(map[source]Use)
+		u.queue = make(map[source]*Use)
 		if u.working = len(queue) > 0 && !u.closed; !u.working {
 			u.mu.Unlock()
 			return
@@ -112,7 +119,7 @@ func (u *Uses) describe() {
 		begun := time.Now()
 		older := func(a, b source) int { return queue[a].Time.Compare(queue[b].Time) }
 		for _, from := range slices.SortedFunc(maps.Keys(queue), older) {
-			use := queue[from]
+			use := *queue[from]
 			if use.Peer = from.peer.Peer(); !use.Time.IsZero() {
 				u.described(from.key, use)
 			}
@@ -125,8 +132,8 @@ func (u *Uses) describe() {
 
 func (u *Uses) described(k cache.Key, use Use) {
 	u.mu.Lock()
-	if u.last[k].Time.Equal(use.Time) {
-		u.last[k] = use
+	if last := u.last[k]; last != nil && last.Time.Equal(use.Time) {
+		*last = use
 	}
 	u.mu.Unlock()
 	if u.Observer != nil {
@@ -138,8 +145,10 @@ func (u *Uses) described(k cache.Key, use Use) {
 func (u *Uses) Last(k cache.Key) (use Use, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	use, ok = u.last[k]
-	return use, ok
+	if last := u.last[k]; last != nil {
+		return *last, true
+	}
+	return Use{}, false
 }
 
 // Made forgets the uses of the token before, under the same key: there is a new one, for a
@@ -161,7 +170,7 @@ func (u *Uses) forgetOldestLocked() {
 			oldest, at = k, use.Time
 		}
 	}
-	maps.DeleteFunc(u.last, func(k cache.Key, _ Use) bool { return k == oldest })
+	delete(u.last, oldest)
 }
 
 func (u *Uses) close() {
