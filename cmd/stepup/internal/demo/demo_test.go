@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -213,6 +214,31 @@ func (f fakeKeys) ReadLine(ctx context.Context, _ bool, ask func() error) (strin
 }
 
 func (fakeKeys) Close() error { return nil }
+
+// narrowKeys are the keys of a narrow terminal.
+type narrowKeys struct{ fakeKeys }
+
+func (narrowKeys) Size() (columns, rows int) { return 50, 24 }
+
+func TestQuestionFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	lines, shown := make(chan string, 1), []string{}
+	g := newGuide(nil, nil, func() (terminal.TTY, error) { return narrowKeys{fakeKeys{lines: lines, asked: &shown}}, nil })
+	lines <- "123456"
+	q := prompt.Request{
+		Kind: prompt.Passcode, Method: "corp_totp", Path: "kv/data/prod/payroll", Operation: "read", Vault: "demo", Rule: "prod-payroll",
+		Message: "wrong code, or one that was used: wait for the next one; the program has waited 32 s, and most give up after 60 s",
+	}
+	if _, err := g.terminal.Prompt(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	colours := regexp.MustCompile("\x1b\\[[0-9]*m")
+	for line := range strings.Lines(colours.ReplaceAllString(strings.Join(shown, ""), "")) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 50 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
 
 // TestKeyboard: a question takes the keyboard from the idle demo, which gets it
 // back when the question is over.

@@ -250,6 +250,14 @@ func (t sharedTTY) ReadLine(ctx context.Context, shown bool, ask func() error) (
 	return line, err
 }
 
+// Size is that of the terminal, without which no question is wrapped; 0 where it has none.
+func (t sharedTTY) Size() (columns, rows int) {
+	if screen, ok := t.TTY.(interface{ Size() (columns, rows int) }); ok {
+		return screen.Size()
+	}
+	return 0, 0
+}
+
 // Close implements [terminal.TTY].
 func (t sharedTTY) Close() error {
 	err := t.TTY.Close()
