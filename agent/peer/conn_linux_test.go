@@ -59,10 +59,11 @@ func TestGoneClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, server := newFixture(t, "tcp4").dial()
-			_, err := client.Write([]byte("GET / HTTP/1.1\r\n"))
-			must(t, err)
-			leave(client.(*net.TCPConn))
+			server := newFixture(t, "tcp4").dialAlone(func(c *net.TCPConn) {
+				_, err := c.Write([]byte("GET / HTTP/1.1\r\n"))
+				must(t, err)
+				leave(c)
+			})
 			if err := Identify(server).SameUser(); !errors.Is(err, ErrUnknown) {
 				t.Errorf("SameUser() = %v, want %v", err, ErrUnknown)
 			}

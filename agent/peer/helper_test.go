@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -86,6 +87,18 @@ func (f fixture) dial() (client, server net.Conn) {
 	must(f.t, err)
 	f.t.Cleanup(func() { _ = client.Close() })
 	return client, f.accept()
+}
+
+// dialAlone connects this process, and lets use close the client's end, or leave it open. No
+// child of another test has that end meanwhile: between its fork and its exec a child would have
+// a copy, and what is closed here would stay open.
+func (f fixture) dialAlone(use func(client *net.TCPConn)) (server net.Conn) {
+	f.t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	client, server := f.dial()
+	use(client.(*net.TCPConn))
+	return server
 }
 
 func (f fixture) accept() net.Conn {

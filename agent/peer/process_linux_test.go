@@ -48,8 +48,7 @@ func TestDescendantOf(t *testing.T) {
 // A connection that was closed has no known process: not a yes.
 func TestDescendantOfNobody(t *testing.T) {
 	t.Parallel()
-	client, server := newFixture(t, "tcp4").dial()
-	_ = client.Close()
+	server := newFixture(t, "tcp4").dialAlone(func(c *net.TCPConn) { _ = c.Close() })
 	if in, err := Identify(server).DescendantOf(os.Getpid()); in || !errors.Is(err, ErrUnknown) {
 		t.Errorf("DescendantOf = %t, %v", in, err)
 	}
