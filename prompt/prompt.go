@@ -97,6 +97,7 @@ const (
 	OriginUser     Origin = "user"     // other users than root can change it
 	OriginReplaced Origin = "replaced" // another file is at the path by now, or none
 	OriginSandbox  Origin = "sandbox"  // the process has mounts of its own
+	OriginEnded    Origin = "ended"    // the process that connected is gone, and there is no path
 	OriginUnknown  Origin = "unknown"
 )
 

@@ -34,7 +34,7 @@ func (q Requester) Name() string {
 	if q.PID != 0 {
 		facts = append(facts, fmt.Sprintf("pid %d", q.PID))
 	}
-	if q.Origin != "" && q.Exe != "" {
+	if q.Origin != "" && (q.Exe != "" || q.Origin == OriginEnded) {
 		name, facts = quotePath(q.Exe), append(facts, q.Origin.words())
 	}
 	name = cmp.Or(name, "an unknown program")
@@ -69,6 +69,8 @@ func (o Origin) words() string {
 		return "its file was deleted or replaced"
 	case OriginSandbox:
 		return "not installed by the system, from a container or sandbox"
+	case OriginEnded:
+		return "the process that connected has ended"
 	}
 	return "where it comes from cannot be told"
 }
@@ -130,8 +132,7 @@ func (r Request) Action() string {
 	return r.Operation + " " + r.Path
 }
 
-// Details are Vault, namespace, rule and the parents of the requester in one line; ""
-// when none is known.
+// Details are Vault, namespace, rule and the parents of the requester in one line; "" when none is known.
 func (r Request) Details() string {
 	var parts []string
 	add := func(label, value string) {
@@ -239,8 +240,7 @@ func (r Request) PushInstructions() string {
 	return "approve it on your phone" + r.MethodNote()
 }
 
-// ForMethod is the method in words that follow "passcode": " for corp_totp"; "" where it
-// is not known.
+// ForMethod is the method in words that follow "passcode": " for corp_totp"; "" where it is not known.
 func (r Request) ForMethod() string {
 	if r.Method == "" {
 		return ""
@@ -248,8 +248,7 @@ func (r Request) ForMethod() string {
 	return " for " + r.Method
 }
 
-// MethodNote is the method and its type in parentheses, with a blank before them; ""
-// when neither is known.
+// MethodNote is the method and its type in parentheses, with a blank before them; "" when neither is known.
 func (r Request) MethodNote() string {
 	switch {
 	case r.Method == r.MethodType && r.Method != "":

@@ -47,6 +47,7 @@ func TestName(t *testing.T) {
 		{"of a user, without a number", prompt.Requester{Exe: "/tmp/vault", Origin: prompt.OriginUser}, "/tmp/vault (not installed by the system)"},
 		{"replaced", prompt.Requester{PID: 7, Exe: "/memfd:vault", Origin: prompt.OriginReplaced}, "'/memfd:vault' (pid 7, its file was deleted or replaced)"},
 		{"in a sandbox", prompt.Requester{PID: 7, Exe: "/usr/bin/vault", Origin: prompt.OriginSandbox}, "/usr/bin/vault (pid 7, not installed by the system, from a container or sandbox)"},
+		{"it has ended", prompt.Requester{Origin: prompt.OriginEnded}, "an unknown program (the process that connected has ended)"},
 		{"another origin", prompt.Requester{PID: 7, Exe: "/usr/bin/vault", Origin: "x\x1b"}, "/usr/bin/vault (pid 7, where it comes from cannot be told)"},
 		{"a folder like our words", prompt.Requester{PID: 7, Exe: "/tmp/vault (pid 1) wants to read kv/ok, and/x", Origin: prompt.OriginUser}, "'/tmp/vault (pid 1) wants to read kv/ok, and/x' (pid 7, not installed by the system)"},
 		{"a quote in the path", prompt.Requester{PID: 7, Exe: "/tmp/a' (pid 1) 'b", Origin: prompt.OriginUser}, "'/tmp/a? (pid 1) ?b' (pid 7, not installed by the system)"},

@@ -39,6 +39,7 @@ type identity struct {
 	uid   int    // -1 when unknown
 	pid   int    // 0 when only a search by inode can tell
 	start uint64 // start of process pid, in the system's own unit; 0 when unknown
+	ended bool   // pid is 0, because the process that connected is gone
 	inode uint32 // the client's own TCP socket; Linux only
 	// open reports whether the client still has the connection; nil is a yes.
 	open func() bool

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 
@@ -22,14 +24,62 @@ func lookupUnix(c net.Conn) (identity, error) {
 	if err := sameUser(id.uid); err != nil {
 		return id, err
 	}
-	// Remembered now, so that a later process of the same number is not shown
-	// as the one that asks.
-	if st, err := readStat(id.pid); err == nil {
-		id.start = st.start
-	} else {
-		id.pid = 0
+	return withStart(id, func() error { return checkConnector(c) }), nil
+}
+
+// errEnded: the process that connected has ended.
+var errEnded = errors.New("process has ended")
+
+// withStart adds when the process that connected was started, so that a later process of the
+// same number is not shown as the one that asks. check returns an error if that process is not
+// there any more, or cannot be told.
+//
+// A program can connect, leave the connection to a child, and end. The child waits until the
+// number belongs to another program, of a terminal or executable that a step-up is for: the
+// agent may be busy, stopped, or not yet started while the connection is in its queue. So check
+// comes after the start was read: what was read is then of the process that connected.
+func withStart(id identity, check func() error) identity {
+	if id.pid == 0 {
+		return id // of a PID namespace around ours
 	}
-	return id, nil
+	st, err := readStat(id.pid)
+	if checkErr := check(); checkErr != nil {
+		err = checkErr
+	}
+	if err != nil {
+		id.pid, id.ended = 0, errors.Is(err, errEnded) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+		return id
+	}
+	id.start = st.start
+	return id
+}
+
+// checkConnector returns errEnded if the process that connected over c has ended, and any other
+// error if that cannot be told now. A kernel before Linux 6.5 cannot tell, which is no error:
+// there, a number that was given again before the agent looks is not noticed.
+func checkConnector(c net.Conn) error {
+	var pidfd int
+	err := control(c, func(fd uintptr) (err error) {
+		pidfd, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.ENOPROTOOPT):
+		return nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENODATA):
+		return errEnded // before Linux 6.16 there is no such descriptor then
+	case err != nil:
+		return err
+	}
+	defer unix.Close(pidfd)
+	// It is readable from the end of the process on, also before its parent has waited for it.
+	ready, err := retried(func() (int, error) {
+		return unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+	})
+	if err == nil && ready > 0 {
+		return errEnded
+	}
+	return err
 }
 
 // lookupTCP finds the client's socket. Its first attempt is the exact query alone.

@@ -106,6 +106,87 @@ func TestAddressTakenOver(t *testing.T) {
 	}
 }
 
+// A program connects, leaves the connection to a child, and ends before the agent looks: nothing
+// is said of the number, which the kernel may have given to another one.
+func TestConnectorHasEnded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "unix")
+	connector := exec.Command("/proc/self/exe")
+	connector.Env = append(os.Environ(), clientEnv+"=unix "+f.ln.Addr().String()+" leaves")
+	if out, err := connector.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	server := f.accept()
+	c := Identify(server)
+	must(t, c.SameUser())
+	p := c.Describe()
+	if diff := cmp.Diff(Peer{UID: os.Geteuid(), Ended: true}, p); diff != "" || p.Origin() != OriginEnded {
+		t.Errorf("Describe(), want only the user (-want +got):\n%s", diff)
+	}
+	if in, err := c.DescendantOf(os.Getpid()); in || !errors.Is(err, ErrUnknown) {
+		t.Errorf("DescendantOf = %t, %v", in, err)
+	}
+	if err := checkConnector(server); !errors.Is(err, errEnded) && tellsConnectors(t) {
+		t.Errorf("checkConnector = %v", err)
+	}
+}
+
+// tellsConnectors reports whether this kernel is Linux 6.5 or later, as that of CI is.
+func tellsConnectors(t *testing.T) bool {
+	t.Helper()
+	_, server := newFixture(t, "unix").dial()
+	return control(server, func(fd uintptr) error {
+		pidfd, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+		if err == nil {
+			_ = unix.Close(pidfd)
+		}
+		return err
+	}) == nil
+}
+
+// The kernel's word that the process which connected is gone counts more than the process that
+// has its number now, here this one.
+func TestConnectorsNumberIsGivenAgain(t *testing.T) {
+	t.Parallel()
+	st, err := readStat(os.Getpid())
+	must(t, err)
+	me := identity{uid: os.Geteuid(), pid: os.Getpid()}
+	for name, tt := range map[string]struct {
+		check error
+		want  identity
+	}{
+		"alive":              {nil, identity{uid: me.uid, pid: me.pid, start: st.start}},
+		"ended":              {errEnded, identity{uid: me.uid, ended: true}},
+		"no file descriptor": {unix.EMFILE, identity{uid: me.uid}},
+	} {
+		got := withStart(me, func() error { return tt.check })
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(identity{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		p := describe(got)
+		if told := p.PID != 0 && p.Session.ID != "" && p.Program.ID != ""; told != (tt.check == nil) || p.Ended != got.ended {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	outside := withStart(identity{uid: me.uid}, func() error { t.Error("asked for a process without a number"); return nil })
+	if outside.ended {
+		t.Error("a process of another PID namespace has not ended")
+	}
+}
+
+// A process that lives is no reason to doubt, and neither is a kernel that cannot tell; an error is.
+func TestCheckConnector(t *testing.T) {
+	t.Parallel()
+	_, server := newFixture(t, "unix").dial()
+	if err := checkConnector(server); err != nil {
+		t.Errorf("a process that lives: %v", err)
+	}
+	_ = server.Close()
+	if err := checkConnector(server); err == nil || errors.Is(err, errEnded) {
+		t.Errorf("a connection that is closed: %v", err)
+	}
+}
+
 func TestOwner(t *testing.T) {
 	t.Parallel()
 	me := uint32(os.Geteuid())

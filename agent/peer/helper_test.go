@@ -15,7 +15,8 @@ import (
 )
 
 // clientEnv makes the test binary a client: "network address", with " hidden" at the
-// end for one that hides itself. See TestMain.
+// end for one that hides itself, " leaves" for one that leaves its connection to a child and
+// ends. See TestMain.
 const clientEnv = "STEPUP_TEST_PEER_CLIENT"
 
 // TestMain is also the client of another user or another process: it connects,
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 	}
 	network, address, _ := strings.Cut(spec, " ")
 	address, hide := strings.CutSuffix(address, " hidden")
+	address, leaves := strings.CutSuffix(address, " leaves")
 	var err error
 	if hide {
 		err = hideProcess()
@@ -36,6 +38,11 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		c, err = net.Dial(network, address)
 	}
+	if err == nil && leaves {
+		if err = leaveToChild(c); err == nil {
+			return
+		}
+	}
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -43,6 +50,22 @@ func TestMain(m *testing.M) {
 	fmt.Println("connected")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	_ = c.Close()
+}
+
+// leaveToChild starts a child that has the connection c, and our standard input, until c is closed
+// at the other end.
+func leaveToChild(c net.Conn) error {
+	unix, ok := c.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("no unix socket: %T", c)
+	}
+	file, err := unix.File()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("cat")
+	cmd.Stdin = file
+	return cmd.Start()
 }
 
 func must(t testing.TB, err error) {

@@ -18,6 +18,8 @@ const (
 	OriginReplaced Origin = "replaced"
 	// OriginSandbox: the process has mounts of its own, where any file may be at any path.
 	OriginSandbox Origin = "sandbox"
+	// OriginEnded: the process that connected has ended, so that there is no path.
+	OriginEnded Origin = "ended"
 	// OriginUnknown: it cannot be told, also because the process has ended.
 	OriginUnknown Origin = "unknown"
 )
@@ -26,6 +28,8 @@ const (
 // It reads the file system: it is for where a person is asked, not for each request.
 func (p Peer) Origin() Origin {
 	switch {
+	case p.Ended:
+		return OriginEnded
 	case p.Exe == "":
 		return ""
 	case p.PID <= 0 || !filepath.IsAbs(p.Exe):

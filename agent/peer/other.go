@@ -10,6 +10,8 @@ func describe(id identity) Peer {
 	if proc, read, ok := holder(id); ok {
 		p.PID, p.Exe, p.Chain = proc.pid, proc.exe, chain(proc, read)
 		p.Session, p.Program = session(proc, read), program(proc)
+	} else {
+		p.Ended = id.pid != 0
 	}
 	return p
 }

@@ -31,6 +31,9 @@ type Peer struct {
 	// process has given itself. With PID 0 it may be any of the user's processes that
 	// hide.
 	Hidden bool `json:"hidden,omitempty"`
+	// Ended reports that the process which connected has ended, and that the connection is
+	// another one's, which the kernel does not name. PID is 0 then.
+	Ended bool `json:"ended,omitempty"`
 	// MayBe holds processes of the user that hide, the latest first, when Hidden and
 	// PID is 0. It is a guess: the list is cut, and each name is of the process's
 	// own choice.

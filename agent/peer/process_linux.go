@@ -20,6 +20,7 @@ func describe(id identity) Peer {
 	p := Peer{UID: id.uid}
 	proc, read, ok := holder(id)
 	if !ok {
+		p.Ended = id.ended || id.pid != 0
 		return hiding(p, id)
 	}
 	p.PID, p.Exe, p.Hidden = proc.pid, proc.exe, proc.hidden

@@ -96,7 +96,7 @@ func TestReusedProcessNumber(t *testing.T) {
 		t.Fatalf("describe = %+v, want this process", p)
 	}
 	id.start--
-	if diff := cmp.Diff(Peer{UID: os.Geteuid()}, describe(id)); diff != "" {
+	if diff := cmp.Diff(Peer{UID: os.Geteuid(), Ended: true}, describe(id)); diff != "" {
 		t.Errorf("describe, want only the user (-want +got):\n%s", diff)
 	}
 }

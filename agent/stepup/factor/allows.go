@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -28,7 +29,7 @@ func (a Allowance) words(s *StepUp) string {
 		return "the requests that wait for it, and no other: you chose once"
 	}
 	if s.Unbound {
-		return "this request alone: where it comes from cannot be told"
+		return "this request alone: where it comes from cannot be told" + whyUnbound(s.lookup.Peer())
 	}
 	from := s.Bound
 	if from == "" {
@@ -39,6 +40,19 @@ func (a Allowance) words(s *StepUp) string {
 		long = untilLock(a.limit())
 	}
 	return a.what(s.Request) + " " + long + ", from " + from
+}
+
+// whyUnbound says why p has no binding, and the way out, as far as that is known.
+func whyUnbound(p peer.Peer) string {
+	switch {
+	case p.Ended:
+		return " (the process that connected has ended)"
+	case p.Hidden && p.PID == 0:
+		return " (it hides its process; on the agent's unix socket it can be told)"
+	case p.Hidden:
+		return " (it hides its file)"
+	}
+	return ""
 }
 
 // limit is the longest that the person may choose.

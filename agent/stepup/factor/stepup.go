@@ -358,7 +358,7 @@ func (s *StepUp) Muted() (mfa.Verdict, bool) {
 	case s.NeverPrompt:
 		return s.MutedRule()
 	case never.covers(s.lookup.Peer):
-		return Unavailable("stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells"), true
+		return notTold(s.lookup.Peer()), true
 	case never.Detached && s.lookup.Peer().Detached:
 		return Unavailable("stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"), true
 	case never.Match != nil && never.Match(s.lookup.Peer()):

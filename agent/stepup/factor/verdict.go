@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -201,6 +202,14 @@ func missingMethod(f mfa.Failure) mfa.Verdict {
 		wanted = "another method"
 	}
 	return Unavailablef("stepup: vault demands a factor of %s, too, which it did not name: enforcements of one name in a namespace and its parent are shown as one; ask whoever runs vault to rename one of them", wanted)
+}
+
+// notTold is for a program that may be one of those that are never prompted.
+func notTold(p peer.Peer) mfa.Verdict {
+	if p.Ended {
+		return Unavailable("stepup: which program this is cannot be told (the process that connected has ended), so it counts as one that is not prompted; let the program that asks open the connection")
+	}
+	return Unavailable("stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells")
 }
 
 func vaultSays(reason string) string {

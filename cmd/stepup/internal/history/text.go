@@ -169,6 +169,8 @@ func programText(e *entry, tight bool) string {
 		return fmt.Sprintf("pid %d", e.Requester.PID)
 	case text == "" && e.Requester.Hidden:
 		return "(hidden)"
+	case text == "" && e.Requester.Ended:
+		return "(ended)"
 	}
 	return text
 }
