@@ -19,7 +19,10 @@ type source struct {
 	methods    map[string]method // by name, as far as the server tells
 }
 
-type policyText struct{ namespace, name, text string }
+type policyText struct {
+	namespace, name, text string
+	file                  string // "" where it is of a server
+}
 
 // A sentinelPolicy guards paths (an EGP), or what its holders do (an RGP: no paths).
 type sentinelPolicy struct {
@@ -47,13 +50,16 @@ func build(s source) ([]*entry, []string) {
 	for _, p := range s.acl {
 		stanzas, err := parsePolicy(p.namespace, p.name, p.text)
 		if err != nil {
-			b.note("policy %s cannot be read: %v", p.name, err)
+			b.notes = append(b.notes, unreadable(p, err))
 		}
 		denied := make(map[string]bool)
 		for _, one := range stanzas {
 			denied[one.path] = denied[one.path] || one.deny
 		}
 		for _, one := range stanzas {
+			for _, word := range one.odd {
+				b.note("policy %s, path %q: %q is unknown, and left out", p.name, one.path, word)
+			}
 			one.deny = denied[one.path] // Vault merges what stands twice, and a denial wins
 			b.addStanza(one)
 		}
@@ -64,13 +70,16 @@ func build(s source) ([]*entry, []string) {
 	all := slices.SortedFunc(maps.Values(b.entries), func(a, b *entry) int { return cmp.Compare(a.full, b.full) })
 	for _, e := range all {
 		if len(e.operations) == 0 { // sudo alone, or a denial: nothing is granted
-			e.methods, e.groups = nil, nil
+			e.methods = nil
 		}
+		e.groups = slices.DeleteFunc(e.groups, func(g group) bool { return !slices.ContainsFunc(e.operations, g.holds) })
 	}
 	byPriority(all)
+	delayTemplates(all)
 	inherit(all)
 	markFree(all)
 	markOthers(all)
+	markHidden(all)
 	return all, b.notes
 }
 

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/config"
@@ -97,9 +99,25 @@ func TestRules(t *testing.T) {
 			source{acl: []policyText{policy("p", `path "a" { capabilities = ["read", "update"] mfa_methods = ["m"] control_group = { factor "f" { identity { group_names = ["g"] approvals = 1 } controlled_capabilities = ["update"] } } }`)}},
 			[]string{"a: m waits", "a: m"},
 		},
+		"a template, wider than in Vault": { // a/+/config would never be used behind it
+			source{acl: []policyText{policy("p", `path "a/{{identity.entity.name}}/*" `+asks+` path "a/*" { capabilities = ["read"] mfa_methods = ["all"] } path "a/+/config" { capabilities = ["read"] mfa_methods = ["n"] }`)}},
+			[]string{"a/+/config: n", "a/+/*: m", "a/*: all"},
+		},
+		"one that is never used": { // Vault prefers a/*; who has q alone is told of
+			source{acl: []policyText{policy("p", `path "a/*" `+asks), policy("q", `path "a/+/*" { capabilities = ["read"] mfa_methods = ["n"] }`)}},
+			[]string{"a/*: m else n"},
+		},
+		"a control group for some, and no factor": { // nothing is wanted for the others
+			source{acl: []policyText{policy("p", `path "a" { capabilities = ["read", "update"] control_group = { factor "f" { controlled_capabilities = ["update"] } } }`)}},
+			[]string{"a: waits"},
+		},
+		"a control group for what is not granted": {
+			source{acl: []policyText{policy("p", `path "a" { capabilities = ["read"] control_group = { factor "f" { controlled_capabilities = ["update"] } } }`)}},
+			nil,
+		},
 		"namespaces": {
 			source{namespaces: []string{"", "ns1", "ns1/x"}, named: true, acl: []policyText{
-				policy("p", `path "ns1/kv/*" `+asks+` path "+/sys/*" `+asks+` path "ns1/x*" `+asks), {"ns1", "q", `path "kv/a" ` + asks},
+				policy("p", `path "ns1/kv/*" `+asks+` path "+/sys/*" `+asks+` path "ns1/x*" `+asks), {namespace: "ns1", name: "q", text: `path "kv/a" ` + asks},
 			}},
 			[]string{"+/sys/*: m", "ns1 kv/a kv/* x* sys/*: m", "ns1/x *: m"},
 		},
@@ -115,6 +133,58 @@ func TestRules(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// Examples of HashiCorp have "write" beside the capabilities of a path.
+func TestControlledCapabilities(t *testing.T) {
+	t.Parallel()
+	for words, want := range map[string][]rule.Operation{
+		`["write"]`:          {rule.Create, rule.Update},
+		`["write", "read"]`:  {rule.Create, rule.Read, rule.Update},
+		`["delete", "scan"]`: {rule.Delete},
+		`["later"]`:          {rule.Create, rule.Read, rule.Update, rule.Delete}, // a word of a newer server: rather too many
+	} {
+		text := `path "a" { capabilities = ["create", "read", "update", "delete"] control_group = { factor "f" { controlled_capabilities = ` + words + ` } } }`
+		entries, _ := build(source{namespaces: []string{""}, acl: []policyText{policy("p", text)}})
+		all := blocks(entries)
+		if len(all) != 1 {
+			t.Fatalf("%s: %d blocks", words, len(all))
+		}
+		if diff := cmp.Diff(want, all[0].operations); diff != "" {
+			t.Errorf("%s: %s", words, diff)
+		}
+		if lines := missing(nil, entries); len(lines) != 1 || !strings.Contains(lines[0], "("+join(want)+")") {
+			t.Errorf("%s: %q", words, lines)
+		}
+	}
+}
+
+func join(operations []rule.Operation) string {
+	var words []string
+	for _, op := range operations {
+		words = append(words, string(op))
+	}
+	return strings.Join(words, ", ")
+}
+
+// What cannot be read, or not whole, says why, and where.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ text, want string }{
+		"Terraform":  {"resource \"vault_policy\" \"x\" {}", `policy p cannot be read: d/p.hcl:1:1: a policy has path blocks, and no "resource"`},
+		"no list":    {"path \"a\" {\n  mfa_methods = \"m\"\n}", `policy p cannot be read: d/p.hcl:2:17: this is no list: write ["…"]`},
+		"cut":        {"path \"a\" {\n", "policy p cannot be read: d/p.hcl:2:2: object expected closing RBRACE got: EOF"},
+		"JSON":       {"{\"path\":\n {,}}", "policy p cannot be read: d/p.hcl:2:3: invalid character ',' looking for beginning of object key string"},
+		"argument":   {`path "a" { capabilities = ["read"] mfa_method = ["m"] }`, `policy p, path "a": "mfa_method" is unknown, and left out`},
+		"capability": {`path "a" { capabilities = ["raed"] mfa_methods = ["m"] }`, `policy p, path "a": "raed" is unknown, and left out`},
+		"all words":  {`name = "p" path "a" { comment = "c" policy = "read" capabilities = ["sudo", "deny", "subscribe", "scan", "patch"] min_wrapping_ttl = 1 expiration = "2030-01-01T00:00:00Z" }`, ""},
+		"empty":      {"", ""},
+	} {
+		_, notes := build(source{namespaces: []string{""}, acl: []policyText{{name: "p", text: tt.text, file: "d/p.hcl"}}})
+		if diff := cmp.Diff(tt.want, strings.Join(notes, "\n")); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }
 
@@ -196,7 +266,7 @@ func TestReadWithoutPolicies(t *testing.T) {
 }
 
 // loads checks that what is printed is a configuration with these rules.
-func loads(t *testing.T, entries []*entry) {
+func loads(t *testing.T, entries []*entry) *agent.Config {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("vault \"corp\" { address = \"https://vault.example:8200\" }\nlistener \"tcp\" { address = \"127.0.0.1:8100\" }\n")
@@ -217,6 +287,25 @@ func loads(t *testing.T, entries []*entry) {
 			t.Errorf("%q became %q", all[i].paths[0], got)
 		}
 	}
+	return c
+}
+
+// What is written for policies is what their check wants.
+func TestCheckOfWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`path "a/+" { capabilities = ["read"] mfa_methods = ["m"] } path "a/*" { capabilities = ["read"] mfa_methods = ["n"] }`,
+		`path "a/{{identity.entity.name}}/*" { capabilities = ["read"] mfa_methods = ["m"] } path "a/*" { capabilities = ["read"] mfa_methods = ["n"] }`,
+		`path "a/{{identity.entity.name}}/*" { capabilities = ["read"] } path "a/*" { capabilities = ["read"] mfa_methods = ["n"] }`,
+		`path "a/+/*" { capabilities = ["read"] mfa_methods = ["m"] } path "a/*" { capabilities = ["read", "list"] mfa_methods = ["n"] }`,
+		`path "a" { capabilities = ["read", "list"] control_group = { factor "f" { controlled_capabilities = ["read"] } } } path "*" { policy = "write" mfa_methods = ["n"] }`,
+	} {
+		entries, notes := build(source{namespaces: []string{""}, acl: []policyText{policy("p", text)}})
+		c := loads(t, entries)
+		if all := slices.Concat(notes, missing(c.Rules, entries), tooWide(c.Rules, entries)); len(all) > 0 {
+			t.Errorf("%s\n%q", text, all)
+		}
+	}
 }
 
 // The law: whatever a policy says, reading it ends, and what is written for it loads and
@@ -227,6 +316,7 @@ func FuzzPolicy(f *testing.F) {
 	f.Add(`path { capabilities = 1 }`)
 	f.Add(`path "kv/${env.HOME}/%{x}" { capabilities = ["read"] mfa_methods = ["a$${b", "m:n", "${home}"] }`)
 	f.Add(`path "a" { capabilities = ["read"] control_group = { factor "f" { identity { group_names = ["${home}\n", "x\"y"] approvals = 1 } } } }`)
+	f.Add(`path "a" { capabilities = ["read"] control_group = { factor "f" { controlled_capabilities = ["update"] } } }`)
 	f.Add(`path "+/+" { mfa_methods = [""] }`)
 	f.Fuzz(func(t *testing.T, text string) {
 		entries, _ := build(source{namespaces: []string{"", "ns1"}, named: true, acl: []policyText{policy("p", text)}})
@@ -244,5 +334,6 @@ func FuzzPolicy(f *testing.F) {
 				t.Error(line)
 			}
 		}
+		_ = unreadable(policy("p", text), errors.New("x"))
 	})
 }

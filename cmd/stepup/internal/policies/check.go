@@ -21,22 +21,25 @@ func unread(acl []policyText) (lines []string) {
 }
 
 // missing are the entries that no rule covers, and those whose rule lacks a method.
-func missing(rules rule.Rules, entries []*entry) (lines []string) {
-	for _, e := range entries {
-		if !e.wants() || e.free {
+func missing(rules rule.Rules, entries entries) (lines []string) {
+	for i, e := range entries {
+		if e.hidden || !e.wants() || e.free {
 			continue
 		}
 		var uncovered []string
 		lacks := make(map[string][]string) // methods, by rule
 		for _, op := range e.operations {
+			if !slices.Contains(e.wanted(), op) {
+				continue // a control group for the others
+			}
 			q := e.request(op)
 			found, ok := rules.Match(q)
 			if !ok {
 				uncovered = append(uncovered, string(op))
 				continue
 			}
-			if found.Rule.Grant.Mints() || found.Rule.Silent {
-				continue // another way, or none by intention
+			if found.Rule.Grant.Mints() || found.Rule.Silent || entries[:i].take(q) {
+				continue // another way, none by intention, or what a rule of another entry is for
 			}
 			named := slices.Concat(found.Rule.Groups()...)
 			for _, b := range e.blocks() {
@@ -67,10 +70,10 @@ func tooWide(rules rule.Rules, entries []*entry) (lines []string) {
 		}
 		for _, p := range r.Paths {
 			path := sample(p.String())
-			first := slices.IndexFunc(entries, func(e *entry) bool {
-				return (r.Namespace == "" || rule.Namespace(r.Namespace) == e.namespace) && e.pattern.Match(path)
+			wanted := slices.ContainsFunc(entries, func(e *entry) bool {
+				return e.wants() && (r.Namespace == "" || rule.Namespace(r.Namespace) == e.namespace) && e.pattern.Match(path)
 			})
-			if first >= 0 && entries[first].wants() {
+			if wanted {
 				lines = append(lines, tooMany(&r, p.String(), entries)...)
 			} else {
 				lines = append(lines, fmt.Sprintf("too wide: rule %q has the path %s, where no policy wants a factor or an approval", r.Name, p))

@@ -25,6 +25,7 @@ type entry struct {
 	free       bool     // it wants nothing, and takes its requests from an entry that does
 	templated  bool
 	others     []string // methods that a token without its policies needs for the same requests
+	hidden     bool     // an entry before it takes all of its requests
 }
 
 // wants reports whether Vault wants something for the entry.
@@ -133,7 +134,8 @@ func comparePriority(a, b priority) int {
 	)
 }
 
-// sample is a path that a pattern matches and hardly another one does.
+// sample is a path that a pattern matches and hardly another one does: it is long where it
+// may be, for all those that end in "+".
 func sample(text string) string {
 	body, glob := strings.CutSuffix(text, "*")
 	segments := strings.Split(body, "/")
@@ -144,7 +146,7 @@ func sample(text string) string {
 	}
 	path := strings.Join(segments, "/")
 	if glob {
-		path += "stepup-any"
+		path += strings.Repeat("stepup-any/", 8) + "stepup-any"
 	}
 	return path
 }
@@ -184,6 +186,55 @@ func byPriority(entries []*entry) {
 	slices.SortStableFunc(entries, func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), comparePriority(priorityOf(a.full), priorityOf(b.full)))
 	})
+}
+
+// delayTemplates puts an entry with a template behind those whose requests all would be its
+// own in a configuration, where it is wider than in Vault.
+func delayTemplates(all []*entry) {
+	for i := len(all) - 1; i >= 0; i-- {
+		e, last := all[i], i
+		for j := i + 1; e.templated && j < len(all) && all[j].namespace == e.namespace; j++ {
+			if all[j].pattern.Contains(e.pattern) {
+				break
+			}
+			if e.pattern.Contains(all[j].pattern) {
+				last = j
+			}
+		}
+		copy(all[i:last], all[i+1:last+1])
+		all[last] = e
+	}
+}
+
+// markHidden finds the entries of which a configuration would never use the rule.
+func markHidden(all []*entry) {
+	for i, e := range all {
+		for _, first := range all[:i] {
+			takesAll := first.namespace == e.namespace && first.pattern.Contains(e.pattern) &&
+				!slices.ContainsFunc(e.operations, func(op rule.Operation) bool { return !slices.Contains(first.wanted(), op) })
+			if takesAll && first.wants() && !first.free && len(e.groups)+len(e.sentinel) == 0 {
+				e.hidden = true
+			}
+		}
+	}
+}
+
+// entries are all of a source, in the order in which their rules are written.
+type entries []*entry
+
+// take reports whether one of the entries wants something for a request.
+func (all entries) take(q rule.Request) bool {
+	return slices.ContainsFunc(all, func(e *entry) bool {
+		return e.namespace == q.Namespace && e.pattern.Match(q.Path) && slices.Contains(e.wanted(), q.Operation)
+	})
+}
+
+// wanted are the operations for which Vault wants something.
+func (e *entry) wanted() (all []rule.Operation) {
+	for _, b := range e.blocks() {
+		all = append(all, b.operations...)
+	}
+	return all
 }
 
 func (e *entry) addPolicies(all []rule.Policy) {

@@ -2,6 +2,7 @@
 package policies
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,12 +31,18 @@ type stanza struct {
 	operations []rule.Operation
 	methods    []string
 	groups     []group
+	odd        []string // words that neither Vault nor OpenBao had when this was written
 }
 
 // A group is a factor of a control group.
 type group struct {
 	names      []string         // of the identity groups that approve
 	operations []rule.Operation // nil means all of the stanza
+}
+
+// holds reports whether the group has to approve an operation of its stanza.
+func (g group) holds(op rule.Operation) bool {
+	return g.operations == nil || slices.Contains(g.operations, op)
 }
 
 // pathBlock has the names of Vault's PathRules (vault/policy.go). Arguments that are
@@ -78,7 +85,11 @@ func parsePolicy(namespace, name, text string) (all []stanza, err error) {
 	if !ok {
 		return nil, errors.New("it is no policy")
 	}
-	for _, item := range list.Filter("path").Items {
+	paths := list.Filter("path").Items
+	if len(paths) == 0 && len(list.Items) > 0 && keyOf(list.Items[0]) != "name" {
+		return nil, &parser.PosError{Pos: list.Items[0].Pos(), Err: fmt.Errorf("a policy has path blocks, and no %q", keyOf(list.Items[0]))}
+	}
+	for _, item := range paths {
 		one, err := readPath(item)
 		if err != nil {
 			return nil, err
@@ -90,12 +101,9 @@ func parsePolicy(namespace, name, text string) (all []stanza, err error) {
 }
 
 func readPath(item *ast.ObjectItem) (stanza, error) {
-	if len(item.Keys) == 0 {
+	path := keyOf(item)
+	if path == "" && len(item.Keys) == 0 {
 		return stanza{}, errors.New("a path block has no path")
-	}
-	path, ok := item.Keys[0].Token.Value().(string)
-	if !ok {
-		return stanza{}, errors.New("a path is no text")
 	}
 	var b pathBlock
 	if err := hcl.DecodeObject(&b, item.Val); err != nil {
@@ -104,7 +112,7 @@ func readPath(item *ast.ObjectItem) (stanza, error) {
 	words := append(oldCapabilities(b.Policy), b.Capabilities...)
 	s := stanza{
 		path: strings.TrimPrefix(path, "/"), deny: slices.Contains(words, "deny"),
-		operations: operations(words), methods: rule.Join(b.MFAMethods),
+		operations: operations(words), methods: rule.Join(b.MFAMethods), odd: oddWords(item, b.Capabilities),
 	}
 	if strings.Contains(s.path, "+*") {
 		return stanza{}, fmt.Errorf(`path %q: "+*" is forbidden`, path)
@@ -117,6 +125,9 @@ func readPath(item *ast.ObjectItem) (stanza, error) {
 			continue
 		}
 		g := group{operations: operations(factor.Capabilities)}
+		if slices.Contains(factor.Capabilities, "write") { // as in examples of HashiCorp
+			g.operations = operations(append(factor.Capabilities, "create", "update", "patch"))
+		}
 		if factor.Identity != nil {
 			g.names = factor.Identity.GroupNames
 		}
@@ -148,4 +159,62 @@ func operations(words []string) (all []rule.Operation) {
 		}
 	}
 	return all
+}
+
+// keyOf is the first key of an item, "" where it has none.
+func keyOf(item *ast.ObjectItem) string {
+	if len(item.Keys) == 0 {
+		return ""
+	}
+	text, _ := item.Keys[0].Token.Value().(string)
+	return text
+}
+
+// oddWords are the arguments and capabilities of a path block that are not known: slips
+// of a file which Vault would refuse, or words of a newer server.
+func oddWords(item *ast.ObjectItem, capabilities []string) (all []string) {
+	known := strings.Fields(`comment policy capabilities allowed_parameters denied_parameters required_parameters
+		min_wrapping_ttl max_wrapping_ttl mfa_methods control_group subscribe_event_types pagination_limit
+		expiration response_keys_filter_path list_scan_response_keys_filter_path`)
+	if block, ok := item.Val.(*ast.ObjectType); ok {
+		for _, argument := range block.List.Items {
+			if key := keyOf(argument); !slices.Contains(known, key) {
+				all = append(all, key)
+			}
+		}
+	}
+	for _, word := range capabilities {
+		if !slices.Contains(append(strings.Fields("sudo deny subscribe recover"), operationNames()...), word) {
+			all = append(all, word)
+		}
+	}
+	return rule.Join(all)
+}
+
+func operationNames() (all []string) {
+	for _, op := range rule.Operations() {
+		all = append(all, string(op))
+	}
+	return all
+}
+
+// unreadable is why a policy makes no rule, with its place.
+func unreadable(p policyText, err error) string {
+	line, column := 0, 0
+	if at := (*parser.PosError)(nil); errors.As(err, &at) {
+		line, column, err = at.Pos.Line, at.Pos.Column, at.Err
+	}
+	if odd := (*json.SyntaxError)(nil); errors.As(json.Unmarshal([]byte(p.text), new(any)), &odd) && strings.HasPrefix(strings.TrimSpace(p.text), "{") {
+		before := p.text[:odd.Offset]
+		line, column, err = 1+strings.Count(before, "\n"), len(before)-strings.LastIndex(before, "\n")-1, odd
+	}
+	where := p.file
+	if line > 0 {
+		where = strings.TrimPrefix(fmt.Sprintf("%s:%d:%d", where, line, column), ":")
+	}
+	text := err.Error()
+	if strings.HasPrefix(text, "unknown slice type") {
+		text = "this is no list: write [\"…\"]"
+	}
+	return fmt.Sprintf("policy %s cannot be read: %s", p.name, strings.TrimPrefix(where+": "+text, ": "))
 }

@@ -30,7 +30,7 @@ type block struct {
 // blocks makes rules of entries, in their order. Neighbours that want the same are one.
 func blocks(entries []*entry) (all []block) {
 	for _, e := range entries {
-		if !e.wants() && !e.free {
+		if e.hidden || !e.wants() && !e.free {
 			continue
 		}
 		for _, b := range e.blocks() {
@@ -68,7 +68,7 @@ func (e *entry) blocks() []block {
 	var names []string
 	for _, g := range e.groups {
 		for _, op := range e.operations {
-			if g.operations == nil || slices.Contains(g.operations, op) {
+			if g.holds(op) {
 				held = rule.AddOperation(held, op)
 			}
 		}

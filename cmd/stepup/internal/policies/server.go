@@ -107,7 +107,7 @@ func (r *reader) readACL(ctx context.Context, namespace string) error {
 			return err
 		}
 		if text, ok := data["policy"].(string); ok {
-			r.acl = append(r.acl, policyText{namespace, name, text})
+			r.acl = append(r.acl, policyText{namespace: namespace, name: name, text: text})
 		}
 	}
 	return nil

@@ -61,19 +61,26 @@ func (s *suggestion) run(ctx context.Context, files []string) error {
 	}
 	entries, notes := build(from)
 	s.warn(notes)
-	all := blocks(entries)
 	if s.check {
 		return s.compare(c, from, entries)
 	}
-	if len(all) == 0 {
-		s.Notify("%d %s: none of them names mfa_methods or a control_group", len(from.acl), plural(len(from.acl), "policy", "policies"))
-		return nil
+	all := blocks(entries)
+	missing := len(unread(from.acl))
+	if n := len(from.acl) - missing; len(all) == 0 && n > 0 {
+		s.Notify("%d %s: none of them names mfa_methods or a control_group", n, plural(n, "policy", "policies"))
 	}
 	p := printer{source: from, taken: make(map[string]bool)}
 	if c != nil && len(c.Vaults) > 1 {
 		p.vault = s.vault
 	}
-	return p.print(s.Out, all)
+	if err := p.print(s.Out, all); err != nil || missing == 0 {
+		return err
+	}
+	hint := "`vault policy read NAME` shows what is in it"
+	if len(files) > 0 {
+		hint = "name files with nothing but Vault's ACL policies, in HCL or JSON; Terraform has them in `policy` of a vault_policy"
+	}
+	return &cli.Error{Err: fmt.Errorf("%d %s cannot be read: their rules are missing", missing, plural(missing, "policy", "policies")), Hint: hint}
 }
 
 // warn says what was left out; names in it are the server's.
@@ -102,7 +109,8 @@ func (s *suggestion) source(ctx context.Context, c *agent.Config, files []string
 	return from, nil
 }
 
-// readFiles reads a policy, standard input for "-", or the .hcl and .json files of a folder.
+// readFiles reads a policy, standard input for "-", or the .hcl and .json files of a folder
+// and of those in it.
 func (s *suggestion) readFiles(name string) ([]policyText, error) {
 	if name == "-" {
 		text, err := readPolicy(s.In)
@@ -110,15 +118,8 @@ func (s *suggestion) readFiles(name string) ([]policyText, error) {
 	}
 	names := []string{name}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		names = nil
-		for _, ext := range []string{"*.hcl", "*.json"} {
-			found, err := fs.Glob(os.DirFS(name), ext)
-			if err != nil {
-				return nil, err
-			}
-			for _, one := range found {
-				names = append(names, filepath.Join(name, one))
-			}
+		if names, err = policyFiles(name); err != nil {
+			return nil, err
 		}
 	}
 	var all []policyText
@@ -133,9 +134,27 @@ func (s *suggestion) readFiles(name string) ([]policyText, error) {
 			return nil, fmt.Errorf("%s: %w", cli.Printable(one), err)
 		}
 		base := filepath.Base(one)
-		all = append(all, policyText{name: strings.TrimSuffix(base, filepath.Ext(base)), text: text})
+		all = append(all, policyText{name: strings.TrimSuffix(base, filepath.Ext(base)), text: text, file: one})
 	}
 	return all, nil
+}
+
+func policyFiles(folder string) (names []string, err error) {
+	err = filepath.WalkDir(folder, func(name string, d fs.DirEntry, err error) error {
+		switch hidden := strings.HasPrefix(d.Name(), ".") && name != folder; {
+		case err != nil:
+			return err
+		case d.IsDir() && hidden:
+			return fs.SkipDir
+		case !d.IsDir() && slices.Contains([]string{".hcl", ".json"}, filepath.Ext(name)):
+			names = append(names, name)
+		}
+		return nil
+	})
+	if err == nil && len(names) == 0 {
+		return nil, cli.Usage(fmt.Errorf("no file in %s ends in .hcl or .json", folder), "name the files with policies")
+	}
+	return names, err
 }
 
 func readPolicy(r io.Reader) (string, error) {
