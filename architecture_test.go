@@ -29,7 +29,7 @@ func layers() map[string][]string {
 		"cmd/stepup/internal/policies":   {"agent", "agent/rule", "agent/vault", "cache/secret", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli"},
 		"cmd/stepup/internal/secrets":    {"agent/rule", "cache/keyring", "cache/secret", "cmd/stepup/internal/cli", "cmd/stepup/internal/vaultcli", "config/paths", "prompt/terminal"},
 		"cmd/stepup/internal/service":    {"agent", "agent/control", "cmd/stepup/internal/cli", "cmd/stepup/internal/supervisor", "config/paths", "packaging"},
-		"cmd/stepup/internal/setup":      {"agent", "agent/peer", "ownership", "prompt", "prompt/command", "prompt/dialog", "prompt/notification", "prompt/session", "prompt/terminal"},
+		"cmd/stepup/internal/setup":      {"agent", "agent/peer", "cmd/stepup/internal/cli", "ownership", "prompt", "prompt/command", "prompt/dialog", "prompt/notification", "prompt/session", "prompt/terminal"},
 		"cmd/stepup/internal/supervisor": {"agent", "cmd/stepup/internal/cli", "config/paths", "packaging"},
 		"cmd/stepup/internal/vaultcli":   {"agent", "agent/control", "cache/secret", "cmd/stepup/internal/cli"},
 

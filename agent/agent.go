@@ -151,7 +151,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.folder, a.activation = folder, sockets
 	a.mu.Unlock()
 	defer a.stop()
-	if err := a.serveControl(ctx); err != nil {
+	if err := a.openControl(ctx); err != nil {
 		return err
 	}
 	a.keeper.identify(ctx, a.current.config)
@@ -159,10 +159,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	err = a.applyLocked(ctx, a.current.config)
 	a.running = err == nil
+	controls := a.open[listenerKey{"control", ""}]
 	a.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	a.serve(controls)
 	if a.options.Ready != nil {
 		a.options.Ready()
 	}
@@ -340,9 +342,9 @@ func (a *Agent) controlEndpoint() listener.Endpoint {
 	return listener.Endpoint{Network: "unix", Address: filepath.Join(a.options.RuntimeDir, ControlSocket)}
 }
 
-// serveControl opens the control socket, on which alone approvals are taken:
-// never on a listener that apps use.
-func (a *Agent) serveControl(ctx context.Context) error {
+// openControl opens the control socket, on which alone approvals are taken: never on a
+// listener that apps use. Who connects waits until the other listeners are open.
+func (a *Agent) openControl(ctx context.Context) error {
 	at := a.controlEndpoint()
 	ln, err := a.activation.Adopt(at)
 	if ln == nil && err == nil {
@@ -360,7 +362,6 @@ func (a *Agent) serveControl(ctx context.Context) error {
 	l := a.newListener(ctx, ln, Listener{Network: ln.Addr().Network()})
 	l.SetHandler(handler)
 	a.open[listenerKey{"control", ""}] = l
-	a.serve(l)
 	return nil
 }
 

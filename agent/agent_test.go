@@ -16,7 +16,10 @@ import (
 	"testing"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/control"
+	"github.com/vault-stepup/stepup/agent/devvault"
 	"github.com/vault-stepup/stepup/agent/listener"
+	"github.com/vault-stepup/stepup/cache/cachetest"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -273,4 +276,32 @@ func TestVaultGoesAndComesBack(t *testing.T) {
 	check(t, r.read(t, "kv/data/dev/db"), reply{502, `"stepup: vault \"corp\" cannot be reached`, ""})
 	serveAt(t, r.vault, vault.Addr)
 	check(t, r.do(t, "GET", "/v1/sys/health", ""), reply{200, "", ""})
+}
+
+// Who asks while the agent starts learns the addresses that it then has, not those of the file.
+func TestStatusWhileStarting(t *testing.T) {
+	t.Parallel()
+	r := newStoppedFixture(t, devvault.Config{Flavor: devvault.Community})
+	r.config.Cache.Store = agent.StoreKeyring
+	type answer struct {
+		status control.Status
+		err    error
+	}
+	answers := make(chan answer, 1)
+	early := sync.OnceFunc(func() { // the control socket is there, and nothing else
+		go func() {
+			s, err := r.control().Status(t.Context())
+			answers <- answer{s, err}
+		}()
+		for range 1000 {
+			runtime.Gosched()
+		}
+	})
+	r.keyring = &cachetest.Keyring{Before: func(context.Context, string, string) error { early(); return nil }}
+	r.start(t)
+	early() // not only then
+	got := <-answers
+	if got.err != nil || len(got.status.Listeners) != 2 || strings.HasSuffix(got.status.Listeners[0].Address, ":0") {
+		t.Errorf("%v, %+v", got.err, got.status.Listeners)
+	}
 }

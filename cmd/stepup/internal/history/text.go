@@ -202,17 +202,17 @@ func answerText(e *entry, tight bool) string {
 	case "lock":
 		parts = append(parts, "until a lock")
 	}
-	if e.Event != audit.Refused {
+	if e.Event != audit.Refused && e.Method != "" {
 		parts = append(parts, short(e.Method))
 	}
-	text := strings.Trim(strings.Join(parts, ", "), ", ")
-	switch {
-	case e.Prompts > 1 && tight:
-		text += fmt.Sprintf(" x%d", e.Prompts)
-	case e.Prompts > 1:
-		text += fmt.Sprintf(", %d prompts", e.Prompts)
+	if e.Prompts > 1 && !tight {
+		parts = append(parts, fmt.Sprintf("%d prompts", e.Prompts))
 	}
-	return strings.TrimLeft(text, ", ")
+	text := strings.Join(parts, ", ")
+	if e.Prompts > 1 && tight {
+		return strings.TrimSpace(fmt.Sprintf("%s x%d", text, e.Prompts))
+	}
+	return text
 }
 
 func tookText(e *entry) string {

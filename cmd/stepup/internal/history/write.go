@@ -30,7 +30,8 @@ func (h *command) writeEntries(entries []*entry, found audit.History) error {
 		h.Say("the audit log has nothing of that kind")
 		return nil
 	}
-	return h.sayLines(entryText(entries, h.ResultWidth()))
+	h.sayLines(entryText(entries, h.ResultWidth()))
+	return nil
 }
 
 func (h *command) writeSummary(s summary) error {
@@ -41,11 +42,11 @@ func (h *command) writeSummary(s summary) error {
 		return h.writeCSV(summaryTable(s))
 	}
 	h.Say("%s since %s", cli.Counted(s.Total.StepUps, "step-up"), s.From.Local().Format(timeLayout))
-	if len(s.Rules) == 0 {
-		return nil
+	if len(s.Rules) > 0 {
+		h.Say("")
+		h.sayLines(summaryText(s, h.ResultWidth()))
 	}
-	h.Say("")
-	return h.sayLines(summaryText(s, h.ResultWidth()))
+	return nil
 }
 
 // writeJSON writes v for programs; a terminal that shows it has nothing to obey.
@@ -58,11 +59,10 @@ func (h *command) writeJSON(v any) error {
 	return err
 }
 
-func (h *command) sayLines(lines []string) error {
+func (h *command) sayLines(lines []string) {
 	for _, line := range lines {
 		h.Say("%s", line)
 	}
-	return nil
 }
 
 func (h *command) writeCSV(rows [][]string) error {

@@ -7,7 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"unicode"
+
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 )
 
 // A humanHandler writes a log for the person at the terminal: "15:04:05 approved: read
@@ -34,7 +35,7 @@ func (h *humanHandler) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	line := r.Time.Format("15:04:05 ") + severity(r.Level) + sentence(r.Message, attrs)
-	_, err := io.WriteString(h.w, printable(line)+"\n")
+	_, err := io.WriteString(h.w, cli.PrintableLine(line)+"\n")
 	return err
 }
 
@@ -104,14 +105,4 @@ func fact(a slog.Attr) string {
 		return a.Value.String()
 	}
 	return a.Key + " " + a.Value.String()
-}
-
-// printable replaces what a stranger could steer the terminal with, or begin a line.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if !unicode.IsPrint(c) {
-			return '?'
-		}
-		return c
-	}, s)
 }

@@ -92,7 +92,7 @@ func TestHumanLog(t *testing.T) {
 		{"a warning", func() { log.Warn("slow", "after", 2) }, "warning: slow: after 2"},
 		{"an error", func() { log.Error("failed", "error", errors.New("no route")) }, "error: failed: no route"},
 		{"groups", func() { log.With("a", 1).WithGroup("g").With("b", 2).Info("shown", "c", 3) }, "shown: a 1, g.b 2, g.c 3"},
-		{"hostile", func() { log.Info("read", "path", "kv/\x1b[2J\r\nerror: \u202e") }, "read: path kv/?[2J??error: ?"},
+		{"hostile", func() { log.Info("read", "path", "kv/\x1b[2J\r\nerror: \u202e") }, "read: path kv/?[2J  error: ?"},
 		{"below the level", func() { log.Debug("hidden") }, ""},
 	} {
 		tt.do()
