@@ -200,3 +200,33 @@ func wordsOfOurs(t *testing.T) (all []string) {
 	}
 	return all
 }
+
+// The ten words of users.md are used in its sense on every page: what stepup asks is a
+// question. Commands, settings and fields have "prompt" in their names, and are quoted.
+func TestDocsTenWords(t *testing.T) {
+	t.Parallel()
+	var words []string
+	_, box, _ := strings.Cut(readText(t, "docs/users.md"), "| word | means |\n|---|---|\n")
+	for line := range strings.Lines(box) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 3 {
+			break
+		}
+		words = append(words, strings.TrimSpace(cells[1]))
+	}
+	slices.Sort(words)
+	if want := "caller, factor, grant, method, own token, program, question, rule, step-up, step-up token"; strings.Join(words, ", ") != want {
+		t.Errorf("the box has %q, want %s", words, want)
+	}
+	quoted := regexp.MustCompile("(?ms)^ *```.*?^ *```$|<!--.*?-->|`[^`\n]*`|\\]\\([^)]*\\)|prompt command|^#+ prompt$|\"Prompt [^\"]*\"")
+	other := regexp.MustCompile(`(?i)\bprompt(s|ed|ing)?\b`)
+	for _, page := range []string{"README.md", "docs/users.md", "docs/operators.md", "docs/configuration.md", "docs/troubleshooting.md", "docs/clients.md", "docs/control-api.md"} {
+		prose := quoted.ReplaceAllStringFunc(readText(t, page), func(s string) string { return strings.Repeat("\n", strings.Count(s, "\n")) })
+		number := 0
+		for line := range strings.Lines(prose) {
+			if number++; other.MatchString(line) {
+				t.Errorf("%s:%d: a question of stepup is a question: %s", page, number, line)
+			}
+		}
+	}
+}

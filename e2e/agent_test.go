@@ -35,7 +35,7 @@ type agent struct {
 // setup is what a test chooses of an agent; zero values are good.
 type setup struct {
 	upstream  string     // default: the shared server
-	responder *responder // default: no way to prompt but "attached"
+	responder *responder // default: no way to ask but "attached"
 	attempts  int        // default 3
 	timeout   string     // default 4m: no test waits for its end
 	cooldown  string     // default 5m: it is over in no test

@@ -45,7 +45,7 @@ func (a *agent) attach(t *testing.T) *terminal {
 			t.Logf("the terminal:\n%s", s.text())
 		}
 	})
-	s.wait(t, "waiting for prompts")
+	s.wait(t, "waiting for questions")
 	return s
 }
 

@@ -320,7 +320,7 @@ func (b *Broker) CannotAsk(ctx context.Context) map[string]string {
 	return missing
 }
 
-// Answer decides a prompt. It fails with ErrUnknown when no such prompt is
+// Answer decides a prompt. It fails with ErrUnknown when no such question is
 // open (any more), and with ErrAnswer when the answer does not fit, in which case the
 // prompt stays open.
 func (b *Broker) Answer(id, answer string) error {
@@ -333,7 +333,7 @@ func (b *Broker) Answer(id, answer string) error {
 	return b.acceptLocked(e, Attached, answer)
 }
 
-// Deny says no to a prompt; ErrUnknown when no such prompt is open.
+// Deny says no to a prompt; ErrUnknown when no such question is open.
 func (b *Broker) Deny(id string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

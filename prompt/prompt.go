@@ -138,15 +138,15 @@ var (
 	// ErrUnseen: the time was over before the question was shown: others were open.
 	ErrUnseen = errors.New("not shown: other questions were open")
 	// ErrUnavailable: this prompter, or none at all, can show the request now.
-	ErrUnavailable = errors.New("no way to prompt")
+	ErrUnavailable = errors.New("no way to ask")
 	// ErrCanceled: prompts were cancelled as a whole (stepup lock, shutdown).
-	ErrCanceled = errors.New("prompt was cancelled")
-	// ErrBusy: too many prompts are pending.
-	ErrBusy = errors.New("too many prompts are pending")
+	ErrCanceled = errors.New("question was cancelled")
+	// ErrBusy: too many questions are pending.
+	ErrBusy = errors.New("too many questions are pending")
 	// ErrUnknown: no prompt with this ID is pending.
-	ErrUnknown = errors.New("no such prompt")
+	ErrUnknown = errors.New("no such question")
 	// ErrAnswer: the answer does not fit the request (empty, or not one of the choices).
-	ErrAnswer = errors.New("answer does not fit the prompt")
+	ErrAnswer = errors.New("answer does not fit the question")
 )
 
 // A ProgramError is an ErrUnavailable: a program of the user was to ask, and did not. The

@@ -158,7 +158,7 @@ type TooSoonError struct {
 }
 
 func (e *TooSoonError) Error() string {
-	return fmt.Sprintf("prompts were resumed less than ten minutes ago, and it counts once in that time; try again in %s",
+	return fmt.Sprintf("questions were resumed less than ten minutes ago, and it counts once in that time; try again in %s",
 		e.Wait.Round(time.Second))
 }
 

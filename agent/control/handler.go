@@ -167,7 +167,7 @@ func (h *handler) decided(w http.ResponseWriter, err error) {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)
 	case errors.Is(err, prompt.ErrUnknown):
-		writeError(w, http.StatusNotFound, "no such prompt: it was answered, denied or has timed out")
+		writeError(w, http.StatusNotFound, "no such question: it was answered, denied or has timed out")
 	case errors.Is(err, prompt.ErrAnswer):
 		writeError(w, http.StatusBadRequest, prompt.ErrAnswer.Error())
 	default:

@@ -263,7 +263,7 @@ func (b *bodyLogin) legacy(ctx context.Context) mfa.Verdict {
 	return v
 }
 
-// unasked sends the login as it came, because no prompt can be shown. Vault then pushes by
+// unasked sends the login as it came, because no question can be shown. Vault then pushes by
 // itself, so that there is still a way in; that is said, here and to the app.
 func (b *bodyLogin) unasked(ctx context.Context) mfa.Verdict {
 	b.Config.Log.Warn("no way to ask about a login, vault pushes by itself", "vault", b.Config.VaultName, "path", b.Request.Path)

@@ -290,7 +290,7 @@ func TestLegacyLogin(t *testing.T) {
 				"passcode duo 2/3 that code was sent already: type another one, or the word push to get a push on your phone",
 			}},
 		},
-		"no answer":           {[]string{"never"}, issues, want{outcome: mfa.Timeout, text: "nobody answered the prompt"}},
+		"no answer":           {[]string{"never"}, issues, want{outcome: mfa.Timeout, text: "nobody answered the question"}},
 		"push that times out": {[]string{"push"}, duoSays("Login timed out."), want{outcome: mfa.Timeout, text: "nobody answered it"}},
 		"locked out": {
 			[]string{"push"}, duoSays("Your account has been locked out"), want{outcome: mfa.Unavailable, text: "duo does not let you in"},

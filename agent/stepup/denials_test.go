@@ -128,7 +128,7 @@ func TestNeverPrompt(t *testing.T) {
 		"detached program":        {never: factor.NeverPrompt{Detached: true}, peer: peer.Peer{PID: 7, Detached: true}, want: want{outcome: mfa.Unavailable, text: "without a terminal"}},
 		"program with a terminal": {never: factor.NeverPrompt{Detached: true}, peer: peer.Peer{PID: 7}, want: want{outcome: mfa.Denied}},
 		"detached, but wanted":    {peer: peer.Peer{Detached: true}, want: want{outcome: mfa.Denied}},
-		"program on the list":     {never: factor.NeverPrompt{Match: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{PID: 7, Exe: "/usr/sbin/cron"}, want: want{outcome: mfa.Unavailable, text: "never prompted"}},
+		"program on the list":     {never: factor.NeverPrompt{Match: func(p peer.Peer) bool { return p.Exe == "/usr/sbin/cron" }}, peer: peer.Peer{PID: 7, Exe: "/usr/sbin/cron"}, want: want{outcome: mfa.Unavailable, text: "cause no question"}},
 		"program not on the list": {never: factor.NeverPrompt{Match: func(peer.Peer) bool { return false }}, peer: peer.Peer{PID: 7}, want: want{outcome: mfa.Denied}},
 
 		// It may be detached, and it may be on the list.
@@ -417,7 +417,7 @@ func TestWrongPasswordInOnePhaseUnmutesNothing(t *testing.T) {
 			f.resolver.LoginWith(t.Context(), loginRequest, false, f.up.send)
 		}
 		if n := len(f.person.messages()) - before; n > mostPrompts {
-			t.Errorf("%d prompts", n)
+			t.Errorf("%d questions", n)
 		}
 		f.about(t.Context(), "prod", "y", "no").check(t, want{outcome: mfa.Cooldown})
 	})

@@ -299,7 +299,7 @@ type person struct {
 }
 
 // codes answers with these, one after the other: "no" denies, "dismissed" closes
-// the question, "never" waits, and after "unavailable" no prompt can be shown. A duration before
+// the question, "never" waits, and after "unavailable" no question can be shown. A duration before
 // an answer is how long it takes: "10s no".
 func (p *person) codes(all ...string) { p.words, p.always, p.answer = all, false, nil }
 

@@ -32,7 +32,7 @@ func TestAskedBeforeTheFirstTry(t *testing.T) {
 		},
 		"no answer": {match: prod("okta"), config: confirmPush, codes: []string{"never"}, want: want{outcome: mfa.Timeout, text: "nobody answered"}},
 		"the rule never asks, so nothing is pushed": {
-			match: silent, config: confirmPush, want: want{outcome: mfa.Unavailable, text: "never prompts"},
+			match: silent, config: confirmPush, want: want{outcome: mfa.Unavailable, text: "never asks"},
 		},
 		"no way to ask, so nothing is pushed": {
 			match: prod("okta"), config: confirmPush,

@@ -91,7 +91,7 @@ func TestQuestionForTheNextCodeHasItsWholeTime(t *testing.T) {
 		f.person.codes("111111", "never")
 		f.stepUp(t.Context(), read("one")).check(t, want{outcome: mfa.Approved})
 		start := time.Now()
-		f.stepUp(t.Context(), read("two")).check(t, want{outcome: mfa.Timeout, text: "nobody answered the prompt in time"})
+		f.stepUp(t.Context(), read("two")).check(t, want{outcome: mfa.Timeout, text: "nobody answered the question in time"})
 		equal(t, "time of the question", 30*time.Second+55*time.Second, time.Since(start))
 		equal(t, "deadline that is shown", start.Add(85*time.Second).Round(0), f.person.asked[1].Deadline)
 	})

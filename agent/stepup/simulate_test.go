@@ -330,7 +330,7 @@ func TestSimulate(t *testing.T) {
 		t.Errorf("header: %+v", header)
 	}
 	rows := []string{
-		"| grant, TTL | prompts | tokens | requests to Vault | of these, questions | of these, repeats " +
+		"| grant, TTL | questions to you | tokens | requests to Vault | of these, lookups | of these, repeats " +
 			"| from the cache | unused life | not served |",
 		"|---|---|---|---|---|---|---|---|---|", row("`header`", people, header),
 	}

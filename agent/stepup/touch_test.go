@@ -63,7 +63,7 @@ func TestProgramThatWaitsForATouch(t *testing.T) {
 		"no": {key: key{touched: time.Hour}, codes: []string{"no"}, took: 700 * time.Millisecond,
 			want: want{outcome: mfa.Denied, asked: []string{touch}}},
 		"nothing happens": {key: key{}, codes: []string{"never"}, took: 55700 * time.Millisecond,
-			want: want{outcome: mfa.Timeout, text: "nobody answered the prompt in time", asked: []string{touch}}},
+			want: want{outcome: mfa.Timeout, text: "nobody answered the question in time", asked: []string{touch}}},
 		"it says more": {key: key{says: []string{"one", "code 123456 of 3", "three", "four", "five"}, touched: 20 * time.Second},
 			codes: []string{"never", "never", "never", "never"}, took: 20 * time.Second,
 			want: want{outcome: mfa.Approved, asked: []string{

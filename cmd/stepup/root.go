@@ -45,7 +45,7 @@ func rootCommand(c *cli.Console) *cobra.Command {
 	cli.CompleteFlag(root, "config", cli.CompleteConfig)
 	root.AddGroup(
 		&cobra.Group{ID: groupAgent, Title: "The agent:"},
-		&cobra.Group{ID: groupPrompts, Title: "Its prompts:"},
+		&cobra.Group{ID: groupPrompts, Title: "Its questions:"},
 		&cobra.Group{ID: groupSecrets, Title: "The keyring:"})
 	root.AddCommand(commands(c)...)
 	return root

@@ -99,7 +99,7 @@ func HasPasscode(methods []mfa.Method) bool {
 // ConfirmPush asks before Vault is made to push m, where the configuration wants that. A
 // person who gets pushes out of the blue learns to approve them, and one of them will be a
 // thief's: the question says which program wants it, before anything is pushed. An error is
-// the person's denial, or that no prompt can be shown; nothing may be sent then. A method
+// the person's denial, or that no question can be shown; nothing may be sent then. A method
 // that takes a passcode, and the zero one, need no question.
 func (s *StepUp) ConfirmPush(ctx context.Context, m mfa.Method) error {
 	if m.UsesPasscode || ID(m) == "" {

@@ -360,9 +360,9 @@ func (s *StepUp) Muted() (mfa.Verdict, bool) {
 	case never.covers(s.lookup.Peer):
 		return notTold(s.lookup.Peer()), true
 	case never.Detached && s.lookup.Peer().Detached:
-		return Unavailable("stepup: programs without a terminal or desktop are not prompted (detached = \"never\"); run it from a terminal"), true
+		return Unavailable("stepup: programs without a terminal or desktop cause no question (detached = \"never\"); run it from a terminal"), true
 	case never.Match != nil && never.Match(s.lookup.Peer()):
-		return Unavailable("stepup: this program is on the list of those that are never prompted"), true
+		return Unavailable("stepup: this program is on the list of those that cause no question"), true
 	}
 	return s.MutedRule()
 }

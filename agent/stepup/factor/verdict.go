@@ -19,13 +19,13 @@ import (
 // prompt sanitises what it shows.
 const (
 	// NeverPromptedRule says why a rule shows no prompt.
-	NeverPromptedRule = "stepup: this rule never prompts (prompt = \"never\"); step up to it with another program first"
+	NeverPromptedRule = "stepup: this rule never asks (prompt = \"never\"); step up to it with another program first"
 	// WrongCode is the reason to ask for another code.
 	WrongCode = "wrong code, or one that was used: wait for the next one"
 
 	queuedTooLong  = "stepup: another request for the same rule was still being asked about; run it again"
 	oneCodeEach    = ", and fewer at once: each of them needs a code of its own, of which there is one every 30 seconds (a rule with a token or login grant needs one for all)"
-	notAnswered    = "stepup: nobody answered the prompt in time; run it again after the cool-down, and answer within the time it shows"
+	notAnswered    = "stepup: nobody answered the question in time; run it again after the cool-down, and answer within the time it shows"
 	notSeen        = "stepup: other questions were open all the time, so nobody saw this one; run it again"
 	pushRefused    = "stepup: the push was refused on the phone, or nobody answered it; run it again after the cool-down to get a new one"
 	dropped        = "stepup: something between here and vault, a load balancer say, stopped waiting while your phone was asked; raise its idle timeout to 100 seconds or more, and try again after the cool-down"
@@ -132,7 +132,7 @@ func VerdictOf(app context.Context, err error) mfa.Verdict {
 	case errors.Is(err, prompt.ErrDenied):
 		return Denied("stepup: the second factor was denied; if that was a mistake, try again after the cool-down")
 	case errors.Is(err, prompt.ErrDismissed):
-		return Denied("stepup: the prompt was closed without an answer; run it again after the cool-down")
+		return Denied("stepup: the question was closed without an answer; run it again after the cool-down")
 	case errors.Is(err, prompt.ErrCanceled):
 		return state.Canceled()
 	case errors.Is(err, prompt.ErrUnseen):
@@ -140,7 +140,7 @@ func VerdictOf(app context.Context, err error) mfa.Verdict {
 	case errors.Is(err, prompt.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return Timeout(notAnswered)
 	case errors.Is(err, prompt.ErrBusy):
-		return mfa.Verdict{Outcome: mfa.Unavailable, NoPrompt: true, Message: "stepup: too many prompts are open; answer those (`stepup prompts`) and try again"}
+		return mfa.Verdict{Outcome: mfa.Unavailable, NoPrompt: true, Message: "stepup: too many questions are open; answer those (`stepup prompts`) and try again"}
 	case errors.As(err, new(*prompt.ProgramError)):
 		return programFailed(err)
 	case errors.Is(err, prompt.ErrUnavailable):
@@ -207,9 +207,9 @@ func missingMethod(f mfa.Failure) mfa.Verdict {
 // notTold is for a program that may be one of those that are never prompted.
 func notTold(p peer.Peer) mfa.Verdict {
 	if p.Ended {
-		return Unavailable("stepup: which program this is cannot be told (the process that connected has ended), so it counts as one that is not prompted; let the program that asks open the connection")
+		return Unavailable("stepup: which program this is cannot be told (the process that connected has ended), so it counts as one that causes no question; let the program that asks open the connection")
 	}
-	return Unavailable("stepup: which program this is cannot be told (it hides its process), so it counts as one that is not prompted; use the agent's unix socket, where the kernel tells")
+	return Unavailable("stepup: which program this is cannot be told (it hides its process), so it counts as one that causes no question; use the agent's unix socket, where the kernel tells")
 }
 
 func vaultSays(reason string) string {

@@ -44,7 +44,7 @@ func New() *State {
 
 // Canceled is the verdict for a request that a lock, or the agent's end, has ended.
 func Canceled() mfa.Verdict {
-	return mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: the prompt was cancelled by stepup lock or because the agent stopped; run it again"}
+	return mfa.Verdict{Outcome: mfa.Denied, Message: "stepup: the question was cancelled by stepup lock or because the agent stopped; run it again"}
 }
 
 // Cancel ends every acquisition and waits for it, and forgets the requests that wait

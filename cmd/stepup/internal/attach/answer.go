@@ -26,7 +26,7 @@ const maxTyped = 16 << 10
 func answerCommand(c *cli.Console) *cobra.Command {
 	keep := ""
 	cmd := &cobra.Command{
-		Use: "answer [ID] [CODE]", Short: "answer a prompt", Long: textAnswerLong, Args: cli.Takes(2), ValidArgsFunction: c.CompleteID,
+		Use: "answer [ID] [CODE]", Short: "answer a question", Long: textAnswerLong, Args: cli.Takes(2), ValidArgsFunction: c.CompleteID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAnswer(cmd.Context(), c, args, prompt.Keep(keep))
 		},
@@ -48,12 +48,12 @@ func runAnswer(ctx context.Context, c *cli.Console, args []string, keep prompt.K
 	switch {
 	case p.Kind == prompt.Push && p.MethodType == prompt.ControlGroup:
 		return &cli.Error{
-			Err:  errors.New("this prompt is decided by other people"),
+			Err:  errors.New("this question is decided by other people"),
 			Hint: fmt.Sprintf("wait for them, or give up with `stepup deny %s`", p.ID),
 		}
 	case p.Kind == prompt.Push:
 		return &cli.Error{
-			Err:  errors.New("this prompt is decided on the phone"),
+			Err:  errors.New("this question is decided on the phone"),
 			Hint: fmt.Sprintf("approve it on your phone, or say no with `stepup deny %s`", p.ID),
 		}
 	case len(code) > 0 && p.Kind == prompt.Password:
@@ -100,7 +100,7 @@ func checkKeep(p prompt.Request, keep prompt.Keep) error {
 		}
 		hint += fmt.Sprintf(", or use --keep %s (%s)", c.Word, cli.Printable(c.Means))
 	}
-	return cli.Usage(fmt.Errorf("this prompt cannot be answered with --keep %s", cli.Printable(string(keep))), hint)
+	return cli.Usage(fmt.Errorf("this question cannot be answered with --keep %s", cli.Printable(string(keep))), hint)
 }
 
 // findPrompt finds the prompt that is meant by [ID] [CODE], and returns what is left of the
@@ -132,7 +132,7 @@ func findPrompt(ctx context.Context, client *control.Client, args []string) (p p
 	for _, p := range open {
 		ids = append(ids, p.ID)
 	}
-	return p, nil, cli.Usage(fmt.Errorf("%d prompts are open", len(open)), "say which one: "+cli.Printable(strings.Join(ids, ", "))+" (`stepup prompts` lists them)")
+	return p, nil, cli.Usage(fmt.Errorf("%d questions are open", len(open)), "say which one: "+cli.Printable(strings.Join(ids, ", "))+" (`stepup prompts` lists them)")
 }
 
 // looksLikeCode reports whether an argument is a passcode rather than an ID.
@@ -192,7 +192,7 @@ func haveTerminal() error {
 	return tty.Close()
 }
 
-const textAnswerLong = `Answers the prompt with the ID that "stepup prompts" lists, without ID the only one
+const textAnswerLong = `Answers the question with the ID that "stepup prompts" lists, without ID the only one
 that is open. Without CODE, the
 answer is asked for on the terminal, or is the first line of standard input
 where that is no terminal:
@@ -208,7 +208,7 @@ with --keep lock it is kept until "stepup lock", a locked screen or the end of t
 agent, within the limits of the rule. The same words may stand behind the code.
 
 The answer to a choice is its name or its number. Exits with 1 when there is no
-such prompt or the answer does not fit, and with 3 when it asked you and you
+such question or the answer does not fit, and with 3 when it asked you and you
 said no or did not answer.`
 
 // answerHint describes the answers that p takes.

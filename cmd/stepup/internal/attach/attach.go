@@ -18,7 +18,7 @@ import (
 
 func attachCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "attach", Short: "answer the agent's prompts on this terminal", Long: textAttachLong, Args: cli.Takes(0),
+		Use: "attach", Short: "answer the agent's questions on this terminal", Long: textAttachLong, Args: cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAttach(cmd.Context(), c) },
 	}
 }
@@ -73,17 +73,17 @@ func findAgent(ctx context.Context, client *control.Client) error {
 
 // The help, and texts of several places.
 const (
-	textAttachLong = `Shows the agent's prompts on this terminal, one after the other, and sends what
+	textAttachLong = `Shows the agent's questions on this terminal, one after the other, and sends what
 you type. It is one more way to be asked, beside those of the configuration:
-the first answer counts, and a prompt that is answered elsewhere goes away.
+the first answer counts, and a question that is answered elsewhere goes away.
 
-ctrl-c   says no to the prompt on the screen; a second one within a second,
+ctrl-c   says no to the question on the screen; a second one within a second,
          or one while nothing is asked, leaves
-ctrl-d   leaves the prompt open for another place to answer
+ctrl-d   leaves the question open for another place to answer
 
 When the agent stops, it waits, and goes on with the next one. Exits with 0 when
 you leave, and with 4 when no agent runs at the beginning.`
 
 	hintAttachAgain = "run `stepup attach` again"
-	textAttached    = "stepup: waiting for prompts (ctrl-c denies one, and leaves when there is none)"
+	textAttached    = "stepup: waiting for questions (ctrl-c denies one, and leaves when there is none)"
 )

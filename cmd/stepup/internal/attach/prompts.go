@@ -19,7 +19,7 @@ func Commands(c *cli.Console) []*cobra.Command {
 }
 
 func promptsCommand(c *cli.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "prompts", Short: "list the prompts that are open", Args: cli.Takes(0)}
+	cmd := &cobra.Command{Use: "prompts", Short: "list the questions that are open", Args: cli.Takes(0)}
 	f := cli.FormatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		open, err := c.Client().Prompts(cmd.Context())
@@ -43,8 +43,8 @@ func promptsCommand(c *cli.Console) *cobra.Command {
 
 func denyCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "deny [ID]", Short: "say no to a prompt", Args: cli.Takes(1), ValidArgsFunction: c.CompleteID,
-		Long: "Says no to the prompt with the ID that \"stepup prompts\" lists, without ID to the only one\nthat is open. This also ends a push.",
+		Use: "deny [ID]", Short: "say no to a question", Args: cli.Takes(1), ValidArgsFunction: c.CompleteID,
+		Long: "Says no to the question with the ID that \"stepup prompts\" lists, without ID to the only one\nthat is open. This also ends a push.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, id := c.Client(), ""
 			if len(args) > 0 {
@@ -68,7 +68,7 @@ func denyCommand(c *cli.Console) *cobra.Command {
 // promptsText lists the prompts that can be answered.
 func promptsText(open []prompt.Request, now time.Time) string {
 	if len(open) == 0 {
-		return "no prompts are open\n"
+		return "no questions are open\n"
 	}
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

@@ -16,7 +16,7 @@ import (
 // Lock is stepup lock.
 func Lock(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "lock [RULE]", Short: "revoke and forget every step-up token, cancel every prompt", Long: textLockLong, Args: cli.Takes(1),
+		Use: "lock [RULE]", Short: "revoke and forget every step-up token, cancel every question", Long: textLockLong, Args: cli.Takes(1),
 		ValidArgsFunction: c.CompleteOneRule,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := lock(cmd.Context(), c.Client(), args)
@@ -30,7 +30,7 @@ func Lock(c *cli.Console) *cobra.Command {
 }
 
 const textLockLong = `Forgets every step-up token and revokes it at Vault, and cancels every open
-prompt, as if it had been denied. The agent goes on running.
+question, as if it had been denied. The agent goes on running.
 
 With RULE, the name of a step_up block, it does that for this rule alone.`
 
@@ -62,9 +62,9 @@ func lockText(r control.LockResult) string {
 		add(r.Revoked, "token", "revoked")
 		add(r.Forgotten, "token", "forgotten")
 	}
-	add(r.Prompts, "prompt", "cancelled")
+	add(r.Prompts, "question", "cancelled")
 	if len(done) == 0 {
-		done = []string{"there were no tokens and no prompts"}
+		done = []string{"there were no tokens and no questions"}
 	}
 	text := "locked: " + strings.Join(done, ", ") + "\n"
 	for _, note := range r.Notes {
@@ -76,7 +76,7 @@ func lockText(r control.LockResult) string {
 // Resume is stepup resume.
 func Resume(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
-		Use: "resume", Short: "be asked again after prompts were denied or not answered", Long: textResumeLong, Args: cli.Takes(0),
+		Use: "resume", Short: "be asked again after questions were denied or not answered", Long: textResumeLong, Args: cli.Takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := c.Client().Resume(cmd.Context())
 			if err != nil {
@@ -88,11 +88,11 @@ func Resume(c *cli.Console) *cobra.Command {
 	}
 }
 
-const textResumeLong = `After a prompt that was denied or not answered, the rule pauses: for a while its
-requests are refused without a prompt. This command ends every such pause.
+const textResumeLong = `After a question that was denied or not answered, the rule pauses: for a while its
+requests are refused without a question. This command ends every such pause.
 
-After three prompts in ten minutes that were denied or not answered, a rule
-is muted: its requests are refused without a prompt. An accepted second factor
+After three questions in ten minutes that were denied or not answered, a rule
+is muted: its requests are refused without a question. An accepted second factor
 ends that, and so does this command. It works once in ten minutes, and the audit
 log says which process ran it: any program of your user can.`
 

@@ -89,7 +89,7 @@ func watchStatus(ctx context.Context, c *cli.Console, format string) error {
 const clearScreen = "\x1b[H\x1b[2J"
 
 const textStatusLong = `Shows where programs connect (the export lines can be pasted into a shell), the
-Vault servers and whether they answer, the rules, open prompts, who is asked,
+Vault servers and whether they answer, the rules, open questions, who is asked,
 and where step-up tokens are kept. A server that does not answer costs two
 seconds. Of each token it says how long it is left, and when and for which program it
 was used last. With --format json it is the object that GET /v1/status gives.`
@@ -104,7 +104,7 @@ func statusText(st control.Status, now time.Time) string {
 	s.Row("metrics", metricsLines(st)...)
 	s.Row("vaults", vaultLines(st.Vaults)...)
 	s.Row("rules", ruleLines(st.Rules)...)
-	s.Row("prompts", append([]string{promptsLine(len(st.Prompts))}, askedLines(st)...)...)
+	s.Row("questions", append([]string{questionsLine(len(st.Prompts))}, askedLines(st)...)...)
 	s.Row("cache", cacheLines(st, now)...)
 	s.Row("audit", auditLines(st.Audit, now)...)
 	for _, suggestion := range st.Suggestions {
@@ -252,11 +252,11 @@ func timesText(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-func promptsLine(n int) string {
+func questionsLine(n int) string {
 	if n == 0 {
 		return "none is open"
 	}
-	return cli.Counted(n, "prompt") + " open: `stepup prompts`"
+	return cli.Counted(n, "question") + " open: `stepup prompts`"
 }
 
 // askedLines are the prompters, or the command to run where none can ask, and what the others
@@ -274,7 +274,7 @@ func askedLines(st control.Status) []string {
 		ways = append(ways, cli.Counted(st.Attached, "attached terminal"))
 	}
 	if len(ways) == 0 {
-		return append([]string{"no prompt can be shown now: run `stepup attach`"}, others...)
+		return append([]string{"no question can be shown now: run `stepup attach`"}, others...)
 	}
 	return append([]string{"asked by " + strings.Join(ways, ", ")}, others...)
 }

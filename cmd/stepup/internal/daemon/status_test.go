@@ -55,7 +55,7 @@ vaults     corp  https://vault.corp.example:8200  up, version 1.21.0, 4711 reque
            shut  https://shut.example             sealed
 rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with a and b
            ns       x in namespace team/            all operations  token with a
-prompts    2 prompts open: ` + "`stepup prompts`" + `
+questions  2 questions open: ` + "`stepup prompts`" + `
            asked by terminal, command, 2 attached terminals
            not by desktop: no graphical? session
 cache      memory only, the keyring is locked: the default collection of the keyring is locked
@@ -70,8 +70,8 @@ note       a note
 config
 vaults     v    down
 rules      none: only logins are completed
-prompts    none is open
-           no prompt can be shown now: run ` + "`stepup attach`" + `
+questions  none is open
+           no question can be shown now: run ` + "`stepup attach`" + `
 cache      memory
 `},
 	} {
@@ -87,7 +87,7 @@ cache      memory
 func TestLockText(t *testing.T) {
 	t.Parallel()
 	got := lockText(control.LockResult{Revoked: 1, Forgotten: 2, Prompts: 3, Notes: []string{"one\nis left"}})
-	if want := "locked: 1 token revoked, 2 tokens forgotten, 3 prompts cancelled\nnote: one is left\n"; got != want {
+	if want := "locked: 1 token revoked, 2 tokens forgotten, 3 questions cancelled\nnote: one is left\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for want, r := range map[string]control.Resumed{

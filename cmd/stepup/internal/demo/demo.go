@@ -22,12 +22,12 @@ import (
 )
 
 const textLong = `Runs a development Vault and an agent in one process, on loopback addresses,
-and walks through what stepup does in six steps. You answer the prompts; the
+and walks through what stepup does in six steps. You answer the questions; the
 demo shows the codes that your phone would show, and in the end leaves the
 agent to you until ctrl-c. Nothing has to be configured, no network is used,
 and nothing is left behind.
 
-With --auto it needs no terminal: it answers its own prompts, checks at every
+With --auto it needs no terminal: it answers its own questions, checks at every
 step what the app received, what was asked and what Vault saw, and exits with 0
 only if all of it is as it should be.`
 
@@ -123,7 +123,7 @@ func (d *demo) needTerminal() error {
 		}
 		err = errors.New("standard output is none")
 	}
-	return &cli.Error{Err: fmt.Errorf("the demo asks you on a terminal: %w", err), Hint: "`stepup demo --auto` needs none: it answers its own prompts"}
+	return &cli.Error{Err: fmt.Errorf("the demo asks you on a terminal: %w", err), Hint: "`stepup demo --auto` needs none: it answers its own questions"}
 }
 
 // tour runs the steps. The scripted person does everything right, so that with

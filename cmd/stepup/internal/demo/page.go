@@ -61,7 +61,7 @@ func (p *page) opening(auto bool) string {
 		p.wrap("a development Vault and an agent run in this process, on loopback addresses. "+
 			"nothing is configured, no network is used, nothing is left behind", 2, 2) +
 		p.wrap("you are "+demoUser+"; the demo shows what your phone would show", 2, 2) +
-		p.wrap("ctrl-c at a prompt denies it, anywhere else it ends the demo", 2, 2)
+		p.wrap("ctrl-c at a question denies it, anywhere else it ends the demo", 2, 2)
 }
 
 func (p *page) title(n, of int, title string) string {

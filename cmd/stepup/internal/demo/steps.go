@@ -115,7 +115,7 @@ func factorSteps() []step {
 			title: "you say no",
 			story: "something wants to use the signing key, and it is not you who started it. " +
 				"the app then asks once more, as programs do",
-			do:      "press ctrl-c at the prompt",
+			do:      "press ctrl-c at the question",
 			after:   "the app got Vault's own 403 with one more line that says why; its second try did not bother you",
 			replies: []reply{denyIt},
 			calls:   []call{denied, cooldown},

@@ -48,7 +48,7 @@ type options struct {
 func Command(c *cli.Console) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
-		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: "run a command and answer its prompts on this terminal", Long: textExecLong,
+		Use: "exec [flags] [--] [COMMAND [ARGUMENT...]]", Short: "run a command and answer its questions on this terminal", Long: textExecLong,
 		Args: cobra.ArbitraryArgs, DisableFlagsInUseLine: true,
 	}
 	flags := cmd.Flags()

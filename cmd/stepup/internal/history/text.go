@@ -206,7 +206,7 @@ func answerText(e *entry, tight bool) string {
 		parts = append(parts, short(e.Method))
 	}
 	if e.Prompts > 1 && !tight {
-		parts = append(parts, fmt.Sprintf("%d prompts", e.Prompts))
+		parts = append(parts, fmt.Sprintf("%d questions", e.Prompts))
 	}
 	text := strings.Join(parts, ", ")
 	if e.Prompts > 1 && tight {
