@@ -146,7 +146,13 @@ func (d *decoder) checkHidden() {
 		first := d.cfg.Rules[j]
 		way := "the first rule that matches is used: put the narrower one first"
 		if d.tree.Shared(place(first)) && !d.tree.Shared(place(*other)) {
-			way = "a lock in the shared configuration keeps its rule in front of yours: take yours out"
+			way = "that rule is locked, and comes before yours: take yours out, or ask your administrators to change theirs"
+			all := d.tree.LockedRules
+			if !slices.ContainsFunc(all, func(b *hclsyntax.Block) bool { return b.Labels[0] == first.Name }) {
+				locked := all[len(all)-1]
+				way = fmt.Sprintf("that rule comes before yours because step_up %q, %s, is locked: take yours out, or ask your administrators to put the other one behind it",
+					locked.Labels[0], layers.Where(locked.DefRange(), place(*other)))
+			}
 		}
 		d.warn(place(*other), say("step_up %q is never used: step_up %q, %s, takes all of its requests", other.Name, first.Name, layers.Where(place(first), place(*other))).
 			hint("%s", way))

@@ -58,6 +58,9 @@ type Tree struct {
 	Locked map[*hclsyntax.Attribute]bool
 	// Overridden has the shared argument of each one that stands in its place.
 	Overridden map[*hclsyntax.Attribute]*hclsyntax.Attribute
+	// LockedRules are the rules of the shared files that are locked. The user's own rules come
+	// behind the last of them, and all shared ones before it.
+	LockedRules hclsyntax.Blocks
 	// Watch are the files and folders whose changes may change the tree, whether they are
 	// there or not.
 	Watch []string

@@ -15,7 +15,12 @@ import (
 // the last shared one that is locked, and before the others: no locked rule is ever hidden by
 // one, and every other can be.
 func (t *Tree) merge(shared, own hclsyntax.Blocks) {
-	at := 1 + lastIndex(shared, func(b *hclsyntax.Block) bool { return b.Type == "step_up" && t.locked(b.Body) })
+	at := 0 // behind the last one
+	for i, b := range shared {
+		if b.Type == "step_up" && t.locked(b.Body) {
+			at, t.LockedRules = i+1, append(t.LockedRules, b)
+		}
+	}
 	var all, late hclsyntax.Blocks
 	for i, b := range shared {
 		if b.Type == "step_up" && i >= at {
@@ -77,15 +82,6 @@ func (t *Tree) locked(body *hclsyntax.Body) bool {
 		}
 	}
 	return slices.ContainsFunc(body.Blocks, func(b *hclsyntax.Block) bool { return t.locked(b.Body) })
-}
-
-func lastIndex(all hclsyntax.Blocks, is func(*hclsyntax.Block) bool) int {
-	for i := len(all) - 1; i >= 0; i-- {
-		if is(all[i]) {
-			return i
-		}
-	}
-	return -1
 }
 
 // Shared reports whether a place is in a shared file.
