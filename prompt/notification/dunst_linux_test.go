@@ -164,16 +164,14 @@ func TestDunst(t *testing.T) {
 			s.until(t, true)
 		})
 	}
-	t.Run("click on the text denies nothing", func(t *testing.T) {
+	t.Run("click on the text brings the question back", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		a := askNotifier(ctx, n, prompttest.Request(prompt.Passcode))
 		s.until(t, false)
-		must(t, os.WriteFile(filepath.Join(s.Dir, "choice"), []byte("nothing"), 0o600))
 		server := s.conn.Object(notifications, notificationsPath)
 		must(t, server.Call("org.dunstproject.cmd0.NotificationAction", 0, uint32(0)).Err)
-		must(t, server.Call("org.dunstproject.cmd0.NotificationCloseLast", 0).Err)
-		a.want(t, "", prompt.ErrDismissed)
+		a.want(t, "", prompt.ErrReopened)
 	})
 	t.Run("withdrawn", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -58,6 +58,7 @@ func TestPlainNotification(t *testing.T) {
 		return r
 	}
 	const head = "terraform (pid 4711) wants to read kv/data/prod/db\nvault corp, rule prod-kv\nasked by terraform from make from zsh\n"
+	const unasked = "deny it if you did not ask for this\n"
 	for _, c := range []struct {
 		name string
 		r    prompt.Request
@@ -76,13 +77,13 @@ func TestPlainNotification(t *testing.T) {
 			"1) corp_totp, 2) corp_duo\nto deny: stepup deny abc234\nopen until 03:04:05"}},
 		{"choose of many", with(prompt.Choose, func(r *prompt.Request) { r.Choices = strings.Split("abcdefghijk", "") }), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head +
 			"1) a, 2) b, 3) c, 4) d, 5) e, 6) f, 7) g, 8) h, 9) i, 2 more\nto deny: stepup deny abc234\nopen until 03:04:05"}},
-		{"confirm", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), postcard{"stepup: allow reading kv/data/prod/db?", "to go on: stepup answer abc234 yes\n" + head +
+		{"confirm", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), postcard{"stepup: allow reading kv/data/prod/db?", "to allow: stepup answer abc234 yes\n" + head +
 			"a push will be sent to your phone\nto deny: stepup deny abc234\nopen until 03:04:05"}},
-		{"push", with(prompt.Push, func(r *prompt.Request) { r.Method, r.MethodType = "corp_duo", "duo" }), postcard{"stepup: approve it on your phone", head +
+		{"push", with(prompt.Push, func(r *prompt.Request) { r.Method, r.MethodType = "corp_duo", "duo" }), postcard{"stepup: approve it on your phone", unasked + head +
 			"approve it on your phone (corp_duo, duo)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
 		{"a number to tap", with(prompt.Push, func(r *prompt.Request) {
 			r.Method, r.MethodType, r.Number, r.Message = "okta", "okta", "42", "tap 42 in Okta Verify"
-		}), postcard{"stepup: tap 42 on your phone", head +
+		}), postcard{"stepup: tap 42 on your phone", unasked + head +
 			"tap 42 in Okta Verify\ntap that number on your phone (okta)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
 		{"not installed by the system", with(prompt.Passcode, func(r *prompt.Request) {
 			r.Requester = prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/x/vault", Origin: prompt.OriginUser, Chain: []string{"vault"}}

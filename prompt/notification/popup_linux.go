@@ -23,6 +23,10 @@ const (
 // Why a notification was closed, as NotificationClosed tells it.
 const closedByPerson = uint32(2)
 
+// defaultKey is the action of a click on the notification itself. No server shows it as a
+// button, and makoctl invoke takes it.
+const defaultKey = "default"
+
 // replyKey is the action that a server with the capability of the same name shows
 // as a field (KDE's extension).
 const replyKey = "inline-reply"
@@ -191,6 +195,12 @@ func icon(file string) string {
 	return appName
 }
 
+// clickable reports whether a click on the notification itself brings the question back. It
+// never allows or denies anything: a person clicks to read more, and anything may send this key.
+func (p *popup) clickable() bool {
+	return p.can.buttons && p.request.Kind != prompt.Push && p.request.Kind != used
+}
+
 func (p *popup) actions() []string {
 	if !p.can.buttons {
 		return []string{}
@@ -200,6 +210,9 @@ func (p *popup) actions() []string {
 		return []string{p.lock, labelLock, p.notNow, prompt.LabelOK}
 	}
 	var keys []string
+	if p.clickable() {
+		keys = append(keys, defaultKey, prompt.LabelAnswer)
+	}
 	if p.can.reply {
 		keys = append(keys, replyKey, "Enter code")
 	}
@@ -289,7 +302,7 @@ func (p *popup) pressed(ctx context.Context, key any) (string, error) {
 		return "", errOpen
 	case key == p.lock && p.request.Kind == used:
 		return lockAnswer, nil
-	case key == p.answer && reopens(p.request, p.can):
+	case key == p.answer && reopens(p.request, p.can), key == defaultKey && p.clickable():
 		return "", prompt.ErrReopened
 	case key == p.approve && p.request.Kind == prompt.Confirm:
 		return "yes", nil

@@ -82,6 +82,7 @@ func TestNotificationIsAnswered(t *testing.T) {
 	reply := func(text string) func(*testing.T, *desktop, popup) {
 		return func(_ *testing.T, d *desktop, p popup) { d.emit("NotificationReplied", p.ID, text) }
 	}
+	click := func(_ *testing.T, d *desktop, p popup) { d.emit("ActionInvoked", p.ID, "default") }
 	closed := func(reason uint32) func(*testing.T, *desktop, popup) {
 		return func(_ *testing.T, d *desktop, p popup) { d.emit("NotificationClosed", p.ID, reason) }
 	}
@@ -104,6 +105,9 @@ func TestNotificationIsAnswered(t *testing.T) {
 		{"close a confirmation that cannot be answered", "simple", prompt.Confirm, []string{}, closed(2), "", prompt.ErrDismissed, true},
 		{"bring a passcode back", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
 		{"bring a password back", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
+		{"click on a passcode", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, click, "", prompt.ErrReopened, true},
+		{"click on a confirmation", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, click, "", prompt.ErrReopened, false},
+		{"click where a code can be typed", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, click, "", prompt.ErrReopened, false},
 		{"deny a passcode", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
 		{"type a passcode", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, reply("123 456"), "123456", nil, false},
 		{"deny a passcode that could be typed", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
@@ -164,6 +168,7 @@ func TestPushNoticeThatWasRead(t *testing.T) {
 	for name, read := range map[string]func(popup){
 		"closed": func(p popup) { f.emit("NotificationClosed", p.ID, uint32(2)) },
 		"button": func(p popup) { f.press(t, p, "OK"); <-f.closed },
+		"click":  func(p popup) { f.emit("ActionInvoked", p.ID, "default"); f.emit("NotificationClosed", p.ID, uint32(2)) },
 	} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		a := f.ask(ctx, prompt.Push)
@@ -192,6 +197,7 @@ func flushSignals(t *testing.T, conn *dbus.Conn, p popup) {
 func TestNotificationContent(t *testing.T) {
 	t.Parallel()
 	const head = "a?b (pid 4711) wants to read kv/data/prod/db\nvault corp, rule prod-kv\nasked by terraform from make from zsh\nit's the 'corp' code\n"
+	const deny = "to deny: stepup deny abc234\n"
 	for _, c := range []struct {
 		name  string
 		can   []string
@@ -199,11 +205,11 @@ func TestNotificationContent(t *testing.T) {
 		title string
 		body  string
 	}{
-		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "to answer, press Answer, or: stepup answer abc234\n" + head + "open until 23:59:58"},
-		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "type it here, or: stepup answer abc234\n" + head + "open until 23:59:58"},
-		{"push", modern(), prompt.Push, "stepup: approve it on your phone", head +
-			"approve it on your phone (corp_totp, totp)\ndeny it if you did not ask for this\nopen until 23:59:58"},
-		{"mako", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "to go on, press Allow, or: stepup answer abc234 yes\n" + head + "open until 23:59:58"},
+		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head + deny + "open until 23:59:58"},
+		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "type it here, or: stepup answer abc234\n" + head + deny + "open until 23:59:58"},
+		{"push", modern(), prompt.Push, "stepup: approve it on your phone", "deny it if you did not ask for this\n" + head +
+			"approve it on your phone (corp_totp, totp)\n" + deny + "open until 23:59:58"},
+		{"confirmation", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "to allow: stepup answer abc234 yes\n" + head + deny + "open until 23:59:58"},
 		{"title only", nil, prompt.Passcode, "stepup: a?b (pid 4711) wants to read kv/data/prod/db", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -452,7 +458,8 @@ func TestForgedSignals(t *testing.T) {
 		"number as text":                 func() { f.emit("ActionInvoked", "7", yes) },
 		"a stale key":                    func() { f.emit("ActionInvoked", p.ID, "approve:AAAAAAAAAAAAAAAAAAAAAAAAAA") },
 		"no nonce":                       func() { f.emit("ActionInvoked", p.ID, "approve") },
-		"the default action":             func() { f.emit("ActionInvoked", p.ID, "default") },
+		"another clicks on it":           func() { unicast(forger, notifications, "ActionInvoked", p.ID, "default") },
+		"a click on another":             func() { f.emit("ActionInvoked", p.ID+1, "default") },
 		"the label":                      func() { f.emit("ActionInvoked", p.ID, "Allow") },
 		"key of another type":            func() { f.emit("ActionInvoked", p.ID, []string{yes}) },
 		"nothing":                        func() { f.emit("ActionInvoked") },

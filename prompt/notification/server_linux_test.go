@@ -75,7 +75,7 @@ type popup struct {
 func (p popup) key(t *testing.T, label string) string {
 	t.Helper()
 	for i := 0; i+1 < len(p.Actions); i += 2 {
-		if p.Actions[i+1] == label {
+		if p.Actions[i+1] == label && p.Actions[i] != "default" {
 			return p.Actions[i]
 		}
 	}
@@ -83,10 +83,13 @@ func (p popup) key(t *testing.T, label string) string {
 	return ""
 }
 
+// labels are those of the buttons that a server shows.
 func (p popup) labels() []string {
 	labels := []string{}
 	for i := 0; i+1 < len(p.Actions); i += 2 {
-		labels = append(labels, p.Actions[i+1])
+		if p.Actions[i] != "default" {
+			labels = append(labels, p.Actions[i+1])
+		}
 	}
 	return labels
 }

@@ -24,7 +24,8 @@ type notice struct {
 
 // describe words the notification for a sanitised request. The title says what is asked, or
 // what to do for a push, because a closed drawer shows nothing else; the body begins with how
-// to answer, because mako cuts it off after three lines, and goes on with the requester.
+// to answer, or when to deny a push, and goes on with the requester: mako shows five rows of
+// 26 characters, title and all, and cuts the rest off.
 func describe(r prompt.Request, can capabilities) notice {
 	if r.Kind == used {
 		return describeUse(r, can)
@@ -38,7 +39,7 @@ func describe(r prompt.Request, can capabilities) notice {
 		place.Requester.Chain = nil // its parents have a line of their own
 	}
 	lines := []string{instruction(r, can), r.Requester.Name() + " wants to " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
-	lines = slices.Concat(lines, r.Notes(), []string{choices(r)}, pushNotes(r, can), []string{denial(r, can)})
+	lines = slices.Concat(lines, r.Notes(), []string{choices(r), pushNote(r), denial(r)})
 	if !r.Deadline.IsZero() {
 		lines = append(lines, "open until "+r.Deadline.Local().Format("15:04:05"))
 	}
@@ -61,13 +62,9 @@ func describeUse(r prompt.Request, can capabilities) notice {
 	if !can.body {
 		return n
 	}
-	end := "to end this step-up: stepup lock " + r.Rule
-	if can.buttons {
-		end = "to end it, press " + labelLock + ", or: stepup lock " + r.Rule
-	}
 	place := r
 	place.Requester.Chain, place.Rule = nil, ""
-	lines := []string{r.Requester.Name() + ": " + r.Action(), end, place.Details(), startedBy(r.Requester.Chain)}
+	lines := []string{"to end it: stepup lock " + r.Rule, r.Requester.Name() + ": " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
 	lines = append(lines, place.Notes()...)
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	n.body = strings.Join(lines, "\n")
@@ -122,26 +119,21 @@ func choices(r prompt.Request) string {
 	return strings.Join(parts, ", ")
 }
 
-// instruction says how to answer, also where a button does: mako has them, and shows none.
+// instruction says how to answer, in words that hold on every desktop. They name no button: a
+// desktop that shows buttons needs no words for them, and mako has them but shows none.
 func instruction(r prompt.Request, can capabilities) string {
 	id := prompt.Sanitize(r.ID, prompt.MaxName)
 	switch {
 	case r.Kind == prompt.Push:
-		return "" // the title says it
-	case r.Enrolment != nil && can.buttons:
-		return "it is shown in a window: press " + prompt.LabelAnswer + ", or on a terminal: stepup attach"
+		return "deny it if you did not ask for this" // the title says how to approve it
 	case r.Enrolment != nil:
 		return "it is shown in a window, or on a terminal by: stepup attach"
 	case id == "":
 		return ""
-	case r.Kind == prompt.Confirm && can.buttons:
-		return "to go on, press " + prompt.LabelAllow + ", or: stepup answer " + id + " yes"
 	case r.Kind == prompt.Confirm:
-		return "to go on: stepup answer " + id + " yes"
+		return "to allow: stepup answer " + id + " yes"
 	case can.reply:
 		return "type it here, or: stepup answer " + id
-	case can.buttons:
-		return "to answer, press " + prompt.LabelAnswer + ", or: stepup answer " + id
 	}
 	return "to answer: stepup answer " + id
 }
@@ -151,22 +143,18 @@ func reopens(r prompt.Request, can capabilities) bool {
 	return can.buttons && !can.reply && r.Kind != prompt.Push && r.Kind != prompt.Confirm && r.Kind != used
 }
 
-// pushNotes say where a push is decided, and when the button is for it.
-func pushNotes(r prompt.Request, can capabilities) []string {
-	switch {
-	case r.Kind != prompt.Push:
-		return nil
-	case can.buttons:
-		return []string{r.PushInstructions(), "deny it if you did not ask for this"}
+// pushNote says where a push is decided.
+func pushNote(r prompt.Request) string {
+	if r.Kind != prompt.Push {
+		return ""
 	}
-	return []string{r.PushInstructions()}
+	return r.PushInstructions()
 }
 
-// denial says how to deny, where no button does.
-func denial(r prompt.Request, can capabilities) string {
+// denial says how to deny, also where a button does.
+func denial(r prompt.Request) string {
 	id := prompt.Sanitize(r.ID, prompt.MaxName)
-	switch {
-	case can.buttons || id == "":
+	if id == "" {
 		return ""
 	}
 	return "to deny: stepup deny " + id
