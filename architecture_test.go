@@ -59,6 +59,7 @@ func layers() map[string][]string {
 		"cache/secret":          {},
 		"cache/cachetest":       {"cache", "cache/keyring", "cache/secret"},
 		"prompt":                {"cache/secret"},
+		"prompt/qrcode":         {"cache/secret"},
 		"prompt/prompttest":     {"prompt"},
 		"config":                {"agent", "agent/notice", "agent/rule", "config/excerpt", "config/layers", "config/paths", "ownership"},
 		"config/excerpt":        {},
@@ -71,8 +72,8 @@ func layers() map[string][]string {
 		"examples":              {},
 
 		// A way to ask knows the question, and no other way.
-		"prompt/terminal":     {"prompt"},
-		"prompt/dialog":       {"prompt"},
+		"prompt/terminal":     {"prompt", "prompt/qrcode"},
+		"prompt/dialog":       {"prompt", "prompt/qrcode"},
 		"prompt/notification": {"messagebus", "prompt"},
 		"prompt/command":      {"prompt"},
 		"prompt/session":      {"messagebus", "ownership", "prompt"},

@@ -16,7 +16,7 @@ import (
 // to the agent over its own socket, to the person it belongs to, or to the command that
 // the person gives it to.
 func senders() []string {
-	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/control", "cache", "cache/cachetest", "cache/keyring", "cmd/stepup/internal/exec", "cmd/stepup/internal/secrets", "prompt"}
+	return []string{"agent/vault", "agent/relay", "agent/stepup", "agent/stepup/approval", "agent/stepup/factor", "agent/stepup/state", "agent/control", "cache", "cache/cachetest", "cache/keyring", "cmd/stepup/internal/exec", "cmd/stepup/internal/secrets", "prompt", "prompt/qrcode"}
 }
 
 // checkReveal finds the word that makes a secret readable where nothing is sent,

@@ -21,14 +21,14 @@ func TestPushOrCode(t *testing.T) {
 			"push refused, then code": func(t *testing.T, p *pushOrCode) {
 				p.waitForPush(t)
 				p.say(t, refuses)
-				p.screen.wait(t, "the push was refused on the phone", "passcode for "+p.codes.name)
+				p.screen.wait(t, "push was refused on the phone", "Passcode for "+p.codes.name)
 				p.typeCode(t)
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				p := newPushOrCode(t, push, "")
-				p.screen.wait(t, "wants to log in at auth/userpass/login/"+p.user.name, "passcode for "+p.codes.name)
+				p.screen.wait(t, "wants to log in at auth/userpass/login/"+p.user.name, "Passcode for "+p.codes.name)
 				decide(t, p)
 				p.wantLogin(t, 1)
 			})
@@ -50,7 +50,7 @@ func TestPushOrCodePreferred(t *testing.T) {
 		t.Run("code", func(t *testing.T) {
 			t.Parallel()
 			p := newPushOrCode(t, push, "code")
-			p.screen.wait(t, "passcode for "+p.codes.name)
+			p.screen.wait(t, "Passcode for "+p.codes.name)
 			p.typeCode(t)
 			p.wantLogin(t, 0)
 		})

@@ -268,7 +268,7 @@ func TestPushLoginDenied(t *testing.T) {
 		p := newPushLogin(t, u, push)
 		command := p.started(t)
 		p.agent.stepup("").ok(t, "deny", p.agent.onlyPrompt(t))
-		p.screen.wait(t, "denied")
+		p.screen.wait(t, "Denied")
 		p.wantRefused(t, command, "the second factor was denied")
 		p.wantCooldown(t)
 		p.wantDropped(t)
@@ -366,7 +366,7 @@ func TestPushRuleConfirm(t *testing.T) {
 			t.Parallel()
 			p := newPushFixture(t, "rule", pingPhone, "confirm_push = true")
 			command := p.vault.start(t, p.args...)
-			p.screen.wait(t, "wants to "+p.wants, "go on? y/N")
+			p.screen.wait(t, "wants to "+p.wants, "Allow it? (y/N")
 			equal(t, "requests without a yes", len(p.w.sent()), 0)
 			if !yes {
 				p.screen.press(t, "n\r")

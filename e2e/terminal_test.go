@@ -115,5 +115,5 @@ func (s *terminal) count(text string) int { return strings.Count(s.text(), text)
 // waitNotice waits for the notice of a push: the request, and where to approve it.
 func (s *terminal) waitNotice(t *testing.T, what string, p *pushMethod) {
 	t.Helper()
-	s.wait(t, "wants to "+what, fmt.Sprintf("approve it on your phone (%s, %s)", p.name, p.kind))
+	s.wait(t, "wants to "+what, fmt.Sprintf("Approve it on your phone (%s, %s)", p.name, p.kind))
 }

@@ -2,12 +2,9 @@ package prompt
 
 import (
 	"fmt"
-	"image/color"
 	"net/url"
 	"strconv"
 	"strings"
-
-	"github.com/boombuler/barcode/qr"
 
 	"github.com/vault-stepup/stepup/cache/secret"
 )
@@ -109,11 +106,11 @@ func (e *Enrolment) groups(perLine int) []string {
 // Lines are the secret for typing it by hand: its groups, the account and the kind of
 // code, without a margin. The first line is a heading.
 func (e *Enrolment) Lines(groupsPerLine int) []string {
-	lines := append([]string{"secret:"}, e.groups(groupsPerLine)...)
+	lines := append([]string{"Secret:"}, e.groups(groupsPerLine)...)
 	if name := e.name(); name != "" {
-		lines = append(lines, "account: "+name)
+		lines = append(lines, "Account: "+name)
 	}
-	return append(lines, fmt.Sprintf("kind: time-based, %d digits, %d s, %s", e.Digits, e.Period, e.Algorithm))
+	return append(lines, fmt.Sprintf("Kind: time-based, %d digits, %d s, %s", e.Digits, e.Period, e.Algorithm))
 }
 
 // GroupsPerLine makes lines of a secret that fit every terminal and window.
@@ -128,53 +125,4 @@ func (e *Enrolment) name() string {
 		return e.Issuer
 	}
 	return e.Issuer + ": " + e.Account
-}
-
-// A QRCode is the modules of a QR code, dark or light, without a margin.
-type QRCode struct {
-	size int
-	dark []bool // row by row
-}
-
-// NewQRCode encodes text at level L: a screen is not scratched, and a small code fits.
-func NewQRCode(text secret.Secret) (QRCode, error) {
-	code, err := qr.Encode(text.Reveal(), qr.L, qr.Auto)
-	if err != nil {
-		return QRCode{}, err
-	}
-	bounds := code.Bounds()
-	q := QRCode{size: bounds.Dx(), dark: make([]bool, 0, bounds.Dx()*bounds.Dy())}
-	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
-		for x := bounds.Min.X; x < bounds.Max.X; x++ {
-			q.dark = append(q.dark, color.GrayModel.Convert(code.At(x, y)).(color.Gray).Y < 0x80)
-		}
-	}
-	return q, nil
-}
-
-// QRMargin is the light frame that the standard (ISO/IEC 18004) wants around a code, in
-// modules.
-const QRMargin = 4
-
-// Size is the width and the height in modules.
-func (q QRCode) Size() int { return q.size }
-
-// Dark reports whether a module is dark. Everything around the code is light.
-func (q QRCode) Dark(x, y int) bool {
-	return x >= 0 && y >= 0 && x < q.size && y < q.size && q.dark[y*q.size+x]
-}
-
-// HalfBlocks draws the code with a margin, two modules to a character: the ink is dark,
-// the paper light.
-func (q QRCode) HalfBlocks(margin int) []string {
-	blocks := map[[2]bool]string{{true, true}: "█", {true, false}: "▀", {false, true}: "▄", {}: " "}
-	var lines []string
-	for y := -margin; y < q.size+margin; y += 2 {
-		line := ""
-		for x := -margin; x < q.size+margin; x++ {
-			line += blocks[[2]bool{q.Dark(x, y), q.Dark(x, y+1)}]
-		}
-		lines = append(lines, line)
-	}
-	return lines
 }

@@ -167,7 +167,7 @@ func (r Request) Shortened(detail, decisive int) Request {
 		*field = Sanitize(*field, detail)
 	}
 	r.Operation = Sanitize(r.Operation, detail/2)
-	r.Path, r.Allows, r.Message = Sanitize(r.Path, decisive), SanitizeText(r.Allows, decisive), SanitizeText(r.Message, 2*detail)
+	r.Path, r.Allows, r.Message = Sanitize(r.Path, decisive), SanitizeText(r.Allows, decisive), SanitizeText(r.Message, 3*detail)
 	return r
 }
 

@@ -4,14 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// The words that more than one prompter shows. Their rules: lower case and no full
-// stop; the requester and its action first, then the place, then the problem, then the
-// instructions; nothing that the person cannot act on; only text that went through the
-// sanitiser. The methods below expect a request from [Request.Sanitized].
+// The words of a question, the same on every prompter, which only lays them out. Their rules:
+// sentence case and no full stop; the requester and its action first, then the place, then
+// the problem, then the instructions; nothing that the person cannot act on; only text that
+// went through the sanitiser. The methods below expect a request from [Request.Sanitized].
 
 // Brief returns one line, without its end: the requester and its action.
 func Brief(r Request) string {
@@ -94,29 +95,6 @@ func (q Requester) hiddenName() string {
 	return fmt.Sprintf(words+" and calls itself %s (pid %d)", q.Chain[0], q.PID)
 }
 
-// Guess lists the programs that a hidden one may be, behind "it may be" or the like; ""
-// when there are none. It says that it is a guess: a person must not take the first one
-// for the one that asks.
-func (q Requester) Guess() string {
-	var names []string
-	for _, c := range q.MayBe {
-		names = append(names, fmt.Sprintf("%s (pid %d)", c.Name, c.PID))
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	return "(a guess): " + strings.Join(names, ", ")
-}
-
-// OtherName returns the claim where it says more than the name that the kernel knows,
-// else "". A prompter must mark it as a claim: any process can say it.
-func (q Requester) OtherName() string {
-	if len(q.Chain) > 0 && q.Claim == q.Chain[0] {
-		return ""
-	}
-	return q.Claim
-}
-
 // Action is the request in words that follow "wants to": "read kv/data/prod/db".
 func (r Request) Action() string {
 	switch {
@@ -132,65 +110,153 @@ func (r Request) Action() string {
 	return r.Operation + " " + r.Path
 }
 
-// Details are Vault, namespace, rule and the parents of the requester in one line; "" when none is known.
-func (r Request) Details() string {
-	var parts []string
-	add := func(label, value string) {
-		if value != "" {
-			parts = append(parts, label+value)
-		}
+// Sentence is the requester and its action: "terraform (pid 4711) wants to read kv/data/prod/db".
+// The name of a program stays as it is at the beginning; our own words for one do not.
+func (r Request) Sentence() string {
+	name := r.Requester.Name()
+	if r.Requester.Hidden || strings.HasPrefix(name, "an unknown program") {
+		name = Capitalize(name)
 	}
-	add("vault ", r.Vault)
-	add("namespace ", r.Namespace)
-	add("rule ", r.Rule)
-	if len(r.Requester.Chain) > 1 {
-		add("asked by ", strings.Join(r.Requester.Chain, " <- "))
-	}
-	add("", r.Requester.Orphan())
-	return strings.Join(parts, ", ")
+	return name + " wants to " + r.Action()
 }
 
-// Orphan says that nothing is known above the requester; "" where its parents are known, or
-// not even the requester is. A program that leaves its parents behind hides what started it.
-func (q Requester) Orphan() string {
-	if len(q.Chain) != 1 {
+// Capitalize makes words the beginning of a line.
+func Capitalize(words string) string {
+	if words == "" {
 		return ""
 	}
-	return "no parents: started by the system or by a program that has ended"
+	return strings.ToUpper(words[:1]) + words[1:]
 }
 
-// Notes are the lines below the details: what a yes allows, the claim of the requester or a guess at it,
-// what happened before, the attempt, and the questions that wait.
-func (r Request) Notes() []string {
-	var notes []string
-	add := func(label, value string) {
-		if value != "" {
-			notes = append(notes, label+value)
+// known returns the label and the value of each pair whose value is known.
+func known(pairs ...string) []string {
+	var lines []string
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			lines = append(lines, pairs[i]+pairs[i+1])
 		}
 	}
-	add("allows ", r.Allows)
-	add("calls itself: ", r.Requester.OtherName())
-	add("it may be ", r.Requester.Guess())
-	add("", r.Message)
-	if r.Kind == Passcode {
-		add("", r.KeepNote("the code"))
-	}
-	add("", r.AttemptNote())
-	add("", r.QueuedNote())
-	return notes
+	return lines
 }
 
-// KeepNote says which words may stand behind an answer, what being "the code"; "" where
-// there is nothing to choose.
-func (r Request) KeepNote(what string) string {
+// labelled is the line of known for one pair; "" for none.
+func labelled(label, value string) string { return strings.Join(known(label, value), "") }
+
+// Facts are Vault, namespace, rule and the parents of the requester, where known, as "Vault: corp".
+func (r Request) Facts() []string {
+	parents, orphan := "", ""
+	switch len(r.Requester.Chain) {
+	case 0:
+	case 1: // a program that leaves its parents behind hides what started it
+		orphan = "started by the system or by a program that has ended"
+	default:
+		parents = strings.Join(r.Requester.Chain[1:], ", ")
+	}
+	return known("Vault: ", r.Vault, "Namespace: ", r.Namespace, "Rule: ", r.Rule, "Started by: ", parents, "No parents: ", orphan)
+}
+
+// Details are the facts in one line; "" when none is known. No name has a semicolon, so that
+// none can look like two facts.
+func (r Request) Details() string {
+	facts := r.Facts()
+	for i := range facts[min(1, len(facts)):] {
+		facts[i+1] = strings.ToLower(facts[i+1][:1]) + facts[i+1][1:]
+	}
+	return strings.Join(facts, "; ")
+}
+
+// Allowed says what a yes allows, where that is more than the request.
+func (r Request) Allowed() string { return labelled("A yes allows ", r.Allows) }
+
+// Claims are the name that the requester gives itself, where it is not the one that the kernel
+// knows, and the programs that a hidden one may be. They say that they are claims and guesses:
+// any process can say anything, and the first guess must not be taken for the one that asks.
+func (r Request) Claims() []string {
+	claim, guesses := r.Requester.Claim, []string(nil)
+	if len(r.Requester.Chain) > 0 && claim == r.Requester.Chain[0] {
+		claim = ""
+	}
+	for _, c := range r.Requester.MayBe {
+		guesses = append(guesses, fmt.Sprintf("%s (pid %d)", c.Name, c.PID))
+	}
+	return known("Calls itself: ", claim, "May be (a guess): ", strings.Join(guesses, ", "))
+}
+
+// Problem says what happened before, and which attempt this is; "" where there is nothing to
+// say.
+func (r Request) Problem() string {
+	if r.Attempt <= 1 {
+		return Capitalize(r.Message)
+	}
+	attempt := strconv.Itoa(r.Attempt)
+	if r.Attempts > 0 {
+		attempt += " of " + strconv.Itoa(r.Attempts)
+	}
+	if r.Attempt == r.Attempts {
+		attempt += ", the last one"
+	}
+	return "Attempt " + attempt + ": " + cmp.Or(r.Message, "please try again")
+}
+
+// Notes are the lines below the details: what a yes allows, the claims, the problem, what may
+// stand behind a passcode, and the questions that wait.
+func (r Request) Notes() []string {
+	keep := ""
+	if r.Kind == Passcode {
+		keep = r.KeepNote()
+	}
+	return slices.Concat(known("", r.Allowed()), r.Claims(), known("", r.Problem(), "", keep, "", r.QueuedNote()))
+}
+
+// KeepNote says which words may stand behind an answer that is typed; "" where there is
+// nothing to choose.
+func (r Request) KeepNote() string {
 	var ways []string
 	for _, c := range r.Keeps {
 		ways = append(ways, "'"+string(c.Word)+"' ("+c.Means+")")
 	}
-	if len(ways) == 0 {
-		return ""
+	what := "the passcode"
+	if r.Kind == Confirm {
+		what = "y"
 	}
-	return "behind " + what + " you may type " + strings.Join(ways, " or ")
+	return labelled("Behind "+what+" you may type ", strings.Join(ways, " or "))
+}
+
+// Label names the answer that is wanted, with what is known of it and the notes in
+// parentheses: "Passcode for corp_totp (6 digits)".
+func (r Request) Label(notes ...string) string {
+	label := "Allow it?"
+	switch r.Kind {
+	case Passcode:
+		label = "Passcode" + r.ForMethod()
+		if r.Enrolment != nil {
+			label = "First passcode" + r.ForMethod()
+		}
+		if r.Digits > 0 {
+			notes = append([]string{strconv.Itoa(r.Digits) + " digits"}, notes...)
+		}
+	case Password:
+		label = "Password" + r.ForMethod()
+	case Choose:
+		label = "Choose how to confirm it"
+	case Push:
+		label = Capitalize(r.pushed()) + r.methodNote()
+	}
+	if notes = slices.DeleteFunc(notes, func(note string) bool { return note == "" }); len(notes) > 0 {
+		label += " (" + strings.Join(notes, ", ") + ")"
+	}
+	return label
+}
+
+// RetryNote says why an answer was not taken.
+func (r Request) RetryNote() string {
+	switch r.Kind {
+	case Passcode:
+		return "that was no passcode"
+	case Choose:
+		return "that is none of the choices"
+	}
+	return "that was no password"
 }
 
 // Title is the heading of a window or notification: what a question is about, or what to do
@@ -201,12 +267,19 @@ func (r Request) Title() string {
 		return "stepup: a new secret" + r.ForMethod()
 	case r.Kind != Push:
 		return "stepup: allow " + r.doing() + "?"
-	case r.MethodType == ControlGroup:
-		return "stepup: somebody else has to approve it"
-	case r.Number != "":
-		return "stepup: tap " + r.Number + " on your phone"
 	}
-	return "stepup: approve it on your phone"
+	return "stepup: " + r.pushed()
+}
+
+// pushed says how a push is decided, for which nothing is typed.
+func (r Request) pushed() string {
+	switch {
+	case r.MethodType == ControlGroup:
+		return "somebody else has to approve it"
+	case r.Number != "":
+		return "tap " + r.Number + " on your phone"
+	}
+	return "approve it on your phone"
 }
 
 // doing is [Request.Action] in words that follow "allow": "reading kv/data/prod/db".
@@ -229,47 +302,16 @@ func (r Request) doing() string {
 	return forms[r.Operation] + " " + path
 }
 
-// PushInstructions say how to decide a Push, for which nothing is typed.
-func (r Request) PushInstructions() string {
-	if r.MethodType == ControlGroup {
-		return "waiting for their approval"
-	}
-	if r.Number != "" {
-		return "tap that number on your phone" + r.MethodNote()
-	}
-	return "approve it on your phone" + r.MethodNote()
-}
-
 // ForMethod is the method in words that follow "passcode": " for corp_totp"; "" where it is not known.
-func (r Request) ForMethod() string {
-	if r.Method == "" {
+func (r Request) ForMethod() string { return labelled(" for ", r.Method) }
+
+// methodNote is the method and its type in parentheses, with a blank before them; "" when neither is known.
+func (r Request) methodNote() string {
+	names := slices.Compact(known("", r.Method, "", r.MethodType))
+	if len(names) == 0 || r.MethodType == ControlGroup {
 		return ""
 	}
-	return " for " + r.Method
-}
-
-// MethodNote is the method and its type in parentheses, with a blank before them; "" when neither is known.
-func (r Request) MethodNote() string {
-	switch {
-	case r.Method == r.MethodType && r.Method != "":
-		return " (" + r.Method + ")"
-	case r.Method != "" && r.MethodType != "":
-		return " (" + r.Method + ", " + r.MethodType + ")"
-	case r.Method+r.MethodType != "":
-		return " (" + r.Method + r.MethodType + ")"
-	}
-	return ""
-}
-
-// AttemptNote says which attempt this is; "" for the first.
-func (r Request) AttemptNote() string {
-	switch {
-	case r.Attempt <= 1:
-		return ""
-	case r.Attempts <= 0:
-		return "attempt " + strconv.Itoa(r.Attempt)
-	}
-	return fmt.Sprintf("attempt %d of %d", r.Attempt, r.Attempts)
+	return " (" + strings.Join(names, ", ") + ")"
 }
 
 // NumberedChoices are the choices with a number in front, so that none can look like a
@@ -329,6 +371,12 @@ const (
 	LabelNotNow   = "Not now"
 	LabelAnswer   = "Answer"
 	LabelOK       = "OK" // there is nothing to decide here
+)
+
+// Headings of a new secret.
+const (
+	ScanSecret = "Scan this with your authenticator"
+	TypeSecret = "Type this into your authenticator"
 )
 
 // EscapeMarkup returns text in which nothing is markup any more, for Pango, Qt and

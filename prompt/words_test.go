@@ -96,7 +96,7 @@ func TestNotesSayWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	r := prompt.Request{Allows: "this, and all of kv/\x1b[2J*, for up to 5 min", Message: "wrong code", Requester: prompt.Requester{Claim: "vault kv"}}
 	notes := r.Sanitized().Notes()
-	if want := "allows this, and all of kv/?(2J*, for up to 5 min"; notes[0] != want || len(notes) != 3 {
+	if want := "A yes allows this, and all of kv/?(2J*, for up to 5 min"; notes[0] != want || len(notes) != 3 {
 		t.Errorf("Notes() = %q, want %q first", notes, want)
 	}
 	if notes = (prompt.Request{Message: "wrong code"}).Notes(); len(notes) != 1 {

@@ -182,7 +182,7 @@ func notEnrolled(f mfa.Failure, methodType string) mfa.Verdict {
 // Where Vault wants a code instead, it goes on with that.
 func (b *bodyLogin) okta(ctx context.Context) mfa.Verdict {
 	method := mfa.Method{Name: okta, Type: okta}
-	if err := b.Confirm(ctx, method, "this login sends a push to your phone; go on?"); err != nil {
+	if err := b.Confirm(ctx, method, "a yes sends a push to your phone"); err != nil {
 		return factor.VerdictOf(ctx, err)
 	}
 	nonce := newNonce()

@@ -375,7 +375,7 @@ const (
 	wrongCode  = "wrong code, or one that was used: wait for the next one"
 	maybeSpent = "vault refused the other code, and may have spent this one: wait for the next one"
 	codeOrPush = "type a code, or the word push to get a push on your phone"
-	sendPush   = "send a push to your phone (okta)?"
+	sendPush   = "a yes sends a push to your phone (okta)"
 )
 
 // identified is the context of a request whose process is known.

@@ -176,10 +176,10 @@ func plain(text string) string {
 	// Names before codes: some look like one.
 	text = numbered(text, `(?m)(?:stepup deny|^denied) ([a-z2-9]{6})\b`, "k7m2qx")
 	text = numbered(text, `\b(\d{6}|\d{8})\b`, "624365", "447361", "908172", "135790")
-	text = numbered(text, `secret:\n  ((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})`, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
+	text = numbered(text, `Secret:\n  ((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})`, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
 	text = regexp.MustCompile("(?m:^  \x1b\\[38;5;16;48;5;231m.*\x1b\\[0m\n)+").ReplaceAllString(text, "  (the QR code)\n")
 	for pattern, with := range map[string]string{
-		`(?m)asked by (\S+) <- .*$`:     "asked by $1 <- zsh <- tmux",
+		`(?mi)(started by): .*$`:        "$1: zsh, tmux",
 		`\b\d+ s, ctrl-c`:               "55 s, ctrl-c",
 		`try again in \d+ second(s)`:    "try again in 30 second$1",
 		`127\.0\.0\.1:\d+`:              "127.0.0.1:8100",

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 
 	"github.com/vault-stepup/stepup/prompt"
@@ -82,7 +81,7 @@ func (a *Askpass) converse(ctx context.Context, r prompt.Request) (string, error
 		if !errors.Is(err, prompt.ErrAnswer) {
 			return r.ChoiceAsGiven(answer), err
 		}
-		note = "the answer did not fit"
+		note = r.RetryNote()
 	}
 	return "", prompt.ErrDismissed
 }
@@ -146,28 +145,19 @@ func (a *Askpass) environ(ctx context.Context, r prompt.Request) []string {
 // the machine can read. So it has no message: a line that a passcode program has printed may
 // be in there. It begins with a letter, so that it is no option.
 func commandLine(r prompt.Request, note string) string {
-	lines := []string{prompt.Brief(r)}
 	r.Message = note
-	if details := strings.ReplaceAll(r.Details(), " <- ", ", "); details != "" { // a toolkit may look for markup
+	lines := []string{prompt.Brief(r)}
+	if details := r.Details(); details != "" {
 		lines = append(lines, details)
 	}
-	lines = append(lines, r.Notes()...)
-	lines = append(lines, "")
-	switch r.Kind {
-	case prompt.Passcode:
-		label := "Passcode" + r.ForMethod()
-		if r.Digits > 0 {
-			label += " (" + strconv.Itoa(r.Digits) + " digits)"
-		}
-		lines = append(lines, label+":")
-	case prompt.Password:
-		lines = append(lines, "Password"+r.ForMethod()+":")
-	case prompt.Choose:
-		lines = append(append(lines, r.NumberedChoices()...), "Choose how to confirm it:")
-	case prompt.Push:
-		lines = append(lines, "Tap "+r.Number+" on your phone"+r.MethodNote())
-	default:
-		lines = append(lines, "Go on?")
+	lines = append(append(lines, r.Notes()...), "")
+	if r.Kind == prompt.Choose {
+		lines = append(lines, r.NumberedChoices()...)
 	}
+	label := r.Label()
+	if r.Kind != prompt.Push && r.Kind != prompt.Confirm {
+		label += ":"
+	}
+	lines = append(lines, label)
 	return strings.Join(lines, "\n")
 }

@@ -100,18 +100,18 @@ func TestAskpassQuestion(t *testing.T) {
 		return r
 	}
 	none := func(*prompt.Request) {}
-	const head = "stepup: terraform (pid 4711) wants to read kv/data/prod/db\nvault corp, rule prod-kv, asked by terraform, make, zsh\n"
+	const head = "stepup: terraform (pid 4711) wants to read kv/data/prod/db\nVault: corp; rule: prod-kv; started by: make, zsh\n"
 	for _, tt := range []struct {
 		name, mode, want string
 		in               prompt.Request
 	}{
 		{"passcode", "", head + "\nPasscode for corp_totp (6 digits):", with(prompt.Passcode, none)},
-		{"second attempt", "", head + "attempt 2 of 3\n\nPasscode for corp_totp (6 digits):", with(prompt.Passcode, func(r *prompt.Request) {
+		{"second attempt", "", head + "Attempt 2 of 3: please try again\n\nPasscode for corp_totp (6 digits):", with(prompt.Passcode, func(r *prompt.Request) {
 			r.Attempt, r.Message = 2, "`ykman` is asked for a code of corp_totp: touch your key? It says: hunter2"
 		})},
 		{"password", "", head + "\nPassword for alice:", with(prompt.Password, func(r *prompt.Request) { r.Method = "alice" })},
 		{"choose", "", head + "\n1) corp_totp\n2) corp_duo\nChoose how to confirm it:", with(prompt.Choose, none)},
-		{"confirm", "confirm", head + "\nGo on?", with(prompt.Confirm, none)},
+		{"confirm", "confirm", head + "\nAllow it?", with(prompt.Confirm, none)},
 		{"number", "none", head + "\nTap 42 on your phone (corp_totp, totp)", with(prompt.Push, func(r *prompt.Request) { r.Number = "42" })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

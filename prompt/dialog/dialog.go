@@ -107,10 +107,10 @@ func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, erro
 	if err != nil {
 		return "", err
 	}
-	note := ""
-	for range maxRounds {
-		t := newDialogText(r, d.config.Now())
-		t.note = note
+	asked := r
+	for round := range maxRounds {
+		t := newDialogText(asked, d.config.Now())
+		t.again = round > 0
 		answer, err := d.show(ctx, programs, job{environ: environ, text: t})
 		if r.Kind == prompt.Push && errors.Is(err, prompt.ErrDismissed) {
 			return "", nil // it only told something, and may be closed at will
@@ -120,7 +120,7 @@ func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, erro
 		}
 		answer, err = prompt.Check(t.request, answer)
 		if errors.Is(err, prompt.ErrAnswer) {
-			note = retryNote(t.request)
+			asked.Message = r.RetryNote()
 			continue
 		}
 		return r.ChoiceAsGiven(answer), err

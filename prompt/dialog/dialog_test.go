@@ -223,9 +223,12 @@ func checkHarmless(t *testing.T, hostile, plain string) {
 	if strings.HasPrefix(plain, "-") && !strings.HasPrefix(hostile, option) || !strings.HasPrefix(plain, "-") && strings.HasPrefix(hostile, "-") {
 		t.Errorf("%.80q came of %.80q", hostile, plain)
 	}
-	bare := strings.NewReplacer("<h1>42</h1>", "", `<span size="49152" weight="bold">42</span>`, "", "<qt>", "", "</qt>", "", "<br>", "", "&amp;", "", "&lt;", "", "&gt;", "", "&nbsp;", " ").Replace(hostile)
+	bare := strings.NewReplacer("<h1>42</h1>", "", `<span size="49152" weight="bold">42</span>`, "", "<b>", "", "</b>", "", `<qt><div align="left">`, "", "</div></qt>", "", "<br>", "", "&amp;", "", "&lt;", "", "&gt;", "", "&nbsp;", " ").Replace(hostile)
 	if i := strings.IndexFunc(bare, func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }); i >= 0 || strings.ContainsAny(bare, "<>&$`\\\"") {
 		t.Errorf("%.80q is among the arguments", hostile)
+	}
+	if strings.Count(hostile, "<b>") != strings.Count(plain, "<b>") || strings.Count(hostile, "</b>") != strings.Count(plain, "</b>") {
+		t.Errorf("a stranger's tag in %.200q", hostile)
 	}
 	if len(hostile) > 4000 {
 		t.Errorf("an argument of %d bytes", len(hostile))

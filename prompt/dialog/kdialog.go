@@ -2,14 +2,16 @@ package dialog
 
 import (
 	"encoding/base64"
-	"html"
 	"strconv"
 	"strings"
 
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-const kdialogDeny = "deny"
+const (
+	kdialogDeny = "deny"
+	kdialogIcon = "--icon" // since 19.04 that of the window, too
+)
 
 // kdialogInvocation asks with KDE's kdialog. Its boxes for text have two
 // buttons, of which neither can be a no.
@@ -21,31 +23,32 @@ func kdialogInvocation(t dialogText) invocation {
 	}
 	switch r.Kind {
 	case prompt.Passcode:
-		args = append(args, "--inputbox", t.text(false), "")
+		args = append(args, "--inputbox", richText(markup(t.text(false))), "")
 	case prompt.Password:
-		args = append(args, "--password", richText(t.text(false)))
+		args = append(args, "--password", richText(markup(t.text(false))))
 	case prompt.Choose:
-		args = append(args, "--menu", t.text(true))
+		args = append(args, "--menu", richText(markup(t.text(true))))
 		for i, c := range r.NumberedChoices() {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
 		args = append(args, kdialogDeny, denyChoice)
 	case prompt.Push:
-		args = append(buttons(t.goLabel()), "<qt><h1>"+r.Number+"</h1>"+strings.TrimPrefix(richText(t.text(true)), "<qt>"))
+		args = append(buttons(t.goLabel()), richText("<h1>"+r.Number+"</h1>"+markup(t.text(true))))
 	default:
-		args = append(buttons(t.goLabel()), t.text(true))
+		args = append(buttons(t.goLabel()), richText(markup(t.text(true))))
 	}
 	return invocation{
 		args: args,
+		icon: kdialogIcon,
 		read: func(code int, output string) (string, error) { return readKdialog(r, code, output) },
 	}
 }
 
-// richText writes lines as markup: the box for passwords takes any text for it.
-// Blanks that set a line in would be lost.
-func richText(text string) string {
+// richText is markup as Qt has it, where a line end is a blank and blanks that set a line in
+// are lost. A menu would centre its lines.
+func richText(tagged string) string {
 	lines := strings.NewReplacer("\n"+inset, "<br>"+strings.Repeat("&nbsp;", len(inset)), "\n", "<br>")
-	return "<qt>" + lines.Replace(prompt.EscapeMarkup(text)) + "</qt>"
+	return `<qt><div align="left">` + lines.Replace(tagged) + "</div></qt>"
 }
 
 func readKdialog(r prompt.Request, code int, output string) (string, error) {
@@ -69,27 +72,17 @@ func readKdialog(r prompt.Request, code int, output string) (string, error) {
 
 // kdialogPicture shows the secret as rich text with the picture in it.
 func kdialogPicture(t dialogText) invocation {
-	var b strings.Builder
-	paragraph := func(lines ...string) {
-		for i, line := range lines {
-			lines[i] = html.EscapeString(line)
-		}
-		b.WriteString("<p>" + strings.Join(lines, "<br>") + "</p>")
-	}
-	b.WriteString("<qt>")
-	for block := range strings.SplitSeq(joinBlocks(t.facts(), t.problem()), "\n\n") {
-		paragraph(strings.Split(block, "\n")...)
-	}
-	paragraph(scanTitle)
-	b.WriteString(`<p><img src="data:image/png;base64,` + base64.StdEncoding.EncodeToString(t.picture()) + `"></p>`)
 	words := t.request.Enrolment.Lines(prompt.GroupsPerLine)
 	words[0] = typeTitle
-	paragraph(words...)
-	paragraph(nextTitle)
-	b.WriteString("</qt>\n")
+	above := joinBlocks(t.facts(), t.problem(), prompt.ScanSecret)
+	below := joinBlocks(strings.Join(words, "\n"), nextTitle)
+	// One line: the window takes each for a text of its own.
+	text := richText(markup(above) + "\n\n" + `<img src="data:image/png;base64,` + base64.StdEncoding.EncodeToString(t.picture()) + `">` +
+		"\n\n" + prompt.EscapeMarkup(below))
 	return invocation{
 		args:  []string{"--title", t.request.Title(), "--textbox", "-", "620", "640"},
-		input: b.String(),
+		input: text + "\n",
+		icon:  kdialogIcon,
 		read: func(code int, _ string) (string, error) {
 			switch code {
 			case 0:

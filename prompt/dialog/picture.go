@@ -7,7 +7,7 @@ import (
 	"image/color"
 	"image/png"
 
-	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/qrcode"
 )
 
 // The windows that show a new secret. It reaches the programs through standard
@@ -18,7 +18,7 @@ import (
 // only the code is asked for again, the picture is not shown again.
 func withPicture(picture, ask program) program {
 	return program{name: ask.name, ask: func(ctx context.Context, j job) (string, error) {
-		if j.text.request.Enrolment != nil && j.text.note == "" {
+		if j.text.request.Enrolment != nil && !j.text.again {
 			if _, err := picture.ask(ctx, j); err != nil {
 				return "", err
 			}
@@ -32,7 +32,7 @@ func (t dialogText) picture() []byte {
 	if t.request.Enrolment == nil {
 		return nil
 	}
-	code, err := prompt.NewQRCode(t.request.Enrolment.URI())
+	code, err := qrcode.New(t.request.Enrolment.URI())
 	if err != nil {
 		return nil
 	}
@@ -45,13 +45,13 @@ func (t dialogText) picture() []byte {
 
 // encodePNG draws a QR code with its margin. A code of the usual size is three hundred
 // pixels wide.
-func encodePNG(code prompt.QRCode) ([]byte, error) {
+func encodePNG(code qrcode.Code) ([]byte, error) {
 	const pixels = 6 // of a module
-	width := (code.Size() + 2*prompt.QRMargin) * pixels
+	width := (code.Size() + 2*qrcode.Margin) * pixels
 	picture := image.NewPaletted(image.Rect(0, 0, width, width), color.Palette{color.White, color.Black})
 	for y := range width {
 		for x := range width {
-			if code.Dark(x/pixels-prompt.QRMargin, y/pixels-prompt.QRMargin) {
+			if code.Dark(x/pixels-qrcode.Margin, y/pixels-qrcode.Margin) {
 				picture.SetColorIndex(x, y, 1)
 			}
 		}

@@ -82,7 +82,7 @@ SETOK Send
 SETPROMPT Password:
 SETTIMEOUT 57
 SETERROR Attempt 2 of 3: wrong password
-SETDESC terraform (pid 4711) wants to read kv/data/prod/db%0A%0AVault: corp%0ARule: prod-kv%0AStarted by: make, zsh%0A%0APassword for corp_totp%0AThis window closes after 55 s%0ATo deny it, run: stepup deny abc234
+SETDESC terraform (pid 4711) wants to read kv/data/prod/db%0A%0AVault: corp%0ARule: prod-kv%0AStarted by: make, zsh%0A%0APassword for corp_totp%0AThis window closes after 55 s%0ATo deny: stepup deny abc234
 GETPIN
 `,
 		prompt.Confirm: `

@@ -1,9 +1,7 @@
 package dialog
 
 import (
-	"cmp"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +24,7 @@ const (
 // sanitiser.
 type dialogText struct {
 	request prompt.Request // sanitised
-	note    string         // why the same question comes again; "" the first time
+	again   bool           // the answer did not fit: the same question, once more
 	seconds int            // until the deadline; 0 when there is none
 	detail  int            // room for one line of the details, in bytes
 }
@@ -92,82 +90,32 @@ func joinBlocks(blocks ...string) string {
 	return strings.Join(kept, "\n\n")
 }
 
-// markup is the text in Pango's markup, under a number that is to be seen from afar.
-func (t dialogText) markup() string {
-	return `<span size="49152" weight="bold">` + t.request.Number + "</span>\n\n" + prompt.EscapeMarkup(t.text(true))
+// markup is a text for programs that take tags, with its first paragraph in bold. A stranger's
+// tag or entity stays text: all of it is escaped, though the sanitiser has left nothing that
+// would need it.
+func markup(text string) string {
+	heading, rest, _ := strings.Cut(prompt.EscapeMarkup(text), "\n\n")
+	return "<b>" + heading + "</b>\n\n" + rest
 }
 
 // facts are the requester, its action, and the place.
 func (t dialogText) facts() string {
-	r := t.request
-	context := make([]string, 0, 6)
-	add := func(label, value string) {
-		if value != "" {
-			context = append(context, fold(label+prompt.Sanitize(value, t.detail)))
-		}
+	r, context := t.request, make([]string, 0, 6)
+	for _, fact := range append(r.Facts(), r.Claims()...) {
+		context = append(context, fold(prompt.Sanitize(fact, len("May be (a guess): ")+t.detail)))
 	}
-	add("Vault: ", r.Vault)
-	add("Namespace: ", r.Namespace)
-	add("Rule: ", r.Rule)
-	if len(r.Requester.Chain) > 1 {
-		add("Started by: ", strings.Join(r.Requester.Chain[1:], ", "))
-	}
-	add("", capitalize(r.Requester.Orphan()))
-	add("Calls itself: ", r.Requester.OtherName())
-	add("May be ", r.Requester.Guess())
-	allows := ""
-	if r.Allows != "" {
-		allows = fold("A yes allows " + r.Allows)
-	}
-	return joinBlocks(fold(t.asker()+" wants to "+r.Action()), allows, strings.Join(context, "\n"))
-}
-
-// asker is the requester at the beginning of a sentence. The name of a program stays as it is.
-func (t dialogText) asker() string {
-	name := t.request.Requester.Name()
-	if t.request.Requester.Hidden || strings.HasPrefix(name, "an unknown program") {
-		return capitalize(name)
-	}
-	return name
-}
-
-// capitalize makes words the beginning of a line.
-func capitalize(words string) string {
-	if words == "" {
-		return ""
-	}
-	return strings.ToUpper(words[:1]) + words[1:]
+	return joinBlocks(fold(r.Sentence()), fold(r.Allowed()), strings.Join(context, "\n"))
 }
 
 // problem says why the person is asked again; "" the first time.
-func (t dialogText) problem() string {
-	r := t.request
-	message := cmp.Or(t.note, r.Message)
-	switch {
-	case r.Attempt <= 1 || t.note != "":
-		return fold(capitalize(message))
-	case message == "":
-		message = "please try again"
-	}
-	return fold("Attempt " + ofAttempts(r) + ": " + message)
-}
-
-func ofAttempts(r prompt.Request) string {
-	switch {
-	case r.Attempts <= 0:
-		return strconv.Itoa(r.Attempt)
-	case r.Attempt >= r.Attempts:
-		return fmt.Sprintf("%d of %d, the last one", r.Attempt, r.Attempts)
-	}
-	return fmt.Sprintf("%d of %d", r.Attempt, r.Attempts)
-}
+func (t dialogText) problem() string { return fold(t.request.Problem()) }
 
 // instructions say how to answer, and how long there is time for it.
 func (t dialogText) instructions(canDeny bool) string {
 	r := t.request
-	lines := []string{fold(t.label())}
-	if keep := r.KeepNote("the code"); r.Kind == prompt.Passcode && keep != "" {
-		lines = append(lines, fold(capitalize(keep)))
+	lines := []string{fold(r.Label())}
+	if keep := r.KeepNote(); r.Kind == prompt.Passcode && keep != "" {
+		lines = append(lines, fold(keep))
 	}
 	if waiting := r.QueuedNote(); waiting != "" {
 		lines = append(lines, waiting)
@@ -176,36 +124,9 @@ func (t dialogText) instructions(canDeny bool) string {
 		lines = append(lines, fmt.Sprintf("This window closes after %d s", t.seconds))
 	}
 	if id := prompt.Sanitize(r.ID, prompt.MaxName); !canDeny && id != "" {
-		lines = append(lines, "To deny it, run: stepup deny "+id)
+		lines = append(lines, "To deny: stepup deny "+id)
 	}
 	return strings.Join(lines, "\n")
-}
-
-func digits(n int) string {
-	if n <= 0 {
-		return ""
-	}
-	return " (" + strconv.Itoa(n) + " digits)"
-}
-
-// label names the wanted answer.
-func (t dialogText) label() string {
-	r := t.request
-	switch r.Kind {
-	case prompt.Passcode:
-		of := ""
-		if r.Enrolment != nil {
-			of = " of the new secret"
-		}
-		return "Passcode" + of + r.ForMethod() + digits(r.Digits)
-	case prompt.Password:
-		return "Password" + r.ForMethod()
-	case prompt.Choose:
-		return "Choose how to confirm it"
-	case prompt.Push:
-		return "Tap " + r.Number + " on your phone" + r.MethodNote()
-	}
-	return "Allow it?"
 }
 
 // goLabel names the button that is the way forward.
@@ -223,7 +144,6 @@ func (t dialogText) goLabel() string {
 
 // Words of the windows that show a new secret.
 const (
-	scanTitle = "Scan this with your authenticator"
 	typeTitle = "or type this secret into it:"
 	nextTitle = "The next window asks for the first code"
 )
@@ -233,7 +153,7 @@ func (t dialogText) seedText() string {
 	if t.request.Enrolment == nil {
 		return ""
 	}
-	return "Put this into your authenticator:\n" + t.typedText()
+	return prompt.TypeSecret + ":\n" + t.typedText()
 }
 
 // typedText is the secret, to be typed.
@@ -247,17 +167,6 @@ func (t dialogText) typedText() string {
 
 // denyChoice stands below the choices where there is no button for a no.
 const denyChoice = "Deny this request"
-
-// retryNote says why an answer was not taken.
-func retryNote(r prompt.Request) string {
-	switch {
-	case r.Kind == prompt.Choose:
-		return "Nothing was chosen"
-	case r.Kind == prompt.Passcode:
-		return "That was no passcode"
-	}
-	return "That was no password"
-}
 
 // inset stands before the continuation of a line.
 const inset = "    "

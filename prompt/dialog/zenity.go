@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/qrcode"
 )
 
 // Exit codes that zenity is told to use, by its documented variables, because
@@ -37,10 +38,9 @@ func zenityArgs(t dialogText, ok string) []string {
 // zenityInvocation asks with zenity 3.20 or later.
 func zenityInvocation(t dialogText) invocation {
 	r, ok := t.request, t.goLabel()
-	text := t.text(true)
 	// An entry's text has no markup, but an underscore is taken for the mark of a
 	// shortcut key.
-	entryText := "--text=" + strings.ReplaceAll(text, "_", "__")
+	entryText := "--text=" + strings.ReplaceAll(t.text(true), "_", "__")
 	var args []string
 	switch {
 	case r.Kind == prompt.Passcode:
@@ -49,17 +49,17 @@ func zenityInvocation(t dialogText) invocation {
 		args = []string{"--entry", "--hide-text", entryText}
 	case r.Kind == prompt.Choose:
 		args = []string{
-			"--width=480", "--height=360", "--list", "--text=" + prompt.EscapeMarkup(text),
+			"--width=480", "--height=360", "--list", "--text=" + markup(t.text(true)),
 			"--column=#", "--column=choice", "--hide-column=1", "--print-column=1", "--hide-header",
 		}
 		for i, c := range r.NumberedChoices() {
 			args = append(args, strconv.Itoa(i+1), c)
 		}
 	case r.Kind == prompt.Push:
-		args = []string{"--question", "--no-wrap", "--default-cancel", "--text=" + t.markup()}
+		args = []string{"--question", "--no-wrap", "--default-cancel", "--text=" + `<span size="49152" weight="bold">` + r.Number + "</span>\n\n" + markup(t.text(true))}
 	default:
 		// Enter, meant for another window, must not be a yes.
-		args = []string{"--question", "--no-markup", "--no-wrap", "--default-cancel", "--text=" + text}
+		args = []string{"--question", "--no-wrap", "--default-cancel", "--text=" + markup(t.text(true))}
 		for _, c := range r.Keeps {
 			args = append(args, "--extra-button="+keepLabel(c.Word))
 		}
@@ -139,9 +139,9 @@ func zenityPicture(t dialogText) invocation {
 	height := min(380+18*countLines(text), 660) // the list with the picture scrolls where that is too little
 	args := append(zenityArgs(t, prompt.LabelContinue),
 		"--list", "--imagelist", "--hide-header", "--column=picture", "--column=secret", "--width=760", "--height="+strconv.Itoa(height),
-		"--text="+prompt.EscapeMarkup(text))
+		"--text="+markup(text))
 	const groupsPerLine = 4 // beside the picture
-	lines := append([]string{scanTitle, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
+	lines := append([]string{prompt.ScanSecret, typeTitle, ""}, t.request.Enrolment.Lines(groupsPerLine)[1:]...)
 	v := zenityInvocation(t)
 	v.args, v.input, v.file = args, memoryFilePath+"\n"+strings.Join(lines, lineSeparator)+"\n", t.picture()
 	v.read = readPictureSeen(t.request)
@@ -194,12 +194,12 @@ func zenityMajor(ctx context.Context, j job) int {
 // code drawn in it. What has no room in the window stands below the code, and is scrolled to.
 func zenityTextPicture(t dialogText) invocation {
 	drawn := ""
-	if code, err := prompt.NewQRCode(t.request.Enrolment.URI()); err == nil {
-		drawn = strings.Join(code.HalfBlocks(prompt.QRMargin), "\n")
+	if code, err := qrcode.New(t.request.Enrolment.URI()); err == nil {
+		drawn = strings.Join(code.HalfBlocks(qrcode.Margin), "\n")
 	}
 	v := zenityInvocation(t)
 	v.args = append(zenityArgs(t, prompt.LabelContinue), "--text-info", "--font=Monospace 9", "--width=640", "--height=660")
-	v.input = joinBlocks(t.pictureText(), scanTitle+", or type the secret below it\n"+drawn, t.typedText()) + "\n"
+	v.input = joinBlocks(t.pictureText(), prompt.ScanSecret+", or type the secret below it\n"+drawn, t.typedText()) + "\n"
 	// Light on dark, as a dark theme has it, is a code that many readers do not take.
 	v.env = append(v.env, "ADW_DEBUG_COLOR_SCHEME=prefer-light")
 	v.read = readPictureSeen(t.request)

@@ -57,41 +57,41 @@ func TestPlainNotification(t *testing.T) {
 		change(&r)
 		return r
 	}
-	const head = "terraform (pid 4711) wants to read kv/data/prod/db\nvault corp, rule prod-kv\nasked by terraform from make from zsh\n"
-	const unasked = "deny it if you did not ask for this\n"
+	const head = "terraform (pid 4711) wants to read kv/data/prod/db\nVault: corp; rule: prod-kv; started by: make, zsh\n"
+	const unasked = "Deny it if you did not ask for this\n"
 	for _, c := range []struct {
 		name string
 		r    prompt.Request
 		want postcard
 	}{
-		{"passcode", with(prompt.Passcode, func(*prompt.Request) {}), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head +
-			"to deny: stepup deny abc234\nopen until 03:04:05"}},
+		{"passcode", with(prompt.Passcode, func(*prompt.Request) {}), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n" + head +
+			"To deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"retry with others waiting", with(prompt.Passcode, func(r *prompt.Request) {
 			r.Attempt, r.Message, r.Queued = 2, "wrong code: wait for the next one", 2
-		}), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head +
-			"wrong code: wait for the next one\nattempt 2 of 3\n2 more questions are waiting\n" +
-			"to deny: stepup deny abc234\nopen until 03:04:05"}},
-		{"password", with(prompt.Password, func(r *prompt.Request) { r.Method, r.Deadline = "", time.Time{} }), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head +
-			"to deny: stepup deny abc234"}},
-		{"choose", with(prompt.Choose, func(*prompt.Request) {}), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head +
-			"1) corp_totp, 2) corp_duo\nto deny: stepup deny abc234\nopen until 03:04:05"}},
-		{"choose of many", with(prompt.Choose, func(r *prompt.Request) { r.Choices = strings.Split("abcdefghijk", "") }), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head +
-			"1) a, 2) b, 3) c, 4) d, 5) e, 6) f, 7) g, 8) h, 9) i, 2 more\nto deny: stepup deny abc234\nopen until 03:04:05"}},
-		{"confirm", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), postcard{"stepup: allow reading kv/data/prod/db?", "to allow: stepup answer abc234 yes\n" + head +
-			"a push will be sent to your phone\nto deny: stepup deny abc234\nopen until 03:04:05"}},
+		}), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n" + head +
+			"Attempt 2 of 3: wrong code: wait for the next one\n2 more questions are waiting\n" +
+			"To deny: stepup deny abc234\nOpen until 03:04:05"}},
+		{"password", with(prompt.Password, func(r *prompt.Request) { r.Method, r.Deadline = "", time.Time{} }), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n" + head +
+			"To deny: stepup deny abc234"}},
+		{"choose", with(prompt.Choose, func(*prompt.Request) {}), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n" + head +
+			"1) corp_totp, 2) corp_duo\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
+		{"choose of many", with(prompt.Choose, func(r *prompt.Request) { r.Choices = strings.Split("abcdefghijk", "") }), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n" + head +
+			"1) a, 2) b, 3) c, 4) d, 5) e, 6) f, 7) g, 8) h, 9) i, 2 more\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
+		{"confirm", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone" }), postcard{"stepup: allow reading kv/data/prod/db?", "To allow: stepup answer abc234 yes\n" + head +
+			"A push will be sent to your phone\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"push", with(prompt.Push, func(r *prompt.Request) { r.Method, r.MethodType = "corp_duo", "duo" }), postcard{"stepup: approve it on your phone", unasked + head +
-			"approve it on your phone (corp_duo, duo)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
+			"Approve it on your phone (corp_duo, duo)\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"a number to tap", with(prompt.Push, func(r *prompt.Request) {
 			r.Method, r.MethodType, r.Number, r.Message = "okta", "okta", "42", "tap 42 in Okta Verify"
 		}), postcard{"stepup: tap 42 on your phone", unasked + head +
-			"tap 42 in Okta Verify\ntap that number on your phone (okta)\nto deny: stepup deny abc234\nopen until 03:04:05"}},
+			"Tap 42 in Okta Verify\nTap 42 on your phone (okta)\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"not installed by the system", with(prompt.Passcode, func(r *prompt.Request) {
 			r.Requester = prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/x/vault", Origin: prompt.OriginUser, Chain: []string{"vault"}}
-		}), postcard{"stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n/tmp/x/vault (pid 7, not installed by the system) wants to read kv/data/prod/db\n" +
-			"vault corp, rule prod-kv, no parents: started by the system or by a program that has ended\n" +
-			"to deny: stepup deny abc234\nopen until 03:04:05"}},
+		}), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n/tmp/x/vault (pid 7, not installed by the system) wants to read kv/data/prod/db\n" +
+			"Vault: corp; rule: prod-kv; no parents: started by the system or by a program that has ended\n" +
+			"To deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"without an ID", prompt.Request{Kind: prompt.Passcode, Rule: "r"}, postcard{"stepup: allow rule r?",
-			"an unknown program wants to pass rule r\nrule r"}},
+			"An unknown program wants to pass rule r\nRule: r"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

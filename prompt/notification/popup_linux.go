@@ -214,7 +214,7 @@ func (p *popup) actions() []string {
 		keys = append(keys, defaultKey, prompt.LabelAnswer)
 	}
 	if p.can.reply {
-		keys = append(keys, replyKey, "Enter code")
+		keys = append(keys, replyKey, "Enter passcode")
 	}
 	if p.request.Kind == prompt.Confirm {
 		keys = append(keys, p.approve, prompt.LabelAllow)
@@ -245,7 +245,7 @@ func (p *popup) hints() map[string]messagebus.Variant {
 	}
 	if p.can.reply {
 		hints["resident"] = messagebus.MakeVariant(true) // a code that does not fit can be typed again
-		hints["x-kde-reply-placeholder-text"] = messagebus.MakeVariant("code")
+		hints["x-kde-reply-placeholder-text"] = messagebus.MakeVariant("passcode")
 	}
 	return hints
 }
@@ -327,7 +327,7 @@ func (p *popup) replied(ctx context.Context, text any) (string, error) {
 	if err == nil {
 		return answer, nil
 	}
-	p.request.Message = "that was no code: type it again"
+	p.request.Message = p.request.RetryNote()
 	if err := p.display(ctx); err != nil {
 		return "", err
 	}

@@ -107,11 +107,11 @@ func TestNotificationIsAnswered(t *testing.T) {
 		{"bring a password back", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Answer"), "", prompt.ErrReopened, true},
 		{"click on a passcode", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, click, "", prompt.ErrReopened, true},
 		{"click on a confirmation", "modern", prompt.Confirm, []string{"Allow", "Deny", "Not now"}, click, "", prompt.ErrReopened, false},
-		{"click where a code can be typed", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, click, "", prompt.ErrReopened, false},
+		{"click where a code can be typed", "kde", prompt.Passcode, []string{"Enter passcode", "Deny", "Not now"}, click, "", prompt.ErrReopened, false},
 		{"deny a passcode", "modern", prompt.Passcode, []string{"Answer", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
-		{"type a passcode", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, reply("123 456"), "123456", nil, false},
-		{"deny a passcode that could be typed", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
-		{"close a passcode", "kde", prompt.Passcode, []string{"Enter code", "Deny", "Not now"}, closed(2), "", prompt.ErrDismissed, false},
+		{"type a passcode", "kde", prompt.Passcode, []string{"Enter passcode", "Deny", "Not now"}, reply("123 456"), "123456", nil, false},
+		{"deny a passcode that could be typed", "kde", prompt.Passcode, []string{"Enter passcode", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, false},
+		{"close a passcode", "kde", prompt.Passcode, []string{"Enter passcode", "Deny", "Not now"}, closed(2), "", prompt.ErrDismissed, false},
 		{"never a password", "kde", prompt.Password, []string{"Answer", "Deny", "Not now"}, press("Deny"), "", prompt.ErrDenied, true},
 		{"choose", "kde", prompt.Choose, []string{"Answer", "Deny", "Not now"}, press("Not now"), "", prompt.ErrDismissed, true},
 		{"deny a push", "modern", prompt.Push, []string{"Deny", "OK"}, press("Deny"), "", prompt.ErrDenied, false},
@@ -196,8 +196,8 @@ func flushSignals(t *testing.T, conn *dbus.Conn, p popup) {
 
 func TestNotificationContent(t *testing.T) {
 	t.Parallel()
-	const head = "a?b (pid 4711) wants to read kv/data/prod/db\nvault corp, rule prod-kv\nasked by terraform from make from zsh\nit's the 'corp' code\n"
-	const deny = "to deny: stepup deny abc234\n"
+	const head = "a?b (pid 4711) wants to read kv/data/prod/db\nVault: corp; rule: prod-kv; started by: make, zsh\nIt's the 'corp' code\n"
+	const deny = "To deny: stepup deny abc234\n"
 	for _, c := range []struct {
 		name  string
 		can   []string
@@ -205,11 +205,11 @@ func TestNotificationContent(t *testing.T) {
 		title string
 		body  string
 	}{
-		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "to answer: stepup answer abc234\n" + head + deny + "open until 23:59:58"},
-		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "type it here, or: stepup answer abc234\n" + head + deny + "open until 23:59:58"},
-		{"push", modern(), prompt.Push, "stepup: approve it on your phone", "deny it if you did not ask for this\n" + head +
-			"approve it on your phone (corp_totp, totp)\n" + deny + "open until 23:59:58"},
-		{"confirmation", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "to allow: stepup answer abc234 yes\n" + head + deny + "open until 23:59:58"},
+		{"modern", modern(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n" + head + deny + "Open until 23:59:58"},
+		{"kde", kde(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?", "Type it here, or: stepup answer abc234\n" + head + deny + "Open until 23:59:58"},
+		{"push", modern(), prompt.Push, "stepup: approve it on your phone", "Deny it if you did not ask for this\n" + head +
+			"Approve it on your phone (corp_totp, totp)\n" + deny + "Open until 23:59:58"},
+		{"confirmation", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "To allow: stepup answer abc234 yes\n" + head + deny + "Open until 23:59:58"},
 		{"title only", nil, prompt.Passcode, "stepup: a?b (pid 4711) wants to read kv/data/prod/db", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -304,7 +304,7 @@ func TestReplyThatIsNoCode(t *testing.T) {
 		f.emit("NotificationReplied", p.ID, typed)
 		f.emit("NotificationClosed", p.ID, uint32(2))
 		again := <-f.shown
-		if again.Instead != p.ID || !strings.Contains(again.Body, "that was no code: type it again") {
+		if again.Instead != p.ID || !strings.Contains(again.Body, "hat was no passcode") {
 			t.Errorf("instead of %d, not %d: %s", again.Instead, p.ID, again.Body)
 		}
 	}

@@ -30,18 +30,14 @@ func describe(r prompt.Request, can capabilities) notice {
 	if r.Kind == used {
 		return describeUse(r, can)
 	}
+	r = shortened(r)
 	if !can.body {
-		return notice{title: prompt.Brief(compact(r))}
+		return notice{title: prompt.Brief(r)}
 	}
-	r = compact(r)
-	place := r
-	if len(r.Requester.Chain) > 1 {
-		place.Requester.Chain = nil // its parents have a line of their own
-	}
-	lines := []string{instruction(r, can), r.Requester.Name() + " wants to " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
+	lines := []string{instruction(r, can), r.Sentence(), r.Details()}
 	lines = slices.Concat(lines, r.Notes(), []string{choices(r), pushNote(r), denial(r)})
 	if !r.Deadline.IsZero() {
-		lines = append(lines, "open until "+r.Deadline.Local().Format("15:04:05"))
+		lines = append(lines, "Open until "+r.Deadline.Local().Format("15:04:05"))
 	}
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	body := strings.Join(lines, "\n")
@@ -57,15 +53,14 @@ const labelLock = "Lock"
 // describeUse is describe for a use of a step-up. The title says which program it was, because
 // a closed drawer shows nothing else.
 func describeUse(r prompt.Request, can capabilities) notice {
-	r = compact(r)
+	r = shortened(r)
 	n := notice{title: r.Requester.ShortName() + " used the step-up " + r.Rule}
 	if !can.body {
 		return n
 	}
 	place := r
-	place.Requester.Chain, place.Rule = nil, ""
-	lines := []string{"to end it: stepup lock " + r.Rule, r.Requester.Name() + ": " + r.Action(), place.Details(), startedBy(r.Requester.Chain)}
-	lines = append(lines, place.Notes()...)
+	place.Rule = ""
+	lines := append([]string{"To end it: stepup lock " + r.Rule, r.Requester.Name() + ": " + r.Action(), place.Details()}, place.Notes()...)
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	n.body = strings.Join(lines, "\n")
 	if can.markup {
@@ -74,35 +69,14 @@ func describeUse(r prompt.Request, can capabilities) notice {
 	return n
 }
 
-// compact shortens r. A notification does not scroll: the lines that do not fit on the
-// screen are lost, and the last ones have the instructions.
-func compact(r prompt.Request) prompt.Request {
-	const name, path, message = 32, 120, 200
-	r.Requester.Exe = r.Requester.ShortExe(name, path)
-	r.Requester.Claim = prompt.Sanitize(r.Requester.Claim, 2*name)
-	r.Requester.MayBe = r.Requester.MayBe[:min(len(r.Requester.MayBe), 3)]
-	r.Path = prompt.Sanitize(r.Path, path)
-	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Operation, &r.Method, &r.MethodType} {
-		*field = prompt.Sanitize(*field, name)
-	}
-	r.Message = prompt.SanitizeText(r.Message, message)
-	r.Allows = prompt.SanitizeText(r.Allows, path)
-	r.Keeps = nil // there is no room for them
+// shortened is r with little of everything. A notification does not scroll: the lines that do
+// not fit on the screen are lost.
+func shortened(r prompt.Request) prompt.Request {
+	const detail, decisive, parents = 40, 120, 5
+	r = r.Shortened(detail, decisive)
+	r.Requester.Chain = r.Requester.Chain[:min(len(r.Requester.Chain), 1+parents)]
+	r.Keeps = nil // nobody types there
 	return r
-}
-
-// startedBy is the chain of parents without an arrow, which is half a tag to
-// desktops that half know markup.
-func startedBy(chain []string) string {
-	const most = 5
-	if len(chain) < 2 {
-		return ""
-	}
-	names := make([]string, 0, most)
-	for _, name := range chain[:min(len(chain), most)] {
-		names = append(names, prompt.Sanitize(name, 20))
-	}
-	return "asked by " + strings.Join(names, " from ")
 }
 
 // choices lists the first few; the rest is shown where the question is answered.
@@ -125,17 +99,17 @@ func instruction(r prompt.Request, can capabilities) string {
 	id := prompt.Sanitize(r.ID, prompt.MaxName)
 	switch {
 	case r.Kind == prompt.Push:
-		return "deny it if you did not ask for this" // the title says how to approve it
+		return "Deny it if you did not ask for this" // the title says how to approve it
 	case r.Enrolment != nil:
-		return "it is shown in a window, or on a terminal by: stepup attach"
+		return "It is shown in a window, or on a terminal by: stepup attach"
 	case id == "":
 		return ""
 	case r.Kind == prompt.Confirm:
-		return "to allow: stepup answer " + id + " yes"
+		return "To allow: stepup answer " + id + " yes"
 	case can.reply:
-		return "type it here, or: stepup answer " + id
+		return "Type it here, or: stepup answer " + id
 	}
-	return "to answer: stepup answer " + id
+	return "To answer: stepup answer " + id
 }
 
 // reopens reports whether the question is answered elsewhere, in a window or on a terminal.
@@ -148,7 +122,7 @@ func pushNote(r prompt.Request) string {
 	if r.Kind != prompt.Push {
 		return ""
 	}
-	return r.PushInstructions()
+	return r.Label()
 }
 
 // denial says how to deny, also where a button does.
@@ -157,7 +131,7 @@ func denial(r prompt.Request) string {
 	if id == "" {
 		return ""
 	}
-	return "to deny: stepup deny " + id
+	return "To deny: stepup deny " + id
 }
 
 const appName = "stepup"

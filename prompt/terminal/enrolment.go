@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/vault-stepup/stepup/prompt"
+	"github.com/vault-stepup/stepup/prompt/qrcode"
 )
 
 // enrolment is the secret of r as this terminal can show it: as a QR code and as
@@ -17,9 +18,9 @@ func (t *Prompter) enrolment(tty TTY, r prompt.Request) string {
 		return ""
 	}
 	code := t.code(tty, r)
-	heading := "scan the QR code with an authenticator, or type the secret into it"
+	heading := prompt.ScanSecret + ", or type the secret into it"
 	if code == nil {
-		heading = "type this into an authenticator"
+		heading = prompt.TypeSecret
 	}
 	var b strings.Builder
 	for _, line := range slices.Concat([]string{heading}, r.Enrolment.Lines(prompt.GroupsPerLine), code) {
@@ -35,7 +36,7 @@ func (t *Prompter) code(tty TTY, r prompt.Request) []string {
 	if !ok || !t.draw {
 		return nil
 	}
-	code, err := prompt.NewQRCode(r.Enrolment.URI())
+	code, err := qrcode.New(r.Enrolment.URI())
 	columns, rows := screen.Size()
 	if err != nil || columns <= 0 {
 		return nil
@@ -44,7 +45,7 @@ func (t *Prompter) code(tty TTY, r prompt.Request) []string {
 	rows -= strings.Count(t.style.on(tty).question(question(r, t.now())), "\n") + 1
 	// Readers are content with half the margin of the standard, which fits a terminal of
 	// 24 lines for a secret as Vault makes it.
-	for _, margin := range []int{prompt.QRMargin, prompt.QRMargin / 2} {
+	for _, margin := range []int{qrcode.Margin, qrcode.Margin / 2} {
 		width := code.Size() + 2*margin
 		if width+len("  ") <= columns && (width+1)/2 <= rows {
 			return drawQR(code, margin)
@@ -62,7 +63,7 @@ const (
 )
 
 // drawQR draws a QR code in the colours that readers take.
-func drawQR(code prompt.QRCode, margin int) []string {
+func drawQR(code qrcode.Code, margin int) []string {
 	lines := code.HalfBlocks(margin)
 	for i, line := range lines {
 		lines[i] = blackOnWhite + line + plainAgain

@@ -81,7 +81,7 @@ func TestTerminalEnrolment(t *testing.T) {
 		f.typing("123456\r")
 		f.want(<-answer, "123456", nil)
 		f.expect("the secret is still on it")
-		if !strings.Contains(screen, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP") || !strings.Contains(screen, "account: Vault: 0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e") {
+		if !strings.Contains(screen, "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP") || !strings.Contains(screen, "Account: Vault: 0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e") {
 			t.Errorf("%s: nothing to type:\n%s", c.name, screen)
 		}
 		for _, background := range []color.Color{color.Black, color.White} {

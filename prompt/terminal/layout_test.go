@@ -27,33 +27,32 @@ func TestLayout(t *testing.T) {
 	}{
 		{"of unknown width", passcode, terminal.Screen{}, `
 stepup: terraform (pid 4711) wants to read kv/data/team/payments/prod/database
-  vault corp, rule prod-kv, asked by terraform <- make <- zsh
-  passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; started by: make, zsh
+  Passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): `},
 		{"wide", passcode, terminal.Screen{Columns: 120}, `
 stepup: terraform (pid 4711) wants to read kv/data/team/payments/prod/database
-  vault corp, rule prod-kv, asked by terraform <- make <- zsh
-  passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; started by: make, zsh
+  Passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): `},
 		{"narrow", passcode, terminal.Screen{Columns: 44}, `
 stepup: terraform (pid 4711) wants to read
     kv/data/team/payments/prod/database
-  vault corp, rule prod-kv, asked by
-    terraform <- make <- zsh
-  passcode for corp_totp (6
+  Vault: corp; rule: prod-kv; started by:
+    make, zsh
+  Passcode for corp_totp (6
     digits, 55 s, ctrl-c to deny): `},
 		{"framed", passcode, terminal.Screen{Columns: 60, Framed: true}, `
 ╭ stepup: terraform (pid 4711) wants to read
 │   kv/data/team/payments/prod/database
-│ vault corp, rule prod-kv, asked by terraform <- make <-
-│   zsh
-│ passcode for corp_totp (6 digits, 55 s, ctrl-c
+│ Vault: corp; rule: prod-kv; started by: make, zsh
+│ Passcode for corp_totp (6 digits, 55 s, ctrl-c
 ╰   to deny): `},
 		{"coloured", passcode, terminal.Screen{Columns: 80, Framed: true, Colour: true}, "\n" +
 			"\x1b[33m╭\x1b[0m \x1b[1mstepup: terraform (pid 4711) wants to read kv/data/team/payments/prod/database\x1b[0m\n" +
-			"\x1b[33m│\x1b[0m vault corp, rule prod-kv, asked by terraform <- make <- zsh\n" +
-			"\x1b[33m╰\x1b[0m passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): "},
+			"\x1b[33m│\x1b[0m Vault: corp; rule: prod-kv; started by: make, zsh\n" +
+			"\x1b[33m╰\x1b[0m Passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): "},
 		{"a number", push, terminal.Screen{Columns: 80, Framed: true}, `
 ╭ stepup: terraform (pid 4711) wants to read kv/data/prod/db
-│ vault corp, rule prod-kv, asked by terraform <- make <- zsh
+│ Vault: corp; rule: prod-kv; started by: make, zsh
 │
 │     #   #   ####
 │     #   #       #
@@ -61,7 +60,7 @@ stepup: terraform (pid 4711) wants to read
 │         #   #
 │         #   #####
 │
-╰ tap that number on your phone (okta)
+╰ Tap 42 on your phone (okta)
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -213,18 +213,18 @@ func TestTerminalTyping(t *testing.T) {
 		{"a passcode is shown", passcode, lines("123 456\n"), "123456", "123 456\r\n", nil},
 		{"a password is not", password, lines("hunter2\n"), "hunter2", "\r\n", nil},
 		{"corrected", passcode, lines("12x\x7f3\n"), "123", "12x\b \b3\r\n", nil},
-		{"ctrl-c", passcode, lines("12\x03"), "", "12^C\r\n  denied\r\n", prompt.ErrDenied},
-		{"ctrl-c in a password", password, lines("hun\x03"), "", "\r\n  denied\r\n", prompt.ErrDenied},
-		{"ctrl-d", passcode, lines("\x04"), "", "\r\n  not answered here\r\n", prompt.ErrUnavailable},
+		{"ctrl-c", passcode, lines("12\x03"), "", "12^C\r\n  Denied\r\n", prompt.ErrDenied},
+		{"ctrl-c in a password", password, lines("hun\x03"), "", "\r\n  Denied\r\n", prompt.ErrDenied},
+		{"ctrl-d", passcode, lines("\x04"), "", "\r\n  Not answered here\r\n", prompt.ErrUnavailable},
 		{"a choice", choose, lines("2\n"), "corp_duo", "2\r\n", nil},
 		{"yes", confirm, lines("Y\n"), "yes", "Y\r\n", nil},
-		{"enter is a no", confirm, lines("\n"), "", "\r\n  denied\r\n", prompt.ErrDenied},
+		{"enter is a no", confirm, lines("\n"), "", "\r\n  Denied\r\n", prompt.ErrDenied},
 		// One question with two lines, of which the second is shown and may be empty.
 		{"password and code", both, lines("hunter2\n", "123 456\n"), "hunter2\n123456", "123 456\r\n", nil},
 		{"no code", both, lines("hunter2\n", "\n"), "hunter2", "\r\n", nil},
-		{"ctrl-c in the code", both, lines("hunter2\n", "12\x03"), "", "12^C\r\n  denied\r\n", prompt.ErrDenied},
-		{"ctrl-d in the code", both, lines("hunter2\n", "\x04"), "", "\r\n  not answered here\r\n", prompt.ErrUnavailable},
-		{"answered elsewhere at the code", both, lines("hunter2\n"), "", "\r\n  answered elsewhere\r\n", context.Canceled},
+		{"ctrl-c in the code", both, lines("hunter2\n", "12\x03"), "", "12^C\r\n  Denied\r\n", prompt.ErrDenied},
+		{"ctrl-d in the code", both, lines("hunter2\n", "\x04"), "", "\r\n  Not answered here\r\n", prompt.ErrUnavailable},
+		{"answered elsewhere at the code", both, lines("hunter2\n"), "", "\r\n  Answered elsewhere\r\n", context.Canceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f.t = t
@@ -258,23 +258,23 @@ func TestTerminalAsksAgain(t *testing.T) {
 	out := f.prompt(t.Context(), plain(), prompttest.Request(prompt.Choose))
 	f.expect(asks)
 	f.typing("7\n")
-	f.expect("please type a number from 1 to 2", asks)
+	f.expect("That is none of the choices: type it again, or ctrl-c to deny", asks)
 	f.expect(asks)
 	f.typing("1\n")
 	f.want(<-out, "corp_totp", nil)
 
 	out = f.prompt(t.Context(), plain(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
-	f.expect("password for auth/stepup/login/alice (not shown, ")
+	f.expect("Password for auth/stepup/login/alice (not shown, ")
 	f.expect(asks)
 	f.typing("\n")
-	f.expect("please type the password, or ctrl-c to deny")
+	f.expect("That was no password: type it again, or ctrl-c to deny")
 	f.expect(asks)
 	f.typing("hunter2\n")
-	if got := f.expect(asks); !strings.HasPrefix(got, "\r\n  passcode for corp_totp (6 digits, empty to be asked later, ") {
+	if got := f.expect(asks); !strings.HasPrefix(got, "\r\n  Passcode for corp_totp (6 digits, empty to be asked later, ") {
 		t.Errorf("the screen shows %q", got)
 	}
 	f.typing("\u0661\n")
-	f.expect("please type the code, or nothing to be asked for it later")
+	f.expect("That was no passcode: type it again, or nothing to be asked later")
 	f.expect(asks)
 	f.typing("123456\n")
 	f.want(<-out, "hunter2\n123456", nil)
@@ -297,7 +297,7 @@ func TestTerminalWithdrawn(t *testing.T) {
 		f.expect(c.typed) // its echo: the kernel has it
 		cancel(prompt.ErrElsewhere)
 		f.want(<-out, "", context.Canceled)
-		f.expect("answered elsewhere\r\n")
+		f.expect("Answered elsewhere\r\n")
 		if diff := cmp.Diff(before, f.modes()); diff != "" {
 			t.Errorf("the terminal is left in other modes:\n%s", diff)
 		}
@@ -343,7 +343,7 @@ func TestTerminalHostileText(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	told := f.prompt(ctx, p, prompttest.HostileRequest(prompt.Push))
-	got = f.expect("approve it on your phone")
+	got = f.expect("Approve it on your phone")
 	cancel(prompt.Decided{Message: "yes\x1b[2J"})
 	f.want(<-told, "", context.Canceled)
 	got += f.expect("yes?(2J\r\n")
@@ -364,8 +364,8 @@ func TestTerminalPushBesideAQuestion(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	told := f.prompt(ctx, p, prompttest.Request(prompt.Push))
-	f.expect("approve it on your phone")
-	f.expect("passcode for corp_totp") // the open question comes again
+	f.expect("Approve it on your phone")
+	f.expect("Passcode for corp_totp") // the open question comes again
 	cancel(prompt.Decided{Message: "approved on the phone"})
 	f.want(<-told, "", context.Canceled)
 	f.expect("read kv/data/prod/db: approved on the phone")
@@ -446,11 +446,11 @@ func TestTerminalOfAnotherSize(t *testing.T) {
 	}
 	resize(100)
 	out := f.prompt(t.Context(), plain(), prompttest.Request(prompt.Passcode))
-	f.expect("vault corp, rule prod-kv, asked by terraform <- make <- zsh\r\n")
+	f.expect("Vault: corp; rule: prod-kv; started by: make, zsh\r\n")
 	f.expect(asks)
 	resize(90) // looks the same
 	resize(40)
-	f.expect("\r\n  vault corp, rule prod-kv, asked by\r\n    terraform <- make <- zsh\r\n")
+	f.expect("\r\n  Vault: corp; rule: prod-kv; started\r\n    by: make, zsh\r\n")
 	f.expect("ctrl-c to\r\n    deny): ", "ctrl-c to deny): ")
 	f.typing("123456\n")
 	f.want(<-out, "123456", nil)

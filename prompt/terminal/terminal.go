@@ -122,7 +122,7 @@ func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 		err = t.closeQuestion(ctx, tty, err)
 	}
 	if r.Enrolment != nil {
-		_ = t.write(tty, "  clear this screen: the secret is still on it\n", "")
+		_ = t.write(tty, "  Clear this screen: the secret is still on it\n", "")
 	}
 	if err != nil {
 		return "", err
@@ -152,7 +152,7 @@ func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, 
 		case !errors.Is(err, prompt.ErrAnswer):
 			return answer, err
 		}
-		if err := t.write(tty, retryNote(r)+"\n", ""); err != nil {
+		if err := t.write(tty, "  "+prompt.Capitalize(r.RetryNote())+": type it again, or ctrl-c to deny\n", ""); err != nil {
 			return "", err
 		}
 	}
@@ -175,7 +175,7 @@ func (t *Prompter) askCode(ctx context.Context, tty TTY, r prompt.Request, passw
 		if !errors.Is(err, prompt.ErrAnswer) {
 			return answer, err
 		}
-		if err := t.write(tty, "  please type the code, or nothing to be asked for it later\n", ""); err != nil {
+		if err := t.write(tty, "  That was no passcode: type it again, or nothing to be asked later\n", ""); err != nil {
 			return "", err
 		}
 	}
@@ -194,16 +194,16 @@ func isYes(line string) bool {
 func (t *Prompter) closeQuestion(ctx context.Context, tty TTY, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		_ = t.write(tty, "\n  "+prompt.Withdrawn(context.Cause(ctx))+"\n", "")
+		_ = t.write(tty, "\n  "+prompt.Capitalize(prompt.Withdrawn(context.Cause(ctx)))+"\n", "")
 		return ctx.Err()
 	case errors.Is(err, prompt.ErrDenied):
 		t.mu.Lock()
 		t.denied = t.now()
 		t.mu.Unlock()
-		_ = t.write(tty, "  denied\n", "")
+		_ = t.write(tty, "  Denied\n", "")
 		return prompt.ErrDenied
 	case errors.Is(err, io.EOF):
-		_ = t.write(tty, "  not answered here\n", "")
+		_ = t.write(tty, "  Not answered here\n", "")
 		return fmt.Errorf("%w: dismissed at the terminal", prompt.ErrUnavailable)
 	}
 	return fmt.Errorf("%w: terminal: %w", prompt.ErrUnavailable, err)

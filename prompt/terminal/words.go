@@ -16,11 +16,8 @@ func render(r prompt.Request) string {
 	var b strings.Builder
 	b.WriteString(prompt.Brief(r) + "\n")
 	lines := append([]string{r.Details()}, r.Notes()...)
-	switch {
-	case r.Kind == prompt.Confirm:
-		lines = append(lines, r.KeepNote("y"))
-	case r.TakesCode():
-		lines = append(lines, r.KeepNote("the code"))
+	if r.Kind == prompt.Confirm || r.TakesCode() {
+		lines = append(lines, r.KeepNote())
 	}
 	if r.Kind == prompt.Choose {
 		lines = append(lines, r.NumberedChoices()...)
@@ -39,50 +36,30 @@ func render(r prompt.Request) string {
 // question is the line that the answer is typed behind; it ends with a blank.
 func question(r prompt.Request, now time.Time) string {
 	r = r.Sanitized()
-	rest := remaining(r, now) + "ctrl-c to deny): "
-	if r.Enrolment != nil {
-		return "  its first code" + r.ForMethod() + " (" + digits(r.Digits) + rest
-	}
+	rest := []string{remaining(r, now), "ctrl-c to deny"}
 	switch r.Kind {
-	case prompt.Passcode:
-		return "  passcode" + r.ForMethod() + " (" + digits(r.Digits) + rest
 	case prompt.Password:
-		return "  password" + r.ForMethod() + " (not shown, " + rest
+		rest = append([]string{"not shown"}, rest...)
 	case prompt.Choose:
-		return "  your choice, 1 to " + strconv.Itoa(len(r.Choices)) + " (" + rest
+		rest = append([]string{"1 to " + strconv.Itoa(len(r.Choices))}, rest...)
 	case prompt.Confirm:
-		return "  go on? y/N (" + rest
+		rest = append([]string{"y/N"}, rest...)
+	case prompt.Push:
+		rest = nil
+		if r.MethodType == prompt.ControlGroup && r.ID != "" {
+			rest = []string{"to give up: stepup deny " + r.ID}
+		}
+		return "  " + r.Label(rest...) + "\n"
 	}
-	if r.MethodType == prompt.ControlGroup && r.ID != "" {
-		return "  " + r.PushInstructions() + " (to give up: stepup deny " + r.ID + ")\n"
-	}
-	return "  " + r.PushInstructions() + "\n"
+	return "  " + r.Label(rest...) + ": "
 }
 
 // codeQuestion is the line that the code is typed behind that may come with a
 // password.
 func codeQuestion(r prompt.Request, now time.Time) string {
 	r = r.Sanitized()
-	return "  passcode for " + r.WithCode.Method + " (" + digits(r.WithCode.Digits) + "empty to be asked later, " +
-		remaining(r, now) + "ctrl-c to deny): "
-}
-
-// retryNote says why an answer was not taken.
-func retryNote(r prompt.Request) string {
-	switch r.Kind {
-	case prompt.Choose:
-		return "  please type a number from 1 to " + strconv.Itoa(len(r.Choices))
-	case prompt.Passcode:
-		return "  please type the code, or ctrl-c to deny"
-	}
-	return "  please type the password, or ctrl-c to deny"
-}
-
-func digits(n int) string {
-	if n <= 0 {
-		return ""
-	}
-	return strconv.Itoa(n) + " digits, "
+	r.Kind, r.Method, r.Digits = prompt.Passcode, r.WithCode.Method, r.WithCode.Digits
+	return "  " + r.Label("empty to be asked later", remaining(r, now), "ctrl-c to deny") + ": "
 }
 
 func remaining(r prompt.Request, now time.Time) string {
@@ -90,7 +67,7 @@ func remaining(r prompt.Request, now time.Time) string {
 	if r.Deadline.IsZero() || left <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d s, ", int(left/time.Second))
+	return fmt.Sprintf("%d s", int(left/time.Second))
 }
 
 // The digits for a terminal, side by side from 0 to 9, of characters that every

@@ -28,48 +28,47 @@ func TestRender(t *testing.T) {
 	}{
 		{"first try", with(prompt.Passcode, func(*prompt.Request) {}), `
 stepup: terraform (pid 4711) wants to read kv/data/prod/db
-  vault corp, rule prod-kv, asked by terraform <- make <- zsh
-  passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; started by: make, zsh
+  Passcode for corp_totp (6 digits, 55 s, ctrl-c to deny): `},
 		{"retry with others waiting", with(prompt.Passcode, func(r *prompt.Request) {
 			r.Attempt, r.Message, r.Queued, r.Digits, r.Namespace = 2, "wrong code: wait for the next one", 2, 0, "team-a"
 		}), `
 stepup: terraform (pid 4711) wants to read kv/data/prod/db
-  vault corp, namespace team-a, rule prod-kv, asked by terraform <- make <- zsh
-  wrong code: wait for the next one
-  attempt 2 of 3
+  Vault: corp; namespace: team-a; rule: prod-kv; started by: make, zsh
+  Attempt 2 of 3: wrong code: wait for the next one
   2 more questions are waiting
-  passcode for corp_totp (55 s, ctrl-c to deny): `},
+  Passcode for corp_totp (55 s, ctrl-c to deny): `},
 		{"login by an unknown program", with(prompt.Choose, func(r *prompt.Request) {
 			r.Rule, r.Path, r.Requester, r.Queued, r.Method = "", "auth/userpass/login/alice", prompt.Requester{UID: -1}, 1, ""
 		}), `
 stepup: an unknown program wants to log in at auth/userpass/login/alice
-  vault corp
+  Vault: corp
   1 more question is waiting
   1) corp_totp
   2) corp_duo
-  your choice, 1 to 2 (55 s, ctrl-c to deny): `},
+  Choose how to confirm it (1 to 2, 55 s, ctrl-c to deny): `},
 		{"password without a deadline", with(prompt.Password, func(r *prompt.Request) {
 			r.Deadline, r.Method, r.Requester = time.Time{}, "", prompt.Requester{PID: 7, Chain: []string{"vault"}}
 		}), `
 stepup: vault (pid 7) wants to read kv/data/prod/db
-  vault corp, rule prod-kv, no parents: started by the system or by a program that has ended
-  password (not shown, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; no parents: started by the system or by a program that has ended
+  Password (not shown, ctrl-c to deny): `},
 		{"confirm", with(prompt.Confirm, func(r *prompt.Request) { r.Message = "a push will be sent to your phone"; r.Requester.PID = 0 }), `
 stepup: terraform wants to read kv/data/prod/db
-  vault corp, rule prod-kv, asked by terraform <- make <- zsh
-  a push will be sent to your phone
-  go on? y/N (55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; started by: make, zsh
+  A push will be sent to your phone
+  Allow it? (y/N, 55 s, ctrl-c to deny): `},
 		{"push", with(prompt.Push, func(r *prompt.Request) { r.Method, r.MethodType = "corp_duo", "duo" }), `
 stepup: terraform (pid 4711) wants to read kv/data/prod/db
-  vault corp, rule prod-kv, asked by terraform <- make <- zsh
-  approve it on your phone (corp_duo, duo)
+  Vault: corp; rule: prod-kv; started by: make, zsh
+  Approve it on your phone (corp_duo, duo)
 `},
 		{"a number to tap", with(prompt.Push, func(r *prompt.Request) {
 			r.Rule, r.Method, r.MethodType, r.Number, r.Message = "", "okta", "okta", "42", "tap 42 in Okta Verify"
 		}), `
 stepup: terraform (pid 4711) wants to log in at kv/data/prod/db
-  vault corp, asked by terraform <- make <- zsh
-  tap 42 in Okta Verify
+  Vault: corp; started by: make, zsh
+  Tap 42 in Okta Verify
 
       #   #   ####
       #   #       #
@@ -77,12 +76,12 @@ stepup: terraform (pid 4711) wants to log in at kv/data/prod/db
           #   #
           #   #####
 
-  tap that number on your phone (okta)
+  Tap 42 on your phone (okta)
 `},
 		{"no number but a stranger's text", with(prompt.Push, func(r *prompt.Request) { r.Method, r.Number = "", "42\x1b[2J" }), `
 stepup: terraform (pid 4711) wants to read kv/data/prod/db
-  vault corp, rule prod-kv, asked by terraform <- make <- zsh
-  approve it on your phone (totp)
+  Vault: corp; rule: prod-kv; started by: make, zsh
+  Approve it on your phone (totp)
 `},
 		{"hidden", with(prompt.Confirm, func(r *prompt.Request) {
 			r.Requester = prompt.Requester{UID: 1000, Hidden: true, MayBe: []prompt.Candidate{
@@ -91,26 +90,26 @@ stepup: terraform (pid 4711) wants to read kv/data/prod/db
 			}}
 		}), `
 stepup: a program that hides itself from you wants to read kv/data/prod/db
-  vault corp, rule prod-kv
-  it may be (a guess): vault (pid 123), a ?pid 1?? b (pid 9), it??2J (pid 8), c (pid 7), d (pid 6)
-  go on? y/N (55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv
+  May be (a guess): vault (pid 123), a ?pid 1?? b (pid 9), it??2J (pid 8), c (pid 7), d (pid 6)
+  Allow it? (y/N, 55 s, ctrl-c to deny): `},
 		{"hidden, on a unix socket", with(prompt.Confirm, func(r *prompt.Request) {
 			r.Requester = prompt.Requester{PID: 123, UID: 1000, Hidden: true, Chain: []string{"vault", "zsh"}, Claim: "vault kv"}
 		}), `
 stepup: a program that hides itself from you and calls itself vault (pid 123) wants to read kv/data/prod/db
-  vault corp, rule prod-kv, asked by vault <- zsh
-  calls itself: vault kv
-  go on? y/N (55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; started by: zsh
+  Calls itself: vault kv
+  Allow it? (y/N, 55 s, ctrl-c to deny): `},
 		{"not installed by the system", with(prompt.Confirm, func(r *prompt.Request) {
 			r.Requester = prompt.Requester{PID: 123, UID: 1000, Exe: "/tmp/x/vault", Origin: prompt.OriginUser, Chain: []string{"vault"}}
 		}), `
 stepup: /tmp/x/vault (pid 123, not installed by the system) wants to read kv/data/prod/db
-  vault corp, rule prod-kv, no parents: started by the system or by a program that has ended
-  go on? y/N (55 s, ctrl-c to deny): `},
+  Vault: corp; rule: prod-kv; no parents: started by the system or by a program that has ended
+  Allow it? (y/N, 55 s, ctrl-c to deny): `},
 		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: prompt.Requester{PID: 9}}, `
 stepup: an unknown program (pid 9) wants to pass rule r
-  rule r
-  approve it on your phone
+  Rule: r
+  Approve it on your phone
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

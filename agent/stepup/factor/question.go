@@ -105,7 +105,7 @@ func (s *StepUp) ConfirmPush(ctx context.Context, m mfa.Method) error {
 	if m.UsesPasscode || ID(m) == "" {
 		return nil
 	}
-	return s.Confirm(ctx, m, fmt.Sprintf("send a push to your phone (%s)?", m.Label()))
+	return s.Confirm(ctx, m, fmt.Sprintf("a yes sends a push to your phone (%s)", m.Label()))
 }
 
 // Confirm asks message before something is sent that may push m, where the configuration

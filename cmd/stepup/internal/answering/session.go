@@ -150,7 +150,7 @@ func (s *Session) ask(ctx context.Context, r prompt.Request) {
 			s.Unseen(r)
 			return
 		default:
-			s.Notify("  still open: stepup answer %s", r.ID)
+			s.Notify("  Still open: stepup answer %s", r.ID)
 			return
 		}
 	}
@@ -194,10 +194,10 @@ func (s *Session) deny(ctx context.Context, r prompt.Request) {
 
 // Texts of several places.
 const (
-	textSent     = "  sent"
-	textTooLate  = "  too late: it was decided already"
-	textNotSent  = "  the agent did not get it: %v"
-	textAskAgain = "that answer does not fit, please try again"
+	textSent     = "  Sent"
+	textTooLate  = "  Too late: it was decided already"
+	textNotSent  = "  The agent did not get it: %v"
+	textAskAgain = "that answer does not fit"
 )
 
 // ErrNotShown: the terminal has not shown the question at all.

@@ -225,7 +225,7 @@ func TestSession(t *testing.T) {
 				f.refuse = errors.New("broken pipe")
 				f.reply("2", nil)
 			},
-			record{[]string{"a", "b"}, []string{textTooLate, "  the agent did not get it: broken pipe"}, map[string]string{}},
+			record{[]string{"a", "b"}, []string{textTooLate, "  The agent did not get it: broken pipe"}, map[string]string{}},
 		},
 		{
 			"not here",
@@ -233,7 +233,7 @@ func TestSession(t *testing.T) {
 				f.send(prompt.EventPrompt, "a")
 				f.reply("", prompt.ErrUnavailable)
 			},
-			record{[]string{"a"}, []string{"  still open: stepup answer a"}, map[string]string{}},
+			record{[]string{"a"}, []string{"  Still open: stepup answer a"}, map[string]string{}},
 		},
 		{
 			"two denials with time to think between them",

@@ -205,7 +205,7 @@ is a small risk. A password is refused there: type it or pipe it.
 
 With --keep once the step-up serves the requests that wait for it, and no other;
 with --keep lock it is kept until "stepup lock", a locked screen or the end of the
-agent, within the limits of the rule. The same words may stand behind the code.
+agent, within the limits of the rule. The same words may stand behind the passcode.
 
 The answer to a choice is its name or its number. Exits with 1 when there is no
 such question or the answer does not fit, and with 3 when it asked you and you

@@ -85,7 +85,7 @@ func compare(want requests.Request, got result) (lines []string) {
 		lines = append(lines, "rule      got  "+orNone(got.rule), "          want "+orNone(want.Rule))
 	}
 	asked := strings.Join(got.question, "; ")
-	missing := slices.DeleteFunc(slices.Clone(want.Words), func(words string) bool { return strings.Contains(asked, words) })
+	missing := slices.DeleteFunc(slices.Clone(want.Words), func(words string) bool { return strings.Contains(strings.ToLower(asked), strings.ToLower(words)) })
 	switch {
 	case want.Words == nil:
 	case len(want.Words) == 0 && asked != "":

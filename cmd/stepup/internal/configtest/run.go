@@ -230,7 +230,7 @@ func lines(r prompt.Request) (all []string) {
 		add(note)
 	}
 	if r.Kind == prompt.Push {
-		add(r.PushInstructions())
+		add(r.Label())
 	}
 	if len(r.Choices) > 0 {
 		add(strings.Join(r.NumberedChoices(), " "))

@@ -113,7 +113,7 @@ func (f *terminalFixture) types(keys string) {
 func (f *terminalFixture) code(method string) string {
 	f.t.Helper()
 	code := f.sees(`phone +` + method + ` +(\d{3} \d{3})`)
-	f.sees(`passcode for ` + method + ` \(.*ctrl-c to deny\): `)
+	f.sees(`Passcode for ` + method + ` \(.*ctrl-c to deny\): `)
 	return code
 }
 
@@ -164,8 +164,7 @@ func TestDemoAtATerminal(t *testing.T) {
 	f.begins(`3/6  a wrong code`)
 	f.types(otherCode(strings.ReplaceAll(f.code(methodPayroll), " ", "")) + enter)
 	right := f.sees(`phone +` + methodPayroll + ` +(\d{3} \d{3})`)
-	f.sees(`wrong code, or one that was used`)
-	f.sees(`attempt 2 of 3`)
+	f.sees(`Attempt 2 of 3: wrong code, or one that was used`)
 	f.sees(`ctrl-c to deny\): `)
 	f.types(right + enter)
 	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"velvet-otter-nine"`)
@@ -185,7 +184,7 @@ func TestDemoAtATerminal(t *testing.T) {
 	f.sees(`did\s+not\s+bother you`)
 
 	f.begins(`6/6  a push to your phone`)
-	f.sees(`approve it on your phone \(corp_okta, okta\)`)
+	f.sees(`Approve it on your phone \(corp_okta, okta\)`)
 	f.sees(`approve\? enter taps yes: `)
 	f.types(enter)
 	f.sees(`read kv/data/prod/deploy: done`)
@@ -255,7 +254,7 @@ func TestDemoAnotherWay(t *testing.T) {
 	f.code(methodLogin)
 	f.types(enter)
 	code := f.sees(`phone +` + methodLogin + ` +(\d{3} \d{3})`)
-	f.sees(`please type the code`)
+	f.sees(`That was no passcode`)
 	f.sees(`ctrl-c to deny\): `)
 	f.types(code + enter)
 	f.sees(`the token works`)
@@ -277,6 +276,6 @@ func TestDemoTerminalGone(t *testing.T) {
 	if err := f.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	f.sees(`no longer needed`)
+	f.sees(`No longer needed`)
 	f.leaves(cli.ExitDone)
 }

@@ -105,7 +105,7 @@ func (x *execution) attach(ctx context.Context) {
 				Agent:    x.client, Notify: announce, Now: time.Now, Quiet: true,
 				Leave:    func() { announce("stepup: nothing more is asked here; `stepup attach` asks here again"); detach() },
 				Watching: watching,
-				Unseen:   func(r prompt.Request) { announce("\n%s\n  answer it with: stepup answer %s", prompt.Brief(r), r.ID) },
+				Unseen:   func(r prompt.Request) { announce("\n%s\n  To answer: stepup answer %s", prompt.Brief(r), r.ID) },
 			}
 		},
 	}

@@ -1,6 +1,6 @@
 'use strict';
 ObjC.import('AppKit');
-const q = JSON.parse("{\"title\":\"stepup: a new secret for corp_totp\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nWrong code: wait for the next one\\n\\nPut this into your authenticator:\\nsecret:\\nJBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\\naccount: Vault: 0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e\\nkind: time-based, 6 digits, 30 s, SHA1\\n\\nPasscode of the new secret for corp_totp (6 digits)\\nThis window closes after 55 s\",\"ok\":\"Send\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":true,\"hidden\":false,\"choices\":[],\"seconds\":57,\"picture\":\"PICTURE\"}");
+const q = JSON.parse("{\"title\":\"stepup: a new secret for corp_totp\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nWrong code: wait for the next one\\n\\nType this into your authenticator:\\nSecret:\\nJBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\\nAccount: Vault: 0d6c2f0e-8a3c-4f7e-9d1b-2f6a1c3b5d7e\\nKind: time-based, 6 digits, 30 s, SHA1\\n\\nFirst passcode for corp_totp (6 digits)\\nThis window closes after 55 s\",\"ok\":\"Send\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":true,\"hidden\":false,\"choices\":[],\"seconds\":57,\"picture\":\"PICTURE\"}");
 const app = $.NSApplication.sharedApplication;
 app.setActivationPolicy($.NSApplicationActivationPolicyAccessory);
 const png = $.NSData.alloc.initWithBase64EncodedStringOptions(q.picture, 0);
