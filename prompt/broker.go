@@ -365,7 +365,7 @@ func (b *Broker) show(ctx context.Context, e *entry) {
 		done := sync.OnceFunc(func() { b.asked(e); asked.Done() })
 		e.shown.Go(func() {
 			defer done()
-			answer, err := askPrompter(context.WithValue(showing, updatesKey{}, updates[i]), p.Prompter, r, func() {
+			answer, err := askPrompter(WithUpdates(showing, updates[i]), p.Prompter, r, func() {
 				b.markNotified(e)
 				done()
 			})

@@ -160,6 +160,11 @@ func Updates(ctx context.Context) <-chan int {
 	return updates
 }
 
+// WithUpdates returns ctx for a prompter that is called with these updates.
+func WithUpdates(ctx context.Context, updates chan int) context.Context {
+	return context.WithValue(ctx, updatesKey{}, updates)
+}
+
 // deliver hands e to the prompters when it is first in the queue. When none of them can
 // show it, it waits for a person to attach.
 func (b *Broker) deliver(ctx context.Context, e *entry) {

@@ -352,6 +352,30 @@ func TestTerminalHostileText(t *testing.T) {
 	}
 }
 
+// A question that is open says that another one waits, and what was typed stays.
+func TestTerminalSaysThatOthersWait(t *testing.T) {
+	if !inSession(t, true) {
+		return
+	}
+	f := newFixture(t)
+	updates := make(chan int, 1)
+	out := f.prompt(prompt.WithUpdates(t.Context(), updates), plain(), prompttest.Request(prompt.Passcode))
+	if got := f.expect(asks); strings.Contains(got, "waiting") {
+		t.Errorf("nothing waits yet: %q", got)
+	}
+	f.typing("123")
+	f.expect("123")
+	updates <- 1
+	f.expect("\r\n  1 more question is waiting\r\n  Passcode for corp_totp (6 digits, ")
+	f.expect(asks)
+	updates <- 0 // no word of that
+	updates <- 2
+	f.expect("\r\n  2 more questions are waiting\r\n  Passcode for corp_totp (6 digits, ")
+	f.expect(asks)
+	f.typing("456\n")
+	f.want(<-out, "123456", nil)
+}
+
 func TestTerminalPushBesideAQuestion(t *testing.T) {
 	if !inSession(t, true) {
 		return

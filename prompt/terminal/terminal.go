@@ -132,11 +132,10 @@ func (t *Prompter) Prompt(ctx context.Context, r prompt.Request) (string, error)
 
 // ask writes the block and reads until there is an answer that fits.
 func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, error) {
-	block := func() string { return "\n" + t.style.on(tty).block(render(r)) + t.enrolment(tty, r) }
-	if err := t.write(tty, block(), ""); err != nil {
+	if err := t.write(tty, t.block(tty, r), ""); err != nil {
 		return "", err
 	}
-	defer t.followSize(tty, block)()
+	defer t.follow(ctx, tty, r)()
 	for {
 		line, err := t.readLine(ctx, tty, r.Kind != prompt.Password, question(r, t.now()))
 		if err != nil {
@@ -156,6 +155,11 @@ func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, 
 			return "", err
 		}
 	}
+}
+
+// block is what stands above the question of r on the screen as it is now.
+func (t *Prompter) block(tty TTY, r prompt.Request) string {
+	return "\n" + t.style.on(tty).block(render(r)) + t.enrolment(tty, r)
 }
 
 func (t *Prompter) readLine(ctx context.Context, tty TTY, shown bool, question string) (string, error) {
@@ -263,15 +267,16 @@ func (t *Prompter) setQuestion(q string) {
 // anew: a person who pulls at its corner makes a hundred sizes.
 const resizeDelay = 150 * time.Millisecond
 
-// followSize writes the block of the open question, and the question, again when the window
-// has another width in which they look otherwise. The returned function ends that.
-func (t *Prompter) followSize(tty TTY, block func() string) (end func()) {
-	if _, ok := tty.(measuredTTY); !ok {
-		return func() {}
+// follow writes the block of the open question, and the question, again when the window has
+// another width in which they look otherwise, and says when another question begins to wait.
+// The returned function ends that.
+func (t *Prompter) follow(ctx context.Context, tty TTY, r prompt.Request) (end func()) {
+	resized, updates, ended := make(chan os.Signal, 1), prompt.Updates(ctx), make(chan struct{})
+	stop := func() {}
+	if _, ok := tty.(measuredTTY); ok {
+		stop = notifyResize(resized)
 	}
-	resized, ended := make(chan os.Signal, 1), make(chan struct{})
-	stop := notifyResize(resized)
-	shown := block()
+	shown := t.block(tty, r)
 	var following sync.WaitGroup
 	following.Go(func() {
 		delay := time.NewTimer(time.Hour)
@@ -280,10 +285,18 @@ func (t *Prompter) followSize(tty TTY, block func() string) (end func()) {
 			select {
 			case <-ended:
 				return
+			case queued := <-updates:
+				same, more := t.block(tty, r) == shown, queued > r.Queued
+				if r.Queued = queued; same {
+					shown = t.block(tty, r)
+				}
+				if more {
+					_ = t.write(tty, t.style.on(tty).edge("  "+r.QueuedNote(), "│", false)+"\n", "")
+				}
 			case <-resized:
 				delay.Reset(resizeDelay)
 			case <-delay.C:
-				if now := block(); now != shown {
+				if now := t.block(tty, r); now != shown {
 					shown = now
 					_ = t.write(tty, now, "") // what fails is seen by the reader of the line
 				}

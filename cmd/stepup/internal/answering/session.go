@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type Session struct {
 	withdraw context.CancelCauseFunc // takes everything off the screen; set by Run
 
 	open    map[string]context.CancelCauseFunc // by ID: takes a prompt off the screen; only Run touches it
+	queue   []queued                           // the questions in their order; likewise
 	aside   map[string]bool                    // by ID: it was put aside, and comes again; likewise
 	notices map[string]chan struct{}           // by ID: closed when a notice is off the screen; likewise
 	saying  chan struct{}                      // holds one element while an answer is on its way and "sent" is not printed
@@ -82,6 +84,7 @@ func (s *Session) event(ctx context.Context, change prompt.Event) {
 	case change.Ended() && known:
 		withdraw(change.Cause())
 		delete(s.open, id)
+		s.queue = slices.DeleteFunc(s.queue, func(q queued) bool { return q.id == id })
 		s.aside[id] = change.Type == prompt.EventPutAside
 		if off, notified := s.notices[id]; notified {
 			<-off // so that what follows comes below the line that says how it ended
@@ -91,6 +94,24 @@ func (s *Session) event(ctx context.Context, change prompt.Event) {
 		ctx, withdraw := context.WithCancelCause(ctx)
 		s.open[id] = withdraw
 		s.show(ctx, change)
+	}
+	s.update()
+}
+
+// A queued question is on the terminal, or behind others.
+type queued struct {
+	id     string
+	behind chan int // how many are behind it, for the terminal
+}
+
+// update lets the question that is shown say how many others wait.
+func (s *Session) update() {
+	for i, q := range s.queue {
+		select {
+		case <-q.behind: // it is old
+		default:
+		}
+		q.behind <- len(s.queue) - 1 - i // there is room: nothing else puts anything there
 	}
 }
 
@@ -108,9 +129,16 @@ func (s *Session) show(ctx context.Context, e prompt.Event) {
 	}
 	before, over, came, again := s.last, make(chan struct{}), s.Now(), s.aside[e.Request.ID]
 	s.last = over
+	behind := make(chan int, 1)
+	s.queue = append(s.queue, queued{e.Request.ID, behind})
+	ctx = prompt.WithUpdates(ctx, behind)
 	s.shown.Go(func() {
 		defer close(over)
 		<-before
+		select {
+		case e.Request.Queued = <-behind:
+		default:
+		}
 		if !again {
 			// The agent counts the time of a question from its turn on, too.
 			e.Request.Deadline = e.Request.Deadline.Add(s.Now().Sub(came))

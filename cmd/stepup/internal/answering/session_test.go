@@ -291,3 +291,60 @@ func TestSessionStreamBreaks(t *testing.T) {
 		t.Errorf("on the terminal: %s", got)
 	}
 }
+
+// A counter is a terminal that writes down how many other questions wait.
+type counter struct {
+	*fixture
+	answers chan string
+}
+
+func (c counter) Prompt(ctx context.Context, r prompt.Request) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	waiting := -1
+	say := func(queued int) {
+		if queued != waiting {
+			c.note(&c.seen.Shown, fmt.Sprintf("%s, and %d more", r.ID, queued))
+		}
+		waiting = queued
+	}
+	say(r.Queued)
+	for {
+		select {
+		case queued := <-prompt.Updates(ctx):
+			say(queued)
+		case answer := <-c.answers:
+			return answer, nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+}
+
+// The question on the terminal knows how many others wait at each moment, also the one that
+// comes after it.
+func TestSessionCountsWhatWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		c := counter{f, make(chan string)}
+		f.Terminal = c
+		f.send(prompt.EventPrompt, "a")
+		f.send(prompt.EventTold, "push")
+		f.send(prompt.EventPrompt, "b")
+		f.send(prompt.EventPrompt, "c")
+		f.send(prompt.EventTimeout, "c")
+		c.answers <- "1"
+		f.send(prompt.EventAnswered, "a")
+		f.send(prompt.EventPrompt, "d")
+		want := []string{"a, and 0 more", "push, and 0 more", "a, and 1 more", "a, and 2 more", "a, and 1 more", "b, and 0 more", "b, and 1 more"}
+		f.Leave()
+		if err := <-f.ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if diff := cmp.Diff(want, f.seen.Shown); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
