@@ -52,6 +52,10 @@ simulate: ## play a working day of 200 developers (15 seconds), and compare with
 bench-parts: ## run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: pictures
+pictures: build ## make the pictures of docs/images anew, of real windows and a terminal (2 minutes)
+	@GO=$(GO) tools/pictures docs/images
+
 .PHONY: lint
 lint: bin/staticcheck ## gofmt, go vet and staticcheck for every system, the architecture tests
 	@unformatted=$$(gofmt -l .); \

@@ -239,6 +239,23 @@ func (d *screen) perform(t *testing.T, program string, gestures []gesture) {
 	}
 }
 
+// usual is a request as most are. The pictures of docs/images have it.
+func usual(kind prompt.Kind) prompt.Request {
+	r := prompttest.Request(kind)
+	switch kind {
+	case prompt.Push:
+		r.Method, r.MethodType, r.Number, r.Message = "okta", "okta", "42", "tap 42 in Okta Verify"
+	case prompt.Confirm:
+		r.Message = "a yes sends a push to your phone (corp_okta)"
+	case prompt.Password:
+		r.Method = "auth/stepup/login/alice"
+		fallthrough
+	case prompt.Passcode, prompt.Choose:
+		r.Allows = "this, and all of kv/data/prod/*, for up to 10 min, from terminal pts/3 of zsh (pid 4711)"
+	}
+	return r
+}
+
 // longest is the request with the most text that a stranger can cause.
 func longest(kind prompt.Kind) prompt.Request {
 	r, h := prompttest.HostileRequest(kind), prompttest.Hostile()
