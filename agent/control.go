@@ -201,7 +201,7 @@ func (a *Agent) obtain(ctx context.Context, o control.Obtain) (control.Obtained,
 	if got.OK() {
 		m := rule.Match{Rule: r, Request: rule.Request{Namespace: r.In(namespace)}}
 		t := v.resolver.Standing(asOurs(ctx), m, o.Token).Token
-		got.Expires, got.Scope = t.Expires, t.Bound
+		got.Expires, got.Scope, got.Confirm = t.Expires, t.Bound, r.Confirm
 	}
 	return got, nil
 }

@@ -212,6 +212,8 @@ type Obtained struct {
 	Message string    `json:"message"`          // for the person; "" when the outcome is a yes
 	Expires time.Time `json:"expires,omitzero"` // of the token that is there
 	Scope   string    `json:"scope,omitempty"`  // its scope, as in Token
+	// Confirm: before each request that the token would serve, the person is asked for a yes.
+	Confirm bool `json:"confirm,omitempty"`
 }
 
 // OK reports whether the token is there.

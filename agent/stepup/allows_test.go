@@ -36,7 +36,9 @@ func TestAllows(t *testing.T) {
 		"capabilities": {func(r *rule.Rule) { r.Capabilities = []rule.Operation{rule.Read, rule.List} }, "",
 			"this, and read, list on kv/data/deploy/*, for up to 5 min, " + caller},
 		"a terminal": {func(r *rule.Rule) { r.Grant.Scope = rule.TerminalScope }, "pts/1", "this, and all of kv/data/deploy/*, for up to 5 min, from terminal pts/1"},
-		"unknown":    {func(r *rule.Rule) { r.Grant.Scope = rule.TerminalScope }, "", "this request alone: where it comes from cannot be told"},
+		"a yes to each": {func(r *rule.Rule) { r.Confirm = true }, "",
+			"this, and all of kv/data/deploy/*, for up to 5 min, " + caller + ", after a yes to each further request"},
+		"unknown": {func(r *rule.Rule) { r.Grant.Scope = rule.TerminalScope }, "", "this request alone: where it comes from cannot be told"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fixture) {
@@ -56,5 +58,8 @@ func TestAllows(t *testing.T) {
 		m.Rule.Paths = patterns("kv/data/deploy/*", "b")
 		f.resolver.Obtain(t.Context(), m.Rule, "", "tok")
 		equal(t, "ahead", "all of kv/data/deploy/*, b for up to 5 min, "+caller, f.person.asked[0].Allows)
+		m.Rule.Confirm = true
+		f.resolver.Obtain(t.Context(), m.Rule, "", "another")
+		equal(t, "ahead of yeses", "all of kv/data/deploy/*, b for up to 5 min, "+caller+", after a yes to each request", f.person.asked[1].Allows)
 	})
 }

@@ -39,7 +39,14 @@ func (a Allowance) words(s *StepUp) string {
 	if s.Keep == prompt.KeepLock {
 		long = untilLock(a.limit())
 	}
-	return a.what(s.Request) + " " + long + ", from " + from
+	text := a.what(s.Request) + " " + long + ", from " + from
+	switch {
+	case a.Rule.Confirm && s.Request.Path == "": // stepup up
+		text += ", after a yes to each request"
+	case a.Rule.Confirm:
+		text += ", after a yes to each further request"
+	}
+	return text
 }
 
 // whyUnbound says why p has no binding, and the way out, as far as that is known.

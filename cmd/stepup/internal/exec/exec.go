@@ -128,6 +128,7 @@ func (x *execution) execute(starting context.Context) error {
 	}
 	x.attach(starting)
 	if x.rule != "" {
+		awaitReload(starting, x.Console, x.client.Status)
 		got, err := x.obtain(starting)
 		if err != nil {
 			return err

@@ -157,3 +157,17 @@ func TestExecChoosesListener(t *testing.T) {
 		})
 	}
 }
+
+func TestUpText(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for want, got := range map[string]control.Obtained{
+		"stepped up: prod, 9m0s left":                                  {Outcome: "approved", Expires: now.Add(9 * time.Minute)},
+		"stepped up already: prod, 1h0m left, for terminal pts/1":      {Outcome: "cached", Expires: now.Add(time.Hour), Scope: "terminal pts/1"},
+		"stepped up: prod, 5s left; each request still needs your yes": {Outcome: "approved", Expires: now.Add(5 * time.Second), Confirm: true},
+	} {
+		if text := upText("prod", got, now); text != want {
+			t.Errorf("%q, want %q", text, want)
+		}
+	}
+}

@@ -37,6 +37,7 @@ func runUp(ctx context.Context, c *cli.Console, o options) error {
 	x := &execution{Console: c, options: o, life: ctx, signals: signals}
 	defer x.finish()
 	x.client, x.runtimeDir = c.Client(), c.RuntimeDir()
+	awaitReload(starting, x.Console, x.client.Status)
 	listeners, err := x.client.Listeners(starting)
 	if err == nil {
 		err = x.choose(listeners)
@@ -69,6 +70,9 @@ func upText(rule string, got control.Obtained, now time.Time) string {
 	}
 	if got.Scope != "" {
 		text += ", for " + cli.Printable(got.Scope)
+	}
+	if got.Confirm {
+		text += "; each request still needs your yes"
 	}
 	return text
 }
