@@ -204,7 +204,7 @@ func missingMethod(f mfa.Failure) mfa.Verdict {
 	return Unavailablef("stepup: vault demands a factor of %s, too, which it did not name: enforcements of one name in a namespace and its parent are shown as one; ask whoever runs vault to rename one of them", wanted)
 }
 
-// notTold is for a program that may be one of those that are never prompted.
+// notTold is for a program that may be one of those that cause no question.
 func notTold(p peer.Peer) mfa.Verdict {
 	if p.Ended {
 		return Unavailable("stepup: which program this is cannot be told (the process that connected has ended), so it counts as one that causes no question; let the program that asks open the connection")
