@@ -212,6 +212,10 @@ func (a argument) patterns() (out []rule.Pattern) {
 			a.b.d.warn(t.at, say("a + in %s stands for itself, because there is more in its segment", t.shown).
 				hint("use + alone between two slashes for any one segment, as in a Vault policy"))
 		}
+		if cleaned := p.Cleaned(); cleaned != p.String() {
+			a.b.d.warn(t.at, say("no request has the path %s: paths are cleaned before a rule is looked for", t.shown).
+				hint("write %s", rule.Quote(cleaned)))
+		}
 		out = append(out, p)
 		a.b.found[a.name] = append(a.b.found[a.name], t)
 	}

@@ -92,3 +92,14 @@ func (p Pattern) Contains(q Pattern) bool {
 func (p Pattern) HasInnerPlus() bool {
 	return slices.ContainsFunc(strings.Split(p.text, "/"), func(s string) bool { return s != "+" && strings.Contains(s, "+") })
 }
+
+// Cleaned is the pattern as the paths of requests are: without empty segments, "." and ".."
+// ([Derive]). A pattern that is not its own matches none of them.
+func (p Pattern) Cleaned() string {
+	whole, rest := p.text, ""
+	if strings.HasSuffix(whole, "*") { // its last segment may become any
+		at := strings.LastIndex(whole, "/") + 1
+		whole, rest = whole[:at], whole[at:]
+	}
+	return strings.TrimPrefix(clean("/"+whole), "/") + rest
+}

@@ -1,6 +1,7 @@
 package rule_test
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -167,5 +168,27 @@ func each[T any](t *testing.T, tests map[string]T, run func(*testing.T, T)) {
 			t.Parallel()
 			run(t, tt)
 		})
+	}
+}
+
+// A pattern is cleaned as the path of a request is.
+func TestCleaned(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"kv/data/x": "kv/data/x", "kv/data/": "kv/data/", "kv/data/*": "kv/data/*", "*": "*", "kv/.*": "kv/.*", "kv/..x": "kv/..x",
+		"kv//x": "kv/x", "kv//*": "kv/*", "kv/./x/*": "kv/x/*", "kv/a/../x": "kv/x", "+//x": "+/x", "kv/..": "", "kv/x/.": "kv/x",
+	} {
+		p, err := rule.ParsePattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Cleaned(); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+		u := &url.URL{Path: "/v1/" + strings.NewReplacer("*", "z", "+", "y").Replace(text)}
+		q, _ := rule.Derive("GET", u, "")
+		if p.Match(q.Path) != (want == text) {
+			t.Errorf("%q matches %q: %v", text, q.Path, p.Match(q.Path))
+		}
 	}
 }

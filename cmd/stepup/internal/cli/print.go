@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/control"
 	"github.com/vault-stepup/stepup/prompt"
 )
@@ -57,6 +58,15 @@ func Counted(n int, thing string) string {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// VaultHint is the way out of a command that is about one vault of several.
+func VaultHint(vaults []agent.Vault) string {
+	var names []string
+	for _, v := range vaults {
+		names = append(names, Printable(v.Name))
+	}
+	return "name one with --vault: " + strings.Join(names, ", ")
 }
 
 // Duration is d in at most two units, for people.

@@ -53,15 +53,14 @@ func checkFlags(cmd *cobra.Command, path bool) error {
 func explain(ctx context.Context, c *cli.Console, x control.Explain, format string) error {
 	x.Namespace = cmp.Or(x.Namespace, c.Env("VAULT_NAMESPACE"), c.Env("BAO_NAMESPACE"))
 	e, err := explanation(ctx, c, x)
-	const hintVault = "name one with --vault; `stepup config check` says what is declared"
 	switch {
 	case errors.Is(err, control.ErrNoPath):
 		return cli.Usage(fmt.Errorf("%s of %s is no request to Vault", cli.Printable(x.Operation), cli.Printable(x.Path)),
 			"write it as in a policy, such as kv/data/prod/db, and an operation such as read")
 	case errors.Is(err, control.ErrNoVault) && x.Vault == "":
-		return cli.Usage(errors.New("there are several vaults"), hintVault)
+		return cli.Usage(errors.New("there are several vaults"), vaultHint(c))
 	case errors.Is(err, control.ErrNoVault):
-		return cli.Usage(fmt.Errorf("no vault %s", cli.Printable(x.Vault)), hintVault)
+		return cli.Usage(fmt.Errorf("no vault %s", cli.Printable(x.Vault)), vaultHint(c))
 	case err != nil:
 		return err
 	}
@@ -73,6 +72,14 @@ func explain(ctx context.Context, c *cli.Console, x control.Explain, format stri
 	}
 	_, err = io.WriteString(c.Out, explainText(e, time.Now()))
 	return err
+}
+
+// vaultHint says which vaults there are, as far as the configuration can be read.
+func vaultHint(c *cli.Console) string {
+	if loaded, err := c.Load(); err == nil {
+		return cli.VaultHint(loaded.Vaults)
+	}
+	return "name one with --vault; `stepup status` shows them"
 }
 
 // explanation asks the agent, or makes of the configuration what can be told

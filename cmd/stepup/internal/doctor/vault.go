@@ -141,6 +141,8 @@ func unreachable(f findings, via string, err error) {
 		f.fail("nobody listens %s%s", refusedAt(err), via).with("check host and port in the vault block, and whether Vault runs")
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		f.fail("no answer in time%s", via).with(hintWay)
+	case errors.Is(err, syscall.ECONNRESET): // as some do that speak TLS, to who does not
+		f.fail("the connection was cut off%s", via).with("check the scheme (http or https) and the port of the address in the vault block, and the proxy")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		f.fail("the connection was closed without an answer%s", via).with(hintWay)
 	default:

@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,6 +197,7 @@ func TestUnreachableVault(t *testing.T) {
 		"name":         {wrap(&net.OpError{Op: "dial", Err: &net.DNSError{Name: "vault.example", Err: "no such host"}}), "vault.example is not known by the proxy p:1"},
 		"time":         {wrap(context.DeadlineExceeded), "no answer in time by the proxy p:1"},
 		"alert of TLS": {wrap(errors.New(`net/http: HTTP/1.x transport connection broken: malformed HTTP response "\x15\x03\x01\x00\x02\x02"`)), "it speaks https, not http"},
+		"cut off":      {wrap(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), "the connection was cut off by the proxy p:1"},
 		"hung up":      {wrap(io.EOF), "the connection was closed without an answer by the proxy p:1"},
 	} {
 		t.Run(name, func(t *testing.T) {

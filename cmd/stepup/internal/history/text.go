@@ -101,7 +101,7 @@ func entryLines(entries []*entry, tight bool) [][]string {
 	rows := [][]string{{"TIME", "EVENT", "RULE", "PROGRAM", "REQUEST", "ANSWERED", "TOOK", "USES"}}
 	for _, e := range entries {
 		rows = append(rows, []string{
-			e.Time.Local().Format(layout), short(string(e.Event)), ruleText(e), programText(e, tight), cut(requestText(e), maxCell),
+			e.Time.Local().Format(layout), eventText(e), ruleText(e), programText(e, tight), cut(requestText(e), maxCell),
 			answerText(e, tight), tookText(e), usesText(e),
 		})
 	}
@@ -112,7 +112,7 @@ func entryLines(entries []*entry, tight bool) [][]string {
 // the lines finds is told from others.
 func entryParagraph(e *entry, width int) []string {
 	const inset = "    "
-	first := fmt.Sprintf("%s  %-9s  ", e.Time.Local().Format(timeLayout), short(string(e.Event)))
+	first := fmt.Sprintf("%s  %-9s  ", e.Time.Local().Format(timeLayout), eventText(e))
 	lines := []string{strings.TrimRight(first+cut(requestText(e), width-utf8.RuneCountInString(first)), " ")}
 	parts := []string{programText(e, false), answerText(e, false)}
 	if rule := ruleText(e); rule != "" {
@@ -140,6 +140,16 @@ func entryParagraph(e *entry, width int) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// eventText is what became of the entry: the last event of a question that nobody answered,
+// because it is open or could not be shown, is that it was asked.
+func eventText(e *entry) string {
+	switch e.Event {
+	case audit.Challenge, audit.Prompt:
+		return "no answer"
+	}
+	return short(string(e.Event))
 }
 
 func ruleText(e *entry) string {

@@ -167,7 +167,11 @@ func readPolicy(r io.Reader) (string, error) {
 func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, error) {
 	v, ok := c.Vault(s.vault)
 	if !ok {
-		return source{}, cli.Usage(errors.New("there is no such vault block, or there are several"), "name one with --vault NAME")
+		err := errors.New("there are several vaults")
+		if s.vault != "" {
+			err = fmt.Errorf("no vault %s", cli.Printable(s.vault))
+		}
+		return source{}, cli.Usage(err, cli.VaultHint(c.Vaults))
 	}
 	s.vault = v.Name
 	client, transport, err := vault.Connect(v.Name, v.Address, v.TLS)
