@@ -3,7 +3,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -75,7 +77,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		Log:        log,
 		Keyring:    cli.Keyring(),
 		Sockets:    manager.sockets,
-		Notes:      func() []string { return slices.Concat(program.notes(), watchNotes(watcher), askpass.Notes()) },
+		Notes:      func() []string { return slices.Concat(program.notes(), goneNotes(c.Files), watchNotes(watcher), askpass.Notes()) },
 		Ready: func() {
 			log.Info("ready", "config", file)
 			close(ready)
@@ -182,6 +184,17 @@ func (r *reloader) changed() bool {
 	}
 	r.files.Digest = now.Digest
 	return true
+}
+
+// goneNotes are about the files that the agent was started with: one that is not there, as
+// while a folder is replaced, changes nothing until it is there again.
+func goneNotes(files []string) (notes []string) {
+	for _, name := range files {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			notes = append(notes, fmt.Sprintf("the configuration file %s is gone: what it said stays in force until it is there again", name))
+		}
+	}
+	return notes
 }
 
 // watchNotes are for the status.
