@@ -70,7 +70,7 @@ type connKey struct{}
 func (g *Guard) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	ctx, c = express.ConnContext(ctx, c)
 	id := identityOf(c)
-	return peer.NewContext(context.WithValue(ctx, connKey{}, id), id.Describe)
+	return id.NewContext(context.WithValue(ctx, connKey{}, id))
 }
 
 // Wrap returns a handler that gives next only the requests that pass. The others

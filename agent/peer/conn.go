@@ -52,8 +52,11 @@ func unidentified() identity { return identity{uid: -1} }
 type Conn struct {
 	local, remote net.Addr
 	resolvePeer   func() (identity, error)
-	describe      func() Peer
 	lineage       func() ([]int, error)
+
+	mu   sync.Mutex // held while processes are looked at
+	held process    // the one that had the connection when it was searched; pid 0 for none
+	peer *Peer      // nil before it is described
 }
 
 // Identify asks the kernel once, without waiting, for the other end of c.
@@ -74,31 +77,9 @@ func Identify(c net.Conn) *Conn {
 		}
 		return id, err
 	})
-	return &Conn{
-		local:       c.LocalAddr(),
-		remote:      c.RemoteAddr(),
-		resolvePeer: resolvePeer,
-		describe: sync.OnceValue(func() Peer {
-			id, err := resolvePeer()
-			if err != nil {
-				// Another user's processes cannot be read, and a search through all of
-				// /proc for each refused connection is work that a stranger could order.
-				return Peer{UID: id.uid, PID: id.pid}
-			}
-			return describe(id)
-		}),
-		lineage: sync.OnceValues(func() ([]int, error) {
-			id, err := resolvePeer()
-			if err != nil {
-				return nil, err
-			}
-			p, read, ok := holder(id)
-			if !ok {
-				return nil, fmt.Errorf("%w: its process cannot be found", ErrUnknown)
-			}
-			return lineage(p, read), nil
-		}),
-	}
+	found := &Conn{local: c.LocalAddr(), remote: c.RemoteAddr(), resolvePeer: resolvePeer}
+	found.lineage = sync.OnceValues(found.readLineage)
+	return found
 }
 
 // SameUser returns nil if the other end belongs to the user that this process
@@ -117,7 +98,79 @@ func (c *Conn) SameUser() error {
 // asked); a process that is gone by then, or whose number was given to another
 // one, is left out instead of guessed. A process can choose its own name: this
 // is a help for the person, no proof.
-func (c *Conn) Describe() Peer { return c.describe() }
+func (c *Conn) Describe() Peer { return c.describe(newSearch()) }
+
+func (c *Conn) describe(s *search) Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peer != nil {
+		return *c.peer
+	}
+	id, err := c.resolvePeer()
+	p := Peer{UID: id.uid, PID: id.pid}
+	if err == nil { // else, another user could order a search through all of /proc with each connection
+		p = s.describe(id, c.holderLocked(s, id))
+	}
+	c.peer = &p
+	return p
+}
+
+// holderLocked finds the process that has the connection. It is searched once, and then looked
+// at again.
+func (c *Conn) holderLocked(s *search, id identity) process {
+	c.held = s.holder(id, c.held)
+	return c.held
+}
+
+func (c *Conn) readLineage() ([]int, error) {
+	id, err := c.resolvePeer()
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := newSearch()
+	p := c.holderLocked(s, id)
+	if p.pid == 0 {
+		return nil, fmt.Errorf("%w: its process cannot be found", ErrUnknown)
+	}
+	return lineage(p, s.read), nil
+}
+
+// begun reports whether the process has been looked at, or is at this moment.
+func (c *Conn) begun() bool {
+	if !c.mu.TryLock() {
+		return true
+	}
+	defer c.mu.Unlock()
+	return c.peer != nil
+}
+
+// DescribeAll describes the peers of many connections, with one search through the processes
+// for all of them. After that, their [Lookup.Peer] does not block.
+func DescribeAll(all []*Lookup) {
+	s := newSearch()
+	var conns []*Conn
+	var ids []identity
+	for _, l := range all {
+		if l == nil || l.conn == nil || l.conn.begun() {
+			continue
+		}
+		// The lock keeps others from searching for the same process; it is not held for longer
+		// than the search.
+		if id, err := l.conn.resolvePeer(); err == nil && l.conn.mu.TryLock() {
+			conns, ids = append(conns, l.conn), append(ids, id)
+		}
+	}
+	s.find(ids)
+	for i, c := range conns {
+		c.holderLocked(s, ids[i])
+		c.mu.Unlock()
+	}
+	for _, c := range conns {
+		c.describe(s)
+	}
+}
 
 // UID is the user at the other end, -1 when unknown and on Windows. It may block
 // like [Conn.SameUser].

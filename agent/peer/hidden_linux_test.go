@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 )
 
@@ -112,6 +113,15 @@ func seeHidden(t *testing.T, network string, hide func(*exec.Cmd)) {
 	in, err := conn.DescendantOf(os.Getpid())
 	if !p.Hidden || p.Exe != "" || p.UID != os.Getuid() || conn.Self() {
 		t.Errorf("Describe() = %+v", p)
+	}
+	two := []*Lookup{{conn: &Conn{resolvePeer: conn.resolvePeer}}, {conn: &Conn{resolvePeer: conn.resolvePeer}}}
+	DescribeAll(two)
+	for _, l := range two {
+		got := l.conn.Describe()
+		// Another run of these tests has the same user, and programs that hide and end.
+		if diff := cmp.Diff(p, got, cmpopts.IgnoreFields(Peer{}, "MayBe")); diff != "" || network != "unix" && !slices.Contains(got.MayBe, Candidate{pid, st.name}) {
+			t.Errorf("with others: %+v (-alone +with):\n%s", got, diff)
+		}
 	}
 	if network != "unix" {
 		if p.PID != 0 || len(p.Chain) > 0 || len(p.MayBe) > maxCandidates || !slices.Contains(p.MayBe, Candidate{pid, st.name}) {

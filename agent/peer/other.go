@@ -4,24 +4,29 @@ package peer
 
 import "net/netip"
 
-// describe reads the process behind id.
-func describe(id identity) Peer {
-	p := Peer{UID: id.uid}
-	if proc, read, ok := holder(id); ok {
-		p.PID, p.Exe, p.Chain = proc.pid, proc.exe, chain(proc, read)
-		p.Session, p.Program = session(proc, read), program(proc)
-	} else {
-		p.Ended = id.pid != 0
+// A search reads processes for some connections. The system has named theirs.
+type search struct{ read processReader }
+
+func newSearch() *search { return &search{read: processes()} }
+
+func (s *search) find([]identity) {}
+
+// describe reads the process behind id, which has the connection; pid 0 for none.
+func (s *search) describe(id identity, proc process) Peer {
+	p := Peer{UID: id.uid, Ended: proc.pid == 0 && id.pid != 0}
+	if proc.pid != 0 {
+		p.PID, p.Exe, p.Chain = proc.pid, proc.exe, chain(proc, s.read)
+		p.Session, p.Program = session(proc, s.read), program(proc)
 	}
 	return p
 }
 
-// holder returns the process that the system named for the connection, and how to read
-// others.
-func holder(id identity) (p process, read processReader, ok bool) {
-	read = processes()
-	p, err := read(id.pid)
-	return p, read, err == nil && p.start == id.start
+// holder returns the process that the system named for the connection; pid 0 for none.
+func (s *search) holder(id identity, _ process) process {
+	if p, err := s.read(id.pid); err == nil && p.start == id.start {
+		return p
+	}
+	return process{}
 }
 
 // Environ returns the environment of a process that hides. Here it never can.

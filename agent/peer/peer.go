@@ -58,11 +58,17 @@ type Binding struct {
 type contextKey struct{}
 
 // A Lookup finds the peer of one connection: each connection has its own.
-type Lookup struct{ describe func() Peer }
+type Lookup struct {
+	describe func() Peer
+	conn     *Conn // nil for a peer that needs no search
+}
 
 // NewLookup returns the Lookup of a connection. describe may block for the time of a few
 // file reads.
-func NewLookup(describe func() Peer) *Lookup { return &Lookup{describe} }
+func NewLookup(describe func() Peer) *Lookup { return &Lookup{describe: describe} }
+
+// Begun reports whether the process of a connection has been looked at, or is at this moment.
+func (l *Lookup) Begun() bool { return l != nil && l.conn != nil && l.conn.begun() }
 
 // Peer is called only where the peer is shown, not on the hot path: it may block. The peer
 // of nil is an unknown one.
@@ -76,6 +82,11 @@ func (l *Lookup) Peer() Peer {
 // NewContext returns ctx with a way to find the peer of its connection, as [NewLookup] has it.
 func NewContext(ctx context.Context, describe func() Peer) context.Context {
 	return context.WithValue(ctx, contextKey{}, NewLookup(describe))
+}
+
+// NewContext returns ctx with a way to find the peer of c.
+func (c *Conn) NewContext(ctx context.Context) context.Context {
+	return context.WithValue(ctx, contextKey{}, &Lookup{c.Describe, c})
 }
 
 // LookupFrom returns the Lookup of the connection that ctx belongs to, nil where there is

@@ -15,21 +15,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// describe reads the process behind id.
-func describe(id identity) Peer {
-	p := Peer{UID: id.uid}
-	proc, read, ok := holder(id)
-	if !ok {
-		p.Ended = id.ended || id.pid != 0
-		return hiding(p, id)
+// A search finds and reads processes for some connections, each of them once. It is used for a
+// moment, and by one goroutine.
+type search struct {
+	processes map[int]process
+	found     map[uint32]process // by socket; pid 0 for one that none was found for
+	peers     map[int]Peer       // without the user
+	hidden    *[]Candidate
+}
+
+func newSearch() *search {
+	return &search{processes: map[int]process{}, found: map[uint32]process{}, peers: map[int]Peer{}}
+}
+
+// read returns the process of a number.
+func (s *search) read(pid int) (process, error) {
+	if p, ok := s.processes[pid]; ok {
+		return p, nil
 	}
-	p.PID, p.Exe, p.Hidden = proc.pid, proc.exe, proc.hidden
-	p.Chain = chain(proc, read)
-	p.Session, p.Program = session(proc, id.uid), program(proc)
-	command, _ := readList(proc.pid, "cmdline")
-	folder, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", proc.pid))
-	p.Claim = claim(command, folder)
-	p.Detached = !proc.hasTTY && !graphical(environment(proc, id.uid))
+	p, err := readProcess(pid)
+	if err == nil {
+		s.processes[pid] = p
+	}
+	return p, err
+}
+
+// describe reads the process behind id, which has the connection; pid 0 for none.
+func (s *search) describe(id identity, proc process) Peer {
+	if proc.pid == 0 {
+		return s.hiding(Peer{UID: id.uid, Ended: id.ended || id.pid != 0}, id)
+	}
+	p, ok := s.peers[proc.pid]
+	if !ok {
+		p = Peer{PID: proc.pid, Exe: proc.exe, Hidden: proc.hidden, Chain: chain(proc, s.read)}
+		p.Session, p.Program = s.session(proc, id.uid), program(proc)
+		command, _ := readList(proc.pid, "cmdline")
+		folder, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", proc.pid))
+		p.Claim = claim(command, folder)
+		p.Detached = !proc.hasTTY && !graphical(environment(proc, id.uid))
+		s.peers[proc.pid] = p
+	}
+	p.UID = id.uid
 	return p
 }
 
@@ -104,52 +130,80 @@ func graphical(environ []string) bool {
 	})
 }
 
-// holder returns the process that has the connection open, and how to read
-// others. Of several that do, it is the one that started first: the others
-// have inherited the connection, and a program is not let in through one that a
-// child of it happens to hold.
-func holder(id identity) (p process, read processReader, ok bool) {
-	switch {
-	case id.inode != 0:
-		p, ok = findHolder(id.inode, id.uid)
-	case id.pid != 0:
-		var err error
-		p, err = readProcess(id.pid)
-		ok = err == nil && p.start == id.start
+// holder returns the process that has the connection open; pid 0 where none is found. Of several
+// that do, it is the one that started first: the others have inherited the connection, and a
+// program is not let in through one that a child of it happens to hold. last is the one that was
+// found before.
+func (s *search) holder(id identity, last process) process {
+	if id.inode == 0 {
+		if p, err := s.read(id.pid); err == nil && id.pid != 0 && p.start == id.start {
+			return p
+		}
+		return process{}
 	}
-	return p, readProcess, ok
+	if p, searched := s.found[id.inode]; searched {
+		return p
+	}
+	s.found[id.inode] = process{}
+	if last.pid != 0 {
+		s.look(last.pid)
+		if p := s.found[id.inode]; p.pid != 0 && p.start == last.start {
+			return p
+		}
+	}
+	s.find([]identity{id})
+	return s.found[id.inode]
 }
 
 func processes() processReader { return readProcess }
 
-// findHolder searches the processes of uid for the one that has the socket
-// inode open. Children can have inherited it: the one that started first is
-// taken. The search itself is the guard against reused process numbers, since
-// what it finds has the socket open now.
-func findHolder(inode uint32, uid int) (process, bool) {
-	var best process
-	found := false
-	want := fmt.Appendf(nil, "socket:[%d]", inode)
-	for _, pid := range pids() {
-		if !belongsTo(pid, uid) || !holds(pid, want) {
-			continue
-		}
-		p, err := readProcess(pid)
-		if err == nil && (!found || p.start < best.start) && holds(pid, want) {
-			best, found = p, true
+// find searches the processes of a user for those that have the sockets of ids open: one walk for
+// all of them. The search itself is the guard against reused process numbers, since what it finds
+// has the socket open now.
+func (s *search) find(ids []identity) {
+	uid, none := 0, true
+	for _, id := range ids {
+		if id.inode != 0 {
+			s.found[id.inode] = process{}
+			uid, none = id.uid, false
 		}
 	}
-	return best, found
+	if none {
+		return
+	}
+	for _, pid := range pids() {
+		if belongsTo(pid, uid) {
+			s.look(pid)
+		}
+	}
 }
 
-// holds reports whether one of the open files of process pid is want. A browser has hundreds
-// of them, so these are bare system calls: package os would cost twice the time.
-func holds(pid int, want []byte) bool {
+// look notes which of the sockets process pid has open, where no older process has.
+func (s *search) look(pid int) {
+	before := s.sockets(pid)
+	if len(before) == 0 {
+		return
+	}
+	p, err := readProcess(pid)
+	if err != nil {
+		return
+	}
+	s.processes[pid] = p
+	for inode := range s.sockets(pid) {
+		if best := s.found[inode]; before[inode] && (best.pid == 0 || p.start < best.start) {
+			s.found[inode] = p
+		}
+	}
+}
+
+// sockets returns those of the sockets that are among the open files of process pid. A browser has
+// hundreds of them, so these are bare system calls: package os would cost twice the time.
+func (s *search) sockets(pid int) (open map[uint32]bool) {
 	dir, err := retried(func() (int, error) {
 		return unix.Open("/proc/"+strconv.Itoa(pid)+"/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return false
+		return nil
 	}
 	defer unix.Close(dir)
 	var entries [8 << 10]byte
@@ -158,16 +212,36 @@ func holds(pid int, want []byte) bool {
 	for {
 		n, err := retried(func() (int, error) { return unix.ReadDirent(dir, entries[:]) })
 		if n <= 0 || err != nil {
-			return false
+			return open
 		}
 		_, _, names = unix.ParseDirent(entries[:n], -1, names[:0])
 		for _, name := range names {
 			n, err := retried(func() (int, error) { return unix.Readlinkat(dir, name, link[:]) })
-			if err == nil && bytes.Equal(link[:n], want) {
-				return true
+			if err != nil {
+				continue
+			}
+			inode, ok := socketOf(link[:n])
+			if _, wanted := s.found[inode]; !ok || !wanted {
+				continue
+			}
+			if open == nil {
+				open = map[uint32]bool{}
+			}
+			if open[inode] = true; len(open) == len(s.found) {
+				return open
 			}
 		}
 	}
+}
+
+// socketOf reads "socket:[7]".
+func socketOf(link []byte) (inode uint32, ok bool) {
+	number, ok := bytes.CutPrefix(link, []byte("socket:["))
+	if !ok || !bytes.HasSuffix(number, []byte("]")) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(number[:len(number)-1]), 10, 32)
+	return uint32(n), err == nil
 }
 
 // retried calls f until no signal interrupts it.
@@ -266,12 +340,15 @@ const maxCandidates = 5
 // search by inode reads /proc/PID/fd, which the kernel gives to root for a process
 // that is not dumpable. So the search misses exactly the processes that hide, and
 // these remain possible. A connection that has ended in the meantime has no process.
-func hiding(p Peer, id identity) Peer {
+func (s *search) hiding(p Peer, id identity) Peer {
 	if id.inode == 0 || id.open != nil && !id.open() {
 		return p
 	}
-	p.Hidden = true
-	p.MayBe = candidates(id.uid)
+	if s.hidden == nil {
+		all := candidates(id.uid)
+		s.hidden = &all
+	}
+	p.Hidden, p.MayBe = true, *s.hidden
 	return p
 }
 

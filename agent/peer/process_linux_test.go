@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -18,6 +20,12 @@ func startIdle(t *testing.T) int {
 	cmd := exec.Command("cat")
 	start(t, cmd)
 	return cmd.Process.Pid
+}
+
+// describe reads the process behind id.
+func describe(id identity) Peer {
+	s := newSearch()
+	return s.describe(id, s.holder(id, process{}))
 }
 
 // A client in a process below another is inside the tree of both, and of no
@@ -83,6 +91,91 @@ func TestHolderIsTheOldest(t *testing.T) {
 	newFixture(t, "tcp4").dialFrom(func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{file} })
 	if p := Identify(server).Describe(); p.PID != os.Getpid() {
 		t.Errorf("Describe() = %+v, want this process", p)
+	}
+}
+
+// Of a connection whose process has been found, another one that has it is found when that has
+// let go of it.
+func TestHolderIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	client, server := newFixture(t, "tcp4").dial()
+	file, err := client.(*net.TCPConn).File()
+	must(t, err)
+	child, _ := newFixture(t, "tcp4").dialFrom(func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{file} })
+	c := Identify(server)
+	if in, err := c.DescendantOf(child); in || err != nil || c.held.pid != os.Getpid() {
+		t.Errorf("DescendantOf = %t, %v; held by %+v, want this process", in, err, c.held)
+	}
+	must(t, errors.Join(file.Close(), client.Close()))
+	// A child of another test has both until it has executed.
+	for range 3000 {
+		if held := newSearch().holder(mustResolve(t, c), c.held); held.pid == child {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if p := c.Describe(); p.PID != child {
+		t.Errorf("Describe() = %+v, want the child %d", p, child)
+	}
+}
+
+func mustResolve(t *testing.T, c *Conn) identity {
+	t.Helper()
+	id, err := c.resolvePeer()
+	must(t, err)
+	return id
+}
+
+// One search for many connections finds what a search for each would find.
+func TestDescribeAll(t *testing.T) {
+	t.Parallel()
+	pid, other := newFixture(t, "tcp4").dialFrom(nil)
+	conns, want := []*Conn{other}, []int{pid}
+	for _, network := range []string{"tcp4", "tcp4", "tcp6", "unix"} {
+		_, server := newFixture(t, network).dial()
+		conns, want = append(conns, Identify(server)), append(want, os.Getpid())
+	}
+	gone := newFixture(t, "tcp4").dialAlone(func(c *net.TCPConn) { _ = c.Close() })
+	conns, want = append(conns, Identify(gone)), append(want, 0)
+	none := NewLookup(func() Peer { t.Error("described"); return Peer{} })
+	all := []*Lookup{nil, none, none}
+	for _, c := range conns {
+		l := LookupFrom(c.NewContext(t.Context()))
+		if l.Begun() {
+			t.Error("described before")
+		}
+		all = append(all, l, l)
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { DescribeAll(all) })
+		both.Go(func() { conns[1].Describe() })
+	}
+	both.Wait()
+	for i, c := range conns {
+		p := c.Describe()
+		if !c.begun() && want[i] != 0 {
+			t.Errorf("connection %d was not described", i)
+		}
+		if p.PID != want[i] {
+			t.Errorf("connection %d: %+v, want process %d", i, p, want[i])
+		}
+		again := &Conn{resolvePeer: c.resolvePeer}
+		if diff := cmp.Diff(again.Describe(), p); diff != "" {
+			t.Errorf("connection %d (-alone +with the others):\n%s", i, diff)
+		}
+	}
+}
+
+func TestSocketOf(t *testing.T) {
+	t.Parallel()
+	for link, want := range map[string]uint32{
+		"socket:[7]": 7, "socket:[4294967295]": 1<<32 - 1, "socket:[4294967296]": 0, "socket:[]": 0, "socket:7": 0,
+		"socket:[7]x": 0, "socket:[-7]": 0, "pipe:[7]": 0, "": 0, "/tmp/socket:[7]": 0,
+	} {
+		if inode, ok := socketOf([]byte(link)); ok != (want != 0) || ok && inode != want {
+			t.Errorf("%q is %d, %t", link, inode, ok)
+		}
 	}
 }
 

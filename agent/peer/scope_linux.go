@@ -24,16 +24,16 @@ type sessions struct {
 }
 
 // session is the terminal session that p is in or was started from, else its application.
-func session(p process, uid int) Binding {
+func (s *search) session(p process, uid int) Binding {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return Binding{}
 	}
-	at, err := readPlace(p.pid)
+	at, err := s.place(p.pid)
 	if err != nil || at.start != p.start {
 		return Binding{}
 	}
-	return sessions{readPlace, uid, strings.TrimSpace(string(boot))}.of(at)
+	return sessions{s.place, uid, strings.TrimSpace(string(boot))}.of(at)
 }
 
 // of returns the terminal of p: its controlling terminal with the leader of its session.
@@ -75,9 +75,9 @@ func (s sessions) terminal(p place) Binding {
 	return b
 }
 
-// readPlace reads the place of a process. The cgroup is "" where it cannot be read.
-func readPlace(pid int) (place, error) {
-	p, err := readProcess(pid)
+// place reads the place of a process. The cgroup is "" where it cannot be read.
+func (s *search) place(pid int) (place, error) {
+	p, err := s.read(pid)
 	if err != nil {
 		return place{}, err
 	}

@@ -178,7 +178,8 @@ func Listener(address netip.AddrPort) Peer {
 	case int(sk.uid) != os.Geteuid():
 		return Peer{UID: int(sk.uid)} // not to be searched for, see Identify
 	}
-	return describe(identity{uid: int(sk.uid), inode: sk.inode})
+	s, id := newSearch(), identity{uid: int(sk.uid), inode: sk.inode}
+	return s.describe(id, s.holder(id, process{}))
 }
 
 func (s socketInfo) listensAt(address netip.AddrPort) bool {

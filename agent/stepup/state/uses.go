@@ -85,12 +85,12 @@ func (u *Uses) Record(k cache.Key, use Use, by *peer.Lookup) {
 	u.last[k] = new(use)
 }
 
-// Expect has the process looked up while it waits: it may end as soon as it has its answer. It
-// does not wait.
+// Expect has the process looked up while its request waits for Vault or a person: a question must
+// name it, and it may end as soon as it has its answer. It does not wait.
 func (u *Uses) Expect(by *peer.Lookup) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.closed && len(u.queue) < maxUses {
+	if !u.closed && len(u.queue) < maxUses && !by.Begun() {
 		u.queueLocked(source{peer: by}, Use{})
 	}
 }
@@ -117,6 +117,11 @@ func (u *Uses) describe() {
 		}
 		u.mu.Unlock()
 		begun := time.Now()
+		lookups := make([]*peer.Lookup, 0, len(queue))
+		for from := range queue {
+			lookups = append(lookups, from.peer)
+		}
+		peer.DescribeAll(lookups)
 		older := func(a, b source) int { return queue[a].Time.Compare(queue[b].Time) }
 		for _, from := range slices.SortedFunc(maps.Keys(queue), older) {
 			use := *queue[from]
