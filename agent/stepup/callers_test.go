@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/vault"
@@ -304,4 +305,21 @@ func TestRevokedWhileTheTokenIsStored(t *testing.T) {
 			t.Errorf("served with %d after the revocation", r.resp.StatusCode)
 		}
 	})
+}
+
+// A question must say which process asks: that is looked up while Vault answers the request.
+func TestProcessIsLookedUpMeanwhile(t *testing.T) {
+	for name, m := range map[string]rule.Match{"header": prod("totp"), "token": deploy(), "push": prod("okta")} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fixture) {
+				looked := make(chan struct{})
+				ctx := peer.NewContext(t.Context(), sync.OnceValue(func() peer.Peer { close(looked); return peer.Peer{PID: 7} }))
+				f.up.serve = func(context.Context, string) (*http.Response, error) {
+					<-looked // or for ever
+					return answer(200, "ok"), nil
+				}
+				f.first(ctx, m).check(t, want{status: 200})
+			})
+		})
+	}
 }

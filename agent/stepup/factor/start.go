@@ -33,8 +33,9 @@ func (c *Config) Begin(ctx context.Context, q rule.Request, ruleName string, tok
 	return c.Start(ctx, q, ruleName, token).Begin()
 }
 
-// Begin starts the step-up.
+// Begin starts the step-up. The process is looked up meanwhile.
 func (s Start) Begin() *StepUp {
+	s.Config.State.Uses.Expect(s.lookup)
 	return &StepUp{
 		Config: s.Config, Key: s.Key, Request: s.Request, Rule: s.Key.Rule,
 		Started: s.Time, Deadline: s.Time.Add(s.Config.Timeout), lookup: s.lookup,

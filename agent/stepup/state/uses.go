@@ -88,9 +88,12 @@ func (u *Uses) Record(k cache.Key, use Use, by *peer.Lookup) {
 // Expect has the process looked up while its request waits for Vault or a person: a question must
 // name it, and it may end as soon as it has its answer. It does not wait.
 func (u *Uses) Expect(by *peer.Lookup) {
+	if by == nil || by.Begun() {
+		return
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.closed && len(u.queue) < maxUses && !by.Begun() {
+	if !u.closed && len(u.queue) < maxUses {
 		u.queueLocked(source{peer: by}, Use{})
 	}
 }
