@@ -56,9 +56,12 @@ func (d *Daemon) StartKeePassXC(t *testing.T, confirm bool) {
 	d.Env = append(d.Env, "QT_QPA_PLATFORM=offscreen", "TMPDIR="+d.Dir)
 	folder := filepath.Join(d.Dir, "config", "keepassxc")
 	must(t, os.MkdirAll(folder, 0o700))
-	// It saves in a thread while the next change is made, which has been seen to end it.
+	// It saves in a thread while the next change is made, which has been seen to end it. Its window stays in the
+	// tray: 2.7.10 does not survive showing one with the open database in it.
 	must(t, os.WriteFile(filepath.Join(folder, "keepassxc.ini"), fmt.Appendf(nil,
-		"[General]\nConfigVersion=2\nAutoSaveAfterEveryChange=false\n[FdoSecrets]\nEnabled=true\nShowNotification=false\nConfirmAccessItem=%t\n", confirm), 0o600))
+		"[General]\nConfigVersion=2\nAutoSaveAfterEveryChange=false\n"+
+			"[GUI]\nMinimizeOnStartup=true\nMinimizeToTray=true\nShowTrayIcon=true\n"+
+			"[FdoSecrets]\nEnabled=true\nShowNotification=false\nConfirmAccessItem=%t\n", confirm), 0o600))
 	must(t, os.WriteFile(filepath.Join(d.Dir, "db.xml"), []byte(keepassXML), 0o600))
 	database := filepath.Join(d.Dir, "db.kdbx")
 	if importer, err := exec.LookPath("keepassxc-cli"); err != nil {

@@ -63,6 +63,10 @@ func zenityInvocation(t dialogText) invocation {
 		for _, c := range r.Keeps {
 			args = append(args, "--extra-button="+keepLabel(c.Word))
 		}
+		if len(r.Keeps) > 1 {
+			// In a narrower window zenity 4 puts so many buttons below each other, off a small screen.
+			args = append(args, "--width=850")
+		}
 	}
 	return invocation{
 		args: append(zenityArgs(t, ok), args...),
