@@ -31,7 +31,7 @@ test: bin/gotestsum ## run the tests; says at the end what was skipped and why
 	@cd tools && ../bin/gotestsum --format-hide-empty-pkg -- ./...
 
 .PHONY: debian13
-debian13: ## run the tests of desktops, keyrings and the agent in Debian 13 (root, debootstrap; 8 minutes)
+debian13: ## run the tests of desktops, keyrings and the agent in Debian 13 (root, debootstrap; 6 minutes)
 	@GO=$(GO) SKIPS=$(SKIPS) tools/debian13
 
 .PHONY: e2e
