@@ -39,6 +39,12 @@ e2e: bin/gotestsum ## run the suite against a real Vault (first build: 30 minute
 	@vault=$$($(GO) run -C e2e ./getvault) && $(GO) run -C e2e ./getclients && \
 	cd e2e && STEPUP_E2E_VAULT=$$vault ../bin/gotestsum -f testname $(forbid) -- -count=1 -parallel 4 -timeout 20m ./...
 
+.PHONY: e2e-openbao
+e2e-openbao: bin/gotestsum ## run that suite against an OpenBao of yours: BAO=/usr/bin/bao
+	@[ -x "$(BAO)" ] || { echo "error: BAO names no program; give the path of bao: make e2e-openbao BAO=/usr/bin/bao"; exit 1; }
+	@$(GO) run -C e2e ./getclients && \
+	cd e2e && STEPUP_E2E_OPENBAO=$(abspath $(BAO)) ../bin/gotestsum -f testname -- -count=1 -parallel 4 -timeout 20m ./...
+
 .PHONY: bench
 bench: ## measure the built program beside other proxies (3 minutes); BENCH=full for docs/benchmarks.md
 	cd e2e && $(GO) run ./bench $(if $(filter full,$(BENCH)),-full -o ../docs/benchmarks.md)

@@ -42,14 +42,15 @@ type visit struct {
 }
 
 func clients() []client {
+	server := byServer("vault", "bao")
 	return []client{
-		{name: "vault CLI", exe: "vault", unix: true, logsIn: true, read: readByCLI},
+		{name: "vault CLI", exe: server, unix: true, logsIn: true, read: readByCLI},
 		{name: "vault-api Go", exe: filepath.Base(os.Args[0]), unix: true, logsIn: true, many: true, read: readByAPI},
 		{name: "vault-client-go", exe: "vault-client-go", logsIn: true, many: true, read: readByVaultClientGo},
 		{name: "consul-template", exe: "consul-template", unix: true, many: true, read: readByConsulTemplate},
 		{name: "Terraform provider", exe: "terraform-provider-vault", logsIn: true, mute: true, many: true, read: readByTerraform},
-		{name: "Vault Agent", exe: "vault", unix: true, many: true, read: readByAgentTemplate},
-		{name: "Vault Proxy in front", exe: "vault", unix: true, logsIn: true, read: readByProxy},
+		{name: "Vault Agent", exe: server, unix: true, many: true, read: readByAgentTemplate},
+		{name: "Vault Proxy in front", exe: server, unix: true, logsIn: true, read: readByProxy},
 		{name: "sops", exe: "sops", unix: true, transit: true, read: readBySops},
 		{name: "vals", exe: "vals", unix: true, logsIn: true, many: true, read: readByVals},
 		{name: "node-vault", exe: "node", unix: true, logsIn: true, many: true, read: readByLibrary(clientbin.NodeVault())},

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"net/url"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -42,8 +45,19 @@ func TestFactsOfSpellings(t *testing.T) {
 			}
 			continue
 		}
+		if world.bao && hasDots(tt.sent) {
+			g.wantErrors(t, 400, "relative paths not supported")
+			continue
+		}
 		g.wantErrors(t, 404, fmt.Sprintf("no handler for route %q. route entry not found.", tt.routed))
 	}
+}
+
+// hasDots reports whether a segment of the path that arrives is "." or "..", which OpenBao refuses on
+// every path.
+func hasDots(sent string) bool {
+	path, err := url.PathUnescape(sent)
+	return err == nil && slices.ContainsFunc(strings.Split(path, "/"), func(s string) bool { return s == "." || s == ".." })
 }
 
 // The same table as TestPoliciesMatchThePathAsItArrives of agent/devvault.
@@ -67,6 +81,9 @@ path "sys/*" { capabilities = ["read"] }`, base)))
 		"sys/..%2f..%2fsecret/data/" + base + "/deploy/web":   404,
 		"%2fsecret/data/" + base + "/deploy/web":              404,
 	} {
+		if world.bao && hasDots(path) {
+			status = 400
+		}
 		equal(t, path, request("GET", path, token).send(t, srv.addr).status, status)
 	}
 	for path, text := range map[string]string{"nope": "nope/", "nope%2f%2f": "nope//", "%2fsecret/x": "secret/x/"} {
@@ -76,13 +93,18 @@ path "sys/*" { capabilities = ["read"] }`, base)))
 	}
 }
 
-// Community Vault gives X-Vault-Namespace back and takes it for nothing, whatever it names.
+// Community Vault gives X-Vault-Namespace back and takes it for nothing, whatever it names; to OpenBao
+// only "root" is one that is there.
 func TestFactsOfCommunityNamespaces(t *testing.T) {
 	srv := parallel(t)
 	token, kv := newReader(t)
 	for _, ns := range []string{"ns1", "root", "/a/b/", "secret"} {
 		g := request("GET", "secret/data/"+kv, token, "X-Vault-Namespace: "+ns).send(t, srv.addr)
-		if g.status != 200 || g.header.Get("X-Vault-Namespace") != ns {
+		status := 200
+		if world.bao && ns != "root" {
+			status = 404
+		}
+		if g.status != status || g.header.Get("X-Vault-Namespace") != ns {
 			t.Errorf("%q: %d, header %q", ns, g.status, g.header.Get("X-Vault-Namespace"))
 		}
 	}

@@ -31,8 +31,8 @@ func TestFactsOfLoginMFA(t *testing.T) {
 	u := srv.newUser(t)
 	c := u.totp(t)
 	name := u.enforce(t, c.id)
-	failed := fmt.Sprintf("failed to satisfy enforcement %s. error: 2 errors occurred:\n\t* failed to validate TOTP passcode\n\t"+
-		"* login MFA validation failed for methodID: [%s]\n\n", name, c.id)
+	failed := fmt.Sprintf("failed to satisfy enforcement %s. error: 2 errors occurred:\n\t* %s\n\t"+
+		"* login MFA validation failed for methodID: [%s]\n\n", name, byServer("failed to validate TOTP passcode", "MFA credentials not supplied or incorrect"), c.id)
 	id := requirement(t, u.login(t, srv.addr))
 	validate(t, srv.addr, id, c.id, c.wrong()).wantErrors(t, 403, failed) // wrong code
 	fresh := c.next()
@@ -90,7 +90,7 @@ func TestFactsOfRequests(t *testing.T) {
 		{"..", request("GET", "secret/x/../data/"+kv, token), 307, "", "/v1/secret/data/" + kv},
 		{"%2F is a slash", request("GET", "secret/data/"+kv+"%2Fsub", token), 200, "", ""},
 		{"no token", request("GET", "secret/data/"+kv, ""), 403, "permission denied", ""},
-		{"bad token", request("GET", "secret/data/"+kv, "x"), 403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", ""},
+		{"bad token", request("GET", "secret/data/"+kv, "x"), 403, byServer("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", "permission denied"), ""},
 		{"denied", request("GET", "secret/data/other", token), 403, "1 error occurred:\n\t* permission denied\n\n", ""},
 		{"unknown request id", request("POST", "sys/mfa/validate", "").with(
 			`{"mfa_request_id":"00000000-0000-0000-0000-000000000000","mfa_payload":{"x":["1"]}}`), 400, "invalid request ID", ""},

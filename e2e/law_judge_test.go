@@ -32,7 +32,7 @@ func newJudge(t *testing.T, w *lawWorld) *judge {
 		var policy strings.Builder
 		operations := r.operations
 		if operations == nil {
-			operations = []string{"create", "read", "update", "patch", "delete", "list"}
+			operations = capabilities()
 		}
 		for _, p := range r.paths {
 			policy.WriteString("path \"" + p + "\" { capabilities = [" + quoted(operations) + "] }\n")
@@ -124,7 +124,7 @@ func (j *judge) serves(c *caller, e entry) bool {
 
 // under asks Vault: a token that may only what the rule names, and this path.
 func (j *judge) under(rule string, e entry) bool {
-	if e.operation != "list" && strings.HasSuffix(e.path, "/") {
+	if e.operation != "list" && e.operation != "scan" && strings.HasSuffix(e.path, "/") {
 		return j.underFolder(rule, e)
 	}
 	return slices.Contains(j.capabilities(rule, e.path), e.operation)

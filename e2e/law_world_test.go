@@ -27,10 +27,16 @@ import (
 // probe is the header that names a request of the law in Vault's audit log.
 const probe = "X-Probe"
 
-// everything is what an elevated token may: much more than the rules cover, so that it shows wherever
-// it goes astray.
-const everything = `path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list"] %s }
-`
+// capabilities are all of the server's.
+func capabilities() []string {
+	return append([]string{"create", "read", "update", "patch", "delete", "list"}, byServer(nil, []string{"scan"})...)
+}
+
+// everything is what an elevated token may, with more in the same block: much more than the rules cover, so
+// that it shows wherever it goes astray.
+func everything(more string) string {
+	return fmt.Sprintf("path \"*\" { capabilities = [%s] %s }\n", quoted(capabilities()), more)
+}
 
 // own is what every caller may without a second factor, some of it below a rule.
 const own = `
@@ -224,7 +230,7 @@ func (g *lawGrant) config(grant string) string {
 func (w *lawWorld) login(t *testing.T) *lawGrant {
 	t.Helper()
 	g := &lawGrant{kind: "login", front: w.server.addr}
-	robot := w.server.newUser(t, w.server.policy(t, fmt.Sprintf(everything, "")))
+	robot := w.server.newUser(t, w.server.policy(t, everything("")))
 	robot.enforce(t, pingPhone(t, robot).id)
 	world.ping.Give(robot.name, func(context.Context, string) pingid.Decision { return pingid.Decision{Approve: true} })
 	w.start(t, g, g.config(fmt.Sprintf("grant \"login\" {\n path = \"auth/userpass/login/%s\"\n password = \"prompt\"\n }", robot.name)),
@@ -243,7 +249,7 @@ func (w *lawWorld) login(t *testing.T) *lawGrant {
 func (w *lawWorld) token(t *testing.T) *lawGrant {
 	t.Helper()
 	g := &lawGrant{kind: "token"}
-	role, policy := fmt.Sprintf("law%d", users.Add(1)), w.server.policy(t, fmt.Sprintf(everything, ""))
+	role, policy := fmt.Sprintf("law%d", users.Add(1)), w.server.policy(t, everything(""))
 	w.server.write(t, "auth/token/roles/"+role, map[string]any{"allowed_policies": policy})
 	upstream, err := url.Parse(w.server.addr)
 	check(t, err)
@@ -271,7 +277,7 @@ func (w *lawWorld) header(t *testing.T) *lawGrant {
 	g := &lawGrant{kind: "header"}
 	g.front = serve(t, w.gate(t)).URL
 	w.start(t, g, "mfa_method \"law\" { type = \"totp\" }\n"+g.config("methods = [\"law\"]\n grant \"header\" {}"), g.types)
-	w.callers(t, g, w.server.policy(t, own+fmt.Sprintf(everything, `mfa_methods = ["law"]`)))
+	w.callers(t, g, w.server.policy(t, own+everything(`mfa_methods = ["law"]`)))
 	return g
 }
 

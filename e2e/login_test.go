@@ -68,8 +68,8 @@ func TestLoginCLI(t *testing.T) {
 			q.Path != "auth/userpass/login/"+u.name || q.Operation != "update" || q.Attempt != 1 || q.Attempts != 3 {
 			t.Errorf("asked %+v", q)
 		}
-		if filepath.Base(q.Requester.Exe) != "vault" || q.Requester.UID != os.Getuid() {
-			t.Errorf("requester %+v, want the vault CLI of uid %d", q.Requester, os.Getuid())
+		if filepath.Base(q.Requester.Exe) != byServer("vault", "bao") || q.Requester.UID != os.Getuid() {
+			t.Errorf("requester %+v, want the CLI of uid %d", q.Requester, os.Getuid())
 		}
 	})
 	each(t, map[string][]string{"one enforcement, JSON": {"-non-interactive"}, "two enforcements": nil}, func(t *testing.T, flags []string) {

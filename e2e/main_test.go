@@ -25,6 +25,7 @@ var world suite
 
 type suite struct {
 	vault  string // path of the binary; "" with missing
+	bao    bool   // it is OpenBao
 	why    string // why there is no vault
 	dir    string
 	server *server
@@ -99,7 +100,13 @@ func run(m *testing.M) int {
 // findVault builds only when the test's own time limit allows it.
 func findVault() (string, error) {
 	ctx := context.Background()
-	bin, err := vaultbin.Find(ctx)
+	bin, says, err := vaultbin.FindOpenBao(ctx)
+	if bin != "" || err != nil {
+		fmt.Fprintln(os.Stderr, "the server and the CLI are", says)
+		world.bao = bin != ""
+		return bin, err
+	}
+	bin, err = vaultbin.Find(ctx)
 	if !errors.Is(err, vaultbin.ErrMissing) {
 		return bin, err
 	}
@@ -139,6 +146,22 @@ func needVault(t *testing.T) *server {
 		t.Skip("needs a real vault: " + world.why)
 	}
 	return world.server
+}
+
+// needHashiCorp skips what OpenBao does not have.
+func needHashiCorp(t *testing.T, what string) {
+	t.Helper()
+	if world.bao {
+		t.Skip("OpenBao has no " + what)
+	}
+}
+
+// byServer is what differs between Vault and OpenBao.
+func byServer[T any](vault, openBao T) T {
+	if world.bao {
+		return openBao
+	}
+	return vault
 }
 
 // parallel is needVault for a test that runs beside others.

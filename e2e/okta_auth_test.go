@@ -24,6 +24,7 @@ type oktaMount struct {
 func newOktaMount(t *testing.T, a okta.Account) *oktaMount {
 	t.Helper()
 	srv := needVault(t)
+	needHashiCorp(t, "Okta auth method")
 	needOkta(t)
 	n := users.Add(1)
 	m := &oktaMount{newPhone(), fmt.Sprintf("auth/okta%d", n), fmt.Sprintf("user%d", n), fmt.Sprintf("pw-of-okta-%d", n)}

@@ -112,13 +112,16 @@ func (r *running) ok(t *testing.T) result {
 	return got
 }
 
-// cli is the real vault CLI with a home folder of its own.
+// cli is the real CLI, vault or bao, with a home folder of its own.
 func cli(t *testing.T, addr string, more ...string) (program, string) {
 	t.Helper()
 	needVault(t)
 	home := tempDir(t)
-	return program{path: world.vault, env: cleanEnv(home, append([]string{"VAULT_ADDR=" + addr}, more...)...)}, home
+	return program{path: world.vault, env: cleanEnv(home, append([]string{addrEnv(addr)}, more...)...)}, home
 }
+
+// addrEnv names the server in the CLI's own variable.
+func addrEnv(addr string) string { return byServer("VAULT_ADDR=", "BAO_ADDR=") + addr }
 
 // fields decodes the JSON output of a CLI.
 func (r result) fields(t *testing.T) map[string]any {

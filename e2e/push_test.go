@@ -64,7 +64,7 @@ func (p *pushFixture) begin(t *testing.T, s setup, env ...string) {
 func (p *pushFixture) start(t *testing.T) *running {
 	t.Helper()
 	command := p.vault.start(t, p.args...)
-	p.screen.wait(t, "vault (pid ")
+	p.screen.wait(t, byServer("vault", "bao")+" (pid ")
 	p.screen.waitNotice(t, p.wants, p.pushMethod)
 	p.waitForPush(t)
 	return command

@@ -113,6 +113,9 @@ func TestRelayFollowsRedirects(t *testing.T) {
 		{"not under v1", "/v2/x", "/ui/"},
 	}
 	for _, test := range tests {
+		if world.bao && test.name == "not under v1" {
+			continue // 404 there, no redirect
+		}
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			call{"GET", test.target, h, ""}.send(t, srv.addr).wantStatus(t, http.StatusTemporaryRedirect)

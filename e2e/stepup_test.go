@@ -50,7 +50,7 @@ func TestStepUpOnce(t *testing.T) {
 		for i, q := range w.wantAsked(t, p, 1) {
 			wantKind := []string{"password", "passcode"}[i+2-w.asks]
 			if q.Kind != wantKind || q.Rule != "secure" || q.Vault != "corp" || q.Operation != "read" || q.Attempt != 1 ||
-				!strings.HasSuffix(q.Requester.Exe, "vault") || (q.Kind == "password" && q.Method != w.source) {
+				!strings.HasSuffix(q.Requester.Exe, byServer("vault", "bao")) || (q.Kind == "password" && q.Method != w.source) {
 				t.Errorf("asked %+v", q)
 			}
 		}
@@ -117,8 +117,12 @@ func TestStepUpNowhereElse(t *testing.T) {
 			"kv1/" + w.path, "secret/data/" + w.path, "x/sys/internal/ui/mounts/" + w.path,
 			"sys/mounts/..%2f..%2f" + w.path, "sys/mounts/%2e%2e/%2e%2e/" + w.path, w.folder + "..%2f..%2f..%2fsys/mounts", w.path + "%2f%2fx", "kv1//" + w.path + "%2fx",
 		} {
-			w.call("GET", path).send(t, a.addr).wantPlain(t, 403)
-			w.call("POST", path).send(t, a.addr).wantPlain(t, 403)
+			status := byServer(403, 400) // OpenBao refuses dots wherever they are
+			if !hasDots(path) {
+				status = 403
+			}
+			w.call("GET", path).send(t, a.addr).wantPlain(t, status)
+			w.call("POST", path).send(t, a.addr).wantPlain(t, status)
 		}
 		self := w.call("GET", "auth/token/lookup-self").send(t, a.addr)
 		self.wantPlain(t, 200)

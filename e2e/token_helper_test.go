@@ -22,8 +22,13 @@ func signedIn(t *testing.T, d *desktop, addr string) (vault, stepup program, hom
 	// The agent's folders are those of the user of the CLI.
 	vault.env = append(vault.env, "XDG_CONFIG_HOME="+filepath.Join(home, "config"), "XDG_RUNTIME_DIR="+filepath.Join(home, "run"))
 	stepup = program{path: bin, env: vault.env}
-	stepup.ok(t, "token-helper", "enable")
+	stepup.ok(t, tokenHelper("enable")...)
 	return vault, stepup, home
+}
+
+// tokenHelper are the arguments of stepup for a command of the helper of this CLI.
+func tokenHelper(command string) []string {
+	return append([]string{"token-helper", command}, byServer(nil, []string{"--bao"})...)
 }
 
 // accessor is that of the token which the CLI finds by itself.
@@ -60,19 +65,19 @@ func TestTokenHelperOfRealCLI(t *testing.T) {
 	// The same token behind the agent, because it belongs to the server.
 	a := startAgent(t, setup{hide: []string{second.ClientToken}})
 	through := vault
-	through.env = append(append([]string{}, vault.env...), "VAULT_ADDR="+a.addr, "STEPUP_RUNTIME_DIR="+filepath.Join(a.dir, "run"))
+	through.env = append(append([]string{}, vault.env...), addrEnv(a.addr), "STEPUP_RUNTIME_DIR="+filepath.Join(a.dir, "run"))
 	equal(t, "the token through the agent", accessor(t, through), second.Accessor)
 	// Past a server that it does not belong to, it is not there.
 	elsewhere := stepup
-	elsewhere.env = append(append([]string{}, stepup.env...), "VAULT_ADDR=http://127.0.0.1:1")
-	equal(t, "the token for another server", elsewhere.ok(t, "token-helper", "get").stdout, "")
+	elsewhere.env = append(append([]string{}, stepup.env...), addrEnv("http://127.0.0.1:1"))
+	equal(t, "the token for another server", elsewhere.ok(t, tokenHelper("get")...).stdout, "")
 
-	stepup.ok(t, "token-helper", "erase")
+	stepup.ok(t, tokenHelper("erase")...)
 	vault.run(t, "token", "lookup").wantFailure(t, 2, "Code: 403")
 	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err == nil {
 		t.Error("there is a token in a file")
 	}
-	stepup.ok(t, "token-helper", "disable")
+	stepup.ok(t, tokenHelper("disable")...)
 	vault.ok(t, "login", "-")
 	if _, err := os.Stat(filepath.Join(home, ".vault-token")); err != nil {
 		t.Errorf("after disable the CLI is not as it was: %v", err)

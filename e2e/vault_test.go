@@ -54,6 +54,9 @@ func startBare(home, more string) (*server, error) {
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		return nil, err
 	}
+	if world.bao {
+		more += "\nunsafe_allow_api_audit_creation = true\n"
+	}
 	file := filepath.Join(home, "vault.hcl")
 	if err := os.WriteFile(file, []byte(more), 0o600); err != nil {
 		return nil, err

@@ -21,6 +21,10 @@ const Version = "v1.21.0"
 // Variable names a binary to use instead of the one in the cache folder.
 const Variable = "STEPUP_E2E_VAULT"
 
+// OpenBaoVariable names a binary of OpenBao to run the tests against in place of Vault. None is built
+// here: its modules cannot be had as Vault's can.
+const OpenBaoVariable = "STEPUP_E2E_OPENBAO"
+
 // ErrMissing is returned by Find when there is no binary in the cache folder yet.
 var ErrMissing = errors.New("no vault binary")
 
@@ -34,17 +38,41 @@ func Find(ctx context.Context) (string, error) {
 	if _, err := os.Stat(bin); errors.Is(err, os.ErrNotExist) && os.Getenv(Variable) == "" {
 		return "", fmt.Errorf("%w at %s", ErrMissing, bin)
 	}
-	version := exec.CommandContext(ctx, bin, "version")
+	says, err := version(ctx, bin)
+	if err != nil {
+		return "", err
+	}
+	if !strings.HasPrefix(says, "Vault "+Version+",") {
+		return "", fmt.Errorf("%s is %q, the tests are for %s", bin, says, Version)
+	}
+	return bin, nil
+}
+
+// FindOpenBao returns the binary that OpenBaoVariable names, and what it says of its version; "" where
+// none is named. Any version will do: one that was built without flags says another than its own.
+func FindOpenBao(ctx context.Context) (bin, says string, err error) {
+	bin = os.Getenv(OpenBaoVariable)
+	if bin == "" {
+		return "", "", nil
+	}
+	if says, err = version(ctx, bin); err != nil {
+		return "", "", err
+	}
+	if !strings.HasPrefix(says, "OpenBao v") {
+		return "", "", fmt.Errorf("%s is %q, which is no OpenBao", bin, says)
+	}
+	return bin, says, nil
+}
+
+func version(ctx context.Context, bin string) (string, error) {
+	cmd := exec.CommandContext(ctx, bin, "version")
 	// Without a word about the session bus Vault starts one, and leaves it behind.
-	version.Env = append(os.Environ(), "DBUS_SESSION_BUS_ADDRESS=disabled:")
-	out, err := version.Output()
+	cmd.Env = append(os.Environ(), "DBUS_SESSION_BUS_ADDRESS=disabled:")
+	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("%s version: %w", bin, err)
 	}
-	if !strings.HasPrefix(string(out), "Vault "+Version+",") {
-		return "", fmt.Errorf("%s is %q, the tests are for %s", bin, strings.TrimSpace(string(out)), Version)
-	}
-	return bin, nil
+	return strings.TrimSpace(string(out)), nil
 }
 
 // Build compiles vault into the user's cache folder. It takes 10 to 15 minutes

@@ -47,6 +47,27 @@ func TestFind(t *testing.T) {
 	if _, err := Build(t.Context(), os.Stderr); err == nil {
 		t.Error("a binary that was named by hand would be built over")
 	}
+	bao := map[string]string{
+		"": "",
+		script("bao", "OpenBao v2.6.2 (abc), built x"): "",
+		script("bare", "OpenBao v2.0.0-HEAD (cgo)"):    "",
+		right: "which is no OpenBao",
+		script("news", "OpenBao is now called v3"): "which is no OpenBao",
+		filepath.Join(dir, "none"):                 "no such file",
+	}
+	for bin, want := range bao {
+		t.Setenv(OpenBaoVariable, bin)
+		got, says, err := FindOpenBao(t.Context())
+		if want == "" {
+			if err != nil || got != bin || strings.HasPrefix(says, "OpenBao v2.") != (bin != "") {
+				t.Errorf("%s: %q, %q, %v", bin, got, says, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", bin, err, want)
+		}
+	}
 	t.Setenv(Variable, "")
 	t.Setenv("XDG_CACHE_HOME", dir)
 	t.Setenv("HOME", dir)
