@@ -85,7 +85,11 @@ func newRelay(t *testing.T) (srv *server, a *agent, token, kv string) {
 
 func TestRelayAnswersAreVaults(t *testing.T) {
 	srv, a, token, kv := newRelay(t)
-	each(t, ordinary(token, kv), func(t *testing.T, c call) {
+	calls := ordinary(token, kv)
+	if world.bao {
+		delete(calls, "open API, a large answer") // it differs from call to call
+	}
+	each(t, calls, func(t *testing.T, c call) {
 		for limit := time.Now().Add(patience); ; {
 			direct, through := c.send(t, srv.addr), c.send(t, a.addr)
 			diff := different(direct, through)

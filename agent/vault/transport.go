@@ -112,9 +112,9 @@ func socketDial(dial dialFunc, socket string) dialFunc {
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // forwardProxy reads the proxy between us and Vault. VAULT_PROXY_ADDR wins over
-// VAULT_HTTP_PROXY as in Vault's own clients.
+// VAULT_HTTP_PROXY as in Vault's own clients. OpenBao's have names of their own, too.
 func forwardProxy() (func(*http.Request) (*url.URL, error), error) {
-	for _, name := range []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY"} {
+	for _, name := range []string{"VAULT_PROXY_ADDR", "BAO_PROXY_ADDR", "VAULT_HTTP_PROXY", "BAO_HTTP_PROXY"} {
 		v := os.Getenv(name)
 		if v == "" {
 			continue

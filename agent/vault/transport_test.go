@@ -243,6 +243,7 @@ func TestTransportProxy(t *testing.T) {
 		name, addr, http string
 		want             string // "" means an error
 	}{
+		{"BAO_PROXY_ADDR", "", "http://two.test:2", "http://three.test:3"},
 		{"VAULT_PROXY_ADDR", "http://one.test:1", "", "http://one.test:1"},
 		{"VAULT_HTTP_PROXY", "", "http://two.test:2", "http://two.test:2"},
 		{"the first wins", "http://one.test:1", "http://two.test:2", "http://one.test:1"},
@@ -253,6 +254,9 @@ func TestTransportProxy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("VAULT_PROXY_ADDR", tt.addr)
 			t.Setenv("VAULT_HTTP_PROXY", tt.http)
+			if tt.name == "BAO_PROXY_ADDR" {
+				t.Setenv(tt.name, tt.want)
+			}
 			tr, err := NewTransport(TLS{})
 			if tt.want == "" {
 				if err == nil {

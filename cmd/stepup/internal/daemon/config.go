@@ -133,8 +133,10 @@ func (a *configuration) starter(address string, given bool) (starter, error) {
 		}
 		return starter{address: address}, nil
 	}
-	if address = a.Env("VAULT_ADDR"); vaultcli.Remote(address) && a.addressProblem(address) == "" {
-		return starter{address: address, origin: "from VAULT_ADDR"}, nil
+	for _, name := range []string{"VAULT_ADDR", "BAO_ADDR"} {
+		if address = a.Env(name); vaultcli.Remote(address) && a.addressProblem(address) == "" {
+			return starter{address: address, origin: "from " + name}, nil
+		}
 	}
 	return starter{address: exampleAddress, origin: "an example: put your own in", invent: true}, nil
 }
@@ -205,13 +207,13 @@ file for all users of the machine, and what they include, and says what is wrong
 with them, with file and line. Exits with 2 when the agent would not start on it.`
 
 	textConfigInitLong = `Writes a commented configuration, never over one that is there. Without
---address, it takes VAULT_ADDR if that names another machine, else an example
-that has to be edited.
+--address, it takes VAULT_ADDR or BAO_ADDR if that names another machine, else an
+example that has to be edited.
 
 The certificates, the server name and the namespace are taken from the
 environment, as Vault's clients have them: VAULT_CACERT, VAULT_CAPATH,
-VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, VAULT_NAMESPACE. The
-server is asked for its health and the auth methods that it shows to everybody, for
+VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, VAULT_NAMESPACE, or
+those of OpenBao (BAO_CACERT). The server is asked for its health and the auth methods that it shows to everybody, for
 five seconds at most and without a token; the file is written if it does not answer.`
 
 	textStdinName  = "standard input"

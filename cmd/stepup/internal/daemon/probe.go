@@ -40,14 +40,14 @@ func (a *configuration) environment(address string) (taken []config.Argument) {
 		var more []config.Argument
 		var names []string
 		for _, v := range group {
-			value := a.Env(v.name)
+			name, value := a.FirstEnv([]string{v.name, strings.Replace(v.name, "VAULT", "BAO", 1)})
 			if value == "" {
 				continue
 			}
 			if absolute, err := filepath.Abs(value); v.path && err == nil {
 				value = absolute // a client reads it from here, the agent does not
 			}
-			more, names = append(more, config.Argument{Name: v.word, Value: value}), append(names, v.name)
+			more, names = append(more, config.Argument{Name: v.word, Value: value}), append(names, name)
 		}
 		if len(more) == 0 {
 			continue
@@ -59,8 +59,8 @@ func (a *configuration) environment(address string) (taken []config.Argument) {
 		}
 		taken = both
 	}
-	if a.Env("VAULT_SKIP_VERIFY") != "" {
-		a.Notify("warning: VAULT_SKIP_VERIFY is left out: anybody on the way could be Vault and read your tokens")
+	if name, _ := a.FirstEnv([]string{"VAULT_SKIP_VERIFY", "BAO_SKIP_VERIFY"}); name != "" {
+		a.Notify("warning: %s is left out: anybody on the way could be Vault and read your tokens", name)
 	}
 	return taken
 }

@@ -168,6 +168,8 @@ func TestEnvironment(t *testing.T) {
 		"no address":       {map[string]string{"VAULT_ADDR": "hunter2:8100"}, []string{"fail VAULT_ADDR: is no address that Vault's clients can use | " + export}},
 		"agent address":    {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_AGENT_ADDR": "http://127.0.0.1:9"}, []string{"warn VAULT_AGENT_ADDR: goes to http://127.0.0.1:9, where no listener of the agent is | " + export}},
 		"OpenBao":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "BAO_ADDR": "https://vault.example:8200"}, []string{right, "warn BAO_ADDR: goes to https://vault.example:8200, past the agent | export BAO_ADDR=http://127.0.0.1:8100"}},
+		"OpenBao alone":    {map[string]string{"BAO_ADDR": "http://127.0.0.1:8100"}, []string{"ok BAO_ADDR: leads to the agent: http://127.0.0.1:8100 | "}},
+		"OpenBao, past":    {map[string]string{"BAO_ADDR": "https://vault.example:8200"}, []string{"warn BAO_ADDR: goes to https://vault.example:8200, past the agent | export BAO_ADDR=http://127.0.0.1:8100"}},
 		"OpenBao, empty":   {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "BAO_ADDR": "", "BAO_TOKEN": ""}, []string{right, "warn BAO_ADDR: is set, but empty: OpenBao's clients take that and not VAULT_ADDR | unset BAO_ADDR"}},
 		"a token":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_TOKEN": "hvs.hunter2", "LOGGED_IN": "yes"}, []string{right, "warn VAULT_TOKEN: is set, so the token in ~/.vault-token is not used | unset VAULT_TOKEN"}},
 		"only a token":     {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "VAULT_TOKEN": "hvs.hunter2"}, []string{right}},

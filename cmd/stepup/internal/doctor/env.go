@@ -52,16 +52,20 @@ func (e *environment) leadsToAgent(s vaultcli.Server) bool {
 // checkAddresses looks at where each CLI goes.
 func (e *environment) checkAddresses() {
 	name, value := e.FirstEnv(vaultcli.Vault().Addresses)
-	if name != "" {
+	bao, _ := e.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"})
+	switch {
+	case name != "":
 		e.checkAddress(name, value)
-	} else {
+	case bao == "":
 		name = "VAULT_ADDR"
 		e.found.about(name).warn("not set: Vault's clients go to https://127.0.0.1:8200").with("%s", e.export(name))
 	}
-	for _, names := range [][]string{{"BAO_AGENT_ADDR", "BAO_ADDR"}, {"ANSIBLE_HASHI_VAULT_ADDR"}} {
-		name, value = e.FirstEnv(names)
-		if to, err := vaultcli.ParseServer(value); name != "" && (err != nil || !e.leadsToAgent(to)) {
-			e.checkAddress(name, value)
+	for _, other := range []string{bao, "ANSIBLE_HASHI_VAULT_ADDR"} {
+		value = e.Env(other)
+		to, err := vaultcli.ParseServer(value)
+		// What leads to the agent as well is not said twice.
+		if value != "" && (err != nil || !e.leadsToAgent(to) || other == bao && name == "") {
+			e.checkAddress(other, value)
 		}
 	}
 }

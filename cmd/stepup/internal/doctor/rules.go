@@ -146,7 +146,7 @@ func newMountTable(ctx context.Context, v agent.Vault, token secret.Secret) (*mo
 // goesTo reports whether clients of this shell reach v, through the agent or past it. Else
 // their token is one of another Vault, and v must not see it.
 func (d *doctor) goesTo(v agent.Vault) bool {
-	_, value := d.FirstEnv(vaultcli.Vault().Addresses)
+	_, value := d.FirstEnv(vaultcli.Told(d.Console).Addresses)
 	to, err := vaultcli.ParseServer(cmp.Or(value, vaultcli.DefaultServer))
 	if err != nil {
 		return false

@@ -180,8 +180,8 @@ func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, e
 	}
 	defer transport.CloseIdleConnections()
 	base, _ := vault.Base(v.Address)
-	environ := append(os.Environ(), "VAULT_ADDR="+base.String())
-	token, err := vaultcli.Token(ctx, s.Console, environ)
+	// A helper keeps a token for each server: this one must get no other's.
+	token, err := vaultcli.Token(ctx, s.Console, vaultcli.Toward(os.Environ(), base.String()))
 	if err != nil {
 		return source{}, err
 	}

@@ -80,7 +80,7 @@ func (a *actions) pin(p *packaging.Agent, file string, env func(string) string) 
 func (a *actions) missingThere(used map[string]bool, c *agent.Config, env func(string) string) []string {
 	var notes []string
 	// The ones that decide the way to Vault: package vault reads them.
-	names := []string{"VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"}
+	names := []string{"VAULT_PROXY_ADDR", "BAO_PROXY_ADDR", "VAULT_HTTP_PROXY", "BAO_HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"}
 	for name := range used {
 		if !strings.HasPrefix(name, "XDG_") && !strings.HasPrefix(name, "STEPUP_") && name != "HOME" {
 			names = append(names, name)

@@ -26,26 +26,17 @@ const (
 // ErrNoToken: none of the places has a token.
 var ErrNoToken = errors.New("there is no token to step up with")
 
-// Token finds the token that a command will use, as the Vault CLI does: VAULT_TOKEN,
-// the token helper, ~/.vault-token; and then the token helper of OpenBao's CLI. environ is for
-// the helper, which needs the address that the command is told. Without a token the error wraps
-// [ErrNoToken].
+// Token finds the token that a command will use, as the CLI does that this shell tells of a server: VAULT_TOKEN,
+// the token helper, ~/.vault-token; and then as OpenBao's CLI does. environ is for the helper, which needs the address that
+// the command is told. Without a token the error wraps [ErrNoToken].
 func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Secret, error) {
-	if _, token := from.FirstEnv([]string{"VAULT_TOKEN", "BAO_TOKEN"}); token != "" {
+	told := Told(from)
+	if _, token := from.FirstEnv(told.tokens); token != "" {
 		return secret.Secret(token), nil
 	}
-	c, err := Vault().ReadConfig(from)
-	if err != nil {
-		return "", err
-	}
-	var text []byte
-	if c.Helper != "" {
-		text, err = askHelper(ctx, []string{c.Helper}, environ, from.Err)
-	} else {
-		text, err = readTokenFile(from.Env)
-	}
-	if err == nil && len(bytes.TrimSpace(text)) == 0 {
-		text, err = askOpenBao(ctx, from, environ)
+	text, err := told.stored(ctx, from, environ)
+	if err == nil && len(bytes.TrimSpace(text)) == 0 && told.Name != OpenBao().Name {
+		text, err = OpenBao().stored(ctx, from, environ)
 	}
 	if err != nil {
 		return "", err
@@ -53,13 +44,19 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Sec
 	return found(from, text)
 }
 
-// askOpenBao asks the token helper of bao, if it has one.
-func askOpenBao(ctx context.Context, from *cli.Console, environ []string) ([]byte, error) {
-	c, err := OpenBao().ReadConfig(from)
-	if err != nil || c.Helper == "" {
+// stored is what the token helper of the program has, or its file.
+func (f CLI) stored(ctx context.Context, from *cli.Console, environ []string) ([]byte, error) {
+	c, err := f.ReadConfig(from)
+	if err != nil {
 		return nil, err
 	}
-	return askHelper(ctx, []string{c.Helper}, environ, from.Err)
+	if c.Helper != "" {
+		return askHelper(ctx, []string{c.Helper}, environ, from.Err)
+	}
+	if _, file := from.FirstEnv(f.tokenFile); file != "" {
+		return readFile(file)
+	}
+	return readTokenFile(from.Env)
 }
 
 // KeptToken is that of stepup's own token helper, also where no CLI uses it.
@@ -109,7 +106,12 @@ func readTokenFile(env func(string) string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(home, ".vault-token"))
+	return readFile(filepath.Join(home, ".vault-token"))
+}
+
+// readFile is the text of a file; one that is not there is empty.
+func readFile(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

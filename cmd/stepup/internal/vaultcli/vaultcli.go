@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type CLI struct {
 	fileEnv    []string // variables that name another file; the first that is set wins
 	Addresses  []string // variables that name the server; the first that is set wins
 	Namespaces []string // variables that name the namespace; the first that is set wins
+	tokens     []string // variables that hold a token; the first that is set wins
+	tokenFile  []string // variables that name another file than ~/.vault-token; the first that is set wins
 }
 
 // Vault is the program vault: api/client.go (NewClient takes AgentAddress over Address), api/cliconfig.
@@ -32,6 +35,7 @@ func Vault() CLI {
 	return CLI{
 		Name: "vault", Link: cli.HelperName, file: ".vault", fileEnv: []string{"VAULT_CONFIG_PATH"},
 		Addresses: []string{"VAULT_AGENT_ADDR", "VAULT_ADDR"}, Namespaces: []string{"VAULT_NAMESPACE"},
+		tokens: []string{"VAULT_TOKEN", "BAO_TOKEN"},
 	}
 }
 
@@ -41,11 +45,24 @@ func OpenBao() CLI {
 		Name: "bao", Link: cli.HelperNameBao, file: ".bao", fileEnv: []string{"BAO_CONFIG_PATH", "VAULT_CONFIG_PATH"},
 		Addresses:  []string{"BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR"},
 		Namespaces: []string{"BAO_NAMESPACE", "VAULT_NAMESPACE"},
+		tokens:     []string{"BAO_TOKEN", "VAULT_TOKEN"}, tokenFile: []string{"BAO_TOKEN_PATH", "VAULT_TOKEN_PATH"},
 	}
 }
 
-// InUse is the program that hints name: bao where stepup is the token helper of bao alone.
+// Told is the program that this shell tells of a server: bao where only bao is told.
+func Told(c *cli.Console) CLI {
+	_, vaults := c.FirstEnv(Vault().Addresses)
+	if _, own := c.FirstEnv([]string{"BAO_AGENT_ADDR", "BAO_ADDR"}); own != "" && vaults == "" {
+		return OpenBao()
+	}
+	return Vault()
+}
+
+// InUse is the program that hints name: as Told, and bao where stepup is the token helper of bao alone.
 func InUse(c *cli.Console) CLI {
+	if told := Told(c); told.Name == OpenBao().Name {
+		return told
+	}
 	bao, err := OpenBao().ReadConfig(c)
 	if vault, fault := Vault().ReadConfig(c); err == nil && bao.Mine() && (fault != nil || vault.Helper == "") {
 		return OpenBao()
@@ -87,6 +104,15 @@ func homeDir(env func(string) string) (string, error) {
 		return "", errors.New("cannot tell where the home folder is")
 	}
 	return home, nil
+}
+
+// Toward is environ for a program that must take this server, whatever the shell says.
+func Toward(environ []string, address string) []string {
+	environ = slices.Clone(environ)
+	for _, name := range OpenBao().Addresses { // Vault's are among them
+		environ = append(environ, name+"="+address)
+	}
+	return environ
 }
 
 // DefaultServer is the server of both programs when no variable says otherwise.
