@@ -77,7 +77,9 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		Log:        log,
 		Keyring:    cli.Keyring(),
 		Sockets:    manager.sockets,
-		Notes:      func() []string { return slices.Concat(program.notes(), goneNotes(c.Files), watchNotes(watcher), askpass.Notes()) },
+		Notes: func() []string {
+			return slices.Concat(program.notes(), goneNotes(c.Files), watchNotes(watcher), askpass.Notes())
+		},
 		Ready: func() {
 			log.Info("ready", "config", file)
 			close(ready)
