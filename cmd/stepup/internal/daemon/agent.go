@@ -61,8 +61,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		return err
 	}
 	output := setup.NewForegroundLog(c.Log, from.Err, screen)
-	log := output.Logger()
-	askpass := setup.NewAskpass(from.Env)
+	log, askpass := output.Logger(), setup.NewAskpass(from.Env)
 	for _, note := range askpass.Notes() {
 		log.Warn("environment", "warning", note)
 	}
@@ -70,6 +69,9 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	program := newProgram()
+	notes := func() []string {
+		return slices.Concat(program.notes(), goneNotes(c.Files), watchNotes(watcher), askpass.Notes())
+	}
 	var running *agent.Agent
 	running = agent.New(*c, agent.Options{
 		RuntimeDir: from.RuntimeDir(),
@@ -77,9 +79,7 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 		Log:        log,
 		Keyring:    cli.Keyring(),
 		Sockets:    manager.sockets,
-		Notes: func() []string {
-			return slices.Concat(program.notes(), goneNotes(c.Files), watchNotes(watcher), askpass.Notes())
-		},
+		Notes:      notes,
 		Ready: func() {
 			log.Info("ready", "config", file)
 			close(ready)
@@ -89,13 +89,9 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	})
 	r := &reloader{
 		console: from, agent: running, file: file, watcher: watcher, files: files, ready: ready, config: c, log: log, output: output, manager: manager,
-		askpass: askpass, screen: screen,
-		terminal: terminal.Announce("") == nil && !signal.Ignored(syscall.SIGHUP), stop: stop,
+		askpass: askpass, screen: screen, terminal: terminal.Announce("") == nil && !signal.Ignored(syscall.SIGHUP), stop: stop,
 	}
-	group.Go(func() error {
-		defer stop()
-		return running.Run(ctx)
-	})
+	group.Go(func() error { defer stop(); return running.Run(ctx) })
 	group.Go(func() error { r.run(ctx); return nil })
 	group.Go(func() error { watcher.Run(ctx); return nil })
 	group.Go(func() error { newCollector().run(ctx); return nil })
