@@ -111,7 +111,7 @@ func (d *decoder) decode(body *hclsyntax.Body) {
 			hint(`add vault "NAME" { address = "https://…" }`))
 	}
 	if len(root.inner("listener")) == 0 {
-		d.fail(d.start(), say("there is no listener block").because("without a listener no app can reach the agent").
+		d.fail(d.start(), say("there is no listener block").because("without a listener no program can reach the agent").
 			hint(`add listener "tcp" { address = "127.0.0.1:8100" }`))
 	}
 	root.each("vault", readVault)

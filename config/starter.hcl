@@ -1,7 +1,7 @@
-# stepup: the second factor between your tools and Vault.
+# stepup: the second factor between your programs and Vault.
 # Check this file with "stepup config check"; a running agent picks up changes.
 
-# The Vault server itself. VAULT_ADDR of your tools points at the listener below.
+# The Vault server itself. VAULT_ADDR of your programs points at the listener below.
 vault "main" {
   address = "ADDRESS"
   # ARGUMENTS
@@ -9,18 +9,18 @@ vault "main" {
   # ca_cert   = "/etc/ssl/company-ca.pem"
 }
 
-# Where tools connect: export VAULT_ADDR=http://127.0.0.1:8100
+# Where programs connect: export VAULT_ADDR=http://127.0.0.1:8100
 listener "tcp" {
   address = "127.0.0.1:8100"
 }
 
-# The same for tools that speak unix sockets: export VAULT_ADDR=unix://…/vault.sock
+# The same for programs that speak unix sockets: export VAULT_ADDR=unix://…/vault.sock
 listener "unix" {
   address = "${runtime_dir}/vault.sock"
 }
 
 # A login that Vault answers with a demand for a second factor is completed
-# here; your tool gets its token. No more than this is needed for it.
+# here; your program gets its token. No more than this is needed for it.
 login_mfa {
   enabled = true
   # PROPOSALS

@@ -79,7 +79,7 @@ func readAddress(f *file, t text) (*url.URL, bool) {
 		problem = say("the path of %s is not plain", t.shown).
 			because("what is in front of Vault would see another one than stepup").hint(`write it without "//", "." and "%%"`)
 	case slices.Contains(strings.Split(u.Path, "/"), "v1"):
-		problem = say("%s has /v1 in its path", t.shown).hint("leave it out: /v1/… comes from the app")
+		problem = say("%s has /v1 in its path", t.shown).hint("leave it out: /v1/… comes from the program")
 	case u.Port() != "" && !validPort(u.Port()) || strings.HasSuffix(u.Host, ":"):
 		problem = wordsPort(t)
 	default:
@@ -113,7 +113,7 @@ func (d *decoder) checkUpstreams() {
 				at, _ := b.text("address")
 				d.fail(at.at, say("%s points at stepup's own %s %s", b.title, l.b.title, layers.Where(l.b.header, at.at)).
 					because("every request would come back to the agent for ever").
-					hint("address is the Vault server itself; only apps have the agent in VAULT_ADDR"))
+					hint("address is the Vault server itself; only programs have the agent in VAULT_ADDR"))
 				break
 			}
 		}

@@ -1,4 +1,4 @@
-# When to use it: the machine is shared or exposed, and every tool you use speaks
+# When to use it: the machine is shared or exposed, and every program you use speaks
 # unix sockets (the vault command and Go programs do; Terraform, hvac and Ruby do
 # not). There is no TCP port for others to try, a request has to carry
 # X-Vault-Request, and a "no" holds for a while.

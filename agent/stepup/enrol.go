@@ -221,7 +221,7 @@ func (e *enrolment) revoke(ctx context.Context, resp *http.Response) {
 		}
 	}
 	if err != nil {
-		e.login.Config.Log.Warn("token of a login that no app waits for is not revoked", "vault", e.login.Config.VaultName, "error", err)
+		e.login.Config.Log.Warn("token of a login that no program waits for is not revoked", "vault", e.login.Config.VaultName, "error", err)
 		return
 	}
 	e.login.Record(audit.Revoked, 0)

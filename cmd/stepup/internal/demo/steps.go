@@ -24,7 +24,7 @@ type step struct {
 	calls   []call
 }
 
-// A call is a request of the app, and everything that it must come to.
+// A call is a request of the program, and everything that it must come to.
 type call struct {
 	appCall
 	status  int
@@ -51,7 +51,7 @@ func readSteps() []step {
 	return []step{
 		{
 			title: "an ordinary read passes",
-			story: "an app reads a secret through the agent. no rule is about this path, " +
+			story: "a program reads a secret through the agent. no rule is about this path, " +
 				"so the agent hands request and answer on as they are",
 			after: "those are Vault's own bytes, headers included, and nobody was asked",
 			calls: []call{ordinary, ordinaryUnix},
@@ -59,9 +59,9 @@ func readSteps() []step {
 		{
 			title: "a guarded read asks you",
 			story: "the policy for kv/data/prod/* names an MFA method: without a code Vault says 403. " +
-				"the app knows nothing of that; the agent asks you, here, and sends the request again with your code",
+				"the program knows nothing of that; the agent asks you, here, and sends the request again with your code",
 			do:      "type the code that your phone shows",
-			after:   "the app waited a little and got its answer; it never saw the 403",
+			after:   "the program waited a little and got its answer; it never saw the 403",
 			replies: []reply{typeCode},
 			calls: []call{{
 				appCall: get(pathDB), status: http.StatusOK, outcome: mfa.Approved, secret: true,
@@ -74,7 +74,7 @@ func readSteps() []step {
 			story: "typing errors happen. Vault counts a code once and says only 403 to a wrong one; " +
 				"you get up to three tries for a request, and a code is never sent twice",
 			do:      "type a wrong code first, such as 000000, then the right one",
-			after:   "the app saw none of it, only the answer",
+			after:   "the program saw none of it, only the answer",
 			replies: []reply{typeWrong, typeCode},
 			calls: []call{{
 				appCall: get(pathPayroll), status: http.StatusOK, outcome: mfa.Approved, secret: true,
@@ -99,7 +99,7 @@ func factorSteps() []step {
 			story: "Vault holds this login until a second factor is there (Login MFA, in community Vault too). " +
 				"the agent completes it; no rule is needed",
 			do:      "type the code that your phone shows",
-			after:   "the app got its token as if no MFA had been asked; the token works",
+			after:   "the program got its token as if no MFA had been asked; the token works",
 			replies: []reply{typeCode},
 			calls: []call{{
 				appCall: appCall{method: http.MethodPost, path: pathLogin, body: fmt.Sprintf(`{"password":%q}`, demoPassword), auth: noToken},
@@ -114,9 +114,9 @@ func factorSteps() []step {
 		{
 			title: "you say no",
 			story: "something wants to use the signing key, and it is not you who started it. " +
-				"the app then asks once more, as programs do",
+				"the program then asks once more, as programs do",
 			do:      "press ctrl-c at the question",
-			after:   "the app got Vault's own 403 with one more line that says why; its second try did not bother you",
+			after:   "the program got Vault's own 403 with one more line that says why; its second try did not bother you",
 			replies: []reply{denyIt},
 			calls:   []call{denied, cooldown},
 		},
@@ -210,7 +210,7 @@ func (d *demo) do(ctx context.Context, c appCall, token string) (appAnswer, erro
 	return got, nil
 }
 
-// verify compares what the app received, what the person was asked and what
+// verify compares what the program received, what the person was asked and what
 // Vault saw with what was to be.
 func (d *demo) verify(want call, got appAnswer) error {
 	var errs []error
@@ -238,7 +238,7 @@ func (d *demo) verify(want call, got appAnswer) error {
 		errs = append(errs, errors.New("the errors say something else"))
 	}
 	if want.token && body.Auth.Requirement != nil {
-		errs = append(errs, errors.New("the app was still asked for a second factor"))
+		errs = append(errs, errors.New("the program was still asked for a second factor"))
 	}
 	if want.same && len(seen) == 1 {
 		errs = append(errs, sameAnswer(got, seen[0]))
