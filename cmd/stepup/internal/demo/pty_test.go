@@ -168,7 +168,7 @@ func TestDemoAtATerminal(t *testing.T) {
 	f.sees(`ctrl-c to deny\): `)
 	f.types(right + enter)
 	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"velvet-otter-nine"`)
-	f.sees(`the app saw none of it`)
+	f.sees(`the program saw none of it`)
 
 	f.begins(`4/6  a login with MFA`)
 	f.types(f.code(methodLogin) + enter)
