@@ -34,9 +34,12 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Sec
 	if _, token := from.FirstEnv(told.tokens); token != "" {
 		return secret.Secret(token), nil
 	}
-	text, err := told.stored(ctx, from, environ)
+	text, place, err := told.stored(ctx, from, environ)
+	if err == nil && place == "" && len(bytes.TrimSpace(text)) == 0 {
+		text, err = readTokenFile(from.Env)
+	}
 	if err == nil && len(bytes.TrimSpace(text)) == 0 && told.Name != OpenBao().Name {
-		text, err = OpenBao().stored(ctx, from, environ)
+		text, _, err = OpenBao().stored(ctx, from, environ)
 	}
 	if err != nil {
 		return "", err
@@ -44,19 +47,22 @@ func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Sec
 	return found(from, text)
 }
 
-// stored is what the token helper of the program has, or its file.
-func (f CLI) stored(ctx context.Context, from *cli.Console, environ []string) ([]byte, error) {
+// stored is what the token helper of the program has, or the file that its variable names.
+// place says which; it is "" where the token is in ~/.vault-token, if anywhere.
+func (f CLI) stored(ctx context.Context, from *cli.Console, environ []string) (text []byte, place string, err error) {
 	c, err := f.ReadConfig(from)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if c.Helper != "" {
-		return askHelper(ctx, []string{c.Helper}, environ, from.Err)
+		text, err = askHelper(ctx, []string{c.Helper}, environ, from.Err)
+		return text, c.Helper, err
 	}
 	if _, file := from.FirstEnv(f.tokenFile); file != "" {
-		return readFile(file)
+		text, err = readFile(file)
+		return text, file, err
 	}
-	return readTokenFile(from.Env)
+	return nil, "", nil
 }
 
 // KeptToken is that of stepup's own token helper, also where no CLI uses it.
