@@ -271,3 +271,31 @@ func TestSummaryFits(t *testing.T) {
 		t.Errorf("%q", lines)
 	}
 }
+
+// What became of a question, and where it was answered.
+func TestEntryCells(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		entry                entry
+		event, answer, tight string
+	}{
+		"a code":        {entry{Record: audit.Record{Event: audit.Approved, Prompter: "attached", Method: "corp"}, Prompts: 1}, "approved", "attached, corp", "attached, corp"},
+		"three":         {entry{Record: audit.Record{Event: audit.Rejected, Prompter: "attached", Method: "corp"}, Prompts: 3}, "rejected", "attached, corp, 3 questions", "attached, corp x3"},
+		"two of nobody": {entry{Record: audit.Record{Event: audit.Timeout}, Prompts: 2}, "timeout", "2 questions", "x2"},
+		"a push":        {entry{Record: audit.Record{Event: audit.Denied, Kind: "push", Method: "phone"}}, "denied", "phone, phone", "phone, phone"},
+		"until a lock":  {entry{Record: audit.Record{Event: audit.Approved, Prompter: "desktop", Keep: "lock"}}, "approved", "desktop, until a lock", "desktop, until a lock"},
+		"still open":    {entry{Record: audit.Record{Event: audit.Prompt, Method: "corp"}, Prompts: 1}, "no answer", "corp", "corp"},
+		"never shown":   {entry{Record: audit.Record{Event: audit.Challenge}}, "no answer", "", ""},
+		"of a stranger": {entry{Record: audit.Record{Event: audit.Refused, Method: "other user"}}, "refused", "", ""},
+	} {
+		if got := eventText(&tt.entry); got != tt.event {
+			t.Errorf("%s: %q", name, got)
+		}
+		if got := answerText(&tt.entry, false); got != tt.answer {
+			t.Errorf("%s: %q, want %q", name, got, tt.answer)
+		}
+		if got := answerText(&tt.entry, true); got != tt.tight {
+			t.Errorf("%s: %q, want %q", name, got, tt.tight)
+		}
+	}
+}
