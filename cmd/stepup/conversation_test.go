@@ -220,8 +220,8 @@ func TestPlain(t *testing.T) {
 		"a prompt that is named like one": {"$ stepup deny 234567\ndenied 234567", "$ stepup deny k7m2qx\ndenied k7m2qx\n"},
 		"no code":                         {"1234567", "1234567\n"},
 		"seconds, but not the words":      {"(6 digits, 53 s, ctrl-c to deny)", "(6 digits, 55 s, ctrl-c to deny)\n"},
-		"who asked whom":                  {"rule x, asked by vault <- main.test <- go", "rule x, asked by vault <- zsh <- tmux\n"},
-		"a secret":                        {"  secret:\n  AAAA BBBB CCCC DDDD EEEE FFFF GGGG HHHH\n", "  secret:\n  JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\n"},
+		"who asked whom":                  {"Rule: x; started by: main.test, go", "Rule: x; started by: zsh, tmux\n"},
+		"a secret":                        {"  Secret:\n  AAAA BBBB CCCC DDDD EEEE FFFF GGGG HHHH\n", "  Secret:\n  JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP\n"},
 		"a QR code":                       {"a\n  \x1b[38;5;16;48;5;231m █▀▄ \x1b[0m\n  \x1b[38;5;16;48;5;231m█\x1b[0m\nb\n", "a\n  (the QR code)\nb\n"},
 		"a token":                         {"hvs.ABCdef123 is", "hvs.CAESIJ… is\n"},
 	} {
