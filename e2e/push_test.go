@@ -268,7 +268,7 @@ func TestPushLoginDenied(t *testing.T) {
 		p := newPushLogin(t, u, push)
 		command := p.started(t)
 		p.agent.stepup("").ok(t, "deny", p.agent.onlyPrompt(t))
-		p.screen.wait(t, "Denied")
+		p.screen.wait(t, "denied")
 		p.wantRefused(t, command, "the second factor was denied")
 		p.wantCooldown(t)
 		p.wantDropped(t)
