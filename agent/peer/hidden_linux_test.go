@@ -79,6 +79,9 @@ func TestAsOrdinaryUser(t *testing.T) {
 				if capable == "" {
 					t.Skip("needs root, to give a capability to a file")
 				}
+				if exe, err := os.Executable(); !HidesProcess(capable) || err == nil && HidesProcess(exe) {
+					t.Errorf("HidesProcess: with a capability %t, without %t", HidesProcess(capable), HidesProcess(exe))
+				}
 				seeHidden(t, network, func(cmd *exec.Cmd) { cmd.Path = capable })
 			})
 			t.Run("ourselves", func(t *testing.T) { seeOurselves(t, network) })

@@ -29,6 +29,9 @@ func (s *search) holder(id identity, _ process) process {
 	return process{}
 }
 
+// HidesProcess reports whether a process that runs a file hides. Here none does.
+func HidesProcess(string) bool { return false }
+
 // Environ returns the environment of a process that hides. Here it never can.
 func Environ(int) []string { return nil }
 

@@ -379,6 +379,14 @@ func candidates(uid int) []Candidate {
 	return list
 }
 
+// HidesProcess reports whether a process that runs the file of a program hides, see
+// [Peer.Hidden]: the file has capabilities, or we may run it and not read it. The kernel leaves
+// capabilities out where no_new_privs or nosuid say so, so this is for advice.
+func HidesProcess(file string) bool {
+	n, err := unix.Getxattr(file, "security.capability", nil)
+	return err == nil && n > 0 || unix.Access(file, unix.X_OK) == nil && unix.Access(file, unix.R_OK) != nil
+}
+
 // closed reports whether the kernel refuses to list the open files of process pid.
 func closed(pid int) bool {
 	fds, err := os.Open("/proc/" + strconv.Itoa(pid) + "/fd")

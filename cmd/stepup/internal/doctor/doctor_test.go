@@ -139,6 +139,7 @@ listener "unix" { address = "/run/user/1/vault.sock" }
 	e := &environment{
 		Console: &cli.Console{Env: env}, found: findings{"environment", &all}, config: c, listeners: vaultcli.ConfiguredListeners(c),
 		lookup: func(name string) (string, bool) { value, ok := set[name]; return value, ok },
+		hides:  func(program string) bool { return set["HIDES"] == program },
 	}
 	e.check()
 	lines := inLines(all)
@@ -153,6 +154,7 @@ listener "unix" { address = "/run/user/1/vault.sock" }
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	const right, export = "ok VAULT_ADDR: leads to the agent: http://127.0.0.1:8100 | ", "export VAULT_ADDR=http://127.0.0.1:8100"
+	const hides = "its file has a capability, so its process hides: over TCP no question can name it, and a step-up for one terminal or program does not last | "
 	const impatient = "warn VAULT_CLIENT_TIMEOUT: clients give up after 1m0s, a push may take 90 s | export VAULT_CLIENT_TIMEOUT=120s"
 	for name, tt := range map[string]struct {
 		set  map[string]string
@@ -188,6 +190,12 @@ func TestEnvironment(t *testing.T) {
 		"a chosen push":    {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "as told"}, []string{right, impatient}},
 		"Okta logins":      {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "okta"}, []string{right, impatient}},
 		"legacy logins":    {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "legacy"}, []string{right, impatient}},
+		"hides":            {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "HIDES": "vault"}, []string{right, "warn vault: " + hides + "export VAULT_ADDR=unix:///run/user/1/vault.sock, or `sudo setcap -r $(readlink -f $(command -v vault))`: only a server needs it"}},
+		"hides, OpenBao":   {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "BAO_ADDR": "http://127.0.0.1:8100", "HIDES": "bao"}, []string{right, "warn bao: " + hides + "export BAO_ADDR=unix:///run/user/1/vault.sock, or `sudo setcap -r $(readlink -f $(command -v bao))`: only a server needs it"}},
+		"hides, exec": {map[string]string{"HIDES": "vault"}, []string{"warn VAULT_ADDR: not set: Vault's clients go to https://127.0.0.1:8200 | " + export,
+			"warn vault: " + hides + "export VAULT_ADDR=unix:///run/user/1/vault.sock, or `sudo setcap -r $(readlink -f $(command -v vault))`: only a server needs it"}},
+		"hides, unix":      {map[string]string{"VAULT_ADDR": "unix:///run/user/1/vault.sock", "HIDES": "vault"}, []string{"ok VAULT_ADDR: leads to the agent: unix:///run/user/1/vault.sock | "}},
+		"hides, elsewhere": {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "BAO_ADDR": "https://vault.example:8200", "HIDES": "bao"}, []string{right, "warn BAO_ADDR: goes to https://vault.example:8200, past the agent | export BAO_ADDR=http://127.0.0.1:8100"}},
 		"patient":          {map[string]string{"VAULT_ADDR": "http://127.0.0.1:8100", "PUSHES": "yes", "BAO_CLIENT_TIMEOUT": "2m"}, []string{right}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,19 +2,22 @@ package doctor
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent"
+	"github.com/vault-stepup/stepup/agent/peer"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/cmd/stepup/internal/vaultcli"
 )
 
 func checkEnvironment(d *doctor, f findings) {
-	e := &environment{Console: d.Console, found: f, lookup: os.LookupEnv, config: d.config, listeners: vaultcli.RunningListeners(d.agent)}
+	e := &environment{Console: d.Console, found: f, lookup: os.LookupEnv, hides: hides, config: d.config, listeners: vaultcli.RunningListeners(d.agent)}
 	if len(e.listeners) == 0 && d.config != nil {
 		e.listeners = vaultcli.ConfiguredListeners(d.config)
 	}
@@ -26,6 +29,7 @@ type environment struct {
 	*cli.Console
 	found     findings
 	lookup    func(string) (string, bool) // tells a variable that is empty from one that is not set
+	hides     func(program string) bool   // its process hides
 	config    *agent.Config               // nil where it cannot be used
 	listeners []vaultcli.Listener         // of the agent that runs, else of the configuration
 }
@@ -39,6 +43,7 @@ func (e *environment) check() {
 	e.checkLoopbackProxy()
 	e.checkTimeout()
 	e.checkEmptyBao()
+	e.checkHidden()
 	if len(*e.found.all) == 0 {
 		e.found.pass("nothing stands in the way")
 	}
@@ -245,5 +250,31 @@ func (e *environment) checkEmptyBao() {
 		if value, set := e.lookup(bao); set && value == "" && e.Env(vault) != "" {
 			e.found.about(bao).warn("is set, but empty: OpenBao's clients take that and not %s", vault).with("unset %s", bao)
 		}
+	}
+}
+
+// hides reports whether the process of a program in PATH hides.
+func hides(program string) bool {
+	file, err := exec.LookPath(program)
+	return err == nil && peer.HidesProcess(file)
+}
+
+// checkHidden looks for programs that the agent cannot tell from others over TCP. HashiCorp's
+// packages run setcap when they are installed first (.release/linux/postinst), for servers.
+func (e *environment) checkHidden() {
+	unix := slices.IndexFunc(e.listeners, func(l vaultcli.Listener) bool { return l.Network == "unix" })
+	for _, c := range []vaultcli.CLI{vaultcli.Vault(), vaultcli.OpenBao()} {
+		name, value := e.FirstEnv(c.Addresses)
+		to, err := vaultcli.ParseServer(value)
+		// Where it is not set, stepup exec leads to the first listener.
+		overTCP := name == "" && unix != 0 && len(e.listeners) > 0 || err == nil && to.Scheme == "http" && e.leadsToAgent(to)
+		if !overTCP || !e.hides(c.Name) {
+			continue
+		}
+		hint := fmt.Sprintf("`sudo setcap -r $(readlink -f $(command -v %s))`: only a server needs it", c.Name)
+		if unix >= 0 {
+			hint = fmt.Sprintf("export %s=%s, or %s", cmp.Or(name, "VAULT_ADDR"), cli.ShellQuote("unix://"+e.listeners[unix].Address), hint)
+		}
+		e.found.about(c.Name).warn("its file has a capability, so its process hides: over TCP no question can name it, and a step-up for one terminal or program does not last").with("%s", hint)
 	}
 }
