@@ -32,6 +32,10 @@ func (b *bench) prompt(ctx context.Context) error {
 	guarded := s.with("stepup", guardedPath)
 	var took []float64
 	for range 10 { // twelve questions without an answer would mute the rule
+		// As people have it: the search for the processes of requests rests after each one.
+		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+			return err
+		}
 		ms, err := guarded.untilPrompt(ctx, lines)
 		if err != nil {
 			return s.process.explain(err)
