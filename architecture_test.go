@@ -73,7 +73,8 @@ func layers() map[string][]string {
 
 		// A way to ask knows the question, and no other way.
 		"prompt/terminal":     {"prompt", "prompt/qrcode"},
-		"prompt/dialog":       {"prompt", "prompt/qrcode"},
+		"prompt/dialog":       {"prompt", "prompt/qrcode", "prompt/x11"},
+		"prompt/x11":          {},
 		"prompt/notification": {"messagebus", "prompt"},
 		"prompt/command":      {"prompt"},
 		"prompt/session":      {"messagebus", "ownership", "prompt"},

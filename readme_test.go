@@ -88,7 +88,7 @@ func TestCommandsAreDocumented(t *testing.T) {
 func TestImportTable(t *testing.T) {
 	t.Parallel()
 	rows := map[string][]string{}
-	row := regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|.*\\| `[a-z]+\\.go` \\| (.*) \\|$")
+	row := regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\|.*\\| `[a-z]+\\.go` \\| (.*) \\|$")
 	for _, m := range row.FindAllStringSubmatch(readText(t, "ARCHITECTURE.md"), -1) {
 		rows[m[1]] = groups("`([^`]+)`", m[2])
 	}

@@ -28,6 +28,9 @@ type Config struct {
 	Environ  func() []string              // of the programs, less every secret; nil means os.Environ
 	Log      *slog.Logger                 // nil means none
 	Now      func() time.Time             // nil means time.Now
+	// Patience is how long a program may run without a window on the display, as far as X can
+	// tell; 0 means 20 s.
+	Patience time.Duration
 }
 
 // A Prompter asks in a window, through a dialog program that the session of the
@@ -50,6 +53,7 @@ func New(c Config) *Prompter {
 		c.Environ = os.Environ
 	}
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.Patience = cmp.Or(c.Patience, windowPatience)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -67,9 +71,10 @@ const (
 
 // A program is one way to show a question.
 type program struct {
-	name string // looked up in PATH
-	own  bool   // the configuration names it
-	ask  func(ctx context.Context, j job) (string, error)
+	name  string // looked up in PATH
+	own   bool   // the configuration names it
+	draws bool   // its window is its own, on the display of its environment
+	ask   func(ctx context.Context, j job) (string, error)
 }
 
 // A job is one question for a program that was found.
@@ -77,6 +82,7 @@ type job struct {
 	path    string
 	environ []string
 	text    dialogText
+	watcher watcher
 }
 
 // Prompt implements [prompt.Prompter]. A push is not for a window that wants an answer,
@@ -139,13 +145,19 @@ func (d *Prompter) show(ctx context.Context, programs []program, j job) (string,
 			d.failedOwn(p, err)
 			continue
 		}
-		j.path = path
+		j.path, j.watcher = path, watcher{log: d.config.Log}
+		if p.draws {
+			j.watcher.patience = d.config.Patience
+		}
 		answer, err := p.ask(ctx, j)
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
 		if !errors.Is(err, prompt.ErrUnavailable) {
 			return answer, err
+		}
+		if errors.Is(err, errUnseen) {
+			d.config.Log.Warn("a dialog program runs and shows nothing", "program", p.name)
 		}
 		d.config.Log.Debug("dialog program cannot ask now", "program", p.name, "error", err)
 		d.failedOwn(p, err)
@@ -212,6 +224,8 @@ func oneShot(name string, build func(dialogText) invocation) program {
 		switch {
 		case ctx.Err() != nil:
 			return "", ctx.Err()
+		case errors.Is(err, errUnseen):
+			return "", err
 		case err != nil:
 			return "", fmt.Errorf("%w: %s cannot be started: %w", prompt.ErrUnavailable, name, err)
 		}
@@ -222,8 +236,11 @@ func oneShot(name string, build func(dialogText) invocation) program {
 // unknownOption is how zenity ends that was given an option it does not have.
 const unknownOption = 255
 
-// run runs the program until its end. An error means that it was not started.
+// run runs the program until its end. An error means that it was not started, or has
+// shown nothing.
 func (v invocation) run(ctx context.Context, j job) (code int, output string, err error) {
+	ctx, end := j.watcher.watch(ctx, append(slices.Clip(j.environ), v.env...))
+	defer end()
 	cmd := exec.CommandContext(ctx, j.path, v.args...)
 	cmd.Env = append(slices.Clip(j.environ), v.env...)
 	cmd.Stdin = strings.NewReader(v.input)
@@ -246,6 +263,9 @@ func (v invocation) run(ctx context.Context, j job) (code int, output string, er
 	hideConsole(cmd)
 	// More than fits, so that Check sees an answer that is too long.
 	output, err = prompt.RunProgram(cmd, 2*prompt.MaxAnswer)
+	if cause := context.Cause(ctx); errors.Is(cause, errUnseen) {
+		return 0, "", cause
+	}
 	if cmd.ProcessState == nil {
 		return 0, "", err
 	}

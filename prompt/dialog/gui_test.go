@@ -18,6 +18,7 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
 	"github.com/vault-stepup/stepup/prompt/session"
+	"github.com/vault-stepup/stepup/prompt/x11"
 )
 
 // patience is how long a test waits for what must come.
@@ -29,15 +30,17 @@ type screen struct {
 	display string
 	folder  string // runtime and home folder of the session
 	allowed []string
-	own     string // the pinentry of the configuration; "" for none
+	own     string      // the pinentry of the configuration; "" for none
+	manager *os.Process // of its windows
+	watch   *x11.Watch  // for the windows of the newest question; nil before the first
 }
 
 // newScreen starts an X server and a window manager for the test; only the
 // allowed dialog programs are found there.
 func newScreen(t testing.TB, allowed ...string) *screen {
 	t.Helper()
-	prompttest.Needs(t, append([]string{"openbox", "xdotool"}, allowed...)...)
-	d := &screen{t: t, folder: t.TempDir(), allowed: allowed, display: prompttest.StartX(t, "1024x768x24")}
+	prompttest.Needs(t, "openbox")
+	d := newBareScreen(t, allowed...)
 	manager := exec.Command("openbox")
 	manager.Env = d.environ()
 	if err := manager.Start(); err != nil {
@@ -47,8 +50,16 @@ func newScreen(t testing.TB, allowed ...string) *screen {
 		_ = manager.Process.Kill()
 		_ = manager.Wait()
 	})
+	d.manager = manager.Process
 	d.await("the window manager", func() bool { _, err := d.do("get_desktop"); return err == nil })
 	return d
+}
+
+// newBareScreen is newScreen without a window manager.
+func newBareScreen(t testing.TB, allowed ...string) *screen {
+	t.Helper()
+	prompttest.Needs(t, append([]string{"xdotool"}, allowed...)...)
+	return &screen{t: t, folder: t.TempDir(), allowed: allowed, display: prompttest.StartX(t, "1024x768x24")}
 }
 
 // environ is that of the session: no bus, which a dialog could be asked about over.
@@ -61,7 +72,11 @@ func (d *screen) environ() []string {
 
 // desktop is the prompter of the session.
 func (d *screen) desktop() *Prompter {
-	return New(Config{
+	return New(d.config())
+}
+
+func (d *screen) config() Config {
+	return Config{
 		Session: session.Finder{
 			Proc:            d.folder, // the requester of the tests may be any process
 			UserEnvironment: func(context.Context) (string, error) { return "", errors.New("none here") },
@@ -75,7 +90,7 @@ func (d *screen) desktop() *Prompter {
 			}
 			return exec.LookPath(name)
 		},
-	})
+	}
 }
 
 // do runs xdotool, which is the person's hands and eyes.
@@ -116,7 +131,8 @@ func (d *screen) owner() string {
 	return pid
 }
 
-// shown waits until a dialog has the keyboard.
+// shown waits until a dialog has the keyboard. A window that a person sees must never count
+// as one that is not there.
 func (d *screen) shown() {
 	d.t.Helper()
 	d.await("a dialog", func() bool { return len(d.windows()) > 0 })
@@ -129,6 +145,18 @@ func (d *screen) shown() {
 		active, err := d.do("getactivewindow")
 		return err == nil && slices.Contains(open, active)
 	})
+	d.seen(true)
+}
+
+// seen compares what the newest watch says with what a person sees.
+func (d *screen) seen(want bool) {
+	d.t.Helper()
+	if d.watch == nil {
+		return
+	}
+	if got, err := d.watch.Seen(d.t.Context()); got != want || err != nil {
+		d.t.Errorf("Seen = %t, %v; want %t", got, err, want)
+	}
 }
 
 func (d *screen) gone() {
@@ -186,8 +214,13 @@ const paintedColours = 900
 // that of the window, and compares.
 func (d *screen) ask(ctx context.Context, r prompt.Request) (end func(answer string, errs ...error)) {
 	d.t.Helper()
+	watch, err := x11.Observe(d.t.Context(), d.display, "")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(watch.Close)
+	d.watch = watch
 	var answer string
-	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -314,17 +347,23 @@ func TestLongestFits(t *testing.T) {
 	}
 }
 
-// size is that of the dialog with its frame, in pixels. GTK 4 draws the frame itself.
-func (d *screen) size() (width, height int) {
+// window is the number of the dialog that is on the screen.
+func (d *screen) window() (number string) {
 	d.t.Helper()
-	var window string
 	d.await("the number of the dialog", func() bool {
 		open := d.windows()
 		if len(open) > 0 {
-			window = open[0]
+			number = open[0]
 		}
-		return window != ""
+		return number != ""
 	})
+	return number
+}
+
+// size is that of the dialog with its frame, in pixels. GTK 4 draws the frame itself.
+func (d *screen) size() (width, height int) {
+	d.t.Helper()
+	window := d.window()
 	geometry, err := d.do("getwindowgeometry", "--shell", window)
 	if err != nil {
 		d.t.Fatal(err)

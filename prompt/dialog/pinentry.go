@@ -34,7 +34,9 @@ func pinentryProgram(name string, accept func(flavour string) bool) program {
 		if len(j.text.request.Choices) > maxPinentryChoices {
 			return "", fmt.Errorf("%w: the choices do not fit into a pinentry", prompt.ErrUnavailable)
 		}
-		run, end := context.WithCancel(ctx)
+		watched, unwatch := j.watcher.watch(ctx, j.environ)
+		defer unwatch()
+		run, end := context.WithCancel(watched)
 		defer end()
 		cmd := exec.CommandContext(run, j.path)
 		cmd.Env = j.environ
@@ -49,7 +51,7 @@ func pinentryProgram(name string, accept func(flavour string) bool) program {
 			return "", fmt.Errorf("%w: %s cannot be started: %w", prompt.ErrUnavailable, name, err)
 		}
 		// A child of its own could hold the pipe open when it is dead.
-		stop := context.AfterFunc(ctx, func() { _ = out.Close() })
+		stop := context.AfterFunc(watched, func() { _ = out.Close() })
 		answer, err := askPinentry(newAssuan(out, in), j, accept)
 		stop()
 		_ = in.Close() // it leaves by itself then, or is made to
@@ -57,8 +59,11 @@ func pinentryProgram(name string, accept func(flavour string) bool) program {
 		_ = cmd.Wait() // err says all that matters
 		hurry.Stop()
 		release()
-		if ctx.Err() != nil {
+		switch cause := context.Cause(watched); {
+		case ctx.Err() != nil:
 			return "", ctx.Err()
+		case errors.Is(cause, errUnseen):
+			return "", cause
 		}
 		return answer, err
 	}}

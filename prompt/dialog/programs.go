@@ -15,6 +15,7 @@ import (
 func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 	zenity := withPicture(zenityPictureProgram(), oneShot("zenity", zenityInvocation))
 	kdialog := withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation))
+	zenity.draws, kdialog.draws = true, true
 	boxes, qt := []program{zenity, kdialog}, prefersQt(s)
 	if qt {
 		slices.Reverse(boxes)
@@ -47,7 +48,9 @@ func pinentries(s prompt.Session, qt bool) []program {
 	var programs []program
 	// A plain "pinentry" may be any of them. Each says its flavour when asked.
 	for _, name := range append(names, "pinentry") {
-		programs = append(programs, pinentryProgram(name, func(flavour string) bool { return fits(flavour, s) }))
+		p := pinentryProgram(name, func(flavour string) bool { return fits(flavour, s) })
+		p.draws = strings.HasPrefix(name, "pinentry-gtk") || strings.HasPrefix(name, "pinentry-qt")
+		programs = append(programs, p)
 	}
 	return programs
 }

@@ -39,9 +39,9 @@ func Needs(t testing.TB, programs ...string) {
 	}
 }
 
-// StartX starts an X server with a screen of this size, such as "1024x768x24". It ends
-// with the test.
-func StartX(t testing.TB, size string) (display string) {
+// StartX starts an X server with a screen of this size, such as "1024x768x24", and more
+// arguments. It ends with the test.
+func StartX(t testing.TB, size string, args ...string) (display string) {
 	t.Helper()
 	Needs(t, "Xvfb")
 	number, tell, err := os.Pipe()
@@ -49,7 +49,8 @@ func StartX(t testing.TB, size string) (display string) {
 		t.Fatal(err)
 	}
 	defer number.Close()
-	server := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", size, "-nolisten", "tcp", "-noreset")
+	args = append([]string{"-displayfd", "3", "-screen", "0", size, "-nolisten", "tcp", "-noreset"}, args...)
+	server := exec.Command("Xvfb", args...)
 	server.ExtraFiles = []*os.File{tell}
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
