@@ -28,7 +28,8 @@ const patience = 30 * time.Second
 type screen struct {
 	t       testing.TB
 	display string
-	folder  string // runtime and home folder of the session
+	sway    *prompttest.Sway // in the place of X; nil where X is
+	folder  string           // runtime and home folder of the session
 	allowed []string
 	own     string      // the pinentry of the configuration; "" for none
 	manager *os.Process // of its windows
@@ -64,6 +65,11 @@ func newBareScreen(t testing.TB, allowed ...string) *screen {
 
 // environ is that of the session: no bus, which a dialog could be asked about over.
 func (d *screen) environ() []string {
+	if d.sway != nil {
+		return append([]string{
+			"PATH=" + os.Getenv("PATH"), "HOME=" + d.folder, "XDG_CONFIG_HOME=" + d.folder, "LC_ALL=C.UTF-8", "DBUS_SESSION_BUS_ADDRESS=disabled:",
+		}, d.sway.Environ...)
+	}
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + d.folder, "XDG_CONFIG_HOME=" + d.folder, "LC_ALL=C.UTF-8",
 		"DISPLAY=" + d.display, "XDG_RUNTIME_DIR=" + d.folder, "DBUS_SESSION_BUS_ADDRESS=disabled:",
@@ -116,6 +122,9 @@ func (d *screen) await(what string, so func() bool) {
 
 // windows are the dialogs that are on the screen.
 func (d *screen) windows() []string {
+	if d.sway != nil {
+		return d.swayWindows(false)
+	}
 	out, _ := d.do("search", "--onlyvisible", "--name", "^stepup: ")
 	return strings.Fields(out)
 }
@@ -136,6 +145,10 @@ func (d *screen) owner() string {
 func (d *screen) shown() {
 	d.t.Helper()
 	d.await("a dialog", func() bool { return len(d.windows()) > 0 })
+	if d.sway != nil {
+		d.await("the dialog to get the keyboard", func() bool { return len(d.swayWindows(true)) > 0 })
+		return
+	}
 	d.await("the dialog to get the keyboard", func() bool {
 		open := d.windows()
 		if len(open) == 0 {
@@ -169,6 +182,10 @@ func (d *screen) press(keys ...string) {
 	if len(keys) == 0 {
 		return
 	}
+	if d.sway != nil {
+		d.pressInSway(keys)
+		return
+	}
 	if _, err := d.do(append([]string{"key", "--delay", "40"}, keys...)...); err != nil {
 		d.t.Errorf("pressing %v: %v", keys, err)
 	}
@@ -176,6 +193,10 @@ func (d *screen) press(keys ...string) {
 
 func (d *screen) write(text string) {
 	d.t.Helper()
+	if d.sway != nil {
+		d.sway.Write(text)
+		return
+	}
 	if _, err := d.do("type", "--delay", "20", text); err != nil {
 		d.t.Errorf("typing: %v", err)
 	}
@@ -189,6 +210,12 @@ func (d *screen) shoot(name string) {
 		return
 	}
 	file, before := filepath.Join(folder, name+".png"), 0
+	if d.sway != nil {
+		if err := os.WriteFile(file, d.sway.StillShot(), 0o644); err != nil {
+			d.t.Error(err)
+		}
+		return
+	}
 	for range 20 {
 		cmd := exec.Command("import", "-window", "root", file)
 		cmd.Env = d.environ()

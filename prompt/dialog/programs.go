@@ -14,10 +14,10 @@ import (
 // sends nothing.
 func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 	zenity := withPicture(zenityPictureProgram(), oneShot("zenity", zenityInvocation))
-	kdialog := withPicture(oneShot("kdialog", kdialogPicture), oneShot("kdialog", kdialogInvocation))
+	kdialog := withPicture(oneShot("kdialog", overX(s, kdialogPicture)), oneShot("kdialog", overX(s, kdialogInvocation)))
 	zenity.draws, kdialog.draws = true, true
 	boxes, qt := []program{zenity, kdialog}, prefersQt(s)
-	if qt {
+	if qt && s.Display != "" {
 		slices.Reverse(boxes)
 	}
 	switch {
@@ -27,6 +27,21 @@ func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 		return boxes // pinentry has no list, and nothing large
 	}
 	return append(boxes, pinentries(s, qt)...)
+}
+
+// overX has a Qt program use the X server that nearly every Wayland session has beside it. As
+// a client of Wayland, Qt (5.15 in Debian 12) often hangs when it ends: the window is
+// gone, and the answer with the exit code does not come. Where there is no X server, others
+// go first.
+func overX(s prompt.Session, build func(dialogText) invocation) func(dialogText) invocation {
+	if s.Display == "" {
+		return build
+	}
+	return func(t dialogText) invocation {
+		v := build(t)
+		v.env = append(v.env, "QT_QPA_PLATFORM=xcb")
+		return v
+	}
 }
 
 func prefersQt(s prompt.Session) bool {
@@ -73,11 +88,17 @@ func fits(flavour string, s prompt.Session) bool {
 
 func dialogEnviron(environ []string, s prompt.Session) []string {
 	kept := make([]string, 0, len(environ)+8)
+	oneScreen := (s.Display == "") != (s.WaylandDisplay == "")
 	for _, variable := range s.Environ(prompt.WithoutSecrets(environ)) {
 		name, _, _ := strings.Cut(variable, "=")
-		if !affectsDialog(name) {
+		if !affectsDialog(name) && !(choosesScreen(name) && oneScreen) {
 			kept = append(kept, variable)
 		}
+	}
+	if s.Display == "" && s.WaylandDisplay != "" {
+		// Qt looks for an X server, and ends where there is none, unless XDG_SESSION_TYPE says
+		// "wayland". It says "tty" where a person has started sway from a console.
+		kept = append(kept, "QT_QPA_PLATFORM=wayland")
 	}
 	if !prompt.HasUTF8(prompt.Getenv(kept)) {
 		// Else zenity would print a question mark for each ü of a password.
@@ -94,4 +115,11 @@ func affectsDialog(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "ZENITY_") || strings.HasPrefix(name, "DIALOG_")
+}
+
+// choosesScreen reports whether a variable tells a toolkit which kind of screen to use. The
+// agent's own may be meant for another session: at the forwarded display of ssh -X there is
+// no Wayland.
+func choosesScreen(name string) bool {
+	return name == "QT_QPA_PLATFORM" || name == "GDK_BACKEND"
 }

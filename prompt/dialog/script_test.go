@@ -182,6 +182,7 @@ func TestPrograms(t *testing.T) {
 		{"passcode on KDE", on(kde, request(prompt.Passcode)), "kdialog zenity pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry"},
 		{"password", on(x11, request(prompt.Password)), "pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry zenity kdialog"},
 		{"choice on KDE", on(kde, request(prompt.Choose)), "kdialog zenity"},
+		{"choice on KDE without X", on(prompt.Session{WaylandDisplay: "wayland-0", Desktop: "KDE"}, request(prompt.Choose)), "zenity kdialog"},
 		{"confirmation", on(x11, request(prompt.Confirm)), "zenity kdialog pinentry-gnome3 pinentry-gtk-2 pinentry-qt pinentry-qt6 pinentry-qt5 pinentry"},
 		{"password and code on KDE", on(kde, prompttest.CodeToo(request(prompt.Password))),
 			"pinentry-qt pinentry-qt6 pinentry-qt5 pinentry-gnome3 pinentry-gtk-2 pinentry kdialog zenity"},
