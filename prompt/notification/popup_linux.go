@@ -128,9 +128,11 @@ func newPopup(ctx context.Context, b *messagebus.Conn, r prompt.Request) (*popup
 	if err := messagebus.Result(b.Call(ctx, p.server, notifyName+".GetCapabilities"), &listed); err != nil {
 		return nil, err
 	}
+	var name, vendor, version, specification string // "" where it does not say
+	_ = messagebus.Result(b.Call(ctx, p.server, notifyName+".GetServerInformation"), &name, &vendor, &version, &specification)
 	has := func(c string) bool { return slices.Contains(listed, c) }
 	p.can = capabilities{
-		body: has("body"), markup: has("body-markup"), buttons: has("actions"),
+		body: has("body"), markup: has("body-markup"), buttons: has("actions"), joined: name == "gnome-shell",
 		// Never a password: the server sends the reply to every program that listens on
 		// the bus. A code is worthless soon.
 		reply: has("actions") && has(replyKey) && r.Kind == prompt.Passcode && r.Enrolment == nil,

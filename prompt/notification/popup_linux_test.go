@@ -24,6 +24,9 @@ import (
 
 // What desktops can do.
 func modern() []string { return []string{"body", "body-markup", "actions", "persistence"} }
+func gnome() []string {
+	return []string{"actions", "body", "body-markup", "icon-static", "persistence", "sound"}
+}
 func kde() []string    { return append(modern(), "inline-reply") }
 func simple() []string { return []string{"body"} }
 
@@ -210,6 +213,8 @@ func TestNotificationContent(t *testing.T) {
 		{"push", modern(), prompt.Push, "stepup: approve it on your phone", "Deny it if you did not ask for this\n" + head +
 			"Approve it on your phone (corp_totp, totp)\n" + deny + "Open until 23:59:58"},
 		{"confirmation", modern(), prompt.Confirm, "stepup: allow reading kv/data/prod/db?", "To allow: stepup answer abc234 yes\n" + head + deny + "Open until 23:59:58"},
+		{"gnome", gnome(), prompt.Passcode, "stepup: allow reading kv/data/prod/db?",
+			strings.ReplaceAll("To answer: stepup answer abc234\n"+head+deny, "\n", " \u00b7 ") + "Open until 23:59:58"},
 		{"title only", nil, prompt.Passcode, "stepup: a?b (pid 4711) wants to read kv/data/prod/db", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package notification_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -174,6 +175,12 @@ func startDesktop(t *testing.T, b *sessionBus, capabilities []string, hang strin
 		"GetCapabilities": func() ([]string, *dbus.Error) {
 			wait("GetCapabilities")
 			return capabilities, nil
+		},
+		"GetServerInformation": func() (name, vendor, version, specification string, err *dbus.Error) {
+			if slices.Equal(capabilities, gnome()) {
+				return "gnome-shell", "GNOME", "48.7", "1.2", nil
+			}
+			return "test", "test", "1", "1.2", nil
 		},
 		"Notify": func(m dbus.Message, app string, instead uint32, icon, title, body string, actions []string, hints map[string]dbus.Variant, expiry int32) (uint32, *dbus.Error) {
 			id := instead

@@ -15,6 +15,7 @@ type capabilities struct {
 	buttons bool
 	reply   bool // a line can be typed into it
 	markup  bool // the body is markup
+	joined  bool // it shows the lines of the body behind each other, as one
 }
 
 type notice struct {
@@ -39,12 +40,22 @@ func describe(r prompt.Request, can capabilities) notice {
 	if !r.Deadline.IsZero() {
 		lines = append(lines, "Open until "+r.Deadline.Local().Format("15:04:05"))
 	}
+	return notice{title: r.Title(), body: can.join(lines)}
+}
+
+// join makes a body of the lines that are not empty. What stands between them is in no text
+// that came through the sanitiser, so that a stranger's cannot look like a line of ours.
+func (c capabilities) join(lines []string) string {
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
-	body := strings.Join(lines, "\n")
-	if can.markup {
+	between := "\n"
+	if c.joined {
+		between = " \u00b7 "
+	}
+	body := strings.Join(lines, between)
+	if c.markup {
 		body = prompt.EscapeMarkup(body)
 	}
-	return notice{title: r.Title(), body: body}
+	return body
 }
 
 // labelLock is on the button that ends a step-up.
@@ -61,11 +72,7 @@ func describeUse(r prompt.Request, can capabilities) notice {
 	place := r
 	place.Rule = ""
 	lines := append([]string{"To end it: stepup lock " + r.Rule, r.Requester.Name() + ": " + r.Action(), place.Details()}, place.Notes()...)
-	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
-	n.body = strings.Join(lines, "\n")
-	if can.markup {
-		n.body = prompt.EscapeMarkup(n.body)
-	}
+	n.body = can.join(lines)
 	return n
 }
 
