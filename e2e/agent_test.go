@@ -166,6 +166,12 @@ func (a *agent) stop(t *testing.T) {
 	a.cmd = nil
 }
 
+// wantLog waits until the log has the text: it comes beside the answers.
+func (a *agent) wantLog(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, "the log has "+text, func() bool { return strings.Contains(a.log.String(), text) })
+}
+
 // inspect checks the logs of the agent: no crash, no race, no secret.
 func (a *agent) inspect(t *testing.T) {
 	t.Helper()
