@@ -44,7 +44,7 @@ mfa_method "m" { type = "totp" }
 %s`, srv.addr, rules.String()), 0o600))
 	bin, err := world.stepup()
 	check(t, err)
-	stepup := program{path: bin, env: cleanEnv(home, "STEPUP_CONFIG="+file, "VAULT_ADDR="+srv.addr, "VAULT_TOKEN="+u.token(t))}
+	stepup := program{path: bin, env: cleanEnv(home, "STEPUP_CONFIG="+file, addrEnv(srv.addr), "VAULT_TOKEN="+u.token(t))}
 	got := stepup.run(t, "doctor").stdout
 	var found []string
 	for line := range strings.Lines(got) {

@@ -55,7 +55,7 @@ path "sys/policies/acl/*" { capabilities = ["read"] }
 	// A name that no policy has, for the doctor.
 	wrong := strings.ReplaceAll(head+got.stdout, `"suggest_duo"`, `"suggest_dou"`)
 	check(t, os.WriteFile(file, []byte(wrong), 0o600))
-	stepup.env = append(stepup.env, "VAULT_ADDR="+srv.addr)
+	stepup.env = append(stepup.env, addrEnv(srv.addr))
 	const unknown = `method "suggest_dou": no policy that your token may read names it`
 	if doctor := stepup.run(t, "doctor").stdout; !strings.Contains(doctor, "warn  rules: "+unknown) || strings.Contains(doctor, `"suggest_totp"`) {
 		t.Errorf("not of suggest_dou alone in\n%s", doctor)
