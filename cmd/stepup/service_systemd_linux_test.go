@@ -214,7 +214,8 @@ func TestUnitsAreSound(t *testing.T) {
 			cmd := exec.Command("systemd-analyze", args...)
 			cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "HOME="+dir)
 			out, err := cmd.CombinedOutput()
-			if err != nil || strings.TrimSpace(string(out)) != "" {
+			// systemd has a word about other units of the machine, too.
+			if err != nil || strings.Contains(string(out), "stepup") {
 				t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 			}
 		})
