@@ -227,7 +227,7 @@ func checkHarmless(t *testing.T, hostile, plain string) {
 	if i := strings.IndexFunc(bare, func(c rune) bool { return c != '\n' && (c < ' ' || c > '~') }); i >= 0 || strings.ContainsAny(bare, "<>&$`\\\"") {
 		t.Errorf("%.80q is among the arguments", hostile)
 	}
-	if strings.Count(hostile, "<b>") != strings.Count(plain, "<b>") || strings.Count(hostile, "</b>") != strings.Count(plain, "</b>") {
+	if strings.Count(hostile, "<b>") > strings.Count(plain, "<b>") || strings.Count(hostile, "</b>") > strings.Count(plain, "</b>") {
 		t.Errorf("a stranger's tag in %.200q", hostile)
 	}
 	if len(hostile) > 4000 {

@@ -92,9 +92,14 @@ func joinBlocks(blocks ...string) string {
 
 // markup is a text for programs that take tags, with its first paragraph in bold. A stranger's
 // tag or entity stays text: all of it is escaped, though the sanitiser has left nothing that
-// would need it.
+// would need it. A heading that names of strangers have made long is not bold: kdialog would
+// break its lines again, and scroll.
 func markup(text string) string {
+	const boldLines = 2
 	heading, rest, _ := strings.Cut(prompt.EscapeMarkup(text), "\n\n")
+	if countLines(heading) > boldLines {
+		return heading + "\n\n" + rest
+	}
 	return "<b>" + heading + "</b>\n\n" + rest
 }
 

@@ -193,6 +193,7 @@ func TestMarkup(t *testing.T) {
 	for _, tt := range []struct{ name, text, pango, qt string }{
 		{"a heading and the rest", "a\n\nb\n\nc", "<b>a</b>\n\nb\n\nc", "<b>a</b><br><br>b<br><br>c"},
 		{"a heading of two lines", "a\n    b\n\nc", "<b>a\n    b</b>\n\nc", "<b>a<br>&nbsp;&nbsp;&nbsp;&nbsp;b</b><br><br>c"},
+		{"a long heading", "a\n    b\n    c\n\nd", "a\n    b\n    c\n\nd", "a<br>&nbsp;&nbsp;&nbsp;&nbsp;b<br>&nbsp;&nbsp;&nbsp;&nbsp;c<br><br>d"},
 		{"tags", "</b><b>a\n\n<a href='x'>b</a><br>", "<b>&lt;/b&gt;&lt;b&gt;a</b>\n\n&lt;a href='x'&gt;b&lt;/a&gt;&lt;br&gt;", "<b>&lt;/b&gt;&lt;b&gt;a</b><br><br>&lt;a href='x'&gt;b&lt;/a&gt;&lt;br&gt;"},
 		{"entities", "&amp; &#60;b&#62;\n\n&lt;b&gt;", "<b>&amp;amp; &amp;#60;b&amp;#62;</b>\n\n&amp;lt;b&amp;gt;", "<b>&amp;amp; &amp;#60;b&amp;#62;</b><br><br>&amp;lt;b&amp;gt;"},
 	} {
