@@ -39,7 +39,7 @@ func overX(s prompt.Session, build func(dialogText) invocation) func(dialogText)
 	}
 	return func(t dialogText) invocation {
 		v := build(t)
-		v.env = append(v.env, "QT_QPA_PLATFORM=xcb")
+		v.env = append(v.env, "QT_QPA_PLATFORM=xcb;wayland") // the second where Qt cannot load the first
 		return v
 	}
 }

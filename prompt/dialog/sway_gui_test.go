@@ -92,9 +92,9 @@ func TestKindOfScreen(t *testing.T) {
 		{"X", "zenity", []string{x}, "/"},
 		{"Wayland", "zenity", []string{wayland}, "/wayland"},
 		{"both", "zenity", []string{wayland, x}, "x11/offscreen"},
-		{"Qt and X", "kdialog", []string{x}, "/xcb"},
+		{"Qt and X", "kdialog", []string{x}, "/xcb;wayland"},
 		{"Qt and Wayland", "kdialog", []string{wayland}, "/wayland"},
-		{"Qt and both", "kdialog", []string{wayland, x}, "x11/xcb"},
+		{"Qt and both", "kdialog", []string{wayland, x}, "x11/xcb;wayland"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
