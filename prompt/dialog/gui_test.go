@@ -241,13 +241,16 @@ const paintedColours = 900
 // that of the window, and compares.
 func (d *screen) ask(ctx context.Context, r prompt.Request) (end func(answer string, errs ...error)) {
 	d.t.Helper()
-	watch, err := x11.Observe(d.t.Context(), d.display, "")
-	if err != nil {
-		d.t.Fatal(err)
+	if d.sway == nil {
+		watch, err := x11.Observe(d.t.Context(), d.display, "")
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.t.Cleanup(watch.Close)
+		d.watch = watch
 	}
-	d.t.Cleanup(watch.Close)
-	d.watch = watch
 	var answer string
+	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

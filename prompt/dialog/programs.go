@@ -34,7 +34,7 @@ func sessionPrograms(r prompt.Request, s prompt.Session) []program {
 // gone, and the answer with the exit code does not come. Where there is no X server, others
 // go first.
 func overX(s prompt.Session, build func(dialogText) invocation) func(dialogText) invocation {
-	if s.Display == "" {
+	if s.Display == "" || s.WaylandDisplay == "" {
 		return build
 	}
 	return func(t dialogText) invocation {

@@ -92,7 +92,7 @@ func TestKindOfScreen(t *testing.T) {
 		{"X", "zenity", []string{x}, "/"},
 		{"Wayland", "zenity", []string{wayland}, "/wayland"},
 		{"both", "zenity", []string{wayland, x}, "x11/offscreen"},
-		{"Qt and X", "kdialog", []string{x}, "/xcb;wayland"},
+		{"Qt and X", "kdialog", []string{x}, "/"},
 		{"Qt and Wayland", "kdialog", []string{wayland}, "/wayland"},
 		{"Qt and both", "kdialog", []string{wayland, x}, "x11/xcb;wayland"},
 	} {
