@@ -103,7 +103,7 @@ func (d *demo) main(ctx context.Context) (err error) {
 	}
 	switch {
 	case !d.auto && (errors.Is(err, errLeft) || ctx.Err() != nil):
-		d.page.print("\nthe demo is over; its Vault, its agent and its folder are gone\n")
+		d.page.print("\n" + d.page.wrap("the demo is over; its Vault, its agent and its folder are gone", 0, 0))
 		return nil
 	case ctx.Err() != nil:
 		return errInterrupted

@@ -58,10 +58,10 @@ func (p *page) opening(auto bool) string {
 		return p.bold("stepup demo: the tour, with a scripted person\n")
 	}
 	return p.bold("stepup demo: six steps, about two minutes\n") + "\n" +
-		p.wrap("a development Vault and an agent run in this process, on loopback addresses. "+
-			"nothing is configured, no network is used, nothing is left behind", 2, 2) +
-		p.wrap("you are "+demoUser+"; the demo shows what your phone would show", 2, 2) +
-		p.wrap("ctrl-c at a question denies it, anywhere else it ends the demo", 2, 2)
+		p.wrap("A development Vault and an agent run in this process, on loopback addresses. "+
+			"Nothing is configured, no network is used, nothing is left behind.", 2, 2) +
+		p.wrap("You are "+demoUser+"; the demo shows what your phone would show.", 2, 2) +
+		p.wrap("At a question, ctrl-c denies it; anywhere else it ends the demo.", 2, 2)
 }
 
 func (p *page) title(n, of int, title string) string {

@@ -168,7 +168,7 @@ func TestDemoAtATerminal(t *testing.T) {
 	f.sees(`ctrl-c to deny\): `)
 	f.types(right + enter)
 	f.sees(`got 200 OK, Stepup-Outcome: approved\r\n +data: \{"password":"velvet-otter-nine"`)
-	f.sees(`the program saw none of it`)
+	f.sees(`The program saw none of it`)
 
 	f.begins(`4/6  a login with MFA`)
 	f.types(f.code(methodLogin) + enter)
@@ -240,14 +240,14 @@ func TestDemoAnotherWay(t *testing.T) {
 	f.code(methodCorp)
 	f.types(ctrlC)
 	f.sees(`got 403 Forbidden, Stepup-Outcome: denied`)
-	f.sees(`you said no, so the program got Vault's 403; Enter goes on`)
+	f.sees(`You said no, so the program got Vault's 403; Enter goes on\.`)
 	f.begins(`3/6 `)
 	for _, again := range []string{"111111", "222222", "333333"} { // the same one would not be sent
 		code := otherCode(strings.ReplaceAll(f.code(methodPayroll), " ", ""))
 		f.types(code[:3] + again[:3] + enter)
 	}
 	f.sees(`got 403 Forbidden, Stepup-Outcome: rejected`)
-	f.sees(`you used your three tries, so the program got Vault's 403; Enter goes\s+on`)
+	f.sees(`You used your three tries, so the program got Vault's 403; Enter goes\s+on\.`)
 
 	// An empty answer shows the phone again.
 	f.begins(`4/6 `)

@@ -51,17 +51,17 @@ func readSteps() []step {
 	return []step{
 		{
 			title: "an ordinary read passes",
-			story: "a program reads a secret through the agent. no rule is about this path, " +
-				"so the agent hands request and answer on as they are",
-			after: "those are Vault's own bytes, headers included, and nobody was asked",
+			story: "A program reads a secret through the agent. No rule is about this path, " +
+				"so the agent hands request and answer on as they are.",
+			after: "Those are Vault's own bytes, headers included, and nobody was asked.",
 			calls: []call{ordinary, ordinaryUnix},
 		},
 		{
 			title: "a guarded read asks you",
-			story: "the policy for kv/data/prod/* names an MFA method: without a code Vault says 403. " +
-				"the program knows nothing of that; the agent asks you, here, and sends the request again with your code",
+			story: "The policy for kv/data/prod/* names an MFA method: without a code Vault says 403. " +
+				"The program knows nothing of that; the agent asks you, here, and sends the request again with your code.",
 			do:      "type the code that your phone shows",
-			after:   "the program waited a little and got its answer; it never saw the 403",
+			after:   "The program waited a little and got its answer; it never saw the 403.",
 			replies: []reply{typeCode},
 			calls: []call{{
 				appCall: get(pathDB), status: http.StatusOK, outcome: mfa.Approved, secret: true,
@@ -71,10 +71,10 @@ func readSteps() []step {
 		},
 		{
 			title: "a wrong code",
-			story: "typing errors happen. Vault counts a code once and says only 403 to a wrong one; " +
-				"you get up to three tries for a request, and a code is never sent twice",
+			story: "Typing errors happen. Vault counts a code once and says only 403 to a wrong one; " +
+				"you get up to three tries for a request, and a code is never sent twice.",
 			do:      "type a wrong code first, such as 000000, then the right one",
-			after:   "the program saw none of it, only the answer",
+			after:   "The program saw none of it, only the answer.",
 			replies: []reply{typeWrong, typeCode},
 			calls: []call{{
 				appCall: get(pathPayroll), status: http.StatusOK, outcome: mfa.Approved, secret: true,
@@ -97,9 +97,9 @@ func factorSteps() []step {
 		{
 			title: "a login with MFA",
 			story: "Vault holds this login until a second factor is there (Login MFA, in community Vault too). " +
-				"the agent completes it; no rule is needed",
+				"The agent completes it; no rule is needed.",
 			do:      "type the code that your phone shows",
-			after:   "the program got its token as if no MFA had been asked; the token works",
+			after:   "The program got its token as if no MFA had been asked; the token works.",
 			replies: []reply{typeCode},
 			calls: []call{{
 				appCall: appCall{method: http.MethodPost, path: pathLogin, body: fmt.Sprintf(`{"password":%q}`, demoPassword), auth: noToken},
@@ -113,19 +113,19 @@ func factorSteps() []step {
 		},
 		{
 			title: "you say no",
-			story: "something wants to use the signing key, and it is not you who started it. " +
-				"the program then asks once more, as programs do",
+			story: "Something wants to use the signing key, and it is not you who started it. " +
+				"The program then asks once more, as programs do.",
 			do:      "press ctrl-c at the question",
-			after:   "the program got Vault's own 403 with one more line that says why; its second try did not bother you",
+			after:   "The program got Vault's own 403 with one more line that says why; its second try did not bother you.",
 			replies: []reply{denyIt},
 			calls:   []call{denied, cooldown},
 		},
 		{
 			title: "a push to your phone",
-			story: "for this path Vault pushes to a phone and lets the request wait. " +
-				"there is nothing to type; the agent tells you why your phone buzzes",
+			story: "For this path Vault pushes to a phone and lets the request wait. " +
+				"There is nothing to type; the agent tells you why your phone buzzes.",
 			do:      "press enter: in this demo that taps \"approve\" on the phone",
-			after:   "one request, one push, one answer",
+			after:   "One request, one push, one answer.",
 			replies: []reply{approveIt},
 			calls: []call{{
 				appCall: get(pathDeploy), status: http.StatusOK, outcome: mfa.Approved, secret: true, pushes: 1,

@@ -21,14 +21,14 @@ func (d *deviation) Unwrap() error { return d.error }
 // anotherWay tells a person what their answers came to, where a step went another way than it
 // describes. more reports that another step comes.
 func anotherWay(err error, more bool) string {
-	text := "that went another way than the step describes, which is fine"
+	text := "That went another way than the step describes, which is fine"
 	if d, ok := errors.AsType[*deviation](err); ok {
 		text = came(d.got)
 	}
 	if more {
-		return text + "; Enter goes on"
+		return text + "; Enter goes on."
 	}
-	return text
+	return text + "."
 }
 
 // came says what the person did, and what the program got for it.
@@ -36,18 +36,18 @@ func came(got appAnswer) string {
 	refused := fmt.Sprintf(", so the program got Vault's %d", got.status)
 	switch mfa.Outcome(got.outcome()) {
 	case mfa.Rejected:
-		return "you used your three tries" + refused
+		return "You used your three tries" + refused
 	case mfa.Denied:
-		return "you said no" + refused
+		return "You said no" + refused
 	case mfa.Timeout:
-		return "the time was over before you answered" + refused
+		return "The time was over before you answered" + refused
 	case mfa.Cooldown:
-		return "you were not asked again so soon after the question before" + refused
+		return "You were not asked again so soon after the question before" + refused
 	case mfa.Unavailable:
-		return "you could not be asked" + refused
+		return "You could not be asked" + refused
 	}
 	if got.status == http.StatusOK {
-		return "you answered in another way than the step describes, which is fine: the program got what it wanted"
+		return "You answered in another way than the step describes, which is fine: the program got what it wanted"
 	}
-	return fmt.Sprintf("the program got %d %s, which this step does not expect", got.status, http.StatusText(got.status))
+	return fmt.Sprintf("The program got %d %s, which this step does not expect", got.status, http.StatusText(got.status))
 }
