@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -206,6 +207,27 @@ func TestControlSocket(t *testing.T) {
 	// Approvals are never taken on a listener that apps use.
 	if got := r.do(t, "POST", "/v1/prompts/x/deny", ""); got.status == 200 || got.status == 204 {
 		t.Errorf("control route on an app's listener: %+v", got)
+	}
+}
+
+// Why a server does not answer is said without its name and address, which stand beside it.
+func TestStatusWithoutServer(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	must(t, err)
+	defer silent.Close()
+	for address, want := range map[string]string{
+		"127.0.0.1:1":          "dial tcp 127.0.0.1:1: connect: connection refused",
+		silent.Addr().String(): "no answer in time",
+	} {
+		c := r.config
+		c.Vaults = slices.Clone(c.Vaults)
+		c.Vaults[0].Address = &url.URL{Scheme: "http", Host: address}
+		r.reload(t, c)
+		if got := r.agent.Status(t.Context()).Vaults[0]; got.Up || got.Error != want {
+			t.Errorf("%s: %+v, want %q", address, got, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -98,7 +99,7 @@ func (g generation) health(ctx context.Context) []control.Vault {
 		asking.Go(func() {
 			h, err := v.client.Health(ctx)
 			if err != nil {
-				all[i].Error = err.Error()
+				all[i].Error = downBecause(err)
 				return
 			}
 			all[i].Up, all[i].Version, all[i].Sealed = true, h.Version, h.Sealed
@@ -106,6 +107,14 @@ func (g generation) health(ctx context.Context) []control.Vault {
 	}
 	asking.Wait()
 	return all
+}
+
+// downBecause is why a server does not answer; its name and address stand beside it.
+func downBecause(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return cmp.Or(errors.Unwrap(err), err).Error()
 }
 
 func statusRule(r rule.Rule) control.Rule {
@@ -134,7 +143,7 @@ func (a *Agent) lock(ctx context.Context) control.LockResult {
 	a.state.Cancel()
 	result := a.revoker.forget(ctx, store, dropped, every)
 	result.Prompts = prompts
-	a.options.Log.Info("locked", "prompts", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
+	a.options.Log.Info("locked", "questions", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
 	a.record(audit.Record{Event: audit.Locked, Requester: peer.Peer{UID: -1}})
 	return result
 }
@@ -152,7 +161,7 @@ func (a *Agent) lockRule(ctx context.Context, name string) (control.LockResult, 
 	if !known && result.Forgotten == 0 && prompts == 0 {
 		return control.LockResult{}, control.ErrNoRule
 	}
-	a.options.Log.Info("locked", "rule", name, "prompts", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
+	a.options.Log.Info("locked", "rule", name, "questions", result.Prompts, "revoked", result.Revoked, "forgotten", result.Forgotten)
 	a.record(audit.Record{Event: audit.Locked, Rule: name, Requester: peer.FromContext(ctx)})
 	return result, nil
 }
