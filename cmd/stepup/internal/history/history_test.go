@@ -284,8 +284,8 @@ func TestEntryCells(t *testing.T) {
 		"two of nobody": {entry{Record: audit.Record{Event: audit.Timeout}, Prompts: 2}, "timeout", "2 questions", "x2"},
 		"a push":        {entry{Record: audit.Record{Event: audit.Denied, Kind: "push", Method: "phone"}}, "denied", "phone, phone", "phone, phone"},
 		"until a lock":  {entry{Record: audit.Record{Event: audit.Approved, Prompter: "desktop", Keep: "lock"}}, "approved", "desktop, until a lock", "desktop, until a lock"},
-		"still open":    {entry{Record: audit.Record{Event: audit.Prompt, Method: "corp"}, Prompts: 1}, "no answer", "corp", "corp"},
-		"never shown":   {entry{Record: audit.Record{Event: audit.Challenge}}, "no answer", "", ""},
+		"still open":    {entry{Record: audit.Record{Event: audit.Prompt, Method: "corp"}, Prompts: 1}, "undecided", "corp", "corp"},
+		"never shown":   {entry{Record: audit.Record{Event: audit.Challenge}}, "undecided", "", ""},
 		"of a stranger": {entry{Record: audit.Record{Event: audit.Refused, Method: "other user"}}, "refused", "", ""},
 	} {
 		if got := eventText(&tt.entry); got != tt.event {

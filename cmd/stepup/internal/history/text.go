@@ -142,12 +142,12 @@ func entryParagraph(e *entry, width int) []string {
 	return lines
 }
 
-// eventText is what became of the entry: the last event of a question that nobody answered,
-// because it is open or could not be shown, is that it was asked.
+// eventText is what became of the entry. A question without an outcome is open, could not be
+// shown, or was answered for nothing, as Vault could not be reached: nobody is blamed for it.
 func eventText(e *entry) string {
 	switch e.Event {
 	case audit.Challenge, audit.Prompt:
-		return "no answer"
+		return "undecided"
 	}
 	return short(string(e.Event))
 }
