@@ -218,14 +218,14 @@ func TestStatusWithoutServer(t *testing.T) {
 	must(t, err)
 	defer silent.Close()
 	for address, want := range map[string]string{
-		"127.0.0.1:1":          "dial tcp 127.0.0.1:1: connect: connection refused",
+		"127.0.0.1:1":          "dial tcp 127.0.0.1:1: connect", // and more, in the words of the system
 		silent.Addr().String(): "no answer in time",
 	} {
 		c := r.config
 		c.Vaults = slices.Clone(c.Vaults)
 		c.Vaults[0].Address = &url.URL{Scheme: "http", Host: address}
 		r.reload(t, c)
-		if got := r.agent.Status(t.Context()).Vaults[0]; got.Up || got.Error != want {
+		if got := r.agent.Status(t.Context()).Vaults[0]; got.Up || !strings.HasPrefix(got.Error, want) {
 			t.Errorf("%s: %+v, want %q", address, got, want)
 		}
 	}
