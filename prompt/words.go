@@ -103,7 +103,7 @@ func (r Request) Action() string {
 	case r.Rule == "":
 		return "log in at " + r.Path
 	case r.Path == "":
-		return "pass rule " + r.Rule
+		return "step up for rule " + r.Rule
 	case r.Operation == "":
 		return "use " + r.Path
 	}
@@ -295,7 +295,7 @@ func (r Request) doing() string {
 	case r.Rule == "":
 		return "a login at " + path
 	case r.Path == "":
-		return "rule " + r.Rule
+		return "a step-up for rule " + r.Rule
 	case forms[r.Operation] == "":
 		return "the use of " + path
 	}

@@ -68,7 +68,7 @@ func TestTitle(t *testing.T) {
 		"stepup: allow reading kv/data/prod/db?":          {Kind: prompt.Passcode, Rule: "r", Path: "kv/data/prod/db", Operation: "read"},
 		"stepup: allow updating transit/sign/k?":          {Kind: prompt.Confirm, Rule: "r", Path: "transit/sign/k", Operation: "update"},
 		"stepup: allow the use of kv/x?":                  {Kind: prompt.Choose, Rule: "r", Path: "kv/x", Operation: "sudo"},
-		"stepup: allow rule r?":                           {Kind: prompt.Password, Rule: "r"},
+		"stepup: allow a step-up for rule r?":             {Kind: prompt.Password, Rule: "r"},
 		"stepup: allow a login at auth/ldap/login/alice?": {Kind: prompt.Passcode, Path: "auth/ldap/login/alice", Operation: "update"},
 		"stepup: allow a login?":                          {Kind: prompt.Passcode},
 		"stepup: tap 42 on your phone":                    {Kind: prompt.Push, Rule: "r", Number: "42"},

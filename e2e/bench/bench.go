@@ -49,7 +49,8 @@ func (b *bench) idle(ctx context.Context) error {
 	if err := bare.once(); err != nil {
 		return err
 	}
-	if err := sleep(ctx, 2*time.Second); err != nil {
+	// stepup gives memory back some seconds after the last request.
+	if err := sleep(ctx, 15*time.Second); err != nil {
 		return err
 	}
 	sides, d := []side{ours, bare}, b.report.plan.idle

@@ -90,8 +90,8 @@ func TestPlainNotification(t *testing.T) {
 		}), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n/tmp/x/vault (pid 7, not installed by the system) wants to read kv/data/prod/db\n" +
 			"Vault: corp; rule: prod-kv; no parents: started by the system or by a program that has ended\n" +
 			"To deny: stepup deny abc234\nOpen until 03:04:05"}},
-		{"without an ID", prompt.Request{Kind: prompt.Passcode, Rule: "r"}, postcard{"stepup: allow rule r?",
-			"An unknown program wants to pass rule r\nRule: r"}},
+		{"without an ID", prompt.Request{Kind: prompt.Passcode, Rule: "r"}, postcard{"stepup: allow a step-up for rule r?",
+			"An unknown program wants to step up for rule r\nRule: r"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -107,7 +107,7 @@ stepup: /tmp/x/vault (pid 123, not installed by the system) wants to read kv/dat
   Vault: corp; rule: prod-kv; no parents: started by the system or by a program that has ended
   Allow it? (y/N, 55 s, ctrl-c to deny): `},
 		{"nothing known", prompt.Request{Kind: prompt.Push, Rule: "r", Requester: prompt.Requester{PID: 9}}, `
-stepup: an unknown program (pid 9) wants to pass rule r
+stepup: an unknown program (pid 9) wants to step up for rule r
   Rule: r
   Approve it on your phone
 `},
