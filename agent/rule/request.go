@@ -139,7 +139,7 @@ func sent(u *url.URL) (escaped, decoded string, ok bool) {
 	}
 	raw, _, _ := strings.Cut(u.Opaque, "?")
 	decoded, err := url.PathUnescape(raw)
-	if err != nil {
+	if err != nil || !strings.HasPrefix(raw, "/") { // "a:v1/x" has no path, and nothing is at it
 		return "", "", false
 	}
 	return (&url.URL{Path: decoded, RawPath: raw}).EscapedPath(), decoded, true
