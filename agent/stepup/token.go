@@ -374,7 +374,6 @@ func (q *tokenRequest) acquisition(ctx context.Context) (running *state.Acquisit
 		return nil, v, true
 	}
 	running, _ = q.Config.State.Acquisitions.Join(state.Key{Key: q.Key}, q.acquire)
-	q.Expected()
 	defer q.config.Meter.Waiting(ctx)()
 	select {
 	case <-running.Done:

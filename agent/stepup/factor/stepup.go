@@ -336,9 +336,6 @@ func (s *StepUp) Used() {
 	(&Start{Config: s.Config, Key: s.Key, Request: s.Request, lookup: s.lookup}).RecordUse()
 }
 
-// Expected notes that a step-up token may serve the request soon.
-func (s *StepUp) Expected() { s.Config.State.Uses.Expect(s.lookup) }
-
 // Made notes that the request has got a step-up token.
 func (s *StepUp) Made() { s.Config.State.Uses.Made(s.Key, s.lookup.Peer()) }
 
