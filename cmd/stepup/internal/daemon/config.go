@@ -213,8 +213,9 @@ example that has to be edited.
 The certificates, the server name and the namespace are taken from the
 environment, as Vault's clients have them: VAULT_CACERT, VAULT_CAPATH,
 VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, VAULT_NAMESPACE, or
-those of OpenBao (BAO_CACERT). The server is asked for its health and the auth methods that it shows to everybody, for
-five seconds at most and without a token; the file is written if it does not answer.`
+those of OpenBao (BAO_CACERT). The server is asked for its health and the auth
+methods that it shows to everybody, for five seconds at most and without a token;
+the file is written if it does not answer.`
 
 	textStdinName  = "standard input"
 	exampleAddress = "https://vault.example.com:8200"
