@@ -90,14 +90,10 @@ func CutCode(answer string) (password, code string) {
 
 func checkPasscode(s string) (string, error) {
 	s = strings.NewReplacer(" ", "", "\t", "", "\u00a0", "").Replace(s) // people type "123 456"
-	if s == "" || len(s) > maxPasscode {
+	// It becomes part of a header line: no control character may end that line.
+	odd := strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+	if s == "" || len(s) > maxPasscode || odd || isKeepWord(s) {
 		return "", ErrAnswer
-	}
-	for i := range len(s) {
-		// It becomes part of a header line: no control character may end that line.
-		if s[i] <= ' ' || s[i] > '~' {
-			return "", ErrAnswer
-		}
 	}
 	return s, nil
 }

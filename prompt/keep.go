@@ -56,11 +56,16 @@ func cutWord(r Request, answer string) (rest, word string) {
 	if line := strings.IndexByte(trimmed, '\n'); r.TakesCode() && (line < 0 || line >= at) {
 		return answer, "" // of the password
 	}
-	switch Keep(strings.ToLower(trimmed[at:])) {
-	case KeepOnce, KeepRule, KeepLock:
+	if isKeepWord(trimmed[at:]) {
 		return trimmed[:at-1], trimmed[at:]
 	}
 	return answer, ""
+}
+
+// isKeepWord tells a choice as it is typed. It is never a passcode: "lo ck" would become a
+// choice that nobody made once its blank is gone.
+func isKeepWord(s string) bool {
+	return slices.Contains([]Keep{KeepOnce, KeepRule, KeepLock}, Keep(strings.ToLower(s)))
 }
 
 // WithKeep is the answer with a choice, as CutKeep takes it off.

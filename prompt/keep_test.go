@@ -28,7 +28,8 @@ func TestCheckKeep(t *testing.T) {
 		"the time of the rule":           {code, "123456 rule", "123456", "rule", nil},
 		"by a program":                   {code, prompt.WithKeep("123456\n", "once"), "123456", "once", nil},
 		"the wish for a push":            {code, "push once", "push", "once", nil},
-		"a word alone":                   {code, "once", "once", "", nil}, // of the wrong length, for what sends it
+		"a word alone":                   {code, "once", "", "", prompt.ErrAnswer},
+		"a word with a blank in it":      {code, "lo ck", "", "", prompt.ErrAnswer},
 		"another word":                   {code, "123456 forever", "123456forever", "", nil},
 		"by a program: another word":     {code, prompt.WithKeep("123456", "forever"), "", "", prompt.ErrAnswer},
 		"by a program: none":             {code, "123456\x00", "", "", prompt.ErrAnswer},
@@ -42,6 +43,7 @@ func TestCheckKeep(t *testing.T) {
 		"a password, by a program":       {keeping(prompt.Password), prompt.WithKeep("it is once", "lock"), "it is once", "lock", nil},
 		"a password and a code":          {both, "it is once\n123456 lock", "it is once\n123456", "lock", nil},
 		"a password and a word":          {both, "it is once\nlock", "it is once", "lock", nil},
+		"a password and a blank":         {both, "it is once\nloC k", "", "", prompt.ErrAnswer},
 		"a password and no code":         {both, "it is once", "it is once", "", nil},
 		"a password and an empty code":   {both, "it is once\n", "it is once", "", nil},
 		"which method":                   {keeping(prompt.Choose), "corp_duo", "corp_duo", "", nil},
@@ -65,6 +67,7 @@ func TestCheckKeep(t *testing.T) {
 func FuzzCheckKeep(f *testing.F) {
 	f.Add("123456 once", uint8(0))
 	f.Add("pw once\n1 lock", uint8(1))
+	f.Add("0\nloC k", uint8(1))
 	f.Add("y\x00lock\x00once", uint8(2))
 	f.Fuzz(func(t *testing.T, s string, which uint8) {
 		kinds := []prompt.Request{keeping(prompt.Passcode), prompttest.CodeToo(keeping(prompt.Password)), keeping(prompt.Confirm), keeping(prompt.Password)}
