@@ -81,39 +81,41 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n2\r\n{}\r\n0\r\n\r\n"))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA;x=y\r\n0123456789\r\n0\r\nX-A: b\r\n\r\nmore"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var h answerHead
-		if h.parse(b) != plain {
-			return
+	f.Fuzz(checkAnswer)
+}
+
+func checkAnswer(t *testing.T, b []byte) {
+	var h answerHead
+	if h.parse(b) != plain {
+		return
+	}
+	var content []byte
+	framing := h.framing
+	n, ended, ok := framing.advance(b[h.length:], func(p []byte) { content = append(content, p...) })
+	if !ended || !ok {
+		return
+	}
+	total := h.length + n
+	for from, raw := range map[string][]byte{"vault": bytes.Clone(b), "us": h.compact(bytes.Clone(b[:total]))} {
+		rest := bufio.NewReader(bytes.NewReader(raw))
+		resp, err := http.ReadResponse(rest, &http.Request{Method: "GET"})
+		if err != nil {
+			t.Fatalf("net/http refuses what is plain, from %s: %v\n%q", from, err, raw)
 		}
-		var content []byte
-		framing := h.framing
-		n, ended, ok := framing.advance(b[h.length:], func(p []byte) { content = append(content, p...) })
-		if !ended || !ok {
-			return
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatalf("net/http refuses the body of what is plain, from %s: %v\n%q", from, err, raw)
 		}
-		total := h.length + n
-		for from, raw := range map[string][]byte{"vault": bytes.Clone(b), "us": h.compact(bytes.Clone(b[:total]))} {
-			rest := bufio.NewReader(bytes.NewReader(raw))
-			resp, err := http.ReadResponse(rest, &http.Request{Method: "GET"})
-			if err != nil {
-				t.Fatalf("net/http refuses what is plain, from %s: %v\n%q", from, err, raw)
-			}
-			body, err := io.ReadAll(resp.Body)
-			if err != nil {
-				t.Fatalf("net/http refuses the body of what is plain, from %s: %v\n%q", from, err, raw)
-			}
-			if resp.StatusCode != h.status || !bytes.Equal(body, content) {
-				t.Errorf("from %s: %d %q, want %d %q", from, resp.StatusCode, body, h.status, content)
-			}
-			if from == "us" && len(resp.Header["Keep-Alive"])+len(resp.Header["Connection"]) > 0 {
-				t.Errorf("a line of the other connection went on: %q", raw)
-			}
-			if left, _ := io.ReadAll(rest); from == "us" && len(left) > 0 {
-				t.Errorf("something follows the answer: %q", left)
-			}
+		if resp.StatusCode != h.status || !bytes.Equal(body, content) {
+			t.Errorf("from %s: %d %q, want %d %q", from, resp.StatusCode, body, h.status, content)
 		}
-	})
+		if from == "us" && len(resp.Header["Keep-Alive"])+len(resp.Header["Connection"]) > 0 {
+			t.Errorf("a line of the other connection went on: %q", raw)
+		}
+		if left, _ := io.ReadAll(rest); from == "us" && len(left) > 0 {
+			t.Errorf("something follows the answer: %q", left)
+		}
+	}
 }
 
 // FuzzChunks: a chunked body that is passed on has the content and the end that net/http
@@ -125,30 +127,46 @@ func FuzzChunks(f *testing.F) {
 	} {
 		f.Add([]byte(s), uint8(1))
 	}
-	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
-		var content []byte
-		var c chunks
-		total := 0
-		ended := false
-		for total < len(b) && !ended {
-			part := b[total:min(len(b), total+int(size)+1)]
-			n, end, ok := c.advance(part, func(p []byte) { content = append(content, p...) })
-			if !ok {
-				return
-			}
-			total, ended = total+n, end
-		}
-		rest := bufio.NewReader(bytes.NewReader(b))
-		want, err := io.ReadAll(httputil.NewChunkedReader(rest))
-		if !ended {
-			// It leaves the trailers.
-			if left, _ := io.ReadAll(rest); err == nil && bytes.HasPrefix(left, []byte("\r\n")) {
-				t.Errorf("net/http finds an end in %q", b)
-			}
+	f.Fuzz(checkChunks)
+}
+
+func checkChunks(t *testing.T, b []byte, size uint8) {
+	var content []byte
+	var c chunks
+	total := 0
+	ended := false
+	for total < len(b) && !ended {
+		part := b[total:min(len(b), total+int(size)+1)]
+		n, end, ok := c.advance(part, func(p []byte) { content = append(content, p...) })
+		if !ok {
 			return
 		}
-		if err != nil || !bytes.Equal(content, want) {
-			t.Errorf("content %q, want %q, %v", content, want, err)
+		total, ended = total+n, end
+	}
+	rest := bufio.NewReader(bytes.NewReader(b))
+	want, err := io.ReadAll(httputil.NewChunkedReader(rest))
+	if !ended {
+		// It leaves the trailers.
+		if left, _ := io.ReadAll(rest); err == nil && bytes.HasPrefix(left, []byte("\r\n")) {
+			t.Errorf("net/http finds an end in %q", b)
 		}
-	})
+		return
+	}
+	if err != nil || !bytes.Equal(content, want) {
+		t.Errorf("content %q, want %q, %v", content, want, err)
+	}
+}
+
+// What net/http has a limit for is no seed: the fuzzer would spend its time on making it shorter.
+func TestLimitsOfNetHTTP(t *testing.T) {
+	t.Parallel()
+	for _, long := range []int{maxExtra, maxExtra + 1, maxExtra + 94} {
+		checkChunks(t, []byte("000000000001;"+strings.Repeat("x", long)+"\r\nx\r\n0\r\n\r\n"), 255)
+	}
+	for chunks := range 6 {
+		checkChunks(t, []byte(strings.Repeat("1;"+strings.Repeat("x", 3500)+"\r\nx\r\n", chunks)+"0\r\n\r\n"), 255)
+	}
+	for _, trailers := range []string{"A:" + strings.Repeat("b", maxExtra-1), "A:" + strings.Repeat("b", maxExtra+94), strings.Repeat("A:\r\n", 1100) + "A:"} {
+		checkAnswer(t, []byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+trailers+"\r\n\r\n"))
+	}
 }

@@ -40,8 +40,12 @@ const (
 const (
 	// maxDigits of the length of a chunk: 256 TiB.
 	maxDigits = 12
-	// maxExtra is the length of an extension, or of all trailers.
-	maxExtra = 4 << 10
+	// maxExtra is the length of an extension, or of all trailers: with the rest of its line
+	// less than a buffer of net/http, which takes no more.
+	maxExtra = 4000
+	// maxExcess is how much of all extensions is in no proportion to the content, as net/http
+	// counts it: 16 bytes for a chunk and two for each byte in it are free.
+	maxExcess = 16 << 10
 )
 
 // chunks goes over the bytes of a chunked body as they stand. They are handed on so: what
@@ -51,6 +55,7 @@ type chunks struct {
 	size   int64
 	digits int
 	extra  int
+	excess int64
 	colon  bool // seen in this trailer
 }
 
@@ -90,7 +95,7 @@ func (c *chunks) step(b byte) (done, ok bool) {
 		if c.size == 0 {
 			c.state = atTrailer
 		}
-		return false, b == '\n'
+		return false, b == '\n' && c.balance()
 	case afterData:
 		c.state = atDataEnd
 		return false, b == '\r'
@@ -112,6 +117,7 @@ func (c *chunks) step(b byte) (done, ok bool) {
 		return false, c.text(b, atTrailerEnd)
 	case atTrailerEnd:
 		c.state = atTrailer
+		c.extra += len("?\r\n") // not counted yet
 		return false, b == '\n'
 	}
 	return b == '\n', b == '\n' // atLastEnd
@@ -145,6 +151,12 @@ func (c *chunks) text(b byte, end chunkState) bool {
 		return true
 	}
 	return (b >= ' ' && b <= '~' || b == '\t') && c.count()
+}
+
+// balance takes the line with a chunk's length, and the line end behind the chunk.
+func (c *chunks) balance() bool {
+	c.excess = max(0, c.excess+int64(c.digits+len(";")+c.extra+len("\r\n"))-16-2*c.size)
+	return c.excess <= maxExcess
 }
 
 // count takes one byte of what has a limit.
