@@ -43,17 +43,23 @@ func ReadLoginBody(contentType string, raw []byte) (LoginBody, error) {
 	return b, nil
 }
 
-// blank: a body of blanks is no JSON, and for Vault one without fields.
-func (b LoginBody) blank() bool { return len(bytes.TrimSpace(b.raw)) == 0 }
+// blank: a body of JSON's own blanks is no JSON, and for Vault one without fields.
+func (b LoginBody) blank() bool { return len(afterBlanks(b.raw)) == 0 }
 
 func isForm(contentType string, raw []byte) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "application/x-www-form-urlencoded" {
 		return false
 	}
-	head := bytes.TrimLeft(raw, " \t\r\n")
-	return len(head) == 0 || head[0] != '{' && head[0] != '['
+	return !beginsLikeJSON(raw)
 }
+
+func beginsLikeJSON(raw []byte) bool {
+	head := afterBlanks(raw)
+	return len(head) > 0 && (head[0] == '{' || head[0] == '[')
+}
+
+func afterBlanks(raw []byte) []byte { return bytes.TrimLeft(raw, " \t\r\n") }
 
 // Has reports whether a field has a value. Vault takes an empty one for none.
 func (b LoginBody) Has(name string) bool { return b.Text(name) != "" }
@@ -93,7 +99,8 @@ func (b LoginBody) Bytes() []byte { return b.raw }
 // Format implements fmt.Formatter: a login's body holds a password.
 func (b LoginBody) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "[redacted]") }
 
-// withFormField puts a field at the end of a form and takes those of its name out.
+// withFormField puts a field at the end of a form and takes those of its name out. Where
+// what is left begins like JSON, an empty pair before it keeps it a form.
 func withFormField(raw []byte, name, value string) []byte {
 	pair := url.QueryEscape(name) + "=" + url.QueryEscape(value)
 	var kept []string
@@ -103,7 +110,11 @@ func withFormField(raw []byte, name, value string) []byte {
 			kept = append(kept, p)
 		}
 	}
-	return []byte(strings.Join(append(kept, pair), "&"))
+	form := []byte(strings.Join(append(kept, pair), "&"))
+	if beginsLikeJSON(form) {
+		form = append([]byte("&"), form...)
+	}
+	return form
 }
 
 // setField returns an object of JSON with another value for a field. A field that is

@@ -380,6 +380,7 @@ func FuzzSentinel(f *testing.F) {
 	f.Add(`rgp soft mandatory policy "a" evaluation resulted in denial; egp policy "b" evaluation resulted in denial`)
 	f.Add("rgp policy \"\xff\xff\" evaluation resulted in denial")
 	f.Add(`egp standard policy "" evaluation resulted in denial`)
+	f.Add(`egp policy "A trace of the execution" evaluation resulted in denial`)
 	f.Fuzz(func(t *testing.T, text string) {
 		body := refusal(text)
 		text = mfa.Errors(body)[0] // what is no UTF-8 does not survive JSON
@@ -398,7 +399,11 @@ func FuzzSentinel(f *testing.F) {
 				t.Errorf("policy %q has a control character", name)
 			}
 		}
-		if failure.Kind == mfa.PolicyDenied && strings.Contains(failure.Reason, "A trace of the execution") {
+		brief := failure.Reason
+		for _, name := range failure.Policies { // may be called as the trace is
+			brief = strings.Replace(brief, `"`+name+`"`, "", 1)
+		}
+		if failure.Kind == mfa.PolicyDenied && strings.Contains(brief, "A trace of the execution") {
 			t.Errorf("the trace is left in %q", failure.Reason)
 		}
 	})
