@@ -424,6 +424,7 @@ func FuzzAnswer(f *testing.F) {
 	for _, s := range []string{
 		`{"answer":"123456"}`, `{"answer":"a\"\\\u0000é"}`, `{"Answer":"1"}`, `{"answer":"1","answer":"2"}`,
 		`{"answer":"\ud83d\ude00"}`, `{"answer":"\ud800"}`, `[]`, `null`, "\xff", `{"answer":{}}`,
+		`{"answer":"1","keep":"once"}`, `{"answer":"1","keep":"\ud800"}`,
 	} {
 		f.Add([]byte(s))
 	}

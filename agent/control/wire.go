@@ -55,10 +55,11 @@ func decodeAnswer(body []byte) (string, error) {
 	if json.Unmarshal(body, &b) != nil || b.Answer == nil {
 		return "", errBody
 	}
-	if strings.ContainsRune(*b.Answer, utf8.RuneError) {
+	answer := prompt.WithKeep(*b.Answer, b.Keep)
+	if strings.ContainsRune(answer, utf8.RuneError) {
 		return "", errBody
 	}
-	return prompt.WithKeep(*b.Answer, b.Keep), nil
+	return answer, nil
 }
 
 // eventLine is an event as it is sent. The secret that a question is about stands
