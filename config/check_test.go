@@ -350,7 +350,7 @@ func TestKVVersion(t *testing.T) {
 // A timeout that would end a push is not used, and said.
 func TestShortTimeout(t *testing.T) {
 	t.Parallel()
-	for kind, want := range map[string]time.Duration{"totp": 5 * time.Second, "okta": PushTimeout} {
+	for kind, want := range map[string]time.Duration{"totp": 5 * time.Second, "okta": pushTimeout} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			src := "mfa_method \"m\" { type = \"" + kind + "\" }\nvault \"a\" {\n  address = \"https://a\"\n  timeout = \"5s\"\n}\nlistener \"unix\" { address = \"/a\" }"

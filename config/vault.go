@@ -19,16 +19,16 @@ import (
 	"github.com/vault-stepup/stepup/ownership"
 )
 
-// PushTimeout is the least that a server gets to begin its answer where methods
+// pushTimeout is the least that a server gets to begin its answer where methods
 // push: Vault itself waits for a phone for up to 90 s.
-const PushTimeout = 150 * time.Second
+const pushTimeout = 150 * time.Second
 
 // idleTimeout is how long an unused connection to a server is kept: less than load balancers
 // and firewalls keep theirs.
 const idleTimeout = 30 * time.Second
 
 func readVault(b *block) {
-	v := agent.Vault{MaxBody: 1 << 20, Timeout: PushTimeout, IdleTimeout: idleTimeout}
+	v := agent.Vault{MaxBody: 1 << 20, Timeout: pushTimeout, IdleTimeout: idleTimeout}
 	b.read(&v)
 	b.d.unique("vault", b.label)
 	checkTLS(b, &v)
@@ -43,13 +43,13 @@ func (d *decoder) checkTimeouts() {
 	}
 	for i, b := range d.vaults {
 		v := &d.cfg.Vaults[i]
-		if !b.has("timeout") || v.Timeout >= PushTimeout {
+		if !b.has("timeout") || v.Timeout >= pushTimeout {
 			continue
 		}
 		d.warn(b.sourceRange("timeout"), say("timeout is %s, which is shorter than a push takes", v.Timeout).
-			because("there are methods that push, so stepup waits for %s; a request that is given up and repeated pushes again", PushTimeout).
+			because("there are methods that push, so stepup waits for %s; a request that is given up and repeated pushes again", pushTimeout).
 			hint("leave timeout out"))
-		v.Timeout = PushTimeout
+		v.Timeout = pushTimeout
 	}
 }
 

@@ -14,8 +14,7 @@ import (
 // by any goroutine.
 type Okta struct {
 	*Push
-	ns   *Namespace
-	path string // "auth/okta/"
+	ns *Namespace
 
 	mu      sync.Mutex
 	pushes  bool
@@ -34,7 +33,7 @@ func (n *Namespace) AddOkta(mount string) *Okta {
 	m := newMount(path, "okta", "")
 	m.okta = &Okta{
 		Push: &Push{kind: kindOktaLogin, timeout: n.s.cfg.PushTimeout, changed: make(chan struct{})},
-		ns:   n, path: path, pushes: true, numbers: make(map[string]int),
+		ns:   n, pushes: true, numbers: make(map[string]int),
 	}
 	n.mounts[path] = m
 	return m.okta

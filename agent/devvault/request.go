@@ -46,7 +46,6 @@ type request struct {
 	tokenID string
 	wrap    time.Duration // 0 means not wrapped
 	mfa     []credential
-	remote  string
 
 	token     *token           // set once the request is authorised
 	group     *ControlGroup    // likewise; nil when no approval is needed
@@ -58,7 +57,7 @@ type request struct {
 // parse reads hr in the order of http/logical.go, so that the same request
 // fails for the same reason.
 func (s *Server) parse(w http.ResponseWriter, hr *http.Request) (*request, error) {
-	r := &request{id: newUUID(), ctx: hr.Context(), query: hr.URL.Query(), remote: hr.RemoteAddr}
+	r := &request{id: newUUID(), ctx: hr.Context(), query: hr.URL.Query()}
 	r.path = strings.TrimPrefix(hr.URL.Path, "/v1/")
 	header := hr.Header.Get("X-Vault-Namespace")
 	if header != "" {

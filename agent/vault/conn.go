@@ -26,8 +26,7 @@ type conn struct {
 // An ending is what is known of a connection's last moment.
 type ending struct {
 	counts
-	err    error // what ended it; nil when we closed it
-	closed bool  // the server's side had closed it
+	closed bool // the server's side had closed it
 }
 
 // counts are what the system has counted on a TCP connection. known is false where it
@@ -94,10 +93,7 @@ func (c *conn) note(err error) {
 		return
 	}
 	n := readCounts(c.Conn)
-	c.end = &ending{
-		counts: n, err: err,
-		closed: err == io.EOF || err == nil && n.closed,
-	}
+	c.end = &ending{counts: n, closed: err == io.EOF || err == nil && n.closed}
 }
 
 // ending is how the connection ended, nothing while it has not.
@@ -111,7 +107,11 @@ func (c *conn) ending() ending {
 }
 
 // over reports whether nothing can be sent any more.
-func (c *conn) over() bool { return c.closed.Load() || c.ending() != (ending{}) }
+func (c *conn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.end != nil || c.closed.Load()
+}
 
 // keepAlive has the system notice a server that does not answer. What cannot be set is
 // not, as on a unix socket.

@@ -120,8 +120,8 @@ func (s *StepUp) WaitForPush(app context.Context, push Push, do Call) Reply {
 	}
 }
 
-// TellOfPush tells the person of a push that runs already.
-func (s *StepUp) TellOfPush(app context.Context, push Push) *prompt.Notice {
+// tellOfPush tells the person of a push that runs already.
+func (s *StepUp) tellOfPush(app context.Context, push Push) *prompt.Notice {
 	s.Challenge()
 	s.Method = push.Label
 	s.RecordPrompt(prompt.Push)
@@ -135,7 +135,7 @@ func (s *StepUp) TellOfPush(app context.Context, push Push) *prompt.Notice {
 // FollowPush tells the person of p, a push that runs already, and waits for its end or
 // their denial.
 func (s *StepUp) FollowPush(app context.Context, push Push, p *PushAttempt) Reply {
-	notice := s.TellOfPush(app, push)
+	notice := s.tellOfPush(app, push)
 	select {
 	case <-p.Done:
 		r := p.Reply(true)
@@ -160,7 +160,7 @@ func (n *pushNotice) show(app context.Context) {
 	if n.notice != nil {
 		return
 	}
-	n.notice = n.stepUp.TellOfPush(app, n.push)
+	n.notice = n.stepUp.tellOfPush(app, n.push)
 }
 
 // findNumber looks for the number that must be tapped. The caller must stop it.

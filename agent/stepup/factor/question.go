@@ -180,8 +180,8 @@ func (s *StepUp) Sendable(m mfa.Method, q Question, ask func(Question) (string, 
 		switch {
 		case err != nil, m.OrPush && strings.EqualFold(code, PushWord):
 			return code, "", err
-		case m.Digits > 0 && !HasDigits(code, m.Digits):
-			again = WrongDigits(m.Digits)
+		case m.Digits > 0 && !hasDigits(code, m.Digits):
+			again = wrongDigits(m.Digits)
 		case s.Config.State.Codes.WasUsed(s.usedKey(m), code):
 			again = codeSentBefore
 		default:
@@ -281,7 +281,7 @@ func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (cod
 		return "", exit.Reason(), nil
 	case err != nil:
 		return "", "", err
-	case clean == "", m.Digits > 0 && !HasDigits(clean, m.Digits):
+	case clean == "", m.Digits > 0 && !hasDigits(clean, m.Digits):
 		s.Config.Log.Warn("passcode command printed something else than a code, asking instead", "method", m.Name)
 		return "", program.name() + " printed something else than a code: type one", nil
 	case s.Config.State.Codes.WasUsed(s.usedKey(m), clean):
@@ -360,13 +360,13 @@ func (s *StepUp) fromSeed(ctx context.Context, m mfa.Method, q Question) (string
 	return "", err
 }
 
-// HasDigits reports whether s is n digits.
-func HasDigits(s string, n int) bool {
+// hasDigits reports whether s is n digits.
+func hasDigits(s string, n int) bool {
 	return len(s) == n && strings.Trim(s, "0123456789") == ""
 }
 
-// WrongDigits is the reason to ask again for a code of another length.
-func WrongDigits(digits int) string {
+// wrongDigits is the reason to ask again for a code of another length.
+func wrongDigits(digits int) string {
 	return fmt.Sprintf("a code of this method has %d digits", digits)
 }
 

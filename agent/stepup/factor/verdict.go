@@ -35,8 +35,8 @@ const (
 // Approved is the verdict on Vault's yes.
 func Approved() mfa.Verdict { return mfa.Verdict{Outcome: mfa.Approved} }
 
-// Denied is the verdict on a person's no.
-func Denied(message string) mfa.Verdict { return mfa.Verdict{Outcome: mfa.Denied, Message: message} }
+// denied is the verdict on a person's no.
+func denied(message string) mfa.Verdict { return mfa.Verdict{Outcome: mfa.Denied, Message: message} }
 
 // Timeout is the verdict on a question or push that was not answered.
 func Timeout(message string) mfa.Verdict { return mfa.Verdict{Outcome: mfa.Timeout, Message: message} }
@@ -66,7 +66,7 @@ func RejectedCodes() mfa.Verdict {
 }
 
 // RefusedPush is the verdict on a push that was refused, or not answered.
-func RefusedPush() mfa.Verdict { return Denied(pushRefused) }
+func RefusedPush() mfa.Verdict { return denied(pushRefused) }
 
 // DroppedByProxy is the verdict on a push whose wait something on the way has ended.
 func DroppedByProxy() mfa.Verdict { return Timeout(dropped) }
@@ -130,9 +130,9 @@ func VerdictOf(app context.Context, err error) mfa.Verdict {
 	case errors.Is(err, state.ErrMuted):
 		return tooManyDenials()
 	case errors.Is(err, prompt.ErrDenied):
-		return Denied("stepup: the second factor was denied; if that was a mistake, try again after the cool-down")
+		return denied("stepup: the second factor was denied; if that was a mistake, try again after the cool-down")
 	case errors.Is(err, prompt.ErrDismissed):
-		return Denied("stepup: the question was closed without an answer; run it again after the cool-down")
+		return denied("stepup: the question was closed without an answer; run it again after the cool-down")
 	case errors.Is(err, prompt.ErrCanceled):
 		return state.Canceled()
 	case errors.Is(err, prompt.ErrUnseen):

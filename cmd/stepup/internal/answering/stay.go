@@ -20,8 +20,8 @@ const (
 	startTry = 100 * time.Millisecond
 )
 
-// ErrDropped: the agent runs, and has closed the stream, because it was not read.
-var ErrDropped = errors.New("the agent has closed the connection")
+// errDropped: the agent runs, and has closed the stream, because it was not read.
+var errDropped = errors.New("the agent has closed the connection")
 
 // An Attachment shows the prompts of the agent on a terminal, also of one that comes in its
 // place.
@@ -36,7 +36,7 @@ type Attachment struct {
 }
 
 // Stay runs a session on the stream, and when the agent has stopped, on that of the next
-// agent, until ctx ends. It fails with the error of the session, or ErrDropped, where the
+// agent, until ctx ends. It fails with the error of the session, or errDropped, where the
 // agent still runs.
 func (a Attachment) Stay(ctx context.Context, events iter.Seq2[prompt.Event, error]) error {
 	for {
@@ -55,7 +55,7 @@ func (a Attachment) Stay(ctx context.Context, events iter.Seq2[prompt.Event, err
 		case err != nil && broken != nil:
 			return broken
 		case err != nil:
-			return ErrDropped
+			return errDropped
 		}
 		if events, err = a.next(ctx, pid); err != nil || ctx.Err() != nil {
 			return err

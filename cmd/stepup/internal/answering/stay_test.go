@@ -22,7 +22,7 @@ func TestStayDropped(t *testing.T) {
 	}
 	t.Cleanup(lock.Release)
 	broken := errors.New("broken")
-	for name, tt := range map[string]struct{ stream, want error }{"closed": {nil, ErrDropped}, "broken": {broken, broken}} {
+	for name, tt := range map[string]struct{ stream, want error }{"closed": {nil, errDropped}, "broken": {broken, broken}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var events iter.Seq2[prompt.Event, error] = func(yield func(prompt.Event, error) bool) {
