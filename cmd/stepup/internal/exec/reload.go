@@ -27,7 +27,8 @@ func awaitReload(ctx context.Context, c *cli.Console, status func(context.Contex
 			read, problem = st.Reload.Time, st.Reload.Error
 		}
 		saved := lastSaved(st.ConfigFiles)
-		if !saved.After(read) || time.Since(saved) > settleTime {
+		// A time far in the future is that of another machine's clock: no reload comes after it.
+		if !saved.After(read) || time.Since(saved).Abs() > settleTime {
 			if problem != "" {
 				c.Notify("warning: the configuration has an error, and the agent goes on with the one from before: %s", cli.Printable(problem))
 			}

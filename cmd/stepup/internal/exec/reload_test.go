@@ -27,6 +27,7 @@ func TestAwaitReload(t *testing.T) {
 		says   string
 	}{
 		"long saved":        {age: time.Hour},
+		"in the future":     {age: -time.Hour},
 		"read again soon":   {age: 0, reload: reloadedAt(300*time.Millisecond, ""), waits: 300 * time.Millisecond, most: 400 * time.Millisecond},
 		"never read again":  {age: time.Second, waits: 4 * time.Second, most: 4200 * time.Millisecond},
 		"read with errors":  {age: 0, reload: reloadedAt(100*time.Millisecond, "stepup.hcl:3: no\x1b"), waits: 100 * time.Millisecond, most: 200 * time.Millisecond, says: "goes on with the one from before: stepup.hcl:3: no?"},

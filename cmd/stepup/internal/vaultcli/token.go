@@ -26,9 +26,10 @@ const (
 // ErrNoToken: none of the places has a token.
 var ErrNoToken = errors.New("there is no token to step up with")
 
-// Token finds the token that a command will use, as the CLI does that this shell tells of a server: VAULT_TOKEN,
-// the token helper, ~/.vault-token; and then as OpenBao's CLI does. environ is for the helper, which needs the address that
-// the command is told. Without a token the error wraps [ErrNoToken].
+// Token finds the token that a command will use, in the order of the program that [Told] names:
+// the variable, the token helper, ~/.vault-token; and after that in the places of OpenBao's. The
+// helper runs with environ, which has the address that the command is told. Without a token the
+// error wraps [ErrNoToken].
 func Token(ctx context.Context, from *cli.Console, environ []string) (secret.Secret, error) {
 	told := Told(from)
 	if _, token := from.FirstEnv(told.tokens); token != "" {
