@@ -236,8 +236,12 @@ type StatusError struct {
 func newStatusError(status int, body []byte, token secret.Secret) *StatusError {
 	e := &StatusError{Status: status, Errors: mfa.Errors(body)}
 	for i, text := range e.Errors {
-		if token != "" {
-			e.Errors[i] = strings.ReplaceAll(text, token.Reveal(), fmt.Sprint(token))
+		if token == "" {
+			break
+		}
+		e.Errors[i] = strings.ReplaceAll(text, token.Reveal(), fmt.Sprint(token))
+		if strings.Contains(e.Errors[i], token.Reveal()) { // made up by what stands in its place
+			e.Errors[i] = fmt.Sprint(token)
 		}
 	}
 	return e

@@ -195,6 +195,7 @@ func FuzzStatusError(f *testing.F) {
 	f.Add(400, []byte(`{"errors":["your header was hvs.secret","\u001b[0m"]}`), "secret")
 	f.Add(502, []byte(`<html>`), "secret")
 	f.Add(500, []byte(`{"errors":["hvs.hvs.a.a"]}`), "a")
+	f.Add(500, []byte(`{"errors":["hvs.hvs.["]}`), "[")
 	f.Fuzz(func(t *testing.T, status int, body []byte, token string) {
 		e := newStatusError(status, body, secret.Secret("hvs."+token))
 		for _, text := range e.Errors {

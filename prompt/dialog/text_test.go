@@ -147,6 +147,9 @@ Allow it?
 func FuzzDialogText(f *testing.F) {
 	f.Add(prompttest.Hostile()[:300], "vault: other")
 	f.Add("kv/data/prod "+strings.Repeat("Rule: harmless ", 30), "x\nThis window closes after 9 s")
+	for _, origin := range []prompt.Origin{prompt.OriginUser, prompt.OriginReplaced, prompt.OriginSandbox, prompt.OriginEnded, prompt.OriginUnknown} {
+		f.Add(string(origin), "")
+	}
 	f.Fuzz(func(t *testing.T, s, message string) {
 		r := prompt.Request{
 			ID: s, Kind: prompt.Choose, Rule: s, Vault: s, Namespace: s, Path: s, Operation: s, Method: s, MethodType: s, Message: message, Allows: s,
@@ -162,7 +165,7 @@ func FuzzDialogText(f *testing.F) {
 		}
 		begins := "app (pid 1) wants to "
 		if r.Sanitized().Requester.Origin != "" {
-			begins = "/bin/app (pid 1, where it comes from cannot be told)"
+			begins = "/bin/app (pid 1, "
 		}
 		known := []string{
 			begins, "A yes allows ", "Vault: ", "Namespace: ", "Rule: ", "Started by: ", "Calls itself: ", "May be (a guess): ", "Attempt 2 of 3: ",

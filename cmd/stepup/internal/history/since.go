@@ -38,5 +38,5 @@ func parseDuration(s string) (time.Duration, error) {
 		return time.ParseDuration(s)
 	}
 	n, err := strconv.ParseUint(s[:len(s)-1], 10, 16)
-	return time.Duration(n) * unit, err
+	return min(time.Duration(n), maxSince/unit+1) * unit, err // more would overflow
 }
