@@ -65,7 +65,7 @@ type TokenUse struct {
 func (r *Resolver) Cached(ctx context.Context, m rule.Match, token secret.Secret) (use *TokenUse, ok bool) {
 	c := &r.config
 	s := c.Start(ctx, m.Request, m.Rule.Name, token)
-	if _, ok := s.Bind(m.Rule.Grant.Scope); !ok || m.Rule.Confirm {
+	if !s.Bind(m.Rule.Grant.Scope) || m.Rule.Confirm {
 		return nil, false
 	}
 	t, ok := c.Tokens.Known(s.Key)

@@ -44,21 +44,28 @@ func (s Start) Begin() *StepUp {
 
 // Bind puts the scope of a grant into the key. ok is false where there should be one and the
 // process cannot be told (it hides, or has ended).
-func (s *Start) Bind(scope rule.Scope) (name string, ok bool) {
-	var to peer.Binding
+func (s *Start) Bind(scope rule.Scope) (ok bool) {
+	to, ok := bindingOf(s.lookup, scope)
+	s.Key.Scope = to.ID
+	return ok
+}
+
+// bindingOf is what a scope binds the tokens of a process to; nothing without a scope.
+func bindingOf(l *peer.Lookup, scope rule.Scope) (to peer.Binding, ok bool) {
 	switch scope {
 	case rule.TerminalScope:
-		to = s.lookup.Peer().Session
+		to = l.Peer().Session
 	case rule.ProgramScope:
-		to = s.lookup.Peer().Program
+		to = l.Peer().Program
 	default:
-		return "", true
+		return peer.Binding{}, true
 	}
-	s.Key.Scope = to.ID
-	return to.Name, to.ID != ""
+	return to, to.ID != ""
 }
 
 // RecordUse notes that a token that was there has served the request.
-func (s *Start) RecordUse() {
-	s.Config.State.Uses.Record(s.Key, state.Use{Operation: string(s.Request.Operation), Path: s.Request.Path}, s.lookup)
+func (s *Start) RecordUse() { s.Config.State.Uses.Record(s.Key, useOf(s.Request), s.lookup) }
+
+func useOf(q rule.Request) state.Use {
+	return state.Use{Operation: string(q.Operation), Path: q.Path}
 }

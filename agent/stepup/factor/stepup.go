@@ -162,12 +162,11 @@ type StepUp struct {
 // token with others like it: it gets a key of its own for each request, under which nothing is
 // there.
 func (s *StepUp) Bind(scope rule.Scope) {
-	at := Start{Key: s.Key, lookup: s.lookup}
-	name, ok := at.Bind(scope)
-	s.Key, s.Bound = at.Key, name
+	to, ok := bindingOf(s.lookup, scope)
 	if s.Unbound = !ok; !ok {
-		s.Key.Scope, s.Bound = "unknown "+rand.Text(), "one request"
+		to = peer.Binding{ID: "unknown " + rand.Text(), Name: "one request"}
 	}
+	s.Key.Scope, s.Bound = to.ID, to.Name
 }
 
 // UntilDeadline bounds ctx by the time that questions have.
@@ -332,9 +331,7 @@ func (s *StepUp) RecordPrompt(kind prompt.Kind) {
 }
 
 // Used notes that the step-up token of this caller and rule serves the request.
-func (s *StepUp) Used() {
-	(&Start{Config: s.Config, Key: s.Key, Request: s.Request, lookup: s.lookup}).RecordUse()
-}
+func (s *StepUp) Used() { s.Config.State.Uses.Record(s.Key, useOf(s.Request), s.lookup) }
 
 // Made notes that the request has got a step-up token.
 func (s *StepUp) Made() { s.Config.State.Uses.Made(s.Key, s.lookup.Peer()) }
