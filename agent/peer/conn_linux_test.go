@@ -240,3 +240,25 @@ func BenchmarkIdentify(b *testing.B) {
 		must(b, Identify(server).SameUser())
 	}
 }
+
+// TestManyUsersOfOneNumber: in a user namespace without users, every user has the number of this
+// process.
+func TestManyUsersOfOneNumber(t *testing.T) {
+	t.Parallel()
+	const inside = "STEPUP_TEST_PEER_NAMESPACE"
+	if os.Getenv(inside) != "" {
+		if err := sameUser(os.Geteuid()); !errors.Is(err, ErrUnknown) {
+			t.Errorf("sameUser = %v, want %v", err, ErrUnknown)
+		}
+		return
+	}
+	if err := exec.Command("unshare", "--user", "true").Run(); err != nil {
+		t.Log("not tried, this machine makes no user namespaces: ", err)
+		return
+	}
+	cmd := exec.Command("unshare", "--user", os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
