@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -257,13 +258,18 @@ func TestServerLimits(t *testing.T) {
 // A guard whose ConnContext was forgotten refuses everything.
 func TestGuardWithoutConnContext(t *testing.T) {
 	t.Parallel()
-	called := false
 	g := &Guard{Addr: &net.UnixAddr{Name: "/s", Net: "unix"}}
-	h := g.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/v1/x", nil))
-	if w.Code != 403 || called {
-		t.Errorf("status = %d, handler called: %v; want 403 and no call", w.Code, called)
+	for name, wrap := range map[string]func(http.Handler) http.Handler{
+		"of a user":         g.Wrap,
+		"of this user":      func(h http.Handler) http.Handler { return g.WrapSameUser("", h) },
+		"of a process tree": func(h http.Handler) http.Handler { return g.WrapProcessTree(os.Getpid(), h) },
+	} {
+		called := false
+		w := httptest.NewRecorder()
+		wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true })).ServeHTTP(w, httptest.NewRequest("GET", "/v1/x", nil))
+		if w.Code != 403 || called {
+			t.Errorf("%s: status = %d, handler called: %v; want 403 and no call", name, w.Code, called)
+		}
 	}
 }
 
