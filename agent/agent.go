@@ -343,7 +343,7 @@ func (a *Agent) controlEndpoint() listener.Endpoint {
 }
 
 // openControl opens the control socket, on which alone approvals are taken: never on a
-// listener that apps use. Who connects waits until the other listeners are open.
+// listener that apps use. A client waits until the other listeners are open.
 func (a *Agent) openControl(ctx context.Context) error {
 	at := a.controlEndpoint()
 	ln, err := a.activation.Adopt(at)

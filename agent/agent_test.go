@@ -300,7 +300,7 @@ func TestVaultGoesAndComesBack(t *testing.T) {
 	check(t, r.do(t, "GET", "/v1/sys/health", ""), reply{200, "", ""})
 }
 
-// Who asks while the agent starts learns the addresses that it then has, not those of the file.
+// A client that asks while the agent starts learns the addresses that it then has, not those of the file.
 func TestStatusWhileStarting(t *testing.T) {
 	t.Parallel()
 	r := newStoppedFixture(t, devvault.Config{Flavor: devvault.Community})

@@ -307,7 +307,7 @@ func TestFolderThatCannotBeListed(t *testing.T) {
 	}
 }
 
-// Who can write to the folder can take away what is locked there: also when nothing is left.
+// A user that can write to the folder can take away what is locked there: also when nothing is left.
 func TestEmptyFolderBelongsToAdministrator(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, shared)

@@ -8,7 +8,7 @@ import (
 // A Keep is a way in which a step-up may be kept, by the word that chooses it.
 type Keep string
 
-// The ways. The zero value is a choice that nobody has made, which means KeepRule.
+// The ways. The zero value is no choice, which means KeepRule.
 const (
 	KeepOnce Keep = "once" // it serves the requests that wait for it, and no other
 	KeepRule Keep = "rule" // for the time of the rule
@@ -22,8 +22,8 @@ type KeepChoice struct {
 	Means string `json:"means"`
 }
 
-// keepMark stands before the choice in an answer that a program has put together. Nobody
-// types it.
+// keepMark stands before the choice in an answer that a program has put together. No keyboard
+// has it.
 const keepMark = "\x00"
 
 // CutKeep takes the choice off the end of an answer to r: "123456 once" is a code and
@@ -63,7 +63,7 @@ func cutWord(r Request, answer string) (rest, word string) {
 }
 
 // isKeepWord tells a choice as it is typed. It is never a passcode: "lo ck" would become a
-// choice that nobody made once its blank is gone.
+// choice once its blank is gone.
 func isKeepWord(s string) bool {
 	return slices.Contains([]Keep{KeepOnce, KeepRule, KeepLock}, Keep(strings.ToLower(s)))
 }

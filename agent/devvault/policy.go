@@ -14,7 +14,7 @@ type PathRule struct {
 }
 
 // defaultPolicy is the part of the policy "default" that this server has paths for. That of
-// OpenBao lets nobody ask about the approval of a request.
+// OpenBao answers no question about the approval of a request.
 func (f Flavor) defaultPolicy() []PathRule {
 	update := []string{"update"}
 	all := []PathRule{

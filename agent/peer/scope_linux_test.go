@@ -21,7 +21,7 @@ func (f fixture) onTerminal(script string, clients int) []Peer {
 	cmd.Env = append(os.Environ(), clientEnv+"="+f.ln.Addr().Network()+" "+f.ln.Addr().String())
 	tty, err := pty.Start(cmd)
 	must(f.t, err)
-	// Nobody reads the terminal: a read that waits would keep it open, and what has left the
+	// Nothing reads the terminal: a read that waits would keep it open, and what has left the
 	// group of the shell would stay. The clients print a line each.
 	f.t.Cleanup(func() {
 		_ = tty.Close()

@@ -85,7 +85,7 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 		return nil, err
 	}
 	// Any user can make a pipe of this name while no agent runs, and would be handed a
-	// fresh passcode by `stepup answer`. The owner of a pipe is its maker: only who may
+	// fresh passcode by `stepup answer`. The owner of a pipe is its maker: only a user that may
 	// restore backups can name another.
 	if err := checkOwner(c); err != nil {
 		_ = c.Close()

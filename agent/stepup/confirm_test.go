@@ -59,7 +59,7 @@ func TestConfirmWhoWaited(t *testing.T) {
 	})
 }
 
-// Nobody is asked whether a token may serve a caller that is dead.
+// There is no question for a caller that is dead.
 func TestConfirmForADeadCaller(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
 		m := deploy()
@@ -71,7 +71,7 @@ func TestConfirmForADeadCaller(t *testing.T) {
 	})
 }
 
-// While Vault does not tell whether the caller is alive, nobody is asked, and no token that is
+// While Vault does not tell whether the caller is alive, there is no question, and no token that is
 // there serves.
 func TestConfirmWithoutLookup(t *testing.T) {
 	for name, noReplay := range map[string]bool{"replay": false, "no replay": true} {

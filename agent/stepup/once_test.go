@@ -78,7 +78,7 @@ func TestOnce(t *testing.T) {
 }
 
 // A lease, a token and what is wrapped end with the token that they were got with: it is left
-// to its own end, where nobody has it.
+// to its own end, where no store has it.
 func TestOnceLeavesWhatHangsOnTheToken(t *testing.T) {
 	type test struct {
 		body string

@@ -74,7 +74,7 @@ func RuntimeDirs(env func(string) string) []string {
 	temporary := filepath.Join(os.TempDir(), fmt.Sprintf("stepup-%d", os.Getuid()))
 	switch own := under(env("XDG_RUNTIME_DIR"), "stepup"); {
 	case own != "" && filepath.Dir(own) != session:
-		return []string{own} // somebody's choice
+		return []string{own} // that of the user
 	case own == "" && SessionDir() == "":
 		return []string{temporary}
 	}

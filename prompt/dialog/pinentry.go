@@ -84,7 +84,7 @@ func askPinentry(a *assuan, j job, accept func(flavour string) bool) (string, er
 		return "", fmt.Errorf("%w: pinentry of flavour %q", prompt.ErrUnavailable, prompt.Sanitize(flavour, prompt.MaxName))
 	}
 	t := j.text
-	t.request.Keeps = nil // nobody types a word that is not shown
+	t.request.Keeps = nil // a word that is typed is not shown
 	if len(assuanEscape(choicesText(t.request))) > maxAssuanText/2 {
 		return "", fmt.Errorf("%w: the choices do not fit into a pinentry", prompt.ErrUnavailable)
 	}

@@ -82,7 +82,7 @@ func shortened(r prompt.Request) prompt.Request {
 	const detail, decisive, parents = 40, 120, 5
 	r = r.Shortened(detail, decisive)
 	r.Requester.Chain = r.Requester.Chain[:min(len(r.Requester.Chain), 1+parents)]
-	r.Keeps = nil // nobody types there
+	r.Keeps = nil // nothing is typed there
 	return r
 }
 

@@ -101,7 +101,7 @@ func (r *programRun) watch(asking context.Context, withdraw context.CancelCauseF
 	return watched
 }
 
-// wait waits for the program alone: nobody can be asked, or the person closed the question,
+// wait waits for the program alone: no question can be shown, or the person closed it,
 // and still may touch the key.
 func (r *programRun) wait(app context.Context, deadline time.Time) (secret.Secret, bool, error) {
 	ctx, cancel := context.WithDeadline(app, deadline)

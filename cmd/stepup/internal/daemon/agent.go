@@ -134,7 +134,7 @@ func (r *reloader) run(ctx context.Context) {
 			return
 		case <-hangup:
 			if r.terminal && terminal.Announce("") != nil {
-				// Without this, an agent would go on that can ask nobody, and that nobody sees.
+				// Without this, an agent would go on that can ask nothing, and is not seen.
 				r.log.Warn("the terminal of this agent was closed: stopping")
 				r.stop()
 				return

@@ -259,7 +259,7 @@ func TestTextFits(t *testing.T) {
 	}
 }
 
-// Outcomes that nobody had are left out where the room is short.
+// Outcomes that never came are left out where the room is short.
 func TestSummaryFits(t *testing.T) {
 	t.Parallel()
 	s := summary{Rules: []figures{{Rule: "prod", StepUps: 2, Approved: 1, Rejected: 1}}}

@@ -143,7 +143,7 @@ func entryParagraph(e *entry, width int) []string {
 }
 
 // eventText is what became of the entry. A question without an outcome is open, could not be
-// shown, or was answered for nothing, as Vault could not be reached: nobody is blamed for it.
+// shown, or was answered for nothing, as Vault could not be reached: none of it is the person's doing.
 func eventText(e *entry) string {
 	switch e.Event {
 	case audit.Challenge, audit.Prompt:
@@ -252,7 +252,7 @@ func usesText(e *entry) string {
 // firstOutcome and lastOutcome are the columns of a summary that most rules have nothing in.
 const firstOutcome, lastOutcome = 3, 7
 
-// summaryText is a summary for people. Outcomes that nobody had are left out where the table
+// summaryText is a summary for people. Outcomes that never came are left out where the table
 // is wider than width.
 func summaryText(s summary, width int) []string {
 	rows := summaryLines(s)
