@@ -12,12 +12,13 @@ import (
 
 // A server is a connection to an X server: https://www.x.org/releases/X11R7.7/doc/xproto/x11protocol.html.
 // Anything can listen at a display that a program names: what comes is checked for its length,
-// and never more than maxReply of it is kept. (github.com/jezek/xgb believes every length, and
+// and of one look never more than maxLook of it is kept. (github.com/jezek/xgb believes every length, and
 // prints to standard error.)
 type server struct {
 	conn     net.Conn
 	in       *bufio.Reader
 	sequence uint16 // of the newest request
+	left     int    // bytes that may still come in this look
 	base     uint32 // of our own numbers
 	mask     uint32 // of the part of a number that its program chose
 	roots    []uint32
@@ -26,6 +27,7 @@ type server struct {
 
 const (
 	maxReply = 1 << 20 // bytes
+	maxLook  = 8 << 20 // bytes of all replies; maxWindows take a quarter
 	maxBatch = 256     // requests that are sent before their replies are read
 )
 
@@ -154,6 +156,10 @@ func (s *server) reply() ([]byte, error) {
 		}
 		if more > maxReply/4 {
 			return nil, fmt.Errorf("a reply of %d words", more)
+		}
+		// The replies about all windows of a level are there at once.
+		if s.left -= len(reply) + 4*more; s.left < 0 {
+			return nil, errors.New("the X server says too much")
 		}
 		reply = append(reply, make([]byte, 4*more)...)
 		if _, err := io.ReadFull(s.in, reply[32:]); err != nil {

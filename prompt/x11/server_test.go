@@ -132,6 +132,42 @@ func TestServerHangs(t *testing.T) {
 	})
 }
 
+// A flood says of many windows that each has as much in it as one reply can say.
+type flood struct {
+	script
+	tail    []byte // of the reply that is being read
+	windows uint16
+	said    int // bytes
+}
+
+func (f *flood) Read(b []byte) (int, error) {
+	if len(f.tail) == 0 {
+		f.tail = reply(f.windows+6, nil, make([]uint32, maxReply/4)...)
+		f.windows++
+	}
+	n := copy(b, f.tail)
+	f.tail = f.tail[n:]
+	f.said += n
+	return n, nil
+}
+
+// TestServerSaysTooMuch: as many replies as there are windows, each of the longest, would fill
+// the memory.
+func TestServerSaysTooMuch(t *testing.T) {
+	t.Parallel()
+	windows := make([]uint32, 1000)
+	tree := append(words(0x100, 0), byte(len(windows)), byte(len(windows)>>8))
+	before := bytes.Join([][]byte{start(testPID), reply(4, words(0)), reply(5, words(300)), reply(6, tree, windows...)}, nil)
+	f := &flood{tail: before, windows: 1}
+	w := &Watch{server: server{conn: f}}
+	if err := w.begin(nil, testPID); err != nil {
+		t.Fatal(err)
+	}
+	if seen, err := w.Seen(t.Context()); seen || err == nil || f.said > 2*maxLook {
+		t.Errorf("Seen = %t, %v after %d MiB", seen, err, f.said>>20)
+	}
+}
+
 func TestFindCookie(t *testing.T) {
 	t.Parallel()
 	const local, all = "\x01\x00", "\xff\xff"

@@ -68,6 +68,7 @@ func (w *Watch) limit(ctx context.Context) (stop func() bool) {
 }
 
 func (w *Watch) begin(cookie []byte, pid uint32) error {
+	w.left = maxLook
 	if err := w.setup(cookie); err != nil {
 		return err
 	}
@@ -100,6 +101,7 @@ func (w *Watch) Seen(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer w.limit(ctx)()
+	w.left = maxLook
 	pids, err := w.pids()
 	if err != nil {
 		return false, err
