@@ -60,7 +60,7 @@ func (l *LineWriter) Write(p []byte) (int, error) {
 			piece = rest[:i]
 		}
 		l.line = append(l.line, piece[:min(len(piece), maxProgramLine-len(l.line))]...)
-		if line := strings.TrimSpace(string(l.line)); line != "" {
+		if line := strings.TrimSpace(strings.ToValidUTF8(string(l.line), "")); line != "" { // half a character is none
 			newest = line
 		}
 		if i < 0 {

@@ -14,6 +14,8 @@ func FuzzLineWriter(f *testing.F) {
 	f.Add("Touch your key...\n", uint8(3))
 	f.Add("a\r\n\r\n  PIN: ", uint8(1))
 	f.Add(strings.Repeat("x", 2000)+"\ny", uint8(200))
+	f.Add("a\n\u00a0", uint8(0)) // half of a blank is no text
+	f.Add(strings.Repeat("x", 511)+"\u00e9", uint8(200))
 	f.Fuzz(func(t *testing.T, text string, piece uint8) {
 		got, want := "", ""
 		w := &prompt.LineWriter{Said: func(line string) { got = line }}
@@ -25,7 +27,8 @@ func FuzzLineWriter(f *testing.F) {
 			rest = rest[n:]
 		}
 		for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' }) {
-			if line = strings.TrimSpace(line[:min(len(line), 512)]); line != "" {
+			cut := strings.ToValidUTF8(line[:min(len(line), 512)], "")
+			if line = strings.TrimSpace(cut); line != "" {
 				want = line
 			}
 		}
