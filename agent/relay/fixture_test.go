@@ -72,8 +72,8 @@ func newFixture(t testing.TB, address string, changes ...func(*relay.Config)) *f
 		change(&c)
 	}
 	timeout := time.Minute
-	if t, ok := c.Base.(*vault.Transport); ok && t.HTTP().ResponseHeaderTimeout < timeout {
-		timeout = t.HTTP().ResponseHeaderTimeout
+	if t, ok := c.Base.(*vault.Transport); ok {
+		base, timeout = t, min(timeout, t.HTTP().ResponseHeaderTimeout)
 	}
 	c.Base = express.Transport{Base: c.Base}
 	url, closeLane := serve(t, c, timeout)

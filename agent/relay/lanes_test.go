@@ -3,6 +3,7 @@ package relay_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vault-stepup/stepup/agent/relay"
+	"github.com/vault-stepup/stepup/agent/vault"
 )
 
 // A recorder plays Vault for a fuzz target: it records what it gets and answers with bytes.
@@ -50,6 +52,26 @@ func newRecorder(t testing.TB) *recorder {
 	})
 	t.Cleanup(func() { _ = ln.Close(); v.reset(nil); serving.Wait() })
 	return v
+}
+
+func (v *recorder) url() string { return "http://" + v.Addr().String() }
+
+// alone is a relay that reaches nothing else: a redirect may lead anywhere, also to where no
+// answer comes from.
+func (v *recorder) alone(t testing.TB) func(*relay.Config) {
+	return func(c *relay.Config) {
+		base, err := vault.NewTransport(vault.TLS{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address != v.Addr().String() {
+				return nil, errors.New("nothing is there")
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(base.CloseIdleConnections)
+		c.Base = base
+	}
 }
 
 // serve answers one request, and closes the connection: the answer may end with it.
@@ -151,11 +173,12 @@ func FuzzLanes(f *testing.F) {
 		"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 103 Early\r\n\r\n" + ok,
 		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "junk", "",
 		"HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: http://127.0.0.1:1/v1/x\r\n\r\n",
+		"HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: http://192.0.2.1/v1/x\r\n\r\n", // where nobody answers
 	} {
 		f.Add([]byte("GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"), []byte(answer))
 	}
 	vaults := [2]*recorder{newRecorder(f), newRecorder(f)}
-	lanes := [2]*fixture{newFixture(f, "http://"+vaults[0].Addr().String()), newFixture(f, "http://"+vaults[1].Addr().String(), func(c *relay.Config) {
+	lanes := [2]*fixture{newFixture(f, vaults[0].url(), vaults[0].alone(f)), newFixture(f, vaults[1].url(), vaults[1].alone(f), func(c *relay.Config) {
 		c.DenialObserver = withoutLane{c.DenialObserver}
 	})}
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
