@@ -15,6 +15,7 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup"
 	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache"
 	"github.com/vault-stepup/stepup/cache/secret"
 )
 
@@ -91,6 +92,47 @@ func TestDeadCallerLosesItsTokens(t *testing.T) {
 		f.sends(t, "", "")
 		equal(t, "ended", []stepup.Caller{{Vault: "corp https://vault", Identity: "hmac-tok"}}, f.ended)
 		f.stepUp(t.Context(), tt.match).check(t, want{status: none, asked: nothing})
+	})
+}
+
+// Where the step-up token of a caller is dead, and so is the caller, nothing of it serves any more.
+func TestCallerIsDeadAsItsToken(t *testing.T) {
+	alive(t, func(t *testing.T, f *fixture) {
+		f.last(t)
+		f.vault.dies()
+		f.vault.lookup, f.up.right = dead(), "-"
+		f.sends(t, "", "") // the caller was alive a moment ago
+		equal(t, "ended", []stepup.Caller{{Vault: "corp https://vault", Identity: "hmac-tok"}}, f.ended)
+	})
+}
+
+// revoking is a store that is told of a revocation while it takes a token.
+type revoking struct {
+	stepup.Tokens
+	revoked func()
+}
+
+func (r revoking) Put(ctx context.Context, k cache.Key, t cache.Token) error {
+	r.revoked()
+	return r.Tokens.Put(ctx, k, t)
+}
+
+// A revocation ends the tokens that are in the store. One that comes there at this moment is
+// not missed: its caller is looked up once more.
+func TestRevokedWhileItsTokenIsStored(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.change(func(c *stepup.Config) {
+			c.Tokens = revoking{f.tokens, func() {
+				f.vault.dies()
+				f.resolver.Revoked("tok", "")
+			}}
+		})
+		f.vault.mint = mints("totp:111111", "new")
+		f.person.codes("111111")
+		f.stepUp(t.Context(), deploy()).check(t, want{outcome: mfa.Unavailable, text: "does not know your token", sent: nothing})
+		if _, err := f.tokens.Get(t.Context(), keyOf("tok")); err == nil {
+			t.Error("the token of a revoked caller is in the store")
+		}
 	})
 }
 

@@ -226,6 +226,39 @@ func TestUnseenPromptsDoNotMute(t *testing.T) {
 		})
 		all.Wait()
 		equal(t, "muted", []string(nil), f.state.Denials.All())
+		f.about(t.Context(), "prod", "waiting0", "111111").check(t, want{outcome: mfa.Approved}) // and there is no cool-down
+	})
+}
+
+// A push that is refused, or not answered, counts like a denial. A lock is none.
+func TestPushesMuteAndLocksDoNot(t *testing.T) {
+	type test struct {
+		ask   func(ctx context.Context, f *fixture, caller secret.Secret) result
+		muted []string
+	}
+	run(t, map[string]test{
+		"refused": {func(ctx context.Context, f *fixture, caller secret.Secret) result {
+			return f.of(f.resolver.First(ctx, prod("okta"), caller, f.up.send))
+		}, []string{"prod"}},
+		"not answered": {func(ctx context.Context, f *fixture, _ secret.Secret) result {
+			f.vault.validate = after(5*time.Second, always(403, refusedText("push verification timed out")))
+			return f.login(ctx, anyOf(okta()))
+		}, []string{loginRequest.Path}},
+		"locked": {func(ctx context.Context, f *fixture, caller secret.Secret) result {
+			time.AfterFunc(time.Second, f.broker.CancelAll)
+			return f.stepUpOf(ctx, prod("totp"), caller)
+		}, nil},
+	}, func(t *testing.T, tt test) {
+		f := newFixture(t, nil)
+		f.person.says("never")
+		f.up.right, f.up.delay = "-", 5*time.Second
+		for _, caller := range []secret.Secret{"a", "b", "c"} {
+			if r := tt.ask(t.Context(), f, caller); r.v.OK() || r.v.Outcome == "" {
+				t.Errorf("outcome %q", r.v.Outcome)
+			}
+			time.Sleep(time.Minute) // the cool-down
+		}
+		equal(t, "muted", tt.muted, f.state.Denials.All())
 	})
 }
 

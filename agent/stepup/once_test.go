@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vault-stepup/stepup/agent/audit"
@@ -77,6 +78,21 @@ func TestOnce(t *testing.T) {
 	})
 }
 
+// A step-up ahead that waits for the same question gets no token of once: that is for the
+// requests.
+func TestOnceIsNoStepUpAhead(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.serving(aSecret)
+		f.person.codes("10s 111111 once")
+		go func() { f.request(t.Context(), deploy()).closed() }()
+		synctest.Wait()
+		v := f.resolver.Obtain(t.Context(), deploy().Rule, "", "tok")
+		result{f: f, v: v}.check(t, want{outcome: mfa.Unavailable, text: "for one request alone"})
+		synctest.Wait()
+		f.left(t, "new")
+	})
+}
+
 // A lease, a token and what is wrapped end with the token that they were got with: it is left
 // to its own end, where no store has it.
 func TestOnceLeavesWhatHangsOnTheToken(t *testing.T) {
@@ -139,14 +155,16 @@ func TestOnceBehindALook(t *testing.T) {
 	type test struct {
 		pid     int
 		path    string
+		look    bool
 		after   time.Duration
 		outcome mfa.Outcome
 	}
 	run(t, map[string]test{
-		"the read":        {7, "kv/data/deploy/x", time.Second, mfa.Cached},
-		"another process": {8, "kv/data/deploy/x", time.Second, mfa.Denied},
-		"another secret":  {7, "kv/data/deploy/y", time.Second, mfa.Denied},
-		"too late":        {7, "kv/data/deploy/x", time.Minute, mfa.Denied},
+		"the read":        {7, "kv/data/deploy/x", false, time.Second, mfa.Cached},
+		"another look":    {7, "kv/data/deploy/x", true, time.Second, mfa.Denied},
+		"another process": {8, "kv/data/deploy/x", false, time.Second, mfa.Denied},
+		"another secret":  {7, "kv/data/deploy/y", false, time.Second, mfa.Denied},
+		"too late":        {7, "kv/data/deploy/x", false, time.Minute, mfa.Denied},
 	}, func(t *testing.T, tt test) {
 		f := newFixture(t, nil)
 		f.serving(aSecret)
@@ -154,7 +172,7 @@ func TestOnceBehindALook(t *testing.T) {
 		f.request(of(t, 7), at("kv/deploy/x", true)).closed().check(t, want{outcome: mfa.Approved})
 		f.left(t)
 		time.Sleep(tt.after)
-		r := f.request(of(t, tt.pid), at(tt.path, false))
+		r := f.request(of(t, tt.pid), at(tt.path, tt.look))
 		r.check(t, want{outcome: tt.outcome})
 		if tt.outcome != mfa.Cached {
 			return
