@@ -3,6 +3,7 @@ package policies
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"github.com/vault-stepup/stepup/agent"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cmd/stepup/internal/cli"
 	"github.com/vault-stepup/stepup/config"
 )
 
@@ -246,6 +248,31 @@ func TestRead(t *testing.T) {
 		if !slices.ContainsFunc(r.notes, func(n string) bool { return strings.Contains(n, want) }) {
 			t.Errorf("no note of %s in %q", want, r.notes)
 		}
+	}
+}
+
+// TestReadWithinBounds: a server that lists namespaces without end, or itself, is not believed.
+func TestReadWithinBounds(t *testing.T) {
+	t.Parallel()
+	list := []string{"root/", "/"}
+	for i := range 2 * maxNotes {
+		list = append(list, fmt.Sprintf("../%d", i))
+	}
+	r := newServer(t, map[string]any{"LIST sys/namespaces": keys(list...), "LIST sys/policies/acl": keys()})
+	if err := r.read(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{""}, r.namespaces); diff != "" {
+		t.Error(diff)
+	}
+	if len(r.notes) != maxNotes || r.more != len(list)-maxNotes {
+		t.Errorf("%d notes, and %d more", len(r.notes), r.more)
+	}
+	var out strings.Builder
+	s := &suggestion{Console: &cli.Console{Err: &out}}
+	s.warn(append(r.notes, "one too many"), r.more)
+	if lines := strings.Count(out.String(), "\n"); lines != maxNotes+1 || !strings.HasSuffix(out.String(), "and 203 more of that kind\n") {
+		t.Errorf("%d lines: %s", lines, out.String()[max(0, out.Len()-200):])
 	}
 }
 

@@ -119,7 +119,7 @@ func (r *reader) dropInPolicies(n *methodNames) {
 	for _, p := range r.acl {
 		stanzas, err := parsePolicy(p.namespace, p.name, p.text)
 		if err != nil {
-			r.notes = append(r.notes, "policy "+p.name+" cannot be read")
+			r.note("policy %s cannot be read", p.name)
 		}
 		for _, s := range stanzas {
 			n.drop(s.methods...)

@@ -18,7 +18,8 @@ import (
 // Bounds of what is read: the server says how much there is.
 const (
 	maxNamespaces = 1000
-	maxPolicies   = 10_000
+	maxPolicies   = 10_000 // of each kind
+	maxNotes      = 200
 )
 
 // A reader reads everything that rules are made of from one server.
@@ -26,7 +27,17 @@ type reader struct {
 	client *vault.Client
 	token  secret.Secret
 	notes  []string
+	more   int // notes that were left out
 	source
+}
+
+// note keeps what a person should know of what was read, up to a limit.
+func (r *reader) note(format string, args ...any) {
+	if len(r.notes) < maxNotes {
+		r.notes = append(r.notes, fmt.Sprintf(format, args...))
+	} else {
+		r.more++
+	}
 }
 
 // read reads from namespace and all below it. What the token may not read becomes a
@@ -65,11 +76,12 @@ func (r *reader) below(ctx context.Context, namespace string) error {
 		return r.refused(err, "the namespaces of %q", namespace)
 	}
 	for _, name := range found.Keys {
-		if !rule.CanBeNamespace(name) || !rule.Writable(name) || len(r.namespaces) >= maxNamespaces {
-			r.notes = append(r.notes, fmt.Sprintf("namespace %q is left out", name))
+		part := rule.Namespace(name) // "" for one that calls itself root, and would lead back here
+		if part == "" || !rule.CanBeNamespace(name) || !rule.Writable(name) || len(r.namespaces) >= maxNamespaces {
+			r.note("namespace %q is left out", name)
 			continue
 		}
-		r.namespaces = append(r.namespaces, strings.TrimPrefix(namespace+"/"+rule.Namespace(name), "/"))
+		r.namespaces = append(r.namespaces, strings.TrimPrefix(namespace+"/"+part, "/"))
 	}
 	return nil
 }
@@ -79,7 +91,7 @@ func (r *reader) refused(err error, format string, args ...any) error {
 	if status := (*vault.StatusError)(nil); !errors.As(err, &status) || status.Status != http.StatusForbidden {
 		return err
 	}
-	r.notes = append(r.notes, "this token may not read "+fmt.Sprintf(format, args...))
+	r.note("this token may not read "+format, args...)
 	return nil
 }
 
@@ -117,7 +129,7 @@ func (r *reader) readACL(ctx context.Context, namespace string) error {
 func (r *reader) one(ctx context.Context, namespace, folder, name string) (map[string]any, error) {
 	path, ok := vault.PathTo(folder, name)
 	if !ok {
-		r.notes = append(r.notes, fmt.Sprintf("%s/%s is no name", folder, name))
+		r.note("%s/%s is no name", folder, name)
 		return nil, nil
 	}
 	data, err := r.client.Read(ctx, r.token, namespace, path)
@@ -140,6 +152,9 @@ func (r *reader) readSentinel(ctx context.Context, namespace, kind string) error
 		return r.refused(err, "the Sentinel policies of %q", namespace)
 	}
 	for _, name := range found.Keys {
+		if len(r.sentinel) >= maxPolicies {
+			break
+		}
 		data, err := r.one(ctx, namespace, folder, name)
 		if err != nil {
 			return err

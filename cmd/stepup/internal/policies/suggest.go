@@ -60,7 +60,7 @@ func (s *suggestion) run(ctx context.Context, files []string) error {
 		return err
 	}
 	entries, notes := build(from)
-	s.warn(notes)
+	s.warn(notes, 0)
 	if s.check {
 		return s.compare(c, from, entries)
 	}
@@ -83,10 +83,17 @@ func (s *suggestion) run(ctx context.Context, files []string) error {
 	return &cli.Error{Err: fmt.Errorf("%d %s cannot be read: their rules are missing", missing, plural(missing, "policy", "policies")), Hint: hint}
 }
 
-// warn says what was left out; names in it are the server's.
-func (s *suggestion) warn(notes []string) {
-	for _, note := range notes {
+// warn says what was left out; names in it are the server's. There are more of such notes.
+func (s *suggestion) warn(notes []string, more int) {
+	for i, note := range notes {
+		if i == maxNotes {
+			more += len(notes) - i
+			break
+		}
 		s.Notify("warning: %s", cli.Printable(note))
+	}
+	if more > 0 {
+		s.Notify("warning: and %d more of that kind", more)
 	}
 }
 
@@ -193,7 +200,7 @@ func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, e
 	if err := r.read(ctx, rule.Namespace(namespace)); err != nil {
 		return source{}, &cli.Error{Err: err, Hint: "the token needs list and read on sys/policies/acl/*; or name files with policies"}
 	}
-	s.warn(r.notes)
+	s.warn(r.notes, r.more)
 	return r.source, nil
 }
 
