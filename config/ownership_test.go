@@ -117,4 +117,8 @@ func TestConfigurationOfOthers(t *testing.T) {
 			t.Errorf("%s with %v: says %q, error %v", tt.change, tt.mode, out.String(), err)
 		}
 	}
+	// Every user may write to it, and must be able to.
+	if _, d := config.Load(os.DevNull, config.Options{Env: os.Getenv}); !strings.Contains(d.Err().Error(), "is not a regular file") {
+		t.Errorf("%s: %v", os.DevNull, d.Err())
+	}
 }

@@ -177,10 +177,15 @@ func (r *reader) file(path string, at hcl.Range) hclsyntax.Blocks {
 
 // load reads a file that only its owner can have changed.
 func (r *reader) load(path string) (text []byte, info fs.FileInfo, problem Problem) {
-	if problem := r.unsafe(path); problem.Summary != "" {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() { // before anybody is told to change the mode of /dev/null
+		err = errIrregular
+	} else if problem := r.unsafe(path); problem.Summary != "" {
 		return nil, nil, problem
 	}
-	text, err := ReadFile(path, maxFile+1)
+	if err == nil {
+		text, err = ReadFile(path, maxFile+1)
+	}
 	if err == nil {
 		info, err = os.Stat(path)
 	}

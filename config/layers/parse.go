@@ -303,6 +303,8 @@ func Lower(s string) string {
 	return s
 }
 
+var errIrregular = errors.New("is not a regular file")
+
 // ReadFile reads a regular file of at most limit bytes. A device or FIFO would
 // block or never end, and the agent reads its configuration while it serves.
 func ReadFile(path string, limit int64) ([]byte, error) {
@@ -311,7 +313,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
+		return nil, errIrregular
 	}
 	f, err := os.Open(path)
 	if err != nil {
