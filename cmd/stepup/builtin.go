@@ -59,10 +59,14 @@ func versionCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "print the version", Args: cli.Takes(0),
 		RunE: func(*cobra.Command, []string) error {
-			c.Say("stepup %s %s %s/%s", cli.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			c.Say("%s", versionText())
 			return nil
 		},
 	}
+}
+
+func versionText() string {
+	return fmt.Sprintf("stepup %s %s %s/%s", cli.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 const textCompletionLong = `Prints the completion script for SHELL: bash, zsh, fish or powershell.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,9 +38,12 @@ func rootCommand(c *cli.Console) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version: versionText(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().BoolP("version", "v", false, "print the version")
 	root.SetHelpCommand(helpCommand())
 	root.PersistentFlags().StringVar(&c.ConfigFlag, "config", "", "configuration file (default: $STEPUP_CONFIG, else the user's configuration folder)")
 	cli.CompleteFlag(root, "config", cli.CompleteConfig)
@@ -48,6 +52,8 @@ func rootCommand(c *cli.Console) *cobra.Command {
 		&cobra.Group{ID: groupPrompts, Title: "Its questions:"},
 		&cobra.Group{ID: groupSecrets, Title: "The keyring:"})
 	root.AddCommand(commands(c)...)
+	// The help fits a terminal of 80 columns.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
 	return root
 }
 

@@ -192,10 +192,9 @@ func haveTerminal() error {
 	return tty.Close()
 }
 
-const textAnswerLong = `Answers the question with the ID that "stepup prompts" lists, without ID the only one
-that is open. Without CODE, the
-answer is asked for on the terminal, or is the first line of standard input
-where that is no terminal:
+const textAnswerLong = `Answers the question with the ID that "stepup prompts" lists; without ID, the
+only one that is open. Without CODE, the answer is asked for on the terminal, or
+is the first line of standard input where that is no terminal:
 
   ykman oath accounts code -s Vault | stepup answer ab3d5f
 
@@ -204,8 +203,9 @@ command runs (ps), and stays in the shell's history. For a one-time code that
 is a small risk. A password is refused there: type it or pipe it.
 
 With --keep once the step-up serves the requests that wait for it, and no other;
-with --keep lock it is kept until "stepup lock", a locked screen or the end of the
-agent, within the limits of the rule. The same words may stand behind the passcode.
+with --keep lock it is kept until "stepup lock", a locked screen or the end of
+the agent, within the limits of the rule. The same words may stand behind the
+passcode.
 
 The answer to a choice is its name or its number. Exits with 1 when there is no
 such question or the answer does not fit, and with 3 when it asked you and you

@@ -73,9 +73,10 @@ func findAgent(ctx context.Context, client *control.Client) error {
 
 // The help, and texts of several places.
 const (
-	textAttachLong = `Shows the agent's questions on this terminal, one after the other, and sends what
-you type. It is one more way to be asked, beside those of the configuration:
-the first answer counts, and a question that is answered elsewhere goes away.
+	textAttachLong = `Shows the agent's questions on this terminal, one after the other, and sends
+what you type. It is one more way to be asked, beside those of the
+configuration: the first answer counts, and a question that is answered
+elsewhere goes away.
 
 ctrl-c   says no to the question on the screen; a second one within a second,
          or one while nothing is asked, leaves

@@ -19,7 +19,7 @@ func Commands(c *cli.Console) []*cobra.Command {
 }
 
 func promptsCommand(c *cli.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "prompts", Short: "list the questions that are open", Args: cli.Takes(0)}
+	cmd := &cobra.Command{Use: "prompts", Short: "list the questions that are open", Long: textPromptsLong, Args: cli.Takes(0)}
 	f := cli.FormatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		open, err := c.Client().Prompts(cmd.Context())
@@ -41,10 +41,18 @@ func promptsCommand(c *cli.Console) *cobra.Command {
 	return cmd
 }
 
+const textPromptsLong = `Lists the questions that are open, with the ID that "stepup answer" and "stepup
+deny" take and the time that is left. With --format json it is the object that
+GET /v1/prompts gives.`
+
+const textDenyLong = `Says no to the question with the ID that "stepup prompts" lists; without ID, to
+the only one that is open. This also ends a push. A cool-down follows: for a
+while the same request is refused without a question ("stepup resume" ends it).`
+
 func denyCommand(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use: "deny [ID]", Short: "say no to a question", Args: cli.Takes(1), ValidArgsFunction: c.CompleteID,
-		Long: "Says no to the question with the ID that \"stepup prompts\" lists, without ID to the only one\nthat is open. This also ends a push.",
+		Long: textDenyLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, id := c.Client(), ""
 			if len(args) > 0 {

@@ -106,10 +106,11 @@ func orNone(s string) string {
 	return s
 }
 
-const textLong = `Reads requests from FILE, sends each through an agent with this configuration to a
-Vault that refuses it for want of a second factor, and says which rule it came under
-and what the person would be asked first. Neither a real Vault nor a person has a part
-in it, no program of the configuration is started, and no keyring is asked.
+const textLong = `Reads requests from FILE, sends each through an agent with this configuration to
+a Vault that refuses it for want of a second factor, and says which rule it came
+under and what the person would be asked first. Neither a real Vault nor a
+person has a part in it, no program of the configuration is started, and no
+keyring is asked.
 
   request "reading the password of the database" {
     method    = "GET"                   # of HTTP; the default
@@ -117,10 +118,10 @@ in it, no program of the configuration is started, and no keyring is asked.
     namespace = ""                      # X-Vault-Namespace
     vault     = "corp"                  # where there are several
     token     = true                    # false: it carries no token
-    login     = ["corp_totp"]           # a login for which Vault wants one of these methods
+    login     = ["corp_totp"]           # a login that wants one of these
     rule      = "prod"                  # expected; "" for none
-    words     = ["passcode", "prod/db"] # expected in the question; [] for no question
+    words     = ["passcode", "prod/db"] # of the question; [] for no question
   }
 
-Exits with 0 if all is as expected, with 1 if something differs, and with 2 if FILE or
-the configuration has an error.`
+Exits with 0 if all is as expected, with 1 if something differs, and with 2 if
+FILE or the configuration has an error.`

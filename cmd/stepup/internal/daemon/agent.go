@@ -37,10 +37,26 @@ func Agent(c *cli.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "agent",
 		Short: "run the agent in the foreground",
-		Args:  cobra.NoArgs,
+		Long:  textAgentLong,
+		Args:  cli.Takes(0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), c) },
 	}
 }
+
+const textAgentLong = `Runs the agent in the foreground: it listens where the listener blocks of the
+configuration say, relays what programs send, and asks you when Vault wants a
+second factor, on this terminal and in the other places that "stepup status"
+lists. Its log goes to standard error.
+
+ctrl-c   says no to the question on the screen; while nothing is asked, it stops
+         the agent, and so does SIGTERM
+
+A changed configuration is read again by itself, and on SIGHUP. One that cannot
+be used is reported, and the one before stays in force. "stepup service install"
+runs the agent with your session instead.
+
+Exits with 2 when the configuration cannot be used, and with 1 when it cannot
+listen, for example because an agent of yours runs already.`
 
 func runAgent(ctx context.Context, from *cli.Console) error {
 	screen := terminal.New(terminal.Config{Getenv: from.Env})
@@ -97,7 +113,9 @@ func runAgent(ctx context.Context, from *cli.Console) error {
 	group.Go(func() error { newCollector().run(ctx); return nil })
 	group.Go(func() error { <-ctx.Done(); manager.stopping(); return nil })
 	err = group.Wait()
-	log.Info("stopped")
+	if err == nil {
+		log.Info("stopped")
+	}
 	return err
 }
 

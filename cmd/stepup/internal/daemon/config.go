@@ -202,20 +202,21 @@ func (a *configuration) writeStarter(path string, s starter) error {
 
 // The help, and texts of several places.
 const (
-	textConfigCheckLong = `Reads FILE (- is standard input; default: the file that the agent would read), the
-file for all users of the machine, and what they include, and says what is wrong
-with them, with file and line. Exits with 2 when the agent would not start on it.`
+	textConfigCheckLong = `Reads FILE (- is standard input; default: the file that the agent would read),
+the file for all users of the machine, and what they include, and says what is
+wrong with them, with file and line. Exits with 2 when the agent would not start
+on it.`
 
 	textConfigInitLong = `Writes a commented configuration, never over one that is there. Without
---address, it takes VAULT_ADDR or BAO_ADDR if that names another machine, else an
-example that has to be edited.
+--address, it takes VAULT_ADDR or BAO_ADDR if that names another machine, else
+an example that has to be edited.
 
 The certificates, the server name and the namespace are taken from the
 environment, as Vault's clients have them: VAULT_CACERT, VAULT_CAPATH,
 VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, VAULT_NAMESPACE, or
 those of OpenBao (BAO_CACERT). The server is asked for its health and the auth
-methods that it shows to everybody, for five seconds at most and without a token;
-the file is written if it does not answer.`
+methods that it shows to everybody, for five seconds at most and without a
+token; the file is written if it does not answer.`
 
 	textStdinName  = "standard input"
 	exampleAddress = "https://vault.example.com:8200"

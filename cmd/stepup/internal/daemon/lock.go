@@ -88,8 +88,9 @@ func Resume(c *cli.Console) *cobra.Command {
 	}
 }
 
-const textResumeLong = `After a question that was denied or not answered, the rule pauses: for a while its
-requests are refused without a question. This command ends every such pause.
+const textResumeLong = `After a question that was denied or not answered, and after wrong codes, there
+is a cool-down: for a while such requests are refused without a question. This
+command ends every cool-down.
 
 After three questions in ten minutes that were denied or not answered, a rule
 is muted: its requests are refused without a question. An accepted second factor

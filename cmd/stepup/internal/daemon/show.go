@@ -93,8 +93,9 @@ func writeSection(t *tabwriter.Writer, s config.Section, indent string) error {
 	return err
 }
 
-const textConfigShowLong = `Prints the blocks of all files of the configuration as one: the file for all users
-of the machine, your own (FILE; default: the one that the agent would read), what
-they include, and the folders stepup.d beside them. Behind each value stands the file
-and line that it is from, and whether the shared file has locked it. Variables stand as in
-the file, secrets are covered, and of a program only the name is shown.`
+const textConfigShowLong = `Prints the blocks of all files of the configuration as one: the file for all
+users of the machine, your own (FILE; default: the one that the agent would
+read), what they include, and the folders stepup.d beside them. Behind each
+value stands the file and line that it is from, and whether the shared file has
+locked it. Variables stand as in the file, secrets are covered, and of a program
+only the name is shown.`

@@ -91,8 +91,9 @@ const clearScreen = "\x1b[H\x1b[2J"
 const textStatusLong = `Shows where programs connect (the export lines can be pasted into a shell), the
 Vault servers and whether they answer, the rules, open questions, who is asked,
 and where step-up tokens are kept. A server that does not answer costs two
-seconds. Of each token it says how long it is left, and when and for which program it
-was used last. With --format json it is the object that GET /v1/status gives.`
+seconds. Of each token it says how long it is left, and when and for which
+program it was used last. With --format json it is the object that GET
+/v1/status gives.`
 
 // statusText is the status for people.
 func statusText(st control.Status, now time.Time) string {

@@ -259,9 +259,9 @@ func (d *doctor) running() bool { return d.agentErr == nil }
 // does not answer.
 func (d *doctor) noAgentRuns() bool { return errors.Is(d.agentErr, control.ErrNoAgent) }
 
-const textLong = `Looks at everything that stepup needs, with an agent running or not, and prints a
-line for each: ok, warn (it works, but not as you may think, or not for long) or
-fail, and how to put it right:
+const textLong = `Looks at everything that stepup needs, with an agent running or not, and prints
+a line for each: ok, warn (it works, but not as you may think, or not for long)
+or fail, and how to put it right:
 
   config       the file, and who else could change it
   agent        whether one runs, and which version
@@ -274,16 +274,16 @@ fail, and how to put it right:
   desktop      what you could be asked with; --test-prompt asks
   environment  what this shell tells Vault's clients
 
-It changes nothing and shows no token. Your token goes only to the Vault that the
-clients of this shell go to, to ask which kind of store a rule's path is in.
+It changes nothing and shows no token. Your token goes only to the Vault that
+the clients of this shell go to, to ask which kind of store a rule's path is in.
 Exits with 1 if anything has failed.
 
-With PATH, explains instead what would happen to a request for it, the path being
-that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"): which rule
-it comes under and why the others do not take it, what the policies of your token
-grant there, and whether a step-up token is there for it. Nobody is asked, and
-nothing is changed.
+With PATH, explains instead what would happen to a request for it, the path
+being that of Vault's API (kv/data/prod/db, not kv/prod/db as in "vault kv"):
+which rule it comes under and why the others do not take it, what the policies
+of your token grant there, and whether a step-up token is there for it. Nobody
+is asked, and nothing is changed.
 
 The token is the one that the Vault CLI would use (VAULT_TOKEN, the token helper
-or ~/.vault-token). Without a running agent, and with --config, the configuration
-alone is explained.`
+or ~/.vault-token). Without a running agent, and with --config, the
+configuration alone is explained.`

@@ -280,10 +280,10 @@ func (x *execution) listenPrivate(ctx context.Context) error {
 }
 
 const textExecLong = `Runs COMMAND, or your shell, with VAULT_ADDR, VAULT_AGENT_ADDR, BAO_ADDR and
-BAO_AGENT_ADDR at the agent and VAULT_CLIENT_TIMEOUT of at least 120 s, leaves the
-agent out of HTTP proxies (NO_PROXY), and asks on this terminal when Vault wants a
-second factor. What is asked goes to the terminal itself (/dev/tty), never into the
-command's output:
+BAO_AGENT_ADDR at the agent and VAULT_CLIENT_TIMEOUT of at least 120 s, leaves
+the agent out of HTTP proxies (NO_PROXY), and asks on this terminal when Vault
+wants a second factor. What is asked goes to the terminal itself (/dev/tty),
+never into the command's output:
 
   stepup exec -- terraform apply
   stepup exec -- vault kv get -format=json kv/prod/db | jq .
@@ -291,36 +291,38 @@ command's output:
 When no agent is running, exec is one itself until the command ends, with the
 same configuration but a port of its own.
 
-With --rule it steps up before the command starts, with the token that the command
-will use (VAULT_TOKEN, the token helper or ~/.vault-token), so that nothing
-interrupts it later. That needs a rule with a token or login grant.
+With --rule it steps up before the command starts, with the token that the
+command will use (VAULT_TOKEN, the token helper or ~/.vault-token), so that
+nothing interrupts it later. That needs a rule with a token or login grant.
 
-With --token the command finds your token in VAULT_TOKEN: that of "stepup token-helper",
-of another token helper, or of ~/.vault-token. That is for programs that ask no token
-helper, such as sops, vals and Ansible. What the command starts inherits it, and your
-other programs can read it (/proc/PID/environ), so leave --token out for a program
-that finds the token by itself, as vault and Terraform do.
+With --token the command finds your token in VAULT_TOKEN: that of "stepup
+token-helper", of another token helper, or of ~/.vault-token. That is for
+programs that ask no token helper, such as sops, vals and Ansible. What the
+command starts inherits it, and your other programs can read it
+(/proc/PID/environ), so leave --token out for a program that finds the token by
+itself, as vault and Terraform do.
 
 With --listen private the command gets a listener of its own. It serves the
-processes that the command starts, as the system's table of processes has it, and
-nobody else, not even other programs of yours. A program that hides its process
-(the kernel does that for a file with capabilities, such as vault's cap_ipc_lock)
-cannot be told by a TCP connection and is refused there. With --listen private-unix
-the listener is a unix socket, where the kernel tells which process it is; the
-command must take VAULT_ADDR=unix:///path, as vault and Vault's library for Go do.
+processes that the command starts, as the system's table of processes has it,
+and nobody else, not even other programs of yours. A program that hides its
+process (the kernel does that for a file with capabilities, such as vault's
+cap_ipc_lock) cannot be told by a TCP connection and is refused there. With
+--listen private-unix the listener is a unix socket, where the kernel tells
+which process it is; the command must take VAULT_ADDR=unix:///path, as vault and
+Vault's library for Go do.
 
 The command reads the same keyboard: while a question is open, what you type may
 go to either if the command reads as well. In a shell that exec has started you
-are asked while a command of it runs; at the shell's own prompt you are told what
-to type.
+are asked while a command of it runs; at the shell's own prompt you are told
+what to type.
 
-ctrl-c   says no to the question on the screen; a second one within a second ends
-         the asking here, for the command it is then an ordinary ctrl-c
+ctrl-c   says no to the question on the screen; a second one within a second
+         ends the asking here, for the command it is then an ordinary ctrl-c
 ctrl-d   leaves the question open for another place to answer
 
 Exits with the code of COMMAND (128 and the number of the signal that ended it),
-126 when it cannot be run, 127 when there is none, and 3 when --rule asked you and
-you said no or did not answer: COMMAND is not started then.`
+126 when it cannot be run, 127 when there is none, and 3 when --rule asked you
+and you said no or did not answer: COMMAND is not started then.`
 
 // takeToken finds the token that VAULT_TOKEN is set to. It comes into an environment only
 // because the flag asks for that.

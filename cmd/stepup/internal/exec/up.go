@@ -93,8 +93,8 @@ that no program is interrupted by the question later:
   stepup up prod-deploy && terraform apply
 
 It uses the token that your programs use (VAULT_TOKEN, the token helper or
-~/.vault-token) and asks on this terminal, beside the other places where the agent
-asks. "stepup status" shows how long it lasts, "stepup lock RULE" ends it.
+~/.vault-token) and asks on this terminal, beside the other places where the
+agent asks. "stepup status" shows how long it lasts, "stepup lock RULE" ends it.
 
-Exits with 0 when the step-up is there, 3 when you were asked and said no or did not
-answer, and 4 when no agent runs.`
+Exits with 0 when the step-up is there, 3 when you were asked and said no or did
+not answer, and 4 when no agent runs.`

@@ -189,9 +189,9 @@ file.
 The token belongs to the server behind VAULT_ADDR (VAULT_AGENT_ADDR comes first,
 as in Vault): where that is a listener of stepup, the Vault that it leads to. So
 the same token is found through stepup and past it. It also belongs to the
-namespace in VAULT_NAMESPACE; where none is kept for that namespace, the token of
-the nearest one above it is found. The CLI does not tell a helper about -address
-and -namespace: use the variables.
+namespace in VAULT_NAMESPACE; where none is kept for that namespace, the token
+of the nearest one above it is found. The CLI does not tell a helper about
+-address and -namespace: use the variables.
 
 ` + textNoHelper + `
 
@@ -213,8 +213,8 @@ run "vault login" again.
 
 	// Seen in the programs themselves; docs/clients.md has their versions.
 	textNoHelper = `Other programs do not ask a token helper. sops, vals, Ansible, hvac,
-consul-template and gomplate read VAULT_TOKEN and ~/.vault-token only. Give such a
-program the kept token for one run:
+consul-template and gomplate read VAULT_TOKEN and ~/.vault-token only. Give such
+a program the kept token for one run:
 
   stepup exec --token -- sops decrypt secrets.yaml`
 

@@ -189,7 +189,8 @@ standard input, as the otpauth:// URL that Vault gives out, or typed without
 being shown, or read from the QR code in an image. A bare secret in base32 is
 taken as well, for codes of 6 digits, SHA1 and 30 s:
 
-  vault read -field=url sys/mfa/method/totp/corp_totp/generate | stepup totp add corp_totp
+  vault read -field=url sys/mfa/method/totp/corp_totp/generate |
+    stepup totp add corp_totp
   stepup totp add corp_totp --image qr.png
 
 A seed is never an argument: those can be read by every user of this machine.

@@ -176,11 +176,11 @@ no other user can take them. Put changes of your own into a drop-in:
 
 A file that was edited by hand is left alone, unless you say --force.`
 
-	textServiceRestartLong = `Restarts the agent, after an upgrade of the program ("stepup status" tells when that
-is needed). Step-up tokens stay where they are kept in the keyring. On Linux the
-addresses of the listeners stay open meanwhile, and programs wait; "stepup attach"
-and shells of "stepup exec" are asked again by the new agent. A request that is
-under way is answered within three seconds or cut off.`
+	textServiceRestartLong = `Restarts the agent, after an upgrade of the program ("stepup status" tells when
+that is needed). Step-up tokens stay where they are kept in the keyring. On
+Linux the addresses of the listeners stay open meanwhile, and programs wait;
+"stepup attach" and shells of "stepup exec" are asked again by the new agent. A
+request that is under way is answered within three seconds or cut off.`
 
 	textServiceUninstallLong = `Stops the service and removes what "install" wrote. The configuration, the audit
 log and what is in the keyring stay. Drop-ins stay, too.`
