@@ -28,8 +28,8 @@ agent to you until ctrl-c. Nothing has to be configured, no network is used,
 and nothing is left behind.
 
 With --auto it needs no terminal: it answers its own questions, checks at every
-step what the app received, what was asked and what Vault saw, and exits with 0
-only if all of it is as it should be.`
+step what the program received, what was asked and what Vault saw, and exits
+with 0 only if all of it is as it should be.`
 
 // Command is stepup demo.
 func Command(c *cli.Console) *cobra.Command {
@@ -169,7 +169,7 @@ func left(err error) error {
 func (d *demo) playground(ctx context.Context) error {
 	d.sandbox.vault.wire.off()
 	_, err := exec.LookPath("vault")
-	d.page.print(d.page.playground(d.sandbox, err == nil))
+	d.page.print(d.page.playground(d.sandbox, err == nil, ownCommand()))
 	for {
 		err := d.guide.keyboard.idle(ctx, "\n  enter shows your codes, ctrl-c ends the demo\n")
 		switch {
@@ -183,4 +183,18 @@ func (d *demo) playground(ctx context.Context) error {
 		}
 		d.prompts.take() // it is not looked at any more
 	}
+}
+
+// ownCommand is how a shell finds this program: "make demo" runs one that is not
+// installed.
+func ownCommand() string {
+	const name = "stepup"
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	path, err := cli.ProgramPath()
+	if err != nil || strings.ContainsAny(path, " \t'\"\\") {
+		return name
+	}
+	return path
 }

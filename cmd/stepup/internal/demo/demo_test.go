@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -176,7 +177,7 @@ func TestDemoWords(t *testing.T) {
 	t.Parallel()
 	p := &page{}
 	s := &sandbox{vault: &demoVault{token: "hvs." + strings.Repeat("X", 26)}, dir: "/tmp/stepup-demo-1234567890", tcp: demoApp{url: "http://127.0.0.1:65535"}}
-	text := p.opening(true) + p.opening(false) + p.playground(s, true) + p.playground(s, false) +
+	text := p.opening(true) + p.opening(false) + p.playground(s, true, "stepup") + p.playground(s, false, "stepup") +
 		p.phoneLine(methodPayroll, "", false) + p.phoneLine(methodPayroll, "123456", true) + p.phoneLine(methodPayroll, "123456", false) +
 		strings.TrimPrefix(countdown(methodPayroll), "\r") + "\n" + phoneQuestion + "\n" + textLong + "\n"
 	for i, s := range steps() {
@@ -287,4 +288,12 @@ func TestKeyboard(t *testing.T) {
 			t.Errorf("idle = %v after enter", err)
 		}
 	})
+}
+
+// TestOwnCommand: what the demo tells people to type is found by their shell.
+func TestOwnCommand(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if got := ownCommand(); !filepath.IsAbs(got) {
+		t.Errorf("without stepup on PATH: %q, want the path of this program", got)
+	}
 }

@@ -73,15 +73,15 @@ func (p *page) phoneLine(method, code string, current bool) string {
 	note := fmt.Sprintf("a new one in %d s", untilNext())
 	switch {
 	case code == "":
-		return fmt.Sprintf("  phone  %-13s all used, %s\n", method, note)
+		return fmt.Sprintf("  phone    %-13s all used, %s\n", method, note)
 	case !current:
 		note = "the one before was used"
 	}
-	return fmt.Sprintf("  phone  %-13s %s   %s\n", method, p.bold(code[:3]+" "+code[3:]), note)
+	return fmt.Sprintf("  phone    %-13s %s   %s\n", method, p.bold(code[:3]+" "+code[3:]), note)
 }
 
 func countdown(method string) string {
-	return fmt.Sprintf("\r  phone  %-13s every code was used; a new one in %2d s ", method, untilNext())
+	return fmt.Sprintf("\r  phone    %-13s every code was used; a new one in %2d s ", method, untilNext())
 }
 
 // untilNext is for how many seconds the codes that phones show now will stay.
@@ -92,31 +92,31 @@ func untilNext() int {
 }
 
 func (p *page) callLine(a demoApp, c appCall) string {
-	line := fmt.Sprintf("app    %s %s/v1/%s", c.method, a.url, c.path)
+	line := fmt.Sprintf("program  %s %s/v1/%s", c.method, a.url, c.path)
 	if a.note != "" {
 		line += "  " + a.note
 	}
-	return "\n" + p.wrap(line, 2, 9)
+	return "\n" + p.wrap(line, 2, 11)
 }
 
-// longAnswer shows what the app received.
+// longAnswer shows what the program received.
 func (p *page) longAnswer(got appAnswer) string {
 	var b strings.Builder
-	b.WriteString(p.wrap("app    got "+statusLine(got), 2, 9))
+	b.WriteString(p.wrap("program  got "+statusLine(got), 2, 11))
 	body := got.read()
 	for _, e := range body.Errors {
-		b.WriteString(p.wrap("error: "+strings.Join(strings.Fields(e), " "), 9, 11))
+		b.WriteString(p.wrap("error: "+strings.Join(strings.Fields(e), " "), 11, 13))
 	}
 	if len(body.Data.Data) > 0 {
 		data, _ := json.Marshal(body.Data.Data) // which was JSON
-		b.WriteString(p.wrap("data: "+string(data), 9, 11))
+		b.WriteString(p.wrap("data: "+string(data), 11, 13))
 	}
 	if len(body.Data.Policies) > 0 {
-		b.WriteString(p.wrap("policies: "+strings.Join(body.Data.Policies, ", "), 9, 11))
+		b.WriteString(p.wrap("policies: "+strings.Join(body.Data.Policies, ", "), 11, 13))
 	}
 	if t := body.Auth.ClientToken; t != "" {
 		// Of a Vault that ends with the demo, and only its beginning.
-		b.WriteString(p.wrap("token: "+t[:min(len(t), 10)]+"…, policies "+strings.Join(body.Auth.Policies, ", "), 9, 11))
+		b.WriteString(p.wrap("token: "+t[:min(len(t), 10)]+"…, policies "+strings.Join(body.Auth.Policies, ", "), 11, 13))
 	}
 	return b.String()
 }
@@ -150,8 +150,8 @@ func scriptLine(r prompt.Request, does reply) string {
 	return line + "; " + string(does)
 }
 
-// playground says what the person can do now.
-func (p *page) playground(s *sandbox, vaultCLI bool) string {
+// playground says what the person can do now. self is the command that is this program.
+func (p *page) playground(s *sandbox, vaultCLI bool, self string) string {
 	assign := "export %s=%s"
 	if runtime.GOOS == "windows" {
 		assign = "$env:%s = %q"
@@ -170,7 +170,7 @@ func (p *page) playground(s *sandbox, vaultCLI bool) string {
 		p.wrap("then try, and answer here:", 2, 2) +
 		"    " + plain + "\n    " + read + "\n    " + login + "\n\n" +
 		p.wrap("and look at the agent itself:", 2, 2) +
-		set("STEPUP_RUNTIME_DIR", s.dir) + "    stepup status\n"
+		set("STEPUP_RUNTIME_DIR", s.dir) + "    " + self + " status\n"
 }
 
 // Widths of the story, in columns: as it was written for, and the bounds on a terminal.

@@ -52,7 +52,7 @@ func (w *promptLog) over() {
 	}
 }
 
-// wait waits until no prompt is open. An app may get its answer before the
+// wait waits until no prompt is open. A program may get its answer before the
 // last line of a prompt that timed out is on the screen.
 func (w *promptLog) wait() {
 	w.mu.Lock()
@@ -139,7 +139,7 @@ func otherCode(code string) string {
 	return string(digits)
 }
 
-const phoneQuestion = "  phone  approve? enter taps yes: "
+const phoneQuestion = "  phone    approve? enter taps yes: "
 
 // A guide is beside a person at a terminal: it shows what their phone would
 // show, and leaves the asking to stepup's own terminal prompter.

@@ -147,7 +147,7 @@ const (
 
 func get(path string) appCall { return appCall{method: http.MethodGet, path: path} }
 
-// An appAnswer is what the app received.
+// An appAnswer is what the program received.
 type appAnswer struct {
 	status int
 	header http.Header
