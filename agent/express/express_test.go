@@ -117,6 +117,7 @@ func TestAnswersForTheServerBehind(t *testing.T) {
 		"a challenge":            {json(200, held), "200 " + held},
 		"a late challenge":       {json(200, long), "200 " + long},
 		"in chunks":              {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n33\r\n" + held + "\r\n0\r\n\r\n", "200 " + held},
+		"chunks out of grammar":  {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\n{}\r\n0\r\nX-A: \x80\r\n\r\n", "200 {}"},
 		"an interim answer":      {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok("{}"), "200 {}"},
 		"ends with a connection": {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nrest", "200 rest"},
 		"no HTTP":                {"SSH-2.0\r\n\r\n", "502 "},
@@ -160,10 +161,11 @@ func TestOrdinaryJSON(t *testing.T) {
 // An answer that breaks off does so for the app, too.
 func TestAnswerBreaksOff(t *testing.T) {
 	t.Parallel()
+	half := strings.Repeat("half", small) // no part of the first read
 	for name, answer := range map[string]string{
-		"length":    "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
-		"chunks":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-		"no chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n",
+		"length":    "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + half,
+		"chunks":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4000\r\n" + half + "\r\n",
+		"no chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4000\r\n" + half + "\r\nx\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,9 +174,10 @@ func TestAnswerBreaksOff(t *testing.T) {
 					_, _ = io.WriteString(c, answer)
 				}
 			})
-			if got := f.dial().get("/v1/x"); !strings.HasPrefix(got, "200 half unexpected EOF") {
+			if got := f.dial().get("/v1/x"); !strings.HasPrefix(got, "200 "+half+" unexpected EOF") {
 				t.Errorf("app got %q", got)
 			}
+			check(t, "behind", []string(nil), f.fromBehind())
 		})
 	}
 }
