@@ -69,7 +69,7 @@ func (v *recorder) alone(t testing.TB) func(*relay.Config) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(base.CloseIdleConnections)
+		base.HTTP().DisableKeepAlives = true // whether one is closed before it is used again is chance
 		c.Base = base
 	}
 }
@@ -174,6 +174,9 @@ func FuzzLanes(f *testing.F) {
 		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "junk", "",
 		"HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: http://127.0.0.1:1/v1/x\r\n\r\n",
 		"HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: http://192.0.2.1/v1/x\r\n\r\n", // where nobody answers
+		"HTTP/1.1 307 X\r\nContent-Length: 0\r\nLocation: x\r\n\r\nmore",                 // round and round
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\n{}\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-A: \x80\r\nX- B: c\nX-D:\r\n\r\n",
 	} {
 		f.Add([]byte("GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"), []byte(answer))
 	}
@@ -182,8 +185,8 @@ func FuzzLanes(f *testing.F) {
 		c.DenialObserver = withoutLane{c.DenialObserver}
 	})}
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
-		if !whole(request) {
-			return
+		if !whole(request) || len(answer) > 4<<10 {
+			return // what the lane does not read at once, and finds out of grammar, breaks off
 		}
 		var got, seen [2]string
 		for i, lane := range lanes {
