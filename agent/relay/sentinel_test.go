@@ -74,6 +74,14 @@ func TestSentinel(t *testing.T) {
 	})
 }
 
+// A token grant gives its token to a caller, and a login has none yet.
+func TestNoTokenForALogin(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, upstream(t, answer(400, policyDenied)), governedPaths, func(c *relay.Config) { c.Rules[0].Grant.Kind = rule.TokenGrant })
+	equal(t, "answer", reply{400, policyDenied, ""}, f.send(t, "PUT /v1/auth/ldap/login/alice", "{}"))
+	equal(t, "resolver was asked", []string(nil), f.resolver.noted())
+}
+
 // When the repeated request is refused as well, the app reads Vault's last answer
 // and our line: one trace, not two.
 func TestTraceIsShownOnce(t *testing.T) {

@@ -251,6 +251,22 @@ func TestSentOnceOverABrokenConnection(t *testing.T) {
 	}
 }
 
+// Beside a step-up token there is no other one, and the mark of the answer is ours.
+func TestSentWithAStepUpToken(t *testing.T) {
+	t.Parallel()
+	var seen calls
+	f := newFixture(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		seen.note("%q %q", r.Header["X-Vault-Token"], r.Header["Authorization"])
+		answer(200, "ok", relay.Outcome, "forged")(w, r)
+	}), prodRule)
+	f.resolver.first = func(send stepup.Send) (*http.Response, mfa.Verdict, error) {
+		resp, err := send(context.Background(), nil, cache.Token{Secret: "hvs.step-up"})
+		return resp, mfa.Verdict{Outcome: mfa.Cached}, err
+	}
+	equal(t, "answer", reply{200, "ok", "cached"}, f.send(t, "GET /v1/kv/data/prod/db", "", "Authorization", "Bearer t"))
+	equal(t, "vault saw", []string{`["hvs.step-up"] []`}, seen.noted())
+}
+
 // With a step-up token nothing is pushed and no code is sent, so a read survives a kept
 // connection that breaks, as it would without us. A token of few uses may have lost one.
 func TestRepeatedWithAStepUpToken(t *testing.T) {
