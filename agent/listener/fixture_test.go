@@ -32,6 +32,15 @@ func newFixture(t *testing.T, network, address string, g *Guard) *fixture {
 	return s
 }
 
+// freeAddress is one that nothing listens at.
+func freeAddress(t *testing.T, network string) string {
+	t.Helper()
+	if network == "unix" {
+		return socketPath(t)
+	}
+	return "127.0.0.1:0"
+}
+
 // newStoppedFixture opens a listener whose connections are not accepted before start.
 func newStoppedFixture(t *testing.T, network, address string, g *Guard) (s *fixture, start func()) {
 	t.Helper()

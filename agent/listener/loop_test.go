@@ -20,11 +20,7 @@ func TestLoopOfTheAgent(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
-			address := "127.0.0.1:0"
-			if network == "unix" {
-				address = socketPath(t)
-			}
-			ln, err := Listen(t.Context(), network, address)
+			ln, err := Listen(t.Context(), network, freeAddress(t, network))
 			if err != nil {
 				t.Fatal(err)
 			}

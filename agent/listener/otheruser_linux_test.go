@@ -126,11 +126,7 @@ func TestGuardRefusesOtherUser(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
-			address := "127.0.0.1:0"
-			if network == "unix" {
-				address = socketPath(t)
-			}
-			reports := make(chan peer.Peer, 1)
+			address, reports := freeAddress(t, network), make(chan peer.Peer, 1)
 			s := newFixture(t, network, address, &Guard{OnRefuse: func(reason string, p peer.Peer) {
 				if reason != RefusedUser {
 					t.Errorf("reason = %q, want %q", reason, RefusedUser)
@@ -271,11 +267,7 @@ func TestLoopLeavesOtherProcessesAlone(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
-			address := "127.0.0.1:0"
-			if network == "unix" {
-				address = socketPath(t)
-			}
-			ln, err := Listen(t.Context(), network, address)
+			ln, err := Listen(t.Context(), network, freeAddress(t, network))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -54,6 +54,27 @@ func frames(t *testing.T, play func(n int, f *framer)) (tr *Transport, address s
 	conf.NextProtos = []string{"h2"}
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", conf)
 	must(t, err)
+	wait := playAll(ln, func(n int, c net.Conn) {
+		preface := make([]byte, len(http2.ClientPreface))
+		if _, err := io.ReadFull(c, preface); err != nil {
+			return
+		}
+		f := &framer{http2.NewFramer(c, c), c, t}
+		_ = f.WriteSettings()
+		play(n, f)
+	})
+	tr = newTransport(t, TLS{CACert: write(t, t.TempDir(), "ca.pem", ca.pem)})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		tr.CloseIdleConnections()
+		wait()
+	})
+	return tr, "https://" + ln.Addr().String()
+}
+
+// playAll plays each connection to ln, the first of which is 0. wait returns when ln is closed and
+// all of them have ended.
+func playAll(ln net.Listener, play func(n int, c net.Conn)) (wait func()) {
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for n := 0; ; n++ {
@@ -63,23 +84,11 @@ func frames(t *testing.T, play func(n int, f *framer)) (tr *Transport, address s
 			}
 			serving.Go(func() {
 				defer c.Close()
-				preface := make([]byte, len(http2.ClientPreface))
-				if _, err := io.ReadFull(c, preface); err != nil {
-					return
-				}
-				f := &framer{http2.NewFramer(c, c), c, t}
-				_ = f.WriteSettings()
-				play(n, f)
+				play(n, c)
 			})
 		}
 	})
-	tr = newTransport(t, TLS{CACert: write(t, t.TempDir(), "ca.pem", ca.pem)})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		tr.CloseIdleConnections()
-		serving.Wait()
-	})
-	return tr, "https://" + ln.Addr().String()
+	return serving.Wait
 }
 
 // request waits for the end of the next request, and returns its stream and body.
@@ -203,31 +212,21 @@ func lines(t *testing.T, play func(n int, c net.Conn, next func() bool)) *lineSe
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s := &lineServer{address: "http://" + ln.Addr().String()}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for n := 0; ; n++ {
-			c, err := ln.Accept()
+	wait := playAll(ln, func(n int, c net.Conn) {
+		in := bufio.NewReader(c)
+		play(n, c, func() bool {
+			r, err := http.ReadRequest(in)
 			if err != nil {
-				return
+				return false
 			}
-			serving.Go(func() {
-				defer c.Close()
-				in := bufio.NewReader(c)
-				play(n, c, func() bool {
-					r, err := http.ReadRequest(in)
-					if err != nil {
-						return false
-					}
-					body, _ := io.ReadAll(r.Body)
-					s.mu.Lock()
-					defer s.mu.Unlock()
-					s.bodies = append(s.bodies, r.Method+string(body))
-					return true
-				})
-			})
-		}
+			body, _ := io.ReadAll(r.Body)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.bodies = append(s.bodies, r.Method+string(body))
+			return true
+		})
 	})
-	t.Cleanup(func() { _ = ln.Close(); serving.Wait() })
+	t.Cleanup(func() { _ = ln.Close(); wait() })
 	return s
 }
 
