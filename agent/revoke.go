@@ -204,10 +204,10 @@ func (r *revoker) forget(ctx context.Context, store *tokens, dropped []cache.Ent
 
 // revoke ends one token at its Vault.
 func (r *revoker) revoke(ctx context.Context, e cache.Entry) error {
-	v, ok := r.agent.inForce().vaults[vaultOf(e.Key)]
+	v, ok := r.agent.inForce().vaults[e.Key.VaultName()]
 	// A token goes only to the address that it came from.
 	if !ok || v.config.Name+" "+v.config.Address.String() != e.Key.Vault {
-		return fmt.Errorf("vault %q is no longer configured", vaultOf(e.Key))
+		return fmt.Errorf("vault %q is no longer configured", e.Key.VaultName())
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
 	defer cancel()
@@ -215,7 +215,7 @@ func (r *revoker) revoke(ctx context.Context, e cache.Entry) error {
 		return err
 	}
 	r.agent.record(audit.Record{
-		Event: audit.Revoked, Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
+		Event: audit.Revoked, Rule: e.Key.Rule, Vault: e.Key.VaultName(), Namespace: e.Key.Namespace,
 		Token: e.Key.Identity, Requester: peer.Peer{UID: -1},
 	})
 	return nil

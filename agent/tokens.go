@@ -202,7 +202,7 @@ func (t *tokens) list(ctx context.Context, uses *state.Uses, log *slog.Logger) [
 	all := make([]control.Token, 0, len(entries))
 	for _, e := range entries {
 		one := control.Token{
-			Rule: e.Key.Rule, Vault: vaultOf(e.Key), Namespace: e.Key.Namespace,
+			Rule: e.Key.Rule, Vault: e.Key.VaultName(), Namespace: e.Key.Namespace,
 			Caller: cache.Short(e.Key.Identity), Expires: e.Token.Expires, Uses: e.Token.Uses,
 			Scope: e.Token.Bound, Keep: e.Token.Keep,
 		}
@@ -218,12 +218,6 @@ func (t *tokens) list(ctx context.Context, uses *state.Uses, log *slog.Logger) [
 		return cmp.Or(strings.Compare(a.Rule, b.Rule), a.Expires.Compare(b.Expires))
 	})
 	return all
-}
-
-// vaultOf is the name of the vault block; a key has the address behind it.
-func vaultOf(k cache.Key) string {
-	name, _, _ := strings.Cut(k.Vault, " ")
-	return name
 }
 
 // A policyCheckedStore is the store of step-up tokens as one configuration sees it: a
@@ -249,9 +243,8 @@ const defaultLife = 15 * time.Minute
 
 // tokenPolicies are those of the rules of c.
 func tokenPolicies(c Config) map[string]tokenPolicy {
-	all := make(map[string]tokenPolicy)
+	all, most := make(map[string]tokenPolicy), cmp.Or(c.Cache.MaxTTL, defaultLife)
 	for _, r := range c.Rules {
-		most := cmp.Or(c.Cache.MaxTTL, defaultLife)
 		all[r.Name] = tokenPolicy{grant: r.TokenFingerprint(), life: r.Grant.Life(most), limit: r.Grant.Limit(most)}
 	}
 	return all

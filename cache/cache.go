@@ -6,6 +6,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vault-stepup/stepup/cache/keyring"
@@ -14,13 +15,19 @@ import (
 
 // A Key says whom a token belongs to. A token is never served under another key.
 type Key struct {
-	Vault     string `json:"vault"`     // name of the vault block
+	Vault     string `json:"vault"`     // name of the vault block, a blank, and its address
 	Namespace string `json:"namespace"` // Vault namespace without slashes at its ends; "" is root
 	Identity  string `json:"identity"`  // HMAC of the caller's own token, from an [Identifier]
 	Rule      string `json:"rule"`      // name of the step_up block
 	// Scope is the session or program that the token is for; "" is every one that has the
 	// caller's own token.
 	Scope string `json:"scope,omitempty"`
+}
+
+// VaultName is the name of the vault block.
+func (k Key) VaultName() string {
+	name, _, _ := strings.Cut(k.Vault, " ")
+	return name
 }
 
 // A Token is a step-up token with what is needed to stop using it in time. The tags are

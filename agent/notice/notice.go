@@ -182,9 +182,8 @@ func program(p peer.Peer) string {
 
 // request is what a notification shows of a use. It looks at the process once more.
 func request(k cache.Key, u state.Use, why string) prompt.Request {
-	vault, _, _ := strings.Cut(k.Vault, " ") // without its address
 	return prompt.Request{
-		Rule: k.Rule, Vault: vault, Namespace: k.Namespace, Operation: u.Operation, Path: u.Path,
+		Rule: k.Rule, Vault: k.VaultName(), Namespace: k.Namespace, Operation: u.Operation, Path: u.Path,
 		Requester: factor.Requester(u.Peer), Message: why,
 	}
 }

@@ -242,11 +242,6 @@ func markFree(all []*entry) {
 			}
 		}
 	}
-	for _, e := range all {
-		if e.free {
-			e.groups, e.sentinel = nil, nil
-		}
-	}
 }
 
 // markOthers finds, for an entry that wants a factor, the methods that a token needs instead
