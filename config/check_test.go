@@ -164,7 +164,7 @@ func TestMissingFile(t *testing.T) {
 	dir := t.TempDir()
 	cfg, diags := Load(filepath.Join(dir, "stepup.hcl"), fixed())
 	got := report(t, diags)
-	if cfg != nil || !strings.Contains(got, "hint: stepup config init") || !strings.Contains(got, dir) {
+	if cfg != nil || !strings.Contains(got, "hint: `stepup config init --config FILE --address") || !strings.Contains(got, dir) {
 		t.Errorf("got %v, %q", cfg, got)
 	}
 	if _, diags = Load(dir, fixed()); !strings.Contains(report(t, diags), "not a regular file") {

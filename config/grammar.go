@@ -140,7 +140,7 @@ func (b *block) readLabel(in *hclsyntax.Block, stands string) (problem message, 
 	case len(in.Labels) == 0:
 		return say("%s needs %s", in.Type, stands).hint("write %s \"…\" { … }", in.Type), b.header
 	case len(in.Labels) > 1:
-		return say("%s has more than one name", in.Type).hint("it takes %s", stands), b.header
+		return say("%s has more than one name", in.Type).hint("keep one of them: %s %q { … }", in.Type, in.Labels[0]), b.header
 	}
 	name := in.Labels[0]
 	b.label = text{value: name, shown: strconv.Quote(name), at: in.LabelRanges[0]}
@@ -229,9 +229,9 @@ func asStrict(tag reflect.StructTag, locked, value reflect.Value) bool {
 // checkWords reports arguments and blocks that the shape does not have.
 func (b *block) checkWords() {
 	args, blocks := wordsOf(b.shape.args), wordsOf(b.shape.blocks)
-	in := ""
-	if b.title != "" {
-		in = " in " + b.title
+	in, known := " in "+b.title, blocks
+	if b.title == "" {
+		in, known = "", append(slices.Clone(blocks), "variables", include) // which were taken out before
 	}
 	for name, a := range b.body.Attributes {
 		if slices.Contains(args, name) {
@@ -240,11 +240,13 @@ func (b *block) checkWords() {
 		hint := meant(name, args, "it has: ")
 		switch {
 		case slices.Contains(blocks, name):
-			hint = name + " is a block: write it without the equals sign"
+			hint = fmt.Sprintf("%s is a block: write %s, without the equals sign", name, b.form(name))
+		case b.title == "" && name == include:
+			hint = `write include "FILE" on a line of its own, without the equals sign`
 		case len(args)+len(blocks) == 0:
 			hint = "leave the block empty: it takes no arguments"
 		case len(args) == 0:
-			hint = meant(name, blocks, "there are only blocks here: ")
+			hint = meant(name, known, "there are only blocks here: ")
 		}
 		b.d.fail(a.NameRange, say("unknown argument %q%s", name, in).hint("%s", hint))
 	}
@@ -253,7 +255,7 @@ func (b *block) checkWords() {
 		if slices.Contains(blocks, name) {
 			continue
 		}
-		hint := meant(name, blocks, "it has: ")
+		hint := meant(name, known, "it has: ")
 		switch {
 		case slices.Contains(args, name):
 			hint = fmt.Sprintf("%s is an argument: write %s = …", name, name)
@@ -262,6 +264,21 @@ func (b *block) checkWords() {
 		}
 		b.d.fail(other.TypeRange, say("unknown block %q%s", name, in).hint("%s", hint))
 	}
+}
+
+// include is the word before the name of another file. The layers have read it.
+const include = "include"
+
+// form is how a block in b is written.
+func (b *block) form(kind string) string {
+	of := b.shape.blocks[slices.Index(wordsOf(b.shape.blocks), kind)].Type
+	if of.Kind() == reflect.Slice {
+		of = of.Elem()
+	}
+	if shapeOf(of, "").label.Tag.Get("label") == "" {
+		return kind + " { … }"
+	}
+	return kind + ` "…" { … }`
 }
 
 func (b *block) has(name string) bool {
@@ -283,10 +300,49 @@ func (b *block) text(name string) (t text, ok bool) {
 	return text{}, false
 }
 
+// need reports an argument that is not there, unless one is there under a name that is
+// reported with the right one.
 func (b *block) need(name string) {
-	if !b.has(name) {
-		b.d.fail(b.header, say("%s lacks %s", b.title, name).hint("add %s = …", name))
+	args := wordsOf(b.shape.args)
+	for written := range b.body.Attributes {
+		if written == name || !slices.Contains(args, written) && nearest(written, args) == name {
+			return
+		}
 	}
+	b.d.fail(b.header, say("%s lacks %s", b.title, name).hint("add %s = %s", name, b.sample(name)))
+}
+
+// sample is what an argument that the block lacks may be.
+func (b *block) sample(name string) string {
+	kind, _, _ := strings.Cut(b.title, " ")
+	switch kind + " " + name {
+	case "vault address":
+		return `"https://vault.example.com:8200"`
+	case "listener address":
+		if b.label.value == "unix" {
+			return `"${runtime_dir}/vault.sock"`
+		}
+		return `"127.0.0.1:8100"`
+	case "telemetry address":
+		return `"127.0.0.1:9108"`
+	case "mfa_method type":
+		return `"totp", or "duo", "okta", "pingid"`
+	case "step_up paths":
+		return `["kv/data/prod/*"], as in a policy`
+	case "step_up methods":
+		if known := b.d.names["mfa_method"]; len(known) > 0 {
+			return fmt.Sprintf("[%q], or others that are declared", known[0])
+		}
+		return `["NAME"], and mfa_method "NAME" { … }`
+	case "grant path":
+		if b.label.value == "login" {
+			return `"auth/MOUNT/login/USER"`
+		}
+		return `"auth/token/create/ROLE"`
+	case "audit file":
+		return `"${state_dir}/audit.jsonl"`
+	}
+	return "…"
 }
 
 // exclude reports the second of two arguments of which only one may be there.

@@ -73,7 +73,7 @@ func Load(path string, opt Options) (*agent.Config, Diagnostics) {
 func loadWith(d *decoder, path string) (*agent.Config, Diagnostics) {
 	tree := layers.Read(places(d, path))
 	if missing(tree, path, d.opt) {
-		return nil, withoutPlace(say("there is no configuration at %s", path).hint("stepup config init --address https://… writes one"))
+		return nil, withoutPlace(say("there is no configuration at %s", path).hint("%s", paths.HintInit(path, d.opt.Env)))
 	}
 	return d.load(tree, path)
 }

@@ -62,8 +62,8 @@ func readSentinel(b *block, r rule.Rule) (p rule.Policy) {
 func readGrant(b *block) (g rule.Grant) {
 	all := b.inner("grant")
 	if len(all) == 0 {
-		if len(b.inner("control_group")) == 0 {
-			b.d.fail(b.header, say("%s has no grant", b.title).hint(`add grant "header" {}`))
+		if len(b.inner("control_group")) == 0 && !b.has("grant") {
+			b.d.fail(b.header, say("%s has no grant", b.title).hint(`add grant "header" {} (Enterprise), grant "login" or grant "token"`))
 		}
 		return g
 	}

@@ -30,7 +30,7 @@ type text struct {
 // Words for the type that an argument has.
 const (
 	wantText     = "text in quotes"
-	wantList     = "a list of texts"
+	wantList     = `a list of texts, such as ["one", "two"]`
 	wantNumber   = "a whole number"
 	wantFlag     = "true or false, without quotes"
 	wantDuration = `a duration in quotes, such as "55s"`

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/agext/levenshtein"
@@ -42,7 +43,19 @@ func nearest(given string, candidates []string) string {
 			best, distance = c, n
 		}
 	}
-	return best
+	if best != "" {
+		return best
+	}
+	part := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return !isPart(given, c) && !isPart(c, given) })
+	if len(part) == 1 {
+		return part[0]
+	}
+	return ""
+}
+
+// isPart reports whether a word that is long enough to tell something is a part of whole.
+func isPart(word, whole string) bool {
+	return len(word) >= 4 && strings.Contains(strings.ToLower(whole), strings.ToLower(word))
 }
 
 // meant is a hint for a word that is not among candidates.

@@ -23,6 +23,15 @@ func DefaultPath(env func(string) string) string {
 	return UserPath(env)
 }
 
+// HintInit is the command that writes a first configuration at path.
+func HintInit(path string, env func(string) string) string {
+	flag := " --config FILE"
+	if usual, err := filepath.Abs(DefaultPath(env)); err == nil && path == usual {
+		flag = ""
+	}
+	return "`stepup config init" + flag + " --address https://vault.example.com:8200` writes one"
+}
+
 // UserPath is where the user's own configuration is when nothing names another.
 func UserPath(env func(string) string) string {
 	return under(UserConfigDir(env), "stepup", "stepup.hcl")

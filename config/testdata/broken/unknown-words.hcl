@@ -14,3 +14,14 @@ log {
   level  = "warning"
   format = "yaml"
 }
+include = "rules.hcl"
+vault "other" {
+  addresses   = ["https://vault.example:8200"]
+  skip_verify = true
+}
+mfa_method "corp_totp" { type = "totp" }
+step_up "singular" {
+  path   = ["kv/data/*"]
+  method = ["totp"]
+  grant  = "header"
+}

@@ -151,6 +151,15 @@ func (c *Console) ConfigPath() (string, error) {
 	return filepath.Abs(file)
 }
 
+// HintInit is the command that writes the configuration file.
+func (c *Console) HintInit() string {
+	file, err := c.ConfigPath()
+	if err != nil {
+		return HintConfigFlag
+	}
+	return paths.HintInit(file, c.Env)
+}
+
 // RuntimeDir is the folder with the sockets of the agent.
 func (c *Console) RuntimeDir() string { return paths.RuntimeDir(c.Env) }
 

@@ -26,7 +26,7 @@ func checkConfig(d *doctor, f findings) {
 		f.pass("%s: %s, %s, %s", strings.Join(d.config.Files, ", "), cli.Counted(len(d.config.Vaults), "vault"),
 			cli.Counted(len(d.config.Listeners), "listener"), cli.Counted(len(d.config.Rules), "rule"))
 	} else if _, gone := os.Stat(d.file); errors.Is(gone, fs.ErrNotExist) {
-		f.fail("%v", err).with("`stepup config init --address https://vault.example.com:8200` writes one")
+		f.fail("%v", err).with("%s", d.HintInit())
 	} else {
 		f.fail("%v", err).with(hintConfig)
 	}
