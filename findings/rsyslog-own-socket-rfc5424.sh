@@ -51,7 +51,7 @@ send() { # SOCKET: what rsyslog makes of the message
 }
 default=$(send "$dir/default.sock")
 chain=$(send "$dir/chain.sock")
-LD_LIBRARY_PATH=$libraries root/usr/sbin/rsyslogd -v | head -n 1
+LD_LIBRARY_PATH=$libraries root/usr/sbin/rsyslogd -v | sed -n 1p
 logger --version
 echo "default:               $default"
 echo "useSpecialParser=off:  $chain"

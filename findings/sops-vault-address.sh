@@ -79,7 +79,7 @@ nothing=$(asks LANG=C)
 addr=$(asks "VAULT_ADDR=http://127.0.0.1:$of_variable")
 agent=$(asks "VAULT_AGENT_ADDR=http://127.0.0.1:$of_variable")
 
-./sops --version --disable-version-check | head -n 1
+./sops --version --disable-version-check | sed -n 1p
 echo "nothing set:       the server of the $nothing"
 echo "VAULT_ADDR:        the server of the $addr"
 echo "VAULT_AGENT_ADDR:  the server of the $agent"
