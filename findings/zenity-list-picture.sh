@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # zenity 4.1.90 (Debian 13) draws each picture of --list --imagelist with 16 pixels, whatever its size and that of the
-# window, and no option changes that. zenity 3.44.0 (Debian 12) draws the same picture with all its pixels. The
-# manual of neither says a size, and zenity 4 has no other window that shows a picture. So a QR code in such a
-# list can be scanned with zenity 3, and is a grey spot with zenity 4.
+# window; it has no option for the size. zenity 3.44.0 (Debian 12) draws the same picture with all its pixels. The
+# manual says of --imagelist "Use an image for the first column", and nothing of a size. So a QR code in such a list can
+# be scanned with zenity 3, and is a grey spot with zenity 4.
 #
 # Seen on Debian 12 under Xvfb, a picture of 200 by 200 pixels in a window of 500 by 400:
 #   zenity 3.44.0:  200x200
