@@ -20,25 +20,26 @@ type Event string
 
 // The events of the log.
 const (
-	Challenge Event = "challenge" // Vault wanted a second factor
-	Prompt    Event = "prompt"    // the person was asked
-	Approved  Event = "approved"  // Vault took the answer
-	Denied    Event = "denied"    // the person, or Vault after a push, said no
-	Timeout   Event = "timeout"   // there was no answer in time
-	Rejected  Event = "rejected"  // Vault did not take the codes
-	Cached    Event = "cached"    // a token that was there served the request
-	Revoked   Event = "revoked"   // a token was revoked at Vault
-	Locked    Event = "locked"    // every token was forgotten
-	Resumed   Event = "resumed"   // muted rules may prompt again
-	Refused   Event = "refused"   // the guard refused a request
-	Withdrawn Event = "withdrawn" // the program left while the person was asked; DurationMS is how long it had waited
-	Enrolled  Event = "enrolled"  // the person set up an authenticator, and Vault took its first code
+	Challenge   Event = "challenge"   // Vault wanted a second factor
+	Prompt      Event = "prompt"      // the person was asked
+	Approved    Event = "approved"    // Vault took the answer
+	Denied      Event = "denied"      // the person, or Vault after a push, said no
+	Timeout     Event = "timeout"     // there was no answer in time
+	Rejected    Event = "rejected"    // Vault did not take the codes
+	Unavailable Event = "unavailable" // nobody could be asked, or Vault not be reached
+	Cached      Event = "cached"      // a token that was there served the request
+	Revoked     Event = "revoked"     // a token was revoked at Vault
+	Locked      Event = "locked"      // every token was forgotten
+	Resumed     Event = "resumed"     // muted rules may prompt again
+	Refused     Event = "refused"     // the guard refused a request
+	Withdrawn   Event = "withdrawn"   // the program left before there was an answer; DurationMS is how long it had waited
+	Enrolled    Event = "enrolled"    // the person set up an authenticator, and Vault took its first code
 )
 
 // valid reports whether e is an event of the log.
 func (e Event) valid() bool {
 	switch e {
-	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Cached, Revoked, Locked, Resumed, Refused, Withdrawn, Enrolled:
+	case Challenge, Prompt, Approved, Denied, Timeout, Rejected, Unavailable, Cached, Revoked, Locked, Resumed, Refused, Withdrawn, Enrolled:
 		return true
 	default:
 		return false

@@ -130,6 +130,7 @@ func (b *bodyLogin) decide(ctx context.Context, step func(context.Context) mfa.V
 	v = step(ctx)
 	if err := cmp.Or(b.exchange.Err, ctx.Err()); err != nil {
 		b.exchange.Keep(nil)
+		b.RecordEnd(ctx, factor.Unreached(err))
 		return nil, err
 	}
 	if v.Outcome != "" {

@@ -143,16 +143,27 @@ func (r *Request) wait(app context.Context) (*http.Response, mfa.Verdict) {
 		<-r.group.Poller
 	}
 	switch {
-	case r.group.Decided() && r.group.Verdict.Outcome == mfa.Approved:
-		return r.group.Answer.Response(), r.group.Verdict
 	case r.group.Decided():
-		return r.group.Held.Response(), r.group.Verdict
+		return r.decided(app)
 	case app.Err() != nil:
+		r.RecordEnd(app, factor.Canceled())
 		return r.group.Held.Response(), factor.Canceled()
 	}
 	r.Record(audit.Timeout, time.Since(r.Started))
 	r.Config.Log.Info("not approved yet", "rule", r.Rule, "vault", r.Config.VaultName, "path", r.StepUp.Request.Path)
 	return r.group.Held.Response(), factor.Timeout("stepup: nobody has approved this request yet; run it again to go on waiting for the same approval, or unwrap the token of wrap_info when it is there")
+}
+
+// decided is the answer that one of the requests has got that wait for it.
+func (r *Request) decided(app context.Context) (*http.Response, mfa.Verdict) {
+	v := r.group.Verdict
+	if r.Open {
+		r.RecordEnd(app, v)
+	}
+	if v.Outcome == mfa.Approved {
+		return r.group.Answer.Response(), v
+	}
+	return r.group.Held.Response(), v
 }
 
 // poll asks Vault until the approval is decided or ctx ends.

@@ -139,6 +139,7 @@ type StepUp struct {
 	Prefilled       CodeWith // of a login grant
 	Answered        bool     // a person answered a question, or was told of a push
 	Challenged      bool     // the audit log has the challenge
+	Open            bool     // and not the end of it
 	OutlivesApp     bool     // an acquisition: it goes on when the app leaves
 
 	// Refused are the IDs of the methods of the enforcement at which Vault's last validate
@@ -236,16 +237,6 @@ func (s *StepUp) withAppWait(message string) string {
 	return message + fmt.Sprintf("the program has waited %d s, and most give up after 60 s", int(waited.Seconds()))
 }
 
-// appLeft writes down that a question was withdrawn because the app no longer waits for its
-// answer. Without that, a client that gives up after a second looks like a prompt that
-// flickers.
-func (s *StepUp) appLeft() {
-	waited := time.Since(s.Started)
-	s.Config.Log.Info("question withdrawn: the program no longer waits for its answer; give it more time (VAULT_CLIENT_TIMEOUT, or the time-out of its library)",
-		"waited", waited.Round(time.Millisecond), "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path, "pid", s.lookup.Peer().PID, "exe", s.lookup.Peer().Exe)
-	s.Record(audit.Withdrawn, waited)
-}
-
 // Tell shows the person something until the notice is done. Its deadline is that of the
 // questions, if it has none of its own.
 func (s *StepUp) Tell(ctx context.Context, p prompt.Request) *prompt.Notice {
@@ -321,28 +312,61 @@ func (s *StepUp) keepOf(event audit.Event) string {
 	return string(s.Keep)
 }
 
-// Process is the process that the request is from; 0 where that cannot be told.
-func (s *StepUp) Process() int { return s.lookup.Peer().PID }
-
 // RecordPrompt writes down that a prompt is shown, about the method that is set already.
 func (s *StepUp) RecordPrompt(kind prompt.Kind) {
-	s.kind, s.prompter = kind, ""
+	s.kind, s.prompter, s.Open = kind, "", true
 	s.Record(audit.Prompt, 0)
 }
+
+// Challenge records that a second factor is wanted, once.
+func (s *StepUp) Challenge() {
+	if !s.Challenged {
+		s.Challenged, s.Open = true, true
+		s.Record(audit.Challenge, 0)
+	}
+}
+
+// appLeft writes down that a question was withdrawn because the app no longer waits for its
+// answer. Without that, a client that gives up after a second looks like a prompt that
+// flickers.
+func (s *StepUp) appLeft() {
+	waited := time.Since(s.Started)
+	s.Config.Log.Info("question withdrawn: the program no longer waits for its answer; give it more time (VAULT_CLIENT_TIMEOUT, or the time-out of its library)",
+		"waited", waited.Round(time.Millisecond), "rule", s.Rule, "vault", s.Config.VaultName, "path", s.Request.Path, "pid", s.lookup.Peer().PID, "exe", s.lookup.Peer().Exe)
+	s.Open = false
+	s.Record(audit.Withdrawn, waited)
+}
+
+// RecordEnd writes down how the step-up ended. A lock is a no to what it cancels; any other end
+// of app is that of the program. Where nothing was begun, there is nothing to be withdrawn.
+func (s *StepUp) RecordEnd(app context.Context, v mfa.Verdict) {
+	event := map[mfa.Outcome]audit.Event{
+		mfa.Approved: audit.Approved, mfa.Denied: audit.Denied, mfa.Timeout: audit.Timeout, mfa.Rejected: audit.Rejected,
+		mfa.Unavailable: audit.Unavailable, mfa.Cooldown: audit.Unavailable,
+	}[v.Outcome]
+	switch cause := context.Cause(app); {
+	case cause == nil, event == audit.Approved:
+	case errors.Is(cause, prompt.ErrCanceled):
+		event = audit.Denied
+	default:
+		event = audit.Withdrawn
+	}
+	open := s.Open
+	s.Open = false
+	if event == "" || !open && (event == audit.Unavailable || event == audit.Withdrawn) {
+		return
+	}
+	s.Record(event, time.Since(s.Started))
+}
+
+// Process is the process that the request is from; 0 where that cannot be told.
+func (s *StepUp) Process() int { return s.lookup.Peer().PID }
 
 // Used notes that the step-up token of this caller and rule serves the request.
 func (s *StepUp) Used() { s.Config.State.Uses.Record(s.Key, useOf(s.Request), s.lookup) }
 
 // Made notes that the request has got a step-up token.
 func (s *StepUp) Made() { s.Config.State.Uses.Made(s.Key, s.lookup.Peer()) }
-
-// Challenge records that a second factor is wanted, once.
-func (s *StepUp) Challenge() {
-	if !s.Challenged {
-		s.Challenged = true
-		s.Record(audit.Challenge, 0)
-	}
-}
 
 // Muted returns the verdict for a request that no prompt is shown for: of batch jobs, and
 // under rules that were denied too often.
@@ -433,10 +457,12 @@ func (s *StepUp) AcquireTurn(app context.Context) (release func(), v mfa.Verdict
 				v.Message += oneCodeEach
 			}
 		}
+		s.RecordEnd(app, v)
 		return nil, v
 	}
 	if v, ok := s.Cooldown(); ok {
 		release()
+		s.RecordEnd(app, v)
 		return nil, v
 	}
 	return release, mfa.Verdict{}
@@ -457,6 +483,7 @@ func (s *StepUp) InTurn(app context.Context, decide func() mfa.Verdict) mfa.Verd
 // Conclude writes the decision down and starts the cool-down that follows a denial. An app
 // that left decided nothing.
 func (s *StepUp) Conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
+	s.RecordEnd(app, v)
 	if app.Err() != nil {
 		return v
 	}
@@ -478,15 +505,6 @@ func (s *StepUp) Conclude(app context.Context, v mfa.Verdict) mfa.Verdict {
 	}
 	if countsAsDenial(v) {
 		s.Config.State.Denials.Record(s.denialKey())
-	}
-	event := map[mfa.Outcome]audit.Event{
-		mfa.Approved: audit.Approved,
-		mfa.Denied:   audit.Denied,
-		mfa.Timeout:  audit.Timeout,
-		mfa.Rejected: audit.Rejected,
-	}[v.Outcome]
-	if event != "" {
-		s.Record(event, time.Since(s.Started))
 	}
 	return v
 }

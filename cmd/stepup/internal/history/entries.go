@@ -11,8 +11,7 @@ import (
 )
 
 // An entry is a step-up: the record that ended it, and what came before and after that. It
-// has the event challenge or prompt where nothing ended it: the program could not be asked
-// about, or the agent was stopped. Other records are entries of their own.
+// has the event challenge or prompt where nothing ended it: the agent was killed. Other records are entries of their own.
 type entry struct {
 	audit.Record
 	Program string `json:"program"` // name of the requester; "" when unknown
@@ -66,7 +65,7 @@ func (f *folder) add(r audit.Record) {
 		f.begin(r)
 	case audit.Prompt:
 		f.prompt(r)
-	case audit.Approved, audit.Denied, audit.Timeout, audit.Rejected, audit.Withdrawn, audit.Enrolled:
+	case audit.Approved, audit.Denied, audit.Timeout, audit.Rejected, audit.Unavailable, audit.Withdrawn, audit.Enrolled:
 		f.end(r)
 	case audit.Cached:
 		f.use(r)

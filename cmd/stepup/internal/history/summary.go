@@ -84,6 +84,8 @@ func (f *figures) count(e *entry, now time.Time) bool {
 			return false
 		}
 		f.Unanswered++
+	case audit.Unavailable:
+		f.Unanswered++
 	case audit.Cached: // of a token from before
 		f.Uses += e.Uses
 		return true

@@ -142,8 +142,8 @@ func entryParagraph(e *entry, width int) []string {
 	return lines
 }
 
-// eventText is what became of the entry. A question without an outcome is open, could not be
-// shown, or was answered for nothing, as Vault could not be reached: none of it is the person's doing.
+// eventText is what became of the entry. A question without an outcome is open, or the agent was
+// killed.
 func eventText(e *entry) string {
 	switch e.Event {
 	case audit.Challenge, audit.Prompt:
