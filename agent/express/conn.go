@@ -155,10 +155,15 @@ func (x *conn) allowed(lane *Lane) bool {
 // more reads more of a request. It returns false when that does not come at once.
 func (x *conn) more() bool {
 	x.in = x.server.buffers.grow(x.in)
-	x.deadline(maxWait)
-	n, err := x.client.Read(x.in[len(x.in):cap(x.in)])
-	x.in = x.in[:len(x.in)+n]
-	return err == nil
+	for range 2 { // on a busy machine, the first may be over before it began
+		x.deadline(maxWait)
+		n, err := x.client.Read(x.in[len(x.in):cap(x.in)])
+		x.in = x.in[:len(x.in)+n]
+		if !timedOut(err) {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // handOver gives the connection to the server behind, with what was read of it.
