@@ -285,7 +285,7 @@ func TestStream(t *testing.T) {
 // late, or had to be looked into.
 func TestSlowAnswer(t *testing.T) {
 	t.Parallel()
-	const timeout = 15 * patience
+	const timeout = 40 * patience
 	json := `{"data":"` + strings.Repeat("x", small)
 	for name, kind := range map[string]string{"text": "text/plain", "JSON": "application/json"} {
 		t.Run(name, func(t *testing.T) {
