@@ -191,7 +191,7 @@ while :; do sleep 1; done
 	}{
 		{"withdrawn", func(r prompt.Request) (prompt.Request, bool) { return r, true }, context.Canceled},
 		{"deadline", func(r prompt.Request) (prompt.Request, bool) {
-			r.Deadline = time.Now().Add(5 * time.Second) // both have said that they are ready by then
+			r.Deadline = time.Now().Add(10 * time.Second) // both have said that they are ready by then
 			return r, false
 		}, prompt.ErrUnavailable},
 	} {
