@@ -162,6 +162,20 @@ func TestBodyFactorLoginKnowsItsNode(t *testing.T) {
 	equal(t, "nodes", []string{"", active}, nodes)
 }
 
+// A redirect may not lead a password and a code to another path.
+func TestBodyFactorLoginStaysOnItsPath(t *testing.T) {
+	t.Parallel()
+	other := upstream(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s got the login", r.RequestURI) })
+	standby := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other+"/v1/auth/ldap/login/mallory", http.StatusTemporaryRedirect)
+	})
+	m := &mounts{at: func(ctx context.Context, l mfa.MountLogin, send stepup.SendLogin) (*http.Response, mfa.Verdict, error) {
+		resp, err := send(ctx, l.Body)
+		return resp, mfa.Verdict{}, err
+	}}
+	equal(t, "status", 502, newFixture(t, standby, withMounts(m)).logIn(t, ldapLogin).Status)
+}
+
 func TestBodyFactorLoginAnswers(t *testing.T) {
 	t.Parallel()
 	const token, no = `{"warnings":null,"auth":{"client_token":"t"}}`, `{"errors":["denied"]}`

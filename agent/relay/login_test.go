@@ -91,7 +91,10 @@ func opens(content string) unwrapper {
 
 func TestWrappedLogin(t *testing.T) {
 	t.Parallel()
-	never := unwrapper(func(secret.Secret, string) ([]byte, error) { return nil, errors.New("opened what it must not") })
+	never := unwrapper(func(secret.Secret, string) ([]byte, error) {
+		t.Error("opened what it must not")
+		return nil, errors.New("opened")
+	})
 	sealed := unwrapper(func(secret.Secret, string) ([]byte, error) { return nil, errors.New("sealed") })
 	ok := mfa.Verdict{Outcome: mfa.Approved}
 	const finished, final = `{"wrap_info":{"token":"w","wrapped_accessor":"a"},"warnings":null}`, `{"wrap_info":{"token":"final"}}`
@@ -142,6 +145,19 @@ func TestWrappedLogin(t *testing.T) {
 		want := []string{`{"password":"p"} 60s`, `{"password":"p"} 60s`}
 		equal(t, "vault saw", want[:tt.sent], sent.noted())
 	})
+}
+
+// The login may have to be done again, so a wrapped answer is not opened where its body is gone.
+func TestWrappedLoginThatCannotBeRepeated(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, upstream(t, answer(200, wrappedChallenge)), func(c *relay.Config) {
+		c.MaxKept = -1
+		c.Unwrapper = unwrapper(func(secret.Secret, string) ([]byte, error) {
+			t.Error("opened")
+			return []byte(challenge), nil
+		})
+	})
+	equal(t, "answer", wrappedChallenge, f.logIn(t, alice, "X-Vault-Wrap-Ttl", "60s").Body)
 }
 
 // What only looks like a challenge reaches the app as it is, with one line in
