@@ -27,6 +27,7 @@ func TestSentinel(t *testing.T) {
 	const nameless, wrong, bad = `{"errors":["policy evaluation resulted in denial"]}`, `{"errors":["ldap operation failed"]}`, `{"errors":["no data provided"]}`
 	type match struct { // in which a request is stepped up
 		Unauthenticated bool
+		Proven          bool
 		DeniedBy        []string
 	}
 	pay := []string{"root/pay"}
@@ -37,11 +38,12 @@ func TestSentinel(t *testing.T) {
 		want              []match
 	}
 	tests := map[string]test{
-		"a policy on a path":                   {secret, "t", "", 403, policyDenied, []match{{false, pay}}},
-		"one without a name":                   {secret, "t", "", 403, nameless, []match{{false, []string{""}}}},
-		"no policy":                            {secret, "t", "", 403, denied, []match{{}}},
-		"a policy on a login":                  {login, "", "{}", 400, policyDenied, []match{{true, pay}}},
-		"a policy at a mount":                  {mount, "t", "", 400, policyDenied, []match{{true, pay}}},
+		"a policy on a path":                   {secret, "t", "", 403, policyDenied, []match{{false, true, pay}}},
+		"one without a name":                   {secret, "t", "", 403, nameless, []match{{false, true, []string{""}}}},
+		"no policy":                            {secret, "t", "", 403, denied, []match{{Proven: true}}},
+		"no policy, or a dead token":           {secret, "t", "", 403, `{"errors":["permission denied"]}`, []match{{}}}, // OpenBao
+		"a policy on a login":                  {login, "", "{}", 400, policyDenied, []match{{true, false, pay}}},
+		"a policy at a mount":                  {mount, "t", "", 400, policyDenied, []match{{true, false, pay}}},
 		"a wrong password":                     {login, "", "{}", 400, wrong, nil},
 		"another refusal of a login":           {login, "", "{}", 403, denied, nil},
 		"a login with a body of unlikely size": {login, "", strings.Repeat("b", 1001), 400, policyDenied, nil},
@@ -58,7 +60,7 @@ func TestSentinel(t *testing.T) {
 		}), governedPaths)
 		var got []match
 		f.resolver.stepUp = func(m rule.Match, send stepup.Send) (*http.Response, mfa.Verdict) {
-			got = append(got, match{m.Unauthenticated, m.DeniedBy})
+			got = append(got, match{m.Unauthenticated, m.Proven, m.DeniedBy})
 			return answerWith(mfa.Credential{Method: "totp", Passcode: "1"})(m, send)
 		}
 		var header []string
