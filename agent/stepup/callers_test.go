@@ -61,6 +61,40 @@ func TestCachedUseLooksTheCallerUp(t *testing.T) {
 	})
 }
 
+// An express lane gets no token that has to be counted, and none of a caller that is not known to
+// be alive at this moment.
+func TestTokenOfAnExpressLane(t *testing.T) {
+	type test struct {
+		change func(t *testing.T, f *fixture)
+		ok     bool
+	}
+	run(t, map[string]test{
+		"there":           {func(*testing.T, *fixture) {}, true},
+		"not there":       {func(t *testing.T, f *fixture) { _ = f.tokens.Delete(t.Context(), keyOf("tok")) }, false},
+		"the caller died": {func(_ *testing.T, f *fixture) { f.vault.dies() }, false},
+		"Vault does not tell": {func(_ *testing.T, f *fixture) {
+			f.vault.caller = func() (vault.TokenInfo, error) { return vault.TokenInfo{}, errors.New("reset") }
+		}, false},
+		"ended meanwhile": {func(t *testing.T, f *fixture) {
+			f.vault.caller = func() (vault.TokenInfo, error) {
+				return vault.TokenInfo{}, f.tokens.Delete(t.Context(), keyOf("tok"))
+			}
+		}, false},
+		"of so many uses": {func(t *testing.T, f *fixture) {
+			token, _ := f.tokens.Get(t.Context(), keyOf("tok"))
+			token.Uses = 2
+			_ = f.tokens.Put(t.Context(), keyOf("tok"), token)
+		}, false},
+	}, func(t *testing.T, tt test) {
+		f := newFixture(t, nil).withOld(t)
+		tt.change(t, f)
+		use, ok := f.resolver.Cached(t.Context(), deploy(), "tok")
+		if ok != tt.ok || ok && use.Token.Secret != "old" {
+			t.Errorf("Cached = %v, %t", use, ok)
+		}
+	})
+}
+
 // Requests at once wait for one look-up. When the one that asks leaves, another asks.
 func TestOneLookupForMany(t *testing.T) {
 	alive(t, func(t *testing.T, f *fixture) {
