@@ -227,7 +227,7 @@ func (p *Persistent) paused() error {
 func (p *Persistent) found(s keyring.State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.state, p.since = s, time.Now()
+	p.state, p.since = s, time.Now().Round(0) // a sleep counts
 }
 
 // read returns the live token in the item called name.
