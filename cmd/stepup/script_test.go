@@ -305,7 +305,7 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("WRONG", wrongCode(code))
 }
 
-// WrongCode is another code of the same length.
+// wrongCode is another code of the same length.
 func wrongCode(code string) string {
 	return strings.Map(func(digit rune) rune { return '0' + (digit-'0'+5)%10 }, code)
 }

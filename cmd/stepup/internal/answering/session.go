@@ -85,7 +85,9 @@ func (s *Session) event(ctx context.Context, change prompt.Event) {
 		withdraw(change.Cause())
 		delete(s.open, id)
 		s.queue = slices.DeleteFunc(s.queue, func(q queued) bool { return q.id == id })
-		s.aside[id] = change.Type == prompt.EventPutAside
+		if change.Type == prompt.EventPutAside {
+			s.aside[id] = true
+		}
 		if off, notified := s.notices[id]; notified {
 			<-off // so that what follows comes below the line that says how it ended
 			delete(s.notices, id)
@@ -129,6 +131,7 @@ func (s *Session) show(ctx context.Context, e prompt.Event) {
 	}
 	before, over, came, again := s.last, make(chan struct{}), s.Now(), s.aside[e.Request.ID]
 	s.last = over
+	delete(s.aside, e.Request.ID)
 	behind := make(chan int, 1)
 	s.queue = append(s.queue, queued{e.Request.ID, behind})
 	ctx = prompt.WithUpdates(ctx, behind)

@@ -19,7 +19,7 @@ import (
 // asked, and than a phone takes to be picked up.
 const leastTimeout = 120 * time.Second
 
-// Run starts the command and waits for it. The command is in our process group,
+// run starts the command and waits for it. The command is in our process group,
 // so that what is typed as a signal reaches it without us; the other signals are
 // passed on.
 func (x *execution) run() error {

@@ -19,7 +19,7 @@ func caughtSignals() []os.Signal {
 	}
 }
 
-// Typed reports whether the command has got the signal by itself, because it was
+// typed reports whether the command has got the signal by itself, because it was
 // typed: the terminal sends it to the whole job. Sent once more, a program that
 // ends at the second ctrl-c would not clean up at the first.
 func typed(s os.Signal) bool {

@@ -15,5 +15,5 @@ func ignoreBackground() {}
 
 func exitCode(s *os.ProcessState) int { return s.ExitCode() }
 
-// Code is that of STATUS_CONTROL_C_EXIT as a shell shows it.
+// code is that of STATUS_CONTROL_C_EXIT as a shell shows it.
 func (i interrupted) code() int { return cli.ExitFailed }
