@@ -2,8 +2,10 @@ package prompt_test
 
 import (
 	"math"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vault-stepup/stepup/prompt"
 	"github.com/vault-stepup/stepup/prompt/prompttest"
@@ -94,5 +96,45 @@ func obey(t *testing.T, s string, limit int, allowed string, sanitize func(strin
 	}
 	if again := sanitize(got, limit); again != got {
 		t.Errorf("not idempotent: %q, then %q", got, again)
+	}
+}
+
+// Every string of a request comes clean out of Sanitized, those of fields to come as well.
+func TestEveryStringIsSanitised(t *testing.T) {
+	t.Parallel()
+	r := prompt.Request{Enrolment: &prompt.Enrolment{}}
+	eachString(reflect.ValueOf(&r).Elem(), "", func(_ string, v reflect.Value) { v.SetString(prompttest.Hostile()) })
+	r.Kind, r.ID = prompt.Choose, "" // one is checked, the other given by the broker
+	clean := r.Sanitized()
+	eachString(reflect.ValueOf(&clean).Elem(), "", func(name string, v reflect.Value) {
+		if s := v.String(); prompt.SanitizeText(s, 400) != s {
+			t.Errorf("%s is %.100q", name, s)
+		}
+	})
+	if got := (prompt.Request{Number: "1234567"}).Sanitized().Number; got != "" {
+		t.Errorf("a number of %d digits is shown", len(got))
+	}
+}
+
+// eachString calls do with the strings in v, and puts one element into lists that have none.
+func eachString(v reflect.Value, name string, do func(name string, v reflect.Value)) {
+	switch v.Kind() {
+	case reflect.String:
+		do(name, v)
+	case reflect.Pointer:
+		eachString(v.Elem(), name, do)
+	case reflect.Slice:
+		if v.Len() == 0 && v.CanSet() {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		}
+		for i := range v.Len() {
+			eachString(v.Index(i), name, do)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type() != reflect.TypeFor[time.Time]() {
+				eachString(v.Field(i), name+"."+v.Type().Field(i).Name, do)
+			}
+		}
 	}
 }
