@@ -124,7 +124,7 @@ func (q *tokenRequest) endToken(t cache.Token) {
 
 // keepBehindLook keeps a token for the request that the process has looked at the mount for:
 // `vault kv get` makes two of one command, and a yes to one of them would be none to it.
-func (q *tokenRequest) keepBehindLook(ctx context.Context, resp *http.Response, t cache.Token) bool {
+func (q *tokenRequest) keepBehindLook(ctx context.Context, running *state.Acquisition, resp *http.Response, t cache.Token) bool {
 	if q.Process() == 0 || resp.StatusCode != http.StatusOK || t.Uses == 1 {
 		return false
 	}
@@ -132,7 +132,8 @@ func (q *tokenRequest) keepBehindLook(ctx context.Context, resp *http.Response, 
 	if until := time.Now().Round(0).Add(afterLook); until.Before(t.Expires) {
 		t.Expires = until
 	}
-	return q.config.Tokens.Put(ctx, q.Key, t) == nil
+	put := func() error { return q.config.Tokens.Put(ctx, q.Key, t) }
+	return q.Config.State.Acquisitions.Keep(running, put, func() error { return q.config.Tokens.Delete(ctx, q.Key) })
 }
 
 // kept is what a token remembers of the person's choice.

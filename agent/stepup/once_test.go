@@ -183,6 +183,41 @@ func TestOnceBehindALook(t *testing.T) {
 	})
 }
 
+// A lock while a request is served with a token that was allowed once ends that token, and nothing
+// keeps it for the read behind a look: the lock has looked for tokens by then.
+func TestOnceEndsWithALock(t *testing.T) {
+	type test struct {
+		body string
+		look bool
+		lock func(f *fixture)
+	}
+	all, one := func(f *fixture) { f.state.Cancel() }, func(f *fixture) { f.state.Acquisitions.CancelRule(deploy().Rule.Name) }
+	run(t, map[string]test{
+		"of everything":     {aSecret, true, all},
+		"of the rule":       {aSecret, true, one},
+		"at the read":       {aSecret, false, all},
+		"with a lease open": {aLease, false, one},
+	}, func(t *testing.T, tt test) {
+		f := newFixture(t, nil)
+		f.serving(tt.body)
+		serve := f.up.serve
+		f.up.serve = func(ctx context.Context, line string) (*http.Response, error) {
+			if line == "token new" {
+				tt.lock(f)
+			}
+			return serve(ctx, line)
+		}
+		f.person.codes("111111 once", "no")
+		ctx := peer.NewContext(t.Context(), func() peer.Peer { return peer.Peer{PID: 7, UID: 1000} })
+		m := deploy()
+		m.Request.Path, m.Preflight = "kv/deploy/x", tt.look
+		f.request(ctx, m).closed().check(t, want{outcome: mfa.Approved})
+		f.left(t, "new") // once
+		m.Request.Path, m.Preflight = "kv/data/deploy/x", false
+		f.request(ctx, m).check(t, want{outcome: mfa.Denied})
+	})
+}
+
 // A choice holds for the questions after it, which say so, and may be taken back.
 func TestKeepHoldsForTheNextQuestion(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {

@@ -355,7 +355,7 @@ func (q *tokenRequest) sendOnce(ctx context.Context, running *state.Acquisition)
 		leave(false)
 		return Refused{nil, factor.Unreached(err)}, true
 	}
-	if q.match.Preflight && q.keepBehindLook(ctx, resp, t) {
+	if q.match.Preflight && q.keepBehindLook(ctx, running, resp, t) {
 		leave(true)
 	} else {
 		state.WatchAnswer(resp, leave)

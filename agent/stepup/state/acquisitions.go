@@ -26,6 +26,7 @@ type Acquisition struct {
 type Acquisitions struct {
 	mu       sync.Mutex
 	inflight map[Key]*Acquisition // those of authenticators have a path
+	serving  map[*Acquisition]Key // those with a Once, until the last that waited has left
 	ctx      context.Context      //nolint:containedctx // of the acquisitions that run now: a lock replaces it
 	cancel   context.CancelCauseFunc
 	running  *sync.WaitGroup // one for each acquisition under ctx
@@ -74,8 +75,16 @@ func (a *Acquisitions) Join(k Key, run func(context.Context, *Acquisition) mfa.V
 		a.mu.Lock()
 		delete(a.inflight, k)
 		q.over = true
+		late := q.Once != nil && context.Cause(ctx) != nil // a lock came when the token was there
+		if q.Once != nil {
+			q.Once.locked = late
+			a.serving[q] = k
+		}
 		q.waiting++ // until here
 		a.mu.Unlock()
+		if late {
+			q.Once.End()
+		}
 		a.Leave(q, false)
 		close(q.Done)
 	})
@@ -96,11 +105,13 @@ func (a *Acquisitions) CancelRule(rule string) {
 	for k, q := range a.inflight {
 		if k.Rule == rule {
 			ending = append(ending, q)
+			q.cancel(prompt.ErrCanceled)
 		}
 	}
+	locked := a.lockServedLocked(func(k Key) bool { return k.Rule == rule })
 	a.mu.Unlock()
-	for _, q := range ending {
-		q.cancel(prompt.ErrCanceled)
+	for _, o := range locked {
+		o.End()
 	}
 	for _, q := range ending {
 		<-q.Done
@@ -110,12 +121,16 @@ func (a *Acquisitions) CancelRule(rule string) {
 // cancelAll ends the acquisitions that run and waits for them.
 func (a *Acquisitions) cancelAll() {
 	a.mu.Lock()
-	cancel, running := a.cancel, a.running
+	running := a.running
+	a.cancel(prompt.ErrCanceled) // under mu: one that is over by now is among those that serve
+	locked := a.lockServedLocked(func(Key) bool { return true })
 	a.newContextLocked()
 	a.running.Add(1) // another cancel meanwhile waits for these as well
 	defer a.running.Done()
 	a.mu.Unlock()
-	cancel(prompt.ErrCanceled)
+	for _, o := range locked {
+		o.End()
+	}
 	running.Wait()
 }
 

@@ -16,11 +16,13 @@ import (
 // [Acquisitions] count them.
 type Once struct {
 	Token cache.Token
-	// End is called when all of them have their answers, unless something hangs on the token.
+	// End is called when all of them have their answers, unless something hangs on the token;
+	// and by a lock.
 	End func()
 
-	used int
-	kept bool // something hangs on the token
+	used   int
+	kept   bool // something hangs on the token
+	locked bool // it serves nothing more
 }
 
 // Take returns the token for one request that waited; ok is false where its uses are over.
@@ -28,7 +30,7 @@ func (a *Acquisitions) Take(q *Acquisition) (t cache.Token, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := q.Once
-	if o.Token.Uses > 0 && o.used >= o.Token.Uses {
+	if o.locked || o.Token.Uses > 0 && o.used >= o.Token.Uses {
 		return cache.Token{}, false
 	}
 	o.used++
@@ -43,12 +45,40 @@ func (a *Acquisitions) Leave(q *Acquisition, kept bool) {
 	end := false
 	if q.over && q.Once != nil { // before that, it is the acquisition's own
 		q.Once.kept = q.Once.kept || kept
-		end = q.waiting == 0 && !q.Once.kept
+		end = q.waiting == 0 && !q.Once.kept && !q.Once.locked
+		if q.waiting == 0 {
+			delete(a.serving, q)
+		}
 	}
 	a.mu.Unlock()
 	if end {
 		q.Once.End()
 	}
+}
+
+// Keep puts the token of a Once into a store by put. A lock before that has not found it there:
+// then it is dropped again, and ok is false.
+func (a *Acquisitions) Keep(q *Acquisition, put, drop func() error) (ok bool) {
+	if err := put(); err == nil {
+		a.mu.Lock()
+		ok = !q.Once.locked
+		a.mu.Unlock()
+	}
+	if !ok {
+		_ = drop() // it is not served either way
+	}
+	return ok
+}
+
+// lockServedLocked returns those that serve now, which serve nothing more. The caller ends them.
+func (a *Acquisitions) lockServedLocked(meant func(Key) bool) (all []*Once) {
+	for q, k := range a.serving {
+		if !q.Once.locked && meant(k) {
+			q.Once.locked = true
+			all = append(all, q.Once)
+		}
+	}
+	return all
 }
 
 // Bounds of what an answer is looked at for. What does not fit is taken for something that

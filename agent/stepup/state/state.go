@@ -38,6 +38,7 @@ func New() *State {
 	s := &State{}
 	_, _ = rand.Read(s.Codes.key[:]) // never fails (crypto/rand)
 	s.Acquisitions.newContextLocked()
+	s.Acquisitions.serving = make(map[*Acquisition]Key)
 	s.Tries.living, s.Tries.end = context.WithCancel(context.Background())
 	return s
 }
