@@ -185,12 +185,14 @@ func (a *Approvals) Finish(p *Approval, v mfa.Verdict) {
 }
 
 // Release decides p with Vault's answer. That stays for a minute where app, the request
-// that fetched it, is no longer there, and no other one waits.
+// that fetched it, is no longer there, and no other one waits; but not behind a lock, which has
+// ended the wait: the next request would get that as its answer.
 func (a *Approvals) Release(p *Approval, v mfa.Verdict, answer Answer, appLeft bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	locked := p.Decided()
 	a.finishLocked(p, v, answer)
-	if appLeft && p.users <= 1 && v.Outcome == mfa.Approved && p.Key.Fingerprint != "" && !a.closed {
+	if appLeft && !locked && p.users <= 1 && v.Outcome == mfa.Approved && p.Key.Fingerprint != "" && !a.closed {
 		p.Expires = time.Now().Round(0).Add(releasedFor)
 		a.putLocked(p)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
@@ -94,3 +95,22 @@ func TestWatchAnswer(t *testing.T) {
 type inPieces struct{ io.Reader }
 
 func (r inPieces) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(len(p), 7)]) }
+
+// An answer that comes behind a lock is nobody's, and the lock is not the next request's answer.
+func TestReleasedBehindALock(t *testing.T) {
+	t.Parallel()
+	for name, locked := range map[string]bool{"locked": true, "not locked": false} {
+		s := state.New()
+		t.Cleanup(s.Close)
+		p := s.Approvals.Add(&state.Approval{
+			Key: state.ApprovalKey{Fingerprint: "f"}, Expires: time.Now().Add(time.Hour), Done: make(chan struct{}),
+		})
+		if locked {
+			s.Cancel()
+		}
+		s.Approvals.Release(p, mfa.Verdict{Outcome: mfa.Approved}, state.Answer{Status: 200}, true)
+		if next := s.Approvals.Find(p.Key); (next == nil) != locked || !locked && next.Answer.Status != 200 {
+			t.Errorf("%s: the next request finds %v", name, next)
+		}
+	}
+}
