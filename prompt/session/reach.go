@@ -14,18 +14,45 @@ import (
 	"github.com/vault-stepup/stepup/prompt"
 )
 
-// reachLimit is how long a display or bus on this machine may take to accept.
-const reachLimit = 500 * time.Millisecond
+const (
+	// reachLimit is how long a display or bus on this machine may take to accept.
+	reachLimit = 500 * time.Millisecond
+	// pathLimit is how long a file system may take to find a path.
+	pathLimit = 2 * time.Second
+)
 
 // reachable connects for a moment: the socket of a display that has crashed is
 // still there.
 func reachable(ctx context.Context, network, address string) bool {
-	conn, err := (&net.Dialer{Timeout: reachLimit}).DialContext(ctx, network, address)
-	if err != nil {
+	return within(ctx, func(ctx context.Context) bool {
+		conn, err := (&net.Dialer{Timeout: reachLimit}).DialContext(ctx, network, address)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		return true
+	})
+}
+
+// within looks at what a path names. The file system there may be one that a program of the
+// user plays, or whose server is away: a look that no context ends must not hold up the question,
+// and all after it. Such a look is left behind.
+func within(ctx context.Context, look func(context.Context) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, pathLimit)
+	defer cancel()
+	found := make(chan bool, 1)
+	go func() { found <- look(ctx) }()
+	select {
+	case ok := <-found:
+		return ok
+	case <-ctx.Done():
 		return false
 	}
-	_ = conn.Close()
-	return true
+}
+
+// answers reports whether a path is absolute, and its file system says anything of it.
+func (f Finder) answers(ctx context.Context, path string) bool {
+	return filepath.IsAbs(path) && within(ctx, func(context.Context) bool { f.Look(path); return true })
 }
 
 // screen keeps the parts of a session that can be reached; ok is false when no display
@@ -42,10 +69,10 @@ func (f Finder) screen(ctx context.Context, p place) (s prompt.Session, ok bool)
 		return prompt.Session{}, false
 	}
 	s.BusAddress = f.bus(ctx, s)
-	if !filepath.IsAbs(s.RuntimeDir) {
+	if !f.answers(ctx, s.RuntimeDir) {
 		s.RuntimeDir = ""
 	}
-	if !filepath.IsAbs(s.XAuthority) {
+	if !f.answers(ctx, s.XAuthority) {
 		s.XAuthority = ""
 	}
 	return s, true

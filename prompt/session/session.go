@@ -33,8 +33,9 @@ type Finder struct {
 	// read, as far as it can be told; nil tells nothing.
 	HiddenEnviron func(pid int) []string
 	// Reachable reports whether something listens at an address of [net.Dial]; nil
-	// means to connect for a moment. It blocks for half a second at most.
+	// means to connect for a moment. It blocks for two seconds at most.
 	Reachable func(ctx context.Context, network, address string) bool
+	Look      func(path string) // looks at a path, however long that takes; nil means os.Stat
 }
 
 func (f Finder) withDefaults() Finder {
@@ -49,6 +50,9 @@ func (f Finder) withDefaults() Finder {
 	}
 	if f.Reachable == nil {
 		f.Reachable = reachable
+	}
+	if f.Look == nil {
+		f.Look = func(path string) { _, _ = os.Stat(path) }
 	}
 	return f
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,6 +114,28 @@ func TestFindSession(t *testing.T) {
 }
 
 // The first process with a number may be another user's by the time we look.
+// A requester can name paths on a file system that never answers: its own, or one whose server is
+// away. They are left out, and the question goes to the screen.
+func TestPathsThatNeverAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		f := fixture{
+			requester: []string{"DISPLAY=:0", "XAUTHORITY=/hung/x", "XDG_RUNTIME_DIR=/hung"},
+			listening: []string{"unix /tmp/.X11-unix/X0"},
+		}.finder(t)
+		f.Look = func(string) { <-end }
+		s, err := f.Find(t.Context(), prompt.Requester{PID: 4711, UID: os.Getuid()})
+		if diff := cmp.Diff(prompt.Session{Display: ":0"}, s); err != nil || diff != "" {
+			t.Errorf("error %v, session %s", err, diff)
+		}
+		if session.Within(t.Context(), func(context.Context) bool { <-end; return true }) {
+			t.Error("what never ends has found something")
+		}
+	})
+}
+
 func TestFindSessionOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	f := fixture{requester: []string{"DISPLAY=:0"}, listening: []string{"unix /tmp/.X11-unix/X0"}}

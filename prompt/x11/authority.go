@@ -3,6 +3,7 @@ package x11
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"io"
 	"os"
@@ -15,6 +16,19 @@ const cookieName = "MIT-MAGIC-COOKIE-1"
 
 // maxAuthority is as much of the file as is read, in bytes.
 const maxAuthority = 1 << 20
+
+// within reads a cookie until ctx ends. The file system of the file may be one that never answers,
+// which no context ends: such a read is left behind.
+func within(ctx context.Context, read func() []byte) []byte {
+	found := make(chan []byte, 1)
+	go func() { found <- read() }()
+	select {
+	case c := <-found:
+		return c
+	case <-ctx.Done():
+		return nil
+	}
+}
 
 // cookie returns the secret of a display on this machine from an Xauthority file; nil where
 // there is none. "" is the file in the home folder.

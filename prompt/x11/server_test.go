@@ -168,6 +168,20 @@ func TestServerSaysTooMuch(t *testing.T) {
 	}
 }
 
+// TestCookieHangs: the file may be on a file system that never answers.
+func TestCookieHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if c := within(ctx, func() []byte { <-end; return []byte("late") }); c != nil || ctx.Err() == nil {
+			t.Errorf("cookie %q", c)
+		}
+	})
+}
+
 func TestFindCookie(t *testing.T) {
 	t.Parallel()
 	const local, all = "\x01\x00", "\xff\xff"

@@ -44,7 +44,7 @@ func Observe(ctx context.Context, display, authority string) (*Watch, error) {
 	}
 	w := &Watch{server: server{conn: conn}}
 	defer w.limit(ctx)()
-	if err := w.begin(cookie(authority, number), uint32(os.Getpid())); err != nil {
+	if err := w.begin(within(ctx, func() []byte { return cookie(authority, number) }), uint32(os.Getpid())); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("display %q: %w", display, err)
 	}
