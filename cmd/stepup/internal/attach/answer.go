@@ -32,6 +32,7 @@ func answerCommand(c *cli.Console) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&keep, "keep", "", "how long the step-up is kept: once, rule or lock")
+	cli.CompleteFlag(cmd, "keep", cli.CompleteWords(string(prompt.KeepOnce), string(prompt.KeepRule), string(prompt.KeepLock)))
 	return cmd
 }
 
@@ -73,6 +74,9 @@ func runAnswer(ctx context.Context, c *cli.Console, args []string, keep prompt.K
 	default:
 		if answer, err = readAnswer(c.In); err != nil {
 			return err
+		}
+		if answer == "" {
+			return &cli.Error{Err: errors.New("there is no answer on standard input"), Hint: answerHint(p)}
 		}
 	}
 	err = client.Answer(ctx, p.ID, prompt.WithKeep(answer, keep))

@@ -112,7 +112,7 @@ func TestAnswer(t *testing.T) {
 		{"only the first line", prompt.Request{Kind: prompt.Passcode}, nil, "123 456\r\nrest", cli.ExitDone, "123456", nil, ""},
 		{"a password as an argument", prompt.Request{Kind: prompt.Password}, []string{"hunter22"}, "", cli.ExitUsage, "", nil, "a password is never an argument"},
 		{"no password", prompt.Request{Kind: prompt.Password}, nil, "\n", cli.ExitFailed, "", nil, "hint: the password is empty or too long"},
-		{"nothing", prompt.Request{Kind: prompt.Passcode}, nil, "", cli.ExitFailed, "", nil, "hint: answer with the code"},
+		{"nothing", prompt.Request{Kind: prompt.Passcode}, nil, "", cli.ExitFailed, "", nil, "no answer on standard input\nhint: answer with the code"},
 		{"too much", prompt.Request{Kind: prompt.Passcode}, nil, strings.Repeat("1", maxTyped+1), cli.ExitFailed, "", nil, "too long"},
 		{"a choice by its number", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"2"}, "", cli.ExitDone, "b", nil, ""},
 		{"a choice by its name", prompt.Request{Kind: prompt.Choose, Choices: []string{"a", "b"}}, []string{"a"}, "", cli.ExitDone, "a", nil, ""},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,13 +27,16 @@ func explainFlags(c *cli.Console, cmd *cobra.Command) *control.Explain {
 	flags.StringVar(&x.Operation, "operation", string(rule.Read), "the capability word of the request")
 	flags.StringVar(&x.Namespace, "namespace", "", "namespace of the request (default: VAULT_NAMESPACE)")
 	flags.StringVar(&x.Vault, "vault", "", "name of the vault block, where there are several")
-	var words []string
-	for _, op := range rule.Operations() {
-		words = append(words, string(op))
-	}
-	cli.CompleteFlag(cmd, "operation", cli.CompleteWords(words...))
+	cli.CompleteFlag(cmd, "operation", cli.CompleteWords(operationWords()...))
 	cli.CompleteFlag(cmd, "vault", c.CompleteVault)
 	return &x
+}
+
+func operationWords() (all []string) {
+	for _, op := range rule.Operations() {
+		all = append(all, string(op))
+	}
+	return all
 }
 
 // checkFlags refuses flags that have no meaning with, or without, a PATH.
@@ -56,7 +60,7 @@ func explain(ctx context.Context, c *cli.Console, x control.Explain, format stri
 	switch {
 	case errors.Is(err, control.ErrNoPath):
 		return cli.Usage(fmt.Errorf("%s of %s is no request to Vault", cli.Printable(x.Operation), cli.Printable(x.Path)),
-			"write it as in a policy, such as kv/data/prod/db, and an operation such as read")
+			"write the path as in a policy, such as kv/data/prod/db; the operations are "+strings.Join(operationWords(), ", "))
 	case errors.Is(err, control.ErrNoVault) && x.Vault == "":
 		return cli.Usage(errors.New("there are several vaults"), vaultHint(c))
 	case errors.Is(err, control.ErrNoVault):

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -93,8 +95,9 @@ func checkDesktop(ctx context.Context, d *doctor, f findings) {
 		f.pass("not used by this configuration, which asks by %s", strings.Join(p.Use, ", "))
 	}
 	if slices.Contains(p.Use, agent.UseCommand) {
-		checkCommand(f.about("prompt command"), p.Command[0])
+		checkCommand(f.about("prompt command"), p.Command[0], "prompt")
 	}
+	checkSources(d, f)
 	askpass := setup.NewAskpass(d.Env)
 	checkAskpass(d, f.about(setup.AskpassEnv), askpass)
 	if d.testPrompt {
@@ -148,13 +151,35 @@ func missing(err error) string {
 	return strings.TrimPrefix(err.Error(), prompt.ErrUnavailable.Error()+": ")
 }
 
-func checkCommand(f findings, program string) {
-	path, err := exec.LookPath(program)
-	if err != nil {
-		f.fail("%s is not found in PATH", program).with("write its full path into the prompt block")
+// checkSources looks at the programs that give codes and passwords.
+func checkSources(d *doctor, f findings) {
+	if d.config == nil {
 		return
 	}
-	f.pass("%s", path)
+	for _, m := range d.config.Methods {
+		if len(m.PasscodeCommand) > 0 {
+			checkCommand(f.about("passcode_command of "+m.Name), m.PasscodeCommand[0], "mfa_method")
+		}
+	}
+	for _, r := range d.config.Rules {
+		if len(r.Grant.PasswordCommand) > 0 {
+			checkCommand(f.about("password command of "+r.Name), r.Grant.PasswordCommand[0], "grant")
+		}
+	}
+}
+
+func checkCommand(f findings, program, block string) {
+	path, err := exec.LookPath(program)
+	switch {
+	case err == nil:
+		f.pass("%s", path)
+	case filepath.IsAbs(program) && errors.Is(err, fs.ErrNotExist):
+		f.fail("%s is not there", program).with("install it, or correct the path in the %s block", block)
+	case filepath.IsAbs(program):
+		f.fail("%s is no program that can be run", program).with("`chmod +x` makes a script one")
+	default:
+		f.fail("%s is not found in PATH", program).with("install it, or write its full path into the %s block", block)
+	}
 }
 
 // testPrompts puts a question up everywhere at once, as the agent does, and waits

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,10 +199,18 @@ func (s *suggestion) fromServer(ctx context.Context, c *agent.Config) (source, e
 		namespace = s.namespace
 	}
 	if err := r.read(ctx, rule.Namespace(namespace)); err != nil {
-		return source{}, &cli.Error{Err: err, Hint: "the token needs list and read on sys/policies/acl/*; or name files with policies"}
+		return source{}, &cli.Error{Err: err, Hint: hintRead(err)}
 	}
 	s.warn(r.notes, r.more)
 	return r.source, nil
+}
+
+// hintRead is the way out where policies cannot be read.
+func hintRead(err error) string {
+	if status, ok := errors.AsType[*vault.StatusError](err); ok && status.Status == http.StatusForbidden {
+		return "the token needs list and read on sys/policies/acl/*; or name files with policies"
+	}
+	return "`stepup doctor` says what is wrong with the server; or name files with policies"
 }
 
 // compare says what the configuration lacks, and what it asks for without a policy.

@@ -44,6 +44,8 @@ func TOTP(c *cli.Console) *cobra.Command {
 		sub(&cobra.Command{Use: "remove METHOD", Short: "forget a seed"}, t.remove))
 }
 
+const hintNoKeyring = "a seed is kept only in the keyring of a desktop (gnome-keyring, KWallet); without one, type the codes, or set passcode_command"
+
 // takesMethod wants the name of a method. What is none may be a seed that was put
 // into the wrong place, and is not repeated.
 func takesMethod(cmd *cobra.Command, args []string) error {
@@ -63,7 +65,7 @@ func (t *totp) add(ctx context.Context, method string) error {
 	case err == nil:
 		return &cli.Error{Err: fmt.Errorf("there is a seed for %s already", method), Hint: fmt.Sprintf("`stepup totp remove %s` forgets it", cli.ShellQuote(method))}
 	case !errors.Is(err, keyring.ErrNotFound):
-		return cli.KeyringFailure(err, "")
+		return cli.KeyringFailure(err, hintNoKeyring)
 	}
 	otpauth, err := t.readSeed(ctx)
 	if err != nil {
@@ -75,7 +77,7 @@ func (t *totp) add(ctx context.Context, method string) error {
 	case errors.Is(err, keyring.ErrTooLarge):
 		return errSeedLong
 	case err != nil:
-		return cli.KeyringFailure(err, "")
+		return cli.KeyringFailure(err, hintNoKeyring)
 	}
 	t.Say("kept the seed of %s in the keyring", method)
 	t.Notify("both factors are on this machine now: whoever can open the keyring needs no phone any more")
@@ -145,7 +147,7 @@ func (t *totp) code(ctx context.Context, method string) error {
 		return seedNone(method)
 	}
 	if err != nil {
-		return cli.KeyringFailure(err, "")
+		return cli.KeyringFailure(err, hintNoKeyring)
 	}
 	if _, err := io.WriteString(t.Out, code.Reveal()+"\n"); err != nil {
 		return err
@@ -159,11 +161,11 @@ func (t *totp) code(ctx context.Context, method string) error {
 func (t *totp) remove(ctx context.Context, method string) error {
 	_, err := t.seeds.Get(ctx, method)
 	if err != nil && !errors.Is(err, keyring.ErrNotFound) {
-		return cli.KeyringFailure(err, "")
+		return cli.KeyringFailure(err, hintNoKeyring)
 	}
 	// Also where none was found: an item that cannot be read goes as well.
 	if gone := t.seeds.Delete(ctx, method); gone != nil {
-		return cli.KeyringFailure(gone, "")
+		return cli.KeyringFailure(gone, hintNoKeyring)
 	}
 	if err != nil {
 		return seedNone(method)
