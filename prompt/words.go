@@ -248,15 +248,13 @@ func (r Request) Label(notes ...string) string {
 	return label
 }
 
-// RetryNote says why an answer was not taken.
-func (r Request) RetryNote() string {
-	switch r.Kind {
-	case Passcode:
-		return "that was no passcode"
-	case Choose:
-		return "that is none of the choices"
+// RetryNote says why an answer, as it was typed, was not taken.
+func (r Request) RetryNote(typed string) string {
+	if _, _, fits := CutKeep(r, typed); !fits {
+		return "the word behind the answer is no choice here"
 	}
-	return "that was no password"
+	notes := map[Kind]string{Passcode: "that was no passcode", Choose: "that is none of the choices"}
+	return cmp.Or(notes[r.Kind], "that was no password")
 }
 
 // Title is the heading of a window or notification: what a question is about, or what to do

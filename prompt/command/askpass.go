@@ -70,18 +70,18 @@ func (a *Askpass) converse(ctx context.Context, r prompt.Request) (string, error
 	sanitized := r.Sanitized()
 	note := ""
 	for range maxAsked {
-		answer, err := a.run(ctx, sanitized, note)
+		typed, err := a.run(ctx, sanitized, note)
 		if err != nil {
 			return "", err
 		}
 		if r.Kind == prompt.Push {
 			return "", nil // it only told something, and may be closed at will
 		}
-		answer, err = prompt.Check(withoutCode(sanitized), answer)
+		answer, err := prompt.Check(withoutCode(sanitized), typed)
 		if !errors.Is(err, prompt.ErrAnswer) {
 			return r.ChoiceAsGiven(answer), err
 		}
-		note = r.RetryNote()
+		note = sanitized.RetryNote(typed)
 	}
 	return "", prompt.ErrDismissed
 }

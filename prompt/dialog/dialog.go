@@ -117,16 +117,16 @@ func (d *Prompter) converse(ctx context.Context, r prompt.Request) (string, erro
 	for round := range maxRounds {
 		t := newDialogText(asked, d.config.Now())
 		t.again = round > 0
-		answer, err := d.show(ctx, programs, job{environ: environ, text: t})
+		typed, err := d.show(ctx, programs, job{environ: environ, text: t})
 		if r.Kind == prompt.Push && errors.Is(err, prompt.ErrDismissed) {
 			return "", nil // it only told something, and may be closed at will
 		}
 		if err != nil || r.Kind == prompt.Push {
 			return "", err
 		}
-		answer, err = prompt.Check(t.request, answer)
+		answer, err := prompt.Check(t.request, typed)
 		if errors.Is(err, prompt.ErrAnswer) {
-			asked.Message = r.RetryNote()
+			asked.Message = t.request.RetryNote(typed)
 			continue
 		}
 		return r.ChoiceAsGiven(answer), err

@@ -329,7 +329,7 @@ func (p *popup) replied(ctx context.Context, text any) (string, error) {
 	if err == nil {
 		return answer, nil
 	}
-	p.request.Message = p.request.RetryNote()
+	p.request.Message = p.request.RetryNote(typed)
 	if err := p.display(ctx); err != nil {
 		return "", err
 	}

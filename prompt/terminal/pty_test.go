@@ -263,6 +263,14 @@ func TestTerminalAsksAgain(t *testing.T) {
 	f.typing("1\n")
 	f.want(<-out, "corp_totp", nil)
 
+	out = f.prompt(t.Context(), plain(), prompttest.Request(prompt.Passcode))
+	f.expect(asks)
+	f.typing("123456 once\n") // the request offers no choice
+	f.expect("The word behind the answer is no choice here: type it again, or ctrl-c to deny", asks)
+	f.expect(asks)
+	f.typing("123456\n")
+	f.want(<-out, "123456", nil)
+
 	out = f.prompt(t.Context(), plain(), prompttest.CodeToo(prompttest.Request(prompt.Password)))
 	f.expect("Password for auth/stepup/login/alice (not shown, ")
 	f.expect(asks)
@@ -275,6 +283,9 @@ func TestTerminalAsksAgain(t *testing.T) {
 	}
 	f.typing("\u0661\n")
 	f.expect("That was no passcode: type it again, or nothing to be asked later")
+	f.expect(asks)
+	f.typing("123456 lock\n") // the request offers no choice
+	f.expect("The word behind the answer is no choice here: type it again, or nothing to be asked later")
 	f.expect(asks)
 	f.typing("123456\n")
 	f.want(<-out, "hunter2\n123456", nil)

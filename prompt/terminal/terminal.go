@@ -151,7 +151,7 @@ func (t *Prompter) ask(ctx context.Context, tty TTY, r prompt.Request) (string, 
 		case !errors.Is(err, prompt.ErrAnswer):
 			return answer, err
 		}
-		if err := t.write(tty, "  "+prompt.Capitalize(r.RetryNote())+": type it again, or ctrl-c to deny\n", ""); err != nil {
+		if err := t.write(tty, "  "+prompt.Capitalize(r.RetryNote(line))+": type it again, or ctrl-c to deny\n", ""); err != nil {
 			return "", err
 		}
 	}
@@ -179,7 +179,9 @@ func (t *Prompter) askCode(ctx context.Context, tty TTY, r prompt.Request, passw
 		if !errors.Is(err, prompt.ErrAnswer) {
 			return answer, err
 		}
-		if err := t.write(tty, "  That was no passcode: type it again, or nothing to be asked later\n", ""); err != nil {
+		code := r
+		code.Kind = prompt.Passcode
+		if err := t.write(tty, "  "+prompt.Capitalize(code.RetryNote(line))+": type it again, or nothing to be asked later\n", ""); err != nil {
 			return "", err
 		}
 	}
