@@ -71,9 +71,9 @@ func TestLogin(t *testing.T) {
 				asked: []string{"passcode totp 1/3 ", "passcode totp 2/3 " + wrongCode}},
 		},
 		"two enforcements, fresh codes for both": {
-			challenge: two, codes: []string{"111111", "x1", "222222", "x2"}, validate: inOrder(wrong(), approved()),
+			challenge: two, codes: []string{"111111", "700001", "222222", "700002"}, validate: inOrder(wrong(), approved()),
 			want: want{outcome: mfa.Approved, status: 200,
-				validated: []string{"m1:[111111] m2:[x1]", "m1:[222222] m2:[x2]"}},
+				validated: []string{"m1:[111111] m2:[700001]", "m1:[222222] m2:[700002]"}},
 		},
 		"attempts used up": {
 			challenge: one, codes: []string{"111111", "222222", "333333"}, validate: inOrder(wrong(), wrong(), wrong()),
@@ -224,10 +224,10 @@ func TestLogin(t *testing.T) {
 			want: want{outcome: mfa.Denied, status: 403, validated: []string{"m3:[]"}},
 		},
 		"a code that a later factor used up is not sent again": {
-			challenge: two, codes: []string{"111111", "x1", "111111", "222222", "x2"},
+			challenge: two, codes: []string{"111111", "700001", "111111", "222222", "700002"},
 			validate: inOrder(wrong(), approved()),
 			want: want{outcome: mfa.Approved, status: 200,
-				validated: []string{"m1:[111111] m2:[x1]", "m1:[222222] m2:[x2]"},
+				validated: []string{"m1:[111111] m2:[700001]", "m1:[222222] m2:[700002]"},
 				asked: []string{
 					"passcode totp 1/3 ", "passcode m2 1/3 ",
 					"passcode totp 2/3 " + wrongCode, "passcode totp 2/3 that code was sent already: wait for the next one",
@@ -260,9 +260,17 @@ func TestLogin(t *testing.T) {
 			challenge: choice, change: prefer("m4"), codes: []string{"222222"}, validate: inOrder(approved()),
 			want: want{outcome: mfa.Approved, status: 200, validated: []string{"m4:[222222]"}},
 		},
-		"denied":                {challenge: one, codes: []string{"no"}, want: want{outcome: mfa.Denied, text: "denied"}},
-		"denied at the choice":  {challenge: choice, codes: []string{"no"}, want: want{outcome: mfa.Denied, text: "denied"}},
-		"no answer":             {challenge: one, codes: []string{"never"}, want: want{outcome: mfa.Timeout, text: "nobody answered"}},
+		"denied":               {challenge: one, codes: []string{"no"}, want: want{outcome: mfa.Denied, text: "denied"}},
+		"denied at the choice": {challenge: choice, codes: []string{"no"}, want: want{outcome: mfa.Denied, text: "denied"}},
+		"no answer":            {challenge: one, codes: []string{"never"}, want: want{outcome: mfa.Timeout, text: "nobody answered"}},
+		"6 or 8 digits where none are declared": {
+			challenge: two, codes: []string{"111111", "12", "abcdef", "70000008"}, validate: inOrder(approved()),
+			want: want{outcome: mfa.Approved, status: 200, validated: []string{"m1:[111111] m2:[70000008]"},
+				asked: []string{
+					"passcode totp 1/3 ", "passcode m2 1/3 ",
+					"passcode m2 1/3 a code of this method has 6 or 8 digits", "passcode m2 1/3 a code of this method has 6 or 8 digits",
+				}},
+		},
 		"declared digits count": {challenge: one, codes: []string{"12345678", "no"}, want: want{outcome: mfa.Denied, asked: []string{"passcode totp 1/3 ", "passcode totp 1/3 a code of this method has 6 digits"}}},
 	}, func(t *testing.T, tt test) {
 		f := newFixture(t, tt.change)

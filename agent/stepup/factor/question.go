@@ -180,8 +180,8 @@ func (s *StepUp) Sendable(m mfa.Method, q Question, ask func(Question) (string, 
 		switch {
 		case err != nil, m.OrPush && strings.EqualFold(code, PushWord):
 			return code, "", err
-		case m.Digits > 0 && !hasDigits(code, m.Digits):
-			again = wrongDigits(m.Digits)
+		case !fitsDigits(m, code):
+			again = wrongDigits(m)
 		case s.Config.State.Codes.WasUsed(s.usedKey(m), code):
 			again = codeSentBefore
 		default:
@@ -281,7 +281,7 @@ func (s *StepUp) fromCommand(ctx context.Context, m mfa.Method, q Question) (cod
 		return "", exit.Reason(), nil
 	case err != nil:
 		return "", "", err
-	case clean == "", m.Digits > 0 && !hasDigits(clean, m.Digits):
+	case clean == "", !fitsDigits(m, clean):
 		s.Config.Log.Warn("passcode command printed something else than a code, asking instead", "method", m.Name)
 		return "", program.name() + " printed something else than a code: type one", nil
 	case s.Config.State.Codes.WasUsed(s.usedKey(m), clean):
@@ -360,14 +360,27 @@ func (s *StepUp) fromSeed(ctx context.Context, m mfa.Method, q Question) (string
 	return "", err
 }
 
+// fitsDigits reports whether a code of m may look like that. A login names methods by their
+// IDs and without a length; Vault makes TOTP codes of two lengths only (vault/login_mfa.go:
+// "digits can only be 6 or 8").
+func fitsDigits(m mfa.Method, code string) bool {
+	if m.Digits > 0 {
+		return hasDigits(code, m.Digits)
+	}
+	return m.Type != "totp" || m.ID == "" || hasDigits(code, 6) || hasDigits(code, 8)
+}
+
 // hasDigits reports whether s is n digits.
 func hasDigits(s string, n int) bool {
 	return len(s) == n && strings.Trim(s, "0123456789") == ""
 }
 
 // wrongDigits is the reason to ask again for a code of another length.
-func wrongDigits(digits int) string {
-	return fmt.Sprintf("a code of this method has %d digits", digits)
+func wrongDigits(m mfa.Method) string {
+	if m.Digits == 0 {
+		return "a code of this method has 6 or 8 digits"
+	}
+	return fmt.Sprintf("a code of this method has %d digits", m.Digits)
 }
 
 // ClassifyValidate is Classify for an answer of sys/mfa/validate, whose status counts, too:
