@@ -179,7 +179,7 @@ func (a *Agent) resume(ctx context.Context) (control.Resumed, error) {
 	}
 	pauses := a.state.Cooldowns.EndAll()
 	if ended+pauses > 0 {
-		a.options.Log.Warn("resumed: questions are shown again", "rules", ended, "pauses", pauses, "pid", caller.PID, "exe", caller.Exe)
+		a.options.Log.Warn("resumed: questions are shown again", "unmuted", ended, "cooldowns", pauses, "pid", caller.PID, "exe", caller.Exe)
 		a.record(audit.Record{Event: audit.Resumed, Requester: caller})
 	}
 	return control.Resumed{Rules: ended, Pauses: pauses}, nil

@@ -257,7 +257,7 @@ func (r *reader) takeLocked(body *hclsyntax.Body) bool {
 		r.report(Problem{At: a.Expr.Range(), Summary: "locked is true or false, without quotes"})
 	case literal.Val.True() && !r.shared && len(r.chain) > 0: // a text that is in no file may become a shared one
 		r.report(Problem{
-			At: a.SrcRange, Warning: true, Summary: "locked has no effect here", Hint: "it is for the shared file: take it out here",
+			At: a.SrcRange, Warning: true, Summary: "locked has no effect here", Hint: "take it out here, or check a shared file with --shared FILE",
 			Detail: "it keeps what the shared file says from what the file of a user says",
 		})
 	default:

@@ -82,11 +82,13 @@ func (a *configuration) parse(args []string, shared string) (name string, c *age
 	if err != nil {
 		return "", nil, d, err
 	}
-	name = filepath.Base(file)
-	if c, d = config.Load(file, options); c != nil && len(c.Files) > 1 {
-		name = strings.Join(c.Files, ", ")
+	if c, d = config.Load(file, options); c == nil {
+		return filepath.Base(file), nil, d, nil
 	}
-	return name, c, d, nil
+	if len(c.Files) == 1 {
+		return filepath.Base(c.Files[0]), c, d, nil // it may be the shared one, with no file of the user's
+	}
+	return strings.Join(c.Files, ", "), c, d, nil
 }
 
 // A starter is a first configuration.
