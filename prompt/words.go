@@ -185,7 +185,10 @@ func (r Request) Claims() []string {
 // Problem says what happened before, and which attempt this is; "" where there is nothing to
 // say.
 func (r Request) Problem() string {
-	if r.Attempt <= 1 {
+	switch {
+	case r.Kind == Push && r.Message == r.pushed():
+		return "" // the label says it
+	case r.Attempt <= 1:
 		return Capitalize(r.Message)
 	}
 	attempt := strconv.Itoa(r.Attempt)
@@ -275,7 +278,7 @@ func (r Request) pushed() string {
 	case r.MethodType == ControlGroup:
 		return "somebody else has to approve it"
 	case r.Number != "":
-		return "tap " + r.Number + " on your phone"
+		return "tap " + r.Number + " in Okta Verify" // no other method has a number
 	}
 	return "approve it on your phone"
 }
@@ -360,7 +363,7 @@ func Withdrawn(cause error) string {
 	return "no longer needed"
 }
 
-// Labels of the buttons, the same in windows and notifications.
+// Labels of the buttons, the same in windows and notifications, and headings of a new secret.
 const (
 	LabelAllow    = "Allow" // as the title asks: "allow reading kv/data/prod/db?"
 	LabelSend     = "Send"  // a code or a password
@@ -369,10 +372,7 @@ const (
 	LabelNotNow   = "Not now"
 	LabelAnswer   = "Answer"
 	LabelOK       = "OK" // there is nothing to decide here
-)
 
-// Headings of a new secret.
-const (
 	ScanSecret = "Scan this with your authenticator"
 	TypeSecret = "Type this into your authenticator"
 )

@@ -112,7 +112,7 @@ func TestAskpassQuestion(t *testing.T) {
 		{"password", "", head + "\nPassword for alice:", with(prompt.Password, func(r *prompt.Request) { r.Method = "alice" })},
 		{"choose", "", head + "\n1) corp_totp\n2) corp_duo\nChoose how to confirm it:", with(prompt.Choose, none)},
 		{"confirm", "confirm", head + "\nAllow it?", with(prompt.Confirm, none)},
-		{"number", "none", head + "\nTap 42 on your phone (corp_totp, totp)", with(prompt.Push, func(r *prompt.Request) { r.Number = "42" })},
+		{"number", "none", head + "\nTap 42 in Okta Verify (corp_totp, totp)", with(prompt.Push, func(r *prompt.Request) { r.Number = "42" })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -111,9 +111,7 @@ terraform (pid 4711) wants to log in at kv/data/prod/db
 Vault: corp
 Started by: make, zsh
 
-Tap 42 in Okta Verify
-
-Tap 42 on your phone (okta)
+Tap 42 in Okta Verify (okta)
 This window closes after 55 s
 `},
 		{"long path", with(prompt.Confirm, func(r *prompt.Request) {

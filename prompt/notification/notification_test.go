@@ -83,8 +83,8 @@ func TestPlainNotification(t *testing.T) {
 			"Approve it on your phone (corp_duo, duo)\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"a number to tap", with(prompt.Push, func(r *prompt.Request) {
 			r.Method, r.MethodType, r.Number, r.Message = "okta", "okta", "42", "tap 42 in Okta Verify"
-		}), postcard{"stepup: tap 42 on your phone", unasked + head +
-			"Tap 42 in Okta Verify\nTap 42 on your phone (okta)\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
+		}), postcard{"stepup: tap 42 in Okta Verify", unasked + head +
+			"Tap 42 in Okta Verify (okta)\nTo deny: stepup deny abc234\nOpen until 03:04:05"}},
 		{"not installed by the system", with(prompt.Passcode, func(r *prompt.Request) {
 			r.Requester = prompt.Requester{PID: 7, UID: 1000, Exe: "/tmp/x/vault", Origin: prompt.OriginUser, Chain: []string{"vault"}}
 		}), postcard{"stepup: allow reading kv/data/prod/db?", "To answer: stepup answer abc234\n/tmp/x/vault (pid 7, not installed by the system) wants to read kv/data/prod/db\n" +

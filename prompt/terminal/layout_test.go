@@ -60,7 +60,7 @@ stepup: terraform (pid 4711) wants to read
 │         #   #
 │         #   #####
 │
-╰ Tap 42 on your phone (okta)
+╰ Tap 42 in Okta Verify (okta)
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

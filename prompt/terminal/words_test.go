@@ -68,7 +68,6 @@ stepup: terraform (pid 4711) wants to read kv/data/prod/db
 		}), `
 stepup: terraform (pid 4711) wants to log in at kv/data/prod/db
   Vault: corp; started by: make, zsh
-  Tap 42 in Okta Verify
 
       #   #   ####
       #   #       #
@@ -76,7 +75,7 @@ stepup: terraform (pid 4711) wants to log in at kv/data/prod/db
           #   #
           #   #####
 
-  Tap 42 on your phone (okta)
+  Tap 42 in Okta Verify (okta)
 `},
 		{"no number but a stranger's text", with(prompt.Push, func(r *prompt.Request) { r.Method, r.Number = "", "42\x1b[2J" }), `
 stepup: terraform (pid 4711) wants to read kv/data/prod/db

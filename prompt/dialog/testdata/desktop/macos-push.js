@@ -1,5 +1,5 @@
 'use strict';
-const q = JSON.parse("{\"title\":\"stepup: tap 42 on your phone\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nTap 42 in Okta Verify\\n\\nTap 42 on your phone (okta)\\nThis window closes after 55 s\",\"ok\":\"OK\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":false,\"hidden\":false,\"choices\":[],\"seconds\":57}");
+const q = JSON.parse("{\"title\":\"stepup: tap 42 in Okta Verify\",\"text\":\"terraform (pid 4711) wants to read kv/data/prod/db\\n\\nVault: corp\\nRule: prod-kv\\nStarted by: make, zsh\\n\\nTap 42 in Okta Verify (okta)\\nThis window closes after 55 s\",\"ok\":\"OK\",\"cancel\":\"Not now\",\"deny\":\"Deny\",\"entry\":false,\"hidden\":false,\"choices\":[],\"seconds\":57}");
 const app = Application.currentApplication();
 app.includeStandardAdditions = true;
 function ask() {
