@@ -132,8 +132,7 @@ func (q *tokenRequest) keepBehindLook(ctx context.Context, running *state.Acquis
 	if until := time.Now().Round(0).Add(afterLook); until.Before(t.Expires) {
 		t.Expires = until
 	}
-	put := func() error { return q.config.Tokens.Put(ctx, q.Key, t) }
-	return q.Config.State.Acquisitions.Keep(running, put, func() error { return q.config.Tokens.Delete(ctx, q.Key) })
+	return q.Config.State.Acquisitions.Keep(ctx, running, q.config.Tokens, cache.Entry{Key: q.Key, Token: t})
 }
 
 // kept is what a token remembers of the person's choice.

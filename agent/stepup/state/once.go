@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -56,16 +57,22 @@ func (a *Acquisitions) Leave(q *Acquisition, kept bool) {
 	}
 }
 
-// Keep puts the token of a Once into a store by put. A lock before that has not found it there:
-// then it is dropped again, and ok is false.
-func (a *Acquisitions) Keep(q *Acquisition, put, drop func() error) (ok bool) {
-	if err := put(); err == nil {
+// A Keeper is a store of tokens.
+type Keeper interface {
+	Put(ctx context.Context, k cache.Key, t cache.Token) error
+	Delete(ctx context.Context, k cache.Key) error
+}
+
+// Keep puts the token of a Once into a store. A lock before that has not found it there: then it
+// is deleted again, and ok is false.
+func (a *Acquisitions) Keep(ctx context.Context, q *Acquisition, to Keeper, e cache.Entry) (ok bool) {
+	if err := to.Put(ctx, e.Key, e.Token); err == nil {
 		a.mu.Lock()
 		ok = !q.Once.locked
 		a.mu.Unlock()
 	}
 	if !ok {
-		_ = drop() // it is not served either way
+		_ = to.Delete(ctx, e.Key) // it is not served either way
 	}
 	return ok
 }
