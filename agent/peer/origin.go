@@ -2,6 +2,7 @@ package peer
 
 import (
 	"path/filepath"
+	"time"
 
 	"github.com/vault-stepup/stepup/ownership"
 )
@@ -25,8 +26,29 @@ const (
 )
 
 // Origin looks at the executable of p, which must wait for its answer as for [Conn.Describe].
-// It reads the file system: it is for where a person is asked, not for each request.
-func (p Peer) Origin() Origin {
+// It reads the file system: it is for where a person is asked, not for each request. It blocks
+// for two seconds at most.
+func (p Peer) Origin() Origin { return inTime(p.origin) }
+
+// originLimit is how long the file system of an executable may take to answer.
+const originLimit = 2 * time.Second
+
+// inTime is what look finds, or [OriginUnknown] where it does not end: the server of a file system
+// may be away, and nothing ends a look at it, which is left behind. The question must not wait.
+func inTime(look func() Origin) Origin {
+	found := make(chan Origin, 1)
+	go func() { found <- look() }()
+	limit := time.NewTimer(originLimit)
+	defer limit.Stop()
+	select {
+	case o := <-found:
+		return o
+	case <-limit.C:
+		return OriginUnknown
+	}
+}
+
+func (p Peer) origin() Origin {
 	switch {
 	case p.Ended:
 		return OriginEnded

@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"testing/synctest"
 )
 
 // A table is a process table by its numbers.
@@ -58,4 +59,19 @@ func TestAncestry(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOriginInTime: an executable can be on a file system that never answers.
+func TestOriginInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		if got := inTime(func() Origin { <-end; return "" }); got != OriginUnknown {
+			t.Errorf("origin %q of what cannot be looked at", got)
+		}
+		if got := inTime(func() Origin { return OriginUser }); got != OriginUser {
+			t.Errorf("origin %q", got)
+		}
+	})
 }
