@@ -201,7 +201,7 @@ func vaultLines(all []control.Vault) []string {
 			state += ", version " + cli.Printable(v.Version)
 		}
 		if v.Express > 0 {
-			state += fmt.Sprintf(", %d requests by the express lane", v.Express)
+			state += fmt.Sprintf(", %s passed straight through, with nothing to ask about", cli.Counted(int(v.Express), "request"))
 		}
 		lines = append(lines, cli.Printable(v.Name)+"\t"+cli.Printable(v.Address)+"\t"+state)
 	}

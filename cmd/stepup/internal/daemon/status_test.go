@@ -50,7 +50,7 @@ config     /home/ü/stepup.hcl
            the configuration from before is still in force
 listeners  export VAULT_ADDR='http://[::1]:8100'           # vault corp, same user only
            export VAULT_ADDR='unix:///run/a b/vault.sock'  # vault old, only with X-Vault-Request
-vaults     corp  https://vault.corp.example:8200  up, version 1.21.0, 4711 requests by the express lane
+vaults     corp  https://vault.corp.example:8200  up, version 1.21.0, 4711 requests passed straight through, with nothing to ask about
            old   https://old.example              down: connection refused?[2J
            shut  https://shut.example             sealed
 rules      prod-kv  kv/data/prod/*, transit/sign/+  read, update    header with a and b
