@@ -5,6 +5,7 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Bounds of a walk from a process to its parents.
@@ -26,6 +27,9 @@ type process struct {
 
 // label is the name to show.
 func (p process) label() string {
+	if name, ok := strings.CutPrefix(p.exe, "/memfd:"); ok { // Linux; there may be slashes in the name
+		return "a program in memory called " + name
+	}
 	if p.exe != "" {
 		return filepath.Base(p.exe)
 	}

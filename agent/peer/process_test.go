@@ -30,6 +30,7 @@ func TestAncestry(t *testing.T) {
 		20: {pid: 20, parent: 10, start: 5, exe: "/opt/orphan"},
 		30: {pid: 30, parent: 31, start: 30, name: "ring"},
 		31: {pid: 31, parent: 30, start: 30, name: "ring"},
+		35: {pid: 35, parent: 11, start: 35, exe: "/memfd:sealed/bin/vault", name: "3"},
 		40: {pid: 40, parent: 99, start: 40, name: "lost"},
 		50: {pid: 50, parent: 51, start: 500, name: "child"},
 		51: {pid: 51, parent: 52, start: 400, name: "parent"},
@@ -43,6 +44,7 @@ func TestAncestry(t *testing.T) {
 		line  []int
 	}{
 		{"up to the owner of the terminal", 13, []string{"terraform", "make", "zsh", "gnome-terminal"}, []int{13, 12, 11, 10}},
+		{"a program without a file", 35, []string{"a program in memory called sealed/bin/vault", "zsh", "gnome-terminal"}, []int{35, 11, 10}},
 		{"a parent younger than its child is a stranger", 20, []string{"orphan"}, []int{20}},
 		{"a parent of a parent that is a stranger", 50, []string{"child", "parent"}, []int{50, 51}},
 		{"a parent that is gone", 40, []string{"lost"}, []int{40}},
