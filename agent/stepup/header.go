@@ -2,7 +2,6 @@ package stepup
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
 	"github.com/vault-stepup/stepup/agent/stepup/state"
-	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 )
 
@@ -187,7 +185,7 @@ func (h *headerRequest) firstSend(ctx context.Context) (*http.Response, mfa.Verd
 	if len(h.exchange.Methods) == 0 && !h.Config.ConfirmPush {
 		return h.sendPushing(ctx)
 	}
-	switch v, ok := h.mayAskFirst(ctx); {
+	switch v, ok := h.MayAskFirst(ctx, h.token); {
 	case v.Outcome != "":
 		return nil, v, nil
 	case !ok:
@@ -220,24 +218,6 @@ func (h *headerRequest) confirmInTurn(ctx context.Context) mfa.Verdict {
 		return h.Conclude(ctx, factor.VerdictOf(ctx, err))
 	}
 	return mfa.Verdict{}
-}
-
-// mayAskFirst reports whether a question about this request could be explained: Vault knows
-// the token, and its policies let it do this. Where Vault cannot be asked, the verdict says
-// so, and nothing is sent: that might push before the person was asked.
-func (h *headerRequest) mayAskFirst(ctx context.Context) (mfa.Verdict, bool) {
-	if h.Unauthenticated {
-		return h.HasCapability(ctx, h.token)
-	}
-	capabilities, err := h.Config.Prober.Capabilities(ctx, h.token, h.Request.Namespace, h.Request.Path)
-	status, answered := errors.AsType[*vault.StatusError](err)
-	switch {
-	case err == nil:
-		return mfa.Verdict{}, h.Request.Grants(capabilities)
-	case answered && status.Status == http.StatusForbidden:
-		return h.Proven(ctx, h.token) // a live one may want the default policy
-	}
-	return factor.ProbeFailed(err), false
 }
 
 // sendPushing sends a request that pushes, and judges by how Vault answers after that.

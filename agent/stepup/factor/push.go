@@ -2,6 +2,7 @@ package factor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/vault"
+	"github.com/vault-stepup/stepup/cache/secret"
 	"github.com/vault-stepup/stepup/prompt"
 )
 
@@ -118,6 +120,24 @@ func (s *StepUp) WaitForPush(app context.Context, push Push, do Call) Reply {
 			return Reply{Err: n.notice.Err(), Notified: true, Took: time.Since(p.started)}
 		}
 	}
+}
+
+// MayAskFirst reports whether a question about this request could be explained: Vault knows
+// the token, and its policies let it do this. Where Vault cannot be asked, the verdict says
+// so, and nothing is sent: that might push before the person was asked.
+func (s *StepUp) MayAskFirst(ctx context.Context, token secret.Secret) (mfa.Verdict, bool) {
+	if s.Unauthenticated {
+		return s.HasCapability(ctx, token)
+	}
+	capabilities, err := s.Config.Prober.Capabilities(ctx, token, s.Request.Namespace, s.Request.Path)
+	status, answered := errors.AsType[*vault.StatusError](err)
+	switch {
+	case err == nil:
+		return mfa.Verdict{}, s.Request.Grants(capabilities)
+	case answered && status.Status == http.StatusForbidden:
+		return s.Proven(ctx, token) // a live one may want the default policy
+	}
+	return ProbeFailed(err), false
 }
 
 // tellOfPush tells the person of a push that runs already.
