@@ -347,7 +347,7 @@ func (x *execution) obtain(ctx context.Context) (got control.Obtained, err error
 		token, err = vaultcli.Token(ctx, x.Console, x.environ(os.Environ()))
 	}
 	if errors.Is(err, vaultcli.ErrNoToken) && !x.knownRule(ctx) {
-		return got, x.noRule() // no login would help
+		return got, x.noRule(ctx) // no login would help
 	}
 	if err != nil {
 		return got, err
@@ -365,13 +365,26 @@ func (x *execution) obtain(ctx context.Context) (got control.Obtained, err error
 	case errors.Is(err, control.ErrProgramScope):
 		return got, cli.Usage(fmt.Errorf("rule %s: %w", cli.Printable(x.rule), control.ErrProgramScope), "run the program, which is asked about then, or give the grant scope = \"terminal\"")
 	case errors.Is(err, control.ErrNoRule):
-		return got, x.noRule()
+		return got, x.noRule(ctx)
 	}
 	return got, err
 }
 
-func (x *execution) noRule() error {
-	return cli.Usage(fmt.Errorf("no rule %s for vault %s", cli.Printable(x.rule), cli.Printable(x.vaultName)), "rules are the step_up blocks of the configuration")
+// noRule is the error for a rule that is not there; its hint has those that could be meant.
+func (x *execution) noRule(ctx context.Context) error {
+	hint := "rules are the step_up blocks of the configuration"
+	var names []string
+	if status, err := x.client.Status(ctx); err == nil {
+		for _, r := range status.Rules {
+			if r.Grant == "token" || r.Grant == "login" {
+				names = append(names, cli.Printable(r.Name))
+			}
+		}
+	}
+	if len(names) > 0 {
+		hint = "rules with a token or login grant are: " + strings.Join(names, ", ")
+	}
+	return cli.Usage(fmt.Errorf("no rule %s for vault %s", cli.Printable(x.rule), cli.Printable(x.vaultName)), hint)
 }
 
 // knownRule reports whether the agent has the rule, for any vault; it is true
