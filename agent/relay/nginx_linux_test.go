@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/relay"
 	"github.com/vault-stepup/stepup/agent/rule"
@@ -25,6 +26,17 @@ import (
 	"github.com/vault-stepup/stepup/agent/vault"
 	"github.com/vault-stepup/stepup/cache"
 )
+
+// heldPort is a TCP address that only a program which asks for it can have, as nginx does: it
+// is bound here, and nobody listens.
+func heldPort(t *testing.T) string {
+	t.Helper()
+	fd := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	must(0, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	must(0, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	return fmt.Sprintf("127.0.0.1:%d", must(unix.Getsockname(fd)).(*unix.SockaddrInet4).Port)
+}
 
 // nginx runs a real one with TLS and HTTP/2 in front of a server, and returns its address. It
 // ends each connection after 100 requests, as its operators have it do.
@@ -42,9 +54,7 @@ func nginx(t *testing.T, behind string) string {
 	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	must(0, os.WriteFile(filepath.Join(dir, "pem"), text, 0o600))
-	ln := must(net.Listen("tcp", "127.0.0.1:0"))
-	address := ln.Addr().String()
-	_ = ln.Close()
+	address := heldPort(t)
 	conf := fmt.Sprintf(`
 daemon off; master_process off; pid pid; error_log stderr error;
 events { worker_connections 512; }
