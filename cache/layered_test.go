@@ -24,6 +24,20 @@ func TestLayeredOverALockedKeyring(t *testing.T) {
 	}
 }
 
+// What is kept until a lock is in memory only, and the store behind it forgets what it had.
+func TestKeptUntilALockIsInMemoryOnly(t *testing.T) {
+	t.Parallel()
+	back := &cache.Memory{}
+	l := layered(back)
+	must(t, l.Put(t.Context(), aKey("r"), aToken()))
+	token := aToken()
+	token.Keep = "lock"
+	must(t, l.Put(t.Context(), aKey("r"), token))
+	if !has(t, l, "r") || has(t, back, "r") {
+		t.Error("the token is not in memory, or one is in the store behind it")
+	}
+}
+
 func TestLayeredAsksTheBackOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, "stored")

@@ -181,6 +181,8 @@ func TestNotes(t *testing.T) {
 		"argument":   {`path "a" { capabilities = ["read"] mfa_method = ["m"] }`, `policy p, path "a": "mfa_method" is unknown, and left out`},
 		"capability": {`path "a" { capabilities = ["raed"] mfa_methods = ["m"] }`, `policy p, path "a": "raed" is unknown, and left out`},
 		"all words":  {`name = "p" path "a" { comment = "c" policy = "read" capabilities = ["sudo", "deny", "subscribe", "scan", "patch"] min_wrapping_ttl = 1 expiration = "2030-01-01T00:00:00Z" }`, ""},
+		"a panic":    {`path "\400" {}`, "policy p cannot be read: d/p.hcl: it is no policy"},
+		"too deep":   {strings.Repeat("[", 20_001), "policy p cannot be read: d/p.hcl: it is too large"},
 		"empty":      {"", ""},
 	} {
 		_, notes := build(source{namespaces: []string{""}, acl: []policyText{{name: "p", text: tt.text, file: "d/p.hcl"}}})
@@ -332,6 +334,16 @@ func TestCheckOfWhatIsWritten(t *testing.T) {
 		if all := slices.Concat(notes, missing(c.Rules, entries), tooWide(c.Rules, entries)); len(all) > 0 {
 			t.Errorf("%s\n%q", text, all)
 		}
+	}
+}
+
+// The name of a policy is a comment, whatever is in it.
+func TestNameOfAPolicy(t *testing.T) {
+	t.Parallel()
+	text := `path "a" { capabilities = ["read"] mfa_methods = ["m"] }`
+	entries, _ := build(source{namespaces: []string{""}, acl: []policyText{policy("p\nstep_up \"x\" {}\r\u2028", text)}})
+	if c := loads(t, entries); len(c.Rules) != 1 {
+		t.Errorf("%d rules", len(c.Rules))
 	}
 }
 
