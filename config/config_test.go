@@ -164,7 +164,7 @@ func TestContractExample(t *testing.T) {
 		t.Errorf("decoded differently (-want +got):\n%s", diff)
 	}
 	warnings := []string{
-		`contract.hcl:48: command has no effect, because use does not name "command"`,
+		`testdata/contract.hcl:48: command has no effect, because use does not name "command"`,
 	}
 	if diff := cmp.Diff(warnings, diags.Warnings()); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

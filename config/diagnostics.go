@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -53,7 +52,7 @@ func (d Diagnostics) lines(severity hcl.DiagnosticSeverity) []string {
 		}
 		line := diag.Summary
 		if diag.Subject != nil {
-			line = fmt.Sprintf("%s:%d: %s", filepath.Base(diag.Subject.Filename), diag.Subject.Start.Line, line)
+			line = excerpt.Place(*diag.Subject) + ": " + line
 		}
 		out = append(out, excerpt.Printable(line))
 	}

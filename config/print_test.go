@@ -82,9 +82,9 @@ func TestErr(t *testing.T) {
 	tests := []struct{ name, src, want string }{
 		{"none", head, ""},
 		{"warning", head + `prompt { command = ["/bin/true"] }`, ""},
-		{"one", head + "x {}", `stepup.hcl:4: unknown block "x"`},
-		{"two", head + "x {}\ny {}", `stepup.hcl:4: unknown block "x" (and 1 more error)`},
-		{"three", head + "x {}\ny {}\nz {}", `stepup.hcl:4: unknown block "x" (and 2 more errors)`},
+		{"one", head + "x {}", `/etc/stepup.hcl:4: unknown block "x"`},
+		{"two", head + "x {}\ny {}", `/etc/stepup.hcl:4: unknown block "x" (and 1 more error)`},
+		{"three", head + "x {}\ny {}\nz {}", `/etc/stepup.hcl:4: unknown block "x" (and 2 more errors)`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,7 +48,7 @@ func run(ctx context.Context, c *cli.Console, file, shared string) error {
 			word = "FAIL"
 			failed++
 		}
-		c.Say("%s  %s: %s", word, cli.Printable(filepath.Base(one.At)), cli.Printable(one.Name))
+		c.Say("%s  %s: %s", word, cli.Printable(one.At), cli.Printable(one.Name))
 		for _, line := range differs {
 			c.Say("      %s", cli.Printable(line))
 		}

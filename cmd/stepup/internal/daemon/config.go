@@ -83,10 +83,10 @@ func (a *configuration) parse(args []string, shared string) (name string, c *age
 		return "", nil, d, err
 	}
 	if c, d = config.Load(file, options); c == nil {
-		return filepath.Base(file), nil, d, nil
+		return file, nil, d, nil
 	}
 	if len(c.Files) == 1 {
-		return filepath.Base(c.Files[0]), c, d, nil // it may be the shared one, with no file of the user's
+		return c.Files[0], c, d, nil // it may be the shared one, with no file of the user's
 	}
 	return strings.Join(c.Files, ", "), c, d, nil
 }
