@@ -62,6 +62,7 @@ type Record struct {
 	Kind       string    `json:"kind,omitempty"`     // of a prompt: passcode, push, …
 	Prompter   string    `json:"prompter,omitempty"` // that got the answer behind a decision; "" where no prompter did
 	Keep       string    `json:"keep,omitempty"`     // once, rule or lock, where the person chose how long a step-up is kept
+	Reason     string    `json:"reason,omitempty"`   // of what is unavailable, in words
 }
 
 // Limits of a line, so that a hostile path or process name cannot fill the
@@ -95,7 +96,7 @@ func (r Record) encode() ([]byte, error) {
 
 // boundTo cuts what others say in r: strings to limit bytes, lists by as much.
 func (r Record) boundTo(limit int) Record {
-	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.Kind, &r.Prompter, &r.Keep} {
+	for _, field := range []*string{&r.Rule, &r.Vault, &r.Namespace, &r.Path, &r.Operation, &r.Method, &r.Kind, &r.Prompter, &r.Keep, &r.Reason} {
 		*field = bound(*field, limit)
 	}
 	r.Requester = boundPeer(r.Requester, limit)

@@ -2,6 +2,7 @@ package stepup_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ func TestEveryEndIsInTheAuditLog(t *testing.T) {
 		f.stepUp(ctx, tt.match)
 		time.Sleep(2 * time.Minute)
 		equal(t, "audit log", tt.want, f.audit.all())
+		equal(t, "has a reason", tt.word == "unavailable", strings.HasPrefix(f.audit.last.Reason, "there is no way to ask you"))
 	})
 }
 

@@ -149,6 +149,7 @@ type StepUp struct {
 	mistakes int         // codes that could not be sent
 	kind     prompt.Kind // of the prompt shown last, "" before the first
 	prompter string      // that got the last answer; "" where none did
+	reason   string      // of the line that is written
 
 	Allows  Allowance
 	Keep    prompt.Keep // how long the person wants a token kept; "" before they chose
@@ -297,7 +298,7 @@ func (s *StepUp) Record(event audit.Event, took time.Duration) {
 		Event: event, Rule: s.Rule, Vault: s.Config.VaultName, Namespace: s.Request.Namespace,
 		Path: s.Request.Path, Operation: string(s.Request.Operation), Method: s.Method,
 		Requester: s.lookup.Peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
-		Kind: string(s.kind), Prompter: s.prompter, Keep: s.keepOf(event),
+		Kind: string(s.kind), Prompter: s.prompter, Keep: s.keepOf(event), Reason: s.reason,
 	})
 	if err != nil {
 		s.Config.Log.Error("audit log cannot be written", "error", err)
@@ -356,7 +357,11 @@ func (s *StepUp) RecordEnd(app context.Context, v mfa.Verdict) {
 	if event == "" || !open && (event == audit.Unavailable || event == audit.Withdrawn) {
 		return
 	}
+	if event == audit.Unavailable {
+		s.reason = strings.TrimPrefix(v.Message, "stepup: ")
+	}
 	s.Record(event, time.Since(s.Started))
+	s.reason = ""
 }
 
 // Process is the process that the request is from; 0 where that cannot be told.

@@ -164,7 +164,7 @@ func TestTextIsHarmless(t *testing.T) {
 	t.Parallel()
 	hostile := "a\n\tb\x1b[2J\u202e\u009b" + strings.Repeat("x", 500)
 	e := audit.Record{
-		Event: "new\x1b[2J", Rule: hostile, Namespace: hostile, Path: hostile, Operation: hostile, Method: hostile, Kind: hostile, Prompter: hostile,
+		Event: "new\x1b[2J", Rule: hostile, Namespace: hostile, Path: hostile, Operation: hostile, Method: hostile, Kind: hostile, Prompter: hostile, Reason: hostile,
 		Requester: peer.Peer{PID: 1, Exe: hostile, Chain: []string{hostile}},
 	}
 	var out bytes.Buffer
@@ -256,6 +256,21 @@ func TestTextFits(t *testing.T) {
 		}
 		if text := strings.Join(lines, "\n"); width >= 60 && !strings.Contains(text, "prod/payments") {
 			t.Errorf("width %d: no end of the path in %q", width, text)
+		}
+	}
+}
+
+// The reason stands below its line, in a table and in a paragraph, and is not cut.
+func TestReasonFits(t *testing.T) {
+	t.Parallel()
+	entries := entriesOf(newFixture().add("challenge 4711", "unavailable 4711", "denied 1").records)
+	entries[0].Reason = "there is no way to ask you for the second factor; run `stepup attach` in a terminal and try again"
+	for width := 40; width < 200; width++ {
+		lines := entryText(entries, width)
+		text := strings.Join(strings.Fields(strings.Join(lines, "\n")), " ")
+		first, second := strings.Index(text, "unavailable"), strings.Index(text, "denied")
+		if at := strings.Index(text, entries[0].Reason); widest(lines) > width || at < first || at > second {
+			t.Errorf("width %d: %q", width, lines)
 		}
 	}
 }

@@ -72,18 +72,50 @@ func dropEmpty(rows [][]string, column int, nothing string) {
 // process numbers and empty columns; else two lines and more for each entry.
 func entryText(entries []*entry, width int) (lines []string) {
 	if lines = tableLines(entryLines(entries, false)); widest(lines) <= width {
-		return lines
+		return withReasons(lines, entries, width)
 	}
 	rows := entryLines(entries, true)
 	for column := len(rows[0]) - 1; column >= 0; column-- {
 		dropEmpty(rows, column, "")
 	}
 	if lines = tableLines(rows); widest(lines) <= width {
-		return lines
+		return withReasons(lines, entries, width)
 	}
 	lines = nil
 	for _, e := range entries {
 		lines = append(lines, entryParagraph(e, width)...)
+		lines = append(lines, reasonText(e, width)...)
+	}
+	return lines
+}
+
+// withReasons puts the reason of an entry below its line of a table.
+func withReasons(table []string, entries []*entry, width int) []string {
+	lines := table[:1:1]
+	for i, e := range entries {
+		lines = append(lines, table[i+1])
+		lines = append(lines, reasonText(e, width)...)
+	}
+	return lines
+}
+
+// inset is before the lines of an entry after its first one.
+const inset = "    "
+
+// reasonText has the lines of the reason of an entry, none without one.
+func reasonText(e *entry, width int) (lines []string) {
+	line := inset
+	for _, word := range strings.Fields(cli.Printable(e.Reason)) {
+		if line != inset && utf8.RuneCountInString(line+" "+word) > width {
+			lines, line = append(lines, line), inset
+		}
+		if line != inset {
+			line += " "
+		}
+		line += cut(word, width-len(inset))
+	}
+	if line != inset {
+		lines = append(lines, line)
 	}
 	return lines
 }
@@ -111,7 +143,6 @@ func entryLines(entries []*entry, tight bool) [][]string {
 // entryParagraph has when, what and which request in its first line, so that what a search in
 // the lines finds is told from others.
 func entryParagraph(e *entry, width int) []string {
-	const inset = "    "
 	first := fmt.Sprintf("%s  %-9s  ", e.Time.Local().Format(timeLayout), eventText(e))
 	lines := []string{strings.TrimRight(first+cut(requestText(e), width-utf8.RuneCountInString(first)), " ")}
 	parts := []string{programText(e, false), answerText(e, false)}
