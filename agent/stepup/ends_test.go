@@ -50,6 +50,16 @@ func TestEveryEndIsInTheAuditLog(t *testing.T) {
 	})
 }
 
+// A Vault that says what was sent to it does not get that into the audit log.
+func TestReasonIsNoEcho(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.person.codes("111111")
+		f.vault.mint = always(400, refusedText("you sent 111111"))
+		f.stepUp(t.Context(), deploy()).check(t, want{outcome: mfa.Unavailable, text: "you sent 111111"})
+		equal(t, "reason", "vault does not create a token at auth/token/create", f.audit.last.Reason)
+	})
+}
+
 // A request that waits for another's question has the end that it gets, too.
 func TestEndOfTheOneThatWaits(t *testing.T) {
 	type test struct {

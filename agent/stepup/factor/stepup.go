@@ -358,7 +358,8 @@ func (s *StepUp) RecordEnd(app context.Context, v mfa.Verdict) {
 		return
 	}
 	if event == audit.Unavailable {
-		s.reason = strings.TrimPrefix(v.Message, "stepup: ")
+		// Behind the colon are Vault's words, in which a hostile one may say what was sent to it.
+		s.reason, _, _ = strings.Cut(strings.TrimPrefix(v.Message, "stepup: "), ": ")
 	}
 	s.Record(event, time.Since(s.Started))
 	s.reason = ""
