@@ -56,7 +56,7 @@ func TestReasonIsNoEcho(t *testing.T) {
 		f.person.codes("111111")
 		f.vault.mint = always(400, refusedText("you sent 111111"))
 		f.stepUp(t.Context(), deploy()).check(t, want{outcome: mfa.Unavailable, text: "you sent 111111"})
-		equal(t, "reason", "vault does not create a token at auth/token/create", f.audit.last.Reason)
+		equal(t, "reason", "vault does not create a token at auth/token/create/stepup", f.audit.last.Reason)
 	})
 }
 
