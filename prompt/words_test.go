@@ -71,7 +71,7 @@ func TestTitle(t *testing.T) {
 		"stepup: allow a step-up for rule r?":             {Kind: prompt.Password, Rule: "r"},
 		"stepup: allow a login at auth/ldap/login/alice?": {Kind: prompt.Passcode, Path: "auth/ldap/login/alice", Operation: "update"},
 		"stepup: allow a login?":                          {Kind: prompt.Passcode},
-		"stepup: tap 42 in Okta Verify":                    {Kind: prompt.Push, Rule: "r", Number: "42"},
+		"stepup: tap 42 in Okta Verify":                   {Kind: prompt.Push, Rule: "r", Number: "42"},
 		"stepup: approve it on your phone":                {Kind: prompt.Push, Rule: "r"},
 		"stepup: somebody else has to approve it":         {Kind: prompt.Push, Rule: "r", MethodType: prompt.ControlGroup},
 		"stepup: allow reading kv/" + strings.Repeat("a", 36) + "..." + strings.Repeat("a", 37) + "z?": {Kind: prompt.Passcode, Rule: "r", Path: "kv/" + strings.Repeat("a", 99) + "z", Operation: "read"},
