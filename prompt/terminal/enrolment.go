@@ -23,9 +23,8 @@ func (t *Prompter) enrolment(tty TTY, r prompt.Request) string {
 		heading = prompt.TypeSecret
 	}
 	var b strings.Builder
-	style := t.style.on(tty)
 	for _, line := range slices.Concat([]string{heading}, r.Enrolment.Lines(prompt.GroupsPerLine), code) {
-		b.WriteString(style.edge("  "+line, "│", false) + "\n")
+		b.WriteString("  " + line + "\n")
 	}
 	return b.String()
 }
