@@ -343,7 +343,7 @@ func (s *StepUp) appLeft() {
 func (s *StepUp) RecordEnd(app context.Context, v mfa.Verdict) {
 	event := map[mfa.Outcome]audit.Event{
 		mfa.Approved: audit.Approved, mfa.Denied: audit.Denied, mfa.Timeout: audit.Timeout, mfa.Rejected: audit.Rejected,
-		mfa.Unavailable: audit.Unavailable, mfa.Cooldown: audit.Unavailable,
+		mfa.Unavailable: audit.Unavailable, // and none for a cool-down: nothing was asked
 	}[v.Outcome]
 	switch cause := context.Cause(app); {
 	case cause == nil, event == audit.Approved:

@@ -11,7 +11,8 @@ import (
 )
 
 // An entry is a step-up: the record that ended it, and what came before and after that. It
-// has the event challenge or prompt where nothing ended it: the agent was killed. Other records are entries of their own.
+// has the event challenge or prompt where nothing ended it: it met a cool-down, or the agent was
+// killed. Other records are entries of their own.
 type entry struct {
 	audit.Record
 	Program string `json:"program"` // name of the requester; "" when unknown

@@ -302,7 +302,7 @@ func TestEntryCells(t *testing.T) {
 		"until a lock":  {entry{Record: audit.Record{Event: audit.Approved, Prompter: "desktop", Keep: "lock"}}, "approved", "desktop, until a lock", "desktop, until a lock"},
 		"nobody to ask": {entry{Record: audit.Record{Event: audit.Unavailable}}, "unavailable", "", ""},
 		"still open":    {entry{Record: audit.Record{Event: audit.Prompt, Method: "corp"}, Prompts: 1}, "undecided", "corp", "corp"},
-		"never shown":   {entry{Record: audit.Record{Event: audit.Challenge}}, "undecided", "", ""},
+		"never shown":   {entry{Record: audit.Record{Event: audit.Challenge}}, "not asked", "", ""},
 		"of a stranger": {entry{Record: audit.Record{Event: audit.Refused, Method: "other user"}}, "refused", "", ""},
 	} {
 		if got := eventText(&tt.entry); got != tt.event {

@@ -173,11 +173,13 @@ func entryParagraph(e *entry, width int) []string {
 	return lines
 }
 
-// eventText is what became of the entry. A question without an outcome is open, or the agent was
-// killed.
+// eventText is what became of the entry. What was never asked met a cool-down, or waits for its
+// turn; a question without an outcome is open, or the agent was killed.
 func eventText(e *entry) string {
 	switch e.Event {
-	case audit.Challenge, audit.Prompt:
+	case audit.Challenge:
+		return "not asked"
+	case audit.Prompt:
 		return "undecided"
 	}
 	return short(string(e.Event))
