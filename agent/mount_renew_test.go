@@ -17,14 +17,14 @@ func renewal(q prompt.Request) bool { return q.Message == renewalPushes }
 func TestOktaRenewal(t *testing.T) {
 	t.Parallel()
 	r := newMountFixture(t)
-	r.okta.Always(true)
-	token := member(t, r.do(t, "PUT", oktaLogin, pw), "client_token")
+	token := member(t, r.approved(t, r.later(t, oktaLogin, pw)), "client_token")
 	for name, call := range map[string][3]string{
 		"self":  {"/v1/auth/token/renew-self", `{"increment":"1h"}`, token},
 		"other": {"/v1/auth/token/renew", `{"token":"` + token + `"}`, r.vault.RootToken()},
 	} {
-		got := r.do(t, "PUT", call[0], call[1], "X-Vault-Token", call[2])
-		if q := r.tells(t, renewal); got.status != 200 || q.Kind != prompt.Push || "/v1/"+q.Path != call[0] {
+		done := r.later(t, call[0], call[1], "X-Vault-Token", call[2])
+		q := r.tells(t, renewal) // before the push is over: nobody is told of one that is
+		if got := r.approved(t, done); got.status != 200 || q.Kind != prompt.Push || "/v1/"+q.Path != call[0] {
 			t.Errorf("%s: %+v, told %+v", name, got, q)
 		}
 	}
@@ -55,4 +55,12 @@ func TestOktaRenewalOfAStranger(t *testing.T) {
 		r.tells(t, renewal)
 	}
 	r.wantSent(t, "/lookup-self", 1)
+}
+
+// approved approves the push of a request that waits, and returns its answer.
+func (r *mountFixture) approved(t *testing.T, done <-chan reply) reply {
+	t.Helper()
+	ringing(t, r.okta)
+	r.okta.Approve()
+	return <-done
 }
