@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vault-stepup/stepup/agent/audit"
 	"github.com/vault-stepup/stepup/agent/mfa"
 	"github.com/vault-stepup/stepup/agent/rule"
 	"github.com/vault-stepup/stepup/agent/stepup/factor"
@@ -149,9 +148,10 @@ func (r *Request) wait(app context.Context) (*http.Response, mfa.Verdict) {
 		r.RecordEnd(app, factor.Canceled())
 		return r.group.Held.Response(), factor.Canceled()
 	}
-	r.Record(audit.Timeout, time.Since(r.Started))
+	v := factor.Timeout("stepup: nobody has approved this request yet; run it again to go on waiting for the same approval, or unwrap the token of wrap_info when it is there")
+	r.RecordEnd(app, v)
 	r.Config.Log.Info("not approved yet", "rule", r.Rule, "vault", r.Config.VaultName, "path", r.StepUp.Request.Path)
-	return r.group.Held.Response(), factor.Timeout("stepup: nobody has approved this request yet; run it again to go on waiting for the same approval, or unwrap the token of wrap_info when it is there")
+	return r.group.Held.Response(), v
 }
 
 // decided is the answer that one of the requests has got that wait for it.

@@ -149,7 +149,6 @@ type StepUp struct {
 	mistakes int         // codes that could not be sent
 	kind     prompt.Kind // of the prompt shown last, "" before the first
 	prompter string      // that got the last answer; "" where none did
-	reason   string      // of the line that is written
 
 	Allows  Allowance
 	Keep    prompt.Keep // how long the person wants a token kept; "" before they chose
@@ -290,7 +289,9 @@ func Requester(p peer.Peer) prompt.Requester {
 
 // Record writes one line of the audit log. A log that cannot be written is reported, and
 // does not stop the person's work.
-func (s *StepUp) Record(event audit.Event, took time.Duration) {
+func (s *StepUp) Record(event audit.Event, took time.Duration) { s.record(event, took, "") }
+
+func (s *StepUp) record(event audit.Event, took time.Duration, reason string) {
 	if s.Config.Audit == nil {
 		return
 	}
@@ -298,7 +299,7 @@ func (s *StepUp) Record(event audit.Event, took time.Duration) {
 		Event: event, Rule: s.Rule, Vault: s.Config.VaultName, Namespace: s.Request.Namespace,
 		Path: s.Request.Path, Operation: string(s.Request.Operation), Method: s.Method,
 		Requester: s.lookup.Peer(), DurationMS: took.Milliseconds(), Token: s.Key.Identity,
-		Kind: string(s.kind), Prompter: s.prompter, Keep: s.keepOf(event), Reason: s.reason,
+		Kind: string(s.kind), Prompter: s.prompter, Keep: s.keepOf(event), Reason: reason,
 	})
 	if err != nil {
 		s.Config.Log.Error("audit log cannot be written", "error", err)
@@ -357,12 +358,12 @@ func (s *StepUp) RecordEnd(app context.Context, v mfa.Verdict) {
 	if event == "" || !open && (event == audit.Unavailable || event == audit.Withdrawn) {
 		return
 	}
+	reason := ""
 	if event == audit.Unavailable {
 		// Behind the colon are Vault's words, in which a hostile one may say what was sent to it.
-		s.reason, _, _ = strings.Cut(strings.TrimPrefix(v.Message, "stepup: "), ": ")
+		reason, _, _ = strings.Cut(strings.TrimPrefix(v.Message, "stepup: "), ": ")
 	}
-	s.Record(event, time.Since(s.Started))
-	s.reason = ""
+	s.record(event, time.Since(s.Started), reason)
 }
 
 // Process is the process that the request is from; 0 where that cannot be told.
